@@ -1,0 +1,17 @@
+//! Compiles the .proto files in Rust (protox), so that no protoc has to be installed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(["proto/changelog.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Reflection serves these bytes.
+    fs::write(out.join("changelog.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure()
+        // Values, headers and tokens are shared, not copied, on their way between the log and the wire.
+        .bytes(".")
+        .codec_path("crate::proto::Codec")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! changelogd: a gRPC sidecar that keeps the state of workspaces in a log-compacted Kafka topic.
+//!
+//! ```text
+//!   model <- log <- { memory, kafka, embedded } <- app <- main
+//!            log <- changelog (fold, load, stream, write) <- service (gRPC) <- server (transport) <- app
+//!   leaves:  config, telemetry, metrics, proto (generated)         cli (the client's half) uses proto and model only
+//! ```
+//!
+//! `service` never sees a backend, a backend never sees gRPC; [`app`] is where they meet.
+
+#![deny(missing_docs)]
+#![warn(clippy::pedantic)]
+#![allow(
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    clippy::module_name_repetitions,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation
+)]
+
+pub mod log;
+pub mod model;
+pub mod proto;

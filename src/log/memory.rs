@@ -1,0 +1,279 @@
+//! The executable specification of a log: plain lists under one lock. Nothing is ever compacted here but on request, so that
+//! tests can decide when.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, Pending, ReadError,
+    Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
+};
+use crate::model::{Partition, PartitionCount, Record};
+
+/// Records a batch.
+const BATCH: usize = 512;
+
+/// A record as it lies in the log: foreign ones may have no key.
+#[derive(Debug, Clone)]
+struct Stored {
+    key: Option<Bytes>,
+    record: Record,
+}
+
+#[derive(Debug, Default)]
+struct PartitionLog {
+    records: Vec<Stored>,
+    next_offset: i64,
+}
+
+/// A log in memory. Cloning shares it.
+#[derive(Clone)]
+pub struct MemoryLog {
+    topic: Arc<Topic>,
+    partitions: Arc<Mutex<Vec<PartitionLog>>>,
+    state: watch::Sender<TopicState>,
+    /// Counts appends, so that a following replay knows when to look.
+    version: watch::Sender<u64>,
+    closed: watch::Sender<bool>,
+}
+
+impl fmt::Debug for MemoryLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLog").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(partition_count: PartitionCount, delete_retention: Duration) -> Self {
+        let topic = Arc::new(Topic {
+            name: "memory".to_owned(),
+            id: uuid::Uuid::new_v4().to_string(),
+            partition_count,
+            max_value_bytes: None,
+            delete_retention,
+        });
+        Self {
+            partitions: Arc::new(Mutex::new(partition_count.all().map(|_| PartitionLog::default()).collect())),
+            state: watch::Sender::new(TopicState::Ready(topic.clone())),
+            version: watch::Sender::new(0),
+            closed: watch::Sender::new(false),
+            topic,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PartitionLog>> {
+        // A panic while appending leaves the lists whole: a record is pushed at once.
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a record as some foreign producer would: with any key or none, in any partition.
+    pub fn append_foreign(&self, partition: Partition, key: Option<Bytes>, value: Option<Bytes>) -> i64 {
+        let record = Record {
+            offset: 0,
+            timestamp: Some(now_millis()),
+            key: key.clone().unwrap_or_default(),
+            value,
+            headers: Vec::new(),
+        };
+        self.push(partition, Stored { key, record }).offset
+    }
+
+    /// Leaves the last record of each key, as a compaction of the whole log would; tombstones only if they are younger than
+    /// the delete retention.
+    pub fn compact(&self) {
+        let oldest = now_millis() - i64::try_from(self.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
+        for partition in self.lock().iter_mut() {
+            let last: HashMap<_, _> = partition.records.iter().map(|s| (s.key.clone(), s.record.offset)).collect();
+            partition.records.retain(|s| {
+                let expired = s.record.is_tombstone() && s.record.timestamp.is_some_and(|t| t < oldest);
+                last.get(&s.key) == Some(&s.record.offset) && !expired
+            });
+        }
+    }
+
+    fn push(&self, partition: Partition, mut stored: Stored) -> Appended {
+        let appended = {
+            let mut partitions = self.lock();
+            let log = &mut partitions[partition.index()];
+            stored.record.offset = log.next_offset;
+            log.next_offset += 1;
+            let appended = Appended { offset: stored.record.offset, timestamp: stored.record.timestamp };
+            log.records.push(stored);
+            appended
+        };
+        self.version.send_modify(|v| *v += 1);
+        appended
+    }
+
+    fn end(&self, partition: Partition) -> i64 {
+        self.lock()[partition.index()].next_offset
+    }
+
+    fn read(&self, partition: Partition, from: i64, to: i64) -> Vec<Stored> {
+        let partitions = self.lock();
+        let records = &partitions[partition.index()].records;
+        let first = records.partition_point(|s| s.record.offset < from);
+        records[first..].iter().take(BATCH).take_while(|s| s.record.offset < to).cloned().collect()
+    }
+}
+
+/// Reads one partition on behalf of a replay.
+struct Reader {
+    log: MemoryLog,
+    request: ReplayRequest,
+    events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+}
+
+impl Reader {
+    /// Delivers the wanted records of `[from, to)`. `None`: nobody listens any more.
+    async fn deliver(&self, partition: Partition, mut from: i64, to: i64, counts: &mut Counts) -> Option<()> {
+        while from < to {
+            let batch = self.log.read(partition, from, to);
+            let Some(last) = batch.last() else { break };
+            from = last.record.offset + 1;
+            let mut records = Vec::new();
+            for stored in batch {
+                let class = self.request.selection.classify(partition, stored.key.as_deref());
+                counts.count(class);
+                if class == super::Class::Wanted {
+                    records.push(stored.record);
+                }
+            }
+            if !records.is_empty() {
+                self.events.send(Ok(ReplayEvent::Records { partition, records, leader_epoch: -1 })).await.ok()?;
+            }
+        }
+        Some(())
+    }
+
+    async fn run(self, starts: Vec<(Partition, i64, i64, SystemTime)>) -> Option<()> {
+        let mut next = Vec::new();
+        for (partition, start, end, at_end) in starts {
+            let mut counts = Counts::default();
+            self.deliver(partition, start, end, &mut counts).await?;
+            let end = PartitionEnd { partition, start, end, counts, leader_epoch: -1, at_end };
+            self.events.send(Ok(ReplayEvent::End(end))).await.ok()?;
+            next.push((partition, end.end));
+        }
+        let mut version = self.log.version.subscribe();
+        let mut closed = self.log.closed.subscribe();
+        while self.request.follow {
+            version.borrow_and_update();
+            for (partition, from) in &mut next {
+                let at_end = SystemTime::now();
+                let (end, mut counts) = (self.log.end(*partition), Counts::default());
+                self.deliver(*partition, *from, end, &mut counts).await?;
+                *from = end;
+                let progress = ReplayEvent::Progress {
+                    partition: *partition,
+                    next_offset: end,
+                    leader_epoch: -1,
+                    counts,
+                    at_end: Some(at_end),
+                };
+                self.events.send(Ok(progress)).await.ok()?;
+            }
+            tokio::select! {
+                () = self.events.closed() => return None,
+                _ = async { closed.wait_for(|c| *c).await.map(|_| ()) } => {
+                    let _ = self.events.send(Err(ReadError::Draining)).await;
+                    return None;
+                }
+                _ = tokio::time::timeout(PROGRESS_INTERVAL, version.changed()) => {}
+            }
+        }
+        Some(())
+    }
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Memory
+    }
+
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.state.subscribe()
+    }
+
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        Ok(self.topic.clone())
+    }
+
+    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+        if *self.closed.borrow() {
+            return Err(WriteError::Draining);
+        }
+        let key = record.key.bytes().clone();
+        let stored = Stored {
+            key: Some(key.clone()),
+            record: Record {
+                offset: 0,
+                timestamp: Some(now_millis()),
+                key,
+                value: record.value,
+                headers: record.headers.into_vec(),
+            },
+        };
+        let (sender, pending) = oneshot::channel();
+        let _ = sender.send(Ok(self.push(record.partition, stored)));
+        Ok(pending)
+    }
+
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        let mut starts = Vec::new();
+        for (partition, start) in &request.partitions {
+            let (end, at_end) = (self.end(*partition), SystemTime::now());
+            let start = match *start {
+                StartAt::Low => 0,
+                StartAt::Offset { offset, .. } if (0..=end).contains(&offset) => offset,
+                StartAt::Offset { offset, .. } => {
+                    return Err(ReadError::OffsetOutOfRange { partition: *partition, offset, low: 0, end });
+                }
+            };
+            starts.push((*partition, start, end, at_end));
+        }
+        let (events, replay) = Replay::channel();
+        tokio::spawn(Reader { log: self.clone(), request, events }.run(starts));
+        Ok(replay)
+    }
+
+    async fn describe(&self) -> Description {
+        let partitions = self.lock();
+        let state = |(partition, log): (Partition, &PartitionLog)| PartitionState {
+            partition,
+            leader: 0,
+            low: 0,
+            last_stable: log.next_offset,
+            high: log.next_offset,
+        };
+        Description {
+            name: self.topic.name.clone(),
+            topic: Some(self.topic.clone()),
+            partitions: self.topic.partition_count.all().zip(partitions.iter()).map(state).collect(),
+            findings: Vec::new(),
+        }
+    }
+
+    async fn close(&self, _deadline: Instant) -> u64 {
+        self.closed.send_replace(true);
+        0
+    }
+}

@@ -1,0 +1,400 @@
+//! Keys: `{workspaceID}/{entityType}/{entityID}`. The grammar stands here once, for requests and for what is read back.
+
+use std::{fmt, str};
+
+use bytes::Bytes;
+
+use super::text::Shown;
+
+/// The longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 1024;
+/// The longest workspace ID, in bytes.
+pub const MAX_WORKSPACE_BYTES: usize = 255;
+
+/// The part of a key, or of a request, that is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The first segment: selects the partition.
+    Workspace,
+    /// The second segment.
+    EntityType,
+    /// All that follows.
+    EntityId,
+    /// The key as a whole.
+    Whole,
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Workspace => "workspace id",
+            Self::EntityType => "entity type",
+            Self::EntityId => "entity id",
+            Self::Whole => "key",
+        })
+    }
+}
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// A part has no characters.
+    #[error("the {0} is empty")]
+    Empty(KeyPart),
+    /// The workspace ID is only white space.
+    #[error("the workspace id is only white space")]
+    BlankWorkspace,
+    /// The workspace ID is over its limit.
+    #[error("the workspace id has {got} bytes, at most {MAX_WORKSPACE_BYTES} are allowed")]
+    WorkspaceTooLong {
+        /// Its bytes.
+        got: usize,
+    },
+    /// The workspace ID holds the separator, which would change its partition.
+    #[error("the workspace id {shown} contains \"/\", which separates the parts of a key")]
+    SlashInWorkspace {
+        /// As it may be shown.
+        shown: String,
+    },
+    /// The key is over its limit.
+    #[error("the key has {got} bytes, at most {MAX_KEY_BYTES} are allowed")]
+    TooLong {
+        /// Its bytes.
+        got: usize,
+    },
+    /// Fewer than three segments.
+    #[error("the key {shown} is not of the form {{workspaceID}}/{{entityType}}/{{entityID}}")]
+    Incomplete {
+        /// As it may be shown.
+        shown: String,
+    },
+    /// A doubled or trailing `/` in the entity ID.
+    #[error("the entity id {shown} has an empty segment (a leading, doubled or trailing \"/\")")]
+    EmptySegment {
+        /// As it may be shown.
+        shown: String,
+    },
+    /// A control character.
+    #[error("the {part} contains the control character U+{code:04X}")]
+    Control {
+        /// Where it is.
+        part: KeyPart,
+        /// Its code point.
+        code: u32,
+    },
+    /// The bytes are not UTF-8.
+    #[error("the key is not UTF-8")]
+    NotUtf8,
+    /// A relative `changelog_id` without a workspace.
+    #[error("the relative changelog id {shown} (leading \"/\") needs a workspace_id")]
+    RelativeWithoutWorkspace {
+        /// As it may be shown.
+        shown: String,
+    },
+    /// A full key whose first segment is another workspace: most often a relative id without its leading `/`.
+    #[error(
+        "the changelog id {shown} is a full key of workspace {first}, not of workspace_id {workspace}; was {meant} meant?"
+    )]
+    WorkspaceMismatch {
+        /// As it may be shown.
+        shown: String,
+        /// Its first segment.
+        first: String,
+        /// The request's workspace.
+        workspace: String,
+        /// The form that was probably meant.
+        meant: String,
+    },
+}
+
+impl KeyError {
+    /// The part at fault; `None` if it is the way the parts were put together.
+    pub fn part(&self) -> KeyPart {
+        match self {
+            Self::Empty(part) | Self::Control { part, .. } => *part,
+            Self::BlankWorkspace
+            | Self::WorkspaceTooLong { .. }
+            | Self::SlashInWorkspace { .. }
+            | Self::RelativeWithoutWorkspace { .. } => KeyPart::Workspace,
+            Self::EmptySegment { .. } => KeyPart::EntityId,
+            Self::TooLong { .. } | Self::Incomplete { .. } | Self::NotUtf8 | Self::WorkspaceMismatch { .. } => {
+                KeyPart::Whole
+            }
+        }
+    }
+}
+
+fn check_control(part: KeyPart, text: &str) -> Result<(), KeyError> {
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(KeyError::Control { part, code: c.into() }),
+        None => Ok(()),
+    }
+}
+
+fn check_workspace(text: &str) -> Result<(), KeyError> {
+    if text.is_empty() {
+        return Err(KeyError::Empty(KeyPart::Workspace));
+    }
+    if text.len() > MAX_WORKSPACE_BYTES {
+        return Err(KeyError::WorkspaceTooLong { got: text.len() });
+    }
+    if text.contains('/') {
+        return Err(KeyError::SlashInWorkspace { shown: Shown(text).to_string() });
+    }
+    check_control(KeyPart::Workspace, text)?;
+    if text.chars().all(char::is_whitespace) {
+        return Err(KeyError::BlankWorkspace);
+    }
+    Ok(())
+}
+
+/// A workspace ID: 1–255 bytes of UTF-8, no `/`, no control characters, not only white space. Compared byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkspaceId(String);
+
+impl WorkspaceId {
+    /// Checks the grammar.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        check_workspace(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for WorkspaceId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A key that was checked and is borrowed: what a replay looks at before it copies anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyRef<'a> {
+    text: &'a str,
+    workspace_end: usize,
+    type_end: usize,
+}
+
+impl<'a> KeyRef<'a> {
+    /// Checks the grammar of a record's key.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, KeyError> {
+        if bytes.len() > MAX_KEY_BYTES {
+            return Err(KeyError::TooLong { got: bytes.len() });
+        }
+        let text = str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?;
+        let incomplete = || KeyError::Incomplete { shown: Shown(text).to_string() };
+        let workspace_end = text.find('/').ok_or_else(incomplete)?;
+        check_workspace(&text[..workspace_end])?;
+        let rest = &text[workspace_end + 1..];
+        let type_end = workspace_end + 1 + rest.find('/').ok_or_else(incomplete)?;
+        let entity_type = &text[workspace_end + 1..type_end];
+        if entity_type.is_empty() {
+            return Err(KeyError::Empty(KeyPart::EntityType));
+        }
+        check_control(KeyPart::EntityType, entity_type)?;
+        let entity_id = &text[type_end + 1..];
+        if entity_id.is_empty() {
+            return Err(KeyError::Empty(KeyPart::EntityId));
+        }
+        if entity_id.split('/').any(str::is_empty) {
+            return Err(KeyError::EmptySegment { shown: Shown(entity_id).to_string() });
+        }
+        check_control(KeyPart::EntityId, entity_id)?;
+        Ok(Self { text, workspace_end, type_end })
+    }
+
+    /// The whole key.
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The first segment.
+    pub fn workspace(&self) -> &'a str {
+        &self.text[..self.workspace_end]
+    }
+
+    /// The second segment.
+    pub fn entity_type(&self) -> &'a str {
+        &self.text[self.workspace_end + 1..self.type_end]
+    }
+
+    /// All after the second `/`.
+    pub fn entity_id(&self) -> &'a str {
+        &self.text[self.type_end + 1..]
+    }
+}
+
+/// A key that was checked and is owned: what a write carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    bytes: Bytes,
+    workspace_end: usize,
+}
+
+impl Key {
+    /// Checks the grammar of a full key.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let key = KeyRef::parse(text.as_bytes())?;
+        Ok(Self { bytes: Bytes::copy_from_slice(text.as_bytes()), workspace_end: key.workspace_end })
+    }
+
+    /// The two strings by which requests name an entity. Never guesses.
+    pub fn from_request(workspace_id: &str, changelog_id: &str) -> Result<Self, KeyError> {
+        if changelog_id.starts_with('/') {
+            if workspace_id.is_empty() {
+                return Err(KeyError::RelativeWithoutWorkspace { shown: Shown(changelog_id).to_string() });
+            }
+            check_workspace(workspace_id)?;
+            return Self::parse(&format!("{workspace_id}{changelog_id}"));
+        }
+        if workspace_id.is_empty() {
+            if changelog_id.is_empty() {
+                return Err(KeyError::Empty(KeyPart::Whole));
+            }
+            return Self::parse(changelog_id);
+        }
+        check_workspace(workspace_id)?;
+        if changelog_id.is_empty() {
+            return Err(KeyError::Empty(KeyPart::Whole));
+        }
+        let first = changelog_id.split('/').next().unwrap_or_default();
+        if first != workspace_id {
+            return Err(KeyError::WorkspaceMismatch {
+                shown: Shown(changelog_id).to_string(),
+                first: Shown(first).to_string(),
+                workspace: Shown(workspace_id).to_string(),
+                meant: Shown(&format!("/{changelog_id}")).to_string(),
+            });
+        }
+        Self::parse(changelog_id)
+    }
+
+    /// The bytes: those of the Kafka record's key.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    /// The first segment.
+    pub fn workspace(&self) -> WorkspaceId {
+        WorkspaceId(self.as_str()[..self.workspace_end].to_owned())
+    }
+
+    /// The bytes that are hashed.
+    pub fn workspace_bytes(&self) -> &[u8] {
+        &self.bytes[..self.workspace_end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn part(workspace: &str, changelog: &str) -> KeyPart {
+        Key::from_request(workspace, changelog).expect_err("must be refused").part()
+    }
+
+    #[test]
+    fn a_relative_changelog_id_is_appended_to_its_workspace() {
+        let key = Key::from_request("ws-123", "/deployment/dep-456").unwrap();
+        assert_eq!(key.as_str(), "ws-123/deployment/dep-456");
+        assert_eq!(key.workspace().as_str(), "ws-123");
+    }
+
+    #[test]
+    fn a_full_key_needs_no_workspace_or_the_same() {
+        let full = "ws-123/deployment/dep-456";
+        assert_eq!(Key::from_request("", full).unwrap().as_str(), full);
+        assert_eq!(Key::from_request("ws-123", full).unwrap().as_str(), full);
+        assert!(matches!(Key::from_request("ws-1", full), Err(KeyError::WorkspaceMismatch { .. })));
+    }
+
+    #[test]
+    fn a_forgotten_slash_is_answered_with_the_form_that_was_meant() {
+        let error = Key::from_request("ws-123", "deployment/dep-456").unwrap_err();
+        assert!(error.to_string().contains("was \"/deployment/dep-456\" meant?"), "{error}");
+    }
+
+    #[test]
+    fn an_entity_id_may_contain_slashes_but_no_empty_segment() {
+        assert_eq!(KeyRef::parse(b"w/t/a/b/c").unwrap().entity_id(), "a/b/c");
+        for bad in ["w/t//a", "w/t/a/", "w/t/a//b", "w/t/"] {
+            assert!(KeyRef::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_names_its_part() {
+        assert_eq!(part("", "/t/i"), KeyPart::Workspace);
+        assert_eq!(part("  \u{3000}", "/t/i"), KeyPart::Workspace);
+        assert_eq!(part("a/b", "/t/i"), KeyPart::Workspace);
+        assert_eq!(part(&"w".repeat(256), "/t/i"), KeyPart::Workspace);
+        assert_eq!(part("w", "//i"), KeyPart::EntityType);
+        assert_eq!(part("w", "/t/"), KeyPart::EntityId);
+        assert_eq!(part("w", "/t/i\u{7f}"), KeyPart::EntityId);
+        assert_eq!(part("w", "/t\n/i"), KeyPart::EntityType);
+        assert_eq!(part("w\u{9f}", "/t/i"), KeyPart::Workspace);
+        assert_eq!(part("w", "/t"), KeyPart::Whole);
+        assert_eq!(part("w", ""), KeyPart::Whole);
+        assert_eq!(part("", ""), KeyPart::Whole);
+    }
+
+    #[test]
+    fn a_key_of_1024_bytes_is_accepted_and_one_more_is_refused() {
+        let id = "x".repeat(MAX_KEY_BYTES - "w/t/".len());
+        assert!(Key::parse(&format!("w/t/{id}")).is_ok());
+        assert_eq!(Key::parse(&format!("w/t/{id}x")), Err(KeyError::TooLong { got: 1025 }));
+        assert!(WorkspaceId::parse(&"w".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn workspaces_are_compared_byte_by_byte() {
+        let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+        assert_ne!(WorkspaceId::parse(composed).unwrap(), WorkspaceId::parse(decomposed).unwrap());
+        assert!(WorkspaceId::parse("🦀🦀").is_ok());
+        assert!(WorkspaceId::parse("a\u{202e}b").is_ok(), "format characters are allowed");
+    }
+
+    fn segment() -> impl Strategy<Value = String> {
+        "[^/\\x00-\\x1f\\x7f-\u{9f}]{1,12}".prop_filter("not blank", |s| !s.chars().all(char::is_whitespace))
+    }
+
+    proptest! {
+        #[test]
+        fn the_grammar_round_trips(w in segment(), t in segment(), ids in prop::collection::vec(segment(), 1..4)) {
+            let id = ids.join("/");
+            let text = format!("{w}/{t}/{id}");
+            let key = KeyRef::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!((key.workspace(), key.entity_type(), key.entity_id()), (&*w, &*t, &*id));
+            let relative = Key::from_request(&w, &format!("/{t}/{id}")).unwrap();
+            prop_assert_eq!(relative.as_str(), key.as_str());
+            prop_assert_eq!(relative.workspace_bytes(), w.as_bytes());
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(key) = KeyRef::parse(&bytes) {
+                prop_assert_eq!(format!("{}/{}/{}", key.workspace(), key.entity_type(), key.entity_id()).into_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn what_is_accepted_obeys_the_grammar(w in "\\PC{0,6}", c in "[/a\\x01 ]{0,8}") {
+            if let Ok(key) = Key::from_request(&w, &c) {
+                let text = key.as_str();
+                prop_assert!(text.split('/').count() >= 3 && !text.split('/').any(str::is_empty));
+                prop_assert!(!text.chars().any(char::is_control));
+            }
+        }
+    }
+}

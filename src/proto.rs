@@ -1,0 +1,78 @@
+//! The generated API, and the codec through which its messages are read.
+
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::{
+    Status,
+    codec::{DecodeBuf, Decoder},
+};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+/// `google.rpc`.
+pub mod google {
+    /// `google.rpc`.
+    #[allow(missing_docs, clippy::pedantic)]
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// `changelog.v1`: documented in `proto/changelog.proto`.
+pub mod changelog {
+    /// `changelog.v1`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("changelog.v1");
+    }
+}
+
+pub use changelog::v1;
+
+/// The compiled descriptors, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("changelog");
+
+/// prost's codec, but for one thing: a request that can't be decoded (a string that is not UTF-8, say) is the caller's
+/// error and not ours, so it is INVALID_ARGUMENT where tonic says INTERNAL.
+#[derive(Debug, Clone)]
+pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> tonic::codec::Codec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = RequestDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        RequestDecoder(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+/// See [`Codec`].
+#[derive(Debug)]
+pub struct RequestDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> Decoder for RequestDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0
+            .decode(src)
+            .map_err(|status| Status::invalid_argument(format!("the message can't be decoded: {}", status.message())))
+    }
+}
