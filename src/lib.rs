@@ -19,6 +19,11 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod changelog;
 pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod proto;
+pub mod server;
+pub mod service;
+pub mod telemetry;

@@ -1,13 +1,17 @@
 //! The generated API, and the codec through which its messages are read.
 
-use std::marker::PhantomData;
+use std::{collections::HashMap, marker::PhantomData};
 
 use prost::Message;
 use tonic::{
-    Status,
+    Code, Status,
     codec::{DecodeBuf, Decoder},
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// `google.rpc.ErrorInfo.domain` of every error of ours.
+pub const DOMAIN: &str = "changelogd";
 
 /// `google.rpc`.
 pub mod google {

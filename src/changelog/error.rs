@@ -1,0 +1,57 @@
+//! Why a load, a get or a stream did not reach its end.
+
+use super::token::TokenError;
+use crate::{log::ReadError, model::Partition};
+
+/// Why a read failed. None of these is followed by a Snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The log said why.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Every replay slot is taken.
+    #[error("{limit} replays are running, which is the limit (--max-replays)")]
+    TooManyReplays {
+        /// How many may run.
+        limit: usize,
+    },
+    /// Every slot for following streams is taken.
+    #[error("{limit} streams are following, which is the limit (--max-follows)")]
+    TooManyFollows {
+        /// How many may follow.
+        limit: usize,
+    },
+    /// The folded state is over the bound on memory.
+    #[error(
+        "the latest values of partition {partition} take more than {limit} bytes in memory, which is the limit of one load \
+         (--max-load-bytes); ask for fewer entity types, or stream CONTENT_RECORDS"
+    )]
+    TooLarge {
+        /// Where.
+        partition: Partition,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The deadline passed before the log was asked.
+    #[error("{0}")]
+    Deadline(String),
+    /// The resume token does not serve.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A partition out of range.
+    #[error("partition {got} is out of range: the topic has {count} partitions, 0 to {}", count - 1)]
+    NoSuchPartition {
+        /// Asked for.
+        got: i32,
+        /// The topic's count.
+        count: i32,
+    },
+    /// A workspace outside the partitions asked for.
+    #[error("workspace {workspace} is in partition {home}, which is not among the partitions asked for")]
+    WorkspaceElsewhere {
+        /// As it may be shown.
+        workspace: String,
+        /// Its partition.
+        home: Partition,
+    },
+}

@@ -1,0 +1,220 @@
+//! What became of accepted writes: how many are in flight, and which buffered ones failed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{log::WriteError, model::Key};
+
+/// Failures of buffered writes that are kept.
+const RING: usize = 10_000;
+
+/// A buffered write that failed after it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedWrite {
+    /// Increasing within this process, from 1.
+    pub id: u64,
+    /// Its key.
+    pub key: Key,
+    /// What a durable write would have been told.
+    pub error: WriteError,
+}
+
+/// What a flush found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flushed {
+    /// Writes accepted before it that are not settled.
+    pub remaining: u64,
+    /// Failures after the id asked for, oldest first.
+    pub failures: Vec<FailedWrite>,
+    /// Failures after the id asked for that are no longer kept.
+    pub omitted: u64,
+    /// The greatest failure id given out so far.
+    pub newest: u64,
+}
+
+/// Writes in the order of their acceptance; a settled one is taken off as soon as all before it are.
+#[derive(Debug, Default)]
+struct InFlight {
+    /// The number of the first write in the window.
+    first: u64,
+    settled: VecDeque<bool>,
+}
+
+impl InFlight {
+    fn accept(&mut self) -> u64 {
+        self.settled.push_back(false);
+        self.first + self.settled.len() as u64 - 1
+    }
+
+    /// True if the front moved.
+    fn settle(&mut self, number: u64) -> bool {
+        self.settled[(number - self.first) as usize] = true;
+        let before = self.first;
+        while self.settled.front() == Some(&true) {
+            self.settled.pop_front();
+            self.first += 1;
+        }
+        self.first != before
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.settled.len() as u64
+    }
+
+    fn outstanding_below(&self, number: u64) -> u64 {
+        let window = number.saturating_sub(self.first) as usize;
+        self.settled.iter().take(window).filter(|settled| !**settled).count() as u64
+    }
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    newest: u64,
+    ring: VecDeque<FailedWrite>,
+}
+
+/// Counts accepted writes until their outcome is known.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    in_flight: Mutex<InFlight>,
+    failures: Mutex<Failures>,
+    /// The number below which every write is settled.
+    settled_below: watch::Sender<u64>,
+}
+
+/// An accepted write. Settled when dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    tracker: Arc<Tracker>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let front = {
+            let mut in_flight = lock(&self.tracker.in_flight);
+            in_flight.settle(self.number).then_some(in_flight.first)
+        };
+        if let Some(front) = front {
+            self.tracker.settled_below.send_if_modified(|seen| {
+                let newer = front > *seen;
+                *seen = front.max(*seen);
+                newer
+            });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tracker {
+    /// Counts a write that is about to be accepted.
+    pub fn accept(self: &Arc<Self>) -> Ticket {
+        let number = lock(&self.in_flight).accept();
+        Ticket { tracker: self.clone(), number }
+    }
+
+    /// Keeps a failure, to be told by every flush that has not seen it.
+    pub fn fail(&self, key: Key, error: WriteError) {
+        let mut failures = lock(&self.failures);
+        failures.newest += 1;
+        let id = failures.newest;
+        if failures.ring.len() == RING {
+            failures.ring.pop_front();
+        }
+        failures.ring.push_back(FailedWrite { id, key, error });
+    }
+
+    /// Writes whose outcome is not known.
+    pub fn outstanding(&self) -> u64 {
+        lock(&self.in_flight).outstanding_below(u64::MAX)
+    }
+
+    /// Waits, until the deadline, for every write accepted before the call.
+    pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
+        let target = lock(&self.in_flight).next();
+        let mut settled_below = self.settled_below.subscribe();
+        let all = settled_below.wait_for(|below| *below >= target);
+        let in_time = timeout_at(deadline, all).await.is_ok();
+        let remaining = if in_time { 0 } else { lock(&self.in_flight).outstanding_below(target) };
+
+        let failures = lock(&self.failures);
+        // Ids start at 1 in every process: one that was never given out here is another process's, and hides nothing.
+        let after = if failures_after > failures.newest { 0 } else { failures_after };
+        let kept: Vec<_> = failures.ring.iter().filter(|f| f.id > after).cloned().collect();
+        let omitted = failures.newest - after - kept.len() as u64;
+        Flushed { remaining, failures: kept, omitted, newest: failures.newest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn fail(tracker: &Tracker, n: usize) {
+        tracker.fail(Key::parse(&format!("w/t/{n}")).unwrap(), WriteError::Draining);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
+        let tracker = Arc::new(Tracker::default());
+        let (first, second) = (tracker.accept(), tracker.accept());
+        let flush = {
+            let tracker = tracker.clone();
+            tokio::spawn(async move { tracker.flush(0, Instant::now() + Duration::from_secs(60)).await })
+        };
+        tokio::task::yield_now().await;
+        let _later = tracker.accept();
+        drop(second);
+        tokio::task::yield_now().await;
+        assert!(!flush.is_finished());
+        drop(first);
+        assert_eq!(flush.await.unwrap().remaining, 0);
+        assert_eq!(tracker.outstanding(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_settled_in_time_is_counted() {
+        let tracker = Arc::new(Tracker::default());
+        let (_a, b, _c) = (tracker.accept(), tracker.accept(), tracker.accept());
+        drop(b);
+        assert_eq!(tracker.flush(0, soon()).await.remaining, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_client_is_told_every_failure_it_has_not_seen() {
+        let tracker = Arc::new(Tracker::default());
+        (0..3).for_each(|n| fail(&tracker, n));
+        let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
+        assert_eq!(ids(tracker.flush(0, soon()).await), [1, 2, 3]);
+        assert_eq!(ids(tracker.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
+        assert_eq!(ids(tracker.flush(2, soon()).await), [3]);
+        assert_eq!(ids(tracker.flush(3, soon()).await), [0u64; 0]);
+        assert_eq!(ids(tracker.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ring_keeps_ten_thousand_and_says_what_it_dropped() {
+        let tracker = Arc::new(Tracker::default());
+        (0..RING + 5).for_each(|n| fail(&tracker, n));
+        let flushed = tracker.flush(0, soon()).await;
+        assert_eq!((flushed.failures.len(), flushed.omitted), (RING, 5));
+        assert_eq!(flushed.failures[0].id, 6);
+        assert_eq!(tracker.flush(3, soon()).await.omitted, 2);
+    }
+}

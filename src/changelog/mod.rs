@@ -1,0 +1,160 @@
+//! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
+//! backend and no gRPC.
+
+mod error;
+mod flush;
+mod load;
+mod snapshot;
+mod stream;
+mod token;
+mod write;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout_at},
+};
+
+pub use error::LoadError;
+pub use flush::{FailedWrite, Flushed};
+pub use load::{Get, Load};
+pub use snapshot::Summary;
+pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
+pub use token::TokenError;
+pub use write::{Ack, Change, Written};
+
+use crate::{
+    log::{Description, Log, ReadError, Topic, TopicState, WriteError},
+    metrics::Metrics,
+    model::ValueRules,
+};
+use flush::Tracker;
+
+/// What bounds the work of one process.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// What values must be, before the topic lowers it.
+    pub values: ValueRules,
+    /// Replays at a time.
+    pub max_replays: usize,
+    /// How long a load waits for its turn among them.
+    pub replay_queue_wait: Duration,
+    /// Streams that follow at a time.
+    pub max_follows: usize,
+    /// Bytes that the folded state of one load may hold in memory.
+    pub max_load_bytes: usize,
+}
+
+/// The changelog of one topic. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Changelog {
+    log: Arc<dyn Log>,
+    limits: Limits,
+    writes: Arc<Tracker>,
+    replays: Arc<Semaphore>,
+    follows: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Changelog {
+    /// The domain over a log.
+    pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            log,
+            limits,
+            writes: Arc::default(),
+            replays: Arc::new(Semaphore::new(limits.max_replays)),
+            follows: Arc::new(Semaphore::new(limits.max_follows)),
+            draining: watch::Sender::new(false),
+            metrics,
+        }
+    }
+
+    /// The limits, as configured.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The checks on values, lowered to what the topic takes as far as that is known.
+    pub fn value_rules(&self) -> ValueRules {
+        let mut rules = self.limits.values;
+        if let TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } =
+            &*self.log.topic_state().borrow()
+            && let Some(limit) = topic.max_value_bytes
+        {
+            rules.max_bytes = rules.max_bytes.min(limit);
+        }
+        rules
+    }
+
+    /// Which log is below.
+    pub fn kind(&self) -> crate::log::StoreKind {
+        self.log.kind()
+    }
+
+    /// What is known of the topic, and every change of it.
+    pub fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.log.topic_state()
+    }
+
+    /// The log as it is now.
+    pub async fn describe(&self) -> Description {
+        self.log.describe().await
+    }
+
+    /// The topic by which a write's partition is computed: the one being served, also while its brokers are lost.
+    fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
+        if *self.draining.borrow() {
+            return Err(WriteError::Draining);
+        }
+        match &*self.log.topic_state().borrow() {
+            TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
+            TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
+            TopicState::Wrong(problem) => Err(problem.clone().into()),
+        }
+    }
+
+    async fn topic_for_read(&self, deadline: Instant) -> Result<Arc<Topic>, LoadError> {
+        if *self.draining.borrow() {
+            return Err(ReadError::Draining.into());
+        }
+        match timeout_at(deadline, self.log.topic()).await {
+            Ok(topic) => Ok(topic?),
+            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be looked at".to_owned())),
+        }
+    }
+
+    /// A turn among the replays; given back when dropped, which must be when the stream ends and not before.
+    async fn replay_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, LoadError> {
+        let patience = deadline.min(Instant::now() + self.limits.replay_queue_wait);
+        match timeout_at(patience, self.replays.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
+        }
+    }
+
+    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers how many are not settled.
+    pub async fn drain(&self, deadline: Instant) -> u64 {
+        self.refuse_new_work();
+        let unsettled = self.log.close(deadline).await;
+        unsettled.max(self.writes.outstanding())
+    }
+
+    /// From here on writes and loads are answered DRAINING, and streams that follow end with it.
+    pub fn refuse_new_work(&self) {
+        self.draining.send_replace(true);
+    }
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Folding records to the latest value of each key, and the summary that proves a partition was read whole.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::{
+    log::PartitionEnd,
+    model::{Partition, Record},
+};
+
+/// The proof that one partition was read whole; see `Snapshot` in the .proto.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The range, and what was met in it before filters.
+    pub end: PartitionEnd,
+    /// Entries with a value that matched.
+    pub entries: u64,
+    /// Tombstones that matched; of a folded load, keys whose last record is one.
+    pub tombstones: u64,
+    /// Resumes after this summary.
+    pub resume_token: Bytes,
+}
+
+/// What matched, of one partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Records with a value.
+    pub entries: u64,
+    /// Records without.
+    pub tombstones: u64,
+}
+
+impl Matched {
+    /// Counts records that are delivered as they are.
+    pub fn count(&mut self, records: &[Record]) {
+        let tombstones = records.iter().filter(|r| r.is_tombstone()).count() as u64;
+        self.tombstones += tombstones;
+        self.entries += records.len() as u64 - tombstones;
+    }
+}
+
+/// The latest record of each key of one partition: the last offset wins. Bounded in bytes.
+#[derive(Debug)]
+pub struct Fold {
+    latest: HashMap<Bytes, Record>,
+    weight: usize,
+    limit: usize,
+}
+
+/// The fold would hold more than its bound.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// The bound, in bytes.
+    pub limit: usize,
+}
+
+impl TooLarge {
+    /// With the partition it happened in.
+    pub fn in_partition(self, partition: Partition) -> super::LoadError {
+        super::LoadError::TooLarge { partition, limit: self.limit }
+    }
+}
+
+impl Fold {
+    /// An empty one, which may hold so many bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { latest: HashMap::new(), weight: 0, limit }
+    }
+
+    /// Takes records in offset order.
+    pub fn apply(&mut self, records: Vec<Record>) -> Result<(), TooLarge> {
+        for record in records {
+            self.weight += record.weight();
+            // Tombstones stay until the end: a resumed fold delivers them, and all count them.
+            if let Some(superseded) = self.latest.insert(record.key.clone(), record) {
+                self.weight -= superseded.weight();
+            }
+            if self.weight > self.limit {
+                return Err(TooLarge { limit: self.limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// The latest records in the order of their last change, and their counts; tombstones only if wanted.
+    pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, Matched) {
+        let mut records: Vec<_> = self.latest.into_values().collect();
+        records.sort_unstable_by_key(|r| r.offset);
+        let mut matched = Matched::default();
+        matched.count(&records);
+        if !with_tombstones {
+            records.retain(|r| !r.is_tombstone());
+        }
+        (records, matched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(offset: usize, key: u8, value: Option<u8>) -> Record {
+        Record {
+            offset: offset as i64,
+            timestamp: None,
+            key: Bytes::copy_from_slice(&[key]),
+            value: value.map(|v| Bytes::copy_from_slice(&[v])),
+            headers: Vec::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_fold_of_any_records_is_the_map_they_describe(changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64)) {
+            let mut model = BTreeMap::new();
+            let mut fold = Fold::new(usize::MAX);
+            for (offset, (key, value)) in changes.iter().enumerate() {
+                model.insert(*key, (*value, offset));
+                fold.apply(vec![record(offset, *key, *value)]).unwrap();
+            }
+            let mut expected: Vec<_> = model.into_iter().map(|(k, (v, o))| record(o, k, v)).collect();
+            expected.sort_by_key(|r| r.offset);
+            let deleted = expected.iter().filter(|r| r.is_tombstone()).count() as u64;
+            let (records, matched) = fold.finish(true);
+            prop_assert_eq!(&records, &expected);
+            prop_assert_eq!(matched, Matched { entries: expected.len() as u64 - deleted, tombstones: deleted });
+        }
+    }
+
+    #[test]
+    fn superseded_records_give_their_bytes_back_and_the_bound_holds() {
+        let one = record(0, 1, Some(1)).weight();
+        let mut fold = Fold::new(2 * one);
+        for offset in 0..100 {
+            fold.apply(vec![record(offset, 0, Some(1))]).unwrap();
+        }
+        fold.apply(vec![record(100, 1, Some(1))]).unwrap();
+        assert_eq!(fold.apply(vec![record(101, 2, Some(1))]), Err(TooLarge { limit: 2 * one }));
+    }
+}

@@ -1,0 +1,368 @@
+//! Streams over partitions: records or latest values, a summary for each partition, and places to resume from.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Changelog, LoadError, Summary, TokenError,
+    load::{cursors_at_start, given},
+    snapshot::{Fold, Matched},
+    token::{Cursor, Token},
+};
+use crate::{
+    log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
+    metrics::Metrics,
+    model::{Partition, PartitionCount, Record, Shown, WorkspaceId},
+};
+
+/// What a stream delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Every record still in the log.
+    Records,
+    /// The latest value of each key.
+    Latest,
+}
+
+/// What a stream is a stream of: a token of one scope does not serve another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    family: &'static str,
+    partitions: BTreeSet<i32>,
+    workspaces: BTreeSet<WorkspaceId>,
+    types: BTreeSet<String>,
+    content: Option<Content>,
+}
+
+impl Scope {
+    /// Of a load of one workspace.
+    pub fn of_workspace(workspace: WorkspaceId, types: HashSet<String>) -> Self {
+        Self {
+            family: "workspace",
+            partitions: BTreeSet::new(),
+            workspaces: BTreeSet::from([workspace]),
+            types: types.into_iter().collect(),
+            content: None,
+        }
+    }
+
+    /// 16 bytes that stand for it in tokens: lists are length-prefixed, so no two scopes are written alike.
+    pub fn fingerprint(&self) -> Bytes {
+        let mut hash = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        put(self.family.as_bytes());
+        put(&[match self.content {
+            None => 0,
+            Some(Content::Records) => 1,
+            Some(Content::Latest) => 2,
+        }]);
+        put(&self.partitions.iter().flat_map(|p| p.to_be_bytes()).collect::<Vec<_>>());
+        put(&(self.workspaces.len() as u64).to_be_bytes());
+        self.workspaces.iter().for_each(|w| put(w.as_str().as_bytes()));
+        self.types.iter().for_each(|t| put(t.as_bytes()));
+        Bytes::copy_from_slice(&hash.finalize()[..16])
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct StreamRequest {
+    /// Only these partitions; empty = all.
+    pub partitions: Vec<i32>,
+    /// Only these workspaces; empty = all.
+    pub workspaces: Vec<WorkspaceId>,
+    /// Only these types; empty = all.
+    pub types: HashSet<String>,
+    /// What to deliver.
+    pub content: Content,
+    /// Where to go on; empty = from the low watermarks.
+    pub resume_token: Bytes,
+    /// Go on after the ends.
+    pub follow: bool,
+}
+
+impl StreamRequest {
+    fn scope(&self) -> Scope {
+        Scope {
+            family: "stream",
+            partitions: self.partitions.iter().copied().collect(),
+            workspaces: self.workspaces.iter().cloned().collect(),
+            types: self.types.iter().cloned().collect(),
+            content: Some(self.content),
+        }
+    }
+
+    /// The scopes whose tokens serve: its own, and that of a load of its one workspace.
+    fn accepted_scopes(&self) -> Vec<Bytes> {
+        let mut scopes = vec![self.scope().fingerprint()];
+        if let [workspace] = &*self.workspaces {
+            scopes.push(Scope::of_workspace(workspace.clone(), self.types.clone()).fingerprint());
+        }
+        scopes
+    }
+
+    /// The partitions to be read, in order.
+    fn selected(&self, count: PartitionCount) -> Result<Vec<Partition>, LoadError> {
+        let mut asked = BTreeSet::new();
+        for number in &self.partitions {
+            let partition = count.partition(*number);
+            asked.insert(partition.ok_or(LoadError::NoSuchPartition { got: *number, count: count.get() })?);
+        }
+        if self.workspaces.is_empty() {
+            return Ok(if asked.is_empty() { count.all().collect() } else { asked.into_iter().collect() });
+        }
+        let mut homes = BTreeSet::new();
+        for workspace in &self.workspaces {
+            let home = count.of_workspace(workspace.as_str().as_bytes());
+            if !asked.is_empty() && !asked.contains(&home) {
+                let workspace = Shown(workspace.as_str()).to_string();
+                return Err(LoadError::WorkspaceElsewhere { workspace, home });
+            }
+            homes.insert(home);
+        }
+        Ok(homes.into_iter().collect())
+    }
+
+    fn selection(&self, count: PartitionCount) -> Selection {
+        let keys = match &*self.workspaces {
+            [] => Keys::All,
+            some => Keys::Workspaces(some.iter().cloned().collect()),
+        };
+        Selection { keys, types: self.types.clone(), partition_count: count }
+    }
+}
+
+/// What a stream delivers, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// Records of one partition.
+    Batch {
+        /// The partition.
+        partition: Partition,
+        /// In order; not empty.
+        records: Vec<Record>,
+    },
+    /// A partition's end.
+    Snapshot(Summary),
+    /// A place to resume from.
+    Bookmark(Bytes),
+}
+
+/// Busy streams say where they are no more often than this; quiet ones each [`crate::log::PROGRESS_INTERVAL`].
+const BOOKMARK_PAUSE: Duration = Duration::from_secs(2);
+
+/// A running stream. Holds its turns until it is dropped.
+#[derive(Debug)]
+pub struct Streaming {
+    topic: Arc<Topic>,
+    scope: Bytes,
+    replay: Replay,
+    content: Content,
+    follow: bool,
+    resumed: bool,
+    deadline: Instant,
+    cursors: BTreeMap<Partition, Cursor>,
+    /// Of partitions whose end is still to come.
+    unfinished: HashMap<Partition, Unfinished>,
+    ready: VecDeque<StreamEvent>,
+    bookmarked: Instant,
+    draining: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+    _replay_permit: OwnedSemaphorePermit,
+    _follow_permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    fold: Option<Fold>,
+    matched: Matched,
+}
+
+/// A replay that ended without a word: must not pass for the end.
+pub(super) fn broke_off(partition: Partition) -> LoadError {
+    let cause = format!("the replay of partition {partition} broke off before its end");
+    ReadError::Unreachable { cause }.into()
+}
+
+impl Changelog {
+    /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
+    pub async fn stream(&self, request: StreamRequest, deadline: Instant) -> Result<Streaming, LoadError> {
+        let follow_permit = match request.follow {
+            false => None,
+            true => Some(
+                self.follows
+                    .clone()
+                    .try_acquire_owned()
+                    .map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?,
+            ),
+        };
+        let replay_permit = self.replay_permit(deadline).await?;
+        let topic = self.topic_for_read(deadline).await?;
+        let partitions = request.selected(topic.partition_count)?;
+        let cursors = match given(&request.resume_token) {
+            None => cursors_at_start(&partitions),
+            Some(bytes) => {
+                let token = Token::decode(bytes)?;
+                token.check(&topic, &request.accepted_scopes(), &partitions, std::time::SystemTime::now())?;
+                token.cursors
+            }
+        };
+        let resumed = given(&request.resume_token).is_some();
+        let replay_request = ReplayRequest {
+            topic: topic.clone(),
+            partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
+            selection: request.selection(topic.partition_count),
+            follow: request.follow,
+            deadline,
+        };
+        let replay = timeout_at(deadline, self.log.replay(replay_request))
+            .await
+            .map_err(|_| LoadError::Deadline("the deadline passed before the end offsets were known".to_owned()))?
+            .map_err(|error| resync_if_outside(error, resumed))?;
+        let unfinished = |p: &Partition| {
+            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_bytes));
+            (*p, Unfinished { fold, matched: Matched::default() })
+        };
+        Ok(Streaming {
+            scope: request.scope().fingerprint(),
+            replay,
+            content: request.content,
+            follow: request.follow,
+            resumed,
+            deadline,
+            unfinished: partitions.iter().map(unfinished).collect(),
+            cursors,
+            ready: VecDeque::new(),
+            bookmarked: Instant::now(),
+            draining: self.draining.subscribe(),
+            metrics: self.metrics.clone(),
+            topic,
+            _replay_permit: replay_permit,
+            _follow_permit: follow_permit,
+        })
+    }
+}
+
+/// A resumed stream whose offset is no longer in the log is to start again, not to be refused for ever.
+fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
+    match error {
+        ReadError::OffsetOutOfRange { .. } if resumed => TokenError::Resync(error.to_string()).into(),
+        error => error.into(),
+    }
+}
+
+impl Streaming {
+    /// The next event. `None`: every partition's summary has been delivered.
+    pub async fn next(&mut self) -> Option<Result<StreamEvent, LoadError>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            if self.unfinished.is_empty() && !self.follow {
+                return None;
+            }
+            let following = self.unfinished.is_empty();
+            let event = tokio::select! {
+                event = self.replay.next() => event,
+                () = tokio::time::sleep_until(self.deadline), if !following => {
+                    let waiting: Vec<_> = self.unfinished.keys().map(Partition::to_string).collect();
+                    let what = format!("the deadline passed before the end of partition {}", waiting.join(", "));
+                    return Some(Err(LoadError::Deadline(what)));
+                }
+                // A load may finish while the process drains; a stream that follows would never.
+                () = async { let _ = self.draining.wait_for(|d| *d).await; }, if following => {
+                    return Some(Err(ReadError::Draining.into()));
+                }
+            };
+            let event = match event {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Some(Err(resync_if_outside(error, self.resumed))),
+                None => return Some(Err(broke_off(self.cursors.keys().next().copied()?))),
+            };
+            if let Err(error) = self.take(event) {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    fn take(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
+        match event {
+            ReplayEvent::Records { partition, records, leader_epoch } => {
+                self.records(partition, records, leader_epoch)?
+            }
+            ReplayEvent::End(end) => self.end(end),
+            ReplayEvent::Progress { partition, next_offset, leader_epoch, counts, at_end } => {
+                self.metrics.replayed(counts);
+                if let Some(cursor) = self.cursors.get_mut(&partition) {
+                    cursor.next = Some(next_offset);
+                    cursor.leader_epoch = leader_epoch;
+                    cursor.as_of = at_end.unwrap_or(cursor.as_of);
+                }
+                if self.bookmarked.elapsed() >= BOOKMARK_PAUSE {
+                    self.bookmarked = Instant::now();
+                    self.ready.push_back(StreamEvent::Bookmark(self.token()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, partition: Partition, records: Vec<Record>, leader_epoch: i32) -> Result<(), LoadError> {
+        if let Some(unfinished) = self.unfinished.get_mut(&partition) {
+            if let Some(fold) = &mut unfinished.fold {
+                return fold.apply(records).map_err(|e| e.in_partition(partition));
+            }
+            unfinished.matched.count(&records);
+        }
+        if let (Some(cursor), Some(last)) = (self.cursors.get_mut(&partition), records.last()) {
+            cursor.next = Some(last.offset + 1);
+            cursor.leader_epoch = leader_epoch;
+        }
+        self.ready.push_back(StreamEvent::Batch { partition, records });
+        Ok(())
+    }
+
+    fn end(&mut self, end: PartitionEnd) {
+        let Some(Unfinished { fold, mut matched }) = self.unfinished.remove(&end.partition) else { return };
+        if let Some(fold) = fold {
+            let (records, folded) = fold.finish(self.resumed);
+            matched = folded;
+            if !records.is_empty() {
+                self.ready.push_back(StreamEvent::Batch { partition: end.partition, records });
+            }
+        }
+        self.metrics.replayed(end.counts);
+        self.cursors
+            .insert(end.partition, Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end });
+        let Matched { entries, tombstones } = matched;
+        let resume_token = self.token();
+        self.ready.push_back(StreamEvent::Snapshot(Summary { end, entries, tombstones, resume_token }));
+    }
+
+    fn token(&self) -> Bytes {
+        Token::new(&self.topic, self.scope.clone(), self.cursors.clone()).encode()
+    }
+
+    /// The partitions it covers.
+    pub fn partitions(&self) -> usize {
+        self.cursors.len()
+    }
+
+    /// What it delivers.
+    pub fn content(&self) -> Content {
+        self.content
+    }
+}

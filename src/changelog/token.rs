@@ -1,0 +1,257 @@
+//! Resume tokens: where a stream is, in every partition it covers, and what it was a stream of.
+//!
+//! Bytes: a version (1), the protobuf message [`Wire`], and its CRC-32 (big-endian). The checksum finds damage, not malice:
+//! a token is neither a secret nor a right.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use super::millis;
+use crate::{
+    log::{StartAt, Topic},
+    model::Partition,
+};
+
+const VERSION: u8 = 1;
+
+/// Why a token does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not one of ours, damaged, or of another scope: the request can never work.
+    #[error("the resume token {0}")]
+    Invalid(String),
+    /// It was good once: start again without it.
+    #[error("the resume token can't be resumed from: {0}; start again without it")]
+    Resync(String),
+}
+
+/// How far a stream is in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The next offset to be read; `None`: nothing was delivered yet, start at the low watermark.
+    pub next: Option<i64>,
+    /// The leader epoch of the record before it; -1 = not known.
+    pub leader_epoch: i32,
+    /// A time at which the reader had seen all that was in the log, or at which it began.
+    pub as_of: SystemTime,
+}
+
+impl Cursor {
+    /// Before anything was read.
+    pub fn start(as_of: SystemTime) -> Self {
+        Self { next: None, leader_epoch: -1, as_of }
+    }
+
+    /// Where to go on.
+    pub fn start_at(&self) -> StartAt {
+        match self.next {
+            None => StartAt::Low,
+            Some(offset) => StartAt::Offset { offset, leader_epoch: self.leader_epoch },
+        }
+    }
+}
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    topic_id: String,
+    partition_count: i32,
+    scope: Bytes,
+    /// Every partition of the stream.
+    pub cursors: BTreeMap<Partition, Cursor>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Wire {
+    #[prost(string, tag = "1")]
+    topic_id: String,
+    #[prost(int32, tag = "2")]
+    partition_count: i32,
+    #[prost(bytes = "bytes", tag = "3")]
+    scope: Bytes,
+    #[prost(message, repeated, tag = "4")]
+    cursors: Vec<WireCursor>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct WireCursor {
+    #[prost(int32, tag = "1")]
+    partition: i32,
+    #[prost(int64, optional, tag = "2")]
+    next: Option<i64>,
+    #[prost(sint32, tag = "3")]
+    leader_epoch: i32,
+    #[prost(int64, tag = "4")]
+    as_of_millis: i64,
+}
+
+impl Token {
+    /// A token of a stream of this topic and scope.
+    pub fn new(topic: &Topic, scope: Bytes, cursors: BTreeMap<Partition, Cursor>) -> Self {
+        Self { topic_id: topic.id.clone(), partition_count: topic.partition_count.get(), scope, cursors }
+    }
+
+    /// As it is handed out.
+    pub fn encode(&self) -> Bytes {
+        let wire = Wire {
+            topic_id: self.topic_id.clone(),
+            partition_count: self.partition_count,
+            scope: self.scope.clone(),
+            cursors: self
+                .cursors
+                .iter()
+                .map(|(partition, cursor)| WireCursor {
+                    partition: partition.number(),
+                    next: cursor.next,
+                    leader_epoch: cursor.leader_epoch,
+                    as_of_millis: millis(cursor.as_of),
+                })
+                .collect(),
+        };
+        let mut bytes = BytesMut::with_capacity(wire.encoded_len() + 5);
+        bytes.put_u8(VERSION);
+        bytes.put(&*wire.encode_to_vec());
+        let checksum = crc32fast::hash(&bytes);
+        bytes.put_u32(checksum);
+        bytes.freeze()
+    }
+
+    /// Reads what a client sent.
+    pub fn decode(bytes: &[u8]) -> Result<Self, TokenError> {
+        let malformed = || TokenError::Invalid("is malformed: it is not one that this service gave out".to_owned());
+        let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
+        if crc32fast::hash(content) != u32::from_be_bytes(*checksum) || content.first() != Some(&VERSION) {
+            return Err(malformed());
+        }
+        let wire = Wire::decode(&content[1..]).map_err(|_| malformed())?;
+        let mut cursors = BTreeMap::new();
+        for cursor in wire.cursors {
+            let partition = Partition::new(cursor.partition).ok_or_else(malformed)?;
+            let millis = u64::try_from(cursor.as_of_millis).map_err(|_| malformed())?;
+            let as_of = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).ok_or_else(malformed)?;
+            if cursor.next.is_some_and(|next| next < 0) {
+                return Err(malformed());
+            }
+            cursors.insert(partition, Cursor { next: cursor.next, leader_epoch: cursor.leader_epoch, as_of });
+        }
+        Ok(Self { topic_id: wire.topic_id, partition_count: wire.partition_count, scope: wire.scope, cursors })
+    }
+
+    /// Whether a stream of one of these scopes over this topic may go on from here. Offsets are checked by the log.
+    pub fn check(
+        &self,
+        topic: &Topic,
+        scopes: &[Bytes],
+        partitions: &[Partition],
+        now: SystemTime,
+    ) -> Result<(), TokenError> {
+        if !scopes.contains(&self.scope) {
+            return Err(TokenError::Invalid(
+                "is of another scope: partitions, workspaces, entity types and content must be those of the stream that gave it out".to_owned(),
+            ));
+        }
+        if self.topic_id != topic.id {
+            return Err(TokenError::Resync(format!(
+                "it is of topic id {}, this topic's is {}",
+                self.topic_id, topic.id
+            )));
+        }
+        if self.partition_count != topic.partition_count.get() {
+            return Err(TokenError::Resync(format!(
+                "it is of a topic with {} partitions, this one has {}",
+                self.partition_count, topic.partition_count
+            )));
+        }
+        if !self.cursors.keys().eq(partitions) {
+            return Err(TokenError::Invalid("covers other partitions than this stream".to_owned()));
+        }
+        // Tombstones are kept for delete.retention.ms: a reader that was away for longer may have missed deletes. Half of
+        // it leaves time for the replay itself.
+        let limit = topic.delete_retention / 2;
+        for (partition, cursor) in &self.cursors {
+            let age = now.duration_since(cursor.as_of).unwrap_or_default();
+            if cursor.next.is_some() && age > limit {
+                return Err(TokenError::Resync(format!(
+                    "in partition {partition} it is {} s old, and tombstones may be gone after delete.retention.ms / 2 = {} s",
+                    age.as_secs(),
+                    limit.as_secs()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::PartitionCount;
+
+    fn topic(id: &str) -> Topic {
+        Topic {
+            name: "t".into(),
+            id: id.into(),
+            partition_count: PartitionCount::new(4).unwrap(),
+            max_value_bytes: None,
+            delete_retention: Duration::from_secs(100),
+        }
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn token(next: Option<i64>, as_of: u64) -> Token {
+        let cursor = Cursor { next, leader_epoch: 3, as_of: at(as_of) };
+        Token::new(&topic("id"), Bytes::from_static(b"scope"), BTreeMap::from([(Partition::new(2).unwrap(), cursor)]))
+    }
+
+    fn check(token: &Token, topic: &Topic, scope: &'static [u8], partition: i32, now: u64) -> Result<(), TokenError> {
+        token.check(topic, &[Bytes::from_static(scope)], &[Partition::new(partition).unwrap()], at(now))
+    }
+
+    const FIXED: &str = "010a02696410041a0573636f7065220908021007180620e80767bfb896";
+
+    #[test]
+    fn the_bytes_of_a_token_do_not_change() {
+        let bytes = token(Some(7), 1).encode();
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, FIXED);
+        assert_eq!(Token::decode(&bytes).unwrap(), token(Some(7), 1));
+    }
+
+    #[test]
+    fn a_token_serves_its_own_stream_only() {
+        let good = token(Some(7), 1000);
+        assert_eq!(check(&good, &topic("id"), b"scope", 2, 1050), Ok(()));
+        assert!(matches!(check(&good, &topic("id"), b"other", 2, 1000), Err(TokenError::Invalid(_))));
+        assert!(matches!(check(&good, &topic("id"), b"scope", 3, 1000), Err(TokenError::Invalid(_))));
+        assert!(matches!(check(&good, &topic("id2"), b"scope", 2, 1000), Err(TokenError::Resync(_))));
+        assert!(matches!(check(&good, &topic("id"), b"scope", 2, 1051), Err(TokenError::Resync(_))));
+        assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 9000), Ok(()), "it starts over anyway");
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_token_is_refused(at in any::<prop::sample::Index>(), flip in 1..=255u8, cut in any::<prop::sample::Index>()) {
+            let mut bytes = token(Some(7), 1).encode().to_vec();
+            let kept = cut.index(bytes.len());
+            prop_assert!(Token::decode(&bytes[..kept]).is_err());
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            prop_assert!(Token::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(Token::decode(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Prometheus metrics, in one registry that the process owns. Label values are bounded: RPC names, codes, classes.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::log::Counts;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rpc {
+    rpc: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RpcCode {
+    rpc: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecordClass {
+    class: &'static str,
+}
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    calls: Family<RpcCode, Counter>,
+    durations: Family<Rpc, Histogram>,
+    in_flight: Family<Rpc, Gauge>,
+    records: Family<RecordClass, Counter>,
+    ready: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("changelogd");
+        let calls = Family::<RpcCode, Counter>::default();
+        // 0.1 ms to 26 s
+        let durations =
+            Family::<Rpc, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(1e-4, 4.0, 10)));
+        let in_flight = Family::<Rpc, Gauge>::default();
+        let records = Family::<RecordClass, Counter>::default();
+        let ready = Gauge::default();
+        registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
+        registry.register_with_unit(
+            "rpc_duration",
+            "From a call's arrival to its last byte",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
+        registry.register(
+            "replay_records",
+            "Records that replays met: all, foreign (skipped), in the wrong partition (misplaced)",
+            records.clone(),
+        );
+        registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
+        registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Self { registry, calls, durations, in_flight, records, ready }
+    }
+
+    /// A call has arrived.
+    pub fn call_started(&self, rpc: &'static str) {
+        self.in_flight.get_or_create(&Rpc { rpc }).inc();
+    }
+
+    /// A call has been answered, or its caller has gone.
+    pub fn call_ended(&self, rpc: &'static str, code: &'static str, duration: Duration) {
+        self.in_flight.get_or_create(&Rpc { rpc }).dec();
+        self.calls.get_or_create(&RpcCode { rpc, code }).inc();
+        self.durations.get_or_create(&Rpc { rpc }).observe(duration.as_secs_f64());
+    }
+
+    /// What a replay met.
+    pub fn replayed(&self, counts: Counts) {
+        for (class, n) in [("all", counts.read), ("skipped", counts.skipped), ("misplaced", counts.misplaced)] {
+            if n > 0 {
+                self.records.get_or_create(&RecordClass { class }).inc_by(n);
+            }
+        }
+    }
+
+    /// Readiness, as it is now.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// In the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_rendered() {
+        let metrics = Metrics::new();
+        metrics.call_started("Set");
+        metrics.call_ended("Set", "OK", Duration::from_millis(1));
+        metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0 });
+        let text = metrics.render();
+        for line in [
+            "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
+            "changelogd_rpc_in_flight{rpc=\"Set\"} 0",
+            "changelogd_rpc_duration_seconds_count{rpc=\"Set\"} 1",
+            "changelogd_replay_records_total{class=\"skipped\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The admin port, HTTP/1.1, read-only:
+//!
+//! | path       | answers                                                           |
+//! |------------|-------------------------------------------------------------------|
+//! | `/metrics` | Prometheus metrics (OpenMetrics text)                             |
+//! | `/livez`   | 200 as long as the process serves                                 |
+//! | `/readyz`  | 200 if writes and loads are possible, 503 and the cause otherwise |
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{Address, Health, Listener};
+use crate::{
+    log::{TopicProblem, TopicState},
+    metrics::Metrics,
+};
+
+#[derive(Debug, Clone)]
+struct Admin {
+    metrics: Arc<Metrics>,
+    health: Health,
+    state: watch::Receiver<TopicState>,
+}
+
+/// Serves until `stop`. Open requests are not waited for: nothing here is a promise.
+pub async fn serve_admin(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    health: Health,
+    state: watch::Receiver<TopicState>,
+    stop: impl Future<Output = ()>,
+) {
+    let router = Router::new()
+        .route("/metrics", get(render))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(Admin { metrics, health, state });
+    tokio::select! {
+        result = axum::serve(listener, router).into_future() => {
+            if let Err(error) = result {
+                tracing::error!(%error, "the admin port is no longer served");
+            }
+        }
+        () = stop => {}
+    }
+}
+
+async fn render(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], admin.metrics.render())
+}
+
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    if admin.health.is_ready() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    let cause = match &*admin.state.borrow() {
+        TopicState::Ready(_) => "draining".to_owned(),
+        TopicState::Unreachable { cause, .. } => cause.clone(),
+        TopicState::Wrong(problem) => TopicProblem::to_string(problem),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))
+}
+
+impl Listener {
+    /// The admin port is TCP only.
+    pub async fn bind_admin(address: &Address) -> std::io::Result<TcpListener> {
+        match address {
+            Address::Tcp(address) => TcpListener::bind(address).await,
+            Address::Unix(_) => Err(std::io::Error::other("the admin port must be host:port")),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! grpc.health.v1. Service names: `liveness` serves as long as the process does; ``, `readiness` and
+//! `changelog.v1.ChangelogService` serve while writes and loads are possible. A missing topic turns readiness off, and must
+//! not turn liveness off: a restart would mend nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+use crate::{log::TopicState, metrics::Metrics};
+
+const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
+
+/// What probes are told.
+#[derive(Debug, Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    ready: watch::Sender<bool>,
+}
+
+impl Health {
+    /// Live, and not ready yet: set before anything listens, since the reporter begins with everything serving.
+    pub async fn new() -> Self {
+        let health = Self { reporter: HealthReporter::new(), ready: watch::Sender::new(false) };
+        health.reporter.set_service_status("liveness", ServingStatus::Serving).await;
+        health.set_ready(false).await;
+        health
+    }
+
+    /// The service.
+    pub fn server(&self) -> HealthServer<HealthService> {
+        HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+    }
+
+    /// Readiness, as it is now.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Turns readiness on or off.
+    pub async fn set_ready(&self, ready: bool) {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in READINESS {
+            self.reporter.set_service_status(name, status).await;
+        }
+        self.ready.send_replace(ready);
+    }
+
+    /// Follows the topic's state until the log is gone.
+    pub async fn follow(self, mut state: watch::Receiver<TopicState>, metrics: Arc<Metrics>) {
+        loop {
+            let ready = matches!(*state.borrow_and_update(), TopicState::Ready(_));
+            self.set_ready(ready).await;
+            metrics.set_ready(ready);
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

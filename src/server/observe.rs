@@ -1,0 +1,241 @@
+//! What every call gets, whatever its RPC: its deadline read, one log line, metrics. A call that is dropped before its end
+//! is CANCELLED, not OK.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::Service;
+
+use crate::{metrics::Metrics, service::Call};
+
+/// The layer around the routes.
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S> Observed<S> {
+    /// Around a service.
+    pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
+        Self { inner, metrics }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Observed<S>
+where
+    S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<ObservedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let call = Call { deadline: deadline(request.headers()), ..Call::default() };
+        let mut watched = Watched::begin(rpc_name(request.uri().path()), call.clone(), self.metrics.clone());
+        request.extensions_mut().insert(call);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            // An answer without messages carries its status in the head.
+            if let Some(status) = Status::from_header_map(response.headers()) {
+                watched.end(&status);
+            }
+            Ok(response.map(|inner| ObservedBody { inner, watched }))
+        })
+    }
+}
+
+/// An answer's messages and trailers, passed through.
+#[derive(Debug)]
+pub struct ObservedBody {
+    inner: tonic::body::Body,
+    watched: Watched,
+}
+
+impl Body for ObservedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
+        {
+            self.watched.end(&status);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A call until its end is known.
+#[derive(Debug)]
+struct Watched {
+    rpc: Rpc,
+    call: Call,
+    started: Instant,
+    metrics: Arc<Metrics>,
+    ended: bool,
+}
+
+impl Watched {
+    fn begin(rpc: Rpc, call: Call, metrics: Arc<Metrics>) -> Self {
+        metrics.call_started(rpc.name);
+        Self { rpc, call, started: Instant::now(), metrics, ended: false }
+    }
+
+    fn end(&mut self, status: &Status) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let (code, duration) = (code_name(status.code()), self.started.elapsed());
+        self.metrics.call_ended(self.rpc.name, code, duration);
+        let details = status.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.as_str());
+        let facts = &self.call.facts;
+        let duration_ms = duration.as_secs_f64() * 1e3;
+        let count = |n: u64| (n > 0).then_some(n);
+        // Probes come every second, and say nothing new.
+        if self.rpc.ours {
+            tracing::info!(
+                rpc = self.rpc.name,
+                code,
+                reason,
+                duration_ms,
+                partition = facts.partition(),
+                records = count(facts.records()),
+                entries = count(facts.entries()),
+                "call"
+            );
+        } else {
+            tracing::debug!(rpc = self.rpc.name, code, reason, duration_ms, "call");
+        }
+        if status.code() != Code::Ok {
+            // The message may name a key.
+            tracing::debug!(rpc = self.rpc.name, code, message = status.message(), "call failed");
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.end(&Status::cancelled("the client went away"));
+    }
+}
+
+/// A name from a fixed list: it becomes a metric's label.
+#[derive(Debug, Clone, Copy)]
+struct Rpc {
+    name: &'static str,
+    ours: bool,
+}
+
+fn rpc_name(path: &str) -> Rpc {
+    const OURS: [&str; 9] =
+        ["Set", "Delete", "Flush", "LoadWorkspace", "StreamAll", "Describe", "Get", "Write", "Watch"];
+    if let Some(method) = path.strip_prefix("/changelog.v1.ChangelogService/") {
+        let name = OURS.into_iter().find(|name| *name == method).unwrap_or("unknown");
+        return Rpc { name, ours: true };
+    }
+    let name = match path.split('/').nth(1) {
+        Some("grpc.health.v1.Health") => "Health",
+        Some("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection") => "Reflection",
+        _ => return Rpc { name: "unknown", ours: true },
+    };
+    Rpc { name, ours: false }
+}
+
+/// As the gRPC specification writes it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the specification allows;
+/// the server's own caps hold then.
+fn deadline(headers: &HeaderMap) -> Option<Instant> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    };
+    Instant::now().checked_add(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_timeouts_are_ignored_and_good_ones_are_read() {
+        let given = |value: &str| {
+            let headers =
+                HeaderMap::from_iter([(http::header::HeaderName::from_static("grpc-timeout"), value.parse().unwrap())]);
+            deadline(&headers).map(|d| d.saturating_duration_since(Instant::now()).as_secs())
+        };
+        for bad in ["", "S", "1", "-1S", "1.5S", "123456789S", "1x", "S1", "1 S", "é"] {
+            assert_eq!(given(bad), None, "{bad}");
+        }
+        assert!(given("100S").is_some_and(|s| (98..=100).contains(&s)));
+        assert!(given("99999999H").is_some());
+    }
+
+    #[test]
+    fn unknown_paths_share_one_label() {
+        assert_eq!(rpc_name("/changelog.v1.ChangelogService/Set").name, "Set");
+        assert_eq!(rpc_name("/changelog.v1.ChangelogService/Nope").name, "unknown");
+        assert_eq!(rpc_name("/x").name, "unknown");
+        assert_eq!(rpc_name("/grpc.health.v1.Health/Check").name, "Health");
+    }
+}

@@ -1,0 +1,65 @@
+//! What is known of a call across the layers: its deadline, set by the transport; facts for its log line, set by its RPC.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::time::Instant;
+use tonic::Extensions;
+
+/// A call in progress; found in the extensions of its request.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// When the client stops waiting (`grpc-timeout`).
+    pub deadline: Option<Instant>,
+    /// For the log line.
+    pub facts: std::sync::Arc<Facts>,
+}
+
+impl Call {
+    /// That of a request.
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+/// What the log line says beside code and duration. Never values; keys only at debug.
+#[derive(Debug, Default)]
+pub struct Facts {
+    partition: Mutex<Option<i32>>,
+    entries: AtomicU64,
+    records: AtomicU64,
+}
+
+impl Facts {
+    /// The partition it is about.
+    pub fn set_partition(&self, partition: i32) {
+        *self.partition.lock().unwrap_or_else(PoisonError::into_inner) = Some(partition);
+    }
+
+    /// Entries sent.
+    pub fn add_entries(&self, n: u64) {
+        self.entries.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Records read.
+    pub fn add_records(&self, n: u64) {
+        self.records.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The partition, if it is about one.
+    pub fn partition(&self) -> Option<i32> {
+        *self.partition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries sent.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Records read.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,180 @@
+//! The only place where a domain error becomes a gRPC status.
+//!
+//! UNAVAILABLE with our ErrorInfo promises that nothing was written, so an operation whose outcome is not known must never
+//! come out as it.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    changelog::{LoadError, TokenError},
+    log::{ReadError, TopicProblem, WriteError},
+    model::{HeaderError, KeyError, KeyPart, ValueError},
+    proto::DOMAIN,
+};
+
+/// A status under construction: its code and reason belong together.
+struct Refusal {
+    code: Code,
+    reason: &'static str,
+    retry_after: Option<Duration>,
+    field: Option<String>,
+}
+
+const fn refusal(code: Code, reason: &'static str) -> Refusal {
+    Refusal { code, reason, retry_after: None, field: None }
+}
+
+impl Refusal {
+    fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    fn status(self, message: impl Into<String>) -> Status {
+        let message = message.into();
+        let mut details = ErrorDetails::with_error_info(self.reason, DOMAIN, HashMap::new());
+        if let Some(field) = self.field {
+            details.add_bad_request_violation(field, message.clone());
+        }
+        if let Some(delay) = self.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(self.code, message, details)
+    }
+}
+
+fn bad_field(reason: &'static str, field: &str, message: String) -> Status {
+    Refusal { field: Some(field.to_owned()), ..refusal(Code::InvalidArgument, reason) }.status(message)
+}
+
+/// A request that can never work.
+pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
+    bad_field("ARGUMENT_INVALID", field, message.into())
+}
+
+/// Two strings that name no entity.
+pub fn bad_key(error: &KeyError, relative: bool) -> Status {
+    // A full key names its workspace itself.
+    let field = match error.part() {
+        KeyPart::Workspace if relative => "workspace_id",
+        _ => "changelog_id",
+    };
+    bad_field("KEY_INVALID", field, error.to_string())
+}
+
+/// A workspace ID that is none.
+pub fn bad_workspace(error: &KeyError, field: &str) -> Status {
+    bad_field("KEY_INVALID", field, error.to_string())
+}
+
+/// A value that is refused.
+pub fn bad_value(error: &ValueError, field: &str) -> Status {
+    let reason = match error {
+        ValueError::TooLarge { .. } => "VALUE_TOO_LARGE",
+        ValueError::NotJson { .. } => "VALUE_NOT_JSON",
+    };
+    bad_field(reason, field, error.to_string())
+}
+
+/// Headers that are refused.
+pub fn bad_headers(error: &HeaderError) -> Status {
+    bad_field("ARGUMENT_INVALID", "headers", error.to_string())
+}
+
+/// An RPC that this version does not have.
+pub fn not_implemented(rpc: &str) -> Status {
+    refusal(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
+}
+
+/// `Get` of what is not there.
+pub fn key_not_found(key: &str) -> Status {
+    refusal(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
+}
+
+/// A reader that took nothing for too long, or for longer than the call may last.
+pub fn reader_too_slow(message: String) -> Status {
+    refusal(Code::DeadlineExceeded, "DEADLINE").status(message)
+}
+
+fn topic(problem: &TopicProblem) -> Refusal {
+    let reason = match problem {
+        TopicProblem::NotFound { .. } => "TOPIC_NOT_FOUND",
+        TopicProblem::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
+        TopicProblem::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
+        TopicProblem::Recreated { .. } => "TOPIC_RECREATED",
+        TopicProblem::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
+    };
+    refusal(Code::FailedPrecondition, reason)
+}
+
+/// A write that was refused, failed, or whose outcome is not known. `what` names it: `set "ws/type/id"`.
+pub fn of_write(error: &WriteError, what: &str) -> Status {
+    let kind = match error {
+        WriteError::Topic(problem) => topic(problem),
+        WriteError::QueueFull { .. } => {
+            refusal(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
+        }
+        WriteError::TooLarge { .. } => return bad_field("VALUE_TOO_LARGE", "raw", format!("{what}: {error}")),
+        WriteError::Unreachable { .. } => {
+            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+        }
+        WriteError::NotEnoughReplicas { .. } => {
+            refusal(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
+        }
+        WriteError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        WriteError::DiskFull { .. } => {
+            refusal(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10))
+        }
+        WriteError::ReadOnly { .. } => refusal(Code::FailedPrecondition, "STORE_READ_ONLY"),
+        WriteError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
+        WriteError::OutcomeUnknown { by_time: true, .. } => refusal(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
+        WriteError::OutcomeUnknown { by_time: false, .. } => refusal(Code::Unknown, "OUTCOME_UNKNOWN"),
+    };
+    kind.status(format!("{what}: {error}"))
+}
+
+/// A load, get or stream that did not reach its end. `what` names it: `load "ws"`.
+pub fn of_read(error: &LoadError, what: &str) -> Status {
+    let kind = match error {
+        LoadError::Read(error) => of_log_read(error),
+        LoadError::TooManyReplays { .. } => {
+            refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
+        }
+        LoadError::TooManyFollows { .. } => {
+            refusal(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
+        }
+        LoadError::TooLarge { .. } => {
+            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
+        }
+        LoadError::Deadline(_) => refusal(Code::DeadlineExceeded, "DEADLINE"),
+        LoadError::Token(TokenError::Invalid(_)) => {
+            return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"));
+        }
+        LoadError::Token(TokenError::Resync(_)) => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
+        LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
+        LoadError::WorkspaceElsewhere { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
+    };
+    kind.status(format!("{what}: {error}"))
+}
+
+fn of_log_read(error: &ReadError) -> Refusal {
+    match error {
+        ReadError::Topic(problem) => topic(problem),
+        ReadError::Unreachable { .. } => {
+            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+        }
+        ReadError::OpenTransaction { .. } => {
+            refusal(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
+        }
+        ReadError::Truncated { .. } => refusal(Code::Aborted, "LOG_TRUNCATED"),
+        ReadError::Moved { .. } => refusal(Code::Aborted, "LOG_MOVED"),
+        // Only a token names an offset; what a token can't say is caught above the log.
+        ReadError::OffsetOutOfRange { .. } => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
+        ReadError::Deadline { .. } => refusal(Code::DeadlineExceeded, "DEADLINE"),
+        ReadError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        ReadError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
+    }
+}

@@ -1,0 +1,143 @@
+//! Answers that stream: one task feeds a bounded channel, so that a reader who takes nothing holds up the replay, and is
+//! cut when his time is over; and a reader who goes away ends the task.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tonic::Status;
+
+use super::status;
+
+/// Messages that may wait for the transport.
+const AHEAD: usize = 4;
+
+/// Where a task puts its answer.
+#[derive(Debug, Clone)]
+pub struct Feed<T> {
+    messages: mpsc::Sender<T>,
+    deadline: Option<Instant>,
+    stall: Duration,
+}
+
+impl<T> Feed<T> {
+    /// Hands a message to the transport. Errors end the task: the reader is gone, too slow, or out of time.
+    pub async fn send(&self, message: T) -> Result<(), Status> {
+        let stalled = Instant::now() + self.stall;
+        let until = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
+        match tokio::time::timeout_at(until, self.messages.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the client has gone")),
+            Err(_) if until == stalled => {
+                Err(status::reader_too_slow(format!("the client took no message for {} s", self.stall.as_secs())))
+            }
+            Err(_) => Err(status::reader_too_slow("the deadline passed before the client had taken all".to_owned())),
+        }
+    }
+
+    /// From here on the stream may last.
+    pub fn without_deadline(mut self) -> Self {
+        self.deadline = None;
+        self
+    }
+}
+
+/// The stream that a call answers with.
+#[derive(Debug)]
+pub struct Answer<T> {
+    messages: mpsc::Receiver<T>,
+    end: Option<oneshot::Receiver<Result<(), Status>>>,
+}
+
+impl<T: Send + 'static> Answer<T> {
+    /// Starts the task. Whatever it holds is dropped when it ends, or within a poll of the client's going away.
+    pub fn spawn<F>(deadline: Instant, stall: Duration, task: impl FnOnce(Feed<T>) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let (sender, messages) = mpsc::channel(AHEAD);
+        let (ended, end) = oneshot::channel();
+        let gone = sender.clone();
+        let work = task(Feed { messages: sender, deadline: Some(deadline), stall });
+        tokio::spawn(async move {
+            tokio::select! {
+                result = work => { let _ = ended.send(result); }
+                () = gone.closed() => {}
+            }
+        });
+        Self { messages, end: Some(end) }
+    }
+}
+
+impl<T> Stream for Answer<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(message) = ready!(self.messages.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(end).poll(cx));
+        self.end = None;
+        // A task that died must not look like one that came to its end.
+        let result =
+            result.unwrap_or_else(|_| Err(Status::internal("the stream broke off; nothing after it is known")));
+        Poll::Ready(result.err().map(Err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tonic::Code;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_takes_nothing_is_cut_at_the_deadline_and_told_why() {
+        let deadline = Instant::now() + MINUTE / 2;
+        let mut answer = Answer::spawn(deadline, MINUTE, |feed| async move {
+            loop {
+                feed.send(1).await?;
+            }
+        });
+        tokio::time::sleep(MINUTE).await;
+        let mut taken = 0;
+        let status = loop {
+            match answer.next().await.expect("a status ends it") {
+                Ok(_) => taken += 1,
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((taken, status.code()), (AHEAD, Code::DeadlineExceeded));
+        assert!(answer.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_dies_is_an_error_and_not_an_end() {
+        let mut answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE, |_feed| async { panic!("a bug") });
+        assert_eq!(answer.next().await.unwrap().unwrap_err().code(), Code::Internal);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_goes_away_ends_the_task() {
+        let (held, gone) = oneshot::channel::<()>();
+        let answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE, |_feed| async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        tokio::task::yield_now().await;
+        drop(answer);
+        assert!(gone.await.is_err(), "what the task held is dropped");
+    }
+}
