@@ -19,7 +19,10 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod app;
 pub mod changelog;
+pub mod commands;
+pub mod config;
 pub mod log;
 pub mod metrics;
 pub mod model;

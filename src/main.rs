@@ -1,1 +1,23 @@
-fn main() {}
+//! changelogd: the sidecar, and its client.
+
+use std::process::ExitCode;
+
+use changelogd::{
+    commands,
+    config::{self, EXIT_USAGE, ProcessEnvironment},
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    match config::parse(&commands::command(), &arguments, &ProcessEnvironment) {
+        Ok(parsed) => commands::run(&parsed),
+        Err(Ok(help)) => {
+            print!("{help}");
+            ExitCode::SUCCESS
+        }
+        Err(Err(error)) => {
+            eprintln!("changelogd: {error}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}

@@ -75,8 +75,10 @@ impl<U: Message + Default> Decoder for RequestDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0
-            .decode(src)
-            .map_err(|status| Status::invalid_argument(format!("the message can't be decoded: {}", status.message())))
+        self.0.decode(src).map_err(|status| {
+            let message = format!("the message can't be decoded: {}", status.message());
+            let details = ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, HashMap::new());
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        })
     }
 }

@@ -1,0 +1,183 @@
+//! Where a log and the service meet: bind, open the log, serve, drain. Tests start it too.
+
+use std::{future::Future, io, sync::Arc};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+
+use crate::{
+    changelog::{Changelog, Limits},
+    config::{ServeArgs, StoreChoice, UsageError},
+    log::{Log, MemoryLog},
+    metrics::Metrics,
+    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, PartitionCount, ValueRules},
+    server::{Address, Health, Listener, api_routes, health_routes, serve, serve_admin},
+    service::{CallLimits, Service},
+};
+
+/// The partitions of a store that is created here.
+const DEFAULT_PARTITIONS: i64 = 10;
+
+/// Why the process can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It was told something that can never work.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// An address can't be had.
+    #[error("{setting}: can't listen on {address}: {cause}")]
+    Bind {
+        /// Which.
+        setting: &'static str,
+        /// What was wanted.
+        address: Address,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// The embedded store does not open.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// What the process listens on.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The API.
+    pub api: Address,
+    /// Metrics and health over HTTP.
+    pub admin: Option<Address>,
+    /// gRPC health only.
+    pub health: Option<Address>,
+}
+
+/// A process that is ready to serve: everything is bound and open.
+#[derive(Debug)]
+pub struct App {
+    args: ServeArgs,
+    addresses: Addresses,
+    api: Listener,
+    admin: Option<TcpListener>,
+    health_port: Option<Listener>,
+    changelog: Changelog,
+    health: Health,
+    metrics: Arc<Metrics>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Accepted writes whose outcome was still not known.
+    pub unsettled_writes: u64,
+    /// Connections that were cut.
+    pub cut_connections: usize,
+}
+
+impl App {
+    /// Binds every address and opens the log. What only the broker knows is not asked here: a wrong topic is answered by
+    /// calls, not by a process that does not start.
+    pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
+        args.check()?;
+        let bind_error = |setting, address: &Address| {
+            let address = address.clone();
+            move |cause| StartError::Bind { setting, address, cause }
+        };
+        let api = Listener::bind(&args.listen).await.map_err(bind_error("--listen", &args.listen))?;
+        let admin = match &args.admin_listen.0 {
+            None => None,
+            Some(address) => Some(Listener::bind_admin(address).await.map_err(bind_error("--admin-listen", address))?),
+        };
+        let health_port = match &args.health_listen.0 {
+            None => None,
+            Some(address) => Some(Listener::bind(address).await.map_err(bind_error("--health-listen", address))?),
+        };
+        let real = |listener: &Listener| listener.address().map_err(bind_error("--listen", &args.listen));
+        let addresses = Addresses {
+            api: real(&api)?,
+            admin: admin.as_ref().and_then(|l| l.local_addr().ok()).map(Address::Tcp),
+            health: health_port.as_ref().map(real).transpose()?,
+        };
+        let log = open_log(&args)?;
+        let metrics = Arc::new(Metrics::new());
+        let changelog = Changelog::new(log, limits(&args), metrics.clone());
+        Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
+    }
+
+    /// What it listens on, with real ports.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown`, then drains within --drain-timeout.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
+        let (stop, stopping) = watch::channel(None::<Instant>);
+        let stopped = || {
+            let mut stopping = stopping.clone();
+            async move { stopping.wait_for(Option::is_some).await.ok().and_then(|s| *s).unwrap_or_else(Instant::now) }
+        };
+        // Dropped, and so ended, when this returns.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
+        if let Some(listener) = self.admin {
+            let (metrics, health) = (self.metrics.clone(), self.health.clone());
+            let state = self.changelog.topic_state();
+            tasks.spawn(serve_admin(listener, metrics, health, state, std::future::pending()));
+        }
+        if let Some(listener) = self.health_port {
+            let routes = health_routes(&self.health);
+            let metrics = self.metrics.clone();
+            tasks.spawn(async move {
+                serve(listener, routes, metrics, std::future::pending()).await;
+            });
+        }
+        let call_limits = CallLimits {
+            read_timeout: self.args.read_timeout,
+            stall_timeout: self.args.stall_timeout,
+            max_request_bytes: max_request_bytes(&self.args),
+        };
+        let service = Service::new(self.changelog.clone(), call_limits);
+        let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
+        let api = serve(self.api, routes, self.metrics.clone(), stopped());
+        let mut api = std::pin::pin!(api);
+
+        tokio::select! {
+            _ = &mut api => unreachable!("the API is served until it is told to stop"),
+            () = shutdown => {}
+        }
+        tracing::info!(timeout_ms = self.args.drain_timeout.as_millis() as u64, "draining");
+        let deadline = Instant::now() + self.args.drain_timeout;
+        self.health.set_ready(false).await;
+        self.metrics.set_ready(false);
+        self.changelog.refuse_new_work();
+        // A part of the time is kept for writes that were accepted but that nobody waits for.
+        stop.send_replace(Some(deadline - self.args.drain_timeout / 4));
+        let cut_connections = api.await;
+        let unsettled_writes = self.changelog.drain(deadline).await;
+        Drained { unsettled_writes, cut_connections }
+    }
+}
+
+fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
+    match args.store() {
+        StoreChoice::Memory => {
+            let default = PartitionCount::new(DEFAULT_PARTITIONS);
+            let count = args.kafka.partitions.or(default).ok_or_else(|| UsageError("no partitions".to_owned()))?;
+            Ok(Arc::new(MemoryLog::new(count, args.delete_retention)))
+        }
+        StoreChoice::Embedded | StoreChoice::Kafka => Err(StartError::Store("not there yet".to_owned())),
+    }
+}
+
+fn limits(args: &ServeArgs) -> Limits {
+    Limits {
+        values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
+        max_replays: args.max_replays.into(),
+        replay_queue_wait: args.replay_queue_wait,
+        max_follows: args.max_follows.into(),
+        max_load_bytes: usize::try_from(args.max_load_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+/// Room for the largest value, key and headers. A `json` value is larger on the wire than stored: a small integer takes nine
+/// bytes and its frame. Never below gRPC's usual 4 MiB.
+fn max_request_bytes(args: &ServeArgs) -> usize {
+    (args.max_value_bytes as usize * 4 + MAX_KEY_BYTES + 2 * MAX_HEADER_BYTES).max(4 * 1024 * 1024)
+}

@@ -1,0 +1,67 @@
+//! `changelogd serve`.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{refuse, runtime};
+use crate::{
+    app::{App, StartError},
+    config::{Parsed, ServeArgs},
+    telemetry,
+};
+
+pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
+    match telemetry::parse_filter(&args.log) {
+        Ok(filter) => telemetry::start(args.log_format, filter),
+        Err(error) => return refuse(&crate::config::UsageError::value("--log", &args.log, error)),
+    }
+    for name in &parsed.unknown {
+        tracing::warn!(name, "this environment variable is no setting of changelogd, and is ignored");
+    }
+    match runtime() {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(code) => code,
+    }
+}
+
+async fn serve(args: ServeArgs) -> ExitCode {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        eprintln!("changelogd: can't start: signals can't be received");
+        return ExitCode::FAILURE;
+    };
+    let store = args.store();
+    let app = match App::start(args).await {
+        Ok(app) => app,
+        Err(StartError::Usage(error)) => return refuse(&error),
+        Err(error) => {
+            eprintln!("changelogd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let addresses = app.addresses();
+    let shown = |a: &Option<crate::server::Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = ?store,
+        api = %addresses.api,
+        admin = shown(&addresses.admin),
+        health = shown(&addresses.health),
+        "serving"
+    );
+    let drained = app
+        .run(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    if drained.unsettled_writes > 0 {
+        tracing::error!(writes = drained.unsettled_writes, "stopped with accepted writes whose outcome is not known");
+        return ExitCode::FAILURE;
+    }
+    tracing::info!(cut_connections = drained.cut_connections, "drained");
+    ExitCode::SUCCESS
+}

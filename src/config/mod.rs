@@ -1,0 +1,25 @@
+//! Flags and environment into what the process is to do. Everything that is wrong without asking anyone is found here, and
+//! ends the process with 64 and one line.
+
+mod duration;
+mod environment;
+mod serve;
+
+pub use duration::{parse_duration, shown_duration};
+pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
+pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
+
+/// What is wrong with how the process was started: one line, naming setting, value and reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+impl UsageError {
+    /// A value that can't be used.
+    pub fn value(setting: &str, value: &str, reason: impl std::fmt::Display) -> Self {
+        Self(format!("{setting}: {value:?}: {reason}"))
+    }
+}
+
+/// The exit status for usage and configuration errors (EX_USAGE of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;

@@ -1,0 +1,262 @@
+//! The settings of `changelogd serve`.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Origin, UsageError, parse_duration, shown_duration};
+use crate::{
+    model::{PartitionCount, ValueMode},
+    server::Address,
+    telemetry::{LogFormat, parse_filter},
+};
+
+/// Where the changelog is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreChoice {
+    /// On disk, in --data-dir.
+    Embedded,
+    /// In a topic of Apache Kafka.
+    Kafka,
+    /// In memory; gone with the process.
+    Memory,
+}
+
+/// What values must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ValuesChoice {
+    /// JSON documents, stored byte for byte as sent.
+    Json,
+    /// Any bytes.
+    Opaque,
+}
+
+impl From<ValuesChoice> for ValueMode {
+    fn from(choice: ValuesChoice) -> Self {
+        match choice {
+            ValuesChoice::Json => Self::Json,
+            ValuesChoice::Opaque => Self::Opaque,
+        }
+    }
+}
+
+/// How to reach a topic.
+#[derive(Debug, Clone, clap::Args)]
+pub struct KafkaArgs {
+    /// Kafka brokers to begin with, host:port, separated by commas. Also KAFKA_BROKERS
+    #[arg(long, value_name = "LIST")]
+    pub brokers: Option<String>,
+    /// The changelog's topic. Also KAFKA_CHANGELOG_TOPIC
+    #[arg(long, value_name = "NAME", default_value = "workspace-changelog")]
+    pub topic: String,
+    /// The client group id, for ACLs and quotas only: nothing subscribes, nothing commits. Also KAFKA_CHANGELOG_GROUP_ID
+    #[arg(long, value_name = "ID", default_value = "workspace-changelog-consumer")]
+    pub group_id: String,
+    /// A librdkafka property (TLS, SASL, tuning), may be repeated. What would break a promise is refused by name. In the
+    /// environment: one a line
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property)]
+    pub kafka_property: Vec<(String, String)>,
+    /// A file of librdkafka properties, name=value lines: the place for secrets
+    #[arg(long, value_name = "FILE")]
+    pub kafka_properties_file: Option<PathBuf>,
+    /// The topic's partition count: the one that is expected of a topic that is there (another is a wrong topic), the one to
+    /// create otherwise (10)
+    #[arg(long, value_name = "COUNT", value_parser = parse_partitions)]
+    pub partitions: Option<PartitionCount>,
+}
+
+/// Serves the API: on an embedded store, or on Kafka where brokers are given.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Where the API listens: host:port (port 0 takes a free one), or unix:/path
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    pub listen: Address,
+    /// Where metrics and health over HTTP listen: host:port, or off
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9650", value_parser = parse_optional_address)]
+    pub admin_listen: OptionalAddress,
+    /// A port with gRPC health only, for probes: host:port, or off
+    #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = parse_optional_address)]
+    pub health_listen: OptionalAddress,
+    /// Let --listen be reachable from other machines without TLS and without authentication
+    #[arg(long)]
+    pub insecure_listen: bool,
+    /// Where the changelog is kept; by default kafka if brokers are given, else embedded
+    #[arg(long, value_enum)]
+    pub store: Option<StoreChoice>,
+    /// The embedded store's directory
+    #[arg(long, value_name = "DIR", default_value = "./changelogd-data")]
+    pub data_dir: PathBuf,
+    /// Embedded store: how long a tombstone stays, from its write. Kafka has the topic's delete.retention.ms
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub delete_retention: Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kafka: KafkaArgs,
+    /// Create the topic if it is missing, as `changelogd topic ensure` would
+    #[arg(long)]
+    pub create_topic: bool,
+    /// Kafka producers; a workspace always goes through the same one
+    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub producers: u16,
+    /// What values must be
+    #[arg(long, value_enum, default_value = "json")]
+    pub values: ValuesChoice,
+    /// The largest value, in bytes; lowered to what the topic's max.message.bytes leaves
+    #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=64_000_000))]
+    pub max_value_bytes: u32,
+    /// How long a write may wait for its acknowledgement (message.timeout.ms)
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive)]
+    pub write_timeout: Duration,
+    /// The longest that a load, get or stream may take; a client's shorter deadline wins
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_positive)]
+    pub read_timeout: Duration,
+    /// The longest that a reader of a stream may take nothing
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
+    pub stall_timeout: Duration,
+    /// Replays at a time; more wait for --replay-queue-wait, then are told RESOURCE_EXHAUSTED
+    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_replays: u16,
+    /// How long a replay waits for its turn
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub replay_queue_wait: Duration,
+    /// Streams that follow at a time
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_follows: u16,
+    /// Bytes that the folded state of one load may hold in memory
+    #[arg(long, value_name = "BYTES", default_value = "536870912", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_load_bytes: u64,
+    /// How long a stop waits for open calls and accepted writes
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+    /// Which log lines: a level, or target=level pairs
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = checked_filter)]
+    pub log: String,
+    /// How log lines look; by default text on a terminal, json otherwise
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// An address, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<Address>);
+
+fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
+    match text {
+        "off" => Ok(OptionalAddress(None)),
+        text => match text.parse()? {
+            Address::Unix(_) => Err("must be host:port, or off".to_owned()),
+            tcp => Ok(OptionalAddress(Some(tcp))),
+        },
+    }
+}
+
+fn parse_property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    match name.trim() {
+        "" => Err("must be NAME=VALUE".to_owned()),
+        name => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn parse_partitions(text: &str) -> Result<PartitionCount, String> {
+    let count = text.parse().ok().and_then(PartitionCount::new).filter(|c| c.get() <= 100_000);
+    count.ok_or_else(|| "must be a whole number from 1 to 100000".to_owned())
+}
+
+fn parse_positive(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be more than nothing".to_owned()),
+        some => Ok(some),
+    }
+}
+
+fn checked_filter(text: &str) -> Result<String, String> {
+    parse_filter(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
+/// A setting as `changelogd config` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag, without dashes.
+    pub name: &'static str,
+    /// In effect; secrets redacted.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl KafkaArgs {
+    /// The brokers to begin with.
+    pub fn brokers(&self) -> &str {
+        self.brokers.as_deref().unwrap_or("localhost:9092")
+    }
+}
+
+impl ServeArgs {
+    /// The store in effect.
+    pub fn store(&self) -> StoreChoice {
+        match (self.store, &self.kafka.brokers) {
+            (Some(choice), _) => choice,
+            (None, Some(_)) => StoreChoice::Kafka,
+            (None, None) => StoreChoice::Embedded,
+        }
+    }
+
+    /// What contradicts itself.
+    pub fn check(&self) -> Result<(), UsageError> {
+        if !self.listen.is_local() && !self.insecure_listen {
+            return Err(UsageError::value(
+                "--listen",
+                &self.listen.to_string(),
+                "is reachable from other machines, and this version has neither TLS nor authentication: listen on loopback or \
+                 unix:/path, or accept that with --insecure-listen",
+            ));
+        }
+        if self.create_topic && self.store() != StoreChoice::Kafka {
+            return Err(UsageError::value("--create-topic", "true", "needs the Kafka store (--brokers)"));
+        }
+        Ok(())
+    }
+
+    /// Every setting in effect, in the order of the help.
+    pub fn settings(&self, origin: impl Fn(&str) -> Origin, is_secret: impl Fn(&str) -> bool) -> Vec<Setting> {
+        let optional = |a: &OptionalAddress| a.0.as_ref().map_or("off".to_owned(), Address::to_string);
+        let choice = |c: &dyn std::fmt::Debug| format!("{c:?}").to_lowercase();
+        let property = |(name, value): &(String, String)| {
+            let shown = if is_secret(name) { "[redacted]" } else { value };
+            format!("{name}={shown}")
+        };
+        let file = self.kafka.kafka_properties_file.as_ref();
+        let list = [
+            ("listen", self.listen.to_string()),
+            ("admin-listen", optional(&self.admin_listen)),
+            ("health-listen", optional(&self.health_listen)),
+            ("insecure-listen", self.insecure_listen.to_string()),
+            ("store", choice(&self.store())),
+            ("data-dir", self.data_dir.display().to_string()),
+            ("delete-retention", shown_duration(self.delete_retention)),
+            (
+                "brokers",
+                if self.store() == StoreChoice::Kafka { self.kafka.brokers().to_owned() } else { String::new() },
+            ),
+            ("topic", self.kafka.topic.clone()),
+            ("group-id", self.kafka.group_id.clone()),
+            ("kafka-property", self.kafka.kafka_property.iter().map(property).collect::<Vec<_>>().join("\n")),
+            ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
+            ("partitions", self.kafka.partitions.map(|p| p.to_string()).unwrap_or_default()),
+            ("create-topic", self.create_topic.to_string()),
+            ("producers", self.producers.to_string()),
+            ("values", choice(&self.values)),
+            ("max-value-bytes", self.max_value_bytes.to_string()),
+            ("write-timeout", shown_duration(self.write_timeout)),
+            ("read-timeout", shown_duration(self.read_timeout)),
+            ("stall-timeout", shown_duration(self.stall_timeout)),
+            ("max-replays", self.max_replays.to_string()),
+            ("replay-queue-wait", shown_duration(self.replay_queue_wait)),
+            ("max-follows", self.max_follows.to_string()),
+            ("max-load-bytes", self.max_load_bytes.to_string()),
+            ("drain-timeout", shown_duration(self.drain_timeout)),
+            ("log", self.log.clone()),
+            ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
+        ];
+        list.into_iter().map(|(name, value)| Setting { name, value, origin: origin(name) }).collect()
+    }
+}
