@@ -75,6 +75,14 @@ impl App {
     /// Binds every address and opens the log. What only the broker knows is not asked here: a wrong topic is answered by
     /// calls, not by a process that does not start.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
+        Self::start_on(args, open_log).await
+    }
+
+    /// As [`App::start`], on a log of the caller's.
+    pub async fn start_on(
+        args: ServeArgs,
+        open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError>,
+    ) -> Result<Self, StartError> {
         args.check()?;
         let bind_error = |setting, address: &Address| {
             let address = address.clone();
@@ -95,7 +103,7 @@ impl App {
             admin: admin.as_ref().and_then(|l| l.local_addr().ok()).map(Address::Tcp),
             health: health_port.as_ref().map(real).transpose()?,
         };
-        let log = open_log(&args)?;
+        let log = open(&args)?;
         let metrics = Arc::new(Metrics::new());
         let changelog = Changelog::new(log, limits(&args), metrics.clone());
         Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })

@@ -1,7 +1,7 @@
 //! `changelogd config`.
 
 use std::{
-    io::{IsTerminal, stdout},
+    io::{IsTerminal, Write, stdout},
     process::ExitCode,
 };
 
@@ -23,10 +23,14 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
             Origin::Variable(name) => name,
             Origin::Default => "default".to_owned(),
         };
-        if terminal {
-            println!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "));
+        let line = if terminal {
+            format!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "))
         } else {
-            println!("{}", json!({"setting": setting.name, "value": setting.value, "source": origin}));
+            json!({"setting": setting.name, "value": setting.value, "source": origin}).to_string()
+        };
+        // A reader who has seen enough (`| head`) is no failure.
+        if writeln!(stdout(), "{line}").is_err() {
+            break;
         }
     }
     ExitCode::SUCCESS

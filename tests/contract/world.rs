@@ -1,0 +1,350 @@
+//! A running changelogd that a promise is tested against, and short ways to talk to it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use changelogd::{app::App, commands, config::ServeArgs, log::Log, proto::v1};
+use clap::{FromArgMatches, Subcommand};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt;
+use v1::changelog_service_client::ChangelogServiceClient;
+
+pub type Client = ChangelogServiceClient<Channel>;
+
+/// How a world can get a record into its log that no client of changelogd would write.
+pub type Foreign = Box<dyn Fn(i32, Option<Bytes>, Option<Bytes>) + Send + Sync>;
+
+enum Running {
+    InProcess { stop: Option<oneshot::Sender<()>>, app: Option<JoinHandle<()>> },
+    Process(Box<Child>),
+}
+
+/// One changelogd with a topic, or a directory, of its own.
+pub struct World {
+    pub client: Client,
+    pub admin: String,
+    pub api: String,
+    pub arguments: Vec<String>,
+    /// None where the store knows no foreign writers.
+    pub foreign: Option<Foreign>,
+    /// Whether a new process on the same arguments finds what this one wrote.
+    pub durable: bool,
+    running: Running,
+    _directory: Option<tempfile::TempDir>,
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `serve` with these arguments; every port is free.
+pub fn serve_args(arguments: &[String]) -> ServeArgs {
+    let fixed = ["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"].map(str::to_owned);
+    let whole = [&["changelogd".to_owned()][..], &fixed, arguments].concat();
+    let matches = commands::command().try_get_matches_from(whole).unwrap_or_else(|e| panic!("{e}"));
+    #[derive(Subcommand)]
+    #[allow(clippy::large_enum_variant)]
+    enum Only {
+        Serve(ServeArgs),
+    }
+    let Only::Serve(args) = Only::from_arg_matches(&matches).unwrap();
+    args
+}
+
+impl World {
+    /// In this process, on the log that the arguments say.
+    pub async fn in_process(arguments: Vec<String>) -> Self {
+        let app = App::start(serve_args(&arguments)).await.unwrap_or_else(|e| panic!("{e}"));
+        Self::run(app, arguments).await
+    }
+
+    /// In this process, on a log of the test's.
+    pub async fn on_log(log: std::sync::Arc<dyn Log>, arguments: Vec<String>) -> Self {
+        let app = App::start_on(serve_args(&arguments), |_| Ok(log)).await.unwrap_or_else(|e| panic!("{e}"));
+        Self::run(app, arguments).await
+    }
+
+    async fn run(app: App, arguments: Vec<String>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let addresses = app.addresses().clone();
+        let running = tokio::spawn(async move {
+            app.run(async { drop(stopped.await) }).await;
+        });
+        let api = addresses.api.to_string();
+        Self {
+            client: connect(&api).await,
+            admin: addresses.admin.expect("an admin port").to_string(),
+            api,
+            arguments,
+            foreign: None,
+            durable: false,
+            running: Running::InProcess { stop: Some(stop), app: Some(running) },
+            _directory: None,
+        }
+    }
+
+    /// The real binary.
+    pub async fn process(arguments: Vec<String>) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
+            .args(&arguments)
+            .env_clear()
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut seen = String::new();
+        let serving = loop {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a line in time").unwrap();
+            let line = line.unwrap_or_else(|| panic!("the process ended before it served: {seen}"));
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+                && line["message"] == "serving"
+            {
+                break line;
+            }
+            seen.push_str(&line);
+        };
+        // The pipe must not fill up.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let api = serving["api"].as_str().expect("an address").to_owned();
+        Self {
+            client: connect(&api).await,
+            admin: serving["admin"].as_str().expect("an address").to_owned(),
+            api,
+            arguments,
+            foreign: None,
+            durable: false,
+            running: Running::Process(Box::new(child)),
+            _directory: None,
+        }
+    }
+
+    pub fn owning(mut self, directory: tempfile::TempDir) -> Self {
+        self._directory = Some(directory);
+        self
+    }
+
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    pub fn with_foreign(mut self, foreign: Foreign) -> Self {
+        self.foreign = Some(foreign);
+        self
+    }
+
+    /// Stops as SIGTERM does, and starts again on the same arguments.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let next = match self.running {
+            Running::InProcess { .. } => Self::in_process(self.arguments.clone()).await,
+            Running::Process(_) => Self::process(self.arguments.clone()).await,
+        };
+        (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
+    }
+
+    /// SIGKILL, and starts again.
+    pub async fn kill_and_restart(&mut self) {
+        let Running::Process(child) = &mut self.running else { panic!("only a process can be killed") };
+        child.kill().await.expect("killed");
+        let next = Self::process(self.arguments.clone()).await;
+        (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
+    }
+
+    pub async fn stop(&mut self) {
+        match &mut self.running {
+            Running::InProcess { stop, app } => {
+                drop(stop.take());
+                if let Some(app) = app.take() {
+                    tokio::time::timeout(PATIENCE, app).await.expect("it drains in time").expect("it does not panic");
+                }
+            }
+            Running::Process(child) => {
+                let pid = child.id().expect("running").to_string();
+                let killed = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+                assert!(killed.success());
+                let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it drains in time").unwrap();
+                assert!(status.success(), "it drains with {status}");
+            }
+        }
+    }
+
+    pub async fn set(&self, key: &str, value: &str) -> v1::Position {
+        let request = v1::SetRequest { changelog_id: key.to_owned(), value: raw(value), ..Default::default() };
+        let answer = self.client.clone().set(request).await.unwrap_or_else(|e| panic!("set {key}: {e:?}"));
+        answer.into_inner().position.expect("a durable write has a position")
+    }
+
+    pub async fn delete(&self, key: &str) -> v1::Position {
+        let request = v1::DeleteRequest { changelog_id: key.to_owned(), ..Default::default() };
+        let answer = self.client.clone().delete(request).await.unwrap_or_else(|e| panic!("delete {key}: {e:?}"));
+        answer.into_inner().position.expect("a durable write has a position")
+    }
+
+    pub async fn load(&self, workspace: &str) -> Loaded {
+        self.load_types(workspace, &[]).await
+    }
+
+    pub async fn load_types(&self, workspace: &str, types: &[&str]) -> Loaded {
+        let request = v1::LoadWorkspaceRequest {
+            workspace_id: workspace.to_owned(),
+            entity_types: types.iter().map(|t| (*t).to_owned()).collect(),
+            ..Default::default()
+        };
+        self.try_load(request).await.unwrap_or_else(|e| panic!("load {workspace}: {e:?}"))
+    }
+
+    pub async fn try_load(&self, request: v1::LoadWorkspaceRequest) -> Result<Loaded, Status> {
+        use v1::load_workspace_response::Event;
+        let mut stream = self.client.clone().load_workspace(request).await?.into_inner();
+        let (mut entries, mut snapshot) = (Vec::new(), None);
+        while let Some(message) = stream.message().await? {
+            assert!(snapshot.is_none(), "the Snapshot is the last event");
+            match message.event.expect("an event") {
+                Event::Batch(batch) => entries.extend(batch.entries),
+                Event::Snapshot(s) => snapshot = Some(s),
+            }
+        }
+        Ok(Loaded { entries, snapshot: snapshot.expect("a load that is OK ends with its Snapshot") })
+    }
+
+    pub async fn stream(&self, request: v1::StreamAllRequest) -> Result<Streamed, Status> {
+        use v1::stream_all_response::Event;
+        let mut stream = self.client.clone().stream_all(request).await?.into_inner();
+        let (mut entries, mut snapshots) = (Vec::new(), Vec::new());
+        while let Some(message) = stream.message().await? {
+            match message.event.expect("an event") {
+                Event::Batch(batch) => {
+                    assert!(batch.entries.iter().all(|e| e.partition == batch.entries[0].partition));
+                    entries.extend(batch.entries);
+                }
+                Event::Snapshot(s) => snapshots.push(s),
+                Event::Bookmark(_) => panic!("a bookmark without follow"),
+            }
+        }
+        Ok(Streamed { entries, snapshots })
+    }
+
+    pub async fn get(&self, key: &str) -> Result<v1::Entry, Status> {
+        let request = v1::GetRequest { changelog_id: key.to_owned(), ..Default::default() };
+        Ok(self.client.clone().get(request).await?.into_inner().entry.expect("an entry"))
+    }
+
+    pub async fn describe(&self, workspace: &str) -> v1::DescribeResponse {
+        let request = v1::DescribeRequest { workspace_id: workspace.to_owned() };
+        self.client.clone().describe(request).await.expect("describe answers").into_inner()
+    }
+
+    /// The admin port's answer to GET: status line's code and body.
+    pub async fn http(&self, path: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
+        (code, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
+    }
+
+    /// Waits for readiness: the first calls on a new topic may come before the brokers are known.
+    pub async fn ready(self) -> Self {
+        let started = Instant::now();
+        loop {
+            let (code, body) = self.http("/readyz").await;
+            if code == 200 {
+                return self;
+            }
+            assert!(started.elapsed() < PATIENCE, "not ready in time: {body}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub async fn connect(api: &str) -> Client {
+    let address = if api.starts_with("unix:") { api.to_owned() } else { format!("http://{api}") };
+    let channel = Channel::from_shared(address).unwrap().connect().await.expect("it listens");
+    Client::new(channel).max_decoding_message_size(usize::MAX)
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub entries: Vec<v1::Entry>,
+    pub snapshot: v1::Snapshot,
+}
+
+impl Loaded {
+    /// Keys and values, as text, in order.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        self.entries.iter().map(|e| (e.key.clone(), text(e))).collect()
+    }
+}
+
+#[derive(Debug)]
+pub struct Streamed {
+    pub entries: Vec<v1::Entry>,
+    pub snapshots: Vec<v1::Snapshot>,
+}
+
+impl Streamed {
+    /// What a reader knows who applies the entries in their order.
+    pub fn state(&self) -> BTreeMap<String, String> {
+        let mut state = BTreeMap::new();
+        for entry in &self.entries {
+            if entry.is_tombstone {
+                state.remove(&entry.key);
+            } else {
+                state.insert(entry.key.clone(), text(entry));
+            }
+        }
+        state
+    }
+
+    /// The token that replaces all earlier ones.
+    pub fn token(&self) -> Bytes {
+        self.snapshots.last().expect("a snapshot").resume_token.clone()
+    }
+}
+
+pub fn raw(value: &str) -> Option<v1::set_request::Value> {
+    Some(v1::set_request::Value::Raw(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+pub fn text(entry: &v1::Entry) -> String {
+    match &entry.value {
+        Some(v1::entry::Value::Raw(raw)) => String::from_utf8_lossy(raw).into_owned(),
+        Some(v1::entry::Value::Json(json)) => format!("json {json:?}"),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// The reason of our ErrorInfo; empty if the status is not ours.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.error_info().filter(|i| i.domain == "changelogd").map(|i| i.reason.clone()).unwrap_or_default()
+}
+
+/// The field of the first violation.
+pub fn field(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.bad_request().and_then(|b| b.field_violations.first()).map(|v| v.field.clone()).unwrap_or_default()
+}
+
+/// A directory for one embedded store.
+pub fn directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("data");
+    (directory, path)
+}

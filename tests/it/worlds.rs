@@ -1,0 +1,21 @@
+//! The worlds of this binary.
+
+use std::{sync::Arc, time::Duration};
+
+use changelogd::{
+    log::MemoryLog,
+    model::{Partition, PartitionCount},
+};
+
+use crate::contract::world::World;
+
+pub async fn memory() -> World {
+    let log = MemoryLog::new(PartitionCount::new(10).unwrap(), Duration::from_secs(86_400));
+    let foreign = {
+        let log = log.clone();
+        Box::new(move |partition, key, value| {
+            log.append_foreign(Partition::new(partition).unwrap(), key, value);
+        })
+    };
+    World::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.with_foreign(foreign)
+}
