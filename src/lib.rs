@@ -19,6 +19,7 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod embedded;
 pub mod log;
 pub mod model;
 pub mod proto;
