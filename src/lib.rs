@@ -23,6 +23,7 @@ pub mod app;
 pub mod changelog;
 pub mod commands;
 pub mod config;
+pub mod embedded;
 pub mod log;
 pub mod metrics;
 pub mod model;

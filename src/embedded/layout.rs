@@ -1,0 +1,318 @@
+//! The bytes of the embedded store. They outlive the process: they are pinned by vectors below and changed by adding only.
+//!
+//! ```text
+//!   keyspace    key                                             content
+//!   latest      partition u32, key                              a record: the last one of its key
+//!   log         partition u32, offset u64                       the key of the record there
+//!   tombstones  written u64 (ms), partition u32, offset u64     the key of the tombstone there
+//!   meta        'p', partition u32                              next offset u64, last timestamp i64
+//!               's', sequence u64                               nothing: the last batch; there is one such entry
+//!               'i'                                             the store's id, as in the marker file
+//! ```
+//!
+//! Integers are big endian, so that keys sort by number. Every content lies between a version byte and a CRC-32 of key, version
+//! and content: a flipped bit, or an entry at another entry's place, is found here even where the storage engine would not.
+//!
+//! Does not: touch a disk, or know what a batch is.
+
+use bytes::Bytes;
+
+use crate::model::{Header, Partition, Record};
+
+/// The layout's version: of the marker file, and the first byte of every entry.
+pub(super) const VERSION: u8 = 1;
+
+const CRC_BYTES: usize = 4;
+const PARTITION_BYTES: usize = 4;
+const TOMBSTONE: u8 = 1;
+const NULL: u32 = u32::MAX;
+
+/// Under it: all of a partition, in `latest` and in `log`.
+pub(super) fn partition_prefix(partition: Partition) -> [u8; PARTITION_BYTES] {
+    partition.number().to_be_bytes()
+}
+
+/// The place of a key in `latest`; of the start of a key, the prefix of all that start so.
+pub(super) fn latest_key(partition: Partition, key: &[u8]) -> Vec<u8> {
+    [&partition_prefix(partition)[..], key].concat()
+}
+
+/// The key at a place in `latest`.
+pub(super) fn key_of_latest(place: &[u8]) -> &[u8] {
+    place.get(PARTITION_BYTES..).unwrap_or_default()
+}
+
+/// The place of an offset in `log`.
+pub(super) fn log_key(partition: Partition, offset: i64) -> [u8; 12] {
+    let mut place = [0; 12];
+    place[..4].copy_from_slice(&partition_prefix(partition));
+    place[4..].copy_from_slice(&offset.to_be_bytes());
+    place
+}
+
+/// The offset of a place in `log`.
+pub(super) fn offset_of_log(place: &[u8]) -> Option<i64> {
+    let place: &[u8; 12] = place.try_into().ok()?;
+    Some(i64_at(place, 4)?.0)
+}
+
+/// The place of a tombstone in `tombstones`, by the time it was written. Not the time it expires: the retention of the day decides.
+pub(super) fn tombstone_key(written: i64, partition: Partition, offset: i64) -> [u8; 20] {
+    let mut place = [0; 20];
+    place[..8].copy_from_slice(&written.max(0).to_be_bytes());
+    place[8..].copy_from_slice(&log_key(partition, offset));
+    place
+}
+
+/// Where the tombstone at a place in `tombstones` is in the log.
+pub(super) fn position_of_tombstone(place: &[u8]) -> Option<(Partition, i64)> {
+    let place: &[u8; 20] = place.try_into().ok()?;
+    let partition = i32::from_be_bytes(place[8..12].try_into().ok()?);
+    Some((Partition::new(partition)?, i64_at(place, 12)?.0))
+}
+
+/// All batches in `meta`.
+pub(super) const SEQUENCE: &[u8] = b"s";
+/// The place of the store's id in `meta`.
+pub(super) const IDENTITY: &[u8] = b"i";
+
+/// The place of a batch in `meta`. Each takes away the one before it, so that two of them tell of batches that were put in another
+/// order: the engine's journal does not check that.
+pub(super) fn sequence_key(sequence: u64) -> [u8; 9] {
+    let mut place = [b's'; 9];
+    place[1..].copy_from_slice(&sequence.to_be_bytes());
+    place
+}
+
+/// The batch at a place in `meta`.
+pub(super) fn sequence_of(place: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(place.strip_prefix(SEQUENCE)?.try_into().ok()?))
+}
+
+/// The place of a partition's head in `meta`.
+pub(super) fn head_key(partition: Partition) -> [u8; 5] {
+    let mut place = [b'p'; 5];
+    place[1..].copy_from_slice(&partition_prefix(partition));
+    place
+}
+
+/// Where a partition goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The end offset. Never goes back, whatever is swept.
+    pub(super) next: i64,
+    /// The last record's timestamp. The next one's is no earlier.
+    pub(super) timestamp: i64,
+}
+
+impl Head {
+    pub(super) fn encode(self) -> Vec<u8> {
+        [self.next.to_be_bytes(), self.timestamp.to_be_bytes()].concat()
+    }
+
+    pub(super) fn decode(content: &[u8]) -> Option<Self> {
+        let (next, rest) = i64_at(content, 0)?;
+        let (timestamp, rest) = i64_at(rest, 0)?;
+        (rest.is_empty() && next >= 0).then_some(Self { next, timestamp })
+    }
+}
+
+/// Puts content between its version and its checksum.
+pub(super) fn seal(place: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(1 + content.len() + CRC_BYTES);
+    sealed.push(VERSION);
+    sealed.extend_from_slice(content);
+    let crc = checksum(place, &sealed);
+    sealed.extend_from_slice(&crc.to_be_bytes());
+    sealed
+}
+
+/// The content that was sealed at this place; `None` if it is not what was written there.
+pub(super) fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+    let (body, crc) = sealed.split_last_chunk::<CRC_BYTES>()?;
+    let (version, content) = body.split_first()?;
+    (u32::from_be_bytes(*crc) == checksum(place, body) && *version == VERSION).then_some(content)
+}
+
+fn checksum(place: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&(place.len() as u64).to_be_bytes());
+    hasher.update(place);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// What a writer needs of a record that is superseded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecordHead {
+    pub(super) offset: i64,
+    pub(super) timestamp: i64,
+    pub(super) tombstone: bool,
+}
+
+impl RecordHead {
+    /// The start of a record's content.
+    pub(super) fn decode(content: &[u8]) -> Option<(Self, &[u8])> {
+        let (flags, rest) = content.split_first()?;
+        let (offset, rest) = i64_at(rest, 0)?;
+        let (timestamp, rest) = i64_at(rest, 0)?;
+        let tombstone = match *flags {
+            0 => false,
+            TOMBSTONE => true,
+            _ => return None,
+        };
+        Some((Self { offset, timestamp, tombstone }, rest))
+    }
+}
+
+/// The content of a record, without its key, which is its place.
+pub(super) fn encode_record(offset: i64, timestamp: i64, headers: &[Header], value: Option<&[u8]>) -> Vec<u8> {
+    let mut content = Vec::with_capacity(32 + value.map_or(0, <[u8]>::len));
+    content.push(if value.is_none() { TOMBSTONE } else { 0 });
+    content.extend_from_slice(&offset.to_be_bytes());
+    content.extend_from_slice(&timestamp.to_be_bytes());
+    content.extend_from_slice(&(headers.len() as u32).to_be_bytes());
+    for header in headers {
+        content.extend_from_slice(&(header.key.len() as u32).to_be_bytes());
+        content.extend_from_slice(header.key.as_bytes());
+        content.extend_from_slice(&header.value.as_ref().map_or(NULL, |v| v.len() as u32).to_be_bytes());
+        content.extend_from_slice(header.value.as_deref().unwrap_or_default());
+    }
+    content.extend_from_slice(value.unwrap_or_default());
+    content
+}
+
+/// The record of a key; `None` if this is not a record's content.
+pub(super) fn decode_record(key: &[u8], content: &[u8]) -> Option<Record> {
+    let (head, rest) = RecordHead::decode(content)?;
+    let (count, mut rest) = u32_at(rest)?;
+    let mut headers = Vec::new();
+    for _ in 0..count {
+        let (length, after) = u32_at(rest)?;
+        let (name, after) = after.split_at_checked(length as usize)?;
+        let (length, after) = u32_at(after)?;
+        let (value, after) = match length {
+            NULL => (None, after),
+            length => {
+                let (value, after) = after.split_at_checked(length as usize)?;
+                (Some(Bytes::copy_from_slice(value)), after)
+            }
+        };
+        headers.push(Header { key: String::from_utf8(name.to_vec()).ok()?, value });
+        rest = after;
+    }
+    if head.tombstone && !rest.is_empty() {
+        return None;
+    }
+    Some(Record {
+        offset: head.offset,
+        timestamp: Some(head.timestamp),
+        key: Bytes::copy_from_slice(key),
+        value: (!head.tombstone).then(|| Bytes::copy_from_slice(rest)),
+        headers,
+    })
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> Option<(i64, &[u8])> {
+    let (number, rest) = bytes.get(at..)?.split_first_chunk::<8>()?;
+    Some((i64::from_be_bytes(*number), rest))
+}
+
+fn u32_at(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*number), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        use std::fmt::Write as _;
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Stores that exist hold these bytes: a change here is a new format version, not a new expectation.
+    #[test]
+    fn the_layout_is_that_of_stores_that_exist() {
+        let partition = Partition::new(7).unwrap();
+        let place = latest_key(partition, b"w/t/1");
+        let headers = [
+            Header { key: "h".into(), value: Some(Bytes::from_static(b"v")) },
+            Header { key: "n".into(), value: None },
+        ];
+        let content = encode_record(258, 1_700_000_000_000, &headers, Some(b"{}"));
+        assert_eq!(hex(&place), "00000007772f742f31");
+        assert_eq!(hex(&log_key(partition, 258)), "000000070000000000000102");
+        assert_eq!(hex(&tombstone_key(1, partition, 258)), "0000000000000001000000070000000000000102");
+        assert_eq!(hex(&head_key(partition)), "7000000007");
+        assert_eq!(hex(&sequence_key(258)), "730000000000000102");
+        assert_eq!(
+            hex(&content),
+            "0000000000000001020000018bcfe56800\
+             000000020000000168000000017600000001\
+             6effffffff7b7d"
+        );
+        assert_eq!(hex(&seal(b"place", b"content")), "01636f6e74656e7440762bc2");
+        assert_eq!(hex(&encode_record(1, 2, &[], None)), "010000000000000001000000000000000200000000");
+        assert_eq!(hex(&Head { next: 3, timestamp: 4 }.encode()), "00000000000000030000000000000004");
+    }
+
+    #[test]
+    fn places_sort_by_number() {
+        let (one, two) = (Partition::new(1).unwrap(), Partition::new(2).unwrap());
+        assert!(log_key(one, 255) < log_key(one, 256) && log_key(one, i64::MAX) < log_key(two, 0));
+        assert!(tombstone_key(255, two, 9) < tombstone_key(256, one, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_they_were_written(
+            key in vec(any::<u8>(), 0..40), offset in 0..i64::MAX, timestamp: i64,
+            value in option::of(vec(any::<u8>(), 0..60)),
+            headers in vec(("[a-zé]{1,8}", option::of(vec(any::<u8>(), 0..9))), 0..4),
+        ) {
+            let headers: Vec<_> =
+                headers.into_iter().map(|(key, value)| Header { key, value: value.map(Bytes::from) }).collect();
+            let content = encode_record(offset, timestamp, &headers, value.as_deref());
+            let record = decode_record(&key, &content).unwrap();
+            let head = RecordHead::decode(&content).unwrap().0;
+            prop_assert_eq!((head.offset, head.timestamp, head.tombstone), (offset, timestamp, value.is_none()));
+            prop_assert_eq!(record.value, value.map(Bytes::from));
+            prop_assert_eq!(
+                (record.offset, record.timestamp, record.key, record.headers),
+                (offset, Some(timestamp), Bytes::from(key), headers)
+            );
+        }
+
+        #[test]
+        fn a_flipped_bit_or_another_place_is_found(content in vec(any::<u8>(), 0..40), at: usize, bit in 0..8u8) {
+            let mut sealed = seal(b"here", &content);
+            prop_assert_eq!(unseal(b"here", &sealed), Some(&content[..]));
+            prop_assert_eq!(unseal(b"there", &sealed), None);
+            let at = at % sealed.len();
+            sealed[at] ^= 1 << bit;
+            prop_assert_eq!(unseal(b"here", &sealed), None);
+        }
+
+        #[test]
+        fn foreign_bytes_are_refused_without_panic(bytes in vec(any::<u8>(), 0..80)) {
+            let _ = (unseal(b"", &bytes), decode_record(b"", &bytes), Head::decode(&bytes));
+            let _ = (offset_of_log(&bytes), position_of_tombstone(&bytes), key_of_latest(&bytes));
+        }
+
+        #[test]
+        fn places_are_read_back(written in 0..i64::MAX, number in 0..i32::MAX, offset in 0..i64::MAX) {
+            let partition = Partition::new(number).unwrap();
+            prop_assert_eq!(offset_of_log(&log_key(partition, offset)), Some(offset));
+            prop_assert_eq!(sequence_of(&sequence_key(offset as u64)), Some(offset as u64));
+            let tombstone = tombstone_key(written, partition, offset);
+            prop_assert_eq!(position_of_tombstone(&tombstone), Some((partition, offset)));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Reading: one published snapshot, its end offsets, and a walk over one of its two orders.
+//!
+//! - **Start to end** of some workspaces, or of one key: `latest`, by prefix, then sorted by offset. Costs what it delivers.
+//! - **Anything else**: `log` from an offset, each record looked up in `latest`. In one snapshot the two agree, or the store is
+//!   corrupt: a record that is not where the log says is an error, not a gap.
+//!
+//! A replay is a task. Each batch is read by a call on the runtime's blocking threads and sent from the task, so that a slow or
+//! waiting reader holds no thread, however many follow, and a panic of the engine over damage becomes an error of this replay.
+//!
+//! A follower that lags sees only the last record of each key: what was superseded meanwhile is gone.
+
+use std::{future::Future, sync::Arc, time::SystemTime, vec};
+
+use fjall::Readable as _;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Published, Shared, layout};
+use crate::{
+    log::{
+        Class, Corrupt, Counts, Keys, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection,
+    },
+    model::{Partition, Record, Shown, WorkspaceId},
+};
+
+/// Records a batch.
+const BATCH_RECORDS: usize = 512;
+/// Bytes a batch, or one record.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
+const BATCH_ENTRIES: u64 = 16 * 1024;
+/// What sorting may hold of records; of what is beyond it only the keys, to be read again.
+const SORT_BYTES: usize = 8 * 1024 * 1024;
+
+/// A record that was found by its key; read again if it was not held.
+struct Found {
+    offset: i64,
+    key: Vec<u8>,
+    held: Option<Record>,
+}
+
+enum Source {
+    Unstarted,
+    Index(vec::IntoIter<Found>),
+    Log(Box<fjall::Iter>),
+}
+
+/// A walk over `[from, end)` of one partition of one snapshot.
+struct Walk {
+    shared: Arc<Shared>,
+    published: Arc<Published>,
+    selection: Arc<Selection>,
+    partition: Partition,
+    from: i64,
+    end: i64,
+    /// From the low watermark, so the index may be used.
+    whole: bool,
+    source: Source,
+    counts: Counts,
+}
+
+impl Walk {
+    /// The next wanted records; `None` at the end. Blocks.
+    fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Corrupt> {
+        if matches!(self.source, Source::Unstarted) {
+            self.source = self.start()?;
+        }
+        let (mut records, mut bytes, until) = (Vec::new(), 0, self.counts.read + BATCH_ENTRIES);
+        while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES && self.counts.read < until {
+            let record = match &mut self.source {
+                Source::Unstarted => None,
+                Source::Index(found) => match found.next() {
+                    None => None,
+                    Some(Found { held: Some(record), .. }) => Some(record),
+                    Some(Found { offset, key, .. }) => Some(self.read(&key, offset)?),
+                },
+                Source::Log(entries) => match entries.next() {
+                    None => None,
+                    Some(entry) => {
+                        let (place, sealed) = entry.into_inner().map_err(|e| self.unreadable(&e))?;
+                        let offset = layout::offset_of_log(&place).ok_or_else(|| self.damaged("log", &place))?;
+                        let key = layout::unseal(&place, &sealed).ok_or_else(|| self.damaged("log", &place))?;
+                        let class = self.selection.classify(self.partition, Some(key));
+                        self.counts.count(class);
+                        if class != Class::Wanted {
+                            continue;
+                        }
+                        Some(self.read(key, offset)?)
+                    }
+                },
+            };
+            let Some(record) = record else {
+                return Ok(if records.is_empty() { None } else { Some(records) });
+            };
+            self.from = record.offset + 1;
+            bytes += record.weight();
+            records.push(record);
+        }
+        Ok(Some(records))
+    }
+
+    fn start(&mut self) -> Result<Source, Corrupt> {
+        let (mut held, mut found) = (0, Vec::new());
+        let published = self.published.clone();
+        let selection = self.selection.clone();
+        match &selection.keys {
+            Keys::One(key) if self.whole => {
+                let place = layout::latest_key(self.partition, key.bytes());
+                let sealed =
+                    published.snapshot.get(&published.store.latest, &place).map_err(|e| self.unreadable(&e))?;
+                if let Some(sealed) = sealed {
+                    self.find(&place, &sealed, &mut held, &mut found)?;
+                }
+            }
+            Keys::Workspaces(workspaces) if self.whole => {
+                let count = selection.partition_count;
+                for workspace in workspaces.iter().map(WorkspaceId::as_str) {
+                    if count.of_workspace(workspace.as_bytes()) != self.partition {
+                        continue;
+                    }
+                    // With the separator: "ws" is not the start of "ws2".
+                    let prefix = layout::latest_key(self.partition, format!("{workspace}/").as_bytes());
+                    for entry in published.snapshot.prefix(&published.store.latest, prefix) {
+                        let (place, sealed) = entry.into_inner().map_err(|e| self.unreadable(&e))?;
+                        self.find(&place, &sealed, &mut held, &mut found)?;
+                    }
+                }
+            }
+            _ => {
+                let range = layout::log_key(self.partition, self.from)..layout::log_key(self.partition, self.end);
+                return Ok(Source::Log(Box::new(published.snapshot.range(&published.store.log, range))));
+            }
+        }
+        found.sort_unstable_by_key(|f: &Found| f.offset);
+        Ok(Source::Index(found.into_iter()))
+    }
+
+    fn find(&mut self, place: &[u8], sealed: &[u8], held: &mut usize, found: &mut Vec<Found>) -> Result<(), Corrupt> {
+        let key = layout::key_of_latest(place);
+        let class = self.selection.classify(self.partition, Some(key));
+        self.counts.count(class);
+        // Also of records that are not wanted: half a check would pass what the whole refuses.
+        let content = layout::unseal(place, sealed).ok_or_else(|| self.damaged("latest", place))?;
+        if class == Class::Wanted {
+            let record = layout::decode_record(key, content).ok_or_else(|| self.damaged("latest", place))?;
+            let (offset, weight) = (record.offset, record.weight());
+            if *held + weight <= SORT_BYTES {
+                *held += weight;
+                found.push(Found { offset, key: Vec::new(), held: Some(record) });
+            } else {
+                found.push(Found { offset, key: key.to_vec(), held: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// The record that the log has at this offset.
+    fn read(&self, key: &[u8], offset: i64) -> Result<Record, Corrupt> {
+        let place = layout::latest_key(self.partition, key);
+        let sealed = self.published.snapshot.get(&self.published.store.latest, &place);
+        let sealed = sealed.map_err(|e| self.unreadable(&e))?;
+        let content = sealed.as_deref().and_then(|sealed| layout::unseal(&place, sealed));
+        content
+            .and_then(|content| layout::decode_record(key, content))
+            .filter(|record| record.offset == offset)
+            .ok_or_else(|| self.damaged("latest", &place))
+    }
+
+    fn unreadable(&self, error: &fjall::Error) -> Corrupt {
+        self.shared
+            .damage(format_args!("partition {} can't be read near offset {}: {error:?}", self.partition, self.from))
+    }
+
+    fn damaged(&self, keyspace: &str, place: &[u8]) -> Corrupt {
+        let key = String::from_utf8_lossy(layout::key_of_latest(place)).into_owned();
+        self.shared.damage(format_args!(
+            "partition {}, near offset {}: the entry of {} in {keyspace} is missing or damaged",
+            self.partition,
+            self.from,
+            if keyspace == "latest" { Shown(&key).to_string() } else { format!("{place:02x?}") },
+        ))
+    }
+}
+
+/// Why a replay stops.
+enum Stop {
+    /// Nobody listens.
+    Gone,
+    Error(ReadError),
+}
+
+pub(super) struct Reader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) request: ReplayRequest,
+    pub(super) selection: Arc<Selection>,
+    pub(super) events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+}
+
+/// Where a partition is read from and to.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) partition: Partition,
+    pub(super) from: i64,
+    pub(super) end: i64,
+    /// From the low watermark.
+    pub(super) whole: bool,
+}
+
+impl Reader {
+    /// Reads to the ends, which `published` has, and follows if that is wanted.
+    pub(super) async fn run(self, published: Arc<Published>, spans: Vec<Span>, at_end: SystemTime) {
+        let outcome = match self.read_to_ends(published, &spans, at_end).await {
+            Ok(()) if self.request.follow => self.follow(&spans).await,
+            outcome => outcome,
+        };
+        if let Err(Stop::Error(error)) = outcome {
+            if let ReadError::Corrupt(corrupt) = &error {
+                self.shared.set_corrupt(corrupt.clone());
+            }
+            let _ = self.events.send(Err(error)).await;
+        }
+    }
+
+    async fn read_to_ends(&self, published: Arc<Published>, spans: &[Span], at_end: SystemTime) -> Result<(), Stop> {
+        let deadline = Some(self.request.deadline);
+        for span in spans {
+            let counts = self.deliver(&published, *span, deadline).await?;
+            let Span { partition, from: start, end, .. } = *span;
+            let end = PartitionEnd { partition, start, end, counts, leader_epoch: -1, at_end };
+            self.send(ReplayEvent::End(end), *span, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow(&self, spans: &[Span]) -> Result<(), Stop> {
+        let mut changes = self.shared.published.subscribe();
+        let mut closed = self.shared.closed.subscribe();
+        let mut next: Vec<_> = spans.iter().map(|s| Span { from: s.end, whole: false, ..*s }).collect();
+        let mut last_said = None::<Instant>;
+        loop {
+            if *closed.borrow() {
+                return Err(Stop::Error(ReadError::Draining));
+            }
+            if let Some(corrupt) = self.shared.corrupt.get() {
+                return Err(Stop::Error(corrupt.clone().into()));
+            }
+            // Before the ends are taken: then nothing was left.
+            let at_end = SystemTime::now();
+            let Some(published) = changes.borrow_and_update().clone() else {
+                return Err(Stop::Error(ReadError::Draining));
+            };
+            let say_all = last_said.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
+            for span in &mut next {
+                span.end = published.end(span.partition).unwrap_or(span.from);
+                if span.end == span.from && !say_all {
+                    continue;
+                }
+                let counts = self.deliver(&published, *span, None).await?;
+                let progress = ReplayEvent::Progress {
+                    partition: span.partition,
+                    next_offset: span.end,
+                    leader_epoch: -1,
+                    counts,
+                    at_end: Some(at_end),
+                };
+                self.send(progress, *span, None).await?;
+                span.from = span.end;
+            }
+            if say_all {
+                last_said = Some(Instant::now());
+            }
+            // A waiting follower must not keep the engine from dropping what was superseded.
+            drop(published);
+            let wake = last_said.map_or_else(Instant::now, |at| at + PROGRESS_INTERVAL);
+            tokio::select! {
+                () = self.events.closed() => return Err(Stop::Gone),
+                _ = async { closed.wait_for(|closed| *closed).await.map(|_| ()) } => {}
+                _ = tokio::time::timeout_at(wake, changes.changed()) => {}
+            }
+        }
+    }
+
+    /// Sends the wanted records of a span.
+    async fn deliver(&self, published: &Arc<Published>, span: Span, deadline: Option<Instant>) -> Result<Counts, Stop> {
+        if span.from >= span.end {
+            return Ok(Counts::default());
+        }
+        let mut walk = Walk {
+            shared: self.shared.clone(),
+            published: published.clone(),
+            selection: self.selection.clone(),
+            partition: span.partition,
+            from: span.from,
+            end: span.end,
+            whole: span.whole,
+            source: Source::Unstarted,
+            counts: Counts::default(),
+        };
+        loop {
+            let at = Span { from: walk.from, ..span };
+            let read = tokio::task::spawn_blocking(move || {
+                let batch = walk.next_batch();
+                (walk, batch)
+            });
+            let (returned, batch) = match self.bounded(at, deadline, read).await? {
+                Ok(read) => read,
+                Err(error) if error.is_panic() => {
+                    let what = format_args!("the engine panicked reading partition {} near {}", at.partition, at.from);
+                    return Err(Stop::Error(self.shared.damage(what).into()));
+                }
+                // The runtime is going down.
+                Err(_) => return Err(Stop::Error(ReadError::Draining)),
+            };
+            walk = returned;
+            let Some(records) = batch.map_err(|corrupt| Stop::Error(corrupt.into()))? else {
+                return Ok(walk.counts);
+            };
+            if !records.is_empty() {
+                let event = ReplayEvent::Records { partition: span.partition, records, leader_epoch: -1 };
+                self.send(event, at, deadline).await?;
+            }
+        }
+    }
+
+    async fn send(&self, event: ReplayEvent, at: Span, deadline: Option<Instant>) -> Result<(), Stop> {
+        self.bounded(at, deadline, self.events.send(Ok(event))).await?.map_err(|_| Stop::Gone)
+    }
+
+    async fn bounded<T>(&self, at: Span, deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let Span { partition, from: position, end, .. } = at;
+        let too_late = || Err(Stop::Error(ReadError::Deadline { partition, position, end }));
+        // Timers are coarse.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return too_late();
+        }
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.events.closed() => Err(Stop::Gone),
+            () = late => too_late(),
+            out = work => Ok(out),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The data directory: who owns it, what it is, and the storage engine in it.
+//!
+//! ```text
+//!   lock            held while the store is open, by whoever has it
+//!   store           the marker: format, id, partition count; fixed for ever; written last when a store is made
+//!   acknowledged    the sequence of a batch that was fsynced
+//!   engine/         fjall's files (engine.new/ until the marker is written)
+//! ```
+//!
+//! **The witness.** After a crash the engine cuts its journal at the first entry it can't read, as it must: the end may be torn.
+//! It can't tell that from damage further in, and would silently drop what was acknowledged behind it. So each batch carries a
+//! sequence, and `acknowledged` is overwritten with it *after* the batch was fsynced and without an fsync of its own: it may be
+//! behind the engine, never ahead of it. An engine that is behind it at the start has lost something, and is not served.
+//!
+//! Promises: nothing in a directory that is not ours is touched. The lock goes last, after the engine has stopped.
+
+use std::{
+    fmt, fs,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{
+    error::OpenError,
+    layout::{self, Head},
+};
+use crate::model::{Partition, PartitionCount};
+
+const LOCK: &str = "lock";
+const MARKER: &str = "store";
+const MARKER_NEW: &str = "store.new";
+const WITNESS: &str = "acknowledged";
+const ENGINE: &str = "engine";
+const ENGINE_NEW: &str = "engine.new";
+/// What may lie in a directory in which a store is made: leftovers of an interrupted making, and what mkfs puts there.
+const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, WITNESS, ENGINE_NEW, "lost+found"];
+/// A keyspace's memory before it is written to a table; what is to be read again after a crash.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What a store is, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: Uuid,
+    pub(super) partition_count: PartitionCount,
+}
+
+impl Identity {
+    fn to_text(self) -> String {
+        let text = format!("format {}\nid {}\npartitions {}\n", layout::VERSION, self.id, self.partition_count);
+        let crc = crc32fast::hash(text.as_bytes());
+        format!("{text}crc32 {crc:08x}\n")
+    }
+
+    fn parse(dir: &Path, text: &str) -> Result<Self, OpenError> {
+        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        // Before the rest, whose form another format may have changed.
+        match field("format") {
+            Some(format) if format != layout::VERSION.to_string() => {
+                return Err(OpenError::Format { dir: dir.to_owned(), stored: format.to_owned() });
+            }
+            _ => {}
+        }
+        let identity = || {
+            let id = Uuid::parse_str(field("id")?).ok()?;
+            let partition_count = PartitionCount::new(field("partitions")?.parse().ok()?)?;
+            Some(Self { id, partition_count })
+        };
+        identity()
+            .filter(|identity| identity.to_text() == text)
+            .ok_or_else(|| OpenError::corrupt(dir, format!("{} is damaged", dir.join(MARKER).display())))
+    }
+}
+
+/// An open store. Whoever holds it keeps the engine running and the directory locked.
+pub(super) struct Store {
+    // Dropped in this order: the keyspaces hold the engine's own lock, ours outlives all.
+    pub(super) latest: Keyspace,
+    pub(super) log: Keyspace,
+    pub(super) tombstones: Keyspace,
+    pub(super) meta: Keyspace,
+    pub(super) db: Database,
+    pub(super) dir: PathBuf,
+    _lock: File,
+    _open: watch::Sender<()>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// An opened store with what its writer goes on from.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) identity: Identity,
+    pub(super) heads: Vec<Head>,
+    pub(super) sequence: u64,
+    pub(super) witness: Witness,
+    /// Its sender goes with the store.
+    pub(super) open: watch::Receiver<()>,
+}
+
+/// Opens the store of a directory, or makes one.
+pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: PartitionCount) -> Result<Opened, OpenError> {
+    let fail = |cause| OpenError::io(dir, cause);
+    fs::create_dir_all(dir).map_err(fail)?;
+    let has_marker = dir.join(MARKER).try_exists().map_err(fail)?;
+    if !has_marker {
+        // Before the lock file is made, and again under the lock.
+        check_harmless(dir)?;
+    }
+    let lock = lock(dir)?;
+    if !dir.join(MARKER).try_exists().map_err(fail)? {
+        check_harmless(dir)?;
+        make(dir, asked.unwrap_or(default))?;
+    }
+    let identity = Identity::parse(dir, &fs::read_to_string(dir.join(MARKER)).map_err(fail)?)?;
+    if let Some(asked) = asked.filter(|asked| *asked != identity.partition_count) {
+        return Err(OpenError::PartitionCount { dir: dir.to_owned(), stored: identity.partition_count, asked });
+    }
+    if dir.join(ENGINE_NEW).try_exists().map_err(fail)? && !dir.join(ENGINE).try_exists().map_err(fail)? {
+        // Stopped between the marker and this.
+        fs::rename(dir.join(ENGINE_NEW), dir.join(ENGINE)).and_then(|()| sync_dir(dir)).map_err(fail)?;
+    }
+    if !dir.join(ENGINE).join("version").try_exists().map_err(fail)? {
+        // The engine would make a new one.
+        return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
+    }
+    // Damage makes the engine panic in places.
+    catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
+        .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))
+}
+
+fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenError> {
+    let engine = |error| OpenError::engine(dir, error);
+    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE)).map_err(engine)?;
+    let read = |place: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(sealed) = meta.get(place).map_err(engine)? else { return Ok(None) };
+        let content = layout::unseal(place, &sealed).map(<[u8]>::to_vec);
+        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {place:02x?} is damaged")))
+    };
+    if read(layout::IDENTITY)?.as_deref() != Some(identity.to_text().as_bytes()) {
+        return Err(OpenError::corrupt(dir, "the marker file and the storage engine's files are not of one store"));
+    }
+    let sequence = last_batch(dir, &meta)?;
+    let witness = Witness::open(&dir.join(WITNESS)).map_err(|cause| OpenError::io(dir, cause))?;
+    match witness.read() {
+        Some(acknowledged) if acknowledged <= sequence => {}
+        Some(acknowledged) => {
+            let detail = format!(
+                "acknowledged writes are missing: batch {acknowledged} was written, the journal in {} ends at {sequence}",
+                dir.join(ENGINE).display()
+            );
+            return Err(OpenError::corrupt(dir, detail));
+        }
+        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(WITNESS).display()))),
+    }
+    let mut heads = Vec::new();
+    for partition in identity.partition_count.all() {
+        let head = match read(&layout::head_key(partition))? {
+            None => Head::default(),
+            Some(content) => Head::decode(&content)
+                .ok_or_else(|| OpenError::corrupt(dir, format!("the head of partition {partition} is damaged")))?,
+        };
+        check_end(dir, &log, partition, head)?;
+        heads.push(head);
+    }
+    let (sender, open) = watch::channel(());
+    let dir = dir.to_owned();
+    let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
+    Ok(Opened { store, identity, heads, sequence, witness, open })
+}
+
+/// The last batch that the engine has; 0 of a new store.
+fn last_batch(dir: &Path, meta: &Keyspace) -> Result<u64, OpenError> {
+    let mut batches = meta.prefix(layout::SEQUENCE);
+    let Some(first) = batches.next() else { return Ok(0) };
+    let (place, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
+    let sequence = layout::unseal(&place, &sealed).and_then(|_| layout::sequence_of(&place));
+    match (sequence, batches.next()) {
+        (Some(sequence), None) => Ok(sequence),
+        _ => Err(OpenError::corrupt(dir, "the storage engine has its batches in another order than they were written")),
+    }
+}
+
+/// A record above a partition's end would be written over.
+fn check_end(dir: &Path, log: &Keyspace, partition: Partition, head: Head) -> Result<(), OpenError> {
+    let Some(last) = log.prefix(layout::partition_prefix(partition)).next_back() else { return Ok(()) };
+    let last = last.key().map_err(|error| OpenError::engine(dir, error))?;
+    match layout::offset_of_log(&last) {
+        Some(offset) if offset < head.next => Ok(()),
+        last => {
+            let next = head.next;
+            Err(OpenError::corrupt(dir, format!("partition {partition} ends at {next}, its last record is {last:?}")))
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK));
+    let file = file.map_err(|cause| OpenError::io(dir, cause))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(cause)) => Err(OpenError::io(dir, cause)),
+    }
+}
+
+fn check_harmless(dir: &Path) -> Result<(), OpenError> {
+    let names =
+        fs::read_dir(dir).and_then(|entries| entries.map(|e| Ok(e?.file_name())).collect::<io::Result<Vec<_>>>());
+    let names = names.map_err(|cause| OpenError::io(dir, cause))?;
+    match names.iter().find(|name| HARMLESS.iter().all(|harmless| name != harmless)) {
+        Some(found) => Err(OpenError::Foreign { dir: dir.to_owned(), found: found.to_string_lossy().into_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Makes a store. Until the marker is there it is none, and all of this is done again.
+fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
+    let fail = |cause| OpenError::io(dir, cause);
+    let identity = Identity { id: Uuid::new_v4(), partition_count };
+    match fs::remove_dir_all(dir.join(ENGINE_NEW)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
+        _ => {}
+    }
+    {
+        let engine = |error| OpenError::engine(dir, error);
+        let (db, [.., meta]) = start_engine(&dir.join(ENGINE_NEW)).map_err(engine)?;
+        let sealed = layout::seal(layout::IDENTITY, identity.to_text().as_bytes());
+        meta.insert(layout::IDENTITY, sealed).and_then(|()| db.persist(PersistMode::SyncAll)).map_err(engine)?;
+    }
+    File::create(dir.join(WITNESS)).map_err(fail)?;
+    let witness = Witness::open(&dir.join(WITNESS)).map_err(fail)?;
+    witness.write(0).and_then(|()| witness.0.sync_all()).map_err(fail)?;
+    let mut marker = File::create(dir.join(MARKER_NEW)).map_err(fail)?;
+    marker.write_all(identity.to_text().as_bytes()).and_then(|()| marker.sync_all()).map_err(fail)?;
+    sync_dir(dir).map_err(fail)?;
+    fs::rename(dir.join(MARKER_NEW), dir.join(MARKER)).and_then(|()| sync_dir(dir)).map_err(fail)
+}
+
+fn start_engine(dir: &Path) -> fjall::Result<(Database, [Keyspace; 4])> {
+    // A batch syncs the journal itself, before it may be read.
+    let db = Database::builder(dir).manual_journal_persist(true).open()?;
+    let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
+    let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
+    Ok((db, keyspaces))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+impl Store {
+    /// A batch that is fsynced when its commit returns.
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.db.batch().durability(Some(PersistMode::SyncAll))
+    }
+
+    /// Bytes the file system can still take beyond what the engine has yet to write to tables.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize)).saturating_sub(self.db.write_buffer_size()))
+    }
+}
+
+/// The file that says which batch was acknowledged.
+#[derive(Debug)]
+pub(super) struct Witness(File);
+
+impl Witness {
+    fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).open(path).map(Self)
+    }
+
+    /// `None`: damaged.
+    fn read(&self) -> Option<u64> {
+        let mut bytes = [0; 12];
+        self.0.read_exact_at(&mut bytes, 0).ok()?;
+        let (sequence, crc) = bytes.split_first_chunk::<8>()?;
+        (crc == crc32fast::hash(sequence).to_be_bytes()).then(|| u64::from_be_bytes(*sequence))
+    }
+
+    /// One sector, overwritten in place: it holds the old sequence or the new one.
+    pub(super) fn write(&self, sequence: u64) -> io::Result<()> {
+        let sequence = sequence.to_be_bytes();
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&sequence);
+        bytes[8..].copy_from_slice(&crc32fast::hash(&sequence).to_be_bytes());
+        self.0.write_all_at(&bytes, 0)
+    }
+}

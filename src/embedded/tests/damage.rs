@@ -1,0 +1,126 @@
+//! What happens to a damaged store: it is refused, at the start or when the damage is met, or serves what was written.
+
+use fjall::PersistMode;
+
+use super::*;
+
+#[tokio::test]
+async fn after_the_first_damage_nothing_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let log = open(&dir);
+        put(&log, "w/t/1", Some("a")).await;
+        put(&log, "sound/t/1", Some("a")).await;
+    }
+    {
+        let store = store::open(dir.path(), None, PartitionCount::new(4).unwrap()).unwrap().store;
+        let place = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
+        let mut sealed = store.latest.get(&place).unwrap().unwrap().to_vec();
+        let value = sealed.len() - 5;
+        sealed[value] ^= 1;
+        store.latest.insert(place, sealed).unwrap();
+        store.db.persist(PersistMode::SyncAll).unwrap();
+    }
+    let log = open(&dir);
+    assert_eq!(load(&log, "sound").await.unwrap().len(), 1);
+    let error = load(&log, "w").await.unwrap_err();
+    assert!(
+        matches!(&error, ReadError::Corrupt(c) if c.detail.contains("w/t/1") && c.detail.contains("partition")),
+        "{error}"
+    );
+    assert_eq!(load(&log, "sound").await.unwrap_err(), error);
+    assert!(matches!(log.append(record(&log, "sound/t/1", None)), Err(WriteError::Corrupt(_))));
+    assert_eq!(log.describe().await.findings[0].code, "STORE_CORRUPT");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Flips bits all over the store's files: each time it is refused, or what it serves is what was written.
+async fn flip_all_over(in_tables: bool, step: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = {
+        let log = open(&dir);
+        for (key, value) in [("w/t/1", "a"), ("w/t/2", "b"), ("w/t/1", "c"), ("v/t/1", "d"), ("w/t/2", "e")] {
+            put(&log, key, Some(value)).await;
+        }
+        if in_tables {
+            let store = log.shared.published.borrow().clone().unwrap().store.clone();
+            for keyspace in [&store.latest, &store.log, &store.meta] {
+                keyspace.rotate_memtable_and_wait().unwrap();
+            }
+        }
+        all(&log).await.unwrap()
+    };
+    // Cuts the journal to what is in it.
+    drop(open(&dir));
+    let mut refused = 0;
+    for file in files(&dir.path().join("engine")) {
+        let length = fs::metadata(&file).unwrap().len() as usize;
+        for at in (0..length).step_by(step) {
+            let copied = tempfile::tempdir().unwrap();
+            copy(dir.path(), copied.path());
+            let victim = copied.path().join(file.strip_prefix(dir.path()).unwrap());
+            let mut bytes = fs::read(&victim).unwrap();
+            bytes[at] ^= 1 << (at / step % 8);
+            fs::write(&victim, bytes).unwrap();
+            let read = match EmbeddedLog::open(settings(&copied)) {
+                Err(OpenError::Corrupt { .. }) => {
+                    refused += 1;
+                    continue;
+                }
+                Err(other) => panic!("{} at {at}: {other}", file.display()),
+                Ok(log) => all(&log).await,
+            };
+            match read {
+                Err(ReadError::Corrupt(_)) => refused += 1,
+                // Not all bits mean something.
+                read => assert_eq!(read.as_ref(), Ok(&expected), "{} at {at}", file.display()),
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_journal_loses_nothing_silently() {
+    flip_all_over(false, 23).await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_tables_loses_nothing_silently() {
+    flip_all_over(true, 37).await;
+}
+
+#[tokio::test]
+async fn a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let log = open(&dir);
+        put(&log, "w/t/1", Some("a")).await;
+    }
+    drop(open(&dir));
+    let journal = dir.path().join("engine/0.jnl");
+    let whole = fs::read(&journal).unwrap();
+    // The start of a batch, as a crash leaves it.
+    let torn = [&whole[..], &whole[..whole.len() / 3]].concat();
+    fs::write(&journal, torn).unwrap();
+    let log = open(&dir);
+    assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "a")]);
+    assert_eq!(put(&log, "w/t/1", Some("b")).await.offset, 1);
+}
