@@ -7,6 +7,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use crate::{
     changelog::{Changelog, Limits},
     config::{ServeArgs, StoreChoice, UsageError},
+    embedded::{self, EmbeddedLog},
     log::{Log, MemoryLog},
     metrics::Metrics,
     model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, PartitionCount, ValueRules},
@@ -14,7 +15,7 @@ use crate::{
     service::{CallLimits, Service},
 };
 
-/// The partitions of a store that is created here.
+/// The partitions of a memory log.
 const DEFAULT_PARTITIONS: i64 = 10;
 
 /// Why the process can't start.
@@ -34,8 +35,8 @@ pub enum StartError {
         cause: io::Error,
     },
     /// The embedded store does not open.
-    #[error("{0}")]
-    Store(String),
+    #[error(transparent)]
+    Store(#[from] embedded::OpenError),
 }
 
 /// What the process listens on.
@@ -170,7 +171,15 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
             let count = args.kafka.partitions.or(default).ok_or_else(|| UsageError("no partitions".to_owned()))?;
             Ok(Arc::new(MemoryLog::new(count, args.delete_retention)))
         }
-        StoreChoice::Embedded | StoreChoice::Kafka => Err(StartError::Store("not there yet".to_owned())),
+        StoreChoice::Embedded => {
+            let settings = embedded::Settings {
+                partition_count: args.kafka.partitions,
+                delete_retention: args.delete_retention,
+                ..embedded::Settings::new(&args.data_dir)
+            };
+            Ok(Arc::new(EmbeddedLog::open(settings)?))
+        }
+        StoreChoice::Kafka => Err(StartError::Usage(UsageError("not there yet".to_owned()))),
     }
 }
 

@@ -94,8 +94,10 @@ impl World {
 
     /// The real binary.
     pub async fn process(arguments: Vec<String>) -> Self {
+        let listens = arguments.iter().any(|a| a.starts_with("--listen="));
         let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
-            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
+            .args(["serve", "--admin-listen=127.0.0.1:0", "--log-format=json"])
+            .args((!listens).then_some("--listen=127.0.0.1:0"))
             .args(&arguments)
             .env_clear()
             .stderr(Stdio::piped())

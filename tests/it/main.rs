@@ -2,6 +2,10 @@
 
 #[path = "../contract/mod.rs"]
 mod contract;
+mod layers;
+mod process;
 mod worlds;
 
 contract!(memory, crate::worlds::memory);
+contract!(embedded, crate::worlds::embedded);
+contract!(embedded_over_the_wire, crate::worlds::embedded_process);

@@ -7,7 +7,7 @@ use changelogd::{
     model::{Partition, PartitionCount},
 };
 
-use crate::contract::world::World;
+use crate::contract::world::{World, directory};
 
 pub async fn memory() -> World {
     let log = MemoryLog::new(PartitionCount::new(10).unwrap(), Duration::from_secs(86_400));
@@ -18,4 +18,14 @@ pub async fn memory() -> World {
         })
     };
     World::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.with_foreign(foreign)
+}
+
+pub async fn embedded() -> World {
+    let (keep, path) = directory();
+    World::in_process(vec![format!("--data-dir={}", path.display())]).await.owning(keep).durable()
+}
+
+pub async fn embedded_process() -> World {
+    let (keep, path) = directory();
+    World::process(vec![format!("--data-dir={}", path.display())]).await.owning(keep).durable()
 }

@@ -1,0 +1,300 @@
+#!/bin/sh
+# Lints the chart, renders it and a chart that depends on it for several Kubernetes versions, and checks what comes out
+# and what is refused. Needs no cluster, and no network besides what tools/build.sh fetches.
+#
+# One line a case, then `N passed, N failed`; exits with 1 if any failed. What was rendered stays in
+# target/chart/rendered/<kubernetes version>, one file a case, for people and for validators with schemas of their own.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$root/target/chart
+helm=$root/target/tools/bin/helm
+chart=$root/helm/changelogd
+oldest=1.27.0 native=1.29.0 recent=1.33.0
+
+"$root/tools/build.sh"
+
+rm -rf "$work"
+mkdir -p "$work"
+# Not the user's: neither plugins nor repositories nor a cluster may change what is rendered.
+export HELM_CACHE_HOME="$work/helm/cache" HELM_CONFIG_HOME="$work/helm/config" HELM_DATA_HOME="$work/helm/data"
+export HELM_PLUGINS="$work/helm/plugins" KUBECONFIG=/dev/null
+
+passed=0 failed=0
+
+# Ends a case: it passed if $problems is empty.
+verdict() {
+    if [ -z "$problems" ]; then
+        passed=$((passed + 1))
+        echo "ok      $1"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $1"
+        printf '%s' "$problems" | sed 's/^/        /'
+    fi
+}
+
+problem() {
+    problems="$problems$*
+"
+}
+
+# What is rendered, a fact a line: indentation and quotes off, an environment variable as NAME=value.
+facts() {
+    awk '
+        { sub(/^ +/, ""); sub(/ +$/, "") }
+        /^- name: [A-Z][A-Z_]*$/ { name = $3; next }
+        name != "" && /^value: / { sub(/^value: /, ""); gsub(/^"|"$/, ""); print name "=" $0; name = ""; next }
+        { print }
+    ' "$1"
+}
+
+# What has to hold of every changelogd container, whatever the values.
+invariants() {
+    for fact in 'runAsNonRoot: true' 'runAsUser: 65532' 'runAsGroup: 65532' 'readOnlyRootFilesystem: true' \
+        'allowPrivilegeEscalation: false' 'drop: ["ALL"]' 'type: RuntimeDefault' 'args: ["serve"]' \
+        'startupProbe:' 'livenessProbe:' 'service: liveness' 'requests:' 'limits:' \
+        'CHANGELOGD_DATA_DIR=/var/lib/changelogd' 'mountPath: /var/lib/changelogd'; do
+        grep -qxF -e "$fact" "$work/facts" || problem "not rendered: $fact"
+    done
+    if grep -q '^KAFKA_BROKERS=' "$work/facts" && ! grep -q '^CHANGELOGD_PARTITIONS=[1-9]' "$work/facts"; then
+        problem "KAFKA_BROKERS without CHANGELOGD_PARTITIONS"
+    fi
+    # Floats printed as such, nil, and addresses of Go values are how a template goes wrong quietly.
+    if grep -nE '[0-9]e\+[0-9]|<nil>|<no value>|%!|0xc0' "$work/facts" >"$work/odd"; then
+        problem "odd: $(cat "$work/odd")"
+    fi
+}
+
+# renders NAME KUBE CHART [helm's arguments] -- [+FACT | -FACT]...
+# It renders, each +FACT is a line of it and no -FACT is.
+renders() {
+    name="$1, kubernetes $2" kube=$2 source=$3 problems=
+    shift 3
+    render "$kube" "$source" "$@" || problem "refused: $(cat "$work/err")"
+    while [ "$1" != -- ]; do shift; done
+    shift
+    facts "$work/out" >"$work/facts"
+    if [ -z "$problems" ]; then
+        mkdir -p "$work/rendered/$kube"
+        cp "$work/out" "$work/rendered/$kube/$(echo "$name" | sed 's/, kubernetes.*//' | tr -cs 'A-Za-z0-9\n' -).yaml"
+        if grep -qxF -e '- name: changelogd' "$work/facts"; then invariants; fi
+        for want in "$@"; do
+            fact=${want#?}
+            case $want in
+            +*) grep -qxF -e "$fact" "$work/facts" || problem "not rendered: $fact" ;;
+            -*) ! grep -qxF -e "$fact" "$work/facts" || problem "rendered: $fact" ;;
+            esac
+        done
+    fi
+    verdict "$name"
+}
+
+# refuses NAME KUBE CHART [helm's arguments] -- TEXT...
+# It does not render, and each TEXT is in the message.
+refuses() {
+    name="$1, kubernetes $2" kube=$2 source=$3 problems=
+    shift 3
+    if render "$kube" "$source" "$@"; then problem "not refused"; fi
+    while [ "$1" != -- ]; do shift; done
+    shift
+    for want in "$@"; do
+        grep -qF -e "$want" "$work/err" || problem "not in the message: $want" "(it is: $(cat "$work/err"))"
+    done
+    verdict "$name"
+}
+
+# render KUBE CHART [helm's arguments] [-- ...]: into $work/out and $work/err.
+render() {
+    kube=$1 source=$2
+    shift 2
+    # Drops what follows --, and keeps each argument whole: some hold commas, braces and spaces.
+    count=0
+    for argument in "$@"; do
+        [ "$argument" != -- ] || break
+        count=$((count + 1))
+    done
+    index=0 total=$#
+    while [ "$index" -lt "$total" ]; do
+        argument=$1
+        shift
+        [ "$index" -ge "$count" ] || set -- "$@" "$argument"
+        index=$((index + 1))
+    done
+    "$helm" template rel "$source" --namespace ns --kube-version "$kube" "$@" >"$work/out" 2>"$work/err"
+}
+
+# The changelogd container in a rendered file: the list item and what is indented deeper.
+container() {
+    awk '
+        /^ *- name: changelogd$/ { inside = 1; match($0, /^ */); depth = RLENGTH; print; next }
+        inside { match($0, /^ */); if (RLENGTH <= depth) exit; print }
+    ' "$1"
+}
+
+# same NAME KUBE [helm's arguments]: native and classic render the same container, but for restartPolicy.
+same() {
+    name="native is classic but for restartPolicy: $1, kubernetes $2" kube=$2 problems=
+    shift 2
+    for type in native classic; do
+        render "$kube" "$consumer" "$@" --set "changelogd.sidecar.type=$type" || problem "refused: $(cat "$work/err")"
+        container "$work/out" >"$work/$type"
+        # Where it is: the list that the container is an item of.
+        awk '/^      (initContainers|containers):$/ { list = $1 } /^ *- name: changelogd$/ { print list }' \
+            "$work/out" >"$work/$type.list"
+    done
+    grep -q 'readOnlyRootFilesystem' "$work/classic" || problem "no container found"
+    [ "$(cat "$work/native.list")" = initContainers: ] || problem "native is in: $(cat "$work/native.list")"
+    [ "$(cat "$work/classic.list")" = containers: ] || problem "classic is in: $(cat "$work/classic.list")"
+    difference=$(diff "$work/classic" "$work/native" | grep '^[<>]' | tr -s ' ') || true
+    [ "$difference" = '> restartPolicy: Always' ] || problem "they differ by: $difference"
+    verdict "$name"
+}
+
+# lints NAME CHART [helm's arguments]
+lints() {
+    name="lint: $1" problems=
+    shift
+    "$helm" lint --strict --quiet "$@" >"$work/out" 2>&1 || problem "$(cat "$work/out")"
+    verdict "$name"
+}
+
+# The example depends on the chart by a relative path, which holds in the copy too: it is as deep as the original.
+consumer=$work/consumer
+cp -R "$here/consumer" "$consumer"
+"$helm" dependency build "$consumer" >"$work/out" 2>&1 || {
+    cat "$work/out" >&2
+    exit 1
+}
+
+kafka='kafka.brokers={kafka-0:9092,kafka-1:9092}'
+
+lints 'defaults' "$chart"
+lints 'sidecar' "$chart" --set mode=sidecar
+lints 'kafka' "$chart" --set "$kafka" --set topic.partitions=12
+lints 'the example' "$consumer"
+
+for kube in $oldest $native $recent; do
+    renders 'standalone, defaults' $kube "$chart" -- \
+        '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
+        '-CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9651' \
+        '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
+        '+CHANGELOGD_DRAIN_TIMEOUT=20s' '+service: readiness' '+automountServiceAccountToken: false' \
+        '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
+    renders 'standalone, kafka, three pods and a headless Service' $kube "$chart" --set "$kafka" \
+        --set topic.partitions=1000000,topic.create=true,replicas=3 \
+        --set api.insecureListen=true,service.enabled=true,service.headless=true -- \
+        '+kind: Deployment' '+kind: Service' '+clusterIP: None' '+replicas: 3' '-type: Recreate' \
+        '+CHANGELOGD_LISTEN=0.0.0.0:50051' '+CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_STORE=kafka' \
+        '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=1000000' '+CHANGELOGD_CREATE_TOPIC=true' \
+        '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
+    renders 'sidecar mode renders nothing itself' $kube "$chart" --set mode=sidecar,sidecar.type=classic -- \
+        '-kind: Deployment' '-kind: Service'
+    renders 'example, classic' $kube "$consumer" --set changelogd.sidecar.type=classic -- \
+        '+name: rel-orders' '-name: rel-changelogd' '-initContainers:' '-restartPolicy: Always' \
+        '+CHANGELOGD_LISTEN=127.0.0.1:50051' '+CHANGELOGD_ADDR=127.0.0.1:50051' '+CHANGELOGD_PARTITIONS=12' \
+        '-service: readiness' '+mountPath: /var/run/secrets/kubernetes.io/serviceaccount'
+done
+
+for kube in $native $recent; do
+    renders 'example, native' $kube "$consumer" -- \
+        '+initContainers:' '+restartPolicy: Always' '+CHANGELOGD_ADDR=127.0.0.1:50051' '-service: readiness' \
+        '+- name: changelogd-no-token' '+mountPath: /var/run/secrets/kubernetes.io/serviceaccount'
+    same 'defaults' $kube
+    same 'socket, Secret, readiness' $kube --set changelogd.api.socket=true,changelogd.probes.readiness=always \
+        --set changelogd.kafka.propertiesSecret.name=kafka-client
+    same 'embedded, claim, admin port' $kube --set-json 'changelogd.kafka.brokers=[]' \
+        --set changelogd.data.existingClaim=state,changelogd.admin.podListen=true
+done
+
+renders 'standalone, embedded on a claim' $recent "$chart" --set data.existingClaim=state,topic.partitions=4 -- \
+    '+claimName: state' '-emptyDir:' '+fsGroup: 65532' '+CHANGELOGD_PARTITIONS=4' '+type: Recreate'
+renders 'standalone, memory' $recent "$chart" --set store.type=memory,store.values=opaque -- \
+    '+CHANGELOGD_STORE=memory' '+CHANGELOGD_VALUES=opaque' '-CHANGELOGD_CREATE_TOPIC=false'
+renders 'standalone, Secret with properties' $recent "$chart" --set "$kafka" --set topic.partitions=12 \
+    --set kafka.propertiesSecret.name=kafka-client,kafka.propertiesSecret.key=client.properties -- \
+    '+secretName: kafka-client' '+CHANGELOGD_KAFKA_PROPERTIES_FILE=/etc/changelogd/kafka/client.properties' \
+    '+mountPath: /etc/changelogd/kafka'
+renders 'standalone, IPv6, open admin port' $recent "$chart" --set 'bindAddress=[::],admin.podListen=true' -- \
+    '+CHANGELOGD_HEALTH_LISTEN=[::]:9651' '+CHANGELOGD_ADMIN_LISTEN=[::]:9650' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
+    '+- name: changelogd-http'
+renders 'standalone, no readiness probe' $recent "$chart" --set probes.readiness=never -- '-readinessProbe:'
+renders 'standalone, image by digest' $recent "$chart" --set image.repository=registry.example/changelogd,image.tag=v1 \
+    --set image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef -- \
+    '+image: "registry.example/changelogd@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"'
+renders 'standalone, the pod' $recent "$chart" --set pod.labels.team=a,pod.annotations.note=b,pod.nodeSelector.disk=ssd \
+    --set 'pod.tolerations[0].key=c,pod.tolerations[0].operator=Exists,pod.imagePullSecrets={pull}' \
+    --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
+    '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi'
+renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=24s -- '+CHANGELOGD_DRAIN_TIMEOUT=24s'
+renders 'example, socket' $recent "$consumer" --set changelogd.api.socket=true -- \
+    '+CHANGELOGD_LISTEN=unix:/run/changelogd/changelogd.sock' '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock' \
+    '+mountPath: /run/changelogd' '+- name: changelogd-socket'
+renders 'example, readiness asked for' $recent "$consumer" --set changelogd.probes.readiness=always -- \
+    '+service: readiness'
+renders "a parent's global and enabled values" $recent "$consumer" --set global.x=y,changelogd.enabled=true -- \
+    '+- name: changelogd'
+
+refuses 'kubernetes too old' 1.26.0 "$chart" -- 'chart requires kubeVersion: >=1.27.0-0'
+refuses 'native sidecar' $oldest "$chart" --set mode=sidecar -- \
+    'native sidecars need kubernetes 1.29 or later, this is v1.27.0; set sidecar.type to classic'
+refuses 'native sidecar, example' 1.28.9 "$consumer" -- 'native sidecars need kubernetes 1.29 or later'
+refuses 'replicas in sidecar mode' $recent "$chart" --set mode=sidecar,replicas=2 -- "at '/replicas': value must be 1"
+refuses 'replicas in sidecar mode, example' $recent "$consumer" --set changelogd.replicas=2 -- "at '/replicas'"
+refuses 'Service in sidecar mode' $recent "$chart" --set mode=sidecar,service.enabled=true -- "at '/service/enabled'"
+refuses 'insecure listen in sidecar mode' $recent "$chart" --set mode=sidecar,api.insecureListen=true -- \
+    "at '/api/insecureListen'"
+refuses 'pod labels in sidecar mode' $recent "$chart" --set mode=sidecar,pod.labels.a=b -- "at '/pod/labels'"
+refuses 'socket in standalone mode' $recent "$chart" --set api.socket=true -- "at '/api/socket'"
+refuses 'unknown mode' $recent "$chart" --set mode=daemon -- "at '/mode'"
+refuses 'example in standalone mode' $recent "$consumer" --set changelogd.mode=standalone -- \
+    'mode: has to be sidecar where changelogd.sidecar is included'
+refuses 'Service without insecure listen' $recent "$chart" --set service.enabled=true -- \
+    'set api.insecureListen to true'
+refuses 'brokers without partitions' $recent "$chart" --set "$kafka" -- \
+    'topic.partitions: has to be set with kafka.brokers'
+refuses 'brokers without partitions, example' $recent "$consumer" --set changelogd.topic.partitions=0 -- \
+    'topic.partitions: has to be set with kafka.brokers'
+refuses 'brokers and the embedded store' $recent "$chart" --set "$kafka" --set topic.partitions=1,store.type=embedded -- \
+    'store.type: embedded does not go with kafka.brokers'
+refuses 'the kafka store without brokers' $recent "$chart" --set store.type=kafka -- 'kafka needs kafka.brokers'
+refuses 'a topic to create without kafka' $recent "$chart" --set topic.create=true -- 'topic.create'
+refuses 'a Secret without kafka' $recent "$chart" --set kafka.propertiesSecret.name=a -- 'kafka.propertiesSecret'
+refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -- "at '/kafka/brokers/0'"
+refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
+refuses 'pods on one claim' $recent "$chart" --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
+    'data.existingClaim: one process at a time'
+refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout=25s -- \
+    'drainTimeout: 25s is too long: it has to be less than terminationGracePeriodSeconds - 5, which is 25 seconds'
+refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=24001ms -- 'drainTimeout: 24001ms is too long'
+refuses 'drain deadline, example' $recent "$consumer" --set changelogd.terminationGracePeriodSeconds=20 -- \
+    'drainTimeout: 20s is too long'
+refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/drainTimeout'"
+refuses 'one port twice' $recent "$chart" --set health.port=9650 -- 'have to differ'
+refuses 'privileged port' $recent "$chart" --set api.port=443 -- "at '/api/port'"
+refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
+refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
+refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
+# Every object of the schema is closed.
+for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes resources \
+    resources.limits resources.requests pod 'pod.tolerations[0]'; do
+    pointer=$(echo "$path" | sed 's/^\(.\)/\/\1/; s/[.[]/\//g; s/\]//')
+    refuses "typo in ${path:-the top}" $recent "$chart" --set "${path:+$path.}tpyo=1" -- \
+        "at '$pointer': additional properties 'tpyo' not allowed"
+done
+
+# The README shows the example as it is: each file of it is a block there.
+name='the README shows the example as it is' problems=
+for file in values.yaml templates/deployment.yaml; do
+    awk -v file="$here/consumer/$file" '
+        BEGIN { while ((getline line < file) > 0) want = want line "\n" }
+        /^```/ { if (inside && block == want) found = 1; inside = !inside; block = ""; next }
+        inside { block = block $0 "\n" }
+        END { exit !found }
+    ' "$chart/README.md" || problem "not in helm/changelogd/README.md as it is: tests/chart/consumer/$file"
+done
+verdict "$name"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,258 @@
+//! The binary as a process: configuration errors, logs, signals, SIGKILL.
+
+use std::{
+    collections::HashMap,
+    process::{Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use changelogd::proto::v1;
+use tokio::process::Command;
+
+use crate::{
+    contract::world::{World, connect, directory, raw},
+    worlds::embedded_process,
+};
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
+    let started = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(20), child).await.expect("it ends").unwrap();
+    (output, started.elapsed())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn what_is_wrong_without_asking_anyone_is_exit_64_and_one_line_that_names_it() {
+    let cases: [(&[&str], &[(&str, &str)], &[&str]); 16] = [
+        (&["serve", "--nope"], &[], &["--nope"]),
+        (&["srve"], &[], &["srve"]),
+        (&["serve", "--partitions", "0"], &[], &["--partitions", "\"0\""]),
+        (&["serve"], &[("CHANGELOGD_PARTITIONS", "-3")], &["CHANGELOGD_PARTITIONS", "\"-3\""]),
+        (&["serve", "--listen", "http://x"], &[], &["--listen", "http://x"]),
+        (&["serve", "--listen", "0.0.0.0:0"], &[], &["--listen", "--insecure-listen"]),
+        (&["serve", "--write-timeout", "10"], &[], &["--write-timeout", "unit"]),
+        (&["serve", "--max-value-bytes", "0"], &[], &["--max-value-bytes"]),
+        (&["serve", "--store", "redis"], &[], &["--store", "redis"]),
+        (&["serve", "--log", "a=b=c"], &[], &["--log"]),
+        (&["serve", "--brokers", "b:1", "--kafka-property", "acks=1"], &[], &["acks"]),
+        (&["serve", "--brokers", "b:1", "--kafka-property", "no.such=1"], &[], &["no.such"]),
+        (&["serve", "--brokers", "b:1", "--kafka-property", "group.id=x"], &[], &["group.id", "--group-id"]),
+        (&["serve"], &[("KAFKA_BROKERS", "b:1"), ("CHANGELOGD_KAFKA_PROPERTY", "linger.ms=no")], &["linger.ms"]),
+        (&["serve", "--brokers", "b:1", "--kafka-properties-file", "/nonexistent"], &[], &["/nonexistent"]),
+        (&["serve", "--create-topic"], &[], &["--create-topic"]),
+    ];
+    for (arguments, variables, parts) in cases {
+        let (output, took) = run(arguments, variables).await;
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {line}");
+        assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+        for part in parts {
+            assert!(line.contains(part), "{arguments:?}: {line}");
+        }
+        assert!(took < Duration::from_secs(5), "{arguments:?} took {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn config_shows_where_each_value_came_from_and_no_secret() {
+    let (output, _) = run(
+        &["config", "--brokers", "b:1", "--kafka-property", "sasl.password=hunter2"],
+        &[("KAFKA_CHANGELOG_TOPIC", "t1"), ("CHANGELOGD_WRITE_TIMEOUT", "3s")],
+    )
+    .await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = text(&output.stdout);
+    assert!(!lines.contains("hunter2"), "{lines}");
+    let settings: HashMap<String, (String, String)> = lines
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON Lines in a pipe"))
+        .map(|v| {
+            let text = |k: &str| v[k].as_str().unwrap().to_owned();
+            (text("setting"), (text("value"), text("source")))
+        })
+        .collect();
+    let expect = |name: &str, value: &str, source: &str| {
+        assert_eq!(settings[name], (value.to_owned(), source.to_owned()), "{name}");
+    };
+    expect("brokers", "b:1", "flag");
+    expect("topic", "t1", "KAFKA_CHANGELOG_TOPIC");
+    expect("write-timeout", "3s", "CHANGELOGD_WRITE_TIMEOUT");
+    expect("listen", "127.0.0.1:50051", "default");
+    expect("store", "kafka", "default");
+    expect("kafka-property", "sasl.password=[redacted]", "flag");
+}
+
+#[tokio::test]
+async fn a_taken_port_fails_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (output, _) = run(&["serve", "--store=memory", "--listen", &address], &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&address));
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_directory_is_refused() {
+    let world = embedded_process().await.ready().await;
+    let directory = world.arguments[0].clone();
+    let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &directory], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("another process"), "{}", text(&output.stderr));
+    world.set("ws/t/a", "1").await;
+}
+
+#[tokio::test]
+async fn another_partition_count_or_a_foreign_directory_is_refused() {
+    let (keep, path) = directory();
+    let serve = |partitions: &str| {
+        let arguments = vec![format!("--data-dir={}", path.display()), format!("--partitions={partitions}")];
+        World::process(arguments)
+    };
+    serve("4").await.stop().await;
+    let data = format!("--data-dir={}", path.display());
+    let refused = ["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--partitions=5", &data];
+    let (output, _) = run(&refused, &[]).await;
+    let line = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && line.contains('4') && line.contains('5'), "{line}");
+
+    std::fs::write(keep.path().join("mine.txt"), "x").unwrap();
+    let foreign = format!("--data-dir={}", keep.path().display());
+    let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &foreign], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(keep.path().join("mine.txt").exists());
+}
+
+/// Twenty rounds of SIGKILL in the middle of writes: every acknowledged write is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_write_is_lost_by_sigkill() {
+    let mut world = embedded_process().await.ready().await;
+    let acknowledged: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
+    for round in 0..20_u64 {
+        let mut writers = Vec::new();
+        for writer in 0..8_u64 {
+            let (mut client, acknowledged) = (connect(&world.api).await, acknowledged.clone());
+            writers.push(tokio::spawn(async move {
+                for n in 0.. {
+                    let key = format!("ws{writer}/t/{}", n % 50);
+                    let value = round * 1_000_000 + n;
+                    let request = v1::SetRequest {
+                        changelog_id: key.clone(),
+                        value: raw(&value.to_string()),
+                        ..Default::default()
+                    };
+                    if client.set(request).await.is_err() {
+                        return;
+                    }
+                    acknowledged.lock().unwrap().insert(key, value);
+                }
+            }));
+        }
+        // In the middle of it: once a good number has been acknowledged in this round.
+        let started = Instant::now();
+        loop {
+            let this_round = acknowledged.lock().unwrap().values().filter(|v| **v >= round * 1_000_000).count();
+            if this_round > 100 {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "writes are acknowledged");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.kill_and_restart().await;
+        world = world.ready().await;
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let expected = acknowledged.lock().unwrap().clone();
+        for writer in 0..8 {
+            let found: HashMap<String, u64> = world
+                .load(&format!("ws{writer}"))
+                .await
+                .texts()
+                .into_iter()
+                .map(|(k, v)| (k, v.parse().unwrap()))
+                .collect();
+            for (key, value) in expected.iter().filter(|(k, _)| k.starts_with(&format!("ws{writer}/"))) {
+                // What was in flight at the kill may have landed on top.
+                let found = found.get(key).copied();
+                assert!(found >= Some(*value), "round {round}: {key} was acknowledged as {value}, found {found:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_line_a_call_and_never_a_value() {
+    let (_keep, path) = directory();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+        .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--log=trace,h2=info,hyper=info"])
+        .arg(format!("--data-dir={}", path.display()))
+        .env_clear()
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let pid = child.id().unwrap().to_string();
+    let reading = tokio::spawn(async move {
+        use tokio::io::{AsyncBufReadExt, BufReader};
+        let mut lines = BufReader::new(&mut stderr).lines();
+        let mut all = Vec::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let line: serde_json::Value =
+                serde_json::from_str(&line).expect("an object a line, when not on a terminal");
+            if line["message"] == "serving" {
+                let mut client = connect(line["api"].as_str().unwrap()).await;
+                let request = v1::SetRequest {
+                    changelog_id: "ws/t/planted-key".to_owned(),
+                    value: raw("\"planted-value\""),
+                    ..Default::default()
+                };
+                client.set(request.clone()).await.unwrap();
+                client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
+                let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+                assert!(kill.success());
+            }
+            all.push(line);
+        }
+        all
+    });
+    let lines = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("it stops").unwrap();
+    assert!(child.wait().await.unwrap().success());
+    let calls: Vec<_> = lines.iter().filter(|l| l["message"] == "call" && l["level"] == "INFO").collect();
+    assert_eq!(calls.len(), 2, "{calls:#?}");
+    assert_eq!((calls[0]["rpc"].as_str(), calls[0]["code"].as_str()), (Some("Set"), Some("OK")));
+    assert!(calls[0]["partition"].is_i64() && calls[0]["duration_ms"].is_f64());
+    assert_eq!(calls[1]["reason"], "VALUE_NOT_JSON");
+    for line in &lines {
+        let shown = line.to_string();
+        assert!(!shown.contains("planted-value"), "{shown}");
+        let above_debug = !matches!(line["level"].as_str(), Some("DEBUG" | "TRACE"));
+        assert!(!(above_debug && shown.contains("planted-key")), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_and_is_removed() {
+    let (keep, path) = directory();
+    let socket = keep.path().join("api.sock");
+    let mut world =
+        World::process(vec![format!("--data-dir={}", path.display()), format!("--listen=unix:{}", socket.display())])
+            .await
+            .ready()
+            .await;
+    world.set("ws/t/a", "1").await;
+    assert_eq!(world.load("ws").await.entries.len(), 1);
+    world.stop().await;
+    assert!(!socket.exists());
+}
