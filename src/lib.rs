@@ -11,6 +11,9 @@
 #![deny(missing_docs)]
 #![warn(clippy::pedantic)]
 #![allow(
+    // Names of gRPC codes, Kafka properties and flags are prose here, and help texts must not carry markup.
+    clippy::doc_markdown,
+    clippy::duration_suboptimal_units,
     clippy::must_use_candidate,
     clippy::missing_errors_doc,
     clippy::module_name_repetitions,

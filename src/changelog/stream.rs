@@ -200,14 +200,11 @@ pub(super) fn broke_off(partition: Partition) -> LoadError {
 impl Changelog {
     /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
     pub async fn stream(&self, request: StreamRequest, deadline: Instant) -> Result<Streaming, LoadError> {
-        let follow_permit = match request.follow {
-            false => None,
-            true => Some(
-                self.follows
-                    .clone()
-                    .try_acquire_owned()
-                    .map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?,
-            ),
+        let follow_permit = if request.follow {
+            let turn = self.follows.clone().try_acquire_owned();
+            Some(turn.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?)
+        } else {
+            None
         };
         let replay_permit = self.replay_permit(deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
@@ -301,7 +298,7 @@ impl Streaming {
     fn take(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
         match event {
             ReplayEvent::Records { partition, records, leader_epoch } => {
-                self.records(partition, records, leader_epoch)?
+                self.records(partition, records, leader_epoch)?;
             }
             ReplayEvent::End(end) => self.end(end),
             ReplayEvent::Progress { partition, next_offset, leader_epoch, counts, at_end } => {

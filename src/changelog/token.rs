@@ -222,8 +222,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_token_do_not_change() {
         let bytes = token(Some(7), 1).encode();
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, FIXED);
+        assert_eq!(format!("{:02x?}", &*bytes).replace(", ", ""), format!("[{FIXED}]"));
         assert_eq!(Token::decode(&bytes).unwrap(), token(Some(7), 1));
     }
 

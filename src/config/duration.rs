@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A bound far beyond any use, so that adding it to a clock can't overflow.
+const MAX_MILLIS: u64 = 100 * 366 * 86_400_000;
+
 /// A whole number and a unit, ms, s, m, h or d. A bare number is refused: nobody knows what it means.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -15,8 +18,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wanted.to_owned()),
     };
-    // A bound far beyond any use, so that adding it to a clock can't overflow.
-    const MAX_MILLIS: u64 = 100 * 366 * 86_400_000;
     match number.checked_mul(unit_millis) {
         Some(millis) if millis <= MAX_MILLIS => Ok(Duration::from_millis(millis)),
         _ => Err("must be at most a hundred years".to_owned()),

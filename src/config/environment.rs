@@ -4,7 +4,7 @@
 //! clap's own support for the environment knows one name a flag, reads the process's environment, which tests must not
 //! change, and reports a bad value under the flag's name.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
 
 use clap::{
     ArgAction, Command,
@@ -36,7 +36,7 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-impl Environment for HashMap<String, String> {
+impl<S: BuildHasher> Environment for HashMap<String, String, S> {
     fn get(&self, name: &str) -> Option<String> {
         HashMap::get(self, name).cloned()
     }
@@ -206,7 +206,7 @@ mod tests {
     fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, String> {
         let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        parse(&command(), &arguments, &variables).map_err(|e| e.map_or_else(|e| e.to_string(), |help| help))
+        parse(&command(), &arguments, &variables).map_err(|e| e.unwrap_or_else(|e| e.to_string()))
     }
 
     fn brokers(parsed: &Parsed) -> String {

@@ -143,7 +143,7 @@ fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
         "off" => Ok(OptionalAddress(None)),
         text => match text.parse()? {
             Address::Unix(_) => Err("must be host:port, or off".to_owned()),
-            tcp => Ok(OptionalAddress(Some(tcp))),
+            tcp @ Address::Tcp(_) => Ok(OptionalAddress(Some(tcp))),
         },
     }
 }

@@ -169,7 +169,10 @@ impl Reader {
         }
         let mut version = self.log.version.subscribe();
         let mut closed = self.log.closed.subscribe();
-        while self.request.follow {
+        if !self.request.follow {
+            return Some(());
+        }
+        loop {
             version.borrow_and_update();
             for (partition, from) in &mut next {
                 let at_end = SystemTime::now();
@@ -194,7 +197,6 @@ impl Reader {
                 _ = tokio::time::timeout(PROGRESS_INTERVAL, version.changed()) => {}
             }
         }
-        Some(())
     }
 }
 

@@ -200,6 +200,7 @@ mod tests {
         }
 
         #[test]
+        #[allow(clippy::cast_precision_loss)]
         fn integers_come_through_exactly_or_not_at_all(n in any::<i64>()) {
             let value = from_bytes(n.to_string().as_bytes());
             let same = n as f64 as i128 == i128::from(n);

@@ -16,7 +16,10 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt;
 use v1::changelog_service_client::ChangelogServiceClient;
 
@@ -277,7 +280,7 @@ impl World {
 
 pub async fn connect(api: &str) -> Client {
     let address = if api.starts_with("unix:") { api.to_owned() } else { format!("http://{api}") };
-    let channel = Channel::from_shared(address).unwrap().connect().await.expect("it listens");
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.expect("it listens");
     Client::new(channel).max_decoding_message_size(usize::MAX)
 }
 

