@@ -1,1 +1,23 @@
+//! Tests against a real Apache Kafka, and with other tools that `make test` fetches: Java's client, kcat, npm data, grpcurl.
 
+mod cities;
+#[path = "../contract/mod.rs"]
+mod contract;
+mod exact;
+#[path = "../support/kafka.rs"]
+mod kafka;
+mod oracle;
+mod readme;
+mod topic_care;
+mod worlds;
+
+contract!(broker, crate::worlds::real);
+contract!(broker_over_the_wire, crate::worlds::real_process);
+
+/// Said once in the output, so that a run tells what it was run against.
+#[test]
+fn the_broker_is_a_real_apache_kafka() {
+    let version = kafka::shared_broker().version();
+    println!("broker: Apache Kafka {version}");
+    assert!(version.starts_with("4."), "{version}");
+}

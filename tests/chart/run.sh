@@ -11,7 +11,7 @@ root=$(cd "$here/../.." && pwd)
 work=$root/target/chart
 helm=$root/target/tools/bin/helm
 chart=$root/helm/changelogd
-oldest=1.27.0 native=1.29.0 recent=1.33.0
+oldest=1.27.0 native=1.29.0 recent=1.33.0 newest=1.37.0
 
 "$root/tools/build.sh"
 
@@ -175,36 +175,38 @@ lints 'sidecar' "$chart" --set mode=sidecar
 lints 'kafka' "$chart" --set "$kafka" --set topic.partitions=12
 lints 'the example' "$consumer"
 
-for kube in $oldest $native $recent; do
-    renders 'standalone, defaults' $kube "$chart" -- \
-        '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
+for kube in $oldest $native $recent $newest; do
+    renders 'standalone, defaults' "$kube" "$chart" -- \
+        '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' \
+        '+CHANGELOGD_DELETE_RETENTION=24h' '+CHANGELOGD_MAX_LOAD_BYTES=67108864' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
         '-CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9651' \
         '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
         '+CHANGELOGD_DRAIN_TIMEOUT=20s' '+service: readiness' '+automountServiceAccountToken: false' \
         '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
-    renders 'standalone, kafka, three pods and a headless Service' $kube "$chart" --set "$kafka" \
-        --set topic.partitions=1000000,topic.create=true,replicas=3 \
+    renders 'standalone, kafka, three pods and a headless Service' "$kube" "$chart" --set "$kafka" \
+        --set topic.partitions=100000,topic.create=true,replicas=3 \
         --set api.insecureListen=true,service.enabled=true,service.headless=true -- \
         '+kind: Deployment' '+kind: Service' '+clusterIP: None' '+replicas: 3' '-type: Recreate' \
         '+CHANGELOGD_LISTEN=0.0.0.0:50051' '+CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_STORE=kafka' \
-        '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=1000000' '+CHANGELOGD_CREATE_TOPIC=true' \
+        '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=100000' '+CHANGELOGD_CREATE_TOPIC=true' \
+        '-CHANGELOGD_DELETE_RETENTION=24h' \
         '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
-    renders 'sidecar mode renders nothing itself' $kube "$chart" --set mode=sidecar,sidecar.type=classic -- \
+    renders 'sidecar mode renders nothing itself' "$kube" "$chart" --set mode=sidecar,sidecar.type=classic -- \
         '-kind: Deployment' '-kind: Service'
-    renders 'example, classic' $kube "$consumer" --set changelogd.sidecar.type=classic -- \
+    renders 'example, classic' "$kube" "$consumer" --set changelogd.sidecar.type=classic -- \
         '+name: rel-orders' '-name: rel-changelogd' '-initContainers:' '-restartPolicy: Always' \
         '+CHANGELOGD_LISTEN=127.0.0.1:50051' '+CHANGELOGD_ADDR=127.0.0.1:50051' '+CHANGELOGD_PARTITIONS=12' \
         '-service: readiness' '+mountPath: /var/run/secrets/kubernetes.io/serviceaccount'
 done
 
-for kube in $native $recent; do
-    renders 'example, native' $kube "$consumer" -- \
+for kube in $native $recent $newest; do
+    renders 'example, native' "$kube" "$consumer" -- \
         '+initContainers:' '+restartPolicy: Always' '+CHANGELOGD_ADDR=127.0.0.1:50051' '-service: readiness' \
         '+- name: changelogd-no-token' '+mountPath: /var/run/secrets/kubernetes.io/serviceaccount'
-    same 'defaults' $kube
-    same 'socket, Secret, readiness' $kube --set changelogd.api.socket=true,changelogd.probes.readiness=always \
+    same 'defaults' "$kube"
+    same 'socket, Secret, readiness' "$kube" --set changelogd.api.socket=true,changelogd.probes.readiness=always \
         --set changelogd.kafka.propertiesSecret.name=kafka-client
-    same 'embedded, claim, admin port' $kube --set-json 'changelogd.kafka.brokers=[]' \
+    same 'embedded, claim, admin port' "$kube" --set-json 'changelogd.kafka.brokers=[]' \
         --set changelogd.data.existingClaim=state,changelogd.admin.podListen=true
 done
 
@@ -226,7 +228,12 @@ renders 'standalone, image by digest' $recent "$chart" --set image.repository=re
 renders 'standalone, the pod' $recent "$chart" --set pod.labels.team=a,pod.annotations.note=b,pod.nodeSelector.disk=ssd \
     --set 'pod.tolerations[0].key=c,pod.tolerations[0].operator=Exists,pod.imagePullSecrets={pull}' \
     --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
-    '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi'
+    '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi' \
+    '+CHANGELOGD_MAX_LOAD_BYTES=134217728'
+renders 'memory limits, fractional' $recent "$chart" --set resources.limits.memory=1.5Gi -- \
+    '+CHANGELOGD_MAX_LOAD_BYTES=402653184'
+renders 'memory limits, in bytes' $recent "$chart" --set resources.limits.memory=2000000000 -- \
+    '+CHANGELOGD_MAX_LOAD_BYTES=500000000'
 renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=24s -- '+CHANGELOGD_DRAIN_TIMEOUT=24s'
 renders 'example, socket' $recent "$consumer" --set changelogd.api.socket=true -- \
     '+CHANGELOGD_LISTEN=unix:/run/changelogd/changelogd.sock' '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock' \

@@ -1,0 +1,21 @@
+//! Java's own client as the oracle for the partitioner.
+
+use changelogd::model::{PartitionCount, murmur2};
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use crate::kafka::shared_oracle;
+
+#[test]
+fn the_partition_of_any_workspace_id_is_java_s() {
+    let oracle = shared_oracle();
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) });
+    runner
+        .run(&("\\PC{1,40}", 1..5_000_i32), |(workspace, partitions)| {
+            let java = oracle.partition(partitions, workspace.as_bytes()).unwrap();
+            let count = PartitionCount::new(partitions.into()).unwrap();
+            prop_assert_eq!(murmur2(workspace.as_bytes()) as i32, java.murmur2);
+            prop_assert_eq!(count.of_workspace(workspace.as_bytes()).number(), java.partition);
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,52 @@
+//! The worlds of this binary: each on a topic of its own.
+
+use std::path::PathBuf;
+
+use crate::{
+    contract::world::World,
+    kafka::{shared_broker, shared_oracle, unique_topic},
+};
+
+pub const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("compression.type", "snappy")];
+
+/// The binary that people run, if `make test` built it.
+pub fn binary() -> PathBuf {
+    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
+}
+
+/// A topic, and the arguments to serve it.
+pub fn topic(partitions: i32) -> (String, Vec<String>) {
+    let topic = unique_topic("changelog");
+    let bootstrap = shared_broker().bootstrap();
+    shared_oracle().create(bootstrap, &topic, partitions, 1, &COMPACTED).expect("the topic is created");
+    let arguments =
+        vec![format!("--brokers={bootstrap}"), format!("--topic={topic}"), format!("--partitions={partitions}")];
+    (topic, arguments)
+}
+
+fn with_foreign_writer(world: World, topic: String) -> World {
+    world.durable().with_foreign(Box::new(move |partition, key, value| {
+        let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
+        let policy = |p| oracle.config(bootstrap, &topic, &[("cleanup.policy", p)]).expect("the policy is set");
+        // A compacted topic takes no record without a key: such records are older than the policy.
+        if key.is_none() {
+            policy("delete");
+        }
+        oracle
+            .produce(bootstrap, &topic, Some(partition), key.as_deref(), value.as_deref(), &[("x", None)])
+            .expect("a foreign record is written");
+        if key.is_none() {
+            policy("compact");
+        }
+    }))
+}
+
+pub async fn real() -> World {
+    let (topic, arguments) = topic(10);
+    with_foreign_writer(World::in_process(arguments).await, topic)
+}
+
+pub async fn real_process() -> World {
+    let (topic, arguments) = topic(10);
+    with_foreign_writer(World::process(arguments).await, topic)
+}
