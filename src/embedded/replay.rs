@@ -15,7 +15,10 @@ use std::{future::Future, sync::Arc, time::SystemTime, vec};
 use fjall::Readable as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Published, Shared, layout};
+use super::{
+    layout,
+    shared::{Published, Shared},
+};
 use crate::{
     log::{
         Class, Corrupt, Counts, Keys, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection,
@@ -30,7 +33,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
 const BATCH_ENTRIES: u64 = 16 * 1024;
 /// What sorting may hold of records; of what is beyond it only the keys, to be read again.
-const SORT_BYTES: usize = 8 * 1024 * 1024;
+const SORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A record that was found by its key; read again if it was not held.
 struct Found {
