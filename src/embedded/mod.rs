@@ -18,6 +18,7 @@
 mod error;
 mod layout;
 mod replay;
+mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fjall::Snapshot;
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -49,24 +49,20 @@ use tokio::{
 pub use error::OpenError;
 
 use self::{
-    layout::Head,
-    replay::{Reader, Span},
-    store::Store,
+    replay::Reader,
+    shared::{Clock, Published, Shared},
     writer::{Job, Writer},
 };
 use crate::{
     log::{
-        Corrupt, Description, Finding, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest,
-        Severity, StartAt, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        Description, Finding, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, Severity,
+        StoreKind, Topic, TopicProblem, TopicState, WriteError,
     },
     model::{Partition, PartitionCount},
 };
 
 /// Partitions of a store that is made without asking for a number.
 const DEFAULT_PARTITIONS: u8 = 10;
-
-/// Milliseconds since 1970. Tests turn it.
-type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -96,85 +92,6 @@ impl Settings {
             queue_bytes: 64 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
         }
-    }
-}
-
-/// What may be read: fsynced, and whole.
-struct Published {
-    snapshot: Snapshot,
-    ends: Vec<i64>,
-    store: Arc<Store>,
-}
-
-impl Published {
-    /// Only the writer may: its batches are the only ones, and it is between two of them.
-    fn of(store: &Arc<Store>, heads: &[Head]) -> Self {
-        Self { snapshot: store.db.snapshot(), ends: heads.iter().map(|h| h.next).collect(), store: store.clone() }
-    }
-
-    fn end(&self, partition: Partition) -> Option<i64> {
-        self.ends.get(partition.index()).copied()
-    }
-
-    fn span(&self, partition: Partition, start: StartAt) -> Result<Span, ReadError> {
-        let end = self.end(partition);
-        let from = match start {
-            StartAt::Low => 0,
-            StartAt::Offset { offset, .. } => offset,
-        };
-        match end {
-            Some(end) if (0..=end).contains(&from) => Ok(Span { partition, from, end, whole: start == StartAt::Low }),
-            end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
-        }
-    }
-}
-
-/// What the writer, the replays and the log's face have in common.
-struct Shared {
-    topic: Arc<Topic>,
-    dir: PathBuf,
-    /// `None` once the store is closed. Replays that run keep theirs.
-    published: watch::Sender<Option<Arc<Published>>>,
-    /// No more writes are accepted, followers stop.
-    closed: watch::Sender<bool>,
-    /// What still waits is refused.
-    abandoned: AtomicBool,
-    /// The first reason is kept.
-    read_only: OnceLock<String>,
-    corrupt: OnceLock<Corrupt>,
-    queued_bytes: AtomicUsize,
-    unsettled: AtomicU64,
-}
-
-impl Shared {
-    fn publish(&self, published: Published) {
-        self.published.send_replace(Some(Arc::new(published)));
-    }
-
-    /// Why nothing is written any more.
-    fn refusal(&self) -> Option<WriteError> {
-        if let Some(corrupt) = self.corrupt.get() {
-            return Some(WriteError::Corrupt(corrupt.clone()));
-        }
-        self.read_only.get().map(|cause| WriteError::ReadOnly { cause: cause.clone() })
-    }
-
-    fn set_read_only(&self, cause: &str) {
-        if self.read_only.set(cause.to_owned()).is_ok() {
-            tracing::error!(dir = %self.dir.display(), cause, "the store is read-only until it is opened again");
-        }
-    }
-
-    /// Nothing is served from here on. Answers the first damage that was met.
-    fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
-        if self.corrupt.set(corrupt.clone()).is_ok() {
-            tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
-        }
-        self.corrupt.get().cloned().unwrap_or(corrupt)
-    }
-
-    fn damage(&self, what: fmt::Arguments<'_>) -> Corrupt {
-        Corrupt { detail: format!("{}: {what}", self.dir.display()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading: one published snapshot, its end offsets, and a walk over one of its two orders.
 //!
-//! - **Start to end** of some workspaces, or of one key: `latest`, by prefix, then sorted by offset. Costs what it delivers.
+//! - **Start to end** of some workspaces, of one key, or of a partition that is small: `latest`, by prefix, then sorted by
+//!   offset. Costs what it delivers.
 //! - **Anything else**: `log` from an offset, each record looked up in `latest`. In one snapshot the two agree, or the store is
 //!   corrupt: a record that is not where the log says is an error, not a gap.
 //!
@@ -14,7 +15,10 @@ use std::{future::Future, sync::Arc, time::SystemTime, vec};
 use fjall::Readable as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Published, Shared, layout};
+use super::{
+    layout,
+    shared::{Published, Shared},
+};
 use crate::{
     log::{
         Class, Corrupt, Counts, Keys, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection,
@@ -29,7 +33,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
 const BATCH_ENTRIES: u64 = 16 * 1024;
 /// What sorting may hold of records; of what is beyond it only the keys, to be read again.
-const SORT_BYTES: usize = 8 * 1024 * 1024;
+const SORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A record that was found by its key; read again if it was not held.
 struct Found {
@@ -125,6 +129,7 @@ impl Walk {
                     }
                 }
             }
+            Keys::All if self.whole && self.find_all(&published, &mut held, &mut found)? => {}
             _ => {
                 let range = layout::log_key(self.partition, self.from)..layout::log_key(self.partition, self.end);
                 return Ok(Source::Log(Box::new(published.snapshot.range(&published.store.log, range))));
@@ -132,6 +137,20 @@ impl Walk {
         }
         found.sort_unstable_by_key(|f: &Found| f.offset);
         Ok(Source::Index(found.into_iter()))
+    }
+
+    /// The whole partition, if sorting may hold it: in key order it is read several times faster than one by one. Says whether.
+    fn find_all(&mut self, published: &Published, held: &mut usize, found: &mut Vec<Found>) -> Result<bool, Corrupt> {
+        let prefix = layout::partition_prefix(self.partition);
+        for entry in published.snapshot.prefix(&published.store.latest, prefix) {
+            let (place, sealed) = entry.into_inner().map_err(|e| self.unreadable(&e))?;
+            self.find(&place, &sealed, held, found)?;
+            if found.last().is_some_and(|last| last.held.is_none()) {
+                self.counts = Counts::default();
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn find(&mut self, place: &[u8], sealed: &[u8], held: &mut usize, found: &mut Vec<Found>) -> Result<(), Corrupt> {

@@ -27,8 +27,8 @@ use fjall::{OwnedWriteBatch, Readable as _};
 use tokio::sync::oneshot;
 
 use super::{
-    Clock, Published, Shared,
     layout::{self, Head, RecordHead},
+    shared::{Clock, Published, Shared},
     store::{Store, Witness},
 };
 use crate::{

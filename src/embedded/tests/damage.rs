@@ -85,7 +85,10 @@ async fn flip_all_over(in_tables: bool, step: usize) {
                     continue;
                 }
                 Err(other) => panic!("{} at {at}: {other}", file.display()),
-                Ok(log) => all(&log).await,
+                Ok(log) => match scan(&log).await {
+                    Ok(scanned) => all(&log).await.inspect(|read| assert_eq!(*read, scanned)),
+                    damaged => damaged,
+                },
             };
             match read {
                 Err(ReadError::Corrupt(_)) => refused += 1,

@@ -1,0 +1,101 @@
+//! What the writer, the replays and the log's face have in common: what may be read, and why nothing more is written or served.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
+};
+
+use fjall::Snapshot;
+use tokio::sync::watch;
+
+use super::{layout::Head, replay::Span, store::Store};
+use crate::{
+    log::{Corrupt, ReadError, StartAt, Topic, WriteError},
+    model::Partition,
+};
+
+/// Milliseconds since 1970. Tests turn it.
+pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What may be read: fsynced, and whole.
+pub(super) struct Published {
+    pub(super) snapshot: Snapshot,
+    pub(super) ends: Vec<i64>,
+    pub(super) store: Arc<Store>,
+}
+
+impl Published {
+    /// Only the writer may: its batches are the only ones, and it is between two of them.
+    pub(super) fn of(store: &Arc<Store>, heads: &[Head]) -> Self {
+        Self { snapshot: store.db.snapshot(), ends: heads.iter().map(|h| h.next).collect(), store: store.clone() }
+    }
+
+    pub(super) fn end(&self, partition: Partition) -> Option<i64> {
+        self.ends.get(partition.index()).copied()
+    }
+
+    pub(super) fn span(&self, partition: Partition, start: StartAt) -> Result<Span, ReadError> {
+        let end = self.end(partition);
+        let from = match start {
+            StartAt::Low => 0,
+            StartAt::Offset { offset, .. } => offset,
+        };
+        match end {
+            Some(end) if (0..=end).contains(&from) => Ok(Span { partition, from, end, whole: start == StartAt::Low }),
+            end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
+        }
+    }
+}
+
+/// What the writer, the replays and the log's face have in common.
+pub(super) struct Shared {
+    pub(super) topic: Arc<Topic>,
+    pub(super) dir: PathBuf,
+    /// `None` once the store is closed. Replays that run keep theirs.
+    pub(super) published: watch::Sender<Option<Arc<Published>>>,
+    /// No more writes are accepted, followers stop.
+    pub(super) closed: watch::Sender<bool>,
+    /// What still waits is refused.
+    pub(super) abandoned: AtomicBool,
+    /// The first reason is kept.
+    pub(super) read_only: OnceLock<String>,
+    pub(super) corrupt: OnceLock<Corrupt>,
+    pub(super) queued_bytes: AtomicUsize,
+    pub(super) unsettled: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn publish(&self, published: Published) {
+        self.published.send_replace(Some(Arc::new(published)));
+    }
+
+    /// Why nothing is written any more.
+    pub(super) fn refusal(&self) -> Option<WriteError> {
+        if let Some(corrupt) = self.corrupt.get() {
+            return Some(WriteError::Corrupt(corrupt.clone()));
+        }
+        self.read_only.get().map(|cause| WriteError::ReadOnly { cause: cause.clone() })
+    }
+
+    pub(super) fn set_read_only(&self, cause: &str) {
+        if self.read_only.set(cause.to_owned()).is_ok() {
+            tracing::error!(dir = %self.dir.display(), cause, "the store is read-only until it is opened again");
+        }
+    }
+
+    /// Nothing is served from here on. Answers the first damage that was met.
+    pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
+        if self.corrupt.set(corrupt.clone()).is_ok() {
+            tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
+        }
+        self.corrupt.get().cloned().unwrap_or(corrupt)
+    }
+
+    pub(super) fn damage(&self, what: fmt::Arguments<'_>) -> Corrupt {
+        Corrupt { detail: format!("{}: {what}", self.dir.display()) }
+    }
+}
