@@ -6,8 +6,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
     changelog::{Changelog, Limits},
-    config::{ServeArgs, StoreChoice, UsageError},
+    config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
     embedded::{self, EmbeddedLog},
+    kafka::{self, KafkaLog},
     log::{Log, MemoryLog},
     metrics::Metrics,
     model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, PartitionCount, ValueRules},
@@ -179,8 +180,34 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
         }
-        StoreChoice::Kafka => Err(StartError::Usage(UsageError("not there yet".to_owned()))),
+        StoreChoice::Kafka => {
+            let settings = kafka::Settings {
+                producers: args.producers.into(),
+                write_timeout: args.write_timeout,
+                create_topic: args.create_topic,
+                ..kafka_settings(&args.kafka)?
+            };
+            let log = KafkaLog::start(settings).map_err(|e| UsageError(e.to_string()))?;
+            Ok(Arc::new(log))
+        }
     }
+}
+
+/// How to reach the topic, as flags, environment and properties file say.
+pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
+    let mut settings = kafka::Settings::new(args.brokers(), &args.topic);
+    settings.group_id.clone_from(&args.group_id);
+    settings.expected_partitions = args.partitions;
+    if let Some(path) = &args.kafka_properties_file {
+        let shown = path.display().to_string();
+        let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
+        let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        settings.properties = kafka::parse_properties(&text).map_err(bad)?;
+    }
+    // What is said closer to the command wins.
+    settings.properties.extend(args.kafka_property.iter().cloned());
+    settings.check().map_err(|e| UsageError(e.to_string()))?;
+    Ok(settings)
 }
 
 fn limits(args: &ServeArgs) -> Limits {

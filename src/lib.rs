@@ -27,6 +27,7 @@ pub mod changelog;
 pub mod commands;
 pub mod config;
 pub mod embedded;
+pub mod kafka;
 pub mod log;
 pub mod metrics;
 pub mod model;

@@ -14,7 +14,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     if let Err(error) = args.check() {
         return refuse(&error);
     }
-    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), |_| false);
+    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), crate::kafka::is_secret);
     let terminal = stdout().is_terminal();
     let width = settings.iter().map(|s| s.name.len()).max().unwrap_or_default();
     for setting in settings {

@@ -1,0 +1,284 @@
+//! `changelogd topic ensure` and `changelogd topic describe`.
+
+use std::time::Duration;
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    config::FromClientConfigAndContext,
+    error::KafkaError,
+};
+use serde::Serialize;
+
+use super::{
+    context::Context,
+    native::{self, Bound, NativeError},
+    settings::{Role, Settings},
+    topic,
+};
+use crate::model::PartitionCount;
+
+const ASK: Duration = Duration::from_secs(5);
+
+/// The topic that is wanted.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    /// Its partitions.
+    pub partitions: i32,
+    /// Copies of each; `None` = 3, or the broker count where it is smaller.
+    pub replication_factor: Option<i32>,
+    /// segment.ms, if it is to be set.
+    pub segment: Option<Duration>,
+    /// delete.retention.ms, if it is to be set.
+    pub delete_retention: Option<Duration>,
+    /// Change an existing topic's configuration (never its partition count).
+    pub alter: bool,
+}
+
+impl TopicSpec {
+    /// As documented: 10 partitions unless a count is given.
+    pub fn new(partitions: Option<PartitionCount>) -> Self {
+        Self {
+            partitions: partitions.map_or(10, PartitionCount::get),
+            replication_factor: None,
+            segment: None,
+            delete_retention: None,
+            alter: false,
+        }
+    }
+
+    fn configs(&self) -> Vec<(String, String)> {
+        let mut configs = vec![
+            ("cleanup.policy".to_owned(), "compact".to_owned()),
+            ("compression.type".to_owned(), "snappy".to_owned()),
+            ("min.compaction.lag.ms".to_owned(), "60000".to_owned()),
+        ];
+        for (name, value) in [("segment.ms", self.segment), ("delete.retention.ms", self.delete_retention)] {
+            configs.extend(value.map(|v| (name.to_owned(), v.as_millis().to_string())));
+        }
+        configs
+    }
+}
+
+/// Why a topic could not be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The brokers gave no answer.
+    #[error("the brokers can't be reached: {0}")]
+    Unreachable(String),
+    /// The brokers said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The topic is there with another partition count, which no flag changes: workspaces would be re-homed.
+    #[error("topic {topic:?} has {actual} partitions where {wanted} are wanted; a partition count is never changed")]
+    PartitionCount {
+        /// Its name.
+        topic: String,
+        /// What it has.
+        actual: usize,
+        /// What was asked for.
+        wanted: i32,
+    },
+    /// The topic is not there.
+    #[error("topic {0:?} does not exist; create it with `changelogd topic ensure`")]
+    NotFound(String),
+}
+
+impl From<NativeError> for AdminError {
+    fn from(error: NativeError) -> Self {
+        use rdkafka::error::RDKafkaErrorCode as Code;
+        match error.code {
+            Code::OperationTimedOut | Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve => {
+                Self::Unreachable(error.to_string())
+            }
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<KafkaError> for AdminError {
+    fn from(error: KafkaError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// What became of `ensure`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EnsureReport {
+    /// The topic.
+    pub topic: String,
+    /// It was not there.
+    pub created: bool,
+    /// Its configuration was changed.
+    pub altered: bool,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Where it differs from what is wanted, and what was noticed.
+    pub notes: Vec<String>,
+}
+
+/// A client for `changelogd topic`.
+pub fn client(settings: &Settings) -> Result<AdminClient<Context>, AdminError> {
+    Ok(AdminClient::from_config_and_context(&settings.config(Role::Admin), Context)?)
+}
+
+/// Creates a topic as documented. Answers what was done, in words.
+pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
+    let (replicas, said) = match spec.replication_factor {
+        Some(factor) => (factor, String::new()),
+        None => {
+            let metadata = admin.inner().fetch_metadata(None, ASK);
+            let brokers = metadata.map_err(|e| AdminError::Unreachable(e.to_string()))?.brokers().len();
+            let factor = i32::try_from(brokers).unwrap_or(3).clamp(1, 3);
+            let said = if factor < 3 {
+                format!("; only {brokers} broker(s) are there, so the replication factor is {factor} instead of 3")
+            } else {
+                String::new()
+            };
+            (factor, said)
+        }
+    };
+    let created = topic::create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
+    let what = if created { "created" } else { "was created by somebody else just now" };
+    Ok(format!("topic {topic:?} {what}: {} partitions{said}", spec.partitions))
+}
+
+/// Makes sure that the topic is there. Idempotent; changes an existing one only if told, and never its partition count.
+pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let admin = client(settings)?;
+    let name = &settings.topic;
+    let mut report = EnsureReport {
+        topic: name.clone(),
+        created: false,
+        altered: false,
+        partitions: spec.partitions,
+        notes: Vec::new(),
+    };
+    match native::describe_topic(&admin, name, ASK) {
+        Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+            report.notes.push(create(&admin, name, spec).await?);
+            report.created = true;
+            return Ok(report);
+        }
+        Err(error) => return Err(error.into()),
+        Ok(described) if described.partitions.len() != spec.partitions as usize => {
+            let actual = described.partitions.len();
+            return Err(AdminError::PartitionCount { topic: name.clone(), actual, wanted: spec.partitions });
+        }
+        Ok(_) => {}
+    }
+    let entries = topic::read_config(&admin, name).await.map_err(AdminError::Refused)?;
+    let mut different = Vec::new();
+    for (config, wanted) in spec.configs() {
+        let actual = entries.iter().find(|e| e.name == config).and_then(|e| e.value.clone()).unwrap_or_default();
+        if actual != wanted {
+            report.notes.push(format!("{config} is {actual}, wanted is {wanted}"));
+            different.push((config, wanted));
+        }
+    }
+    if !different.is_empty() && spec.alter {
+        // AlterConfigs replaces the whole set, so what is set on the topic already must be said again.
+        let kept: Vec<(String, String)> = entries
+            .iter()
+            .filter(|e| matches!(e.source, rdkafka::admin::ConfigSource::DynamicTopic))
+            .filter(|e| !different.iter().any(|(name, _)| *name == e.name))
+            .filter_map(|e| Some((e.name.clone(), e.value.clone()?)))
+            .collect();
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (config, value) in kept.iter().chain(&different) {
+            alter = alter.set(config, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        match admin.alter_configs(&[alter], &options).await?.pop() {
+            Some(Err((_, code))) => {
+                return Err(AdminError::Refused(format!("the configuration can't be changed: {code}")));
+            }
+            _ => report.altered = true,
+        }
+    } else if !different.is_empty() {
+        report.notes.push("nothing was changed: --alter changes the configuration".to_owned());
+    }
+    Ok(report)
+}
+
+/// One partition, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// Its number.
+    pub partition: i32,
+    /// The leader's broker id; -1 = none.
+    pub leader: i32,
+    /// Broker ids.
+    pub replicas: Vec<i32>,
+    /// Broker ids.
+    pub isr: Vec<i32>,
+    /// The low watermark.
+    pub low_offset: Option<i64>,
+    /// The last stable offset.
+    pub last_stable_offset: Option<i64>,
+    /// The high watermark.
+    pub high_offset: Option<i64>,
+}
+
+/// A topic, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TopicReport {
+    /// Its name.
+    pub topic: String,
+    /// In Kafka's base64 form.
+    pub id: String,
+    /// In order.
+    pub partitions: Vec<PartitionReport>,
+    /// What is set, by name.
+    pub configs: Vec<(String, String)>,
+}
+
+/// The topic as it is.
+pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    const SHOWN: [&str; 9] = [
+        "cleanup.policy",
+        "compression.type",
+        "delete.retention.ms",
+        "max.message.bytes",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "min.insync.replicas",
+        "segment.ms",
+        "unclean.leader.election.enable",
+    ];
+    let admin = client(settings)?;
+    let described = native::describe_topic(&admin, &settings.topic, ASK).map_err(|error| match error.code {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
+        _ => error.into(),
+    })?;
+    let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
+    let bounds = [Bound::Low, Bound::LastStable, Bound::High];
+    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, bounds, ASK)?;
+    let at = |list: &[native::PartitionOffset], p: i32| {
+        list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
+    };
+    let entries = topic::read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
+    Ok(TopicReport {
+        topic: settings.topic.clone(),
+        id: described.id,
+        partitions: described
+            .partitions
+            .into_iter()
+            .map(|p| PartitionReport {
+                partition: p.partition,
+                leader: p.leader,
+                low_offset: at(&low, p.partition),
+                last_stable_offset: at(&stable, p.partition),
+                high_offset: at(&high, p.partition),
+                replicas: p.replicas,
+                isr: p.isr,
+            })
+            .collect(),
+        configs: entries
+            .into_iter()
+            .filter(|e| SHOWN.contains(&&*e.name))
+            .filter_map(|e| Some((e.name, e.value?)))
+            .collect(),
+    })
+}

@@ -1,0 +1,435 @@
+//! The little of librdkafka's C API that the wrapper lacks, with a safe face: ListOffsets with an isolation level a call,
+//! DescribeTopics with topic ids, polled messages with the offset of an end-of-partition event and with headers as they are,
+//! and the persistence status of a failed write. All the unsafe code of the project is here.
+
+#![allow(unsafe_code)]
+
+use std::{
+    borrow::Cow,
+    ffi::{CStr, CString, c_char, c_void},
+    ptr, slice,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rdkafka::{
+    TopicPartitionList,
+    admin::AdminClient,
+    bindings as c,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+    message::BorrowedMessage,
+};
+
+use super::context::Context;
+use crate::model::Header;
+
+/// Why a call of the C API gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {text} ({code:?})")]
+pub struct NativeError {
+    /// The call.
+    pub what: &'static str,
+    /// librdkafka's code.
+    pub code: RDKafkaErrorCode,
+    /// librdkafka's words.
+    pub text: String,
+}
+
+/// Frees what the C API handed out.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // Safety: made by the constructor that belongs to this destructor, and not freed elsewhere.
+        unsafe { (self.1)(self.0) }
+    }
+}
+
+/// Which offset of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The low watermark.
+    Low,
+    /// The last stable offset: the end as read_committed sees it.
+    LastStable,
+    /// The high watermark: the end as read_uncommitted sees it.
+    High,
+}
+
+/// One offset of one partition, or why it can't be had.
+pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
+
+fn topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
+    CString::new(topic).map_err(|_| NativeError {
+        what,
+        code: RDKafkaErrorCode::InvalidTopic,
+        text: "the topic's name contains NUL".to_owned(),
+    })
+}
+
+fn options(
+    client: *mut c::rd_kafka_t,
+    operation: c::rd_kafka_admin_op_t,
+    timeout: Duration,
+) -> Owned<c::rd_kafka_AdminOptions_t> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    let mut error = [0 as c_char; 256];
+    // Safety: the client is alive; the buffer outlives the call.
+    unsafe {
+        let options = c::rd_kafka_AdminOptions_new(client, operation);
+        c::rd_kafka_AdminOptions_set_request_timeout(options, millis, error.as_mut_ptr(), error.len());
+        Owned(options, c::rd_kafka_AdminOptions_destroy)
+    }
+}
+
+/// Waits for one answer on a queue of its own.
+fn answer(
+    queue: &Owned<c::rd_kafka_queue_t>,
+    deadline: Instant,
+    what: &'static str,
+) -> Result<Owned<c::rd_kafka_event_t>, NativeError> {
+    let wait = deadline.saturating_duration_since(Instant::now());
+    // Safety: the queue is alive; the event is ours and freed by its guard; the string is copied before that.
+    unsafe {
+        let event = c::rd_kafka_queue_poll(queue.0, i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
+        if event.is_null() {
+            let text = "no answer in time".to_owned();
+            return Err(NativeError { what, code: RDKafkaErrorCode::OperationTimedOut, text });
+        }
+        let event = Owned(event, c::rd_kafka_event_destroy);
+        let code = c::rd_kafka_event_error(event.0);
+        if code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(event);
+        }
+        let text = c::rd_kafka_event_error_string(event.0);
+        let text = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        Err(NativeError { what, code: code.into(), text })
+    }
+}
+
+/// Asks the partitions' leaders for these offsets, all in one round trip. Blocks until `timeout` at most.
+pub fn list_offsets<const N: usize>(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    partitions: &[i32],
+    bounds: [Bound; N],
+    timeout: Duration,
+) -> Result<[Vec<PartitionOffset>; N], NativeError> {
+    const WHAT: &str = "ListOffsets";
+    let topic = topic_name(topic, WHAT)?;
+    let client = admin.inner().native_ptr();
+    // librdkafka may take a moment longer than the request's own timeout to say so.
+    let deadline = Instant::now() + timeout + Duration::from_millis(500);
+    // Safety: every pointer is made here and freed by its guard; what an event holds is read before the event is freed; the
+    // opaque is an index and never followed.
+    unsafe {
+        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        for (i, bound) in bounds.iter().enumerate() {
+            let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+            let list = Owned(c::rd_kafka_topic_partition_list_new(count), c::rd_kafka_topic_partition_list_destroy);
+            for partition in partitions {
+                let entry = c::rd_kafka_topic_partition_list_add(list.0, topic.as_ptr(), *partition);
+                // RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST
+                (*entry).offset = if *bound == Bound::Low { -2 } else { -1 };
+            }
+            let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+            let isolation = match bound {
+                Bound::LastStable => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                Bound::Low | Bound::High => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            };
+            let error = c::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation);
+            if !error.is_null() {
+                c::rd_kafka_error_destroy(error);
+            }
+            c::rd_kafka_AdminOptions_set_opaque(options.0, i as *mut c_void);
+            c::rd_kafka_ListOffsets(client, list.0, options.0, queue.0);
+        }
+        let mut found = [const { Vec::new() }; N];
+        for _ in 0..N {
+            let event = answer(&queue, deadline, WHAT)?;
+            let which = c::rd_kafka_event_opaque(event.0) as usize;
+            let result = c::rd_kafka_event_ListOffsets_result(event.0);
+            let mut count = 0;
+            let infos = c::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+            let infos = if count == 0 { &[][..] } else { slice::from_raw_parts(infos, count) };
+            for info in infos {
+                let entry = &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
+                let offset = match entry.err {
+                    c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(entry.offset),
+                    code => Err(code.into()),
+                };
+                found[which].push((entry.partition, offset));
+            }
+        }
+        found.iter_mut().for_each(|f| f.sort_unstable_by_key(|(partition, _)| *partition));
+        Ok(found)
+    }
+}
+
+/// Serves a client's log lines and errors, which wait on its main queue.
+pub fn serve(admin: &AdminClient<Context>) {
+    // Safety: the client is alive.
+    unsafe {
+        c::rd_kafka_poll(admin.inner().native_ptr(), 0);
+    }
+}
+
+/// One partition of a described topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedPartition {
+    /// Its number.
+    pub partition: i32,
+    /// The leader's broker id; -1 = none.
+    pub leader: i32,
+    /// Broker ids.
+    pub replicas: Vec<i32>,
+    /// Broker ids.
+    pub isr: Vec<i32>,
+}
+
+/// A topic as a broker describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedTopic {
+    /// In Kafka's base64 form.
+    pub id: String,
+    /// In order.
+    pub partitions: Vec<DescribedPartition>,
+}
+
+unsafe fn node_ids(nodes: *mut *const c::rd_kafka_Node_t, count: usize) -> Vec<i32> {
+    if count == 0 {
+        return Vec::new();
+    }
+    // Safety: the caller has just been given this list.
+    unsafe { slice::from_raw_parts(nodes, count).iter().map(|n| c::rd_kafka_Node_id(*n)).collect() }
+}
+
+/// Asks a broker what the topic is. Never creates it. Blocks until `timeout` at most.
+pub fn describe_topic(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<DescribedTopic, NativeError> {
+    const WHAT: &str = "DescribeTopics";
+    let name = topic_name(topic, WHAT)?;
+    let client = admin.inner().native_ptr();
+    let deadline = Instant::now() + timeout + Duration::from_millis(500);
+    // Safety: as in `list_offsets`.
+    unsafe {
+        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        let mut names = [name.as_ptr()];
+        let collection = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let collection = Owned(collection, c::rd_kafka_TopicCollection_destroy);
+        let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        c::rd_kafka_DescribeTopics(client, collection.0, options.0, queue.0);
+        let event = answer(&queue, deadline, WHAT)?;
+        let result = c::rd_kafka_event_DescribeTopics_result(event.0);
+        let mut count = 0;
+        let topics = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if count == 0 {
+            let text = "the answer names no topic".to_owned();
+            return Err(NativeError { what: WHAT, code: RDKafkaErrorCode::UnknownTopicOrPartition, text });
+        }
+        let described = *topics;
+        let error = c::rd_kafka_TopicDescription_error(described);
+        let code = if error.is_null() {
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            c::rd_kafka_error_code(error)
+        };
+        if code != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let text = CStr::from_ptr(c::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+            return Err(NativeError { what: WHAT, code: code.into(), text });
+        }
+        let id = c::rd_kafka_TopicDescription_topic_id(described);
+        let id = if id.is_null() { ptr::null() } else { c::rd_kafka_Uuid_base64str(id) };
+        let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
+        let mut count = 0;
+        let infos = c::rd_kafka_TopicDescription_partitions(described, &raw mut count);
+        let infos = if count == 0 { &[][..] } else { slice::from_raw_parts(infos, count) };
+        let mut partitions: Vec<_> = infos
+            .iter()
+            .map(|info| {
+                let leader = c::rd_kafka_TopicPartitionInfo_leader(*info);
+                let (mut replica_count, mut isr_count) = (0, 0);
+                let replicas = c::rd_kafka_TopicPartitionInfo_replicas(*info, &raw mut replica_count);
+                let isr = c::rd_kafka_TopicPartitionInfo_isr(*info, &raw mut isr_count);
+                DescribedPartition {
+                    partition: c::rd_kafka_TopicPartitionInfo_partition(*info),
+                    leader: if leader.is_null() { -1 } else { c::rd_kafka_Node_id(leader) },
+                    replicas: node_ids(replicas, replica_count),
+                    isr: node_ids(isr, isr_count),
+                }
+            })
+            .collect();
+        partitions.sort_unstable_by_key(|p| p.partition);
+        Ok(DescribedTopic { id, partitions })
+    }
+}
+
+/// What a poll of a consumer gave.
+#[derive(Debug)]
+pub enum Polled<'a> {
+    /// A record, borrowed until the next poll.
+    Record(Message<'a>),
+    /// The end of a partition, as the reader sees it now.
+    End {
+        /// The partition.
+        partition: i32,
+        /// The offset at which it ends: no record below it is still to come.
+        offset: i64,
+    },
+    /// An error, of a partition or of the client.
+    Failed {
+        /// librdkafka's code.
+        code: RDKafkaErrorCode,
+        /// librdkafka's words.
+        text: String,
+    },
+    /// Nothing in time.
+    Nothing,
+}
+
+/// A record in librdkafka's memory.
+pub struct Message<'a> {
+    message: Owned<c::rd_kafka_message_t>,
+    _consumer: std::marker::PhantomData<&'a ()>,
+}
+
+impl std::fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message").field("partition", &self.partition()).field("offset", &self.offset()).finish()
+    }
+}
+
+/// Polls a consumer. Errors of the wrapper's kind (a header name that is not UTF-8 makes it panic, an end of partition loses
+/// its offset) do not happen here.
+pub fn poll(consumer: &BaseConsumer<Context>, timeout: Duration) -> Polled<'_> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // Safety: the consumer outlives the borrow; the message is freed by its guard.
+    unsafe {
+        let message = c::rd_kafka_consumer_poll(consumer.client().native_ptr(), millis);
+        if message.is_null() {
+            return Polled::Nothing;
+        }
+        let message = Owned(message, c::rd_kafka_message_destroy);
+        let of = &*message.0;
+        match of.err {
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                Polled::Record(Message { message, _consumer: std::marker::PhantomData })
+            }
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                Polled::End { partition: of.partition, offset: of.offset }
+            }
+            code => {
+                let text = c::rd_kafka_message_errstr(message.0);
+                let text =
+                    if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+                Polled::Failed { code: code.into(), text }
+            }
+        }
+    }
+}
+
+impl Message<'_> {
+    fn get(&self) -> &c::rd_kafka_message_t {
+        // Safety: not null, and alive as long as its guard.
+        unsafe { &*self.message.0 }
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.get().partition
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.get().offset
+    }
+
+    /// Its key; `None` is null.
+    pub fn key(&self) -> Option<&[u8]> {
+        let of = self.get();
+        // Safety: librdkafka gives the pointer and its length together.
+        (!of.key.is_null()).then(|| unsafe { slice::from_raw_parts(of.key.cast(), of.key_len) })
+    }
+
+    /// Its value; `None` is null: a tombstone. An empty one is a value.
+    pub fn value(&self) -> Option<&[u8]> {
+        let of = self.get();
+        // Safety: as for the key.
+        (!of.payload.is_null()).then(|| unsafe { slice::from_raw_parts(of.payload.cast(), of.len) })
+    }
+
+    /// The log's timestamp, in milliseconds since 1970.
+    pub fn timestamp(&self) -> Option<i64> {
+        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // Safety: the message is alive.
+        let millis = unsafe { c::rd_kafka_message_timestamp(self.message.0, &raw mut kind) };
+        (kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0).then_some(millis)
+    }
+
+    /// The leader epoch it was written in; -1 = not known.
+    pub fn leader_epoch(&self) -> i32 {
+        // Safety: the message is alive.
+        unsafe { c::rd_kafka_message_leader_epoch(self.message.0) }
+    }
+
+    /// Its headers, in order; names that are not UTF-8 are replaced lossily.
+    pub fn headers(&self) -> Vec<Header> {
+        let mut list = ptr::null_mut();
+        let mut headers = Vec::new();
+        // Safety: the message is alive and owns the list; each name and value is copied before the next call.
+        unsafe {
+            if c::rd_kafka_message_headers(self.message.0, &raw mut list)
+                != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                return headers;
+            }
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            while c::rd_kafka_header_get_all(list, headers.len(), &raw mut name, &raw mut value, &raw mut size)
+                == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                let key: Cow<'_, str> = CStr::from_ptr(name).to_string_lossy();
+                let value =
+                    (!value.is_null()).then(|| Bytes::copy_from_slice(slice::from_raw_parts(value.cast(), size)));
+                headers.push(Header { key: key.into_owned(), value });
+            }
+        }
+        headers
+    }
+}
+
+/// Sets the leader epoch to resume with, by which librdkafka notices a truncation (KIP-320).
+pub fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i32, epoch: i32) {
+    let Ok(topic) = CString::new(topic) else { return };
+    // Safety: the list is borrowed mutably, and owns its entries.
+    unsafe {
+        let entry = c::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
+        if !entry.is_null() {
+            c::rd_kafka_topic_partition_set_leader_epoch(entry, epoch);
+        }
+    }
+}
+
+/// Whether a write that failed can be in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// It was never sent, or was refused.
+    No,
+    /// It was sent, and nobody knows.
+    Possibly,
+    /// It is there.
+    Yes,
+}
+
+/// That of a delivery report's message.
+pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
+    // Safety: the message is alive.
+    match unsafe { c::rd_kafka_message_status(message.ptr()) } {
+        c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::No,
+        c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
+        c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Yes,
+    }
+}

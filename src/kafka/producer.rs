@@ -1,0 +1,186 @@
+//! The producer pool. Order holds only inside one producer and partition, so a partition, and with it a workspace, always
+//! goes through the same one.
+//!
+//! A delivery report answers each write. At a failure librdkafka's message status decides whether the record can be in the
+//! log. Nothing is re-sent here: a retry of ours could double or reorder what librdkafka has already sent.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, Message, Statistics,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    message::{Header as KafkaHeader, OwnedHeaders},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    context::log_line,
+    native::{self, Persistence},
+    settings::{Role, Settings},
+};
+use crate::log::{Appended, NewRecord, Pending, TopicProblem, WriteError};
+
+type Answer = oneshot::Sender<Result<Appended, WriteError>>;
+
+/// A write until its delivery report. Counted down when dropped, also if librdkafka never reports.
+pub struct InFlight {
+    answer: Option<Answer>,
+    bytes: usize,
+    count: Arc<AtomicU64>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The context of a producer.
+pub struct Reports {
+    topic: String,
+    max_message_bytes: usize,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "producer error");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<InFlight>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlight>) {
+        let outcome = match report {
+            Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
+            Err((error, message)) => Err(self.failure(error, native::persistence(message), write.bytes)),
+        };
+        if let Some(answer) = write.answer.take() {
+            // Nobody waits any more: the caller's deadline has passed.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl Reports {
+    fn failure(&self, error: &KafkaError, persistence: Persistence, bytes: usize) -> WriteError {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let cause = format!("topic {:?}: {code}", self.topic);
+        if persistence != Persistence::No {
+            return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
+        }
+        match code {
+            Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
+            // It was appended by the leader: it may yet be replicated.
+            Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
+            Code::MessageSizeTooLarge => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                let what = format!("write to topic {:?}", self.topic);
+                TopicProblem::NotAuthorized { what, cause: code.to_string() }.into()
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                TopicProblem::NotFound { topic: self.topic.clone() }.into()
+            }
+            _ => WriteError::Unreachable { cause },
+        }
+    }
+}
+
+type One = ThreadedProducer<Reports>;
+
+/// The producers of one topic.
+pub struct Pool {
+    settings: Settings,
+    max_message_bytes: usize,
+    slots: Vec<RwLock<Arc<One>>>,
+    in_flight: Arc<AtomicU64>,
+}
+
+impl Pool {
+    /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
+    pub fn new(settings: Settings, max_message_bytes: usize) -> KafkaResult<Self> {
+        let slots = (0..settings.producers.max(1))
+            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes)?))))
+            .collect::<KafkaResult<_>>()?;
+        Ok(Self { settings, max_message_bytes, slots, in_flight: Arc::default() })
+    }
+
+    /// Accepts a record or refuses it, at once.
+    pub fn append(&self, record: &NewRecord) -> Result<Pending, WriteError> {
+        let (sender, pending) = oneshot::channel();
+        let value = record.value.as_deref();
+        let header_bytes: usize =
+            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, |v| v.len())).sum();
+        let bytes = record.key.bytes().len() + value.map_or(0, <[u8]>::len) + header_bytes;
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let write = Box::new(InFlight { answer: Some(sender), bytes, count: self.in_flight.clone() });
+        let mut new = BaseRecord::with_opaque_to(&self.settings.topic, write)
+            .partition(record.partition.number())
+            .key(&record.key.bytes()[..]);
+        new.payload = value;
+        if !record.headers.as_slice().is_empty() {
+            let empty = OwnedHeaders::new_with_capacity(record.headers.as_slice().len());
+            let headers = record.headers.as_slice().iter().fold(empty, |list, header| {
+                list.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
+            });
+            new = new.headers(headers);
+        }
+        let slot = &self.slots[record.partition.index() % self.slots.len()];
+        // Held while the record is queued, so that a replaced producer gets no more of them.
+        let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
+        match producer.send(new) {
+            Ok(()) => Ok(pending),
+            Err((error, _)) => Err(match error.rdkafka_error_code() {
+                Some(Code::QueueFull) => WriteError::QueueFull {
+                    limit: "queue.buffering.max.messages or queue.buffering.max.kbytes of a producer".to_owned(),
+                },
+                Some(Code::MessageSizeTooLarge) => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
+                Some(Code::UnknownPartition) => TopicProblem::NotFound { topic: self.settings.topic.clone() }.into(),
+                _ => WriteError::Unreachable { cause: error.to_string() },
+            }),
+        }
+    }
+
+    /// Writes without a delivery report.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
+    pub fn replace_fatal(&self) {
+        for (i, slot) in self.slots.iter().enumerate() {
+            let fatal = slot.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
+            let Some((code, text)) = fatal else { continue };
+            tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
+            match make(&self.settings, self.max_message_bytes) {
+                Ok(new) => {
+                    let old =
+                        std::mem::replace(&mut *slot.write().unwrap_or_else(PoisonError::into_inner), Arc::new(new));
+                    // Delivery reports of what it had accepted come during the flush: not sent, or not known.
+                    let _ = old.flush(Duration::from_secs(1));
+                }
+                Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
+            }
+        }
+    }
+}
+
+fn make(settings: &Settings, max_message_bytes: usize) -> KafkaResult<One> {
+    use rdkafka::config::FromClientConfigAndContext;
+    let config = settings.config(Role::Producer { max_message_bytes });
+    One::from_config_and_context(&config, Reports { topic: settings.topic.clone(), max_message_bytes })
+}

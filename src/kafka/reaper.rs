@@ -1,0 +1,46 @@
+//! Where consumers go when their replay has ended: dropping one closes it, which blocks its thread for some 100 ms, and for
+//! longer with a coordinator in trouble.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use rdkafka::consumer::BaseConsumer;
+
+use super::context::Context;
+
+const THREADS: usize = 2;
+const WAITING: usize = 64;
+
+/// A few threads that let go of consumers; they end with the last clone.
+#[derive(Clone)]
+pub struct Reaper(SyncSender<BaseConsumer<Context>>);
+
+impl Reaper {
+    pub fn start() -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel::<BaseConsumer<Context>>(WAITING);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for i in 0..THREADS {
+            let receiver = receiver.clone();
+            thread::Builder::new().name(format!("consumer-reaper-{i}")).spawn(move || {
+                loop {
+                    let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    match next {
+                        Ok(consumer) => drop(consumer),
+                        Err(_) => return,
+                    }
+                }
+            })?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Never on a thread of the runtime: if every place is taken the caller lets go himself.
+    pub fn take(&self, consumer: BaseConsumer<Context>) {
+        let _ = self.0.try_send(consumer);
+    }
+}

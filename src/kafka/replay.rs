@@ -1,0 +1,485 @@
+//! One replay: a short-lived consumer on a thread of its own, polled to ends that were fixed before its first record.
+//!
+//! Where a partition ends is the one thing that must not be got wrong. It is the leader's high watermark T, taken after the
+//! request, and it is reached by a record at T-1 or beyond, or by an end-of-partition event whose own offset is T or beyond:
+//! transaction markers, aborted batches and compacted records occupy offsets and are never delivered. An event below T comes
+//! from a reader that lags, and is no end. Time is never an end.
+//!
+//! Compaction can take a record below T because a later one of its key came above T. That takes at least
+//! min.compaction.lag.ms, so if T is reached later than that after it was taken, T is taken again and reading goes on.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode as Code,
+};
+use tokio::{runtime::Handle, sync::mpsc};
+
+use super::{
+    context::Context,
+    native::{self, Message, Polled},
+    offsets::{Offsets, Offsetter},
+    reaper::Reaper,
+    settings::{Role, Settings},
+    topic::TopicCare,
+};
+use crate::{
+    log::{
+        Class, Counts, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, Topic,
+        TopicProblem,
+    },
+    model::{Partition, Record},
+};
+
+/// Records and bytes of a batch.
+const BATCH_RECORDS: usize = 512;
+const BATCH_BYTES: usize = 256 * 1024;
+/// How long a poll waits: the bound on noticing that the caller has gone.
+const POLL: Duration = Duration::from_millis(50);
+/// How far a consumer reads ahead, in KiB.
+const QUEUE_KIB: usize = 16 * 1024;
+/// How often an end is taken again before the log is said to move too fast.
+const ROUNDS: u32 = 5;
+/// Below this a round is short even where min.compaction.lag.ms is 0.
+const SHORT_ROUND: Duration = Duration::from_millis(100);
+/// How long a last stable offset may stand still below the high watermark while a stream follows.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// One partition on its way.
+pub struct Span {
+    pub partition: Partition,
+    pub start: i64,
+    /// T
+    pub end: i64,
+    pub leader_epoch: i32,
+    pub taken: Instant,
+    pub wall: SystemTime,
+}
+
+struct Progress {
+    span: Span,
+    /// Everything below has been seen.
+    position: i64,
+    counts: Counts,
+    rounds: u32,
+    done: bool,
+    /// A last stable offset that stands still, and since when.
+    stuck: Option<(i64, Instant)>,
+}
+
+/// Everything a replay's thread needs.
+pub struct Job {
+    pub settings: Settings,
+    pub care: Arc<TopicCare>,
+    pub offsetter: Offsetter,
+    pub reaper: Reaper,
+    pub closed: Arc<AtomicBool>,
+    pub request: ReplayRequest,
+    pub min_compaction_lag: Duration,
+    pub runtime: Handle,
+    pub events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+}
+
+/// Why a replay stopped before its end.
+enum Stop {
+    /// Nobody listens any more.
+    Gone,
+    Failed(ReadError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<TopicProblem> for Stop {
+    fn from(problem: TopicProblem) -> Self {
+        Self::Failed(problem.into())
+    }
+}
+
+/// Refuses a topic that is no longer the one a request was made for.
+pub fn same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
+    let topic = expected.name.clone();
+    if expected.id != found.id {
+        return Err(TopicProblem::Recreated { topic, was: expected.id.clone(), now: found.id.clone() });
+    }
+    if expected.partition_count != found.partition_count {
+        let (expected, actual) = (expected.partition_count.get(), found.partition_count.get());
+        return Err(TopicProblem::PartitionCountChanged { topic, expected, actual, final_: true });
+    }
+    Ok(())
+}
+
+/// Records that wait to be sent, of one partition.
+#[derive(Default)]
+struct Batch {
+    partition: Option<Partition>,
+    records: Vec<Record>,
+    bytes: usize,
+    leader_epoch: i32,
+}
+
+struct Reading {
+    job: Job,
+    selection: Selection,
+    partitions: HashMap<i32, Progress>,
+    batch: Batch,
+    unfinished: usize,
+    progressed: Instant,
+    ticked: Instant,
+    asked: Instant,
+    deadline: Instant,
+}
+
+impl Job {
+    /// Reads until every end, or for ever with `follow`. Blocks: for a thread of its own.
+    pub fn run(self, spans: Vec<Span>) {
+        let (events, reaper) = (self.events.clone(), self.reaper.clone());
+        let now = Instant::now();
+        let mut reading = Reading {
+            selection: self.request.selection.clone(),
+            deadline: self.request.deadline.into_std(),
+            unfinished: spans.len(),
+            partitions: spans.into_iter().map(|span| (span.partition.number(), Progress::new(span))).collect(),
+            batch: Batch::default(),
+            progressed: now,
+            ticked: now,
+            asked: now,
+            job: self,
+        };
+        let mut consumer = None;
+        let stop = reading.read(&mut consumer);
+        if let Err(Stop::Failed(error)) = stop {
+            let _ = events.blocking_send(Err(error));
+        }
+        // The answer is out: now there is time to let go, which may block.
+        drop(reading);
+        drop(events);
+        if let Some(consumer) = consumer {
+            reaper.take(consumer);
+        }
+    }
+}
+
+impl Progress {
+    fn new(span: Span) -> Self {
+        Self { position: span.start, span, counts: Counts::default(), rounds: 0, done: false, stuck: None }
+    }
+}
+
+impl Reading {
+    fn read(&mut self, slot: &mut Option<BaseConsumer<Context>>) -> Result<(), Stop> {
+        let empty: Vec<i32> =
+            self.partitions.iter().filter(|(_, p)| p.position >= p.span.end).map(|(number, _)| *number).collect();
+        for number in empty {
+            self.reached(number)?;
+        }
+        if self.unfinished == 0 && !self.job.request.follow {
+            return Ok(());
+        }
+        let consumer = slot.insert(self.consumer()?);
+        loop {
+            // What is there is taken at once; only a reader that has caught up waits.
+            let wait = if self.batch.records.is_empty() { POLL } else { Duration::ZERO };
+            match native::poll(consumer, wait) {
+                Polled::Record(message) => self.record(&message)?,
+                Polled::End { partition, offset } => self.end_event(partition, offset)?,
+                Polled::Failed { code, text } => self.failed(code, &text)?,
+                Polled::Nothing => {
+                    self.flush()?;
+                    self.check_time()?;
+                }
+            }
+            if self.unfinished == 0 && !self.job.request.follow {
+                return Ok(());
+            }
+            if self.asked.elapsed() >= POLL {
+                self.asked = Instant::now();
+                self.check_time()?;
+            }
+        }
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer<Context>, Stop> {
+        let unreachable =
+            |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
+        let config = self.job.settings.config(Role::Consumer { queue_kib: QUEUE_KIB });
+        let consumer = BaseConsumer::from_config_and_context(&config, Context).map_err(unreachable)?;
+        let mut list = TopicPartitionList::new();
+        let topic = &self.job.settings.topic;
+        for (number, progress) in &self.partitions {
+            if progress.done && !self.job.request.follow {
+                continue;
+            }
+            // A concrete offset: a logical one waits half a second for a leader to become known.
+            list.add_partition_offset(topic, *number, Offset::Offset(progress.position)).map_err(unreachable)?;
+            if progress.span.leader_epoch >= 0 {
+                native::set_leader_epoch(&mut list, topic, *number, progress.span.leader_epoch);
+            }
+        }
+        consumer.assign(&list).map_err(unreachable)?;
+        Ok(consumer)
+    }
+
+    fn record(&mut self, message: &Message<'_>) -> Result<(), Stop> {
+        let (number, offset) = (message.partition(), message.offset());
+        // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
+        while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.span.end) {
+            self.reached(number)?;
+        }
+        let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
+        if progress.done && !self.job.request.follow {
+            return Ok(());
+        }
+        progress.position = offset + 1;
+        progress.span.leader_epoch = message.leader_epoch();
+        self.progressed = Instant::now();
+        let partition = progress.span.partition;
+        let class = self.selection.classify(partition, message.key());
+        progress.counts.count(class);
+        let last = !progress.done && offset >= progress.span.end - 1;
+        if class == Class::Wanted {
+            self.keep(partition, message)?;
+        }
+        if last { self.reached(number) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, partition: Partition, message: &Message<'_>) -> Result<(), Stop> {
+        if self.batch.partition.is_some_and(|p| p != partition) {
+            self.flush()?;
+        }
+        let record = Record {
+            offset: message.offset(),
+            timestamp: message.timestamp(),
+            key: bytes::Bytes::copy_from_slice(message.key().unwrap_or_default()),
+            value: message.value().map(bytes::Bytes::copy_from_slice),
+            headers: message.headers(),
+        };
+        self.batch.partition = Some(partition);
+        self.batch.bytes += record.weight();
+        self.batch.leader_epoch = message.leader_epoch();
+        self.batch.records.push(record);
+        if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn send(&mut self, event: ReplayEvent) -> Result<(), Stop> {
+        self.job.events.blocking_send(Ok(event)).map_err(|_| Stop::Gone)?;
+        // A reader who took his time is no log that stands still.
+        self.progressed = Instant::now();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        let Batch { partition: Some(partition), records, leader_epoch, .. } = std::mem::take(&mut self.batch) else {
+            return Ok(());
+        };
+        self.send(ReplayEvent::Records { partition, records, leader_epoch })
+    }
+
+    fn end_event(&mut self, number: i32, offset: i64) -> Result<(), Stop> {
+        let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
+        if offset > progress.position {
+            // Markers and holes: passed, though nothing was delivered.
+            progress.position = offset;
+            self.progressed = Instant::now();
+        }
+        if !progress.done && offset >= progress.span.end { self.reached(number) } else { Ok(()) }
+    }
+
+    /// The end of this round is reached: the partition is done, unless compaction may have worked beyond the end meanwhile.
+    fn reached(&mut self, number: i32) -> Result<(), Stop> {
+        let lag = self.job.min_compaction_lag;
+        let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
+        let took = progress.span.taken.elapsed();
+        let nothing_read = progress.position == progress.span.start && progress.span.start == progress.span.end;
+        let again = if lag.is_zero() { progress.rounds == 0 || took > SHORT_ROUND } else { took > lag };
+        if again && !nothing_read {
+            let partition = progress.span.partition;
+            let patience = self.job.settings.open_transaction_wait;
+            let taken = self.job.offsetter.take_stable(&[partition], patience, self.deadline)?;
+            let Some(Offsets { high, .. }) = taken.offsets.first().copied() else { return Ok(()) };
+            if high < progress.span.end {
+                let cause = format!("its end went back from {} to {high}", progress.span.end);
+                return Err(ReadError::Truncated { partition, cause }.into());
+            }
+            // Nothing came after the old end: nothing can have been superseded beyond it.
+            if high > progress.span.end {
+                progress.rounds += 1;
+                if progress.rounds >= ROUNDS {
+                    let cause = format!(
+                        "after {ROUNDS} rounds its end is {high} and min.compaction.lag.ms is {}",
+                        lag.as_millis()
+                    );
+                    return Err(ReadError::Moved { partition, cause }.into());
+                }
+                progress.span.end = high;
+                progress.span.taken = taken.at;
+                progress.span.wall = taken.wall;
+                // What is known to be passed already may reach the new end, too.
+                return if progress.position >= high { self.reached(number) } else { Ok(()) };
+            }
+        }
+        self.finish(number)
+    }
+
+    fn finish(&mut self, number: i32) -> Result<(), Stop> {
+        self.flush()?;
+        let topic = self.job.runtime.block_on(self.job.care.topic())?;
+        same_topic(&self.job.request.topic, &topic)?;
+        let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
+        progress.done = true;
+        let end = PartitionEnd {
+            partition: progress.span.partition,
+            start: progress.span.start,
+            end: progress.span.end,
+            counts: std::mem::take(&mut progress.counts),
+            leader_epoch: progress.span.leader_epoch,
+            at_end: progress.span.wall,
+        };
+        self.unfinished -= 1;
+        self.send(ReplayEvent::End(end))
+    }
+
+    fn failed(&mut self, code: Code, text: &str) -> Result<(), Stop> {
+        let partition = self.first_unfinished();
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                Err(ReadError::Truncated { partition, cause: text.to_owned() }.into())
+            }
+            Code::TopicAuthorizationFailed => {
+                let what = format!("read topic {:?}", self.job.settings.topic);
+                Err(TopicProblem::NotAuthorized { what, cause: text.to_owned() }.into())
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
+                Err(TopicProblem::NotFound { topic: self.job.settings.topic.clone() }.into())
+            }
+            // The group is never joined; a principal without rights on it can read all the same. Lost connections are
+            // mended by librdkafka, or end in no progress.
+            Code::GroupAuthorizationFailed
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition => {
+                tracing::debug!(%code, text, "a replay goes on over an error");
+                Ok(())
+            }
+            // Anything else may stand for records that will not come: never to be passed over.
+            _ => Err(ReadError::Unreachable { cause: format!("partition {partition}: {text} ({code})") }.into()),
+        }
+    }
+
+    fn first_unfinished(&self) -> Partition {
+        let any = self.partitions.values().min_by_key(|p| (p.done, p.span.partition));
+        any.map_or_else(|| Partition::new(0).unwrap_or_else(|| unreachable!("0 is a partition")), |p| p.span.partition)
+    }
+
+    fn check_time(&mut self) -> Result<(), Stop> {
+        if self.job.events.is_closed() {
+            return Err(Stop::Gone);
+        }
+        if self.unfinished > 0 {
+            return self.check_progress();
+        }
+        if self.job.closed.load(Ordering::Acquire) {
+            return Err(ReadError::Draining.into());
+        }
+        if self.ticked.elapsed() >= PROGRESS_INTERVAL {
+            self.ticked = Instant::now();
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    fn check_progress(&mut self) -> Result<(), Stop> {
+        let partition = self.first_unfinished();
+        let Some(progress) = self.partitions.get(&partition.number()) else { return Ok(()) };
+        let (position, end) = (progress.position, progress.span.end);
+        if Instant::now() >= self.deadline {
+            return Err(ReadError::Deadline { partition, position, end }.into());
+        }
+        let bound = self.job.settings.no_progress;
+        if self.progressed.elapsed() < bound {
+            return Ok(());
+        }
+        let now = self.job.offsetter.take(&[partition], self.deadline)?;
+        let high = now.offsets.first().map_or(end, |o| o.high);
+        if high < end {
+            return Err(
+                ReadError::Truncated { partition, cause: format!("its end went back from {end} to {high}") }.into()
+            );
+        }
+        let cause =
+            format!("partition {partition}: no progress for {} s at offset {position} of {end}", bound.as_secs());
+        Err(ReadError::Unreachable { cause }.into())
+    }
+
+    /// A following replay says how far it is, and looks whether anything hides records from it.
+    fn tick(&mut self) -> Result<(), Stop> {
+        let topic = self.job.runtime.block_on(self.job.care.topic());
+        match topic {
+            Ok(topic) => same_topic(&self.job.request.topic, &topic)?,
+            Err(error @ ReadError::Topic(_)) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let partitions: Vec<_> = self.partitions.values().map(|p| p.span.partition).collect();
+        let taken = self.job.offsetter.take(&partitions, Instant::now() + PROGRESS_INTERVAL);
+        let mut events = Vec::new();
+        for progress in self.partitions.values_mut() {
+            let mut at_end = None;
+            if let Ok(taken) = &taken
+                && let Some(seen) = taken.offsets.iter().find(|o| o.partition == progress.span.partition)
+            {
+                let Offsets { partition, last_stable, high, .. } = *seen;
+                if last_stable == high {
+                    progress.stuck = None;
+                    at_end = (progress.position >= high).then_some(taken.wall);
+                } else {
+                    let (at, since) = *progress.stuck.get_or_insert((last_stable, Instant::now()));
+                    if at != last_stable {
+                        progress.stuck = Some((last_stable, Instant::now()));
+                    } else if since.elapsed() >= STUCK {
+                        return Err(ReadError::OpenTransaction { partition, last_stable, high }.into());
+                    }
+                }
+            }
+            events.push(ReplayEvent::Progress {
+                partition: progress.span.partition,
+                next_offset: progress.position,
+                leader_epoch: progress.span.leader_epoch,
+                counts: std::mem::take(&mut progress.counts),
+                at_end,
+            });
+        }
+        if let Err(error) = taken
+            && self.progressed.elapsed() >= STUCK
+        {
+            return Err(error.into());
+        }
+        // Progress speaks of what has been delivered.
+        self.flush()?;
+        let progressed = self.progressed;
+        for event in events {
+            self.send(event)?;
+        }
+        self.progressed = progressed;
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! How a topic is reached: our invariants over the user's librdkafka properties over our defaults.
+
+use std::time::Duration;
+
+use rdkafka::{ClientConfig, error::KafkaError};
+
+use crate::model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount};
+
+/// What the Kafka store needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// host:port, separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// For ACLs and quotas only.
+    pub group_id: String,
+    /// The count that the deployment expects; another is a wrong topic.
+    pub expected_partitions: Option<PartitionCount>,
+    /// librdkafka properties of the user's.
+    pub properties: Vec<(String, String)>,
+    /// Producers of the pool.
+    pub producers: usize,
+    /// message.timeout.ms
+    pub write_timeout: Duration,
+    /// Create the topic if it is missing.
+    pub create_topic: bool,
+    /// How long a load waits for an open transaction.
+    pub open_transaction_wait: Duration,
+    /// How long a replay may make no progress.
+    pub no_progress: Duration,
+}
+
+/// A librdkafka property that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Kafka property {name}: {shown}{reason}")]
+pub struct PropertyError {
+    name: String,
+    shown: String,
+    reason: String,
+}
+
+impl PropertyError {
+    fn new(name: &str, value: Option<&str>, reason: impl Into<String>) -> Self {
+        let shown = value.filter(|_| !is_secret(name)).map(|v| format!("{v:?}: ")).unwrap_or_default();
+        Self { name: name.to_owned(), shown, reason: reason.into() }
+    }
+}
+
+impl PropertyError {
+    /// A client that can't be made of what looked right.
+    pub(super) fn client(settings: &Settings, error: &dyn std::fmt::Display) -> Self {
+        Self::new("bootstrap.servers", Some(&settings.brokers), format!("no client can be made: {error}"))
+    }
+}
+
+/// What would break a promise, with the reason; aliases included. Source: librdkafka's CONFIGURATION.md.
+const REFUSED: [(&str, &str); 31] = [
+    ("bootstrap.servers", "it is set by --brokers"),
+    ("metadata.broker.list", "it is set by --brokers"),
+    ("group.id", "it is set by --group-id"),
+    ("group.instance.id", "nothing joins a group here"),
+    ("group.protocol", "nothing joins a group here"),
+    ("acks", "it is all: an acknowledged write is durable"),
+    ("request.required.acks", "it is all: an acknowledged write is durable"),
+    ("enable.idempotence", "it is true: a retry must neither double nor reorder writes"),
+    ("enable.gapless.guarantee", "it would stop a producer for good at the first failed write"),
+    ("max.in.flight", "it is 5: order needs at most that"),
+    ("max.in.flight.requests.per.connection", "it is 5: order needs at most that"),
+    ("message.timeout.ms", "it is set by --write-timeout"),
+    ("delivery.timeout.ms", "it is set by --write-timeout"),
+    ("message.max.bytes", "it follows the topic's max.message.bytes"),
+    ("transactional.id", "writes are not transactions"),
+    ("partitioner", "the partition is murmur2 of the workspace ID, and is given with each record"),
+    ("allow.auto.create.topics", "it is false: a misspelt topic must not come into being"),
+    ("isolation.level", "it is read_committed: what was aborted must not be loaded"),
+    ("auto.offset.reset", "it is error: a load must not jump over what it can't read"),
+    ("topic.auto.offset.reset", "it is error: a load must not jump over what it can't read"),
+    ("enable.auto.commit", "it is false: nothing commits"),
+    ("auto.commit.enable", "it is false: nothing commits"),
+    ("enable.auto.offset.store", "it is false: nothing commits"),
+    ("enable.partition.eof", "it is true: it tells a load its end"),
+    ("partition.assignment.strategy", "nothing subscribes"),
+    ("client.rack", "loads are read from leaders: a follower may say its end too early"),
+    ("log.queue", "librdkafka's log lines go to ours"),
+    ("plugin.library.paths", "it loads code"),
+    ("ssl.engine.location", "it loads code"),
+    ("ssl.engine.id", "it loads code"),
+    ("ssl.providers", "it loads code"),
+];
+
+/// Values that must not be shown. librdkafka's own list (rdkafka_conf.c, sensitive), and ours.
+const SECRETS: [&str; 14] = [
+    "sasl.password",
+    "sasl.username",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl_key",
+    "ssl.keystore.password",
+    "ssl.truststore.password",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.jaas.config",
+    "sasl.kerberos.kinit.cmd",
+];
+
+/// Whether a property's value must not be shown.
+pub fn is_secret(name: &str) -> bool {
+    let guess = ["password", "secret", "passphrase", "token"];
+    SECRETS.contains(&name) || guess.iter().any(|g| name.contains(g) && !name.ends_with(".url"))
+}
+
+/// name=value lines; blank lines and lines that begin with `#` or `!` are passed over, as in a Java properties file.
+pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        // Never the line itself: it may be a secret.
+        let wrong = || format!("line {}: must be name=value", i + 1);
+        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+        if name.trim().is_empty() {
+            return Err(wrong());
+        }
+        found.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    Ok(found)
+}
+
+/// What kind of client a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Topic care and offsets: long-lived.
+    Admin,
+    /// Writes.
+    Producer {
+        /// The topic's max.message.bytes.
+        max_message_bytes: usize,
+    },
+    /// One replay.
+    Consumer {
+        /// How many kilobytes it may read ahead.
+        queue_kib: usize,
+    },
+}
+
+/// What a record may take beside its value: key, headers, and the framing of both and of the batch (61 bytes, and some for
+/// each varint).
+pub const RECORD_OVERHEAD: usize = MAX_KEY_BYTES + MAX_HEADER_BYTES + MAX_HEADERS * 10 + 256;
+
+impl Settings {
+    /// With the documented defaults.
+    pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            group_id: "workspace-changelog-consumer".to_owned(),
+            expected_partitions: None,
+            properties: Vec::new(),
+            producers: 2,
+            write_timeout: Duration::from_secs(10),
+            create_topic: false,
+            open_transaction_wait: Duration::from_secs(5),
+            no_progress: Duration::from_secs(10),
+        }
+    }
+
+    /// Finds what is wrong without asking any broker.
+    pub fn check(&self) -> Result<(), PropertyError> {
+        for (name, value) in &self.properties {
+            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
+                return Err(PropertyError::new(name, None, format!("is refused: {reason}")));
+            }
+            let mut alone = ClientConfig::new();
+            alone.set(name, value);
+            if let Err(error) = alone.create_native_config() {
+                let reason = match error {
+                    KafkaError::ClientConfig(_, text, _, _) => text,
+                    other => other.to_string(),
+                };
+                let reason = if is_secret(name) { "is not a valid value".to_owned() } else { reason };
+                return Err(PropertyError::new(name, Some(value), reason));
+            }
+        }
+        let whole = self.config(Role::Admin);
+        match whole.create_native_config() {
+            Ok(_) => Ok(()),
+            Err(KafkaError::ClientConfig(_, text, name, _)) => Err(PropertyError::new(&name, None, text)),
+            Err(other) => Err(PropertyError::new("bootstrap.servers", Some(&self.brokers), other.to_string())),
+        }
+    }
+
+    /// The configuration of one client.
+    pub fn config(&self, role: Role) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let mut set = |pairs: &[(&str, &str)]| {
+            for (name, value) in pairs {
+                config.set(*name, *value);
+            }
+        };
+        // Defaults, which the user's properties may change.
+        set(&[
+            ("client.id", "changelogd"),
+            ("socket.nagle.disable", "true"),
+            ("reconnect.backoff.ms", "50"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("retry.backoff.ms", "50"),
+            ("topic.metadata.refresh.interval.ms", "30000"),
+            ("log.connection.close", "false"),
+            // The bundled OpenSSL knows no system's certificates; librdkafka looks where distributions keep them.
+            ("ssl.ca.location", "probe"),
+        ]);
+        match role {
+            Role::Admin => {}
+            Role::Producer { .. } => set(&[
+                ("compression.type", "snappy"),
+                // A lone write must not wait for company; under load batches form while requests are in flight.
+                ("linger.ms", "0"),
+                ("queue.buffering.max.messages", "100000"),
+                ("queue.buffering.max.kbytes", "131072"),
+            ]),
+            Role::Consumer { .. } => set(&[
+                // An end-of-partition event costs one more fetch, which the broker holds for so long.
+                ("fetch.wait.max.ms", "5"),
+                ("fetch.queue.backoff.ms", "5"),
+                ("fetch.error.backoff.ms", "50"),
+                ("check.crcs", "true"),
+                ("fetch.message.max.bytes", "4194304"),
+            ]),
+        }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        // What the promises stand on.
+        config.set("bootstrap.servers", &self.brokers).set("allow.auto.create.topics", "false");
+        match role {
+            Role::Admin => {}
+            Role::Producer { max_message_bytes } => {
+                let timeout = self.write_timeout.as_millis().to_string();
+                config
+                    .set("acks", "all")
+                    .set("enable.idempotence", "true")
+                    .set("max.in.flight.requests.per.connection", "5")
+                    .set("message.timeout.ms", timeout)
+                    .set("message.max.bytes", max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
+                    // A batch that the broker refuses as too large fails every write in it.
+                    .set("batch.size", max_message_bytes.clamp(1, 1_000_000).to_string());
+            }
+            Role::Consumer { queue_kib } => {
+                config
+                    .set("group.id", &self.group_id)
+                    .set("isolation.level", "read_committed")
+                    .set("auto.offset.reset", "error")
+                    .set("enable.auto.commit", "false")
+                    .set("enable.auto.offset.store", "false")
+                    .set("enable.partition.eof", "true")
+                    .set("queued.max.messages.kbytes", queue_kib.max(1).to_string());
+            }
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, value: &str) -> Result<(), String> {
+        let mut settings = Settings::new("b:9092", "t");
+        settings.properties = vec![(name.to_owned(), value.to_owned())];
+        settings.check().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_would_break_a_promise_is_refused_by_name() {
+        for (name, _) in REFUSED {
+            let error = check(name, "1").unwrap_err();
+            assert!(error.contains(name) && error.contains("is refused"), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
+        assert_eq!(check("linger.ms", "3"), Ok(()));
+        assert_eq!(check("security.protocol", "sasl_ssl"), Ok(()));
+        let error = check("no.such.thing", "1").unwrap_err();
+        assert!(error.contains("no.such.thing"), "{error}");
+        let error = check("linger.ms", "soon").unwrap_err();
+        assert!(error.contains("linger.ms") && error.contains("soon"), "{error}");
+        let error = check("ssl.key.pem", "hunter2").map_or_else(|e| e, |()| String::new());
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_known() {
+        for name in SECRETS {
+            assert!(is_secret(name), "{name}");
+        }
+        for shown in ["linger.ms", "sasl.mechanism", "ssl.ca.location", "sasl.oauthbearer.token.endpoint.url"] {
+            assert!(!is_secret(shown), "{shown}");
+        }
+    }
+
+    #[test]
+    fn property_files_are_read_and_never_quoted() {
+        let text = "# a comment\n\n sasl.password = a=b \nlinger.ms=1\n";
+        let expected = [("sasl.password", "a=b"), ("linger.ms", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(parse_properties(text).unwrap(), expected);
+        let error = parse_properties("linger.ms=1\nhunter2").unwrap_err();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
+        let mut settings = Settings::new("b:9092", "t");
+        settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
+        let config = settings.config(Role::Producer { max_message_bytes: 500_000 });
+        assert_eq!(config.get("linger.ms"), Some("7"));
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("batch.size"), Some("500000"));
+        let consumer = settings.config(Role::Consumer { queue_kib: 100 });
+        assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
+        for role in [Role::Admin, Role::Producer { max_message_bytes: 1_000_000 }, Role::Consumer { queue_kib: 1 }] {
+            settings.config(role).create_native_config().expect("every property exists");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Topic care: what the topic is, asked once a second, and whether it is the one that this process may serve.
+//!
+//! librdkafka alone does not notice that a topic was deleted and created again, and notices growth late: the id and the
+//! count are asked from a broker, remembered, and a change of either is final for the process. A policy, an expected count
+//! or a missing topic can be mended under it.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+use tokio::sync::watch;
+
+use super::{
+    admin::TopicSpec,
+    context::Context,
+    native::{self, DescribedTopic, NativeError},
+    settings::{RECORD_OVERHEAD, Settings},
+};
+use crate::{
+    log::{Finding, ReadError, Severity, Topic, TopicProblem, TopicState},
+    model::PartitionCount,
+};
+
+/// How old an answer about the topic may be that is shared.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long one question to the brokers may take.
+const ASK: Duration = Duration::from_millis(2_500);
+/// How often the topic's configuration is asked.
+const CONFIG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often, while it is wrong or not known.
+const CONFIG_RETRY: Duration = Duration::from_secs(2);
+
+/// What of the topic's configuration is leant on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// False: the brokers do not say (not authorized, or not supported), and Kafka's defaults are assumed.
+    pub known: bool,
+    pub cleanup_policy: String,
+    pub min_compaction_lag: Duration,
+    pub delete_retention: Duration,
+    pub max_message_bytes: usize,
+    pub min_insync_replicas: i64,
+    pub unclean_election: bool,
+    /// Why it is not known.
+    pub cause: String,
+}
+
+impl TopicConfig {
+    fn assumed(cause: String) -> Self {
+        Self {
+            known: false,
+            cleanup_policy: "compact".to_owned(),
+            min_compaction_lag: Duration::ZERO,
+            delete_retention: Duration::from_secs(86_400),
+            max_message_bytes: 1_048_588,
+            min_insync_replicas: 1,
+            unclean_election: false,
+            cause,
+        }
+    }
+
+    fn read(entries: &[ConfigEntry]) -> Self {
+        let value = |name: &str| entries.iter().find(|e| e.name == name).and_then(|e| e.value.clone());
+        let number = |name: &str, default: i64| value(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let millis = |name: &str, default| Duration::from_millis(u64::try_from(number(name, default)).unwrap_or(0));
+        Self {
+            known: true,
+            cleanup_policy: value("cleanup.policy").unwrap_or_default(),
+            min_compaction_lag: millis("min.compaction.lag.ms", 0),
+            delete_retention: millis("delete.retention.ms", 86_400_000),
+            max_message_bytes: usize::try_from(number("max.message.bytes", 1_048_588)).unwrap_or(0),
+            min_insync_replicas: number("min.insync.replicas", 1),
+            unclean_election: value("unclean.leader.election.enable").is_some_and(|v| v == "true"),
+            cause: String::new(),
+        }
+    }
+
+    /// The largest value beside the longest key and headers.
+    pub fn max_value_bytes(&self) -> usize {
+        self.max_message_bytes.saturating_sub(RECORD_OVERHEAD).max(1)
+    }
+}
+
+/// What was last heard.
+#[derive(Debug, Default)]
+struct Heard {
+    at: Option<Instant>,
+    config: Option<(Instant, TopicConfig)>,
+    described: Option<DescribedTopic>,
+}
+
+/// The topic under care.
+pub struct TopicCare {
+    settings: Settings,
+    admin: Arc<AdminClient<Context>>,
+    state: watch::Sender<TopicState>,
+    /// The identity that this process serves; set once.
+    served: OnceLock<(String, PartitionCount)>,
+    heard: Mutex<Heard>,
+    /// One question at a time.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl TopicCare {
+    pub fn new(settings: Settings, admin: Arc<AdminClient<Context>>) -> Self {
+        let state = TopicState::Unreachable { cause: "the brokers have not been asked yet".to_owned(), topic: None };
+        Self {
+            settings,
+            admin,
+            state: watch::Sender::new(state),
+            served: OnceLock::new(),
+            heard: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn state(&self) -> watch::Receiver<TopicState> {
+        self.state.subscribe()
+    }
+
+    /// Looks at the topic each second, for ever; the owner drops it.
+    pub async fn watch(&self) {
+        loop {
+            self.refresh().await;
+            tokio::time::sleep(FRESH).await;
+        }
+    }
+
+    /// The topic, from an answer at most a second old.
+    pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        let fresh = |heard: &Heard| heard.at.is_some_and(|at| at.elapsed() <= FRESH);
+        if !fresh(&self.heard()) {
+            self.refresh().await;
+        }
+        match &*self.state.borrow() {
+            TopicState::Ready(topic) => Ok(topic.clone()),
+            TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
+            TopicState::Wrong(problem) => Err(problem.clone().into()),
+        }
+    }
+
+    /// The configuration, as last heard.
+    pub fn config(&self) -> TopicConfig {
+        let heard = self.heard();
+        heard.config.as_ref().map_or_else(|| TopicConfig::assumed("not asked yet".to_owned()), |(_, c)| c.clone())
+    }
+
+    /// The partitions' leaders and replicas, as last heard.
+    pub fn described(&self) -> Option<DescribedTopic> {
+        self.heard().described.clone()
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the brokers, unless somebody has just done so.
+    async fn refresh(&self) {
+        let asked = Instant::now();
+        let _turn = self.asking.lock().await;
+        if self.heard().at.is_some_and(|at| at > asked) {
+            return;
+        }
+        // An id or a count that has changed stays changed.
+        if let TopicState::Wrong(
+            TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. },
+        ) = &*self.state.borrow()
+        {
+            return;
+        }
+        let next = self.ask().await;
+        self.heard().at = Some(Instant::now());
+        self.state.send_if_modified(|state| {
+            let changed = *state != next;
+            if changed {
+                tell(&next, &self.settings.topic);
+                *state = next;
+            }
+            changed
+        });
+    }
+
+    async fn ask(&self) -> TopicState {
+        let described = {
+            let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
+            tokio::task::spawn_blocking(move || {
+                // Log lines wait on this client's main queue until somebody serves it.
+                native::serve(&admin);
+                native::describe_topic(&admin, &topic, ASK)
+            })
+            .await
+        };
+        match described {
+            Ok(Ok(described)) => self.judge(described).await,
+            Ok(Err(error)) => self.failed(&error).await,
+            Err(error) => self.unreachable(error.to_string()),
+        }
+    }
+
+    async fn judge(&self, described: DescribedTopic) -> TopicState {
+        let name = self.settings.topic.clone();
+        let actual = described.partitions.len();
+        let Some(count) = PartitionCount::new(actual as i64) else {
+            return self.unreachable(format!("topic {name:?} is described without partitions"));
+        };
+        if let Some((id, served)) = self.served.get() {
+            if *id != described.id {
+                return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
+            }
+            if *served != count {
+                let (expected, actual) = (served.get(), count.get());
+                return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+                    topic: name,
+                    expected,
+                    actual,
+                    final_: true,
+                });
+            }
+        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count) {
+            let (expected, actual) = (expected.get(), count.get());
+            return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+                topic: name,
+                expected,
+                actual,
+                final_: false,
+            });
+        }
+        let config = self.fresh_config().await;
+        let id = described.id.clone();
+        self.heard().described = Some(described);
+        if config.cleanup_policy != "compact" {
+            return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
+        }
+        let _ = self.served.set((id.clone(), count));
+        TopicState::Ready(Arc::new(Topic {
+            name,
+            id,
+            partition_count: count,
+            max_value_bytes: Some(config.max_value_bytes()),
+            delete_retention: config.delete_retention,
+        }))
+    }
+
+    async fn failed(&self, error: &NativeError) -> TopicState {
+        let topic = &self.settings.topic;
+        match error.code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownTopicId => {
+                // What was served and is gone is not created anew: its records would be missed silently.
+                if self.settings.create_topic && self.served.get().is_none() {
+                    let spec = TopicSpec::new(self.settings.expected_partitions);
+                    match super::admin::create(&self.admin, topic, &spec).await {
+                        Ok(created) => tracing::info!(topic, "{created}"),
+                        Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
+                    }
+                }
+                TopicState::Wrong(TopicProblem::NotFound { topic: topic.clone() })
+            }
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                let what = format!("describe topic {topic:?}");
+                TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
+            }
+            _ => self.unreachable(format!("brokers {}: {error}", self.settings.brokers)),
+        }
+    }
+
+    fn unreachable(&self, cause: String) -> TopicState {
+        let topic = match &*self.state.borrow() {
+            TopicState::Ready(topic) => Some(topic.clone()),
+            TopicState::Unreachable { topic, .. } => topic.clone(),
+            TopicState::Wrong(_) => None,
+        };
+        TopicState::Unreachable { cause, topic }
+    }
+
+    async fn fresh_config(&self) -> TopicConfig {
+        if let Some((at, config)) = &self.heard().config {
+            let good = config.known && config.cleanup_policy == "compact";
+            if at.elapsed() < if good { CONFIG_INTERVAL } else { CONFIG_RETRY } {
+                return config.clone();
+            }
+        }
+        let config = read_config(&self.admin, &self.settings.topic).await;
+        let config = config.map_or_else(TopicConfig::assumed, |entries| TopicConfig::read(&entries));
+        self.heard().config = Some((Instant::now(), config.clone()));
+        config
+    }
+
+    /// What is noticed about the topic besides its state.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
+        match &*self.state.borrow() {
+            TopicState::Ready(_) => {}
+            TopicState::Unreachable { cause, .. } => found(Severity::Error, "BROKERS_UNREACHABLE", cause.clone()),
+            TopicState::Wrong(problem) => {
+                let code = match problem {
+                    TopicProblem::NotFound { .. } => "TOPIC_NOT_FOUND",
+                    TopicProblem::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
+                    TopicProblem::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
+                    TopicProblem::Recreated { .. } => "TOPIC_RECREATED",
+                    TopicProblem::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
+                };
+                found(Severity::Error, code, problem.to_string());
+            }
+        }
+        if self.settings.expected_partitions.is_none() {
+            let message = "no partition count is expected: set --partitions, so that a topic that grew, and so re-homes \
+                           workspaces, is refused and not loaded from the wrong partitions";
+            found(Severity::Warning, "PARTITIONS_NOT_EXPECTED", message.to_owned());
+        }
+        let heard = self.heard();
+        let (Some((_, config)), Some(described)) = (&heard.config, &heard.described) else { return findings };
+        if !config.known {
+            let message =
+                format!("the topic's configuration is not known ({}); Kafka's defaults are assumed", config.cause);
+            found(Severity::Warning, "TOPIC_CONFIG_UNKNOWN", message);
+            return findings;
+        }
+        let replicas = described.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or_default();
+        if replicas >= 3 && config.min_insync_replicas < 2 {
+            let message = "min.insync.replicas is 1: acks=all is then the leader's word alone; set it to 2";
+            found(Severity::Warning, "MIN_INSYNC_REPLICAS", message.to_owned());
+        }
+        if config.unclean_election {
+            let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
+            found(Severity::Warning, "UNCLEAN_ELECTION", message.to_owned());
+        }
+        if config.min_compaction_lag.is_zero() {
+            let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
+            found(Severity::Info, "NO_COMPACTION_LAG", message.to_owned());
+        }
+        findings
+    }
+}
+
+/// One line a change.
+fn tell(state: &TopicState, topic: &str) {
+    match state {
+        TopicState::Ready(t) => {
+            tracing::info!(topic, id = t.id, partitions = t.partition_count.get(), "the topic is served");
+        }
+        TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
+        TopicState::Wrong(problem) => tracing::error!(topic, %problem, "the topic is not served"),
+    }
+}
+
+/// The topic's configuration entries.
+pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
+    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let resource = ResourceSpecifier::Topic(topic);
+    // The wrapper's own timeout is librdkafka's; a second bound guards against an answer that never comes.
+    let asked = tokio::time::timeout(2 * ASK, admin.describe_configs(&[resource], &options)).await;
+    match asked {
+        Err(_) => Err("no answer in time".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(mut results)) => match results.pop() {
+            Some(Ok(resource)) => Ok(resource.entries),
+            Some(Err(code)) => Err(code.to_string()),
+            None => Err("the answer is empty".to_owned()),
+        },
+    }
+}
+
+/// Creates a topic; another process that was faster is no error.
+pub async fn create_topic(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    partitions: i32,
+    replicas: i32,
+    configs: &[(String, String)],
+) -> Result<bool, KafkaError> {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
+    for (name, value) in configs {
+        new = new.set(name, value);
+    }
+    let wait = Duration::from_secs(10);
+    let options = AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait));
+    let results = admin.create_topics([&new], &options).await?;
+    match results.into_iter().next() {
+        Some(Ok(_)) => Ok(true),
+        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
+        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        None => Err(KafkaError::AdminOpCreation("the answer is empty".to_owned())),
+    }
+}
