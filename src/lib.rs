@@ -24,6 +24,7 @@
 
 pub mod app;
 pub mod changelog;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod embedded;

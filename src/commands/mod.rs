@@ -2,11 +2,13 @@
 
 mod serve;
 mod show_config;
+mod topic;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::{self, ClientCommand};
 use crate::config::{EXIT_USAGE, Parsed, ServeArgs, UsageError};
 
 /// Keeps the state of workspaces in a log-compacted Kafka topic, and loads it whole or says why not.
@@ -23,6 +25,11 @@ enum Command {
     Serve(ServeArgs),
     /// Shows the effective configuration of `serve`, secrets redacted, with where each value came from
     Config(ServeArgs),
+    /// Creates or describes the topic; talks to the brokers, not to a sidecar
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// The command line.
@@ -39,6 +46,11 @@ pub fn run(parsed: &Parsed) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(args, parsed),
         Command::Config(args) => show_config::run(&args, parsed),
+        Command::Topic(command) => topic::run(command),
+        Command::Client(command) => match runtime() {
+            Ok(runtime) => runtime.block_on(cli::run(command)),
+            Err(code) => code,
+        },
     }
 }
 

@@ -1,0 +1,38 @@
+//! `changelogd delete`.
+
+use super::{
+    ClientArgs, EntityArgs,
+    failure::{Failure, of_write},
+    output::Output,
+    set::parse_header,
+};
+use crate::proto::v1;
+
+/// Deleting what is not there is no failure.
+#[derive(Debug, clap::Args)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub entity: EntityArgs,
+    /// A header of the tombstone, may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]
+    pub header: Vec<v1::Header>,
+    /// Do not wait for the store's acknowledgement: `flush` tells what failed
+    #[arg(long)]
+    pub buffered: bool,
+}
+
+pub async fn run(args: DeleteArgs, output: &mut Output) -> Result<(), Failure> {
+    let request = v1::DeleteRequest {
+        workspace_id: args.entity.workspace.unwrap_or_default(),
+        changelog_id: args.entity.key.clone(),
+        headers: args.header,
+        ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
+    };
+    let mut client = args.client.client().await?;
+    let answer = client.delete(args.client.unary(request)).await.map_err(of_write)?.into_inner();
+    output.written(&args.entity.key, answer.position, answer.timestamp)
+}

@@ -1,0 +1,71 @@
+//! `changelogd describe`.
+
+use serde_json::json;
+
+use super::{
+    ClientArgs,
+    failure::Failure,
+    output::{Format, Output, printable},
+};
+use crate::proto::v1;
+
+/// Exit status 0 also if there are findings.
+#[derive(Debug, clap::Args)]
+pub struct DescribeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub client: ClientArgs,
+    /// Tell this workspace's partition
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub workspace: String,
+}
+
+pub async fn run(args: DescribeArgs, output: &mut Output) -> Result<(), Failure> {
+    let mut client = args.client.client().await?;
+    let request = v1::DescribeRequest { workspace_id: args.workspace };
+    let d = client.describe(args.client.unary(request)).await?.into_inner();
+    let store = d.store().as_str_name().trim_start_matches("STORE_").to_lowercase();
+    let severity = |f: &v1::Finding| f.severity().as_str_name().trim_start_matches("SEVERITY_").to_lowercase();
+    if output.format() == Format::Json {
+        let limits = d.limits.unwrap_or_default();
+        let object = json!({
+            "store": store, "topic": d.topic, "topic_id": d.topic_id, "partition_count": d.partition_count,
+            "hash": d.hash, "version": d.version, "workspace_partition": d.workspace_partition,
+            "partitions": d.partitions.iter().map(|p| json!({
+                "partition": p.partition, "leader": p.leader, "low_offset": p.low_offset,
+                "last_stable_offset": p.last_stable_offset, "high_offset": p.high_offset,
+            })).collect::<Vec<_>>(),
+            "findings": d.findings.iter().map(|f| json!({
+                "severity": severity(f), "code": f.code, "message": f.message,
+            })).collect::<Vec<_>>(),
+            "limits": {
+                "max_key_bytes": limits.max_key_bytes, "max_value_bytes": limits.max_value_bytes,
+                "max_headers": limits.max_headers, "max_header_bytes": limits.max_header_bytes,
+                "max_request_bytes": limits.max_request_bytes, "max_replays": limits.max_replays,
+            },
+        });
+        return output.line("", &object);
+    }
+    let mut text = format!(
+        "changelogd {}  store {store}  topic {} ({})  {} partitions, {}\n",
+        d.version,
+        printable(&d.topic),
+        d.topic_id,
+        d.partition_count,
+        d.hash
+    );
+    if let Some(partition) = d.workspace_partition {
+        text += &format!("workspace's partition: {partition}\n");
+    }
+    if !d.partitions.is_empty() {
+        text += &format!("{:>9}  {:>6}  {:>12}  {:>12}  {:>12}\n", "partition", "leader", "low", "last stable", "high");
+    }
+    for p in &d.partitions {
+        let (low, stable, high) = (p.low_offset, p.last_stable_offset, p.high_offset);
+        text += &format!("{:>9}  {:>6}  {low:>12}  {stable:>12}  {high:>12}\n", p.partition, p.leader);
+    }
+    for f in &d.findings {
+        text += &format!("{}: {}: {}\n", severity(f), f.code, printable(&f.message));
+    }
+    output.line(text.trim_end(), &())
+}

@@ -1,0 +1,68 @@
+//! `changelogd flush`.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    ClientArgs,
+    failure::Failure,
+    output::{Output, printable},
+};
+use crate::{config::parse_duration, proto::v1};
+
+/// Exit status 1 if writes remain or have failed.
+#[derive(Debug, clap::Args)]
+pub struct FlushArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub client: ClientArgs,
+    /// How long to wait for accepted writes, at most 60s
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// Only failures with a greater id: the last one seen before
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub failures_after: u64,
+}
+
+pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
+    let request = v1::FlushRequest {
+        // 0 is the server's default, not no time.
+        timeout_ms: u32::try_from(args.wait.as_millis()).unwrap_or(u32::MAX).max(1),
+        failures_after: args.failures_after,
+    };
+    let mut client = args.client.client().await?;
+    let mut call = args.client.unary(request);
+    if args.client.timeout.is_none() {
+        // The client's deadline would win over the wait.
+        call.set_timeout(args.wait + Duration::from_secs(10));
+    }
+    let answer = client.flush(call).await?.into_inner();
+    for failure in &answer.failures {
+        let (code, message) = failure.status.as_ref().map_or((0, ""), |s| (s.code, s.message.as_str()));
+        let text = format!("failed {}  {}  {}", failure.id, printable(&failure.key), printable(message));
+        output.line(
+            &text,
+            &json!({"failure": {"id": failure.id, "key": failure.key, "code": code, "message": message}}),
+        )?;
+    }
+    let text = format!(
+        "{} remaining, {} failed, {} omitted; last failure {}",
+        answer.remaining,
+        answer.failures.len(),
+        answer.failures_omitted,
+        answer.last_failure
+    );
+    output.line(
+        &text,
+        &json!({"flush": {
+            "remaining": answer.remaining, "failures": answer.failures.len(),
+            "failures_omitted": answer.failures_omitted, "last_failure": answer.last_failure,
+        }}),
+    )?;
+    output.flush()?;
+    if answer.remaining > 0 || !answer.failures.is_empty() || answer.failures_omitted > 0 {
+        return Err(Failure::Failed("not everything was written".to_owned()));
+    }
+    Ok(())
+}

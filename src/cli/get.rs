@@ -1,0 +1,33 @@
+//! `changelogd get`.
+
+use super::{ClientArgs, EntityArgs, failure::Failure, output::Output};
+use crate::proto::v1;
+
+/// On Kafka this replays the workspace's partition. Exit status 1 if the entity is not there.
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub entity: EntityArgs,
+    /// Print the value's bytes and nothing else
+    #[arg(long)]
+    pub raw: bool,
+}
+
+pub async fn run(args: GetArgs, output: &mut Output) -> Result<(), Failure> {
+    let request = v1::GetRequest {
+        workspace_id: args.entity.workspace.unwrap_or_default(),
+        changelog_id: args.entity.key,
+        ..Default::default()
+    };
+    let mut client = args.client.client().await?;
+    let answer = client.get(args.client.unary(request)).await?.into_inner();
+    let entry = answer.entry.ok_or_else(|| Failure::Failed("the answer has no entry".to_owned()))?;
+    match &entry.value {
+        Some(v1::entry::Value::Raw(raw)) if args.raw => output.raw(raw),
+        _ => output.entry(&entry),
+    }
+}

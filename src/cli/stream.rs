@@ -1,0 +1,70 @@
+//! `changelogd stream`.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use super::{
+    ClientArgs,
+    events::{Event, incomplete, print},
+    failure::Failure,
+    output::Output,
+};
+use crate::proto::v1;
+
+/// One Snapshot a partition as its end is reached. A stream that ends without any is not whole, and the exit status is 1.
+#[derive(Debug, clap::Args)]
+pub struct StreamArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub client: ClientArgs,
+    /// Only this partition, may be repeated
+    #[arg(long, value_name = "NUMBER")]
+    pub partition: Vec<i32>,
+    /// Only this workspace, may be repeated
+    #[arg(long, value_name = "ID")]
+    pub workspace: Vec<String>,
+    /// Only this entity type, may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// The latest value of each key instead of every record
+    #[arg(long)]
+    pub latest: bool,
+    /// Go on with every change after the ends, until interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Go on after the event that printed this token
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
+    pub resume: Option<Token>,
+}
+
+/// A resume token, base64.
+#[derive(Debug, Clone)]
+pub struct Token(bytes::Bytes);
+
+fn parse_token(text: &str) -> Result<Token, String> {
+    BASE64_STANDARD.decode(text).map(|b| Token(b.into())).map_err(|e| format!("must be base64: {e}"))
+}
+
+pub async fn run(args: StreamArgs, output: &mut Output) -> Result<(), Failure> {
+    let content = if args.latest { v1::Content::Latest } else { v1::Content::Records };
+    let request = v1::StreamAllRequest {
+        partitions: args.partition,
+        workspace_ids: args.workspace,
+        entity_types: args.types,
+        content: content.into(),
+        resume_token: args.resume.map(|t| t.0).unwrap_or_default(),
+        follow: args.follow,
+        ..Default::default()
+    };
+    let mut client = args.client.client().await?;
+    let mut stream = client.stream_all(args.client.stream(request, args.follow)).await?.into_inner();
+    let mut snapshots = 0;
+    while let Some(message) = stream.message().await? {
+        let Some(event) = message.event.map(Event::from) else { continue };
+        snapshots += u64::from(matches!(event, Event::Snapshot(_)));
+        print(event, output)?;
+        if args.follow {
+            output.flush()?;
+        }
+    }
+    if snapshots > 0 { Ok(()) } else { Err(incomplete()) }
+}

@@ -1,0 +1,144 @@
+//! `changelogd topic`.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    process::ExitCode,
+    time::Duration,
+};
+
+use super::{refuse, runtime};
+use crate::{
+    app::kafka_settings,
+    config::{KafkaArgs, parse_duration},
+    kafka::{
+        Settings,
+        admin::{self, AdminError, TopicSpec},
+    },
+};
+
+/// EX_UNAVAILABLE of sysexits.h.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// What to do with the topic.
+#[derive(Debug, clap::Subcommand)]
+pub enum TopicCommand {
+    /// Creates the topic with the documented configuration, if it is missing; never changes an existing one without --alter
+    Ensure(EnsureArgs),
+    /// Shows partitions, offsets and configuration
+    Describe(DescribeArgs),
+}
+
+/// cleanup.policy=compact, compression.type=snappy, min.compaction.lag.ms=60000.
+#[derive(Debug, clap::Args)]
+pub struct EnsureArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kafka: KafkaArgs,
+    /// Copies of each partition; by default 3, or the broker count where that is smaller
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub replication_factor: Option<u8>,
+    /// segment.ms: how often a segment is closed, which is when compaction can begin with it (Kafka's default 7 days)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub segment: Option<Duration>,
+    /// delete.retention.ms: how long tombstones stay (Kafka's default 24 hours)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub delete_retention: Option<Duration>,
+    /// Change an existing topic's configuration to what is wanted; never its partition count
+    #[arg(long)]
+    pub alter: bool,
+}
+
+/// Talks to the brokers, not to a sidecar.
+#[derive(Debug, clap::Args)]
+pub struct DescribeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kafka: KafkaArgs,
+}
+
+pub fn run(command: TopicCommand) -> ExitCode {
+    let kafka = match &command {
+        TopicCommand::Ensure(args) => &args.kafka,
+        TopicCommand::Describe(args) => &args.kafka,
+    };
+    let settings = match kafka_settings(kafka) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    let result = match command {
+        TopicCommand::Ensure(args) => runtime.block_on(ensure(&settings, &args)),
+        TopicCommand::Describe(_) => runtime.block_on(describe(&settings)),
+    };
+    match result {
+        Ok(text) => {
+            // A reader who has seen enough is no failure.
+            let _ = writeln!(stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("changelogd: topic: {error}");
+            match error {
+                AdminError::Unreachable(_) => ExitCode::from(EXIT_UNAVAILABLE),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+async fn ensure(settings: &Settings, args: &EnsureArgs) -> Result<String, AdminError> {
+    let spec = TopicSpec {
+        replication_factor: args.replication_factor.map(i32::from),
+        segment: args.segment,
+        delete_retention: args.delete_retention,
+        alter: args.alter,
+        ..TopicSpec::new(args.kafka.partitions)
+    };
+    let report = admin::ensure(settings, &spec).await?;
+    if !stdout().is_terminal() {
+        return Ok(json(&report));
+    }
+    let what = match (report.created, report.altered) {
+        (true, _) => "created",
+        (false, true) => "was there; its configuration was changed",
+        (false, false) => "is there",
+    };
+    let mut text = format!("topic {} {what}, {} partitions", report.topic, report.partitions);
+    for note in report.notes {
+        text = format!("{text}\n  {note}");
+    }
+    Ok(text)
+}
+
+async fn describe(settings: &Settings) -> Result<String, AdminError> {
+    let report = admin::describe(settings).await?;
+    if !stdout().is_terminal() {
+        return Ok(json(&report));
+    }
+    let mut text = format!("topic {} (id {}), {} partitions", report.topic, report.id, report.partitions.len());
+    let shown = |offset: Option<i64>| offset.map_or("?".to_owned(), |o| o.to_string());
+    let head = ["partition", "leader", "low", "last stable", "high"];
+    text += &format!(
+        "\n{:>9}  {:>6}  {:>12}  {:>12}  {:>12}  replicas, in sync",
+        head[0], head[1], head[2], head[3], head[4]
+    );
+    for p in &report.partitions {
+        let (low, stable, high) = (shown(p.low_offset), shown(p.last_stable_offset), shown(p.high_offset));
+        let (partition, leader) = (p.partition, p.leader);
+        text += &format!(
+            "\n{partition:>9}  {leader:>6}  {low:>12}  {stable:>12}  {high:>12}  {:?}, {:?}",
+            p.replicas, p.isr
+        );
+    }
+    for (name, value) in &report.configs {
+        text += &format!("\n  {name}={value}");
+    }
+    Ok(text)
+}
