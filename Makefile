@@ -17,7 +17,7 @@ build: ## The release binary: target/release/changelogd
 test: unit broker chart ## Everything: unit tests, the contract on every store, a real Apache Kafka, the README, the chart
 
 unit: ## What needs neither Java nor a broker
-	$(CARGO) test --locked --lib --bins --test it
+	$(CARGO) test --locked --lib --bins --test it -- --test-threads 6
 
 # The release binary is what people run, so it is what is timed and what the README is tried with.
 broker: build tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands

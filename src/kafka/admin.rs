@@ -101,6 +101,17 @@ impl From<KafkaError> for AdminError {
     }
 }
 
+/// An admin call says only that it timed out: what the connection met is the better answer.
+fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
+    native::serve(admin);
+    match admin.inner().context().take_last_failure() {
+        Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
+            AdminError::Unreachable(cause)
+        }
+        _ => error.into(),
+    }
+}
+
 /// What became of `ensure`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EnsureReport {
@@ -116,9 +127,11 @@ pub struct EnsureReport {
     pub notes: Vec<String>,
 }
 
-/// A client for `changelogd topic`.
-pub fn client(settings: &Settings) -> Result<AdminClient<Context>, AdminError> {
-    Ok(AdminClient::from_config_and_context(&settings.config(Role::Admin), Context)?)
+/// A long-lived client: topic care, offsets.
+pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
+    let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
+    native::take_log_lines(admin.inner());
+    Ok(admin)
 }
 
 /// Creates a topic as documented. Answers what was done, in words.
@@ -160,7 +173,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
             report.created = true;
             return Ok(report);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(with_cause(error, &admin)),
         Ok(described) if described.partitions.len() != spec.partitions as usize => {
             let actual = described.partitions.len();
             return Err(AdminError::PartitionCount { topic: name.clone(), actual, wanted: spec.partitions });
@@ -250,7 +263,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     let admin = client(settings)?;
     let described = native::describe_topic(&admin, &settings.topic, ASK).map_err(|error| match error.code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
-        _ => error.into(),
+        _ => with_cause(error, &admin),
     })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
     let bounds = [Bound::Low, Bound::LastStable, Bound::High];

@@ -1,18 +1,41 @@
 //! What librdkafka tells besides answers: its log lines become ours.
 
+use std::sync::{Mutex, PoisonError};
+
 use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
 
 /// The context of every client but producers.
-#[derive(Debug, Clone, Copy)]
-pub struct Context;
+#[derive(Debug, Default)]
+pub struct Context {
+    last_failure: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// One of librdkafka's log lines, of this client.
+    pub fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+        }
+        log_line(level, facility, message);
+    }
+
+    /// Why a broker could last not be talked to: an admin call says only that it timed out.
+    pub fn take_last_failure(&self) -> Option<String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 /// One of librdkafka's log lines.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // Lost connections, over and over while a broker is gone: the topic's state says it once, with the cause.
+    if matches!(facility, "FAIL" | "ERROR") {
+        tracing::debug!(target: "librdkafka", facility, "{message}");
+        return;
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{message}");
         }
-        // Lost connections and retries: the topic's state tells what they mean, once.
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::warn!(target: "librdkafka", facility, "{message}");
         }
@@ -23,7 +46,7 @@ pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
+        self.line(level, facility, message);
     }
 
     fn stats(&self, _: Statistics) {}

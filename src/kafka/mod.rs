@@ -29,7 +29,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rdkafka::{admin::AdminClient, config::FromClientConfigAndContext};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -40,12 +39,10 @@ use tokio::{
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
-    context::Context,
     offsets::Offsetter,
     producer::Pool,
     reaper::Reaper,
     replay::{Job, Span, same_topic},
-    settings::Role,
     topic::TopicCare,
 };
 use crate::{
@@ -96,8 +93,7 @@ impl KafkaLog {
     pub fn start(settings: Settings) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
-        let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context);
-        let admin = Arc::new(admin.map_err(|e| broken(&e))?);
+        let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
         let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
             reaper: Reaper::start().map_err(|e| broken(&e))?,

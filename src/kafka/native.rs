@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     ptr, slice,
     time::{Duration, Instant},
 };
@@ -16,6 +16,8 @@ use rdkafka::{
     TopicPartitionList,
     admin::AdminClient,
     bindings as c,
+    client::Client,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
     message::BorrowedMessage,
@@ -44,6 +46,36 @@ impl<T> Drop for Owned<T> {
         // Safety: made by the constructor that belongs to this destructor, and not freed elsewhere.
         unsafe { (self.1)(self.0) }
     }
+}
+
+unsafe extern "C" fn log_line(
+    client: *const c::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    text: *const c_char,
+) {
+    let level = match level {
+        ..=2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 | 6 => RDKafkaLogLevel::Info,
+        _ => RDKafkaLogLevel::Debug,
+    };
+    // Safety: librdkafka gives two strings, and the opaque that the wrapper set: its context, which outlives the client.
+    unsafe {
+        let (facility, text) = (CStr::from_ptr(facility).to_string_lossy(), CStr::from_ptr(text).to_string_lossy());
+        let context = c::rd_kafka_opaque(client).cast::<Context>();
+        if let Some(context) = context.as_ref() {
+            context.line(level, &facility, &text);
+        }
+    }
+}
+
+/// Sends a client's log lines to its context. The wrapper does so only where it polls itself; librdkafka would write them to
+/// standard error.
+pub fn take_log_lines(client: &Client<Context>) {
+    // Safety: the client is alive, and its opaque is a `Context`.
+    unsafe { c::rd_kafka_set_logger(client.native_ptr(), Some(log_line)) }
 }
 
 /// Which offset of a partition.
@@ -266,6 +298,44 @@ pub fn describe_topic(
         partitions.sort_unstable_by_key(|p| p.partition);
         Ok(DescribedTopic { id, partitions })
     }
+}
+
+/// What the cluster's plain metadata says of the topic: no id. For clusters without a controller, which admin calls need.
+/// `None` if there is one after all, so that its silence is a failure like any other.
+pub fn topic_without_controller(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    timeout: Duration,
+) -> Option<Result<DescribedTopic, NativeError>> {
+    const WHAT: &str = "Metadata";
+    let failed = |code: RDKafkaErrorCode, text: String| Some(Err(NativeError { what: WHAT, code, text }));
+    let metadata = match admin.inner().fetch_metadata(Some(topic), timeout) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            return failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string());
+        }
+    };
+    // Safety: the client is alive. The id is known from the metadata just fetched.
+    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
+    if metadata.brokers().iter().any(|b| b.id() == controller) {
+        return None;
+    }
+    let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
+        return failed(RDKafkaErrorCode::UnknownTopicOrPartition, "not there".to_owned());
+    };
+    if let Some(error) = found.error() {
+        let code = RDKafkaErrorCode::from(error);
+        return failed(code, code.to_string());
+    }
+    let partition = |p: &rdkafka::metadata::MetadataPartition| DescribedPartition {
+        partition: p.id(),
+        leader: p.leader(),
+        replicas: p.replicas().to_vec(),
+        isr: p.isr().to_vec(),
+    };
+    let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
+    partitions.sort_unstable_by_key(|p| p.partition);
+    Some(Ok(DescribedTopic { id: String::new(), partitions }))
 }
 
 /// What a poll of a consumer gave.

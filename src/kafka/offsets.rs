@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long the leaders may take to say their offsets, elections included.
-const ASK: Duration = Duration::from_secs(4);
+const ASK: Duration = Duration::from_millis(2_500);
 /// Between two questions about the same thing.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -50,8 +50,9 @@ const POLL: Duration = Duration::from_millis(50);
 const QUEUE_KIB: usize = 16 * 1024;
 /// How often an end is taken again before the log is said to move too fast.
 const ROUNDS: u32 = 5;
-/// Below this a round is short even where min.compaction.lag.ms is 0.
-const SHORT_ROUND: Duration = Duration::from_millis(100);
+/// Below this a round is short even where min.compaction.lag.ms is 0: a record that came after its end must have had its
+/// segment closed and cleaned within it to take anything away.
+const SHORT_ROUND: Duration = Duration::from_secs(1);
 /// How long a last stable offset may stand still below the high watermark while a stream follows.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -216,7 +217,8 @@ impl Reading {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
         let config = self.job.settings.config(Role::Consumer { queue_kib: QUEUE_KIB });
-        let consumer = BaseConsumer::from_config_and_context(&config, Context).map_err(unreachable)?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Context::default()).map_err(unreachable)?;
+        native::take_log_lines(consumer.client());
         let mut list = TopicPartitionList::new();
         let topic = &self.job.settings.topic;
         for (number, progress) in &self.partitions {

@@ -25,7 +25,8 @@ async fn world(partitions: i32, change: impl FnOnce(&mut Settings)) -> World {
     let log = KafkaLog::start(settings).expect("good settings");
     let mut state = log.topic_state();
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
-    tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready in time").expect("alive");
+    let in_time = tokio::time::timeout(Duration::from_secs(20), ready).await.is_ok_and(|r| r.is_ok());
+    assert!(in_time, "not ready in time: {:?}", log.topic_state().borrow());
     World { cluster, log }
 }
 
@@ -61,7 +62,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_without_a_consumer() {
-    let World { log, .. } = world(4, |_| {}).await;
+    let World { log, cluster: _cluster } = world(4, |_| {}).await;
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
     for value in [Some(&b"1"[..]), Some(b""), None] {

@@ -5,7 +5,10 @@
 //! or a missing topic can be mended under it.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,11 +32,15 @@ use crate::{
 /// How old an answer about the topic may be that is shared.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
-const ASK: Duration = Duration::from_millis(2_500);
+const ASK: Duration = Duration::from_secs(2);
+/// How long it may take on a cluster without a controller.
+const ASK_PLAIN: Duration = Duration::from_secs(1);
 /// How often the topic's configuration is asked.
 const CONFIG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often, while it is wrong or not known.
 const CONFIG_RETRY: Duration = Duration::from_secs(2);
+
+const NOT_ASKED: &str = "the brokers have not been asked yet";
 
 /// What of the topic's configuration is leant on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +111,13 @@ pub struct TopicCare {
     heard: Mutex<Heard>,
     /// One question at a time.
     asking: tokio::sync::Mutex<()>,
+    /// The cluster has no controller: topic ids can't be asked for.
+    no_controller: Arc<AtomicBool>,
 }
 
 impl TopicCare {
     pub fn new(settings: Settings, admin: Arc<AdminClient<Context>>) -> Self {
-        let state = TopicState::Unreachable { cause: "the brokers have not been asked yet".to_owned(), topic: None };
+        let state = TopicState::Unreachable { cause: NOT_ASKED.to_owned(), topic: None };
         Self {
             settings,
             admin,
@@ -116,6 +125,7 @@ impl TopicCare {
             served: OnceLock::new(),
             heard: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            no_controller: Arc::default(),
         }
     }
 
@@ -178,7 +188,12 @@ impl TopicCare {
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
-                tell(&next, &self.settings.topic);
+                // The words of a lost connection vary from try to try; that it is lost is one change.
+                let again =
+                    matches!((&*state, &next), (TopicState::Unreachable { .. }, TopicState::Unreachable { .. }));
+                if !again || matches!(&*state, TopicState::Unreachable { cause, .. } if cause == NOT_ASKED) {
+                    tell(&next, &self.settings.topic);
+                }
                 *state = next;
             }
             changed
@@ -188,10 +203,28 @@ impl TopicCare {
     async fn ask(&self) -> TopicState {
         let described = {
             let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
+            // A process that has served an id does not go on without one.
+            let may_do_without = self.served.get().is_none_or(|(id, _)| id.is_empty());
+            let no_controller = self.no_controller.clone();
             tokio::task::spawn_blocking(move || {
                 // Log lines wait on this client's main queue until somebody serves it.
                 native::serve(&admin);
-                native::describe_topic(&admin, &topic, ASK)
+                if !no_controller.load(Relaxed) {
+                    let described = native::describe_topic(&admin, &topic, ASK);
+                    let silent = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
+                    if !(silent && may_do_without) {
+                        return described;
+                    }
+                    let Some(plain) = native::topic_without_controller(&admin, &topic, ASK_PLAIN) else {
+                        return described;
+                    };
+                    no_controller.store(true, Relaxed);
+                    return plain;
+                }
+                native::topic_without_controller(&admin, &topic, ASK_PLAIN).unwrap_or_else(|| {
+                    no_controller.store(false, Relaxed);
+                    native::describe_topic(&admin, &topic, ASK)
+                })
             })
             .await
         };
@@ -209,7 +242,7 @@ impl TopicCare {
             return self.unreachable(format!("topic {name:?} is described without partitions"));
         };
         if let Some((id, served)) = self.served.get() {
-            if *id != described.id {
+            if !id.is_empty() && *id != described.id {
                 return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
             }
             if *served != count {
@@ -237,6 +270,8 @@ impl TopicCare {
             return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
         let _ = self.served.set((id.clone(), count));
+        // The first one that was served, should the cluster only now say more.
+        let id = self.served.get().map_or(id, |(served, _)| served.clone());
         TopicState::Ready(Arc::new(Topic {
             name,
             id,
@@ -264,7 +299,23 @@ impl TopicCare {
                 let what = format!("describe topic {topic:?}");
                 TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
-            _ => self.unreachable(format!("brokers {}: {error}", self.settings.brokers)),
+            _ => {
+                native::serve(&self.admin);
+                // An admin call says only that it timed out: what the connection met is the better answer.
+                let met = self.admin.inner().context().take_last_failure();
+                let cause = met.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
+                self.unreachable(format!("brokers {}: {cause}", self.settings.brokers))
+            }
+        }
+    }
+
+    /// What was said before goes on being so: one line a change of state, and not one a second.
+    fn last_cause(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            TopicState::Unreachable { cause, .. } => {
+                cause.strip_prefix(&format!("brokers {}: ", self.settings.brokers)).map(str::to_owned)
+            }
+            _ => None,
         }
     }
 
@@ -312,6 +363,11 @@ impl TopicCare {
             let message = "no partition count is expected: set --partitions, so that a topic that grew, and so re-homes \
                            workspaces, is refused and not loaded from the wrong partitions";
             found(Severity::Warning, "PARTITIONS_NOT_EXPECTED", message.to_owned());
+        }
+        if self.served.get().is_some_and(|(id, _)| id.is_empty()) {
+            let message = "the cluster has no controller that tells topic ids: a topic that is deleted and created again \
+                           can't be noticed";
+            found(Severity::Warning, "TOPIC_ID_UNKNOWN", message.to_owned());
         }
         let heard = self.heard();
         let (Some((_, config)), Some(described)) = (&heard.config, &heard.described) else { return findings };

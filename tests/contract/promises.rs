@@ -259,7 +259,8 @@ pub async fn describe_tells_what_is_served(world: World) {
     assert_eq!(partition.partition, position.partition);
     assert_eq!((partition.high_offset, partition.last_stable_offset), (position.offset + 1, position.offset + 1));
     assert_eq!((&*described.hash, described.workspace_partition), ("murmur2", Some(position.partition)));
-    assert!(!described.topic.is_empty() && !described.topic_id.is_empty());
+    assert!(!described.topic.is_empty());
+    assert_eq!(!described.topic_id.is_empty(), world.has_id);
     assert_eq!(described.version, env!("CARGO_PKG_VERSION"));
     let limits = described.limits.unwrap();
     assert_eq!((limits.max_key_bytes, limits.max_headers, limits.max_header_bytes), (1024, 64, 16_384));
@@ -301,6 +302,11 @@ pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: Worl
             while !done.load(Ordering::Relaxed) {
                 n += 1;
                 world.set(&format!("ws/t/{}", n % 20), &n.to_string()).await;
+                // librdkafka's mock cluster is read more slowly than it is written: a log that grows without bound is
+                // not what is tested here.
+                if n > 2_000 {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
             }
             n
         })

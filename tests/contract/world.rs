@@ -41,10 +41,13 @@ pub struct World {
     pub arguments: Vec<String>,
     /// None where the store knows no foreign writers.
     pub foreign: Option<Foreign>,
+    /// Whether the store tells a topic id: librdkafka's mock cluster does not.
+    pub has_id: bool,
     /// Whether a new process on the same arguments finds what this one wrote.
     pub durable: bool,
     running: Running,
-    _directory: Option<tempfile::TempDir>,
+    /// What must live as long: a directory, a mock cluster.
+    _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -90,8 +93,9 @@ impl World {
             arguments,
             foreign: None,
             durable: false,
+            has_id: true,
             running: Running::InProcess { stop: Some(stop), app: Some(running) },
-            _directory: None,
+            _kept: None,
         }
     }
 
@@ -130,18 +134,24 @@ impl World {
             arguments,
             foreign: None,
             durable: false,
+            has_id: true,
             running: Running::Process(Box::new(child)),
-            _directory: None,
+            _kept: None,
         }
     }
 
-    pub fn owning(mut self, directory: tempfile::TempDir) -> Self {
-        self._directory = Some(directory);
+    pub fn keeping(mut self, kept: Box<dyn std::any::Any + Send + Sync>) -> Self {
+        self._kept = Some(kept);
         self
     }
 
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    pub fn without_id(mut self) -> Self {
+        self.has_id = false;
         self
     }
 

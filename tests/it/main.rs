@@ -8,4 +8,5 @@ mod worlds;
 
 contract!(memory, crate::worlds::memory);
 contract!(embedded, crate::worlds::embedded);
+contract!(mock_kafka, crate::worlds::mock_kafka);
 contract!(embedded_over_the_wire, crate::worlds::embedded_process);

@@ -7,6 +7,8 @@ use changelogd::{
     model::{Partition, PartitionCount},
 };
 
+use rdkafka::mocking::MockCluster;
+
 use crate::contract::world::{World, directory};
 
 pub async fn memory() -> World {
@@ -22,10 +24,27 @@ pub async fn memory() -> World {
 
 pub async fn embedded() -> World {
     let (keep, path) = directory();
-    World::in_process(vec![format!("--data-dir={}", path.display())]).await.owning(keep).durable()
+    World::in_process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
 }
 
 pub async fn embedded_process() -> World {
     let (keep, path) = directory();
-    World::process(vec![format!("--data-dir={}", path.display())]).await.owning(keep).durable()
+    World::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
+}
+
+/// Kafka as librdkafka's mock cluster plays it: a thread of this process.
+pub async fn mock_kafka() -> World {
+    let (told, brokers) = std::sync::mpsc::channel();
+    let (keep, kept) = std::sync::mpsc::channel::<()>();
+    // The cluster can't leave the thread that made it.
+    std::thread::spawn(move || {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("t", 10, 1).expect("a topic");
+        told.send(cluster.bootstrap_servers()).expect("somebody asked");
+        // Until the world, and with it the other end, is gone.
+        let _ = kept.recv();
+    });
+    let brokers = brokers.recv().expect("a mock cluster");
+    let arguments = vec![format!("--brokers={brokers}"), "--topic=t".to_owned(), "--partitions=10".to_owned()];
+    World::in_process(arguments).await.durable().without_id().keeping(Box::new(keep))
 }
