@@ -9,7 +9,7 @@
 //! min.compaction.lag.ms, so if T is reached later than that after it was taken, T is taken again and reading goes on.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -53,6 +53,8 @@ const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 256 * 1024;
 /// How long a poll waits: the bound on noticing that the caller has gone.
 const POLL: Duration = Duration::from_millis(50);
+/// How many polls may pass before time, caller and topic are looked at.
+const UNCHECKED: u32 = 256;
 /// How far a consumer reads ahead, in KiB.
 const QUEUE_KIB: usize = 16 * 1024;
 /// How often an end is taken again before the log is said to move too fast.
@@ -144,14 +146,15 @@ struct Batch {
 struct Reading {
     job: Job,
     selection: Selection,
-    partitions: HashMap<i32, Progress>,
+    partitions: BTreeMap<i32, Progress>,
     batch: Batch,
     /// What the watch knows of the topic, at most a second or so old.
     topic: watch::Receiver<TopicState>,
     unfinished: usize,
+    /// Something came since `progressed` was set: the clock is too slow to be asked for each record.
+    moved: bool,
     progressed: Instant,
     ticked: Instant,
-    asked: Instant,
     deadline: Instant,
 }
 
@@ -167,9 +170,9 @@ impl Job {
             unfinished: spans.len(),
             partitions: spans.into_iter().map(|span| (span.partition.number(), Progress::new(span))).collect(),
             batch: Batch::default(),
+            moved: false,
             progressed: now,
             ticked: now,
-            asked: now,
             job: self,
         };
         let mut consumer = None;
@@ -209,6 +212,7 @@ impl Reading {
             return Ok(());
         }
         let consumer = slot.insert(self.consumer()?);
+        let mut unchecked = 0;
         loop {
             // What is there is taken at once; only a reader that has caught up waits.
             let wait = if self.batch.records.is_empty() { POLL } else { Duration::ZERO };
@@ -218,14 +222,16 @@ impl Reading {
                 Polled::Failed { partition, code, text } => self.failed(partition, code, &text)?,
                 Polled::Nothing => {
                     self.flush()?;
-                    self.check_time()?;
+                    unchecked = UNCHECKED;
                 }
             }
             if self.unfinished == 0 && !self.job.request.follow {
                 return Ok(());
             }
-            if self.asked.elapsed() >= POLL {
-                self.asked = Instant::now();
+            // A loop that runs dry is checked each time, so a trickle is, too.
+            unchecked += 1;
+            if unchecked >= UNCHECKED {
+                unchecked = 0;
                 self.check_time()?;
             }
         }
@@ -264,19 +270,20 @@ impl Reading {
             return Ok(());
         }
         progress.position = offset + 1;
-        progress.span.leader_epoch = message.leader_epoch();
-        self.progressed = Instant::now();
+        let epoch = message.leader_epoch();
+        progress.span.leader_epoch = epoch;
+        self.moved = true;
         let partition = progress.span.partition;
         let class = self.selection.classify(partition, message.key());
         progress.counts.count(class);
         let last = !progress.done && offset >= progress.span.end - 1;
         if class == Class::Wanted {
-            self.keep(partition, message)?;
+            self.keep(partition, message, epoch)?;
         }
         if last { self.reached(number) } else { Ok(()) }
     }
 
-    fn keep(&mut self, partition: Partition, message: &Message<'_>) -> Result<(), Stop> {
+    fn keep(&mut self, partition: Partition, message: &Message<'_>, epoch: i32) -> Result<(), Stop> {
         if self.batch.partition.is_some_and(|p| p != partition) {
             self.flush()?;
         }
@@ -289,7 +296,7 @@ impl Reading {
         };
         self.batch.partition = Some(partition);
         self.batch.bytes += record.weight();
-        self.batch.leader_epoch = message.leader_epoch();
+        self.batch.leader_epoch = epoch;
         self.batch.records.push(record);
         if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
@@ -332,7 +339,7 @@ impl Reading {
         if offset > progress.position {
             // Markers and holes: passed, though nothing was delivered.
             progress.position = offset;
-            self.progressed = Instant::now();
+            self.moved = true;
         }
         if !progress.done && offset >= progress.span.end { self.reached(number) } else { Ok(()) }
     }
@@ -458,6 +465,9 @@ impl Reading {
 
     fn check_time(&mut self) -> Result<(), Stop> {
         self.check_ended()?;
+        if std::mem::take(&mut self.moved) {
+            self.progressed = Instant::now();
+        }
         if self.unfinished > 0 && self.progressed.elapsed() >= self.job.settings.no_progress {
             return self.no_progress();
         }

@@ -290,8 +290,12 @@ async fn what_becomes_of_the_topic_ends_a_replay_that_follows() {
             oracle.create(bootstrap, &topic, 2, 1, &COMPACTED).unwrap();
         }
         let changed = Instant::now();
-        let ReadError::Topic(problem) = followed_until_it_fails(replay).await else { panic!("{what}") };
-        println!("{what}: a following replay ended after {:?}: {problem}", changed.elapsed());
+        let error = followed_until_it_fails(replay).await;
+        println!("{what}: a following replay ended after {:?}: {error}", changed.elapsed());
+        // A reader can meet the new topic's shorter log before the watch does: start again, and be told.
+        let honest = matches!(error, ReadError::Topic(_))
+            || what == "recreated" && matches!(error, ReadError::Truncated { .. });
+        assert!(honest, "{what}: {error}");
         assert!(changed.elapsed() < Duration::from_millis(2500), "{what}: {:?}", changed.elapsed());
         // The watch may have looked while it was gone.
         tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -498,9 +502,10 @@ async fn a_key_that_is_overwritten_while_the_cleaner_runs_is_in_every_slow_repla
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_load_takes() {
     let (_, log) = on(2).await;
-    let value = vec![b'x'; 190];
+    let noise = noise(200_190);
+    let value = |i: usize| &noise[i..i + 190];
     let full = record(2, "w/t/a", None).partition.number();
-    append_all(&log, (0..1_800).map(|i| record(2, &format!("w/entity/{i:06}"), Some(&value)))).await;
+    append_all(&log, (0..1_800).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
     let mut times = Vec::new();
     for _ in 0..30 {
         let asked = Instant::now();
@@ -513,13 +518,13 @@ async fn what_a_load_takes() {
     let mut times = Vec::new();
     for i in 0..200 {
         let asked = Instant::now();
-        append(&log, record(2, &format!("w/awaited/{i}"), Some(&value))).await;
+        append(&log, record(2, &format!("w/awaited/{i}"), Some(value(i)))).await;
         times.push(asked.elapsed());
     }
     times.sort();
     println!("awaited append: best {:?}, median {:?}, worst {:?}", times[0], times[100], times[199]);
     let asked = Instant::now();
-    append_all(&log, (0..200_000).map(|i| record(2, &format!("w/entity/{i:06}"), Some(&value)))).await;
+    append_all(&log, (0..200_000).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
     println!("append of 200,000 records: {:?}", asked.elapsed());
     let mut times = Vec::new();
     for _ in 0..7 {
