@@ -191,10 +191,11 @@ impl Log for KafkaLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        let asked = std::time::Instant::now();
         let found = self.inner.care.topic().await?;
         same_topic(&request.topic, &found)?;
-        let (inner, asked) = (self.inner.clone(), request.clone());
-        let spans = tokio::task::spawn_blocking(move || inner.spans(&asked)).await;
+        let (inner, wanted) = (self.inner.clone(), request.clone());
+        let spans = tokio::task::spawn_blocking(move || inner.spans(&wanted)).await;
         let spans = spans.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let (events, replay) = Replay::channel();
         let job = Job {
@@ -205,6 +206,7 @@ impl Log for KafkaLog {
             closed: self.inner.closed.clone(),
             min_compaction_lag: self.inner.care.config().min_compaction_lag,
             runtime: Handle::current(),
+            asked,
             request,
             events,
         };

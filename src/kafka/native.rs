@@ -194,7 +194,9 @@ pub fn list_offsets<const N: usize>(
                 found[which].push((entry.partition, offset));
             }
         }
-        found.iter_mut().for_each(|f| f.sort_unstable_by_key(|(partition, _)| *partition));
+        for offsets in &mut found {
+            offsets.sort_unstable_by_key(|(partition, _)| *partition);
+        }
         Ok(found)
     }
 }

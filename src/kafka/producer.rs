@@ -124,7 +124,7 @@ impl Pool {
         let (sender, pending) = oneshot::channel();
         let value = record.value.as_deref();
         let header_bytes: usize =
-            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, |v| v.len())).sum();
+            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + value.map_or(0, <[u8]>::len) + header_bytes;
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         let write = Box::new(InFlight { answer: Some(sender), bytes, count: self.in_flight.clone() });

@@ -88,6 +88,8 @@ pub struct Job {
     pub request: ReplayRequest,
     pub min_compaction_lag: Duration,
     pub runtime: Handle,
+    /// When the request came.
+    pub asked: Instant,
     pub events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
 }
 
@@ -142,6 +144,7 @@ struct Reading {
     ticked: Instant,
     asked: Instant,
     deadline: Instant,
+    first_record: Option<Instant>,
 }
 
 impl Job {
@@ -149,6 +152,7 @@ impl Job {
     pub fn run(self, spans: Vec<Span>) {
         let (events, reaper) = (self.events.clone(), self.reaper.clone());
         let now = Instant::now();
+        let asked = self.asked;
         let mut reading = Reading {
             selection: self.request.selection.clone(),
             deadline: self.request.deadline.into_std(),
@@ -158,10 +162,18 @@ impl Job {
             progressed: now,
             ticked: now,
             asked: now,
+            first_record: None,
             job: self,
         };
         let mut consumer = None;
         let stop = reading.read(&mut consumer);
+        let micros = |i: Instant| i.saturating_duration_since(asked).as_micros() as u64;
+        tracing::debug!(
+            offsets_us = micros(now),
+            first_record_us = reading.first_record.map(micros),
+            end_us = micros(Instant::now()),
+            "a replay ended"
+        );
         if let Err(Stop::Failed(error)) = stop {
             let _ = events.blocking_send(Err(error));
         }
@@ -237,6 +249,7 @@ impl Reading {
 
     fn record(&mut self, message: &Message<'_>) -> Result<(), Stop> {
         let (number, offset) = (message.partition(), message.offset());
+        self.first_record.get_or_insert_with(Instant::now);
         // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
         while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.span.end) {
             self.reached(number)?;

@@ -71,6 +71,8 @@ pub fn serve_args(arguments: &[String]) -> ServeArgs {
     args
 }
 
+// Two binaries use this, each its own part.
+#[allow(dead_code)]
 impl World {
     /// In this process, on the log that the arguments say.
     pub async fn in_process(arguments: Vec<String>) -> Self {

@@ -34,7 +34,9 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn what_is_wrong_without_asking_anyone_is_exit_64_and_one_line_that_names_it() {
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 16] = [
+    /// Arguments, variables, what the line must name.
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 16] = [
         (&["serve", "--nope"], &[], &["--nope"]),
         (&["srve"], &[], &["srve"]),
         (&["serve", "--partitions", "0"], &[], &["--partitions", "\"0\""]),
