@@ -41,7 +41,7 @@ pub async fn embedded_process() -> World {
 /// Kafka as librdkafka's mock cluster plays it: a thread of this process, which ends with this.
 pub struct MockKafka {
     pub brokers: String,
-    power: Sender<bool>,
+    power: Sender<(bool, Sender<()>)>,
 }
 
 impl MockKafka {
@@ -54,16 +54,19 @@ impl MockKafka {
             cluster.create_topic("t", partitions, 1).expect("a topic");
             told.send(cluster.bootstrap_servers()).expect("somebody asked");
             // Until the other end is gone.
-            while let Ok(on) = switched.recv() {
+            while let Ok((on, done)) = switched.recv() {
                 if on { cluster.broker_up(1) } else { cluster.broker_down(1) }.expect("switched");
+                done.send(()).expect("somebody waits");
             }
         });
         Self { brokers: brokers.recv().expect("a mock cluster"), power }
     }
 
-    /// The only broker, off or on.
+    /// The only broker, off or on; when this returns it is.
     pub fn switch(&self, on: bool) {
-        self.power.send(on).expect("the cluster is there");
+        let (done, switched) = channel();
+        self.power.send((on, done)).expect("the cluster is there");
+        switched.recv().expect("switched");
     }
 
     pub fn arguments(&self, partitions: i32) -> Vec<String> {
