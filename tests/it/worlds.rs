@@ -47,7 +47,7 @@ pub struct MockKafka {
 impl MockKafka {
     pub fn start(partitions: i32) -> Self {
         let (told, brokers) = channel();
-        let (power, switched) = channel();
+        let (power, switched) = channel::<(bool, Sender<()>)>();
         // The cluster can't leave the thread that made it.
         std::thread::spawn(move || {
             let cluster = MockCluster::new(1).expect("a mock cluster");
