@@ -153,6 +153,7 @@ impl Inner {
                 start,
                 end: offsets.high,
                 leader_epoch,
+                whole: start == offsets.low,
                 taken: taken.at,
                 wall: taken.wall,
             });

@@ -354,6 +354,8 @@ pub enum Polled<'a> {
     },
     /// An error, of a partition or of the client.
     Failed {
+        /// The partition; negative if it is the client's.
+        partition: i32,
         /// librdkafka's code.
         code: RDKafkaErrorCode,
         /// librdkafka's words.
@@ -398,7 +400,9 @@ pub fn poll(consumer: &BaseConsumer<Context>, timeout: Duration) -> Polled<'_> {
                 let text = c::rd_kafka_message_errstr(message.0);
                 let text =
                     if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
-                Polled::Failed { code: code.into(), text }
+                // Where no partition is concerned the field is not set.
+                let partition = if of.rkt.is_null() { -1 } else { of.partition };
+                Polled::Failed { partition, code: code.into(), text }
             }
         }
     }

@@ -162,19 +162,23 @@ impl Pool {
 
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
     pub fn replace_fatal(&self) {
+        let mut replaced = Vec::new();
         for (i, slot) in self.slots.iter().enumerate() {
             let fatal = slot.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
             let Some((code, text)) = fatal else { continue };
             tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
             match make(&self.settings, self.max_message_bytes) {
                 Ok(new) => {
-                    let old =
-                        std::mem::replace(&mut *slot.write().unwrap_or_else(PoisonError::into_inner), Arc::new(new));
-                    // Delivery reports of what it had accepted come during the flush: not sent, or not known.
-                    let _ = old.flush(Duration::from_secs(1));
+                    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+                    replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
                 }
                 Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
             }
+        }
+        // Only now, so that no producer waits for another's rest. Delivery reports of what was accepted come during the flush
+        // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
+        for old in replaced {
+            let _ = old.flush(Duration::from_secs(1));
         }
     }
 }

@@ -23,7 +23,14 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode as Code,
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
+    time::timeout,
+};
 
 use super::{
     context::Context,
@@ -36,7 +43,7 @@ use super::{
 use crate::{
     log::{
         Class, Counts, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, Topic,
-        TopicProblem,
+        TopicProblem, TopicState,
     },
     model::{Partition, Record},
 };
@@ -63,6 +70,8 @@ pub struct Span {
     /// T
     pub end: i64,
     pub leader_epoch: i32,
+    /// It is read from the low watermark: what is counted is what the partition holds.
+    pub whole: bool,
     pub taken: Instant,
     pub wall: SystemTime,
 }
@@ -139,6 +148,8 @@ struct Reading {
     selection: Selection,
     partitions: HashMap<i32, Progress>,
     batch: Batch,
+    /// What the watch knows of the topic, at most a second or so old.
+    topic: watch::Receiver<TopicState>,
     unfinished: usize,
     progressed: Instant,
     ticked: Instant,
@@ -155,6 +166,7 @@ impl Job {
         let asked = self.asked;
         let mut reading = Reading {
             selection: self.request.selection.clone(),
+            topic: self.care.state(),
             deadline: self.request.deadline.into_std(),
             unfinished: spans.len(),
             partitions: spans.into_iter().map(|span| (span.partition.number(), Progress::new(span))).collect(),
@@ -174,8 +186,14 @@ impl Job {
             end_us = micros(Instant::now()),
             "a replay ended"
         );
-        if let Err(Stop::Failed(error)) = stop {
-            let _ = events.blocking_send(Err(error));
+        if let Err(Stop::Failed(error)) = stop
+            && let Err(TrySendError::Full(error)) = events.try_send(Err(error))
+        {
+            // The reader stalls. He is owed the error however long he takes, but what was read ahead is let go now.
+            if let Some(consumer) = consumer.take() {
+                reaper.take(consumer);
+            }
+            let _ = events.blocking_send(error);
         }
         // The answer is out: now there is time to let go, which may block.
         drop(reading);
@@ -209,7 +227,7 @@ impl Reading {
             match native::poll(consumer, wait) {
                 Polled::Record(message) => self.record(&message)?,
                 Polled::End { partition, offset } => self.end_event(partition, offset)?,
-                Polled::Failed { code, text } => self.failed(code, &text)?,
+                Polled::Failed { partition, code, text } => self.failed(partition, code, &text)?,
                 Polled::Nothing => {
                     self.flush()?;
                     self.check_time()?;
@@ -290,10 +308,29 @@ impl Reading {
     }
 
     fn send(&mut self, event: ReplayEvent) -> Result<(), Stop> {
-        self.job.events.blocking_send(Ok(event)).map_err(|_| Stop::Gone)?;
+        match self.job.events.try_send(Ok(event)) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(Stop::Gone),
+            Err(TrySendError::Full(event)) => self.wait_and_send(event)?,
+        }
         // A reader who took his time is no log that stands still.
         self.progressed = Instant::now();
         Ok(())
+    }
+
+    /// A slow reader pushes back. One who stalls must not hold the replay beyond its deadline, the topic or the process.
+    fn wait_and_send(&mut self, event: Result<ReplayEvent, ReadError>) -> Result<(), Stop> {
+        loop {
+            let (events, runtime) = (&self.job.events, &self.job.runtime);
+            match runtime.block_on(async { timeout(POLL, events.reserve()).await }) {
+                Ok(Ok(place)) => {
+                    place.send(event);
+                    return Ok(());
+                }
+                Ok(Err(_)) => return Err(Stop::Gone),
+                Err(_) => self.check_ended()?,
+            }
+        }
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
@@ -355,6 +392,7 @@ impl Reading {
         same_topic(&self.job.request.topic, &topic)?;
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         progress.done = true;
+        self.job.care.met(progress.span.partition, progress.counts, progress.span.whole);
         let end = PartitionEnd {
             partition: progress.span.partition,
             start: progress.span.start,
@@ -367,8 +405,12 @@ impl Reading {
         self.send(ReplayEvent::End(end))
     }
 
-    fn failed(&mut self, code: Code, text: &str) -> Result<(), Stop> {
-        let partition = self.first_unfinished();
+    fn failed(&mut self, number: i32, code: Code, text: &str) -> Result<(), Stop> {
+        let concerned = self.partitions.get(&number);
+        if concerned.is_some_and(|p| p.done) && !self.job.request.follow {
+            return Ok(());
+        }
+        let partition = concerned.map_or_else(|| self.first_unfinished(), |p| p.span.partition);
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
                 Err(ReadError::Truncated { partition, cause: text.to_owned() }.into())
@@ -406,58 +448,66 @@ impl Reading {
         any.map_or_else(|| Partition::new(0).unwrap_or_else(|| unreachable!("0 is a partition")), |p| p.span.partition)
     }
 
-    fn check_time(&mut self) -> Result<(), Stop> {
+    /// What ends a replay wherever it is, also while its reader stalls.
+    fn check_ended(&self) -> Result<(), Stop> {
         if self.job.events.is_closed() {
             return Err(Stop::Gone);
         }
-        if self.unfinished > 0 {
-            return self.check_progress();
+        // A consumer notices this late or never: librdkafka adopts a new topic of the same name, and waits half a minute for
+        // one that has gone.
+        if let TopicState::Wrong(problem) = &*self.topic.borrow() {
+            return Err(problem.clone().into());
         }
-        if self.job.closed.load(Ordering::Acquire) {
-            return Err(ReadError::Draining.into());
+        if self.unfinished == 0 {
+            return if self.job.closed.load(Ordering::Acquire) { Err(ReadError::Draining.into()) } else { Ok(()) };
         }
-        if self.ticked.elapsed() >= PROGRESS_INTERVAL {
+        if Instant::now() >= self.deadline {
+            let partition = self.first_unfinished();
+            let at = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.span.end));
+            return Err(ReadError::Deadline { partition, position: at.0, end: at.1 }.into());
+        }
+        Ok(())
+    }
+
+    fn check_time(&mut self) -> Result<(), Stop> {
+        self.check_ended()?;
+        if self.unfinished > 0 && self.progressed.elapsed() >= self.job.settings.no_progress {
+            return self.no_progress();
+        }
+        if self.job.request.follow && self.ticked.elapsed() >= PROGRESS_INTERVAL {
             self.ticked = Instant::now();
             self.tick()?;
         }
         Ok(())
     }
 
-    fn check_progress(&mut self) -> Result<(), Stop> {
+    /// Nothing has come for too long: the log went back, or can't be read.
+    fn no_progress(&self) -> Result<(), Stop> {
+        let waiting: Vec<_> = self.partitions.values().filter(|p| !p.done).map(|p| p.span.partition).collect();
+        let now = self.job.offsetter.take(&waiting, self.deadline)?;
+        for Offsets { partition, high, .. } in now.offsets {
+            let end = self.partitions.get(&partition.number()).map_or(0, |p| p.span.end);
+            if high < end {
+                let cause = format!("its end went back from {end} to {high}");
+                return Err(ReadError::Truncated { partition, cause }.into());
+            }
+        }
         let partition = self.first_unfinished();
-        let Some(progress) = self.partitions.get(&partition.number()) else { return Ok(()) };
-        let (position, end) = (progress.position, progress.span.end);
-        if Instant::now() >= self.deadline {
-            return Err(ReadError::Deadline { partition, position, end }.into());
-        }
-        let bound = self.job.settings.no_progress;
-        if self.progressed.elapsed() < bound {
-            return Ok(());
-        }
-        let now = self.job.offsetter.take(&[partition], self.deadline)?;
-        let high = now.offsets.first().map_or(end, |o| o.high);
-        if high < end {
-            return Err(
-                ReadError::Truncated { partition, cause: format!("its end went back from {end} to {high}") }.into()
-            );
-        }
-        let cause =
-            format!("partition {partition}: no progress for {} s at offset {position} of {end}", bound.as_secs());
+        let (position, end) = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.span.end));
+        let seconds = self.job.settings.no_progress.as_secs();
+        let cause = format!("partition {partition}: no progress for {seconds} s at offset {position} of {end}");
         Err(ReadError::Unreachable { cause }.into())
     }
 
     /// A following replay says how far it is, and looks whether anything hides records from it.
     fn tick(&mut self) -> Result<(), Stop> {
-        let topic = self.job.runtime.block_on(self.job.care.topic());
-        match topic {
-            Ok(topic) => same_topic(&self.job.request.topic, &topic)?,
-            Err(error @ ReadError::Topic(_)) => return Err(error.into()),
-            Err(_) => {}
+        let partitions: Vec<_> = self.partitions.values().filter(|p| p.done).map(|p| p.span.partition).collect();
+        if partitions.is_empty() {
+            return Ok(());
         }
-        let partitions: Vec<_> = self.partitions.values().map(|p| p.span.partition).collect();
         let taken = self.job.offsetter.take(&partitions, Instant::now() + PROGRESS_INTERVAL);
         let mut events = Vec::new();
-        for progress in self.partitions.values_mut() {
+        for progress in self.partitions.values_mut().filter(|p| p.done) {
             let mut at_end = None;
             if let Ok(taken) = &taken
                 && let Some(seen) = taken.offsets.iter().find(|o| o.partition == progress.span.partition)
@@ -475,6 +525,7 @@ impl Reading {
                     }
                 }
             }
+            self.job.care.met(progress.span.partition, progress.counts, false);
             events.push(ReplayEvent::Progress {
                 partition: progress.span.partition,
                 next_offset: progress.position,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
+use super::context::Context;
 use crate::model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount};
 
 /// What the Kafka store needs to know.
@@ -55,7 +56,7 @@ impl PropertyError {
 }
 
 /// What would break a promise, with the reason; aliases included. Source: librdkafka's CONFIGURATION.md.
-const REFUSED: [(&str, &str); 31] = [
+const REFUSED: [(&str, &str); 33] = [
     ("bootstrap.servers", "it is set by --brokers"),
     ("metadata.broker.list", "it is set by --brokers"),
     ("group.id", "it is set by --group-id"),
@@ -83,6 +84,8 @@ const REFUSED: [(&str, &str); 31] = [
     ("partition.assignment.strategy", "nothing subscribes"),
     ("client.rack", "loads are read from leaders: a follower may say its end too early"),
     ("log.queue", "librdkafka's log lines go to ours"),
+    ("test.mock.num.brokers", "it would write to a pretended cluster in memory"),
+    ("test.mock.broker.rtt", "it is for tests of librdkafka itself"),
     ("plugin.library.paths", "it loads code"),
     ("ssl.engine.location", "it loads code"),
     ("ssl.engine.id", "it loads code"),
@@ -90,17 +93,20 @@ const REFUSED: [(&str, &str); 31] = [
 ];
 
 /// Values that must not be shown. librdkafka's own list (rdkafka_conf.c, sensitive), and ours.
-const SECRETS: [&str; 14] = [
+const SECRETS: [&str; 17] = [
     "sasl.password",
     "sasl.username",
     "ssl.key.password",
+    "ssl.key.location",
     "ssl.key.pem",
+    "ssl.ca.pem",
     "ssl_key",
     "ssl.keystore.password",
     "ssl.truststore.password",
     "sasl.oauthbearer.config",
     "sasl.oauthbearer.client.secret",
     "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.assertion.private.key.file",
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
     "sasl.jaas.config",
@@ -172,6 +178,7 @@ impl Settings {
 
     /// Finds what is wrong without asking any broker.
     pub fn check(&self) -> Result<(), PropertyError> {
+        self.check_own()?;
         for (name, value) in &self.properties {
             if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
                 return Err(PropertyError::new(name, None, format!("is refused: {reason}")));
@@ -187,11 +194,55 @@ impl Settings {
                 return Err(PropertyError::new(name, Some(value), reason));
             }
         }
-        let whole = self.config(Role::Admin);
-        match whole.create_native_config() {
+        // What single values don't show (retries=0 beside idempotence, a certificate that can't be read) librdkafka says when it
+        // makes a client. Without brokers, so that nobody is asked.
+        self.check_client(Role::Admin, RDKafkaType::RD_KAFKA_PRODUCER)?;
+        self.check_client(Role::Producer { max_message_bytes: 1_000_000 }, RDKafkaType::RD_KAFKA_PRODUCER)?;
+        self.check_client(Role::Consumer { queue_kib: 1_024 }, RDKafkaType::RD_KAFKA_CONSUMER)
+    }
+
+    fn check_own(&self) -> Result<(), PropertyError> {
+        const MAX_TOPIC: usize = 249;
+        let wrong = |name: &str, value: &str, reason: &str| Err(PropertyError::new(name, Some(value), reason));
+        // Kafka's own rule (org.apache.kafka.common.internals.Topic).
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.brokers.split(',').all(|b| b.trim().is_empty()) {
+            return wrong("bootstrap.servers", &self.brokers, "no broker is named");
+        }
+        if self.topic.is_empty() || self.topic.len() > MAX_TOPIC || !self.topic.chars().all(legal) {
+            return wrong("topic", &self.topic, "must be 1 to 249 letters, digits, dots, underscores and hyphens");
+        }
+        if matches!(&*self.topic, "." | "..") {
+            return wrong("topic", &self.topic, "is no name that Kafka takes");
+        }
+        if self.group_id.trim().is_empty() {
+            return wrong("group.id", &self.group_id, "must not be empty: librdkafka assigns nothing without one");
+        }
+        // librdkafka takes 0 for no limit, and an int of milliseconds.
+        if !(1..=i32::MAX as u128).contains(&self.write_timeout.as_millis()) {
+            let shown = format!("{:?}", self.write_timeout);
+            return wrong("message.timeout.ms", &shown, "must be from 1 ms to some 24 days");
+        }
+        Ok(())
+    }
+
+    fn check_client(&self, role: Role, kind: RDKafkaType) -> Result<(), PropertyError> {
+        let mut config = self.config(role);
+        config.remove("bootstrap.servers");
+        let made =
+            config.create_native_config().and_then(|native| Client::new(&config, native, kind, Context::default()));
+        match made {
             Ok(_) => Ok(()),
             Err(KafkaError::ClientConfig(_, text, name, _)) => Err(PropertyError::new(&name, None, text)),
-            Err(other) => Err(PropertyError::new("bootstrap.servers", Some(&self.brokers), other.to_string())),
+            Err(other) => {
+                let text = match other {
+                    KafkaError::ClientCreation(text) => text,
+                    other => other.to_string(),
+                };
+                // It names the property, if only among words.
+                let named = self.properties.iter().map(|(name, _)| name).find(|name| text.contains(&***name));
+                Err(PropertyError::new(named.map_or("settings", |n| &**n), None, text))
+            }
         }
     }
 
@@ -287,13 +338,52 @@ mod tests {
     #[test]
     fn unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
         assert_eq!(check("linger.ms", "3"), Ok(()));
-        assert_eq!(check("security.protocol", "sasl_ssl"), Ok(()));
+        assert_eq!(check("security.protocol", "ssl"), Ok(()));
         let error = check("no.such.thing", "1").unwrap_err();
         assert!(error.contains("no.such.thing"), "{error}");
         let error = check("linger.ms", "soon").unwrap_err();
         assert!(error.contains("linger.ms") && error.contains("soon"), "{error}");
         let error = check("ssl.key.pem", "hunter2").map_or_else(|e| e, |()| String::new());
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_found_without_a_broker() {
+        for (name, value) in [
+            ("retries", "0"),
+            ("queuing.strategy", "lifo"),
+            ("linger.ms", "20000"),
+            ("reconnect.backoff.max.ms", "1"),
+            ("fetch.max.bytes", "1000"),
+        ] {
+            let error = check(name, value).unwrap_err();
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        let mut settings = Settings::new("b:9092", "t");
+        let of = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        settings.properties = of(&[("security.protocol", "ssl"), ("ssl.certificate.location", "/nowhere/cert.pem")]);
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("ssl.certificate.location"), "{error}");
+        settings.properties = of(&[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN")]);
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("sasl"), "{error}");
+    }
+
+    #[test]
+    fn what_no_broker_could_be_asked_with_is_refused() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = Settings::new("b:9092", "t");
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        assert!(refused(|s| s.brokers = " ,".to_owned()).contains("bootstrap.servers"));
+        for topic in ["", "..", "a b", "ü", "a/b"] {
+            let mut settings = Settings::new("b:9092", topic);
+            settings.group_id = "g".to_owned();
+            assert!(settings.check().unwrap_err().to_string().contains("topic"), "{topic}");
+        }
+        assert!(refused(|s| s.group_id = String::new()).contains("group.id"));
+        assert!(refused(|s| s.write_timeout = Duration::ZERO).contains("message.timeout.ms"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! or a missing topic can be mended under it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -25,8 +26,8 @@ use super::{
     settings::{RECORD_OVERHEAD, Settings},
 };
 use crate::{
-    log::{Finding, ReadError, Severity, Topic, TopicProblem, TopicState},
-    model::PartitionCount,
+    log::{Counts, Finding, ReadError, Severity, Topic, TopicProblem, TopicState},
+    model::{Partition, PartitionCount},
 };
 
 /// How old an answer about the topic may be that is shared.
@@ -35,6 +36,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_secs(2);
 /// How long it may take on a cluster without a controller.
 const ASK_PLAIN: Duration = Duration::from_secs(1);
+/// How long a caller waits for all that is asked.
+const WAIT: Duration = Duration::from_secs(4);
 /// How often the topic's configuration is asked.
 const CONFIG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often, while it is wrong or not known.
@@ -99,6 +102,8 @@ struct Heard {
     at: Option<Instant>,
     config: Option<(Instant, TopicConfig)>,
     described: Option<DescribedTopic>,
+    /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
+    met: BTreeMap<i32, (u64, u64)>,
 }
 
 /// The topic under care.
@@ -141,11 +146,12 @@ impl TopicCare {
         }
     }
 
-    /// The topic, from an answer at most a second old.
+    /// The topic, from an answer at most a second old. Waits a few seconds at most: who asks must be told within five.
     pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         let fresh = |heard: &Heard| heard.at.is_some_and(|at| at.elapsed() <= FRESH);
-        if !fresh(&self.heard()) {
-            self.refresh().await;
+        if !fresh(&self.heard()) && tokio::time::timeout(WAIT, self.refresh()).await.is_err() {
+            let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, WAIT.as_secs());
+            return Err(ReadError::Unreachable { cause });
         }
         match &*self.state.borrow() {
             TopicState::Ready(topic) => Ok(topic.clone()),
@@ -163,6 +169,19 @@ impl TopicCare {
     /// The partitions' leaders and replicas, as last heard.
     pub fn described(&self) -> Option<DescribedTopic> {
         self.heard().described.clone()
+    }
+
+    /// Told what a replay met in a partition; `whole` if that is all that the partition holds.
+    pub fn met(&self, partition: Partition, counts: Counts, whole: bool) {
+        let mut heard = self.heard();
+        let number = partition.number();
+        if whole {
+            heard.met.insert(number, (counts.skipped, counts.misplaced));
+        } else if counts.skipped + counts.misplaced > 0 {
+            let (skipped, misplaced) = heard.met.entry(number).or_default();
+            *skipped += counts.skipped;
+            *misplaced += counts.misplaced;
+        }
     }
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -370,6 +389,27 @@ impl TopicCare {
             found(Severity::Warning, "TOPIC_ID_UNKNOWN", message.to_owned());
         }
         let heard = self.heard();
+        let (skipped, misplaced) = heard.met.values().fold((0, 0), |sum, met| (sum.0 + met.0, sum.1 + met.1));
+        let at = |of: fn(&(u64, u64)) -> u64| {
+            let partitions = heard.met.iter().filter(|(_, met)| of(met) > 0).map(|(p, _)| p.to_string());
+            partitions.collect::<Vec<_>>().join(", ")
+        };
+        if skipped > 0 {
+            let message = format!(
+                "{skipped} records without a key, or with one outside the grammar, were met and passed over in partitions {}: \
+                 somebody else writes to this topic",
+                at(|met| met.0)
+            );
+            found(Severity::Warning, "FOREIGN_RECORDS", message);
+        }
+        if misplaced > 0 {
+            let message = format!(
+                "{misplaced} records of workspaces that belong to other partitions were met and passed over in partitions {}: \
+                 a writer uses another partitioner, or the topic had another partition count",
+                at(|met| met.1)
+            );
+            found(Severity::Warning, "MISPLACED_RECORDS", message);
+        }
         let (Some((_, config)), Some(described)) = (&heard.config, &heard.described) else { return findings };
         if !config.known {
             let message =

@@ -6,6 +6,7 @@ mod contract;
 mod exact;
 #[path = "../support/kafka.rs"]
 mod kafka;
+mod log;
 mod oracle;
 mod readme;
 mod topic_care;
