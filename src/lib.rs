@@ -13,6 +13,9 @@
 #![allow(
     // Names of gRPC codes, Kafka properties and flags are prose here, and help texts must not carry markup.
     clippy::doc_markdown,
+    clippy::format_push_string,
+    clippy::similar_names,
+    clippy::single_match_else,
     clippy::duration_suboptimal_units,
     clippy::must_use_candidate,
     clippy::missing_errors_doc,

@@ -1,1 +1,144 @@
+//! The domain on the memory log: what needs a hand inside, and so is not in the contract suite.
 
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    stream::Scope,
+    token::{Cursor, Token},
+    *,
+};
+use crate::{
+    log::MemoryLog,
+    model::{Headers, Key, Partition, PartitionCount, ValueMode, WorkspaceId},
+};
+
+const RETENTION: Duration = Duration::from_secs(1_000);
+
+fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
+    let mut limits = Limits {
+        values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000 },
+        max_replays: 4,
+        replay_queue_wait: Duration::from_millis(20),
+        max_follows: 2,
+        max_load_bytes: usize::MAX,
+    };
+    change(&mut limits);
+    let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
+    Changelog::new(Arc::new(log), limits, Arc::default())
+}
+
+async fn set(changelog: &Changelog, key: &str) {
+    let change = Change { key: Key::parse(key).unwrap(), value: Some("1".into()), headers: Headers::default() };
+    changelog.write(change, Ack::Durable, None).await.unwrap();
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn workspace() -> WorkspaceId {
+    WorkspaceId::parse("ws").unwrap()
+}
+
+fn request(resume_token: bytes::Bytes) -> StreamRequest {
+    StreamRequest {
+        partitions: Vec::new(),
+        workspaces: vec![workspace()],
+        types: HashSet::new(),
+        content: Content::Records,
+        resume_token,
+        follow: false,
+    }
+}
+
+/// A token of a load of the workspace, that says it was at `next` so long ago.
+async fn token(changelog: &Changelog, next: i64, age: Duration) -> bytes::Bytes {
+    let topic = changelog.log.topic().await.unwrap();
+    let cursor = Cursor { next: Some(next), leader_epoch: -1, as_of: SystemTime::now() - age };
+    let cursors = BTreeMap::from([(Partition::new(0).unwrap(), cursor)]);
+    Token::new(&topic, Scope::of_workspace(workspace(), HashSet::new()).fingerprint(), cursors).encode()
+}
+
+#[tokio::test]
+async fn a_token_beyond_the_end_requires_a_resync() {
+    let changelog = changelog(|_| {});
+    set(&changelog, "ws/t/a").await;
+    let at_end = token(&changelog, 1, Duration::ZERO).await;
+    changelog.stream(request(at_end), soon()).await.expect("the end is within the log");
+    let beyond = token(&changelog, 2, Duration::ZERO).await;
+    let error = changelog.stream(request(beyond), soon()).await.unwrap_err();
+    assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
+    let changelog = changelog(|_| {});
+    let young = token(&changelog, 0, RETENTION / 3).await;
+    changelog.stream(request(young), soon()).await.expect("young enough");
+    let old = token(&changelog, 0, RETENTION / 2 + Duration::from_secs(60)).await;
+    let error = changelog.stream(request(old), soon()).await.unwrap_err();
+    assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
+}
+
+#[tokio::test]
+async fn replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
+    let changelog = changelog(|l| l.max_replays = 1);
+    let held = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    assert_eq!(error, LoadError::TooManyReplays { limit: 1 });
+    drop(held);
+    changelog.load(workspace(), HashSet::new(), soon()).await.expect("its turn");
+}
+
+#[tokio::test]
+async fn followers_over_the_limit_are_refused() {
+    let changelog = changelog(|l| l.max_follows = 1);
+    let follow = || StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
+    let held = changelog.stream(follow(), soon()).await.unwrap();
+    let error = changelog.stream(follow(), soon()).await.unwrap_err();
+    assert_eq!(error, LoadError::TooManyFollows { limit: 1 });
+    drop(held);
+    changelog.stream(follow(), soon()).await.expect("its turn");
+}
+
+#[tokio::test]
+async fn a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
+    let changelog = changelog(|l| l.max_load_bytes = 1_000);
+    for i in 0..20 {
+        set(&changelog, &format!("ws/t/{i}")).await;
+    }
+    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge { limit: 1_000, .. }), "{error}");
+}
+
+/// A log that compaction has worked on gives the same state as one that it has not.
+#[tokio::test]
+async fn compaction_changes_no_state() {
+    let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
+    let limits = *changelog(|_| {}).limits();
+    let changelog = Changelog::new(Arc::new(log.clone()), limits, Arc::default());
+    for i in 0..50 {
+        set(&changelog, &format!("ws/t/{}", i % 7)).await;
+    }
+    let deleted = Change { key: Key::parse("ws/t/3").unwrap(), value: None, headers: Headers::default() };
+    changelog.write(deleted, Ack::Durable, None).await.unwrap();
+    let before = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    log.compact();
+    let after = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    assert_eq!(before.records, after.records);
+    assert_eq!((before.summary.entries, before.summary.tombstones), (after.summary.entries, after.summary.tombstones));
+    assert!(after.summary.end.counts.read < before.summary.end.counts.read);
+}
+
+#[tokio::test]
+async fn after_draining_begins_writes_and_loads_are_refused() {
+    let changelog = changelog(|_| {});
+    assert_eq!(changelog.drain(soon()).await, 0);
+    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
+    assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
+    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    assert_eq!(error, LoadError::Read(ReadError::Draining));
+}

@@ -26,13 +26,14 @@ pub struct DeleteArgs {
 }
 
 pub async fn run(args: DeleteArgs, output: &mut Output) -> Result<(), Failure> {
+    let key = args.entity.full_key();
     let request = v1::DeleteRequest {
         workspace_id: args.entity.workspace.unwrap_or_default(),
-        changelog_id: args.entity.key.clone(),
+        changelog_id: args.entity.key,
         headers: args.header,
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
     let mut client = args.client.client().await?;
     let answer = client.delete(args.client.unary(request)).await.map_err(of_write)?.into_inner();
-    output.written(&args.entity.key, answer.position, answer.timestamp)
+    output.written(&key, answer.position, answer.timestamp)
 }

@@ -50,6 +50,16 @@ pub struct EntityArgs {
     pub key: String,
 }
 
+impl EntityArgs {
+    /// The full key, as it will be printed.
+    fn full_key(&self) -> String {
+        match &self.workspace {
+            Some(workspace) if self.key.starts_with('/') => format!("{workspace}{}", self.key),
+            _ => self.key.clone(),
+        }
+    }
+}
+
 /// The commands that call a sidecar.
 #[derive(Debug, clap::Subcommand)]
 pub enum ClientCommand {

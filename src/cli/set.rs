@@ -51,14 +51,15 @@ fn read_value(given: &str) -> Result<Bytes, Failure> {
 }
 
 pub async fn run(args: SetArgs, output: &mut Output) -> Result<(), Failure> {
+    let key = args.entity.full_key();
     let request = v1::SetRequest {
         workspace_id: args.entity.workspace.unwrap_or_default(),
-        changelog_id: args.entity.key.clone(),
+        changelog_id: args.entity.key,
         value: Some(v1::set_request::Value::Raw(read_value(&args.value)?)),
         headers: args.header,
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
     let mut client = args.client.client().await?;
     let answer = client.set(args.client.unary(request)).await.map_err(of_write)?.into_inner();
-    output.written(&args.entity.key, answer.position, answer.timestamp)
+    output.written(&key, answer.position, answer.timestamp)
 }

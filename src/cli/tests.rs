@@ -51,13 +51,13 @@ impl server::ChangelogService for Service {
         let request = request.into_inner();
         let Some(v1::set_request::Value::Raw(value)) = request.value else { return Err(Status::internal("no value")) };
         self.writes.lock().unwrap().push((request.changelog_id, Some(value.to_vec())));
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(v1::SetResponse::default()))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
         self.refusal()?;
         self.writes.lock().unwrap().push((request.into_inner().changelog_id, None));
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(v1::DeleteResponse::default()))
     }
 
     async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
@@ -84,7 +84,7 @@ impl server::ChangelogService for Service {
     }
 
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(v1::DescribeResponse::default()))
     }
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {

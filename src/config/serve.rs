@@ -127,7 +127,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
     /// Which log lines: a level, or target=level pairs
-    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = checked_filter)]
+    #[arg(long, value_name = "FILTER", default_value = "info,fjall=warn,lsm_tree=warn", value_parser = checked_filter)]
     pub log: String,
     /// How log lines look; by default text on a terminal, json otherwise
     #[arg(long, value_enum)]

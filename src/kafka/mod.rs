@@ -112,7 +112,7 @@ impl KafkaLog {
             loop {
                 sleep(LOOK_AT_PRODUCERS).await;
                 let pools = pools.clone();
-                let _ = tokio::task::spawn_blocking(move || pools.pool.get().map(Pool::replace_fatal)).await;
+                let _ = tokio::task::spawn_blocking(move || pools.look_at_producers()).await;
             }
         });
         Ok(Self { inner, tasks: vec![watching, replacing] })
@@ -126,11 +126,23 @@ impl Inner {
         }
         let _turn = self.making_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
-            let pool = Pool::new(self.settings.clone(), self.care.config().max_message_bytes);
+            let pool = Pool::new(self.settings.clone(), self.care.config().max_message_bytes, self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
         self.pool.get().ok_or_else(|| WriteError::Unreachable { cause: "no producer".to_owned() })
+    }
+
+    /// Blocks.
+    fn look_at_producers(&self) {
+        let Some(pool) = self.pool.get() else {
+            // Made before the first write, which else waits for connections and the producer's id. Errors are told by writes.
+            if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
+                let _ = self.pool();
+            }
+            return;
+        };
+        pool.replace_fatal();
     }
 
     /// Where each partition is read from and to. Blocks.
@@ -192,10 +204,11 @@ impl Log for KafkaLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        let asked = std::time::Instant::now();
         let found = self.inner.care.topic().await?;
         same_topic(&request.topic, &found)?;
-        let (inner, asked) = (self.inner.clone(), request.clone());
-        let spans = tokio::task::spawn_blocking(move || inner.spans(&asked)).await;
+        let (inner, wanted) = (self.inner.clone(), request.clone());
+        let spans = tokio::task::spawn_blocking(move || inner.spans(&wanted)).await;
         let spans = spans.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let (events, replay) = Replay::channel();
         let job = Job {
@@ -206,6 +219,7 @@ impl Log for KafkaLog {
             closed: self.inner.closed.clone(),
             min_compaction_lag: self.inner.care.config().min_compaction_lag,
             runtime: Handle::current(),
+            asked,
             request,
             events,
         };
@@ -243,7 +257,7 @@ impl Log for KafkaLog {
     }
 
     async fn close(&self, deadline: Instant) -> u64 {
-        self.inner.closed.store(true, Ordering::Release);
+        self.inner.closed.store(true, Ordering::SeqCst);
         let Some(pool) = self.inner.pool.get() else { return 0 };
         while pool.in_flight() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(5)).await;

@@ -194,7 +194,9 @@ pub fn list_offsets<const N: usize>(
                 found[which].push((entry.partition, offset));
             }
         }
-        found.iter_mut().for_each(|f| f.sort_unstable_by_key(|(partition, _)| *partition));
+        for offsets in &mut found {
+            offsets.sort_unstable_by_key(|(partition, _)| *partition);
+        }
         Ok(found)
     }
 }
@@ -506,4 +508,43 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Yes,
     }
+}
+
+/// Sets off librdkafka's own test of a fatal producer error.
+#[cfg(test)]
+pub fn make_fatal<C: rdkafka::ClientContext>(client: &Client<C>) {
+    let code = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // Safety: the client is alive; the text is static.
+    unsafe { c::rd_kafka_test_fatal_error(client.native_ptr(), code, c"a test".as_ptr()) };
+}
+
+/// Queues a record with a header whose name may be any bytes, which the wrapper can't.
+#[cfg(test)]
+pub fn produce_with_header<C: rdkafka::ClientContext>(client: &Client<C>, topic: &CStr, key: &[u8], name: &CStr) {
+    use c::rd_kafka_vtype_t as v;
+    // Safety: everything outlives the call, which copies it; the list of arguments is ended.
+    let code = unsafe {
+        c::rd_kafka_producev(
+            client.native_ptr(),
+            v::RD_KAFKA_VTYPE_TOPIC,
+            topic.as_ptr(),
+            v::RD_KAFKA_VTYPE_PARTITION,
+            0_i32,
+            v::RD_KAFKA_VTYPE_MSGFLAGS,
+            c::RD_KAFKA_MSG_F_COPY,
+            v::RD_KAFKA_VTYPE_KEY,
+            key.as_ptr(),
+            key.len(),
+            v::RD_KAFKA_VTYPE_HEADER,
+            name.as_ptr(),
+            ptr::null::<c_void>(),
+            0_isize,
+            v::RD_KAFKA_VTYPE_HEADER,
+            c"empty".as_ptr(),
+            c"".as_ptr(),
+            0_isize,
+            v::RD_KAFKA_VTYPE_END,
+        )
+    };
+    assert_eq!(code, c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
 }

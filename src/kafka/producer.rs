@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -108,15 +108,16 @@ pub struct Pool {
     max_message_bytes: usize,
     slots: Vec<RwLock<Arc<One>>>,
     in_flight: Arc<AtomicU64>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Pool {
     /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
-    pub fn new(settings: Settings, max_message_bytes: usize) -> KafkaResult<Self> {
+    pub fn new(settings: Settings, max_message_bytes: usize, closed: Arc<AtomicBool>) -> KafkaResult<Self> {
         let slots = (0..settings.producers.max(1))
             .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes)?))))
             .collect::<KafkaResult<_>>()?;
-        Ok(Self { settings, max_message_bytes, slots, in_flight: Arc::default() })
+        Ok(Self { settings, max_message_bytes, slots, in_flight: Arc::default(), closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -124,10 +125,14 @@ impl Pool {
         let (sender, pending) = oneshot::channel();
         let value = record.value.as_deref();
         let header_bytes: usize =
-            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, |v| v.len())).sum();
+            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + value.map_or(0, <[u8]>::len) + header_bytes;
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
         let write = Box::new(InFlight { answer: Some(sender), bytes, count: self.in_flight.clone() });
+        // After it was counted: who closes sees the count, or this write sees that it is closed.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(WriteError::Draining);
+        }
         let mut new = BaseRecord::with_opaque_to(&self.settings.topic, write)
             .partition(record.partition.number())
             .key(&record.key.bytes()[..]);
@@ -157,7 +162,7 @@ impl Pool {
 
     /// Writes without a delivery report.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Acquire)
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
@@ -179,6 +184,16 @@ impl Pool {
         // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
         for old in replaced {
             let _ = old.flush(Duration::from_secs(1));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// As if the broker had refused what no retry mends.
+    pub fn make_fatal(&self) {
+        for slot in &self.slots {
+            native::make_fatal(slot.read().unwrap_or_else(PoisonError::into_inner).client());
         }
     }
 }

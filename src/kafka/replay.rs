@@ -99,6 +99,8 @@ pub struct Job {
     pub request: ReplayRequest,
     pub min_compaction_lag: Duration,
     pub runtime: Handle,
+    /// When the request came.
+    pub asked: Instant,
     pub events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
 }
 
@@ -156,6 +158,7 @@ struct Reading {
     progressed: Instant,
     ticked: Instant,
     deadline: Instant,
+    first_record: Option<Instant>,
 }
 
 impl Job {
@@ -163,6 +166,7 @@ impl Job {
     pub fn run(self, spans: Vec<Span>) {
         let (events, reaper) = (self.events.clone(), self.reaper.clone());
         let now = Instant::now();
+        let asked = self.asked;
         let mut reading = Reading {
             selection: self.request.selection.clone(),
             topic: self.care.state(),
@@ -173,10 +177,18 @@ impl Job {
             moved: false,
             progressed: now,
             ticked: now,
+            first_record: None,
             job: self,
         };
         let mut consumer = None;
         let stop = reading.read(&mut consumer);
+        let micros = |i: Instant| i.saturating_duration_since(asked).as_micros() as u64;
+        tracing::debug!(
+            offsets_us = micros(now),
+            first_record_us = reading.first_record.map(micros),
+            end_us = micros(Instant::now()),
+            "a replay ended"
+        );
         if let Err(Stop::Failed(error)) = stop
             && let Err(TrySendError::Full(error)) = events.try_send(Err(error))
         {
@@ -261,6 +273,7 @@ impl Reading {
 
     fn record(&mut self, message: &Message<'_>) -> Result<(), Stop> {
         let (number, offset) = (message.partition(), message.offset());
+        self.first_record.get_or_insert_with(Instant::now);
         // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
         while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.span.end) {
             self.reached(number)?;

@@ -116,7 +116,7 @@ const SECRETS: [&str; 17] = [
 /// Whether a property's value must not be shown.
 pub fn is_secret(name: &str) -> bool {
     let guess = ["password", "secret", "passphrase", "token"];
-    SECRETS.contains(&name) || guess.iter().any(|g| name.contains(g) && !name.ends_with(".url"))
+    SECRETS.contains(&name) || guess.iter().any(|g| name.contains(g)) && !name.contains("endpoint")
 }
 
 /// name=value lines; blank lines and lines that begin with `#` or `!` are passed over, as in a Java properties file.

@@ -117,7 +117,7 @@ impl Watched {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
         let facts = &self.call.facts;
-        let duration_ms = duration.as_secs_f64() * 1e3;
+        let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let count = |n: u64| (n > 0).then_some(n);
         // Probes come every second, and say nothing new.
         if self.rpc.ours {

@@ -293,8 +293,8 @@ async fn what_becomes_of_the_topic_ends_a_replay_that_follows() {
         let error = followed_until_it_fails(replay).await;
         println!("{what}: a following replay ended after {:?}: {error}", changed.elapsed());
         // A reader can meet the new topic's shorter log before the watch does: start again, and be told.
-        let honest = matches!(error, ReadError::Topic(_))
-            || what == "recreated" && matches!(error, ReadError::Truncated { .. });
+        let honest =
+            matches!(error, ReadError::Topic(_)) || what == "recreated" && matches!(error, ReadError::Truncated { .. });
         assert!(honest, "{what}: {error}");
         assert!(changed.elapsed() < Duration::from_millis(2500), "{what}: {:?}", changed.elapsed());
         // The watch may have looked while it was gone.

@@ -1,18 +1,11 @@
 //! The worlds of this binary: each on a topic of its own.
 
-use std::path::PathBuf;
-
 use crate::{
     contract::world::World,
     kafka::{shared_broker, shared_oracle, unique_topic},
 };
 
 pub const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("compression.type", "snappy")];
-
-/// The binary that people run, if `make test` built it.
-pub fn binary() -> PathBuf {
-    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
-}
 
 /// A topic, and the arguments to serve it.
 pub fn topic(partitions: i32) -> (String, Vec<String>) {

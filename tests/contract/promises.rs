@@ -287,6 +287,13 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
     assert_eq!(all.snapshots.iter().map(|s| s.misplaced).sum::<u64>(), 1);
     let metrics = world.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_replay_records_total{class=\"misplaced\"} 1"), "{metrics}");
+    // The memory log keeps no findings.
+    if world.durable {
+        let findings = world.describe("").await.findings;
+        for code in ["FOREIGN_RECORDS", "MISPLACED_RECORDS"] {
+            assert!(findings.iter().any(|f| f.code == code), "{code}: {findings:?}");
+        }
+    }
 }
 
 pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {

@@ -50,6 +50,11 @@ pub struct World {
     _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
+/// The binary that people run, where `make test` built it; else this build's.
+pub fn binary() -> PathBuf {
+    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
+}
+
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `serve` with these arguments; every port is free.
@@ -66,6 +71,8 @@ pub fn serve_args(arguments: &[String]) -> ServeArgs {
     args
 }
 
+// Two binaries use this, each its own part.
+#[allow(dead_code)]
 impl World {
     /// In this process, on the log that the arguments say.
     pub async fn in_process(arguments: Vec<String>) -> Self {
@@ -102,7 +109,7 @@ impl World {
     /// The real binary.
     pub async fn process(arguments: Vec<String>) -> Self {
         let listens = arguments.iter().any(|a| a.starts_with("--listen="));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+        let mut child = Command::new(binary())
             .args(["serve", "--admin-listen=127.0.0.1:0", "--log-format=json"])
             .args((!listens).then_some("--listen=127.0.0.1:0"))
             .args(&arguments)

@@ -3,6 +3,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 mod layers;
+mod lost_broker;
 mod process;
 mod worlds;
 

@@ -34,7 +34,9 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn what_is_wrong_without_asking_anyone_is_exit_64_and_one_line_that_names_it() {
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 16] = [
+    /// Arguments, variables, what the line must name.
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 16] = [
         (&["serve", "--nope"], &[], &["--nope"]),
         (&["srve"], &[], &["srve"]),
         (&["serve", "--partitions", "0"], &[], &["--partitions", "\"0\""]),
@@ -255,4 +257,20 @@ async fn a_unix_socket_serves_and_is_removed() {
     assert_eq!(world.load("ws").await.entries.len(), 1);
     world.stop().await;
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn the_health_port_serves_health_and_nothing_else() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world =
+        World::process(vec!["--store=memory".to_owned(), format!("--health-listen={port}")]).await.ready().await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://{port}")).unwrap().connect().await.unwrap();
+    for service in ["", "liveness", "readiness"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        HealthClient::new(channel.clone()).check(request).await.unwrap();
+    }
+    let status = connect(&port.to_string()).await.describe(v1::DescribeRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    world.describe("").await;
 }

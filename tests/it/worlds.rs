@@ -1,6 +1,12 @@
 //! The worlds of this binary.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    time::Duration,
+};
 
 use changelogd::{
     log::MemoryLog,
@@ -32,19 +38,43 @@ pub async fn embedded_process() -> World {
     World::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
 }
 
-/// Kafka as librdkafka's mock cluster plays it: a thread of this process.
+/// Kafka as librdkafka's mock cluster plays it: a thread of this process, which ends with this.
+pub struct MockKafka {
+    pub brokers: String,
+    power: Sender<(bool, Sender<()>)>,
+}
+
+impl MockKafka {
+    pub fn start(partitions: i32) -> Self {
+        let (told, brokers) = channel();
+        let (power, switched) = channel::<(bool, Sender<()>)>();
+        // The cluster can't leave the thread that made it.
+        std::thread::spawn(move || {
+            let cluster = MockCluster::new(1).expect("a mock cluster");
+            cluster.create_topic("t", partitions, 1).expect("a topic");
+            told.send(cluster.bootstrap_servers()).expect("somebody asked");
+            // Until the other end is gone.
+            while let Ok((on, done)) = switched.recv() {
+                if on { cluster.broker_up(1) } else { cluster.broker_down(1) }.expect("switched");
+                done.send(()).expect("somebody waits");
+            }
+        });
+        Self { brokers: brokers.recv().expect("a mock cluster"), power }
+    }
+
+    /// The only broker, off or on; when this returns it is.
+    pub fn switch(&self, on: bool) {
+        let (done, switched) = channel();
+        self.power.send((on, done)).expect("the cluster is there");
+        switched.recv().expect("switched");
+    }
+
+    pub fn arguments(&self, partitions: i32) -> Vec<String> {
+        vec![format!("--brokers={}", self.brokers), "--topic=t".to_owned(), format!("--partitions={partitions}")]
+    }
+}
+
 pub async fn mock_kafka() -> World {
-    let (told, brokers) = std::sync::mpsc::channel();
-    let (keep, kept) = std::sync::mpsc::channel::<()>();
-    // The cluster can't leave the thread that made it.
-    std::thread::spawn(move || {
-        let cluster = MockCluster::new(1).expect("a mock cluster");
-        cluster.create_topic("t", 10, 1).expect("a topic");
-        told.send(cluster.bootstrap_servers()).expect("somebody asked");
-        // Until the world, and with it the other end, is gone.
-        let _ = kept.recv();
-    });
-    let brokers = brokers.recv().expect("a mock cluster");
-    let arguments = vec![format!("--brokers={brokers}"), "--topic=t".to_owned(), "--partitions=10".to_owned()];
-    World::in_process(arguments).await.durable().without_id().keeping(Box::new(keep))
+    let kafka = MockKafka::start(10);
+    World::in_process(kafka.arguments(10)).await.durable().without_id().keeping(Box::new(kafka))
 }
