@@ -188,6 +188,11 @@ pub fn list_offsets<const N: usize>(
             for info in infos {
                 let entry = &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
                 let offset = match entry.err {
+                    // Where a leader's answer failed as a whole (a broker that says nothing in time), librdkafka leaves the
+                    // entry without an error, at an invalid offset. Three of those would look like an empty partition.
+                    c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR if entry.offset < 0 => {
+                        Err(RDKafkaErrorCode::RequestTimedOut)
+                    }
                     c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(entry.offset),
                     code => Err(code.into()),
                 };

@@ -15,7 +15,7 @@ use changelogd::{
 use tokio::time::timeout;
 
 use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
+    kafka::{Broker, shared_broker, shared_oracle, unique_topic},
     worlds::COMPACTED,
 };
 
@@ -438,6 +438,103 @@ async fn the_deadline_holds_also_for_a_reader_that_stalls() {
     let error = drain(replay).await.unwrap_err();
     let ReadError::Deadline { position, end, .. } = error else { panic!("{error}") };
     assert!(position < end, "{position} of {end}");
+}
+
+/// A broker that is frozen keeps its connections and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_broker_is_unreachable_within_seconds_and_nothing_is_whole_that_is_not() {
+    let mut broker = Broker::start();
+    let topic = unique_topic("frozen");
+    shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
+    let change =
+        Settings { no_progress: Duration::from_secs(2), write_timeout: Duration::from_secs(3), ..settings(&topic) };
+    let log = started(Settings { brokers: broker.bootstrap().to_owned(), ..change }).await;
+    fill(&log, 1).await;
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let mut under_way = log.replay(asked).await.unwrap();
+    next(&mut under_way).await.unwrap().unwrap();
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    broker.pause();
+    let paused = Instant::now();
+    // The topic was seen a moment ago, and it is the leader who does not say where its log begins and ends.
+    let begun = match log.replay(asked).await {
+        Ok(replay) => drain(replay).await.map(|(records, ends)| (records.len(), ends)),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(begun, Err(ReadError::Unreachable { .. })), "not an empty partition: {begun:?}");
+    assert!(paused.elapsed() < Duration::from_secs(5), "{:?}", paused.elapsed());
+    let error = drain(under_way).await.unwrap_err();
+    println!("frozen under a load: {:?} later: {error}", paused.elapsed());
+    assert!(matches!(error, ReadError::Unreachable { .. }), "{error}");
+    assert!(paused.elapsed() < Duration::from_secs(8), "{:?}", paused.elapsed());
+    let paused = Instant::now();
+    let error = log.topic().await.unwrap_err();
+    println!("frozen before a load: {:?}: {error}", paused.elapsed());
+    assert!(matches!(error, ReadError::Unreachable { .. }), "{error}");
+    assert!(paused.elapsed() < Duration::from_secs(5), "{:?}", paused.elapsed());
+    // Seen before, so the write may yet be delivered; its record may lie in a buffer of the broker's.
+    let failed = log.append(record(1, "w/t/frozen", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
+    println!("written to a frozen broker: {failed:?}");
+    assert!(matches!(failed, WriteError::OutcomeUnknown { .. } | WriteError::Unreachable { .. }), "{failed:?}");
+    broker.resume();
+    let mut state = log.topic_state();
+    timeout(PATIENCE, state.wait_for(|s| matches!(s, TopicState::Ready(_)))).await.unwrap().unwrap();
+    let (records, _) = read(&log, &[0]).await.unwrap();
+    assert!((6_000..=6_001).contains(&records.len()), "{}", records.len());
+    append(&log, record(1, "w/t/thawed", Some(b"1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_and_misplaced_records_that_replays_meet_are_findings() {
+    let (topic, log) = on(2).await;
+    let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
+    let home = record(2, "w/t/a", None).partition.number();
+    for key in [&b"no-slash"[..], b"\xff"] {
+        oracle.produce(bootstrap, &topic, Some(home), Some(key), Some(b"1"), &[]).unwrap();
+    }
+    oracle.produce(bootstrap, &topic, Some(1 - home), Some(b"w/t/elsewhere"), Some(b"1"), &[]).unwrap();
+    for _ in 0..2 {
+        let (records, _) = read(&log, &[0, 1]).await.unwrap();
+        assert!(records.is_empty());
+    }
+    let findings = log.describe().await.findings;
+    let of = |code| findings.iter().find(|f| f.code == code).map(|f| f.message.clone()).unwrap_or_default();
+    assert!(of("FOREIGN_RECORDS").starts_with("2 records"), "met twice, there once: {findings:?}");
+    assert!(of("MISPLACED_RECORDS").starts_with("1 records"), "{findings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_ensured_once_changed_only_if_told_and_described() {
+    use changelogd::kafka::admin::{self, TopicSpec};
+    let topic = unique_topic("ensured");
+    let settings = settings(&topic);
+    assert!(matches!(admin::describe(&settings).await, Err(admin::AdminError::NotFound(_))));
+    let spec = TopicSpec::new(PartitionCount::new(3));
+    let report = admin::ensure(&settings, &spec).await.unwrap();
+    assert!(report.created && report.notes.iter().any(|n| n.contains("replication factor is 1")), "{report:?}");
+    let report = admin::ensure(&settings, &spec).await.unwrap();
+    assert!(!report.created && !report.altered && report.notes.is_empty(), "{report:?}");
+    let spec = TopicSpec { delete_retention: Some(Duration::from_secs(7_200)), ..spec };
+    let report = admin::ensure(&settings, &spec).await.unwrap();
+    assert!(!report.altered && report.notes.iter().any(|n| n.contains("delete.retention.ms")), "{report:?}");
+    let report = admin::ensure(&settings, &TopicSpec { alter: true, ..spec.clone() }).await.unwrap();
+    assert!(report.altered, "{report:?}");
+    let java = shared_oracle().describe(shared_broker().bootstrap(), &topic).unwrap();
+    for (name, value) in [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "snappy"),
+        ("min.compaction.lag.ms", "60000"),
+        ("delete.retention.ms", "7200000"),
+    ] {
+        assert_eq!(java.configs.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    let other = TopicSpec { partitions: 5, alter: true, ..spec };
+    assert!(matches!(admin::ensure(&settings, &other).await, Err(admin::AdminError::PartitionCount { actual: 3, .. })));
+    let log = started(settings.clone()).await;
+    append(&log, record(3, "w/t/a", Some(b"1"))).await;
+    let report = admin::describe(&settings).await.unwrap();
+    assert_eq!((report.id, report.partitions.len()), (java.id, 3));
+    assert_eq!(report.partitions.iter().map(|p| p.high_offset.unwrap()).sum::<i64>(), 1);
 }
 
 /// Compaction takes what is below a replay's end when a later record of its key came above it: a key must not be missed.
