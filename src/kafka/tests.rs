@@ -213,3 +213,28 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
         println!("a load right after an election: {:?}", started.elapsed());
     }
 }
+
+/// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
+/// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
+    let cluster = MockCluster::new(3).expect("a mock cluster");
+    cluster.create_topic("t", 1, 3).expect("a topic");
+    cluster.partition_leader("t", 0, Some(2)).unwrap();
+    let log = KafkaLog::start(Settings::new(cluster.bootstrap_servers(), "t")).unwrap();
+    let mut state = log.topic_state();
+    let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
+    tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready").expect("alive");
+    log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 1);
+    cluster.broker_round_trip_time(2, Duration::from_secs(30)).unwrap();
+    let partitions = [Partition::new(0).unwrap()];
+    let offsetter = log.inner.offsetter.clone();
+    let taken = tokio::task::spawn_blocking(move || {
+        offsetter.take(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
+    });
+    let taken = taken.await.unwrap();
+    assert!(matches!(taken, Err(ReadError::Unreachable { .. })), "{taken:?}");
+    let found = read(&log, &[0]).await;
+    assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
+}
