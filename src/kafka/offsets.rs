@@ -80,22 +80,22 @@ impl Offsetter {
     fn try_take(&self, partitions: &[Partition], until: Instant) -> Result<Taken, (ReadError, bool)> {
         let numbers: Vec<_> = partitions.iter().map(|p| p.number()).collect();
         let (at, wall) = (Instant::now(), SystemTime::now());
-        let bounds = [Bound::Low, Bound::LastStable, Bound::High];
+        // In this order: a broker answers a connection's requests one after another, and a last stable offset from before the
+        // high watermark would, under writes, look like an open transaction.
+        let bounds = [Bound::Low, Bound::High, Bound::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
         let listed = native::list_offsets(&self.admin, &self.topic, &numbers, bounds, timeout);
-        let [low, last_stable, high] = listed.map_err(|e| self.whole(&e))?;
+        let [low, high, last_stable] = listed.map_err(|e| self.whole(&e))?;
         let mut offsets = Vec::new();
         for partition in partitions {
             let of = |list: &[native::PartitionOffset]| {
                 let found = list.iter().find(|(p, _)| *p == partition.number()).map(|(_, offset)| *offset);
                 found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.one(*partition, code))
             };
-            offsets.push(Offsets {
-                partition: *partition,
-                low: of(&low)?,
-                last_stable: of(&last_stable)?,
-                high: of(&high)?,
-            });
+            let high = of(&high)?;
+            // It may have gone on meanwhile.
+            let last_stable = of(&last_stable)?.min(high);
+            offsets.push(Offsets { partition: *partition, low: of(&low)?, last_stable, high });
         }
         Ok(Taken { offsets, at, wall })
     }
@@ -135,13 +135,16 @@ impl Offsetter {
     ) -> Result<Taken, ReadError> {
         let until = deadline.min(Instant::now() + patience);
         let taken = self.take(partitions, deadline)?;
+        // After a commit it may lag for a moment.
+        let mut pause = Duration::from_millis(1);
         let mut hidden: Vec<_> = taken.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
         while let Some(first) = hidden.first() {
-            if Instant::now() + PAUSE >= until {
+            if Instant::now() + pause >= until {
                 let Offsets { partition, last_stable, high, .. } = *first;
                 return Err(ReadError::OpenTransaction { partition, last_stable, high });
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE);
             let waiting: Vec<_> = hidden.iter().map(|o| o.partition).collect();
             let now = self.take(&waiting, deadline)?;
             for offsets in &mut hidden {

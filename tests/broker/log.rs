@@ -596,6 +596,37 @@ async fn a_key_that_is_overwritten_while_the_cleaner_runs_is_in_every_slow_repla
     assert!(whole > 0, "{moved} moved");
 }
 
+/// Each load begins after a write's answer, and under the writes of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_under_writes_contains_what_was_acknowledged_and_waits_for_nothing() {
+    let (_, log) = on(1).await;
+    let log = std::sync::Arc::new(log);
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (others, stop) = (log.clone(), done.clone());
+    let writer = tokio::spawn(async move {
+        let mut written = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            append_all(&others, (0..20).map(|i| record(1, &format!("w/t/other-{i}"), Some(b"1")))).await;
+            written += 20;
+        }
+        written
+    });
+    let mut times = Vec::new();
+    for round in 0..100 {
+        let offset = append(&log, record(1, "w/t/mine", Some(format!("{round}").as_bytes()))).await;
+        let asked = Instant::now();
+        // From a little below, so that what others wrote in all this time is not part of the measure.
+        let start = StartAt::Offset { offset: (offset - 50).max(0), leader_epoch: -1 };
+        let (records, ends) = read_from(&log, &[(0, start)]).await.unwrap();
+        times.push(asked.elapsed());
+        assert!(records.iter().any(|r| r.offset == offset), "{offset} is not below {}", ends[0].end);
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    times.sort();
+    println!("{} written by others; loads: median {:?}, worst {:?}", writer.await.unwrap(), times[50], times[99]);
+    assert!(times[50] < Duration::from_millis(100), "{times:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_load_takes() {
     let (_, log) = on(2).await;
