@@ -125,7 +125,7 @@ impl App {
         };
         // Dropped, and so ended, when this returns.
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
+        let following = tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
         if let Some(listener) = self.admin {
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
             let state = self.changelog.topic_state();
@@ -154,6 +154,8 @@ impl App {
         }
         tracing::info!(timeout_ms = self.args.drain_timeout.as_millis() as u64, "draining");
         let deadline = Instant::now() + self.args.drain_timeout;
+        // The topic may still come and go; readiness must not come back.
+        following.abort();
         self.health.set_ready(false).await;
         self.metrics.set_ready(false);
         self.changelog.refuse_new_work();

@@ -23,7 +23,7 @@ pub enum LoadError {
     },
     /// The folded state is over the bound on memory.
     #[error(
-        "the latest values of partition {partition} take more than {limit} bytes in memory, which is the limit of one load \
+        "partition {partition}: the latest values take more than {limit} bytes in memory, which is the limit of one load \
          (--max-load-bytes); ask for fewer entity types, or stream CONTENT_RECORDS"
     )]
     TooLarge {

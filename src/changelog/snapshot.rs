@@ -68,6 +68,11 @@ impl Fold {
         Self { latest: HashMap::new(), weight: 0, limit }
     }
 
+    /// Bytes it holds, about.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Takes records in offset order.
     pub fn apply(&mut self, records: Vec<Record>) -> Result<(), TooLarge> {
         for record in records {

@@ -174,6 +174,8 @@ pub struct Streaming {
     follow: bool,
     resumed: bool,
     deadline: Instant,
+    /// Bytes that all folds together may hold.
+    limit: usize,
     cursors: BTreeMap<Partition, Cursor>,
     /// Of partitions whose end is still to come.
     unfinished: HashMap<Partition, Unfinished>,
@@ -240,6 +242,7 @@ impl Changelog {
             follow: request.follow,
             resumed,
             deadline,
+            limit: self.limits.max_load_bytes,
             unfinished: partitions.iter().map(unfinished).collect(),
             cursors,
             ready: VecDeque::new(),
@@ -320,7 +323,8 @@ impl Streaming {
     fn records(&mut self, partition: Partition, records: Vec<Record>, leader_epoch: i32) -> Result<(), LoadError> {
         if let Some(unfinished) = self.unfinished.get_mut(&partition) {
             if let Some(fold) = &mut unfinished.fold {
-                return fold.apply(records).map_err(|e| e.in_partition(partition));
+                fold.apply(records).map_err(|e| e.in_partition(partition))?;
+                return self.check_weight(partition);
             }
             unfinished.matched.count(&records);
         }
@@ -329,6 +333,15 @@ impl Streaming {
             cursor.leader_epoch = leader_epoch;
         }
         self.ready.push_back(StreamEvent::Batch { partition, records });
+        Ok(())
+    }
+
+    /// Partitions interleave, so that many may be folded at a time: the bound is on all of them.
+    fn check_weight(&self, partition: Partition) -> Result<(), LoadError> {
+        let held: usize = self.unfinished.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
+        if held > self.limit {
+            return Err(LoadError::TooLarge { partition, limit: self.limit });
+        }
         Ok(())
     }
 

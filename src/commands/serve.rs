@@ -31,7 +31,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
         eprintln!("changelogd: can't start: signals can't be received");
         return ExitCode::FAILURE;
     };
-    let store = args.store();
+    let store = format!("{:?}", args.store()).to_lowercase();
     let app = match App::start(args).await {
         Ok(app) => app,
         Err(StartError::Usage(error)) => return refuse(&error),
@@ -44,7 +44,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
     let shown = |a: &Option<crate::server::Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        store = ?store,
+        store,
         api = %addresses.api,
         admin = shown(&addresses.admin),
         health = shown(&addresses.health),
