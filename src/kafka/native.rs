@@ -283,7 +283,6 @@ pub fn describe_topic(
         }
         let id = c::rd_kafka_TopicDescription_topic_id(described);
         let id = if id.is_null() { ptr::null() } else { c::rd_kafka_Uuid_base64str(id) };
-        // Kafka and its tools write ids in the URL-safe alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
         let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
         // Kafka's tools write ids in base64's URL alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
         let id = id.replace('+', "-").replace('/', "_");
