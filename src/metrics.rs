@@ -40,6 +40,7 @@ pub struct Metrics {
     durations: Family<Rpc, Histogram>,
     in_flight: Family<Rpc, Gauge>,
     records: Family<RecordClass, Counter>,
+    renamed_headers: Counter,
     ready: Gauge,
 }
 
@@ -59,6 +60,12 @@ impl Metrics {
             Family::<Rpc, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(1e-4, 4.0, 10)));
         let in_flight = Family::<Rpc, Gauge>::default();
         let records = Family::<RecordClass, Counter>::default();
+        let renamed_headers = Counter::default();
+        registry.register(
+            "replay_renamed_headers",
+            "Header names that were not UTF-8, and were replaced lossily",
+            renamed_headers.clone(),
+        );
         let ready = Gauge::default();
         registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
         registry.register_with_unit(
@@ -75,7 +82,7 @@ impl Metrics {
         );
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, calls, durations, in_flight, records, ready }
+        Self { registry, calls, durations, in_flight, records, renamed_headers, ready }
     }
 
     /// A call has arrived.
@@ -92,6 +99,7 @@ impl Metrics {
 
     /// What a replay met.
     pub fn replayed(&self, counts: Counts) {
+        self.renamed_headers.inc_by(counts.renamed_headers);
         for (class, n) in [("all", counts.read), ("skipped", counts.skipped), ("misplaced", counts.misplaced)] {
             if n > 0 {
                 self.records.get_or_create(&RecordClass { class }).inc_by(n);
@@ -122,13 +130,14 @@ mod tests {
         let metrics = Metrics::new();
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
-        metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0 });
+        metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0, renamed_headers: 3 });
         let text = metrics.render();
         for line in [
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
             "changelogd_rpc_in_flight{rpc=\"Set\"} 0",
             "changelogd_rpc_duration_seconds_count{rpc=\"Set\"} 1",
             "changelogd_replay_records_total{class=\"skipped\"} 2",
+            "changelogd_replay_renamed_headers_total 3",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

@@ -459,8 +459,8 @@ impl Message<'_> {
         unsafe { c::rd_kafka_message_leader_epoch(self.message.0) }
     }
 
-    /// Its headers, in order; names that are not UTF-8 are replaced lossily.
-    pub fn headers(&self) -> Vec<Header> {
+    /// Its headers, in order; names that are not UTF-8 are replaced lossily, and counted.
+    pub fn headers(&self, renamed: &mut u64) -> Vec<Header> {
         let mut list = ptr::null_mut();
         let mut headers = Vec::new();
         // Safety: the message is alive and owns the list; each name and value is copied before the next call.
@@ -477,6 +477,7 @@ impl Message<'_> {
                 let key: Cow<'_, str> = CStr::from_ptr(name).to_string_lossy();
                 let value =
                     (!value.is_null()).then(|| Bytes::copy_from_slice(slice::from_raw_parts(value.cast(), size)));
+                *renamed += u64::from(matches!(key, Cow::Owned(_)));
                 headers.push(Header { key: key.into_owned(), value });
             }
         }

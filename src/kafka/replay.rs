@@ -300,12 +300,17 @@ impl Reading {
         if self.batch.partition.is_some_and(|p| p != partition) {
             self.flush()?;
         }
+        let mut renamed = 0;
+        let headers = message.headers(&mut renamed);
+        if let Some(progress) = self.partitions.get_mut(&partition.number()) {
+            progress.counts.renamed_headers += renamed;
+        }
         let record = Record {
             offset: message.offset(),
             timestamp: message.timestamp(),
             key: bytes::Bytes::copy_from_slice(message.key().unwrap_or_default()),
             value: message.value().map(bytes::Bytes::copy_from_slice),
-            headers: message.headers(),
+            headers,
         };
         self.batch.partition = Some(partition);
         self.batch.bytes += record.weight();

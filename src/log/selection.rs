@@ -86,6 +86,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Of these, in the wrong partition.
     pub misplaced: u64,
+    /// Header names of wanted records that were not UTF-8, and were replaced lossily.
+    pub renamed_headers: u64,
 }
 
 impl Counts {
