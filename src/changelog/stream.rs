@@ -170,7 +170,6 @@ pub struct Streaming {
     topic: Arc<Topic>,
     scope: Bytes,
     replay: Replay,
-    content: Content,
     follow: bool,
     resumed: bool,
     deadline: Instant,
@@ -238,7 +237,6 @@ impl Changelog {
         Ok(Streaming {
             scope: request.scope().fingerprint(),
             replay,
-            content: request.content,
             follow: request.follow,
             resumed,
             deadline,
@@ -364,15 +362,5 @@ impl Streaming {
 
     fn token(&self) -> Bytes {
         Token::new(&self.topic, self.scope.clone(), self.cursors.clone()).encode()
-    }
-
-    /// The partitions it covers.
-    pub fn partitions(&self) -> usize {
-        self.cursors.len()
-    }
-
-    /// What it delivers.
-    pub fn content(&self) -> Content {
-        self.content
     }
 }

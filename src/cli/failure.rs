@@ -5,10 +5,10 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::output::Format;
-use crate::{config::EXIT_USAGE, proto::DOMAIN};
-
-/// EX_UNAVAILABLE of sysexits.h.
-const EXIT_UNAVAILABLE: u8 = 69;
+use crate::{
+    config::{EXIT_UNAVAILABLE, EXIT_USAGE},
+    proto::{DOMAIN, code_name},
+};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -52,21 +52,9 @@ pub fn reason(status: &Status) -> Option<String> {
     details.error_info().filter(|i| i.domain == DOMAIN).map(|i| i.reason.clone())
 }
 
-fn code_name(code: Code) -> String {
-    // InvalidArgument is INVALID_ARGUMENT.
-    let mut name = String::new();
-    for c in format!("{code:?}").chars() {
-        if c.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_uppercase());
-    }
-    name
-}
-
 /// What a status says, for people.
 pub fn describe(status: &Status, write: bool) -> String {
-    let mut text = code_name(status.code());
+    let mut text = code_name(status.code()).to_owned();
     match reason(status) {
         Some(reason) => text = format!("{text} {reason}: {}", status.message()),
         None if write => {

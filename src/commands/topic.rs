@@ -9,15 +9,12 @@ use std::{
 use super::{refuse, runtime};
 use crate::{
     app::kafka_settings,
-    config::{KafkaArgs, parse_duration},
+    config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration},
     kafka::{
         Settings,
         admin::{self, AdminError, TopicSpec},
     },
 };
-
-/// EX_UNAVAILABLE of sysexits.h.
-const EXIT_UNAVAILABLE: u8 = 69;
 
 /// What to do with the topic.
 #[derive(Debug, clap::Subcommand)]
@@ -65,6 +62,9 @@ pub fn run(command: TopicCommand) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
+    if let Err(error) = settings.check() {
+        return refuse(&UsageError(error.to_string()));
+    }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,

@@ -23,3 +23,6 @@ impl UsageError {
 
 /// The exit status for usage and configuration errors (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
+
+/// The exit status if the sidecar or the brokers can't be reached (EX_UNAVAILABLE of sysexits.h).
+pub const EXIT_UNAVAILABLE: u8 = 69;

@@ -368,14 +368,7 @@ impl TopicCare {
             TopicState::Ready(_) => {}
             TopicState::Unreachable { cause, .. } => found(Severity::Error, "BROKERS_UNREACHABLE", cause.clone()),
             TopicState::Wrong(problem) => {
-                let code = match problem {
-                    TopicProblem::NotFound { .. } => "TOPIC_NOT_FOUND",
-                    TopicProblem::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
-                    TopicProblem::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
-                    TopicProblem::Recreated { .. } => "TOPIC_RECREATED",
-                    TopicProblem::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
-                };
-                found(Severity::Error, code, problem.to_string());
+                found(Severity::Error, problem.reason(), problem.to_string());
             }
         }
         if self.settings.expected_partitions.is_none() {

@@ -53,6 +53,19 @@ pub enum TopicProblem {
     },
 }
 
+impl TopicProblem {
+    /// UPPER_SNAKE, stable: the reason of a status, the code of a finding.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "TOPIC_NOT_FOUND",
+            Self::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
+            Self::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
+            Self::Recreated { .. } => "TOPIC_RECREATED",
+            Self::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
+        }
+    }
+}
+
 /// Why a write failed, and whether it may have landed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {

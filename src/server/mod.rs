@@ -25,7 +25,6 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 pub use admin::serve_admin;
 pub use health::Health;
 pub use listen::{Address, Io, Listener};
-pub use observe::code_name;
 
 use crate::{
     metrics::Metrics,

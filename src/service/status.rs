@@ -100,14 +100,7 @@ pub fn reader_too_slow(message: String) -> Status {
 }
 
 fn topic(problem: &TopicProblem) -> Refusal {
-    let reason = match problem {
-        TopicProblem::NotFound { .. } => "TOPIC_NOT_FOUND",
-        TopicProblem::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
-        TopicProblem::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
-        TopicProblem::Recreated { .. } => "TOPIC_RECREATED",
-        TopicProblem::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
-    };
-    refusal(Code::FailedPrecondition, reason)
+    refusal(Code::FailedPrecondition, problem.reason())
 }
 
 /// A write that was refused, failed, or whose outcome is not known. `what` names it: `set "ws/type/id"`.
