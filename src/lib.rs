@@ -36,6 +36,7 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod proto;
+mod rule;
 pub mod server;
 pub mod service;
 pub mod telemetry;

@@ -7,13 +7,18 @@
 //! Does not: notice writers that use another partitioner before a replay meets their records.
 
 pub mod admin;
+mod cluster;
 mod context;
 mod native;
 mod offsets;
 mod producer;
+mod reading;
 mod reaper;
 mod replay;
 mod settings;
+#[cfg(test)]
+mod simulation;
+mod span;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -41,16 +46,16 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 use self::{
     offsets::Offsetter,
     producer::Pool,
+    reading::{Bounds, same_topic},
     reaper::Reaper,
-    replay::{Job, Span, same_topic},
+    replay::Live,
     topic::TopicCare,
 };
 use crate::{
     log::{
-        Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StartAt, StoreKind,
-        Topic, TopicState, WriteError,
+        Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        TopicState, WriteError,
     },
-    model::Partition,
 };
 
 /// How often producers are looked at for fatal errors.
@@ -144,34 +149,6 @@ impl Inner {
         };
         pool.replace_fatal();
     }
-
-    /// Where each partition is read from and to. Blocks.
-    fn spans(&self, request: &ReplayRequest) -> Result<Vec<Span>, ReadError> {
-        let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
-        let patience = self.settings.open_transaction_wait;
-        let taken = self.offsetter.take_stable(&partitions, patience, request.deadline.into_std())?;
-        let mut spans = Vec::new();
-        for ((partition, start), offsets) in request.partitions.iter().zip(&taken.offsets) {
-            let (start, leader_epoch) = match *start {
-                StartAt::Low => (offsets.low, -1),
-                StartAt::Offset { offset, leader_epoch } => (offset, leader_epoch),
-            };
-            if !(offsets.low..=offsets.high).contains(&start) {
-                let (low, end) = (offsets.low, offsets.high);
-                return Err(ReadError::OffsetOutOfRange { partition: *partition, offset: start, low, end });
-            }
-            spans.push(Span {
-                partition: *partition,
-                start,
-                end: offsets.high,
-                leader_epoch,
-                whole: start == offsets.low,
-                taken: taken.at,
-                wall: taken.wall,
-            });
-        }
-        Ok(spans)
-    }
 }
 
 #[async_trait]
@@ -207,24 +184,33 @@ impl Log for KafkaLog {
         let asked = std::time::Instant::now();
         let found = self.inner.care.topic().await?;
         same_topic(&request.topic, &found)?;
-        let (inner, wanted) = (self.inner.clone(), request.clone());
-        let spans = tokio::task::spawn_blocking(move || inner.spans(&wanted)).await;
-        let spans = spans.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let (events, replay) = Replay::channel();
-        let job = Job {
-            settings: self.inner.settings.clone(),
-            care: self.inner.care.clone(),
-            offsetter: self.inner.offsetter.clone(),
-            reaper: self.inner.reaper.clone(),
-            closed: self.inner.closed.clone(),
-            min_compaction_lag: self.inner.care.config().min_compaction_lag,
+        let (inner, config) = (self.inner.clone(), self.inner.care.config());
+        let bounds = Bounds {
+            open_transaction_wait: inner.settings.open_transaction_wait,
+            no_progress: inner.settings.no_progress,
+            min_compaction_lag: config.min_compaction_lag,
+            delete_retention: config.delete_retention,
+        };
+        let mut live = Live {
+            settings: inner.settings.clone(),
+            care: inner.care.clone(),
+            offsetter: inner.offsetter.clone(),
+            closed: inner.closed.clone(),
             runtime: Handle::current(),
-            asked,
-            request,
+            topic: inner.care.state(),
             events,
         };
+        let wanted = request.clone();
+        let spans = tokio::task::spawn_blocking(move || {
+            let spans = span::spans(&mut live, &wanted, bounds.open_transaction_wait);
+            spans.map(|spans| (live, spans))
+        });
+        let (live, spans) = spans.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let reaper = self.inner.reaper.clone();
+        let work = move || replay::run(live, &reaper, request, bounds, spans, asked);
         // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
-        let started = thread::Builder::new().name("replay".to_owned()).spawn(move || job.run(spans));
+        let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
     }

@@ -17,13 +17,15 @@ use rdkafka::{
     admin::AdminClient,
     bindings as c,
     client::Client,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode,
+    config::{ClientConfig, RDKafkaLogLevel},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::BorrowedMessage,
 };
 
-use super::context::Context;
+use super::{
+    cluster::{self, Polled},
+    context::Context,
+};
 use crate::model::Header;
 
 /// Why a call of the C API gave no answer.
@@ -347,29 +349,61 @@ pub fn topic_without_controller(
     Some(Ok(DescribedTopic { id: String::new(), partitions }))
 }
 
-/// What a poll of a consumer gave.
-#[derive(Debug)]
-pub enum Polled<'a> {
-    /// A record, borrowed until the next poll.
-    Record(Message<'a>),
-    /// The end of a partition, as the reader sees it now.
-    End {
-        /// The partition.
-        partition: i32,
-        /// The offset at which it ends: no record below it is still to come.
-        offset: i64,
-    },
-    /// An error, of a partition or of the client.
-    Failed {
-        /// The partition; negative if it is the client's.
-        partition: i32,
-        /// librdkafka's code.
-        code: RDKafkaErrorCode,
-        /// librdkafka's words.
-        text: String,
-    },
-    /// Nothing in time.
-    Nothing,
+/// A consumer that is assigned, never subscribes, and is let go without a close: there is no group to leave, and a close asks
+/// for the group's coordinator, which may be in trouble.
+pub struct Consumer {
+    handle: *mut c::rd_kafka_t,
+    /// What log lines go to; after the handle, which uses it until it is destroyed.
+    _context: Box<Context>,
+}
+
+// Safety: librdkafka's handles may be used from any thread, and so may the context.
+unsafe impl Send for Consumer {}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// Makes one; it is not assigned yet.
+    pub fn new(config: &ClientConfig) -> KafkaResult<Self> {
+        let native = config.create_native_config()?;
+        let context = Box::new(Context::default());
+        let mut error = [0 as c_char; 512];
+        // Safety: the context is boxed and outlives the handle. A configuration that made a client is the client's, and must
+        // not be destroyed by its guard.
+        unsafe {
+            c::rd_kafka_conf_set_opaque(native.ptr(), ptr::from_ref(&*context).cast_mut().cast());
+            c::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_line));
+            let kind = c::rd_kafka_type_t::RD_KAFKA_CONSUMER;
+            let handle = c::rd_kafka_new(kind, native.ptr(), error.as_mut_ptr(), error.len());
+            if handle.is_null() {
+                return Err(KafkaError::ClientCreation(CStr::from_ptr(error.as_ptr()).to_string_lossy().into_owned()));
+            }
+            std::mem::forget(native);
+            c::rd_kafka_poll_set_consumer(handle);
+            Ok(Self { handle, _context: context })
+        }
+    }
+
+    /// Where to read.
+    pub fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        // Safety: both are alive; the list is copied.
+        match unsafe { c::rd_kafka_assign(self.handle, list.ptr()) } {
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(KafkaError::Subscription(RDKafkaErrorCode::from(code).to_string())),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    /// Blocks until its threads have ended.
+    fn drop(&mut self) {
+        // Safety: made by `new`, and destroyed once.
+        unsafe { c::rd_kafka_destroy_flags(self.handle, c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+    }
 }
 
 /// A record in librdkafka's memory.
@@ -380,36 +414,40 @@ pub struct Message<'a> {
 
 impl std::fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message").field("partition", &self.partition()).field("offset", &self.offset()).finish()
+        f.debug_struct("Message").field("partition", &self.get().partition).field("offset", &self.get().offset).finish()
     }
 }
 
-/// Polls a consumer. Errors of the wrapper's kind (a header name that is not UTF-8 makes it panic, an end of partition loses
-/// its offset) do not happen here.
-pub fn poll(consumer: &BaseConsumer<Context>, timeout: Duration) -> Polled<'_> {
-    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // Safety: the consumer outlives the borrow; the message is freed by its guard.
-    unsafe {
-        let message = c::rd_kafka_consumer_poll(consumer.client().native_ptr(), millis);
-        if message.is_null() {
-            return Polled::Nothing;
-        }
-        let message = Owned(message, c::rd_kafka_message_destroy);
-        let of = &*message.0;
-        match of.err {
-            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                Polled::Record(Message { message, _consumer: std::marker::PhantomData })
+impl cluster::Consumer for Consumer {
+    type Message<'a> = Message<'a>;
+
+    /// Errors of the wrapper's kind (a header name that is not UTF-8 makes it panic, an end of partition loses its offset) do
+    /// not happen here.
+    fn poll(&self, timeout: Duration) -> Polled<Message<'_>> {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // Safety: the consumer outlives the borrow; the message is freed by its guard.
+        unsafe {
+            let message = c::rd_kafka_consumer_poll(self.handle, millis);
+            if message.is_null() {
+                return Polled::Nothing;
             }
-            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                Polled::End { partition: of.partition, offset: of.offset }
-            }
-            code => {
-                let text = c::rd_kafka_message_errstr(message.0);
-                let text =
-                    if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
-                // Where no partition is concerned the field is not set.
-                let partition = if of.rkt.is_null() { -1 } else { of.partition };
-                Polled::Failed { partition, code: code.into(), text }
+            let message = Owned(message, c::rd_kafka_message_destroy);
+            let of = &*message.0;
+            match of.err {
+                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                    Polled::Record(Message { message, _consumer: std::marker::PhantomData })
+                }
+                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                    Polled::End { partition: of.partition, offset: of.offset }
+                }
+                code => {
+                    let text = c::rd_kafka_message_errstr(message.0);
+                    let text =
+                        if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+                    // Where no partition is concerned the field is not set.
+                    let partition = if of.rkt.is_null() { -1 } else { of.partition };
+                    Polled::Failed { partition, code: code.into(), text }
+                }
             }
         }
     }
@@ -420,47 +458,42 @@ impl Message<'_> {
         // Safety: not null, and alive as long as its guard.
         unsafe { &*self.message.0 }
     }
+}
 
-    /// Its partition.
-    pub fn partition(&self) -> i32 {
+impl cluster::Message for Message<'_> {
+    fn partition(&self) -> i32 {
         self.get().partition
     }
 
-    /// Its offset.
-    pub fn offset(&self) -> i64 {
+    fn offset(&self) -> i64 {
         self.get().offset
     }
 
-    /// Its key; `None` is null.
-    pub fn key(&self) -> Option<&[u8]> {
+    fn key(&self) -> Option<&[u8]> {
         let of = self.get();
         // Safety: librdkafka gives the pointer and its length together.
         (!of.key.is_null()).then(|| unsafe { slice::from_raw_parts(of.key.cast(), of.key_len) })
     }
 
-    /// Its value; `None` is null: a tombstone. An empty one is a value.
-    pub fn value(&self) -> Option<&[u8]> {
+    fn value(&self) -> Option<&[u8]> {
         let of = self.get();
         // Safety: as for the key.
         (!of.payload.is_null()).then(|| unsafe { slice::from_raw_parts(of.payload.cast(), of.len) })
     }
 
-    /// The log's timestamp, in milliseconds since 1970.
-    pub fn timestamp(&self) -> Option<i64> {
+    fn timestamp(&self) -> Option<i64> {
         let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // Safety: the message is alive.
         let millis = unsafe { c::rd_kafka_message_timestamp(self.message.0, &raw mut kind) };
         (kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0).then_some(millis)
     }
 
-    /// The leader epoch it was written in; -1 = not known.
-    pub fn leader_epoch(&self) -> i32 {
+    fn leader_epoch(&self) -> i32 {
         // Safety: the message is alive.
         unsafe { c::rd_kafka_message_leader_epoch(self.message.0) }
     }
 
-    /// Its headers, in order; names that are not UTF-8 are replaced lossily, and counted.
-    pub fn headers(&self, renamed: &mut u64) -> Vec<Header> {
+    fn headers(&self, renamed: &mut u64) -> Vec<Header> {
         let mut list = ptr::null_mut();
         let mut headers = Vec::new();
         // Safety: the message is alive and owns the list; each name and value is copied before the next call.

@@ -124,36 +124,4 @@ impl Offsetter {
             _ => None,
         }
     }
-
-    /// As [`Offsetter::take`], but waits until no open transaction hides records below the high watermark that was first
-    /// seen; bounded by `patience`.
-    pub fn take_stable(
-        &self,
-        partitions: &[Partition],
-        patience: Duration,
-        deadline: Instant,
-    ) -> Result<Taken, ReadError> {
-        let until = deadline.min(Instant::now() + patience);
-        let taken = self.take(partitions, deadline)?;
-        // After a commit it may lag for a moment.
-        let mut pause = Duration::from_millis(1);
-        let mut hidden: Vec<_> = taken.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
-        while let Some(first) = hidden.first() {
-            if Instant::now() + pause >= until {
-                let Offsets { partition, last_stable, high, .. } = *first;
-                return Err(ReadError::OpenTransaction { partition, last_stable, high });
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE);
-            let waiting: Vec<_> = hidden.iter().map(|o| o.partition).collect();
-            let now = self.take(&waiting, deadline)?;
-            for offsets in &mut hidden {
-                if let Some(seen) = now.offsets.iter().find(|o| o.partition == offsets.partition) {
-                    offsets.last_stable = seen.last_stable;
-                }
-            }
-            hidden.retain(|o| o.last_stable < o.high);
-        }
-        Ok(taken)
-    }
 }

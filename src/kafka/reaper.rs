@@ -9,20 +9,18 @@ use std::{
     thread,
 };
 
-use rdkafka::consumer::BaseConsumer;
-
-use super::context::Context;
+use super::native::Consumer;
 
 const THREADS: usize = 2;
 const WAITING: usize = 64;
 
 /// A few threads that let go of consumers; they end with the last clone.
 #[derive(Clone)]
-pub struct Reaper(SyncSender<BaseConsumer<Context>>);
+pub struct Reaper(SyncSender<Consumer>);
 
 impl Reaper {
     pub fn start() -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel::<BaseConsumer<Context>>(WAITING);
+        let (sender, receiver) = sync_channel::<Consumer>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
         for i in 0..THREADS {
             let receiver = receiver.clone();
@@ -30,7 +28,7 @@ impl Reaper {
                 loop {
                     let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     match next {
-                        Ok(consumer) => drop(consumer),
+                        Ok(consumer) => { let t = std::time::Instant::now(); drop(consumer); eprintln!("dropped in {:?}", t.elapsed()); }
                         Err(_) => return,
                     }
                 }
@@ -40,7 +38,7 @@ impl Reaper {
     }
 
     /// Never on a thread of the runtime: if every place is taken the caller lets go himself.
-    pub fn take(&self, consumer: BaseConsumer<Context>) {
+    pub fn take(&self, consumer: Consumer) {
         let _ = self.0.try_send(consumer);
     }
 }

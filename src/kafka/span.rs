@@ -1,0 +1,121 @@
+//! Where a replay begins and ends in each partition, fixed before its first record.
+//!
+//! The end is T, the leader's high watermark after the request arrived. Records between the last stable offset and T may be
+//! hidden from a reader by an open transaction of anybody's: they are waited for, bounded, and never passed over.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{
+    cluster::Cluster,
+    offsets::{Offsets, Taken},
+};
+use crate::{
+    log::{ReadError, ReplayRequest, StartAt},
+    model::Partition,
+    rule::{Rule, holds},
+};
+
+/// The longest pause between two looks at a transaction that is open.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One partition on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    pub partition: Partition,
+    pub start: i64,
+    /// T
+    pub end: i64,
+    pub leader_epoch: i32,
+    /// It is read from the low watermark: what is counted is what the partition holds.
+    pub whole: bool,
+    /// When T was asked for.
+    pub taken: Instant,
+    pub wall: SystemTime,
+}
+
+/// The spans of a request.
+pub fn spans<C: Cluster>(
+    cluster: &mut C,
+    request: &ReplayRequest,
+    patience: Duration,
+) -> Result<Vec<Span>, ReadError> {
+    let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
+    let taken = stable(cluster, &partitions, patience, request.deadline.into_std())?;
+    #[cfg(feature = "take-out-rules")]
+    let taken = remembered(taken, &request.topic.id);
+    let mut spans = Vec::new();
+    for ((partition, start), offsets) in request.partitions.iter().zip(&taken.offsets) {
+        let (start, leader_epoch) = match *start {
+            StartAt::Low => (offsets.low, -1),
+            StartAt::Offset { offset, leader_epoch } => (offset, leader_epoch),
+        };
+        if !(offsets.low..=offsets.high).contains(&start) {
+            let (low, end) = (offsets.low, offsets.high);
+            return Err(ReadError::OffsetOutOfRange { partition: *partition, offset: start, low, end });
+        }
+        spans.push(Span {
+            partition: *partition,
+            start,
+            end: offsets.high,
+            leader_epoch,
+            whole: start == offsets.low,
+            taken: taken.at,
+            wall: taken.wall,
+        });
+    }
+    Ok(spans)
+}
+
+/// Offsets at a time when no open transaction hides records below the high watermark that was first seen; bounded by
+/// `patience`.
+pub fn stable<C: Cluster>(
+    cluster: &mut C,
+    partitions: &[Partition],
+    patience: Duration,
+    deadline: Instant,
+) -> Result<Taken, ReadError> {
+    let until = deadline.min(cluster.now() + patience);
+    let mut taken = cluster.offsets(partitions, deadline)?;
+    if !holds(Rule::R4) {
+        taken.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
+        return Ok(taken);
+    }
+    // After a commit it may lag for a moment.
+    let mut pause = Duration::from_millis(1);
+    let mut hidden: Vec<_> = taken.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
+    while let Some(first) = hidden.first() {
+        if cluster.now() + pause >= until {
+            let Offsets { partition, last_stable, high, .. } = *first;
+            return Err(ReadError::OpenTransaction { partition, last_stable, high });
+        }
+        cluster.pause(pause);
+        pause = (pause * 2).min(PAUSE);
+        let waiting: Vec<_> = hidden.iter().map(|o| o.partition).collect();
+        let now = cluster.offsets(&waiting, deadline)?;
+        for offsets in &mut hidden {
+            if let Some(seen) = now.offsets.iter().find(|o| o.partition == offsets.partition) {
+                offsets.last_stable = seen.last_stable;
+            }
+        }
+        hidden.retain(|o| o.last_stable < o.high);
+    }
+    Ok(taken)
+}
+
+/// With R1 taken out: the ends that the first request for a partition was given serve all later ones.
+#[cfg(feature = "take-out-rules")]
+fn remembered(mut taken: Taken, topic: &str) -> Taken {
+    use std::{
+        collections::HashMap,
+        sync::{LazyLock, Mutex, PoisonError},
+    };
+    static ENDS: LazyLock<Mutex<HashMap<(String, Partition), i64>>> = LazyLock::new(Mutex::default);
+    if holds(Rule::R1) {
+        return taken;
+    }
+    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+    for offsets in &mut taken.offsets {
+        offsets.high = *ends.entry((topic.to_owned(), offsets.partition)).or_insert(offsets.high);
+    }
+    taken
+}
