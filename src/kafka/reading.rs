@@ -44,9 +44,9 @@ const POLL: Duration = Duration::from_millis(50);
 const UNCHECKED: u32 = 256;
 /// How often an end is taken again before the log is said to move too fast.
 const ROUNDS: u32 = 5;
-/// Below this a round is short even where min.compaction.lag.ms is 0: a record that came after its end must have had its
-/// segment closed and cleaned within it to take anything away.
-const SHORT_ROUND: Duration = Duration::from_secs(1);
+/// Below this a round is short even where min.compaction.lag.ms is 0, where nothing but the cleaner's own pace bounds what it
+/// takes: a record that came after the round's end must have had its segment closed and cleaned within it.
+pub const SHORT_ROUND: Duration = Duration::from_millis(250);
 /// How long a last stable offset may stand still below the high watermark while a stream follows.
 const STUCK: Duration = Duration::from_secs(60);
 

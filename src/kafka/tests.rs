@@ -8,8 +8,8 @@ use rdkafka::mocking::MockCluster;
 
 use super::*;
 use crate::{
-    log::{PartitionEnd, ReplayEvent, Selection},
-    model::{Headers, Key, Record},
+    log::{PartitionEnd, ReplayEvent, Selection, StartAt},
+    model::{Headers, Key, Partition, Record},
 };
 
 struct World {

@@ -1,0 +1,465 @@
+//! A cluster made of lists, with a clock that only moves when it is asked something. Everything that happens in it comes from
+//! one seed: what writers, transactions, the cleaner, elections and administrators do between two questions of a replay.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::super::reading::SHORT_ROUND;
+use crate::{
+    log::Topic,
+    model::{Partition, PartitionCount},
+};
+
+/// Milliseconds since the world began.
+pub type Millis = u64;
+
+/// A small generator: the same seed, the same world.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// What may go wrong in a world. Without any of it a load must be whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// A transaction is left open.
+    Pinned,
+    /// Records are deleted from the low end.
+    Deleted,
+    /// A new leader lacks the end of the log.
+    Truncated,
+    /// The topic is deleted and created anew.
+    Recreated,
+    /// The topic gets one partition more.
+    Grown,
+    /// A leader says nothing.
+    Frozen,
+    /// Who is read from has less than the leader had.
+    Lagging,
+    /// The caller takes his time.
+    SlowReader,
+}
+
+pub const TROUBLES: [Trouble; 8] = [
+    Trouble::Pinned,
+    Trouble::Deleted,
+    Trouble::Truncated,
+    Trouble::Recreated,
+    Trouble::Grown,
+    Trouble::Frozen,
+    Trouble::Lagging,
+    Trouble::SlowReader,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// In the transaction of this number.
+    InTransaction(usize),
+    Marker,
+}
+
+/// What lies at an offset.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    pub offset: i64,
+    pub kind: Kind,
+    pub key: String,
+    /// `None`: a tombstone.
+    pub value: Option<u64>,
+    pub epoch: i32,
+    written: Millis,
+    /// When a tombstone, or a marker, that the cleaner has seen may go.
+    horizon: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    Open { first: i64 },
+    Committed,
+    Aborted,
+}
+
+#[derive(Debug)]
+pub struct Part {
+    pub slots: Vec<Slot>,
+    pub low: i64,
+    pub high: i64,
+    pub epoch: i32,
+    pub transactions: Vec<Transaction>,
+    /// Elections that lost the end of the log: the epoch, and where it was cut.
+    pub cuts: Vec<(i32, i64)>,
+    pub frozen_until: Millis,
+    /// Readers see no more than this until then.
+    pub lag: Option<(i64, Millis)>,
+    keys: Vec<String>,
+}
+
+impl Part {
+    pub fn last_stable(&self) -> i64 {
+        let open = self.transactions.iter().filter_map(|t| match t {
+            Transaction::Open { first } => Some(*first),
+            _ => None,
+        });
+        open.min().unwrap_or(self.high)
+    }
+}
+
+/// An acknowledged change, or one that was committed.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub topic: u64,
+    pub partition: i32,
+    pub key: String,
+    pub offset: i64,
+    pub value: Option<u64>,
+    pub acknowledged: Millis,
+    /// Lost to an election, or deleted by an administrator: nobody's to find.
+    pub gone: Option<Millis>,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub dice: Dice,
+    pub now: Millis,
+    pub troubles: Vec<Trouble>,
+    /// Counts the topics of this name.
+    pub topic: u64,
+    pub count: i64,
+    pub parts: BTreeMap<i32, Part>,
+    pub writes: Vec<Write>,
+    pub min_compaction_lag: Millis,
+    pub delete_retention: Millis,
+    /// What a watch has seen of topic and count, and when it looked.
+    pub watched: (u64, i64, Millis),
+    pub consumers: u64,
+    pub polls: u64,
+    /// Nothing happens any more but time.
+    pub quiet: bool,
+    /// A key that is overwritten once, and cleaned, as soon as time passes.
+    pub overwrite: Option<String>,
+    began: Instant,
+    next_value: u64,
+}
+
+pub type Shared = Rc<RefCell<World>>;
+
+/// Workspaces by their partition.
+fn keys(count: i64, partition: i32) -> Vec<String> {
+    let count = PartitionCount::new(count).expect("a count");
+    let mut found = Vec::new();
+    for n in 0.. {
+        let workspace = format!("w{n}");
+        if count.of_workspace(workspace.as_bytes()).number() == partition {
+            found.push(format!("{workspace}/t/{}", found.len()));
+            if found.len() == 5 {
+                return found;
+            }
+        }
+    }
+    unreachable!("every partition has workspaces")
+}
+
+impl World {
+    pub fn new(seed: u64, troubles: Vec<Trouble>) -> Self {
+        let mut dice = Dice::new(seed);
+        let count = 1 + dice.below(3) as i64;
+        let mut world = Self {
+            now: 0,
+            troubles,
+            topic: 0,
+            count,
+            parts: BTreeMap::new(),
+            writes: Vec::new(),
+            min_compaction_lag: dice.pick(&[0, 50, 60_000]),
+            delete_retention: dice.pick(&[2_000, 100_000, 86_400_000]),
+            watched: (0, count, 0),
+            consumers: 0,
+            polls: 0,
+            quiet: false,
+            overwrite: None,
+            began: Instant::now(),
+            next_value: 0,
+            dice,
+        };
+        world.create();
+        world
+    }
+
+    /// A world in which nothing happens that a test does not do.
+    pub fn still(count: i64) -> Self {
+        let mut world = Self { count, quiet: true, min_compaction_lag: 60_000, ..Self::new(0, Vec::new()) };
+        world.delete_retention = 86_400_000;
+        world.watched = (0, count, 0);
+        world.create();
+        world
+    }
+
+    fn create(&mut self) {
+        let part = |partition| Part {
+            slots: Vec::new(),
+            low: 0,
+            high: 0,
+            epoch: 0,
+            transactions: Vec::new(),
+            cuts: Vec::new(),
+            frozen_until: 0,
+            lag: None,
+            keys: keys(self.count, partition),
+        };
+        self.parts = (0..self.count as i32).map(|p| (p, part(p))).collect();
+    }
+
+    pub fn instant(&self) -> Instant {
+        self.began + Duration::from_millis(self.now)
+    }
+
+    pub fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + self.now)
+    }
+
+    pub fn described(&self) -> Arc<Topic> {
+        Self::topic_of(self.topic, self.count, self.delete_retention)
+    }
+
+    pub fn topic_of(topic: u64, count: i64, delete_retention: Millis) -> Arc<Topic> {
+        Arc::new(Topic {
+            name: "simulated".to_owned(),
+            id: format!("id-{topic}"),
+            partition_count: PartitionCount::new(count).expect("a count"),
+            max_value_bytes: None,
+            delete_retention: Duration::from_millis(delete_retention),
+        })
+    }
+
+    /// One question was asked: time passes, and others do what they do.
+    pub fn step(&mut self, millis: Millis) {
+        self.now += millis;
+        if self.now - self.watched.2 > 1_000 {
+            self.watched = (self.topic, self.count, self.now);
+        }
+        if millis >= 100
+            && let Some(key) = self.overwrite.take()
+        {
+            self.put(0, Kind::Plain, key, Some(0));
+            self.put(0, Kind::Plain, "w/t/other".to_owned(), Some(0));
+            self.now += self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis) + 1;
+            for filler in 0..4 {
+                self.put(0, Kind::Plain, format!("w/t/filler-{filler}"), Some(0));
+            }
+            self.now += 1;
+            self.clean(0);
+        }
+        if self.quiet {
+            return;
+        }
+        let partition = self.dice.below(self.parts.len() as u64) as i32;
+        match self.dice.below(16) {
+            0..=2 => {
+                self.write(partition, Kind::Plain);
+            }
+            3 => self.transaction(partition),
+            4 => self.clean(partition),
+            5 if self.dice.one_in(6) => self.trouble(partition),
+            _ => {}
+        }
+    }
+
+    pub fn write(&mut self, partition: i32, kind: Kind) -> i64 {
+        self.next_value += 1;
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        let key = part.keys[self.dice.below(part.keys.len() as u64) as usize].clone();
+        let value = (!self.dice.one_in(4)).then_some(self.next_value);
+        self.put(partition, kind, key, value)
+    }
+
+    pub fn put(&mut self, partition: i32, kind: Kind, key: String, value: Option<u64>) -> i64 {
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        let (offset, epoch) = (part.high, part.epoch);
+        part.high += 1;
+        part.slots.push(Slot { offset, kind, key: key.clone(), value, epoch, written: self.now, horizon: None });
+        if kind == Kind::Plain {
+            self.acknowledge(partition, key, offset, value);
+        }
+        offset
+    }
+
+    fn acknowledge(&mut self, partition: i32, key: String, offset: i64, value: Option<u64>) {
+        let (topic, acknowledged) = (self.topic, self.now);
+        self.writes.push(Write { topic, partition, key, offset, value, acknowledged, gone: None });
+    }
+
+    /// Opens one, adds to the open one, or ends it.
+    fn transaction(&mut self, partition: i32) {
+        let part = &self.parts[&partition];
+        match part.transactions.iter().position(|t| matches!(t, Transaction::Open { .. })) {
+            None => {
+                self.open(partition);
+            }
+            // A transaction that stays open is trouble; without it the world ends it soon.
+            Some(_) if self.troubles.contains(&Trouble::Pinned) && !self.dice.one_in(4) => {}
+            Some(number) if self.dice.one_in(2) => {
+                self.write(partition, Kind::InTransaction(number));
+            }
+            Some(number) => {
+                let commit = self.dice.one_in(2);
+                self.end(partition, number, commit);
+            }
+        }
+    }
+
+    pub fn open(&mut self, partition: i32) -> usize {
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        part.transactions.push(Transaction::Open { first: part.high });
+        let number = part.transactions.len() - 1;
+        self.write(partition, Kind::InTransaction(number));
+        number
+    }
+
+    pub fn end(&mut self, partition: i32, number: usize, commit: bool) {
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        part.transactions[number] = if commit { Transaction::Committed } else { Transaction::Aborted };
+        let inside: Vec<_> = part.slots.iter().filter(|s| s.kind == Kind::InTransaction(number)).cloned().collect();
+        self.put(partition, Kind::Marker, String::new(), None);
+        for slot in inside.into_iter().filter(|_| commit) {
+            self.acknowledge(partition, slot.key, slot.offset, slot.value);
+        }
+    }
+
+    /// Ends what is open, so that a load has nothing to wait for.
+    pub fn settle(&mut self) {
+        for partition in 0..self.parts.len() as i32 {
+            let open = self.parts[&partition].transactions.iter().position(|t| matches!(t, Transaction::Open { .. }));
+            if let Some(number) = open {
+                self.end(partition, number, true);
+            }
+        }
+    }
+
+    /// Kafka's cleaner: below the active segment, the last stable offset and the compaction lag, the last record of each key
+    /// stays; what was aborted goes; tombstones and markers go a delete retention after it has first passed them.
+    pub fn clean(&mut self, partition: i32) {
+        let (now, retention) = (self.now, self.delete_retention);
+        // Without a lag, too, a segment must have been closed before it is cleaned.
+        let lag = self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis);
+        let active = self.dice.below(4) as i64;
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        let young = part.slots.iter().find(|s| s.written + lag >= now).map_or(i64::MAX, |s| s.offset);
+        let dirty_end = young.min(part.last_stable()).min(part.high - active);
+        let aborted = |transactions: &[Transaction], s: &Slot| match s.kind {
+            Kind::InTransaction(n) => transactions[n] == Transaction::Aborted,
+            _ => false,
+        };
+        let transactions = part.transactions.clone();
+        let mut last = HashMap::new();
+        for slot in part.slots.iter().filter(|s| s.offset < dirty_end) {
+            if slot.kind != Kind::Marker && !aborted(&transactions, slot) {
+                last.insert(slot.key.clone(), slot.offset);
+            }
+        }
+        part.slots.retain_mut(|slot| {
+            if slot.offset >= dirty_end {
+                return true;
+            }
+            let superseded = slot.kind != Kind::Marker && last.get(&slot.key) != Some(&slot.offset);
+            if superseded || aborted(&transactions, slot) {
+                return false;
+            }
+            if slot.value.is_none() {
+                return *slot.horizon.get_or_insert(now + retention) > now;
+            }
+            true
+        });
+    }
+
+    fn trouble(&mut self, partition: i32) {
+        if self.troubles.is_empty() {
+            return;
+        }
+        let which = self.dice.below(self.troubles.len() as u64) as usize;
+        let (now, some) = (self.now, self.dice.below(6) as i64);
+        let pause = self.dice.pick(&[100, 2_000, 30_000]);
+        let part = self.parts.get_mut(&partition).expect("a partition");
+        match self.troubles[which] {
+            Trouble::Pinned | Trouble::SlowReader => {}
+            Trouble::Deleted => {
+                let before = (part.low + some).min(part.last_stable());
+                part.low = before;
+                part.slots.retain(|s| s.offset >= before);
+                self.lose(partition, |w| w.offset < before);
+            }
+            Trouble::Truncated => {
+                let at = (part.high - some).max(part.low);
+                part.slots.retain(|s| s.offset < at);
+                part.high = at;
+                part.epoch += 1;
+                part.cuts.push((part.epoch, at));
+                for transaction in &mut part.transactions {
+                    if matches!(transaction, Transaction::Open { .. }) {
+                        *transaction = Transaction::Aborted;
+                    }
+                }
+                // What the cleaner took for the sake of a record that is lost now would still be there at a new leader that
+                // never had that record. Here it isn't, and nobody is owed it.
+                let there: std::collections::HashSet<i64> = part.slots.iter().map(|s| s.offset).collect();
+                self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
+            }
+            Trouble::Recreated => {
+                self.topic += 1;
+                self.create();
+                for _ in 0..self.dice.below(30) {
+                    let any = self.dice.below(self.parts.len() as u64) as i32;
+                    self.write(any, Kind::Plain);
+                }
+            }
+            Trouble::Grown => self.count += 1,
+            Trouble::Frozen => part.frozen_until = now + pause,
+            Trouble::Lagging => part.lag = Some(((part.high - some).max(part.low), now + pause)),
+        }
+    }
+
+    fn lose(&mut self, partition: i32, which: impl Fn(&Write) -> bool) {
+        let (topic, now) = (self.topic, self.now);
+        for write in &mut self.writes {
+            if write.topic == topic && write.partition == partition && write.gone.is_none() && which(write) {
+                write.gone = Some(now);
+            }
+        }
+    }
+
+    /// How far a reader sees: nothing of an open transaction, and no more than who it reads from.
+    pub fn visible(&self, partition: Partition) -> i64 {
+        let part = &self.parts[&partition.number()];
+        let lag = part.lag.filter(|(_, until)| *until > self.now).map_or(i64::MAX, |(at, _)| at);
+        part.last_stable().min(lag)
+    }
+}
