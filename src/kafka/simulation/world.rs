@@ -165,7 +165,7 @@ pub struct World {
     pub polls: u64,
     /// Nothing happens any more but time.
     pub quiet: bool,
-    /// A key that is overwritten once, and cleaned, as soon as time passes.
+    /// A key that is overwritten once, and cleaned, when a reader is on its way.
     pub overwrite: Option<String>,
     began: Instant,
     next_value: u64,
@@ -267,7 +267,7 @@ impl World {
         if self.now - self.watched.2 > 1_000 {
             self.watched = (self.topic, self.count, self.now);
         }
-        if millis >= 100
+        if self.polls > 300
             && let Some(key) = self.overwrite.take()
         {
             self.put(0, Kind::Plain, key, Some(0));
