@@ -30,7 +30,7 @@ use crate::{
     model::{Partition, PartitionCount},
 };
 
-/// How old an answer about the topic may be that is shared.
+/// How old an answer about the topic may be that is shared, from the moment that it was asked for; and how often it is.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -38,10 +38,8 @@ const ASK: Duration = Duration::from_secs(2);
 const ASK_PLAIN: Duration = Duration::from_secs(1);
 /// How long a caller waits for all that is asked.
 const WAIT: Duration = Duration::from_secs(4);
-/// How often the topic's configuration is asked.
-const CONFIG_INTERVAL: Duration = Duration::from_secs(60);
-/// How often, while it is wrong or not known.
-const CONFIG_RETRY: Duration = Duration::from_secs(2);
+/// Loads slower than half of delete.retention.ms are ended; what leaves them less than this is warned of.
+const LEAST_REPLAY_BOUND: Duration = Duration::from_secs(300);
 
 const NOT_ASKED: &str = "the brokers have not been asked yet";
 
@@ -99,8 +97,9 @@ impl TopicConfig {
 /// What was last heard.
 #[derive(Debug, Default)]
 struct Heard {
-    at: Option<Instant>,
-    config: Option<(Instant, TopicConfig)>,
+    /// When the question was sent to which the state is the answer.
+    asked: Option<Instant>,
+    config: Option<TopicConfig>,
     described: Option<DescribedTopic>,
     /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
     met: BTreeMap<i32, (u64, u64)>,
@@ -138,18 +137,32 @@ impl TopicCare {
         self.state.subscribe()
     }
 
-    /// Looks at the topic each second, for ever; the owner drops it.
+    /// Looks at the topic and its configuration each second, for ever; the owner drops it.
     pub async fn watch(&self) {
+        let mut tick = tokio::time::interval(FRESH);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.refresh().await;
-            tokio::time::sleep(FRESH).await;
+            tick.tick().await;
+            self.refresh(Instant::now()).await;
+            if self.is_final() || matches!(&*self.state.borrow(), TopicState::Unreachable { .. }) {
+                continue;
+            }
+            // Here and not in `refresh`: a load should not wait for it.
+            if self.refresh_config().await {
+                self.refresh(Instant::now()).await;
+            }
         }
     }
 
-    /// The topic, from an answer at most a second old. Waits a few seconds at most: who asks must be told within five.
+    /// The topic, from a question asked at most a second ago. Waits a few seconds at most: who asks must be told within five.
     pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        let fresh = |heard: &Heard| heard.at.is_some_and(|at| at.elapsed() <= FRESH);
-        if !fresh(&self.heard()) && tokio::time::timeout(WAIT, self.refresh()).await.is_err() {
+        let fresh = self.heard().asked.filter(|asked| asked.elapsed() <= FRESH);
+        self.confirm(fresh.unwrap_or_else(Instant::now)).await
+    }
+
+    /// The topic, from a question asked at `after` or later: one asked before may have been answered before, too.
+    pub async fn confirm(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
+        if tokio::time::timeout(WAIT, self.refresh(after)).await.is_err() {
             let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, WAIT.as_secs());
             return Err(ReadError::Unreachable { cause });
         }
@@ -163,7 +176,7 @@ impl TopicCare {
     /// The configuration, as last heard.
     pub fn config(&self) -> TopicConfig {
         let heard = self.heard();
-        heard.config.as_ref().map_or_else(|| TopicConfig::assumed("not asked yet".to_owned()), |(_, c)| c.clone())
+        heard.config.clone().unwrap_or_else(|| TopicConfig::assumed("not asked yet".to_owned()))
     }
 
     /// The partitions' leaders and replicas, as last heard.
@@ -188,22 +201,30 @@ impl TopicCare {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the brokers, unless somebody has just done so.
-    async fn refresh(&self) {
-        let asked = Instant::now();
+    /// An id or a count that has changed stays changed.
+    fn is_final(&self) -> bool {
+        matches!(
+            &*self.state.borrow(),
+            TopicState::Wrong(
+                TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. }
+            )
+        )
+    }
+
+    /// Asks the brokers, unless somebody has done so at `after` or later. Those who wait while a question is under way share
+    /// the next one, which begins after all of them have come.
+    async fn refresh(&self, after: Instant) {
+        let answered = || self.is_final() || self.heard().asked.is_some_and(|asked| asked >= after);
+        if answered() {
+            return;
+        }
         let _turn = self.asking.lock().await;
-        if self.heard().at.is_some_and(|at| at > asked) {
+        if answered() {
             return;
         }
-        // An id or a count that has changed stays changed.
-        if let TopicState::Wrong(
-            TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. },
-        ) = &*self.state.borrow()
-        {
-            return;
-        }
+        let asked = Instant::now();
         let next = self.ask().await;
-        self.heard().at = Some(Instant::now());
+        self.heard().asked = Some(asked);
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
@@ -282,7 +303,7 @@ impl TopicCare {
                 final_: false,
             });
         }
-        let config = self.fresh_config().await;
+        let config = self.known_config().await;
         let id = described.id.clone();
         self.heard().described = Some(described);
         if config.cleanup_policy != "compact" {
@@ -347,17 +368,28 @@ impl TopicCare {
         TopicState::Unreachable { cause, topic }
     }
 
-    async fn fresh_config(&self) -> TopicConfig {
-        if let Some((at, config)) = &self.heard().config {
-            let good = config.known && config.cleanup_policy == "compact";
-            if at.elapsed() < if good { CONFIG_INTERVAL } else { CONFIG_RETRY } {
-                return config.clone();
-            }
+    /// The configuration, asked for only if it never was.
+    async fn known_config(&self) -> TopicConfig {
+        if self.heard().config.is_none() {
+            self.refresh_config().await;
         }
-        let config = read_config(&self.admin, &self.settings.topic).await;
-        let config = config.map_or_else(TopicConfig::assumed, |entries| TopicConfig::read(&entries));
-        self.heard().config = Some((Instant::now(), config.clone()));
-        config
+        self.config()
+    }
+
+    /// Asks for the configuration. True if what is told of the topic changes with it.
+    async fn refresh_config(&self) -> bool {
+        let read = read_config(&self.admin, &self.settings.topic).await;
+        let mut heard = self.heard();
+        let config = match (read, &heard.config) {
+            (Ok(entries), _) => TopicConfig::read(&entries),
+            // What was known is not forgotten: a wrong policy is not mended by brokers that don't answer.
+            (Err(cause), Some(last)) => TopicConfig { known: false, cause, ..last.clone() },
+            (Err(cause), None) => TopicConfig::assumed(cause),
+        };
+        let told = |c: &TopicConfig| (c.cleanup_policy.clone(), c.max_message_bytes, c.delete_retention);
+        let changed = heard.config.as_ref().is_none_or(|last| told(last) != told(&config));
+        heard.config = Some(config);
+        changed
     }
 
     /// What is noticed about the topic besides its state.
@@ -403,10 +435,12 @@ impl TopicCare {
             );
             found(Severity::Warning, "MISPLACED_RECORDS", message);
         }
-        let (Some((_, config)), Some(described)) = (&heard.config, &heard.described) else { return findings };
+        let (Some(config), Some(described)) = (&heard.config, &heard.described) else { return findings };
         if !config.known {
-            let message =
-                format!("the topic's configuration is not known ({}); Kafka's defaults are assumed", config.cause);
+            let message = format!(
+                "the topic's configuration can't be read ({}); what was last known or is Kafka's default is taken",
+                config.cause
+            );
             found(Severity::Warning, "TOPIC_CONFIG_UNKNOWN", message);
             return findings;
         }
@@ -418,6 +452,14 @@ impl TopicCare {
         if config.unclean_election {
             let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
             found(Severity::Warning, "UNCLEAN_ELECTION", message.to_owned());
+        }
+        if config.delete_retention / 2 < LEAST_REPLAY_BOUND {
+            let message = format!(
+                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions may vanish \
+                 from under it",
+                config.delete_retention.as_millis()
+            );
+            found(Severity::Warning, "SHORT_DELETE_RETENTION", message);
         }
         if config.min_compaction_lag.is_zero() {
             let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
