@@ -21,6 +21,7 @@ use super::{
 use crate::{
     log::{PartitionEnd, Replay, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
     model::{Key, Partition, Record, WorkspaceId},
+    rule::{Rule, holds},
 };
 
 /// A whole load. Holds its turn among the replays until it is dropped.
@@ -111,6 +112,7 @@ impl Changelog {
                 }
                 Some(Ok(ReplayEvent::Progress { .. })) => {}
                 Some(Err(error)) => return Err(error.into()),
+                None if !holds(Rule::R8) => return Ok((fold, PartitionEnd::of_nothing(partition))),
                 None => return Err(super::stream::broke_off(partition)),
             }
         }

@@ -1,6 +1,8 @@
 //! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
 //! backend and no gRPC.
 
+#[cfg(test)]
+mod broken_replay;
 mod error;
 mod flush;
 mod load;

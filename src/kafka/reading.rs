@@ -17,6 +17,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -346,8 +347,10 @@ impl<C: Cluster> Reading<C> {
 
     fn finish(&mut self, number: i32) -> Result<(), Stop> {
         self.flush()?;
-        let topic = self.cluster.confirm()?;
+        let topic = self.confirmed()?;
         same_topic(&self.request.topic, &topic)?;
+        // It may have been lowered meanwhile.
+        self.bounds.delete_retention = self.bounds.delete_retention.min(topic.delete_retention);
         self.check_age()?;
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         progress.done = true;
@@ -363,6 +366,22 @@ impl<C: Cluster> Reading<C> {
         };
         self.unfinished -= 1;
         self.send(ReplayEvent::End(end))
+    }
+
+    /// The topic, asked after everything was read. A cluster that has just lost a broker is given the time that any progress
+    /// is given.
+    fn confirmed(&mut self) -> Result<Arc<Topic>, Stop> {
+        let until = self.deadline.min(self.cluster.now() + self.bounds.no_progress);
+        loop {
+            match self.cluster.confirm() {
+                Ok(topic) => return Ok(topic),
+                Err(ReadError::Unreachable { .. }) if self.cluster.now() + POLL < until => {
+                    self.cluster.pause(POLL);
+                    self.check_ended()?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn failed(&mut self, number: i32, code: Code, text: &str) -> Result<(), Stop> {

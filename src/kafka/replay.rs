@@ -65,7 +65,7 @@ impl Cluster for Live {
     }
 
     fn confirm(&mut self) -> Result<Arc<Topic>, ReadError> {
-        self.runtime.block_on(self.care.topic())
+        self.runtime.block_on(self.care.confirm(Instant::now()))
     }
 
     fn problem(&self) -> Option<TopicProblem> {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
 use super::context::Context;
-use crate::model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount};
+use crate::{
+    model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
+    rule::{Rule, holds},
+};
 
 /// What the Kafka store needs to know.
 #[derive(Debug, Clone)]
@@ -309,7 +312,7 @@ impl Settings {
                 config
                     .set("group.id", &self.group_id)
                     .set("isolation.level", "read_committed")
-                    .set("auto.offset.reset", "error")
+                    .set("auto.offset.reset", if holds(Rule::R14) { "error" } else { "earliest" })
                     .set("enable.auto.commit", "false")
                     .set("enable.auto.offset.store", "false")
                     .set("enable.partition.eof", "true")

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     log::{Counts, Finding, ReadError, Severity, Topic, TopicProblem, TopicState},
     model::{Partition, PartitionCount},
+    rule::{Rule, holds},
 };
 
 /// How old an answer about the topic may be that is shared, from the moment that it was asked for; and how often it is.
@@ -282,10 +283,10 @@ impl TopicCare {
             return self.unreachable(format!("topic {name:?} is described without partitions"));
         };
         if let Some((id, served)) = self.served.get() {
-            if !id.is_empty() && *id != described.id {
+            if !id.is_empty() && *id != described.id && holds(Rule::R15) {
                 return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
             }
-            if *served != count {
+            if *served != count && holds(Rule::R16) {
                 let (expected, actual) = (served.get(), count.get());
                 return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                     topic: name,
@@ -294,7 +295,7 @@ impl TopicCare {
                     final_: true,
                 });
             }
-        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count) {
+        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::R16)) {
             let (expected, actual) = (expected.get(), count.get());
             return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                 topic: name,

@@ -171,6 +171,14 @@ pub struct PartitionEnd {
     pub at_end: SystemTime,
 }
 
+impl PartitionEnd {
+    /// Of an empty partition.
+    pub(crate) fn of_nothing(partition: Partition) -> Self {
+        let counts = Counts::default();
+        Self { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end: SystemTime::now() }
+    }
+}
+
 /// What a replay delivers. Events of one partition come in offset order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayEvent {

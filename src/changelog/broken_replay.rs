@@ -1,0 +1,94 @@
+//! What is made of a replay that ends without a word: a log that breaks off after its first batch.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Ack, Change, Changelog, Content, Limits, StreamEvent, StreamRequest};
+use crate::{
+    log::{
+        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
+        Topic, TopicState, WriteError,
+    },
+    model::{Headers, Key, PartitionCount, ValueMode, ValueRules, WorkspaceId},
+};
+
+#[derive(Debug)]
+struct Breaking(MemoryLog);
+
+#[async_trait]
+impl Log for Breaking {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Memory
+    }
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.0.topic_state()
+    }
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        self.0.topic().await
+    }
+    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+        self.0.append(record)
+    }
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        let (events, broken) = Replay::channel();
+        let mut whole = self.0.replay(request).await?;
+        if let Some(Ok(first @ ReplayEvent::Records { .. })) = whole.next().await {
+            let _ = events.send(Ok(first)).await;
+        }
+        Ok(broken)
+    }
+    async fn describe(&self) -> Description {
+        self.0.describe().await
+    }
+    async fn close(&self, deadline: Instant) -> u64 {
+        self.0.close(deadline).await
+    }
+}
+
+async fn changelog() -> Changelog {
+    let limits = Limits {
+        values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000 },
+        max_replays: 4,
+        replay_queue_wait: Duration::from_millis(20),
+        max_follows: 2,
+        max_load_bytes: usize::MAX,
+    };
+    let log = Breaking(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
+    let changelog = Changelog::new(Arc::new(log), limits, Arc::default());
+    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
+    changelog.write(change, Ack::Durable, None).await.unwrap();
+    changelog
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+#[tokio::test]
+async fn r8_a_load_whose_replay_breaks_off_is_an_error_and_not_a_short_load() {
+    let changelog = changelog().await;
+    let error = changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), soon()).await.unwrap_err();
+    assert!(error.to_string().contains("broke off"), "{error}");
+    let error = changelog.get(Key::parse("ws/t/a").unwrap(), soon()).await.unwrap_err();
+    assert!(error.to_string().contains("broke off"), "{error}");
+}
+
+#[tokio::test]
+async fn r8_a_stream_whose_replay_breaks_off_has_no_snapshot_and_ends_with_an_error() {
+    let changelog = changelog().await;
+    let request = StreamRequest {
+        partitions: Vec::new(),
+        workspaces: Vec::new(),
+        types: HashSet::new(),
+        content: Content::Records,
+        resume_token: bytes::Bytes::new(),
+        follow: false,
+    };
+    let mut streaming = changelog.stream(request, soon()).await.unwrap();
+    let first = streaming.next().await.unwrap().unwrap();
+    assert!(matches!(first, StreamEvent::Batch { .. }), "{first:?}");
+    let error = streaming.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("broke off"), "{error}");
+}
