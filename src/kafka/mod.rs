@@ -124,6 +124,13 @@ impl KafkaLog {
     }
 }
 
+impl KafkaLog {
+    /// Producers that met a fatal error and were replaced.
+    pub fn replaced_producers(&self) -> u64 {
+        self.inner.pool.get().map_or(0, Pool::replaced)
+    }
+}
+
 impl Inner {
     fn pool(&self) -> Result<&Pool, WriteError> {
         if let Some(pool) = self.pool.get() {
@@ -131,7 +138,8 @@ impl Inner {
         }
         let _turn = self.making_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
-            let pool = Pool::new(self.settings.clone(), self.care.config().max_message_bytes, self.closed.clone());
+            let limit = self.care.config().max_message_bytes;
+            let pool = Pool::new(self.settings.clone(), limit, self.state.clone(), self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
@@ -148,6 +156,9 @@ impl Inner {
             return;
         };
         pool.replace_fatal();
+        if matches!(&*self.state.borrow(), TopicState::Wrong(_)) {
+            pool.give_up();
+        }
     }
 }
 

@@ -17,16 +17,21 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     message::{Header as KafkaHeader, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     context::log_line,
     native::{self, Persistence},
     settings::{Role, Settings},
 };
-use crate::log::{Appended, NewRecord, Pending, TopicProblem, WriteError};
+use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
+
+/// How long what is under way may still be answered when a producer is let go.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long where the topic is gone or another, and most of it will never be.
+const LAST_ANSWERS_OF_A_WRONG_TOPIC: Duration = Duration::from_millis(250);
 
 type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 
@@ -47,6 +52,7 @@ impl Drop for InFlight {
 pub struct Reports {
     topic: String,
     max_message_bytes: usize,
+    state: watch::Receiver<TopicState>,
 }
 
 impl ClientContext for Reports {
@@ -66,6 +72,11 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlight>) {
         let outcome = match report {
+            // The broker knows it for a repetition of what it has, but no longer where that is.
+            Ok(message) if message.offset() < 0 => {
+                let cause = format!("topic {:?}: it was written, and the broker does not say where", self.topic);
+                Err(WriteError::OutcomeUnknown { by_time: false, cause })
+            }
             Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
             Err((error, message)) => Err(self.failure(error, native::persistence(message), write.bytes)),
         };
@@ -82,6 +93,17 @@ impl Reports {
         let cause = format!("topic {:?}: {code}", self.topic);
         if persistence != Persistence::No {
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
+        }
+        match code {
+            // For librdkafka not persisted, as any code that it does not know better; a broker that failed in the middle of an
+            // append, or did not answer itself, has not said so.
+            Code::Unknown | Code::RequestTimedOut | Code::BadMessage => {
+                return WriteError::OutcomeUnknown { by_time: false, cause };
+            }
+            _ => {}
+        }
+        if let TopicState::Wrong(problem) = &*self.state.borrow() {
+            return problem.clone().into();
         }
         match code {
             Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
@@ -106,18 +128,26 @@ type One = ThreadedProducer<Reports>;
 pub struct Pool {
     settings: Settings,
     max_message_bytes: usize,
+    state: watch::Receiver<TopicState>,
     slots: Vec<RwLock<Arc<One>>>,
     in_flight: Arc<AtomicU64>,
+    replaced: AtomicU64,
     closed: Arc<AtomicBool>,
 }
 
 impl Pool {
     /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
-    pub fn new(settings: Settings, max_message_bytes: usize, closed: Arc<AtomicBool>) -> KafkaResult<Self> {
+    pub fn new(
+        settings: Settings,
+        max_message_bytes: usize,
+        state: watch::Receiver<TopicState>,
+        closed: Arc<AtomicBool>,
+    ) -> KafkaResult<Self> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &state)?))))
             .collect::<KafkaResult<_>>()?;
-        Ok(Self { settings, max_message_bytes, slots, in_flight: Arc::default(), closed })
+        let (in_flight, replaced) = (Arc::default(), AtomicU64::default());
+        Ok(Self { settings, max_message_bytes, state, slots, in_flight, replaced, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -154,7 +184,9 @@ impl Pool {
                     limit: "queue.buffering.max.messages or queue.buffering.max.kbytes of a producer".to_owned(),
                 },
                 Some(Code::MessageSizeTooLarge) => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
-                Some(Code::UnknownPartition) => TopicProblem::NotFound { topic: self.settings.topic.clone() }.into(),
+                Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                    TopicProblem::NotFound { topic: self.settings.topic.clone() }.into()
+                }
                 _ => WriteError::Unreachable { cause: error.to_string() },
             }),
         }
@@ -165,14 +197,48 @@ impl Pool {
         self.in_flight.load(Ordering::SeqCst)
     }
 
+    /// Producers that met a fatal error and were replaced.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
     pub fn replace_fatal(&self) {
+        let fatal = |i: usize, producer: &One| {
+            let Some((code, text)) = producer.client().fatal_error() else { return false };
+            tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
+            true
+        };
+        let old = self.replace(fatal);
+        self.replaced.fetch_add(old.len() as u64, Ordering::Relaxed);
+        // Only now, so that no producer waits for another's rest. Delivery reports of what was accepted come during the flush
+        // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
+        for old in old {
+            let _ = old.flush(LAST_ANSWERS);
+        }
+    }
+
+    /// Lets go of what was accepted for a topic that turned out to be gone, another, or not to be served: it would be tried
+    /// until it times out, and may then be written to a topic of the same name. Blocks.
+    pub fn give_up(&self) {
+        if self.in_flight() == 0 {
+            return;
+        }
+        // With its producer, as one whose queue alone was purged meets a gap in its own sequence at the next write.
+        for old in self.replace(|_, _| true) {
+            old.purge(PurgeConfig::default().queue());
+            let _ = old.flush(LAST_ANSWERS_OF_A_WRONG_TOPIC);
+        }
+    }
+
+    /// Puts new producers in the place of those that `which` picks.
+    fn replace(&self, which: impl Fn(usize, &One) -> bool) -> Vec<Arc<One>> {
         let mut replaced = Vec::new();
         for (i, slot) in self.slots.iter().enumerate() {
-            let fatal = slot.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
-            let Some((code, text)) = fatal else { continue };
-            tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
-            match make(&self.settings, self.max_message_bytes) {
+            if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
+                continue;
+            }
+            match make(&self.settings, self.max_message_bytes, &self.state) {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
@@ -180,11 +246,7 @@ impl Pool {
                 Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
             }
         }
-        // Only now, so that no producer waits for another's rest. Delivery reports of what was accepted come during the flush
-        // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
-        for old in replaced {
-            let _ = old.flush(Duration::from_secs(1));
-        }
+        replaced
     }
 }
 
@@ -198,8 +260,9 @@ impl Pool {
     }
 }
 
-fn make(settings: &Settings, max_message_bytes: usize) -> KafkaResult<One> {
+fn make(settings: &Settings, max_message_bytes: usize, state: &watch::Receiver<TopicState>) -> KafkaResult<One> {
     use rdkafka::config::FromClientConfigAndContext;
     let config = settings.config(Role::Producer { max_message_bytes });
-    One::from_config_and_context(&config, Reports { topic: settings.topic.clone(), max_message_bytes })
+    let reports = Reports { topic: settings.topic.clone(), max_message_bytes, state: state.clone() };
+    One::from_config_and_context(&config, reports)
 }
