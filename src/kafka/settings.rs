@@ -267,7 +267,8 @@ impl Settings {
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
             ("retry.backoff.ms", "50"),
-            ("topic.metadata.refresh.interval.ms", "30000"),
+            // A leader that is frozen answers nothing, and so does not say that it leads no more: metadata does.
+            ("topic.metadata.refresh.interval.ms", if matches!(role, Role::Consumer { .. }) { "2000" } else { "5000" }),
             ("log.connection.close", "false"),
             // The bundled OpenSSL knows no system's certificates; librdkafka looks where distributions keep them.
             ("ssl.ca.location", "probe"),

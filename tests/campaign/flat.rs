@@ -1,0 +1,113 @@
+//! Loads, thousands of them, leave nothing behind: memory, threads and files stay where they were (R23).
+
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
+
+use changelogd::proto::v1;
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    fault::{PARTITIONS, arguments, create},
+    kafka::Cluster,
+    report::Report,
+    sidecar::{Client, Sidecar, limited, raw},
+};
+
+const ENTRIES: usize = 500;
+const WIDE: usize = 16;
+/// Threads of librdkafka end a moment after the answer.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
+/// `loads` of them one after another, then as many 16 at a time.
+pub async fn run(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Report) {
+    if let Err(error) = measure(cluster, loads, keep, report).await {
+        report.failure(format!("flatness: {error}"));
+    }
+}
+
+async fn measure(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Report) -> Result<(), String> {
+    let topic = tokio::task::block_in_place(|| create(cluster, PARTITIONS, &[]))?;
+    let log = keep.join("flat.log");
+    let sidecar = Sidecar::start(&log, arguments(cluster, &topic, PARTITIONS)).await?;
+    sidecar.answers(Duration::from_secs(60)).await?;
+    let mut client = sidecar.client();
+    for i in 0..ENTRIES {
+        let value = format!("\"{}\"", "x".repeat(200));
+        let set = v1::SetRequest { changelog_id: format!("flat/t/{i}"), value: raw(&value), ..Default::default() };
+        client.set(limited(set, 10)).await.map_err(|status| status.to_string())?;
+    }
+    // Warm: the allocator's arenas, the runtime's threads.
+    wide(&client, WIDE * 10).await?;
+    let threads_before = settled(&sidecar, None).await;
+    let before = rss_kib(&sidecar);
+    for _ in 0..loads {
+        load(&mut client).await?;
+    }
+    wide(&client, loads).await?;
+    let threads = settled(&sidecar, Some(threads_before)).await;
+    let after = rss_kib(&sidecar);
+    let growth = (after as f64 / before as f64 - 1.0) * 100.0;
+    let mut text = String::from("| | before | after |\n|---|---:|---:|\n");
+    let _ = writeln!(text, "| resident memory, KiB | {before} | {after} ({growth:+.1} %) |");
+    let _ = writeln!(text, "| threads | {} | {} |", threads_before.0, threads.0);
+    let _ = writeln!(text, "| open files | {} | {} |", threads_before.1, threads.1);
+    let _ = writeln!(text, "\n{loads} loads of {ENTRIES} entries one after another, then {loads} more {WIDE} at a time.");
+    println!("{loads} + {loads} loads: {growth:+.1} % memory, threads and files {threads_before:?} -> {threads:?}");
+    report.section("Loads leave nothing behind", &text);
+    if growth >= 10.0 {
+        report.failure(format!("memory grew by {growth:.1} % over {} loads", 2 * loads));
+    }
+    if threads.0 > threads_before.0 + 2 || threads.1 > threads_before.1 + 4 {
+        report.failure(format!("threads and files grew from {threads_before:?} to {threads:?}"));
+    }
+    Ok(())
+}
+
+async fn load(client: &mut Client) -> Result<(), String> {
+    let request = v1::LoadWorkspaceRequest { workspace_id: "flat".to_owned(), ..Default::default() };
+    let stream = client.load_workspace(limited(request, 30)).await.map_err(|status| status.to_string())?;
+    let (mut stream, mut entries) = (stream.into_inner(), 0);
+    while let Some(message) = stream.message().await.map_err(|status| status.to_string())? {
+        if let Some(v1::load_workspace_response::Event::Batch(batch)) = message.event {
+            entries += batch.entries.len();
+        }
+    }
+    if entries == ENTRIES { Ok(()) } else { Err(format!("a load of {entries} entries instead of {ENTRIES}")) }
+}
+
+async fn wide(client: &Client, loads: usize) -> Result<(), String> {
+    let mut running = JoinSet::new();
+    for _ in 0..WIDE {
+        let mut client = client.clone();
+        running.spawn(async move {
+            for _ in 0..loads / WIDE {
+                // Sixteen is what runs at a time for all; one connection's share is less, and what is over it waits.
+                load(&mut client).await?;
+            }
+            Ok::<_, String>(())
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+/// Threads and files once they are no more than before, or have stopped to fall.
+async fn settled(sidecar: &Sidecar, before: Option<(usize, usize)>) -> (usize, usize) {
+    let mut now = sidecar.threads_and_files();
+    let mut still = 0;
+    let started = std::time::Instant::now();
+    while started.elapsed() < SETTLES_WITHIN && still < 10 && before.is_none_or(|b| now.0 > b.0 || now.1 > b.1) {
+        sleep(Duration::from_millis(200)).await;
+        let next = sidecar.threads_and_files();
+        still = if next == now { still + 1 } else { 0 };
+        now = next;
+    }
+    now
+}
+
+fn rss_kib(sidecar: &Sidecar) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
