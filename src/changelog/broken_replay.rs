@@ -11,7 +11,7 @@ use crate::{
         Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
         Topic, TopicState, WriteError,
     },
-    model::{Headers, Key, PartitionCount, ValueMode, ValueRules, WorkspaceId},
+    model::{Headers, Key, PartitionCount, WorkspaceId},
 };
 
 #[derive(Debug)]
@@ -48,15 +48,8 @@ impl Log for Breaking {
 }
 
 async fn changelog() -> Changelog {
-    let limits = Limits {
-        values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000 },
-        max_replays: 4,
-        replay_queue_wait: Duration::from_millis(20),
-        max_follows: 2,
-        max_load_bytes: usize::MAX,
-    };
     let log = Breaking(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
-    let changelog = Changelog::new(Arc::new(log), limits, Arc::default());
+    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
     changelog.write(change, Ack::Durable, None).await.unwrap();
     changelog

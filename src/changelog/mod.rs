@@ -51,6 +51,20 @@ pub struct Limits {
     pub max_load_bytes: usize,
 }
 
+#[cfg(test)]
+impl Limits {
+    /// Small ones, which most tests do not meet.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
+            max_replays: 4,
+            replay_queue_wait: Duration::from_millis(20),
+            max_follows: 2,
+            max_load_bytes: usize::MAX,
+        }
+    }
+}
+
 /// The changelog of one topic. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Changelog {

@@ -254,10 +254,13 @@ impl Changelog {
     }
 }
 
-/// A resumed stream whose offset is no longer in the log is to start again, not to be refused for ever.
+/// A resumed stream whose offset is no longer in the log, or no longer of its log, is to start again, not to be refused for
+/// ever.
 fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
     match error {
-        ReadError::OffsetOutOfRange { .. } if resumed => TokenError::Resync(error.to_string()).into(),
+        ReadError::OffsetOutOfRange { .. } | ReadError::Truncated { .. } if resumed => {
+            TokenError::Resync(error.to_string()).into()
+        }
         error => error.into(),
     }
 }

@@ -51,11 +51,9 @@ use self::{
     replay::Live,
     topic::TopicCare,
 };
-use crate::{
-    log::{
-        Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-        TopicState, WriteError,
-    },
+use crate::log::{
+    Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+    TopicState, WriteError,
 };
 
 /// How often producers are looked at for fatal errors.

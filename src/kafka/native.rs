@@ -442,8 +442,11 @@ impl cluster::Consumer for Consumer {
                 }
                 code => {
                     let text = c::rd_kafka_message_errstr(message.0);
-                    let text =
-                        if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+                    let text = if text.is_null() {
+                        String::new()
+                    } else {
+                        CStr::from_ptr(text).to_string_lossy().into_owned()
+                    };
                     // Where no partition is concerned the field is not set.
                     let partition = if of.rkt.is_null() { -1 } else { of.partition };
                     Polled::Failed { partition, code: code.into(), text }

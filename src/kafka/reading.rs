@@ -29,9 +29,7 @@ use super::{
     span::{Span, stable},
 };
 use crate::{
-    log::{
-        Class, Counts, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem,
-    },
+    log::{Class, Counts, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem},
     model::{Partition, Record},
     rule::{Rule, holds},
 };
@@ -176,8 +174,10 @@ impl<C: Cluster> Reading<C> {
 
     /// Reads until every end, or for ever with `follow`. The consumer, if there had to be one, is left in `slot`.
     pub fn read(&mut self, slot: &mut Option<C::Consumer>) -> Result<(), Stop> {
+        // A resumed reader may stand at an end that was cut and has grown again: his epoch is for a consumer to check.
+        let nothing_to_read = |p: &Progress| p.position >= p.span.end && p.span.leader_epoch < 0;
         let empty: Vec<i32> =
-            self.partitions.iter().filter(|(_, p)| p.position >= p.span.end).map(|(number, _)| *number).collect();
+            self.partitions.iter().filter(|(_, p)| nothing_to_read(p)).map(|(number, _)| *number).collect();
         for number in empty {
             if holds(Rule::R5) {
                 self.reached(number)?;
@@ -215,11 +215,8 @@ impl<C: Cluster> Reading<C> {
 
     fn places(&self) -> Vec<Place> {
         let wanted = self.partitions.values().filter(|p| !p.done || self.request.follow);
-        let place = |p: &Progress| Place {
-            partition: p.span.partition,
-            offset: p.position,
-            leader_epoch: p.span.leader_epoch,
-        };
+        let place =
+            |p: &Progress| Place { partition: p.span.partition, offset: p.position, leader_epoch: p.span.leader_epoch };
         wanted.map(place).collect()
     }
 

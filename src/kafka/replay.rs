@@ -79,7 +79,8 @@ impl Cluster for Live {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
         let queue_kib = self.settings.read_ahead_bytes / 1024;
-        let consumer = native::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
+        let consumer =
+            native::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
         let mut list = TopicPartitionList::new();
         let topic = &self.settings.topic;
         for Place { partition, offset, leader_epoch } in places {

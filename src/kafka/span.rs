@@ -34,11 +34,7 @@ pub struct Span {
 }
 
 /// The spans of a request.
-pub fn spans<C: Cluster>(
-    cluster: &mut C,
-    request: &ReplayRequest,
-    patience: Duration,
-) -> Result<Vec<Span>, ReadError> {
+pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Duration) -> Result<Vec<Span>, ReadError> {
     let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
     let taken = stable(cluster, &partitions, patience, request.deadline.into_std())?;
     #[cfg(feature = "take-out-rules")]

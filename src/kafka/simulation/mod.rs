@@ -2,11 +2,12 @@
 //!
 //! `CHANGELOGD_TEST_SEEDS` says how many worlds (200); `CHANGELOGD_TEST_SEED` plays one of them again.
 
+mod resume;
 mod rules;
 mod world;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,7 +74,7 @@ struct Position {
 /// of the same name, and notices a cut that it has read beyond.
 struct SimulatedConsumer {
     world: Shared,
-    positions: std::cell::RefCell<HashMap<i32, Position>>,
+    positions: std::cell::RefCell<BTreeMap<i32, Position>>,
     ahead: std::cell::RefCell<VecDeque<Polled<Fetched>>>,
 }
 
@@ -206,7 +207,7 @@ impl Cluster for SimulatedCluster {
             let epoch = if place.leader_epoch < 0 { i32::MAX } else { place.leader_epoch };
             (place.partition.number(), Position { offset: place.offset, epoch, said: None, failed: false })
         };
-        let positions = places.iter().map(position).collect::<HashMap<_, _>>();
+        let positions = places.iter().map(position).collect::<BTreeMap<_, _>>();
         Ok(SimulatedConsumer { world: self.world.clone(), positions: positions.into(), ahead: VecDeque::new().into() })
     }
 
@@ -248,6 +249,15 @@ struct Outcome {
 const DEADLINE: Duration = Duration::from_secs(300);
 const NO_PROGRESS: Duration = Duration::from_secs(10);
 
+fn bounds(world: &World) -> Bounds {
+    Bounds {
+        open_transaction_wait: Duration::from_secs(5),
+        no_progress: NO_PROGRESS,
+        min_compaction_lag: Duration::from_millis(world.min_compaction_lag),
+        delete_retention: Duration::from_millis(world.delete_retention),
+    }
+}
+
 /// Loads every partition of the world, as the log does: the topic, the ends, the records.
 fn load(world: &Shared) -> Outcome {
     let (request, bounds, asked, highs, topic) = {
@@ -260,12 +270,7 @@ fn load(world: &Shared) -> Outcome {
             follow: false,
             deadline: (world.instant() + DEADLINE).into(),
         };
-        let bounds = Bounds {
-            open_transaction_wait: Duration::from_secs(5),
-            no_progress: NO_PROGRESS,
-            min_compaction_lag: Duration::from_millis(world.min_compaction_lag),
-            delete_retention: Duration::from_millis(world.delete_retention),
-        };
+        let bounds = bounds(&world);
         let highs = world.parts.iter().map(|(p, part)| (*p, part.high)).collect();
         (request, bounds, world.now, highs, world.topic)
     };
@@ -327,30 +332,45 @@ fn check(world: &World, outcome: &Outcome) -> Result<(), String> {
             }
             state.insert(key, record);
         }
-        let of_partition = world.writes.iter().filter(|w| (w.topic, w.partition) == (outcome.topic, partition));
-        let mut owed: HashMap<&str, &world::Write> = HashMap::new();
-        for write in of_partition.clone() {
-            if write.acknowledged <= outcome.asked && write.gone.is_none_or(|at| at > *said) {
-                let last = owed.entry(&write.key).or_insert(write);
-                if write.offset > last.offset {
-                    *last = write;
-                }
+        let state = state.into_iter().map(|(key, r)| (key, (r.offset, r.value.is_some()))).collect();
+        owed(world, (outcome.topic, partition), outcome.asked, *said, &state).or_else(fail)?;
+    }
+    Ok(())
+}
+
+/// What is known of each key: the offset of its last record, and whether that is a value.
+type State<'a> = HashMap<&'a str, (i64, bool)>;
+
+/// Whether a state that was asked for then and said to be whole now holds what it must: what was acknowledged before, or a later
+/// value; and nothing that had been deleted before.
+fn owed(
+    world: &World,
+    (topic, partition): (u64, i32),
+    asked: Millis,
+    said: Millis,
+    state: &State<'_>,
+) -> Result<(), String> {
+    let of_partition = || world.writes.iter().filter(|w| (w.topic, w.partition) == (topic, partition));
+    let mut owed: HashMap<&str, &world::Write> = HashMap::new();
+    for write in of_partition() {
+        if write.acknowledged <= asked && write.gone.is_none_or(|at| at > said) {
+            let last = owed.entry(&write.key).or_insert(write);
+            if write.offset > last.offset {
+                *last = write;
             }
         }
-        for (key, write) in owed {
-            let found = state.get(key);
-            let deleted_since = || {
-                let mut later = of_partition.clone().filter(|w| &*w.key == key && w.offset > write.offset);
-                later.any(|w| w.value.is_none() && w.acknowledged <= *said)
-            };
-            match (write.value, found) {
-                (_, Some(record)) if record.offset >= write.offset => {}
-                (None, Some(record)) if record.value.is_none() => {}
-                (None, None) => {}
-                (Some(_), None) if deleted_since() => {}
-                (Some(_), Some(record)) if record.value.is_none() && deleted_since() => {}
-                _ => return fail(format!("{write:?} was acknowledged before {}, found {found:?}", outcome.asked)),
-            }
+    }
+    for (key, write) in owed {
+        let found = state.get(key);
+        let deleted_since = || {
+            let mut later = of_partition().filter(|w| &*w.key == key && w.offset > write.offset);
+            later.any(|w| w.value.is_none() && w.acknowledged <= said)
+        };
+        match (write.value, found) {
+            (_, Some((offset, _))) if *offset >= write.offset => {}
+            (None, None | Some((_, false))) => {}
+            (Some(_), None | Some((_, false))) if deleted_since() => {}
+            _ => return Err(format!("{write:?} was acknowledged before {asked}, found {found:?}")),
         }
     }
     Ok(())
@@ -363,7 +383,7 @@ fn play(seed: u64) -> Result<(bool, Vec<Trouble>), String> {
     if dice.one_in(4) {
         troubles.clear();
     }
-    let world: Shared = std::rc::Rc::new(World::new(seed, troubles.clone()).into());
+    let world: Shared = Shared::new(World::new(seed, troubles.clone()));
     let mut whole = false;
     for _ in 0..3 {
         for _ in 0..dice.below(80) {

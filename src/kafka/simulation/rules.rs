@@ -3,7 +3,7 @@
 use super::*;
 
 fn still(count: i64) -> Shared {
-    std::rc::Rc::new(World::still(count).into())
+    Shared::new(World::still(count))
 }
 
 fn put(world: &Shared, key: &str, value: Option<u64>) -> i64 {
@@ -19,12 +19,16 @@ fn fill(world: &Shared, keys: u64) {
 
 /// Reads the only partition, after something has happened between its end offset and its first record.
 fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
+    stopped_from(world, StartAt::Low, meanwhile, topic)
+}
+
+fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
     let mut cluster =
         SimulatedCluster { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new() };
     let request = ReplayRequest {
         selection: Selection::all(topic.partition_count),
         topic,
-        partitions: vec![(Partition::new(0).unwrap(), StartAt::Low)],
+        partitions: vec![(Partition::new(0).unwrap(), start)],
         follow: false,
         deadline: (world.borrow().instant() + DEADLINE).into(),
     };
@@ -163,6 +167,24 @@ fn r14_records_deleted_below_the_reader_are_no_silent_gap() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.parts.get_mut(&0).unwrap().low = 8, topic);
+    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+}
+
+/// Cut, and grown again to the very offset at which a reader resumes: nothing but the leader epoch tells.
+#[test]
+fn r14_a_resumed_reader_at_an_end_that_was_cut_and_grew_again_is_told() {
+    let world = still(1);
+    fill(&world, 10);
+    let topic = world.borrow().described();
+    {
+        let mut world = world.borrow_mut();
+        let part = world.parts.get_mut(&0).unwrap();
+        part.slots.truncate(5);
+        (part.high, part.epoch) = (5, 1);
+        part.cuts.push((1, 5));
+    }
+    fill(&world, 5);
+    let stop = stopped_from(&world, StartAt::Offset { offset: 10, leader_epoch: 0 }, |_| {}, topic);
     assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 

@@ -2,10 +2,8 @@
 //! one seed: what writers, transactions, the cleaner, elections and administrators do between two questions of a replay.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
-    rc::Rc,
-    sync::Arc,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -168,10 +166,27 @@ pub struct World {
     /// A key that is overwritten once, and cleaned, when a reader is on its way.
     pub overwrite: Option<String>,
     began: Instant,
+    wall: SystemTime,
     next_value: u64,
 }
 
-pub type Shared = Rc<RefCell<World>>;
+/// A world that a replay, its cluster and its consumer look at in turn.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<RwLock<World>>);
+
+impl Shared {
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(RwLock::new(world)))
+    }
+
+    pub fn borrow(&self) -> RwLockReadGuard<'_, World> {
+        self.0.read().expect("no test has panicked in it")
+    }
+
+    pub fn borrow_mut(&self) -> RwLockWriteGuard<'_, World> {
+        self.0.write().expect("no test has panicked in it")
+    }
+}
 
 /// Workspaces by their partition.
 fn keys(count: i64, partition: i32) -> Vec<String> {
@@ -208,6 +223,7 @@ impl World {
             quiet: false,
             overwrite: None,
             began: Instant::now(),
+            wall: SystemTime::now(),
             next_value: 0,
             dice,
         };
@@ -243,8 +259,9 @@ impl World {
         self.began + Duration::from_millis(self.now)
     }
 
+    /// Stands still: how old a token may be is asked of the real clock, and tested elsewhere.
     pub fn wall(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + self.now)
+        self.wall
     }
 
     pub fn described(&self) -> Arc<Topic> {
