@@ -269,8 +269,12 @@ async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
     // The replacing one's connection met the slow answers too.
     let started = StdInstant::now();
-    while !matches!(log.append(record(0, "w/t/last", Some(b"1"))).map(tokio::spawn), Ok(sent) if matches!(sent.await, Ok(Ok(Ok(_)))))
-    {
+    loop {
+        if let Ok(sent) = log.append(record(0, "w/t/last", Some(b"1")))
+            && matches!(sent.await, Ok(Ok(_)))
+        {
+            break;
+        }
         assert!(started.elapsed() < Duration::from_secs(60), "the new producer writes");
     }
     let (records, _) = read(&log, &[0]).await.unwrap();
