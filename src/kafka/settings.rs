@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_promise_is_refused_by_name() {
+    fn s11_r33_what_would_break_a_promise_is_refused_by_name() {
         for (name, _) in REFUSED {
             let error = check(name, "1").unwrap_err();
             assert!(error.contains(name) && error.contains("is refused"), "{error}");
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
+    fn s11_b24_unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
         assert_eq!(check("linger.ms", "3"), Ok(()));
         assert_eq!(check("security.protocol", "ssl"), Ok(()));
         let error = check("no.such.thing", "1").unwrap_err();
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_known() {
+    fn s12_secrets_are_known() {
         for name in SECRETS {
             assert!(is_secret(name), "{name}");
         }
@@ -413,17 +413,23 @@ mod tests {
     }
 
     #[test]
-    fn our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
+    fn r19_r28_r33_our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
         let mut settings = Settings::new("b:9092", "t");
         settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
         let config = settings.config(Role::Producer { max_message_bytes: 500_000 });
         assert_eq!(config.get("linger.ms"), Some("7"));
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("batch.size"), Some("500000"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        assert_eq!(config.get("message.timeout.ms"), Some("10000"));
         let consumer = settings.config(Role::Consumer { queue_kib: 100 });
         assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
+        assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
+        assert_eq!(consumer.get("enable.auto.commit"), Some("false"));
         for role in [Role::Admin, Role::Producer { max_message_bytes: 1_000_000 }, Role::Consumer { queue_kib: 1 }] {
-            settings.config(role).create_native_config().expect("every property exists");
+            let config = settings.config(role);
+            assert_eq!(config.get("allow.auto.create.topics"), Some("false"), "{role:?}");
+            config.create_native_config().expect("every property exists");
         }
     }
 }

@@ -61,7 +61,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_without_a_consumer() {
+async fn r5_r11_empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_without_a_consumer() {
     let World { log, cluster: _cluster } = world(4, |_| {}).await;
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
@@ -78,7 +78,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_with
 
 /// A follower that lags says that the partition ends earlier than its leader does: no end.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_event_below_the_end_offset_is_no_end() {
+async fn r6_an_end_event_below_the_end_offset_is_no_end() {
     let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
     for i in 0..10 {
         log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap().await.unwrap().unwrap();
@@ -94,7 +94,7 @@ async fn an_end_event_below_the_end_offset_is_no_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_not_called_durable() {
+async fn f1_f2_a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_not_called_durable() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_down(1).unwrap();
@@ -112,7 +112,7 @@ async fn a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_not_cal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
+async fn r30_f18_a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
     let World { cluster, log } = world(1, |s| {
         s.producers = 1;
         s.write_timeout = Duration::from_secs(15);
@@ -139,7 +139,7 @@ async fn a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn header_names_that_are_no_utf8_are_replaced_and_null_values_stay_null() {
+async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay_null() {
     use rdkafka::producer::{BaseProducer, Producer};
     let World { cluster, log } = world(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
@@ -158,7 +158,7 @@ async fn header_names_that_are_no_utf8_are_replaced_and_null_values_stay_null() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_and_nothing_is_re_sent() {
+async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_nothing_is_re_sent() {
     let World { cluster, log } = world(4, |s| s.producers = 3).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
@@ -237,4 +237,104 @@ async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
     assert!(matches!(taken, Err(ReadError::Unreachable { .. })), "{taken:?}");
     let found = read(&log, &[0]).await;
     assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
+}
+
+/// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was still
+/// queued is not, and never will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was_not_written() {
+    let World { cluster, log } = world(1, |s| s.producers = 1).await;
+    log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    // The mock broker appends at once; its answers come later than the producer is waited for.
+    cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
+    let mut pending = Vec::new();
+    for i in 0..50 {
+        // Each in a request of its own, until five are under way and the rest waits.
+        pending.push((format!("w/t/{i}"), log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap()));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(log.replaced_producers(), 0);
+    log.inner.pool.get().unwrap().make_fatal();
+    let (mut unknown, mut unwritten) = (Vec::new(), Vec::new());
+    for (key, pending) in pending {
+        match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {
+            Err(WriteError::OutcomeUnknown { .. }) => unknown.push(key),
+            Err(WriteError::Unreachable { .. }) => unwritten.push(key),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+    println!("{} in flight, {} queued", unknown.len(), unwritten.len());
+    assert!(!unknown.is_empty() && !unwritten.is_empty(), "{} {}", unknown.len(), unwritten.len());
+    assert_eq!(log.replaced_producers(), 1);
+    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    // The replacing one's connection met the slow answers too.
+    let started = StdInstant::now();
+    loop {
+        if let Ok(sent) = log.append(record(0, "w/t/last", Some(b"1")))
+            && matches!(sent.await, Ok(Ok(_)))
+        {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the new producer writes");
+    }
+    let (records, _) = read(&log, &[0]).await.unwrap();
+    let there: std::collections::HashSet<_> =
+        records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect();
+    assert!(there.contains("w/t/last") && there.contains("w/t/first"));
+    for key in &unwritten {
+        assert!(!there.contains(key), "{key} was said not to be written");
+    }
+    assert!(unknown.iter().any(|key| there.contains(key)), "what is not known may be there: {unknown:?}");
+}
+
+/// The answer is lost, and the time is over: the record is in the log, and nobody may be told that nothing was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never_sent_was_not_written() {
+    let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
+    log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    cluster.broker_round_trip_time(1, Duration::from_secs(20)).unwrap();
+    let sent = log.append(record(0, "w/t/sent", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
+    assert!(matches!(sent, WriteError::OutcomeUnknown { by_time: true, .. }), "{sent:?}");
+    let World { cluster: gone, log: other } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
+    other.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    gone.broker_down(1).unwrap();
+    // The lost connection is noticed, so that nothing is sent into it.
+    let mut state = other.topic_state();
+    let lost = state.wait_for(|s| matches!(s, TopicState::Unreachable { .. }));
+    tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
+    let unsent = other.append(record(0, "w/t/unsent", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
+    assert!(matches!(unsent, WriteError::Unreachable { .. }), "{unsent:?}");
+    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    let started = StdInstant::now();
+    loop {
+        match read(&log, &[0]).await {
+            Ok((records, _)) => break assert!(records.iter().any(|r| &r.key[..] == b"w/t/sent"), "it is in the log"),
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+    }
+}
+
+/// The same partition, the same producer, and with it the same order.
+#[tokio::test(flavor = "multi_thread")]
+async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
+    let World { log, cluster: _cluster } = world(8, |s| s.producers = 3).await;
+    let count = log.topic().await.unwrap().partition_count;
+    let mut pending = Vec::new();
+    let mut offsets = std::collections::BTreeMap::<i32, i64>::new();
+    for round in 0..200 {
+        for key in 0..20 {
+            let key = Key::parse(&format!("w{key}/t/a")).unwrap();
+            let partition = count.of_workspace(key.workspace_bytes());
+            let value = Some(Bytes::from(format!("{round}")));
+            let new = NewRecord { partition, key, value, headers: Headers::default() };
+            pending.push((partition.number(), log.append(new).unwrap()));
+        }
+    }
+    for (partition, pending) in pending {
+        let offset = pending.await.unwrap().unwrap().offset;
+        assert!(offsets.insert(partition, offset).is_none_or(|before| before < offset), "in the order of sending");
+    }
+    let (records, _) = read(&log, &count.all().map(Partition::number).collect::<Vec<_>>()).await.unwrap();
+    let last: std::collections::BTreeMap<_, _> = records.iter().map(|r| (&r.key, r.value.as_deref())).collect();
+    assert!(last.len() == 20 && last.values().all(|v| *v == Some(b"199")), "{last:?}");
 }

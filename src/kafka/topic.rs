@@ -93,6 +93,33 @@ impl TopicConfig {
     pub fn max_value_bytes(&self) -> usize {
         self.max_message_bytes.saturating_sub(RECORD_OVERHEAD).max(1)
     }
+
+    /// What is noticed about it.
+    fn findings(&self, replicas: usize) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
+        if replicas >= 3 && self.min_insync_replicas < 2 {
+            let message = "min.insync.replicas is 1: acks=all is then the leader's word alone; set it to 2";
+            found(Severity::Warning, "MIN_INSYNC_REPLICAS", message.to_owned());
+        }
+        if self.unclean_election {
+            let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
+            found(Severity::Warning, "UNCLEAN_ELECTION", message.to_owned());
+        }
+        if self.delete_retention / 2 < LEAST_REPLAY_BOUND {
+            let message = format!(
+                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions may vanish \
+                 from under it",
+                self.delete_retention.as_millis()
+            );
+            found(Severity::Warning, "SHORT_DELETE_RETENTION", message);
+        }
+        if self.min_compaction_lag.is_zero() {
+            let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
+            found(Severity::Info, "NO_COMPACTION_LAG", message.to_owned());
+        }
+        findings
+    }
 }
 
 /// What was last heard.
@@ -446,26 +473,7 @@ impl TopicCare {
             return findings;
         }
         let replicas = described.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or_default();
-        if replicas >= 3 && config.min_insync_replicas < 2 {
-            let message = "min.insync.replicas is 1: acks=all is then the leader's word alone; set it to 2";
-            found(Severity::Warning, "MIN_INSYNC_REPLICAS", message.to_owned());
-        }
-        if config.unclean_election {
-            let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
-            found(Severity::Warning, "UNCLEAN_ELECTION", message.to_owned());
-        }
-        if config.delete_retention / 2 < LEAST_REPLAY_BOUND {
-            let message = format!(
-                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions may vanish \
-                 from under it",
-                config.delete_retention.as_millis()
-            );
-            found(Severity::Warning, "SHORT_DELETE_RETENTION", message);
-        }
-        if config.min_compaction_lag.is_zero() {
-            let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
-            found(Severity::Info, "NO_COMPACTION_LAG", message.to_owned());
-        }
+        findings.extend(config.findings(replicas));
         findings
     }
 }
@@ -518,5 +526,62 @@ pub async fn create_topic(
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
         Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
         None => Err(KafkaError::AdminOpCreation("the answer is empty".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r12_what_endangers_the_promises_without_breaking_them_is_a_finding() {
+        let good = TopicConfig {
+            min_insync_replicas: 2,
+            min_compaction_lag: Duration::from_secs(60),
+            ..TopicConfig::assumed(String::new())
+        };
+        let found = |replicas: usize, change: fn(&mut TopicConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            config.findings(replicas).iter().map(|f| f.code).collect::<Vec<_>>()
+        };
+        assert_eq!(found(3, |_| {}), [""; 0]);
+        assert_eq!(found(3, |c| c.min_insync_replicas = 1), ["MIN_INSYNC_REPLICAS"]);
+        assert_eq!(found(2, |c| c.min_insync_replicas = 1), [""; 0], "two copies must live with one of them lost");
+        assert_eq!(found(3, |c| c.unclean_election = true), ["UNCLEAN_ELECTION"]);
+        assert_eq!(found(3, |c| c.min_compaction_lag = Duration::ZERO), ["NO_COMPACTION_LAG"]);
+        assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(599)), ["SHORT_DELETE_RETENTION"]);
+        assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
+    }
+
+    #[test]
+    fn r12_the_configuration_is_read_as_kafka_writes_it() {
+        let entry = |name: &str, value: &str| ConfigEntry {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            source: rdkafka::admin::ConfigSource::DynamicTopic,
+            is_read_only: false,
+            is_default: false,
+            is_sensitive: false,
+        };
+        let config = TopicConfig::read(&[
+            entry("cleanup.policy", "compact,delete"),
+            entry("min.compaction.lag.ms", "60000"),
+            entry("delete.retention.ms", "1000"),
+            entry("max.message.bytes", "2000000"),
+            entry("min.insync.replicas", "2"),
+            entry("unclean.leader.election.enable", "true"),
+        ]);
+        let expected = TopicConfig {
+            known: true,
+            cleanup_policy: "compact,delete".to_owned(),
+            min_compaction_lag: Duration::from_secs(60),
+            delete_retention: Duration::from_secs(1),
+            max_message_bytes: 2_000_000,
+            min_insync_replicas: 2,
+            unclean_election: true,
+            cause: String::new(),
+        };
+        assert_eq!(config, expected);
     }
 }

@@ -6,10 +6,14 @@ mod contract;
 mod exact;
 #[path = "../support/kafka.rs"]
 mod kafka;
+mod kit;
 mod log;
 mod oracle;
 mod readme;
 mod topic_care;
+mod traps_end;
+mod traps_moved;
+mod traps_topic;
 mod worlds;
 
 contract!(broker, crate::worlds::real);

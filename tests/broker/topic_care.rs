@@ -54,7 +54,7 @@ async fn served(world: World) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_topic_is_not_created_and_is_served_once_it_is_there() {
+async fn r17_r33_a_missing_topic_is_not_created_and_is_served_once_it_is_there() {
     let topic = unique_topic("missing");
     let world = World::process(arguments(&topic, &["--partitions=3"])).await;
     refused(&world, "TOPIC_NOT_FOUND").await;
@@ -84,7 +84,7 @@ async fn create_topic_creates_it_with_the_documented_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_is_not_exactly_compacted_is_refused() {
+async fn r12_a_topic_that_is_not_exactly_compacted_is_refused() {
     for policy in ["delete", "compact,delete"] {
         let topic = unique_topic("policy");
         let configs = [("cleanup.policy", policy)];
@@ -95,7 +95,35 @@ async fn a_topic_that_is_not_exactly_compacted_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_partition_count_than_expected_is_refused() {
+async fn r12_a_policy_that_changes_under_the_process_stops_it_at_once_and_is_mended_without_a_restart() {
+    let (topic, args) = topic(2);
+    let mut world = served(World::process(args).await).await;
+    let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
+    for policy in ["compact,delete", "delete"] {
+        oracle.config(bootstrap, &topic, &[("cleanup.policy", policy)]).unwrap();
+        let changed = Instant::now();
+        refused(&world, "TOPIC_NOT_COMPACTED").await;
+        println!("{policy}: refused {:?} after the change", changed.elapsed());
+        // A second for the next look, and the machine's own time.
+        assert!(changed.elapsed() < std::time::Duration::from_secs(5), "{:?}", changed.elapsed());
+        oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
+        world = served(world).await;
+    }
+    let code = |world: &World| {
+        let world = world.describe("");
+        async move { world.await.findings.into_iter().map(|f| f.code).collect::<Vec<_>>() }
+    };
+    assert!(!code(&world).await.contains(&"SHORT_DELETE_RETENTION".to_owned()));
+    oracle.config(bootstrap, &topic, &[("delete.retention.ms", "60000")]).unwrap();
+    let changed = Instant::now();
+    while !code(&world).await.contains(&"SHORT_DELETE_RETENTION".to_owned()) {
+        assert!(changed.elapsed() < PATIENCE, "what is noticed is as fresh as the policy");
+    }
+    served(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_another_partition_count_than_expected_is_refused() {
     let (topic, _) = topic(3);
     let world = World::process(arguments(&topic, &["--partitions=10"])).await;
     refused(&world, "PARTITION_COUNT_CHANGED").await;
@@ -104,7 +132,7 @@ async fn another_partition_count_than_expected_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_grows_or_is_recreated_under_the_process_is_final_until_a_restart() {
+async fn r15_r16_f15_f16_a_topic_that_grows_or_is_recreated_under_the_process_is_final_until_a_restart() {
     let (grown, args) = topic(2);
     let mut world = served(World::process(args).await).await;
     let bootstrap = shared_broker().bootstrap();
@@ -135,7 +163,7 @@ async fn without_an_expected_partition_count_there_is_a_finding() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unreachable_brokers_leave_it_serving() {
+async fn f1_f2_unreachable_brokers_leave_it_serving() {
     // A port that nobody listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let world = World::process(vec![format!("--brokers=127.0.0.1:{port}"), "--partitions=3".to_owned()]).await;
@@ -148,7 +176,7 @@ async fn unreachable_brokers_leave_it_serving() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_transaction_is_an_error_and_its_end_is_a_whole_load() {
+async fn r3_r4_f8_f9_an_open_transaction_is_an_error_and_its_end_is_a_whole_load() {
     let (topic, args) = topic(1);
     let world = World::process(args).await.ready().await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());

@@ -1,0 +1,241 @@
+//! Where a replay ends, on a real broker: what librdkafka's mock cluster cannot show. It has no last stable offset below the
+//! high watermark, no markers, and never compacts.
+
+use std::time::{Duration, Instant};
+
+use changelogd::{
+    kafka::Settings,
+    log::{Log, ReadError, StartAt, TopicState, WriteError},
+};
+use tokio::time::timeout;
+
+use crate::{
+    kafka::{Broker, Isolation, shared_broker, shared_oracle, unique_topic},
+    kit::*,
+    worlds::COMPACTED,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r4_f8_an_open_transaction_is_named_and_a_replay_after_its_commit_is_whole() {
+    let (topic, log) = on(1).await;
+    let (oracle, bootstrap, id) = (shared_oracle(), shared_broker().bootstrap(), unique_topic("txn"));
+    for i in 0..5 {
+        append(&log, record(1, &format!("w/t/{i}"), Some(b"1"))).await;
+    }
+    oracle.txn_begin(bootstrap, &id).unwrap();
+    oracle.txn_send(&id, &topic, 0, Some(b"w/t/inside"), Some(b"1")).unwrap();
+    append(&log, record(1, "w/t/after", Some(b"1"))).await;
+    let asked = Instant::now();
+    let error = read(&log, &[0]).await.unwrap_err();
+    assert_eq!(error, ReadError::OpenTransaction { partition: partition(0), last_stable: 5, high: 7 });
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    // A transaction that ends while the replay waits is waited for.
+    let patient = started(Settings { open_transaction_wait: Duration::from_secs(10), ..settings(&topic) }).await;
+    let waiting = tokio::spawn(async move { read(&patient, &[0]).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    oracle.txn_commit(&id).unwrap();
+    let (records, ends) = waiting.await.unwrap().unwrap();
+    assert_eq!(keys(&records).len(), 7);
+    // At the high watermark that was found, or behind the commit's marker if the end had to be taken again.
+    assert!((7..=8).contains(&ends[0].end), "{ends:?}");
+    let (records, ends) = read(&log, &[0]).await.unwrap();
+    assert_eq!((records.len(), records[6].offset, ends[0].end), (7, 6, 8), "the tail is a marker");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_r3_f9_tails_that_no_reader_is_given_end_a_replay_at_once() {
+    let (topic, log) = on(1).await;
+    let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
+    append(&log, record(1, "w/t/a", Some(b"1"))).await;
+    for abort in [false, true, true] {
+        let id = unique_topic("txn");
+        oracle.txn_begin(bootstrap, &id).unwrap();
+        for i in 0..2 {
+            oracle.txn_send(&id, &topic, 0, Some(format!("w/t/{id}-{i}").as_bytes()), Some(b"1")).unwrap();
+        }
+        if abort { oracle.txn_abort(&id) } else { oracle.txn_commit(&id) }.unwrap();
+        let mut best = PATIENCE;
+        for _ in 0..5 {
+            let asked = Instant::now();
+            let (records, _) = read(&log, &[0]).await.unwrap();
+            best = best.min(asked.elapsed());
+            assert_eq!(records.len(), 3);
+        }
+        println!("tail of a transaction (aborted: {abort}): {best:?}");
+        assert!(best < Duration::from_millis(400), "a fixed pause: {best:?}");
+    }
+    // Nothing but what is never delivered: from the first of it to the end.
+    let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 4, leader_epoch: -1 })]).await.unwrap();
+    assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 4, 10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_empty_partitions_among_full_ones_end_and_64_of_them_in_no_time() {
+    let (_, log) = on(64).await;
+    let all: Vec<i32> = (0..64).collect();
+    let mut best = PATIENCE;
+    for _ in 0..5 {
+        let asked = Instant::now();
+        let (records, ends) = read(&log, &all).await.unwrap();
+        best = best.min(asked.elapsed());
+        assert_eq!((records.len(), ends.len()), (0, 64));
+    }
+    println!("64 empty partitions: {best:?}");
+    assert!(best < Duration::from_millis(400), "{best:?}");
+    for w in 0..5 {
+        append(&log, record(64, &format!("w{w}/t/a"), Some(b"1"))).await;
+    }
+    let (records, ends) = read(&log, &all).await.unwrap();
+    assert_eq!((records.len(), ends.len()), (5, 64));
+}
+
+/// Each load begins after a write's answer, and under the writes of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r1_r2_a_load_under_writes_contains_what_was_acknowledged_and_waits_for_nothing() {
+    const TASKS: usize = 4;
+    const ROUNDS: usize = 500;
+    let (_, log) = on(1).await;
+    let log = std::sync::Arc::new(log);
+    let tasks = (0..TASKS).map(|task| {
+        let log = log.clone();
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            for round in 0..ROUNDS {
+                let written = record(1, &format!("w/t/{task}"), Some(format!("{round}").as_bytes()));
+                let offset = append(&log, written).await;
+                let asked = Instant::now();
+                // From a little below, so that what the others wrote in all this time is not part of the measure.
+                let start = StartAt::Offset { offset: (offset - 50).max(0), leader_epoch: -1 };
+                let (records, ends) = read_from(&log, &[(0, start)]).await.unwrap();
+                times.push(asked.elapsed());
+                assert!(records.iter().any(|r| r.offset == offset), "{offset} is not below {}", ends[0].end);
+            }
+            times
+        })
+    });
+    let mut times = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        times.extend(task.await.unwrap());
+    }
+    times.sort();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{} loads, {TASKS} at a time: median {median:?}, worst {worst:?}", times.len());
+    assert!(median < Duration::from_millis(200), "{median:?}");
+}
+
+/// A reader that neither reads nor goes away must not hold the replay beyond its deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_s3_the_deadline_holds_also_for_a_reader_that_stalls() {
+    let (_, log) = on(1).await;
+    fill(&log, 1).await;
+    let mut asked = request(&log, &[(0, StartAt::Low)], false).await;
+    asked.deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    let replay = log.replay(asked).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let error = drain(replay).await.unwrap_err();
+    let ReadError::Deadline { position, end, .. } = error else { panic!("{error}") };
+    assert!(position < end, "{position} of {end}");
+}
+
+/// A broker that is frozen keeps its connections and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_r8_f5_a_frozen_broker_is_unreachable_within_seconds_and_nothing_is_whole_that_is_not() {
+    let mut broker = Broker::start();
+    let topic = unique_topic("frozen");
+    shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
+    let here = Settings { brokers: broker.bootstrap().to_owned(), ..settings(&topic) };
+    // By another, whose writes have the time that a busy machine takes.
+    fill(&started(here.clone()).await, 1).await;
+    let (no_progress, write_timeout) = (Duration::from_secs(2), Duration::from_secs(3));
+    let log = started(Settings { no_progress, write_timeout, ..here }).await;
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let mut under_way = log.replay(asked).await.unwrap();
+    next(&mut under_way).await.unwrap().unwrap();
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    broker.pause();
+    let paused = Instant::now();
+    // The topic was seen a moment ago, and it is the leader who does not say where its log begins and ends.
+    let begun = match log.replay(asked).await {
+        Ok(replay) => drain(replay).await.map(|(records, ends)| (records.len(), ends)),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(begun, Err(ReadError::Unreachable { .. })), "not an empty partition: {begun:?}");
+    assert!(paused.elapsed() < Duration::from_secs(5), "{:?}", paused.elapsed());
+    let error = drain(under_way).await.unwrap_err();
+    println!("frozen under a load: {:?} later: {error}", paused.elapsed());
+    assert!(matches!(error, ReadError::Unreachable { .. }), "{error}");
+    assert!(paused.elapsed() < Duration::from_secs(8), "{:?}", paused.elapsed());
+    let paused = Instant::now();
+    let error = log.topic().await.unwrap_err();
+    println!("frozen before a load: {:?}: {error}", paused.elapsed());
+    assert!(matches!(error, ReadError::Unreachable { .. }), "{error}");
+    assert!(paused.elapsed() < Duration::from_secs(5), "{:?}", paused.elapsed());
+    // Seen before, so the write may yet be delivered; its record may lie in a buffer of the broker's.
+    let failed = log.append(record(1, "w/t/frozen", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
+    println!("written to a frozen broker: {failed:?}");
+    assert!(matches!(failed, WriteError::OutcomeUnknown { .. } | WriteError::Unreachable { .. }), "{failed:?}");
+    broker.resume();
+    let mut state = log.topic_state();
+    timeout(PATIENCE, state.wait_for(|s| matches!(s, TopicState::Ready(_)))).await.unwrap().unwrap();
+    let (records, _) = read(&log, &[0]).await.unwrap();
+    assert!((6_000..=6_001).contains(&records.len()), "{}", records.len());
+    append(&log, record(1, "w/t/thawed", Some(b"1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r13_foreign_and_misplaced_records_that_replays_meet_are_findings() {
+    let (topic, log) = on(2).await;
+    let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
+    let home = record(2, "w/t/a", None).partition.number();
+    for key in [&b"no-slash"[..], b"\xff"] {
+        oracle.produce(bootstrap, &topic, Some(home), Some(key), Some(b"1"), &[]).unwrap();
+    }
+    oracle.produce(bootstrap, &topic, Some(1 - home), Some(b"w/t/elsewhere"), Some(b"1"), &[]).unwrap();
+    for _ in 0..2 {
+        let (records, _) = read(&log, &[0, 1]).await.unwrap();
+        assert!(records.is_empty());
+    }
+    let findings = log.describe().await.findings;
+    let of = |code| findings.iter().find(|f| f.code == code).map(|f| f.message.clone()).unwrap_or_default();
+    assert!(of("FOREIGN_RECORDS").starts_with("2 records"), "met twice, there once: {findings:?}");
+    assert!(of("MISPLACED_RECORDS").starts_with("1 records"), "{findings:?}");
+}
+
+/// Segments of what was aborted are cleaned: the offsets below the marker hold nothing at all, committed or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_r3_f9_a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
+    let tiny = [("segment.ms", "300"), ("min.cleanable.dirty.ratio", "0"), ("min.compaction.lag.ms", "0")];
+    let topic = created(1, &tiny);
+    let log = started(settings(&topic)).await;
+    let (oracle, bootstrap, id) = (shared_oracle(), shared_broker().bootstrap(), unique_topic("txn"));
+    append(&log, record(1, "w/t/a", Some(b"1"))).await;
+    oracle.txn_begin(bootstrap, &id).unwrap();
+    for i in 0..3 {
+        oracle.txn_send(&id, &topic, 0, Some(format!("w/t/aborted-{i}").as_bytes()), Some(b"1")).unwrap();
+    }
+    // Older than segment.ms, so that the marker begins a segment of its own: the last one is never cleaned.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    oracle.txn_abort(&id).unwrap();
+    let began = Instant::now();
+    let end = loop {
+        let dump = oracle.dump(bootstrap, &topic, Isolation::ReadUncommitted).unwrap();
+        if dump.records.iter().map(|r| r.offset).eq([0]) {
+            break dump.ranges[0].1;
+        }
+        assert!(began.elapsed() < PATIENCE, "the cleaner does not come: {dump:?}");
+    };
+    println!("a hole after {:?}", began.elapsed());
+    assert_eq!(end, 5, "one record, three that are gone, a marker");
+    let mut best = PATIENCE;
+    for _ in 0..5 {
+        let asked = Instant::now();
+        let (records, ends) = read(&log, &[0]).await.unwrap();
+        best = best.min(asked.elapsed());
+        assert_eq!((keys(&records), ends[0].end), (vec!["w/t/a"], 5));
+    }
+    println!("tail of a hole: {best:?}");
+    assert!(best < Duration::from_millis(400), "a fixed pause: {best:?}");
+    // From within the hole, too.
+    let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 2, leader_epoch: -1 })]).await.unwrap();
+    assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 2, 5));
+}
