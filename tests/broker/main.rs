@@ -11,6 +11,7 @@ mod log;
 mod oracle;
 mod readme;
 mod topic_care;
+mod traps_auth;
 mod traps_end;
 mod traps_moved;
 mod traps_topic;
