@@ -9,6 +9,7 @@ mod kafka;
 mod kit;
 mod log;
 mod oracle;
+mod producers;
 mod readme;
 mod topic_care;
 mod traps_auth;
