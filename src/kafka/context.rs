@@ -14,7 +14,13 @@ impl Context {
     /// One of librdkafka's log lines, of this client.
     pub fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+            // librdkafka says the same of every certificate that it refuses, and thinks of one cause only.
+            let hint = if message.contains("certificate verify failed") {
+                "; else the broker's certificate has expired, or is for another name"
+            } else {
+                ""
+            };
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{message}{hint}"));
         }
         log_line(level, facility, message);
     }

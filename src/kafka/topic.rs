@@ -127,6 +127,8 @@ impl TopicConfig {
 struct Heard {
     /// When the question was sent to which the state is the answer.
     asked: Option<Instant>,
+    /// When that answer came.
+    answered: Option<Instant>,
     config: Option<TopicConfig>,
     described: Option<DescribedTopic>,
     /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
@@ -240,9 +242,15 @@ impl TopicCare {
     }
 
     /// Asks the brokers, unless somebody has done so at `after` or later. Those who wait while a question is under way share
-    /// the next one, which begins after all of them have come.
+    /// the next one, which begins after all of them have come; or this one, if it finds nobody to answer.
     async fn refresh(&self, after: Instant) {
-        let answered = || self.is_final() || self.heard().asked.is_some_and(|asked| asked >= after);
+        let came = Instant::now();
+        let answered = || {
+            let heard = self.heard();
+            let in_vain = heard.answered.is_some_and(|at| at >= came)
+                && matches!(&*self.state.borrow(), TopicState::Unreachable { .. });
+            in_vain || heard.asked.is_some_and(|asked| asked >= after) || self.is_final()
+        };
         if answered() {
             return;
         }
@@ -252,7 +260,10 @@ impl TopicCare {
         }
         let asked = Instant::now();
         let next = self.ask().await;
-        self.heard().asked = Some(asked);
+        {
+            let mut heard = self.heard();
+            (heard.asked, heard.answered) = (Some(asked), Some(Instant::now()));
+        }
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {

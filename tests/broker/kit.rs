@@ -1,6 +1,6 @@
 //! A Kafka log of the test's own on the shared broker, without gRPC, and short ways to write to it and to read it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelogd::{
@@ -82,7 +82,16 @@ pub async fn append_all(log: &KafkaLog, records: impl Iterator<Item = NewRecord>
 }
 
 pub async fn request(log: &KafkaLog, starts: &[(i32, StartAt)], follow: bool) -> ReplayRequest {
-    let topic = log.topic().await.expect("a topic");
+    let began = Instant::now();
+    let topic = loop {
+        match log.topic().await {
+            Ok(topic) => break topic,
+            // A broker that is busy with others may be silent for a while.
+            Err(error) => {
+                assert!(matches!(&error, ReadError::Unreachable { .. }) && began.elapsed() < PATIENCE, "{error}")
+            }
+        }
+    };
     ReplayRequest {
         selection: Selection::all(topic.partition_count),
         topic,

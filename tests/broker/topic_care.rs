@@ -46,6 +46,10 @@ async fn refused(world: &World, why: &str) {
     assert!(findings.iter().any(|f| f.severity() == v1::Severity::Error), "{findings:?}");
 }
 
+async fn noticed(world: &World, code: &str) -> bool {
+    world.describe("").await.findings.iter().any(|f| f.code == code)
+}
+
 async fn served(world: World) -> World {
     let world = world.ready().await;
     set(&world).await.unwrap();
@@ -109,14 +113,10 @@ async fn r12_a_policy_that_changes_under_the_process_stops_it_at_once_and_is_men
         oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
         world = served(world).await;
     }
-    let code = |world: &World| {
-        let world = world.describe("");
-        async move { world.await.findings.into_iter().map(|f| f.code).collect::<Vec<_>>() }
-    };
-    assert!(!code(&world).await.contains(&"SHORT_DELETE_RETENTION".to_owned()));
+    assert!(!noticed(&world, "SHORT_DELETE_RETENTION").await);
     oracle.config(bootstrap, &topic, &[("delete.retention.ms", "60000")]).unwrap();
     let changed = Instant::now();
-    while !code(&world).await.contains(&"SHORT_DELETE_RETENTION".to_owned()) {
+    while !noticed(&world, "SHORT_DELETE_RETENTION").await {
         assert!(changed.elapsed() < PATIENCE, "what is noticed is as fresh as the policy");
     }
     served(world).await;

@@ -239,3 +239,66 @@ async fn r2_r3_f9_a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
     let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 2, leader_epoch: -1 })]).await.unwrap();
     assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 2, 5));
 }
+
+/// What is let go after a load waits for a group coordinator that no load has ever needed: on threads of its own, if at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r20_f19_a_frozen_coordinator_holds_up_neither_what_is_let_go_nor_anybody_else() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    let mut broker = Broker::start();
+    let topic = unique_topic("coordinator");
+    shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
+    let log = started(Settings { brokers: broker.bootstrap().to_owned(), ..settings(&topic) }).await;
+    append_all(&log, (0..2_000).map(|i| record(1, &format!("w/t/{i}"), Some(&noise(1_000, i))))).await;
+    let (log, done) = (Arc::new(log), Arc::new(AtomicBool::new(false)));
+    // How late this runtime's own tasks are.
+    let watches = (0..2).map(|_| {
+        let done = done.clone();
+        tokio::spawn(async move {
+            let mut late = Vec::new();
+            while !done.load(Ordering::SeqCst) {
+                let asleep = Instant::now();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                late.push(asleep.elapsed().saturating_sub(Duration::from_millis(5)));
+            }
+            late
+        })
+    });
+    let watches: Vec<_> = watches.collect();
+    // All have begun, and are in the middle, when the broker, which would be the coordinator, freezes.
+    let mut replays = Vec::new();
+    for _ in 0..100 {
+        let asked = request(&log, &[(0, StartAt::Low)], false).await;
+        let mut replay = log.replay(asked).await.unwrap();
+        next(&mut replay).await.unwrap().unwrap();
+        replays.push(replay);
+    }
+    broker.pause();
+    let paused = Instant::now();
+    for (i, replay) in replays.into_iter().enumerate() {
+        // Some callers go, some read what there is.
+        if i % 2 == 0 {
+            drop(replay);
+        } else {
+            tokio::spawn(async move { drain(replay).await.map(drop) });
+        }
+    }
+    assert!(paused.elapsed() < Duration::from_secs(1), "letting go waits: {:?}", paused.elapsed());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let letting_go = Instant::now();
+    drop(log);
+    let took = letting_go.elapsed();
+    done.store(true, Ordering::SeqCst);
+    let mut late = Vec::new();
+    for watch in watches {
+        late.extend(watch.await.unwrap());
+    }
+    late.sort();
+    let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
+    println!("100 loads, {} looks: late by {median:?}, p99 {p99:?}; the log was let go in {took:?}", late.len());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(p99 < Duration::from_millis(100), "{p99:?}");
+    broker.resume();
+}

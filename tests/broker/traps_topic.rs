@@ -98,12 +98,15 @@ async fn r15_f14_a_topic_that_is_deleted_under_a_load_is_said_at_once() {
     assert!(deleted.elapsed() < Duration::from_secs(8), "{:?}", deleted.elapsed());
 }
 
+/// When each was asked, and its answer.
+type Answers<T, E> = JoinHandle<Vec<(Instant, Result<T, E>)>>;
+
 /// What loads and writes were told while a topic changed under them.
 struct Told {
     log: Arc<KafkaLog>,
     stop: Arc<AtomicBool>,
-    loads: Vec<JoinHandle<Vec<(Instant, Result<Vec<Record>, ReadError>)>>>,
-    writes: Vec<JoinHandle<Vec<(Instant, Result<i64, WriteError>)>>>,
+    loads: Vec<Answers<Vec<Record>, ReadError>>,
+    writes: Vec<Answers<i64, WriteError>>,
 }
 
 impl Told {

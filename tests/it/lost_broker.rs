@@ -29,7 +29,7 @@ async fn flush(world: &World, timeout_ms: u32, failures_after: u64) -> v1::Flush
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flush_names_every_buffered_write_that_failed() {
+async fn r31_flush_names_every_buffered_write_that_failed() {
     let (world, kafka) = world(&["--write-timeout=4s"]).await;
     kafka.switch(false);
     let keys: HashSet<_> = (0..20).map(|i| format!("ws{}/t/{i}", i % 5)).collect();

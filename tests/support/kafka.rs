@@ -131,7 +131,8 @@ impl Broker {
         Self::start_with(&[])
     }
 
-    /// With broker properties added to, or in place of, those in [`server_properties`].
+    /// With broker properties added to, or in place of, those in [`server_properties`]. `{port}` and `{controller}` in them
+    /// stand for its ports.
     ///
     /// # Panics
     /// As [`Broker::start`].
@@ -353,6 +354,7 @@ broker.heartbeat.interval.ms=500
 ",
     );
     for (name, value) in more {
+        let value = value.replace("{port}", &port.to_string()).replace("{controller}", &controller_port.to_string());
         properties.push_str(&format!("{name}={value}\n"));
     }
     properties

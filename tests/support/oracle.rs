@@ -260,6 +260,16 @@ impl Oracle {
         self.ask_one(&words).map(|line| produced(&line))
     }
 
+    /// Lets a user do this with a topic, on a broker with an authorizer; operations as Kafka names them (`read,write`).
+    pub fn allow(&self, bootstrap: &str, topic: &str, user: &str, operations: &str) -> Result<(), OracleError> {
+        self.ask_one(&["acl", bootstrap, "allow", topic, user, operations]).map(drop)
+    }
+
+    /// Takes that back.
+    pub fn forbid(&self, bootstrap: &str, topic: &str, user: &str, operations: &str) -> Result<(), OracleError> {
+        self.ask_one(&["acl", bootstrap, "forbid", topic, user, operations]).map(drop)
+    }
+
     /// Opens a transaction, which stays open over other commands: for ten minutes, or until commit or abort.
     pub fn txn_begin(&self, bootstrap: &str, transactional_id: &str) -> Result<(), OracleError> {
         self.ask_one(&["txn-begin", bootstrap, transactional_id]).map(drop)

@@ -39,6 +39,7 @@ public final class Oracle {
             delete-records <bootstrap> <topic> <partition> <before offset>
             dump <bootstrap> <topic> <read_committed|read_uncommitted>
             produce <bootstrap> <topic> <partition|- for the client's choice> <key> <value> [<name>:<value> ...]
+            acl <bootstrap> <allow|forbid> <topic> <user> <operation,...>
             txn-begin <bootstrap> <transactional.id> [<timeout ms>]
             txn-send <transactional.id> <topic> <partition> <key> <value>
             txn-commit <transactional.id>
@@ -118,6 +119,8 @@ public final class Oracle {
                             arg(args, 3),
                             arg(args, 4),
                             args.subList(5, args.size())));
+            case "acl" -> say(
+                    Acls.change(arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)));
             case "txn-begin" -> say(
                     transactions.begin(arg(args, 0), arg(args, 1), args.size() > 2 ? number(args, 2) : 600_000));
             case "txn-send" -> say(
