@@ -1,6 +1,6 @@
 //! Where a log and the service meet: bind, open the log, serve, drain. Tests start it too.
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
@@ -16,6 +16,8 @@ use crate::{
     service::{CallLimits, Service},
 };
 
+/// What a log may take beyond --write-timeout to say what became of a write: librdkafka looks at its timeouts each second.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
 /// The partitions of a memory log.
 const DEFAULT_PARTITIONS: i64 = 10;
 
@@ -140,6 +142,7 @@ impl App {
         }
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
+            write_timeout: self.args.write_timeout + WRITE_GRACE,
             stall_timeout: self.args.stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
@@ -178,6 +181,7 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
             let settings = embedded::Settings {
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
+                sort_bytes: size(args.read_ahead()),
                 ..embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
@@ -187,6 +191,7 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
                 producers: args.producers.into(),
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
+                read_ahead_bytes: size(args.read_ahead()),
                 ..kafka_settings(&args.kafka)?
             };
             let log = KafkaLog::start(settings).map_err(|e| UsageError(e.to_string()))?;
@@ -211,13 +216,20 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
     Ok(settings)
 }
 
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
+        max_replays_per_peer: args.max_replays_per_peer().into(),
         replay_queue_wait: args.replay_queue_wait,
         max_follows: args.max_follows.into(),
-        max_load_bytes: usize::try_from(args.max_load_bytes).unwrap_or(usize::MAX),
+        replay_budget: size(args.replay_budget()),
+        read_ahead: size(args.read_ahead()),
+        max_load_bytes: size(args.max_load_bytes()),
     }
 }
 

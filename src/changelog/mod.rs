@@ -1,12 +1,14 @@
 //! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
 //! backend and no gRPC.
 
+mod budget;
 mod error;
 mod flush;
 mod load;
 mod snapshot;
 mod stream;
 mod token;
+mod turns;
 mod write;
 
 use std::{
@@ -15,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
 
@@ -25,6 +27,7 @@ pub use load::{Get, Load};
 pub use snapshot::Summary;
 pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
 pub use token::TokenError;
+pub use turns::Peer;
 pub use write::{Ack, Change, Written};
 
 use crate::{
@@ -33,6 +36,7 @@ use crate::{
     model::ValueRules,
 };
 use flush::Tracker;
+use turns::Turns;
 
 /// What bounds the work of one process.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +45,14 @@ pub struct Limits {
     pub values: ValueRules,
     /// Replays at a time.
     pub max_replays: usize,
+    /// Of these, those of one peer.
+    pub max_replays_per_peer: usize,
     /// How long a load waits for its turn among them.
     pub replay_queue_wait: Duration,
+    /// Bytes that all replays together may hold.
+    pub replay_budget: usize,
+    /// Of these, what each takes for what it reads ahead.
+    pub read_ahead: usize,
     /// Streams that follow at a time.
     pub max_follows: usize,
     /// Bytes that the folded state of one load may hold in memory.
@@ -55,7 +65,7 @@ pub struct Changelog {
     log: Arc<dyn Log>,
     limits: Limits,
     writes: Arc<Tracker>,
-    replays: Arc<Semaphore>,
+    replays: Arc<Turns>,
     follows: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -68,7 +78,7 @@ impl Changelog {
             log,
             limits,
             writes: Arc::default(),
-            replays: Arc::new(Semaphore::new(limits.max_replays)),
+            replays: Turns::new(limits, metrics.clone()),
             follows: Arc::new(Semaphore::new(limits.max_follows)),
             draining: watch::Sender::new(false),
             metrics,
@@ -116,6 +126,7 @@ impl Changelog {
             TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
             TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
             TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Failed(failure) => Err(failure.clone().into()),
         }
     }
 
@@ -126,15 +137,6 @@ impl Changelog {
         match timeout_at(deadline, self.log.topic()).await {
             Ok(topic) => Ok(topic?),
             Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be looked at".to_owned())),
-        }
-    }
-
-    /// A turn among the replays; given back when dropped, which must be when the stream ends and not before.
-    async fn replay_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, LoadError> {
-        let patience = deadline.min(Instant::now() + self.limits.replay_queue_wait);
-        match timeout_at(patience, self.replays.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
         }
     }
 

@@ -23,6 +23,9 @@ fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
         max_replays: 4,
         replay_queue_wait: Duration::from_millis(20),
         max_follows: 2,
+        max_replays_per_peer: 4,
+        replay_budget: usize::MAX,
+        read_ahead: 0,
         max_load_bytes: usize::MAX,
     };
     change(&mut limits);
@@ -67,9 +70,9 @@ async fn a_token_beyond_the_end_requires_a_resync() {
     let changelog = changelog(|_| {});
     set(&changelog, "ws/t/a").await;
     let at_end = token(&changelog, 1, Duration::ZERO).await;
-    changelog.stream(request(at_end), soon()).await.expect("the end is within the log");
+    changelog.stream(request(at_end), Peer::default(), soon()).await.expect("the end is within the log");
     let beyond = token(&changelog, 2, Duration::ZERO).await;
-    let error = changelog.stream(request(beyond), soon()).await.unwrap_err();
+    let error = changelog.stream(request(beyond), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
@@ -77,31 +80,31 @@ async fn a_token_beyond_the_end_requires_a_resync() {
 async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
     let changelog = changelog(|_| {});
     let young = token(&changelog, 0, RETENTION / 3).await;
-    changelog.stream(request(young), soon()).await.expect("young enough");
+    changelog.stream(request(young), Peer::default(), soon()).await.expect("young enough");
     let old = token(&changelog, 0, RETENTION / 2 + Duration::from_secs(60)).await;
-    let error = changelog.stream(request(old), soon()).await.unwrap_err();
+    let error = changelog.stream(request(old), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
 #[tokio::test]
 async fn replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
     let changelog = changelog(|l| l.max_replays = 1);
-    let held = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let held = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyReplays { limit: 1 });
     drop(held);
-    changelog.load(workspace(), HashSet::new(), soon()).await.expect("its turn");
+    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("its turn");
 }
 
 #[tokio::test]
 async fn followers_over_the_limit_are_refused() {
     let changelog = changelog(|l| l.max_follows = 1);
     let follow = || StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
-    let held = changelog.stream(follow(), soon()).await.unwrap();
-    let error = changelog.stream(follow(), soon()).await.unwrap_err();
+    let held = changelog.stream(follow(), Peer::default(), soon()).await.unwrap();
+    let error = changelog.stream(follow(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyFollows { limit: 1 });
     drop(held);
-    changelog.stream(follow(), soon()).await.expect("its turn");
+    changelog.stream(follow(), Peer::default(), soon()).await.expect("its turn");
 }
 
 #[tokio::test]
@@ -110,7 +113,7 @@ async fn a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;
     }
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 1_000, .. }), "{error}");
 }
 
@@ -125,9 +128,9 @@ async fn compaction_changes_no_state() {
     }
     let deleted = Change { key: Key::parse("ws/t/3").unwrap(), value: None, headers: Headers::default() };
     changelog.write(deleted, Ack::Durable, None).await.unwrap();
-    let before = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    let before = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     log.compact();
-    let after = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     assert_eq!(before.records, after.records);
     assert_eq!((before.summary.entries, before.summary.tombstones), (after.summary.entries, after.summary.tombstones));
     assert!(after.summary.end.counts.read < before.summary.end.counts.read);
@@ -139,6 +142,6 @@ async fn after_draining_begins_writes_and_loads_are_refused() {
     assert_eq!(changelog.drain(soon()).await, 0);
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
     assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::Read(ReadError::Draining));
 }

@@ -95,8 +95,7 @@ impl Changelog {
                     (Some(deadline), Some(pending)) => {
                         timeout_at(deadline, pending).await.map_err(|_| WriteError::OutcomeUnknown {
                             by_time: true,
-                            cause: "the call's deadline passed before the acknowledgement; the record stays queued"
-                                .to_owned(),
+                            cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
                         })?
                     }
                     (None, Some(pending)) => pending.await,

@@ -55,8 +55,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 const POLL: Duration = Duration::from_millis(50);
 /// How many polls may pass before time, caller and topic are looked at.
 const UNCHECKED: u32 = 256;
-/// How far a consumer reads ahead, in KiB.
-const QUEUE_KIB: usize = 16 * 1024;
 /// How often an end is taken again before the log is said to move too fast.
 const ROUNDS: u32 = 5;
 /// Below this a round is short even where min.compaction.lag.ms is 0: a record that came after its end must have had its
@@ -252,7 +250,7 @@ impl Reading {
     fn consumer(&self) -> Result<BaseConsumer<Context>, Stop> {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
-        let config = self.job.settings.config(Role::Consumer { queue_kib: QUEUE_KIB });
+        let config = self.job.settings.config(Role::Consumer { queue_kib: self.job.settings.read_ahead_bytes / 1024 });
         let consumer = BaseConsumer::from_config_and_context(&config, Context::default()).map_err(unreachable)?;
         native::take_log_lines(consumer.client());
         let mut list = TopicPartitionList::new();

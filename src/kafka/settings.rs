@@ -30,6 +30,8 @@ pub struct Settings {
     pub open_transaction_wait: Duration,
     /// How long a replay may make no progress.
     pub no_progress: Duration,
+    /// How far one consumer reads ahead, in bytes.
+    pub read_ahead_bytes: usize,
 }
 
 /// A librdkafka property that can't be used.
@@ -173,6 +175,7 @@ impl Settings {
             create_topic: false,
             open_transaction_wait: Duration::from_secs(5),
             no_progress: Duration::from_secs(10),
+            read_ahead_bytes: 16 * 1024 * 1024,
         }
     }
 
