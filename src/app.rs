@@ -5,7 +5,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    changelog::{Changelog, Limits},
+    changelog::{Changelog, Limits, Undelivered},
     config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
     embedded::{self, EmbeddedLog},
     kafka::{self, KafkaLog},
@@ -67,10 +67,10 @@ pub struct App {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
-    /// Accepted writes whose outcome was still not known.
-    pub unsettled_writes: u64,
+    /// Accepted writes that failed while it drained, or whose outcome was still not known.
+    pub undelivered: Undelivered,
     /// Connections that were cut.
     pub cut_connections: usize,
 }
@@ -165,8 +165,8 @@ impl App {
         // A part of the time is kept for writes that were accepted but that nobody waits for.
         stop.send_replace(Some(deadline - self.args.drain_timeout / 4));
         let cut_connections = api.await;
-        let unsettled_writes = self.changelog.drain(deadline).await;
-        Drained { unsettled_writes, cut_connections }
+        let undelivered = self.changelog.drain(deadline).await;
+        Drained { undelivered, cut_connections }
     }
 }
 

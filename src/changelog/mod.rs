@@ -12,7 +12,7 @@ mod turns;
 mod write;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 pub use error::LoadError;
-pub use flush::{FailedWrite, Flushed};
+pub use flush::{FailedWrite, Flushed, Undelivered};
 pub use load::{Get, Load};
 pub use snapshot::Summary;
 pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
@@ -37,6 +37,9 @@ use crate::{
 };
 use flush::Tracker;
 use turns::Turns;
+
+/// How long answers of a closed log may take to be noticed.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What bounds the work of one process.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +71,8 @@ pub struct Changelog {
     replays: Arc<Turns>,
     follows: Arc<Semaphore>,
     draining: watch::Sender<bool>,
+    /// The last failure that a flush could still be told of.
+    failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,6 +86,7 @@ impl Changelog {
             replays: Turns::new(limits, metrics.clone()),
             follows: Arc::new(Semaphore::new(limits.max_follows)),
             draining: watch::Sender::new(false),
+            failures_before: Arc::default(),
             metrics,
         }
     }
@@ -100,6 +106,11 @@ impl Changelog {
             rules.max_bytes = rules.max_bytes.min(limit);
         }
         rules
+    }
+
+    /// Where it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Which log is below.
@@ -140,16 +151,22 @@ impl Changelog {
         }
     }
 
-    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers how many are not settled.
-    pub async fn drain(&self, deadline: Instant) -> u64 {
-        self.refuse_new_work();
+    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers what was not delivered.
+    pub async fn drain(&self, deadline: Instant) -> Undelivered {
+        let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
-        unsettled.max(self.writes.outstanding())
+        // Answers that the log has given are still on their way to us.
+        let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
+        let mut undelivered = self.writes.undelivered(failures_before);
+        undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
+        undelivered
     }
 
-    /// From here on writes and loads are answered DRAINING, and streams that follow end with it.
-    pub fn refuse_new_work(&self) {
-        self.draining.send_replace(true);
+    /// From here on writes and loads are answered DRAINING, and streams that follow end with it. Answers the greatest id of a
+    /// buffered write's failure before.
+    pub fn refuse_new_work(&self) -> u64 {
+        self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
+        *self.failures_before.get_or_init(|| self.writes.newest_failure())
     }
 }
 

@@ -139,9 +139,49 @@ async fn compaction_changes_no_state() {
 #[tokio::test]
 async fn after_draining_begins_writes_and_loads_are_refused() {
     let changelog = changelog(|_| {});
-    assert_eq!(changelog.drain(soon()).await, 0);
+    assert_eq!(changelog.drain(soon()).await, Undelivered::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
     assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::Read(ReadError::Draining));
+}
+
+#[tokio::test]
+async fn r9_f26_a_token_from_the_future_requires_a_resync() {
+    let changelog = changelog(|_| {});
+    set(&changelog, "ws/t/a").await;
+    let topic = changelog.log.topic().await.unwrap();
+    let from = |ahead| {
+        let cursor = Cursor { next: Some(1), leader_epoch: -1, as_of: SystemTime::now() + ahead };
+        let cursors = BTreeMap::from([(Partition::new(0).unwrap(), cursor)]);
+        Token::new(&topic, Scope::of_workspace(workspace(), HashSet::new()).fingerprint(), cursors).encode()
+    };
+    changelog.stream(request(from(Duration::from_secs(30))), Peer::default(), soon()).await.expect("clocks differ");
+    let jumped = from(Duration::from_secs(3600));
+    let error = changelog.stream(request(jumped), Peer::default(), soon()).await.unwrap_err();
+    assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
+}
+
+/// A reader that is slower than compaction: the tombstone that it has not read yet is gone when it comes there.
+#[tokio::test(start_paused = true)]
+async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_log_moved() {
+    for follow in [false, true] {
+        let changelog = changelog(|_| {});
+        // More than is read ahead.
+        for i in 0..5_000 {
+            set(&changelog, &format!("ws/t/{i}")).await;
+        }
+        let asked = StreamRequest { follow, ..request(bytes::Bytes::new()) };
+        let deadline = Instant::now() + RETENTION;
+        let mut stream = changelog.stream(asked, Peer::default(), deadline).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        tokio::time::advance(RETENTION / 2 + Duration::from_secs(1)).await;
+        let error = loop {
+            match stream.next().await.expect("it does not pass for whole") {
+                Ok(event) => assert!(matches!(event, StreamEvent::Batch { .. })),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, LoadError::Read(ReadError::Moved { .. })), "{error}");
+    }
 }

@@ -61,6 +61,14 @@ impl Service {
         call.deadline.map_or(cap, |deadline| deadline.min(cap))
     }
 
+    /// The status of a read that failed; one that the log moved under is counted.
+    fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
+        if let Some(reason) = status::aborted_reason(error) {
+            changelog.metrics().replay_aborted(reason);
+        }
+        status::of_read(error, what)
+    }
+
     async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
         let what = format!("{verb} {}", Shown(change.key.as_str()));
         let cap = Instant::now() + self.limits.write_timeout;
@@ -154,7 +162,7 @@ impl ChangelogService for Service {
         let answer = Answer::spawn(deadline, self.limits.stall_timeout, |feed| async move {
             let what = format!("load {}", Shown(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let mut load = load.map_err(|e| status::of_read(&e, &what))?;
+            let mut load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
@@ -249,7 +257,7 @@ impl ChangelogService for Service {
         let format = request::value_format(request.value_format)?;
         let shown = Shown(key.as_str()).to_string();
         let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
-        let found = found.map_err(|e| status::of_read(&e, &format!("get {shown}")))?;
+        let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
         call.facts.set_partition(found.partition.number());
         call.facts.add_records(found.end.counts.read);
         let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
@@ -284,7 +292,7 @@ async fn stream_events(
         Content::Records => "stream records",
         Content::Latest => "stream latest values",
     };
-    let failed = |e: LoadError| status::of_read(&e, what);
+    let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
     let feed = if wanted.follow { feed.without_deadline() } else { feed };
     let mut streaming = changelog.stream(wanted, call.peer, deadline).await.map_err(failed)?;
     while let Some(event) = streaming.next().await {

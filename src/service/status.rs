@@ -161,6 +161,16 @@ pub fn of_read(error: &LoadError, what: &str) -> Status {
     kind.status(format!("{what}: {error}"))
 }
 
+/// Why a read was ABORTED, if it was: the log changed under it.
+pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
+    match error {
+        LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
+            Some(of_log_read(error).reason)
+        }
+        _ => None,
+    }
+}
+
 fn of_log_read(error: &ReadError) -> Refusal {
     match error {
         ReadError::Topic(problem) => topic(problem),

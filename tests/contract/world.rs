@@ -185,6 +185,21 @@ impl World {
         (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
     }
 
+    /// Of a process.
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Running::Process(child) => child.id().expect("running"),
+            Running::InProcess { .. } => panic!("it has no process of its own"),
+        }
+    }
+
+    /// A gauge or counter of /metrics, by the start of its line.
+    pub async fn metric(&self, name: &str) -> i64 {
+        let (_, text) = self.http("/metrics").await;
+        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' ')));
+        line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
+    }
+
     pub async fn stop(&mut self) {
         match &mut self.running {
             Running::InProcess { stop, app } => {
