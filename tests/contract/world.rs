@@ -108,8 +108,21 @@ impl World {
 
     /// The real binary.
     pub async fn process(arguments: Vec<String>) -> Self {
+        Self::spawn(Command::new(binary()), arguments).await
+    }
+
+    /// The real binary, which may write no file beyond so many blocks of 512 bytes: a disk that is full, for it.
+    pub async fn process_with_small_files(blocks: u32, arguments: Vec<String>) -> Self {
+        let mut shell = Command::new("sh");
+        // Ignored, as here, the signal leaves the error to the process.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(binary());
+        Self::spawn(shell, arguments).await
+    }
+
+    async fn spawn(mut command: Command, arguments: Vec<String>) -> Self {
         let listens = arguments.iter().any(|a| a.starts_with("--listen="));
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["serve", "--admin-listen=127.0.0.1:0", "--log-format=json"])
             .args((!listens).then_some("--listen=127.0.0.1:0"))
             .args(&arguments)

@@ -135,12 +135,13 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
     assert!(keep.path().join("mine.txt").exists());
 }
 
-/// Twenty rounds of SIGKILL in the middle of writes: every acknowledged write is there.
+/// Rounds of SIGKILL in the middle of writes, 20 or CHANGELOGD_TEST_KILLS: every acknowledged write is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_acknowledged_write_is_lost_by_sigkill() {
+async fn r34_f22_no_acknowledged_write_is_lost_by_sigkill() {
     let mut world = embedded_process().await.ready().await;
     let acknowledged: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
-    for round in 0..20_u64 {
+    let rounds = std::env::var("CHANGELOGD_TEST_KILLS").map_or(20, |n| n.parse::<u64>().expect("a number of rounds"));
+    for round in 0..rounds {
         let mut writers = Vec::new();
         for writer in 0..8_u64 {
             let (mut client, acknowledged) = (connect(&world.api).await, acknowledged.clone());
