@@ -164,11 +164,6 @@ impl Tracker {
         failures.ring.push_back(FailedWrite { id, partition, key, error });
     }
 
-    /// Writes whose outcome is not known.
-    pub fn outstanding(&self) -> u64 {
-        lock(&self.in_flight).outstanding_below(u64::MAX)
-    }
-
     /// The greatest failure id given out so far.
     pub fn newest_failure(&self) -> u64 {
         lock(&self.failures).newest
@@ -244,7 +239,7 @@ mod tests {
         assert!(!flush.is_finished());
         drop(first);
         assert_eq!(flush.await.unwrap().remaining, 0);
-        assert_eq!(tracker.outstanding(), 1);
+        assert_eq!(tracker.undelivered(0).count, 1);
     }
 
     #[tokio::test(start_paused = true)]
