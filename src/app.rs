@@ -1,11 +1,11 @@
 //! Where a log and the service meet: bind, open the log, serve, drain. Tests start it too.
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    changelog::{Changelog, Limits},
+    changelog::{Changelog, Limits, Undelivered},
     config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
     embedded::{self, EmbeddedLog},
     kafka::{self, KafkaLog},
@@ -16,6 +16,8 @@ use crate::{
     service::{CallLimits, Service},
 };
 
+/// What a log may take beyond --write-timeout to say what became of a write: librdkafka looks at its timeouts each second.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
 /// The partitions of a memory log.
 const DEFAULT_PARTITIONS: i64 = 10;
 
@@ -65,10 +67,10 @@ pub struct App {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
-    /// Accepted writes whose outcome was still not known.
-    pub unsettled_writes: u64,
+    /// Accepted writes that failed while it drained, or whose outcome was still not known.
+    pub undelivered: Undelivered,
     /// Connections that were cut.
     pub cut_connections: usize,
 }
@@ -140,6 +142,7 @@ impl App {
         }
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
+            write_timeout: self.args.write_timeout + WRITE_GRACE,
             stall_timeout: self.args.stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
@@ -162,8 +165,8 @@ impl App {
         // A part of the time is kept for writes that were accepted but that nobody waits for.
         stop.send_replace(Some(deadline - self.args.drain_timeout / 4));
         let cut_connections = api.await;
-        let unsettled_writes = self.changelog.drain(deadline).await;
-        Drained { unsettled_writes, cut_connections }
+        let undelivered = self.changelog.drain(deadline).await;
+        Drained { undelivered, cut_connections }
     }
 }
 
@@ -178,6 +181,7 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
             let settings = embedded::Settings {
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
+                sort_bytes: size(args.read_ahead()),
                 ..embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
@@ -187,6 +191,7 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
                 producers: args.producers.into(),
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
+                read_ahead_bytes: size(args.read_ahead()),
                 ..kafka_settings(&args.kafka)?
             };
             let log = KafkaLog::start(settings).map_err(|e| UsageError(e.to_string()))?;
@@ -211,13 +216,20 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
     Ok(settings)
 }
 
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
+        max_replays_per_peer: args.max_replays_per_peer().into(),
         replay_queue_wait: args.replay_queue_wait,
         max_follows: args.max_follows.into(),
-        max_load_bytes: usize::try_from(args.max_load_bytes).unwrap_or(usize::MAX),
+        replay_budget: size(args.replay_budget()),
+        read_ahead: size(args.read_ahead()),
+        max_load_bytes: size(args.max_load_bytes()),
     }
 }
 

@@ -32,6 +32,28 @@ struct RecordClass {
     class: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Aborted {
+    reason: &'static str,
+}
+
+/// Counted as running until it is dropped.
+#[derive(Debug)]
+pub struct Running(Gauge);
+
+impl Running {
+    fn begin(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -42,6 +64,11 @@ pub struct Metrics {
     records: Family<RecordClass, Counter>,
     renamed_headers: Counter,
     ready: Gauge,
+    replays: Gauge,
+    replay_bytes: Gauge,
+    follows: Gauge,
+    replays_aborted: Family<Aborted, Counter>,
+    producers_replaced: Counter,
 }
 
 impl Default for Metrics {
@@ -67,6 +94,31 @@ impl Metrics {
             renamed_headers.clone(),
         );
         let ready = Gauge::default();
+        let (replays, replay_bytes, follows) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register(
+            "replays_running",
+            "Loads, gets and streams that hold a turn (--max-replays)",
+            replays.clone(),
+        );
+        registry.register_with_unit(
+            "replay_held",
+            "What replays hold of --replay-budget: read ahead, folded, being sent",
+            Unit::Bytes,
+            replay_bytes.clone(),
+        );
+        registry.register("follows_running", "Streams that follow (--max-follows)", follows.clone());
+        let replays_aborted = Family::<Aborted, Counter>::default();
+        registry.register(
+            "replays_aborted",
+            "Replays that ended since the log changed under them: truncated, or moved",
+            replays_aborted.clone(),
+        );
+        let producers_replaced = Counter::default();
+        registry.register(
+            "producers_replaced",
+            "Kafka producers that met a fatal error and were replaced",
+            producers_replaced.clone(),
+        );
         registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
         registry.register_with_unit(
             "rpc_duration",
@@ -82,7 +134,20 @@ impl Metrics {
         );
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, calls, durations, in_flight, records, renamed_headers, ready }
+        Self {
+            registry,
+            calls,
+            durations,
+            in_flight,
+            records,
+            renamed_headers,
+            ready,
+            replays,
+            replay_bytes,
+            follows,
+            replays_aborted,
+            producers_replaced,
+        }
     }
 
     /// A call has arrived.
@@ -110,6 +175,31 @@ impl Metrics {
     /// Readiness, as it is now.
     pub fn set_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
+    }
+
+    /// A replay has its turn.
+    pub fn replay_started(&self) -> Running {
+        Running::begin(&self.replays)
+    }
+
+    /// A stream follows, or is to.
+    pub fn follow_started(&self) -> Running {
+        Running::begin(&self.follows)
+    }
+
+    /// Replays hold so many bytes more, or less.
+    pub fn replay_bytes_held(&self, more: i64) {
+        self.replay_bytes.inc_by(more);
+    }
+
+    /// A replay ended with ABORTED; the reason is one of the statuses'.
+    pub fn replay_aborted(&self, reason: &'static str) {
+        self.replays_aborted.get_or_create(&Aborted { reason }).inc();
+    }
+
+    /// Counts replaced producers.
+    pub fn producers_replaced(&self) -> &Counter {
+        &self.producers_replaced
     }
 
     /// In the OpenMetrics text format.

@@ -15,6 +15,15 @@ pub enum LoadError {
         /// How many may run.
         limit: usize,
     },
+    /// Every slot of this peer is taken.
+    #[error(
+        "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-peer); it is told \
+         by its address, on loopback and Unix sockets by its connection"
+    )]
+    TooManyOfPeer {
+        /// How many it may run.
+        limit: usize,
+    },
     /// Every slot for following streams is taken.
     #[error("{limit} streams are following, which is the limit (--max-follows)")]
     TooManyFollows {
@@ -31,6 +40,19 @@ pub enum LoadError {
         partition: Partition,
         /// The bound, in bytes.
         limit: usize,
+    },
+    /// All replays together are at the bound on memory.
+    #[error(
+        "there is no room for {wanted} more bytes: the replays of this process hold {held} of the {limit} bytes that they may \
+         hold together (--replay-budget)"
+    )]
+    NoRoom {
+        /// The budget, in bytes.
+        limit: usize,
+        /// What is held.
+        held: usize,
+        /// What was wanted on top.
+        wanted: usize,
     },
     /// The deadline passed before the log was asked.
     #[error("{0}")]

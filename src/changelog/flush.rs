@@ -1,7 +1,7 @@
 //! What became of accepted writes: how many are in flight, and which buffered ones failed.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{log::WriteError, model::Key};
+use crate::{
+    log::WriteError,
+    model::{Key, Partition, Shown},
+};
 
 /// Failures of buffered writes that are kept.
 const RING: usize = 10_000;
@@ -20,6 +23,8 @@ const RING: usize = 10_000;
 pub struct FailedWrite {
     /// Increasing within this process, from 1.
     pub id: u64,
+    /// Where it was to go.
+    pub partition: Partition,
     /// Its key.
     pub key: Key,
     /// What a durable write would have been told.
@@ -39,38 +44,63 @@ pub struct Flushed {
     pub newest: u64,
 }
 
+/// Accepted writes that were not delivered when the process stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// How many.
+    pub count: u64,
+    /// Where they were to go.
+    pub partitions: BTreeSet<Partition>,
+    /// Some of them, escaped.
+    pub keys: Vec<String>,
+}
+
+/// Keys that are named at the end of a drain.
+const NAMED: usize = 100;
+
+impl Undelivered {
+    fn add(&mut self, partition: Partition, key: &Key) {
+        self.count += 1;
+        self.partitions.insert(partition);
+        if self.keys.len() < NAMED {
+            self.keys.push(Shown(key.as_str()).to_string());
+        }
+    }
+}
+
 /// Writes in the order of their acceptance; a settled one is taken off as soon as all before it are.
 #[derive(Debug, Default)]
 struct InFlight {
     /// The number of the first write in the window.
     first: u64,
-    settled: VecDeque<bool>,
+    /// `None`: settled.
+    window: VecDeque<Option<(Partition, Key)>>,
 }
 
 impl InFlight {
-    fn accept(&mut self) -> u64 {
-        self.settled.push_back(false);
-        self.first + self.settled.len() as u64 - 1
+    fn accept(&mut self, partition: Partition, key: Key) -> u64 {
+        self.window.push_back(Some((partition, key)));
+        self.first + self.window.len() as u64 - 1
     }
 
     /// True if the front moved.
     fn settle(&mut self, number: u64) -> bool {
-        self.settled[(number - self.first) as usize] = true;
+        self.window[(number - self.first) as usize] = None;
         let before = self.first;
-        while self.settled.front() == Some(&true) {
-            self.settled.pop_front();
+        while matches!(self.window.front(), Some(None)) {
+            self.window.pop_front();
             self.first += 1;
         }
         self.first != before
     }
 
     fn next(&self) -> u64 {
-        self.first + self.settled.len() as u64
+        self.first + self.window.len() as u64
     }
 
     fn outstanding_below(&self, number: u64) -> u64 {
         let window = number.saturating_sub(self.first) as usize;
-        self.settled.iter().take(window).filter(|settled| !**settled).count() as u64
+        self.window.iter().take(window).flatten().count() as u64
     }
 }
 
@@ -118,25 +148,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Tracker {
     /// Counts a write that is about to be accepted.
-    pub fn accept(self: &Arc<Self>) -> Ticket {
-        let number = lock(&self.in_flight).accept();
+    pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> Ticket {
+        let number = lock(&self.in_flight).accept(partition, key);
         Ticket { tracker: self.clone(), number }
     }
 
     /// Keeps a failure, to be told by every flush that has not seen it.
-    pub fn fail(&self, key: Key, error: WriteError) {
+    pub fn fail(&self, partition: Partition, key: Key, error: WriteError) {
         let mut failures = lock(&self.failures);
         failures.newest += 1;
         let id = failures.newest;
         if failures.ring.len() == RING {
             failures.ring.pop_front();
         }
-        failures.ring.push_back(FailedWrite { id, key, error });
+        failures.ring.push_back(FailedWrite { id, partition, key, error });
     }
 
-    /// Writes whose outcome is not known.
-    pub fn outstanding(&self) -> u64 {
-        lock(&self.in_flight).outstanding_below(u64::MAX)
+    /// The greatest failure id given out so far.
+    pub fn newest_failure(&self) -> u64 {
+        lock(&self.failures).newest
+    }
+
+    /// Writes whose outcome is not known, and buffered ones that failed after this failure: nobody can flush any more.
+    pub fn undelivered(&self, failures_after: u64) -> Undelivered {
+        let mut found = Undelivered::default();
+        for failed in lock(&self.failures).ring.iter().filter(|f| f.id > failures_after) {
+            found.add(failed.partition, &failed.key);
+        }
+        for (partition, key) in lock(&self.in_flight).window.iter().flatten() {
+            found.add(*partition, key);
+        }
+        found
     }
 
     /// Waits, until the deadline, for every write accepted before the call.
@@ -166,32 +208,44 @@ mod tests {
         Instant::now() + Duration::from_millis(20)
     }
 
+    fn home() -> Partition {
+        Partition::new(0).unwrap()
+    }
+
+    fn key(n: usize) -> Key {
+        Key::parse(&format!("w/t/{n}")).unwrap()
+    }
+
+    fn accept(tracker: &Arc<Tracker>) -> Ticket {
+        tracker.accept(home(), key(0))
+    }
+
     fn fail(tracker: &Tracker, n: usize) {
-        tracker.fail(Key::parse(&format!("w/t/{n}")).unwrap(), WriteError::Draining);
+        tracker.fail(home(), key(n), WriteError::Draining);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
         let tracker = Arc::new(Tracker::default());
-        let (first, second) = (tracker.accept(), tracker.accept());
+        let (first, second) = (accept(&tracker), accept(&tracker));
         let flush = {
             let tracker = tracker.clone();
             tokio::spawn(async move { tracker.flush(0, Instant::now() + Duration::from_secs(60)).await })
         };
         tokio::task::yield_now().await;
-        let _later = tracker.accept();
+        let _later = accept(&tracker);
         drop(second);
         tokio::task::yield_now().await;
         assert!(!flush.is_finished());
         drop(first);
         assert_eq!(flush.await.unwrap().remaining, 0);
-        assert_eq!(tracker.outstanding(), 1);
+        assert_eq!(tracker.undelivered(0).count, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_settled_in_time_is_counted() {
         let tracker = Arc::new(Tracker::default());
-        let (_a, b, _c) = (tracker.accept(), tracker.accept(), tracker.accept());
+        let (_a, b, _c) = (accept(&tracker), accept(&tracker), accept(&tracker));
         drop(b);
         assert_eq!(tracker.flush(0, soon()).await.remaining, 2);
     }
@@ -206,6 +260,25 @@ mod tests {
         assert_eq!(ids(tracker.flush(2, soon()).await), [3]);
         assert_eq!(ids(tracker.flush(3, soon()).await), [0u64; 0]);
         assert_eq!(ids(tracker.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
+    }
+
+    #[test]
+    fn r32_what_was_not_delivered_is_named_and_what_was_known_before_is_not() {
+        let tracker = Arc::new(Tracker::default());
+        fail(&tracker, 1);
+        let before = tracker.newest_failure();
+        let settled = tracker.accept(home(), key(2));
+        let open = tracker.accept(Partition::new(3).unwrap(), Key::parse("w/t/\u{202e}").unwrap());
+        fail(&tracker, 4);
+        drop(settled);
+        let found = tracker.undelivered(before);
+        assert_eq!(found.count, 2);
+        assert_eq!(found.partitions.iter().map(|p| p.number()).collect::<Vec<_>>(), [0, 3]);
+        assert!(found.keys[0].contains("w/t/4") && found.keys[1].is_ascii(), "{:?}", found.keys);
+        drop(open);
+        (0..200).for_each(|n| fail(&tracker, n));
+        let found = tracker.undelivered(before);
+        assert_eq!((found.count, found.keys.len()), (201, NAMED));
     }
 
     #[tokio::test(start_paused = true)]

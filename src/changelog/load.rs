@@ -7,16 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Changelog, LoadError, Summary,
+    Changelog, LoadError, Peer, Summary,
     snapshot::Fold,
     stream::Scope,
     token::{Cursor, Token},
+    turns::Turn,
 };
 use crate::{
     log::{PartitionEnd, Replay, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
@@ -33,7 +31,7 @@ pub struct Load {
     pub summary: Summary,
     /// Where they are.
     pub partition: Partition,
-    _permit: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 /// One entity that was looked for.
@@ -53,13 +51,14 @@ impl Changelog {
         &self,
         workspace: WorkspaceId,
         types: HashSet<String>,
+        peer: Peer,
         deadline: Instant,
     ) -> Result<Load, LoadError> {
-        let permit = self.replay_permit(deadline).await?;
+        let mut turn = self.replays.take(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let (records, end) = self.replay_one(&topic, partition, selection, deadline).await?;
+        let (records, end) = self.replay_one(&mut turn, &topic, partition, selection, deadline).await?;
         let (records, matched) = records.finish(false);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
@@ -69,16 +68,16 @@ impl Changelog {
             tombstones: matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { records, summary, partition, _permit: permit })
+        Ok(Load { records, summary, partition, _turn: turn })
     }
 
     /// One entity.
-    pub async fn get(&self, key: Key, deadline: Instant) -> Result<Get, LoadError> {
-        let _permit = self.replay_permit(deadline).await?;
+    pub async fn get(&self, key: Key, peer: Peer, deadline: Instant) -> Result<Get, LoadError> {
+        let mut turn = self.replays.take(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
         let selection = Selection::key(key, topic.partition_count);
-        let (records, end) = self.replay_one(&topic, partition, selection, deadline).await?;
+        let (records, end) = self.replay_one(&mut turn, &topic, partition, selection, deadline).await?;
         let record = records.finish(false).0.pop();
         Ok(Get { record, partition, end })
     }
@@ -86,6 +85,7 @@ impl Changelog {
     /// Replays one partition from its low watermark to its end, folded.
     async fn replay_one(
         &self,
+        turn: &mut Turn,
         topic: &Arc<Topic>,
         partition: Partition,
         selection: Selection,
@@ -105,6 +105,7 @@ impl Changelog {
             match timeout_at(deadline, replay.next()).await.map_err(late)? {
                 Some(Ok(ReplayEvent::Records { records, .. })) => {
                     fold.apply(records).map_err(|e| e.in_partition(partition))?;
+                    turn.hold(fold.weight())?;
                 }
                 Some(Ok(ReplayEvent::End(end))) => {
                     self.metrics.replayed(end.counts);

@@ -3,30 +3,33 @@
 
 #[cfg(test)]
 mod broken_replay;
+mod budget;
 mod error;
 mod flush;
 mod load;
 mod snapshot;
 mod stream;
 mod token;
+mod turns;
 mod write;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
 
 pub use error::LoadError;
-pub use flush::{FailedWrite, Flushed};
+pub use flush::{FailedWrite, Flushed, Undelivered};
 pub use load::{Get, Load};
 pub use snapshot::Summary;
 pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
 pub use token::TokenError;
+pub use turns::Peer;
 pub use write::{Ack, Change, Written};
 
 use crate::{
@@ -35,6 +38,10 @@ use crate::{
     model::ValueRules,
 };
 use flush::Tracker;
+use turns::Turns;
+
+/// How long answers of a closed log may take to be noticed.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What bounds the work of one process.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +50,14 @@ pub struct Limits {
     pub values: ValueRules,
     /// Replays at a time.
     pub max_replays: usize,
+    /// Of these, those of one peer.
+    pub max_replays_per_peer: usize,
     /// How long a load waits for its turn among them.
     pub replay_queue_wait: Duration,
+    /// Bytes that all replays together may hold.
+    pub replay_budget: usize,
+    /// Of these, what each takes for what it reads ahead.
+    pub read_ahead: usize,
     /// Streams that follow at a time.
     pub max_follows: usize,
     /// Bytes that the folded state of one load may hold in memory.
@@ -58,7 +71,10 @@ impl Limits {
         Self {
             values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
             max_replays: 4,
+            max_replays_per_peer: 4,
             replay_queue_wait: Duration::from_millis(20),
+            replay_budget: usize::MAX,
+            read_ahead: 0,
             max_follows: 2,
             max_load_bytes: usize::MAX,
         }
@@ -71,9 +87,11 @@ pub struct Changelog {
     log: Arc<dyn Log>,
     limits: Limits,
     writes: Arc<Tracker>,
-    replays: Arc<Semaphore>,
+    replays: Arc<Turns>,
     follows: Arc<Semaphore>,
     draining: watch::Sender<bool>,
+    /// The last failure that a flush could still be told of.
+    failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
 }
 
@@ -84,9 +102,10 @@ impl Changelog {
             log,
             limits,
             writes: Arc::default(),
-            replays: Arc::new(Semaphore::new(limits.max_replays)),
+            replays: Turns::new(limits, metrics.clone()),
             follows: Arc::new(Semaphore::new(limits.max_follows)),
             draining: watch::Sender::new(false),
+            failures_before: Arc::default(),
             metrics,
         }
     }
@@ -106,6 +125,11 @@ impl Changelog {
             rules.max_bytes = rules.max_bytes.min(limit);
         }
         rules
+    }
+
+    /// Where it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Which log is below.
@@ -132,6 +156,7 @@ impl Changelog {
             TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
             TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
             TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Failed(failure) => Err(failure.clone().into()),
         }
     }
 
@@ -145,25 +170,22 @@ impl Changelog {
         }
     }
 
-    /// A turn among the replays; given back when dropped, which must be when the stream ends and not before.
-    async fn replay_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, LoadError> {
-        let patience = deadline.min(Instant::now() + self.limits.replay_queue_wait);
-        match timeout_at(patience, self.replays.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
-        }
-    }
-
-    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers how many are not settled.
-    pub async fn drain(&self, deadline: Instant) -> u64 {
-        self.refuse_new_work();
+    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers what was not delivered.
+    pub async fn drain(&self, deadline: Instant) -> Undelivered {
+        let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
-        unsettled.max(self.writes.outstanding())
+        // Answers that the log has given are still on their way to us.
+        let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
+        let mut undelivered = self.writes.undelivered(failures_before);
+        undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
+        undelivered
     }
 
-    /// From here on writes and loads are answered DRAINING, and streams that follow end with it.
-    pub fn refuse_new_work(&self) {
-        self.draining.send_replace(true);
+    /// From here on writes and loads are answered DRAINING, and streams that follow end with it. Answers the greatest id of a
+    /// buffered write's failure before.
+    pub fn refuse_new_work(&self) -> u64 {
+        self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
+        *self.failures_before.get_or_init(|| self.writes.newest_failure())
     }
 }
 

@@ -14,14 +14,15 @@ use tokio::{
 };
 
 use super::{
-    Changelog, LoadError, Summary, TokenError,
+    Changelog, LoadError, Peer, Summary, TokenError,
     load::{cursors_at_start, given},
     snapshot::{Fold, Matched},
     token::{Cursor, Token},
+    turns::Turn,
 };
 use crate::{
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
-    metrics::Metrics,
+    metrics::{Metrics, Running},
     model::{Partition, PartitionCount, Record, Shown, WorkspaceId},
 };
 
@@ -182,8 +183,8 @@ pub struct Streaming {
     bookmarked: Instant,
     draining: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
-    _replay_permit: OwnedSemaphorePermit,
-    _follow_permit: Option<OwnedSemaphorePermit>,
+    turn: Turn,
+    _follow: Option<(OwnedSemaphorePermit, Running)>,
 }
 
 #[derive(Debug)]
@@ -200,14 +201,15 @@ pub(super) fn broke_off(partition: Partition) -> LoadError {
 
 impl Changelog {
     /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
-    pub async fn stream(&self, request: StreamRequest, deadline: Instant) -> Result<Streaming, LoadError> {
-        let follow_permit = if request.follow {
-            let turn = self.follows.clone().try_acquire_owned();
-            Some(turn.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?)
+    pub async fn stream(&self, request: StreamRequest, peer: Peer, deadline: Instant) -> Result<Streaming, LoadError> {
+        let follow = if request.follow {
+            let permit = self.follows.clone().try_acquire_owned();
+            let permit = permit.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?;
+            Some((permit, self.metrics.follow_started()))
         } else {
             None
         };
-        let replay_permit = self.replay_permit(deadline).await?;
+        let turn = self.replays.take(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partitions = request.selected(topic.partition_count)?;
         let cursors = match given(&request.resume_token) {
@@ -248,8 +250,8 @@ impl Changelog {
             draining: self.draining.subscribe(),
             metrics: self.metrics.clone(),
             topic,
-            _replay_permit: replay_permit,
-            _follow_permit: follow_permit,
+            turn,
+            _follow: follow,
         })
     }
 }
@@ -325,7 +327,7 @@ impl Streaming {
         if let Some(unfinished) = self.unfinished.get_mut(&partition) {
             if let Some(fold) = &mut unfinished.fold {
                 fold.apply(records).map_err(|e| e.in_partition(partition))?;
-                return self.check_weight(partition);
+                return self.hold_folds(partition);
             }
             unfinished.matched.count(&records);
         }
@@ -338,12 +340,12 @@ impl Streaming {
     }
 
     /// Partitions interleave, so that many may be folded at a time: the bound is on all of them.
-    fn check_weight(&self, partition: Partition) -> Result<(), LoadError> {
+    fn hold_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
         let held: usize = self.unfinished.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
         if held > self.limit {
             return Err(LoadError::TooLarge { partition, limit: self.limit });
         }
-        Ok(())
+        self.turn.hold(held)
     }
 
     fn end(&mut self, end: PartitionEnd) {

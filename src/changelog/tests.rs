@@ -18,13 +18,7 @@ use crate::{
 const RETENTION: Duration = Duration::from_secs(1_000);
 
 fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
-    let mut limits = Limits {
-        values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000 },
-        max_replays: 4,
-        replay_queue_wait: Duration::from_millis(20),
-        max_follows: 2,
-        max_load_bytes: usize::MAX,
-    };
+    let mut limits = Limits::for_tests();
     change(&mut limits);
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
     Changelog::new(Arc::new(log), limits, Arc::default())
@@ -67,9 +61,9 @@ async fn a_token_beyond_the_end_requires_a_resync() {
     let changelog = changelog(|_| {});
     set(&changelog, "ws/t/a").await;
     let at_end = token(&changelog, 1, Duration::ZERO).await;
-    changelog.stream(request(at_end), soon()).await.expect("the end is within the log");
+    changelog.stream(request(at_end), Peer::default(), soon()).await.expect("the end is within the log");
     let beyond = token(&changelog, 2, Duration::ZERO).await;
-    let error = changelog.stream(request(beyond), soon()).await.unwrap_err();
+    let error = changelog.stream(request(beyond), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
@@ -77,31 +71,31 @@ async fn a_token_beyond_the_end_requires_a_resync() {
 async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
     let changelog = changelog(|_| {});
     let young = token(&changelog, 0, RETENTION / 3).await;
-    changelog.stream(request(young), soon()).await.expect("young enough");
+    changelog.stream(request(young), Peer::default(), soon()).await.expect("young enough");
     let old = token(&changelog, 0, RETENTION / 2 + Duration::from_secs(60)).await;
-    let error = changelog.stream(request(old), soon()).await.unwrap_err();
+    let error = changelog.stream(request(old), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
 #[tokio::test]
 async fn replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
     let changelog = changelog(|l| l.max_replays = 1);
-    let held = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let held = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyReplays { limit: 1 });
     drop(held);
-    changelog.load(workspace(), HashSet::new(), soon()).await.expect("its turn");
+    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("its turn");
 }
 
 #[tokio::test]
 async fn followers_over_the_limit_are_refused() {
     let changelog = changelog(|l| l.max_follows = 1);
     let follow = || StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
-    let held = changelog.stream(follow(), soon()).await.unwrap();
-    let error = changelog.stream(follow(), soon()).await.unwrap_err();
+    let held = changelog.stream(follow(), Peer::default(), soon()).await.unwrap();
+    let error = changelog.stream(follow(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyFollows { limit: 1 });
     drop(held);
-    changelog.stream(follow(), soon()).await.expect("its turn");
+    changelog.stream(follow(), Peer::default(), soon()).await.expect("its turn");
 }
 
 #[tokio::test]
@@ -110,7 +104,7 @@ async fn a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;
     }
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 1_000, .. }), "{error}");
 }
 
@@ -125,9 +119,9 @@ async fn compaction_changes_no_state() {
     }
     let deleted = Change { key: Key::parse("ws/t/3").unwrap(), value: None, headers: Headers::default() };
     changelog.write(deleted, Ack::Durable, None).await.unwrap();
-    let before = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    let before = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     log.compact();
-    let after = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap();
+    let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     assert_eq!(before.records, after.records);
     assert_eq!((before.summary.entries, before.summary.tombstones), (after.summary.entries, after.summary.tombstones));
     assert!(after.summary.end.counts.read < before.summary.end.counts.read);
@@ -136,9 +130,49 @@ async fn compaction_changes_no_state() {
 #[tokio::test]
 async fn after_draining_begins_writes_and_loads_are_refused() {
     let changelog = changelog(|_| {});
-    assert_eq!(changelog.drain(soon()).await, 0);
+    assert_eq!(changelog.drain(soon()).await, Undelivered::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
     assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
-    let error = changelog.load(workspace(), HashSet::new(), soon()).await.unwrap_err();
+    let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::Read(ReadError::Draining));
+}
+
+#[tokio::test]
+async fn r9_f26_a_token_from_the_future_requires_a_resync() {
+    let changelog = changelog(|_| {});
+    set(&changelog, "ws/t/a").await;
+    let topic = changelog.log.topic().await.unwrap();
+    let from = |ahead| {
+        let cursor = Cursor { next: Some(1), leader_epoch: -1, as_of: SystemTime::now() + ahead };
+        let cursors = BTreeMap::from([(Partition::new(0).unwrap(), cursor)]);
+        Token::new(&topic, Scope::of_workspace(workspace(), HashSet::new()).fingerprint(), cursors).encode()
+    };
+    changelog.stream(request(from(Duration::from_secs(30))), Peer::default(), soon()).await.expect("clocks differ");
+    let jumped = from(Duration::from_secs(3600));
+    let error = changelog.stream(request(jumped), Peer::default(), soon()).await.unwrap_err();
+    assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
+}
+
+/// A reader that is slower than compaction: the tombstone that it has not read yet is gone when it comes there.
+#[tokio::test(start_paused = true)]
+async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_log_moved() {
+    for follow in [false, true] {
+        let changelog = changelog(|_| {});
+        // More than is read ahead.
+        for i in 0..5_000 {
+            set(&changelog, &format!("ws/t/{i}")).await;
+        }
+        let asked = StreamRequest { follow, ..request(bytes::Bytes::new()) };
+        let deadline = Instant::now() + RETENTION;
+        let mut stream = changelog.stream(asked, Peer::default(), deadline).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        tokio::time::advance(RETENTION / 2 + Duration::from_secs(1)).await;
+        let error = loop {
+            match stream.next().await.expect("it does not pass for whole") {
+                Ok(event) => assert!(matches!(event, StreamEvent::Batch { .. })),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, LoadError::Read(ReadError::Moved { .. })), "{error}");
+    }
 }

@@ -19,6 +19,9 @@ use crate::{
 
 const VERSION: u8 = 1;
 
+/// How far ahead of ours the clock may be that a token was given out by.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
 /// Why a token does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -174,6 +177,13 @@ impl Token {
         // it leaves time for the replay itself.
         let limit = topic.delete_retention / 2;
         for (partition, cursor) in &self.cursors {
+            let ahead = cursor.as_of.duration_since(now).unwrap_or_default();
+            if cursor.next.is_some() && ahead > CLOCK_SKEW {
+                return Err(TokenError::Resync(format!(
+                    "in partition {partition} it is of {} s from now: the clock went back, and its age is not known",
+                    ahead.as_secs()
+                )));
+            }
             let age = now.duration_since(cursor.as_of).unwrap_or_default();
             if cursor.next.is_some() && age > limit {
                 return Err(TokenError::Resync(format!(
@@ -235,6 +245,14 @@ mod tests {
         assert!(matches!(check(&good, &topic("id2"), b"scope", 2, 1000), Err(TokenError::Resync(_))));
         assert!(matches!(check(&good, &topic("id"), b"scope", 2, 1051), Err(TokenError::Resync(_))));
         assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 9000), Ok(()), "it starts over anyway");
+    }
+
+    #[test]
+    fn r9_f26_a_token_from_the_future_has_no_known_age() {
+        let at_noon = token(Some(7), 1000);
+        assert_eq!(check(&at_noon, &topic("id"), b"scope", 2, 940), Ok(()), "clocks differ a little");
+        assert!(matches!(check(&at_noon, &topic("id"), b"scope", 2, 939), Err(TokenError::Resync(_))));
+        assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 0), Ok(()), "it starts over anyway");
     }
 
     proptest! {

@@ -73,7 +73,7 @@ impl Changelog {
         let topic = self.topic_for_write()?;
         let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
         let key = change.key.clone();
-        let ticket = self.writes.accept();
+        let ticket = self.writes.accept(partition, key.clone());
         let pending =
             self.log.append(NewRecord { partition, key: change.key, value: change.value, headers: change.headers })?;
         match ack {
@@ -83,7 +83,7 @@ impl Changelog {
                     if let Err(error) = outcome(pending.await) {
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
                         // Before the ticket is settled: a flush that waited for it must name it.
-                        writes.fail(key, error);
+                        writes.fail(partition, key, error);
                     }
                     drop(ticket);
                 });
@@ -95,8 +95,7 @@ impl Changelog {
                     (Some(deadline), Some(pending)) => {
                         timeout_at(deadline, pending).await.map_err(|_| WriteError::OutcomeUnknown {
                             by_time: true,
-                            cause: "the call's deadline passed before the acknowledgement; the record stays queued"
-                                .to_owned(),
+                            cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
                         })?
                     }
                     (None, Some(pending)) => pending.await,

@@ -58,8 +58,14 @@ async fn serve(args: ServeArgs) -> ExitCode {
             }
         })
         .await;
-    if drained.unsettled_writes > 0 {
-        tracing::error!(writes = drained.unsettled_writes, "stopped with accepted writes whose outcome is not known");
+    let undelivered = drained.undelivered;
+    if undelivered.count > 0 {
+        let partitions: Vec<_> = undelivered.partitions.iter().map(ToString::to_string).collect();
+        let partitions = partitions.join(",");
+        tracing::error!(writes = undelivered.count, partitions, "stopped with accepted writes that were not delivered");
+        for key in &undelivered.keys {
+            tracing::debug!(key, "an accepted write was not delivered");
+        }
         return ExitCode::FAILURE;
     }
     tracing::info!(cut_connections = drained.cut_connections, "drained");

@@ -3,6 +3,7 @@
 
 mod duration;
 mod environment;
+mod memory;
 mod serve;
 
 pub use duration::{parse_duration, shown_duration};

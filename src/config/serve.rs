@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, parse_duration, shown_duration};
+use super::{Origin, UsageError, memory::memory_limit, parse_duration, shown_duration};
 use crate::{
     model::{PartitionCount, ValueMode},
     server::Address,
@@ -114,15 +114,23 @@ pub struct ServeArgs {
     /// Replays at a time; more wait for --replay-queue-wait, then are told RESOURCE_EXHAUSTED
     #[arg(long, value_name = "COUNT", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_replays: u16,
+    /// Of these, those of one client: told by its address, on loopback and Unix sockets by its connection; by default three
+    /// quarters of --max-replays
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_replays_per_peer: Option<u16>,
     /// How long a replay waits for its turn
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub replay_queue_wait: Duration,
     /// Streams that follow at a time
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_follows: u16,
-    /// Bytes that the folded state of one load may hold in memory
-    #[arg(long, value_name = "BYTES", default_value = "536870912", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_load_bytes: u64,
+    /// Bytes that all replays together may hold in memory, until their streams end; more are told RESOURCE_EXHAUSTED. By
+    /// default 536870912, or a quarter of the control group's memory limit if that is less
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(MIN_REPLAY_BUDGET..))]
+    pub replay_budget: Option<u64>,
+    /// Bytes that the folded state of one load may hold in memory; by default 536870912, or --replay-budget if that is less
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_load_bytes: Option<u64>,
     /// How long a stop waits for open calls and accepted writes
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
@@ -134,9 +142,21 @@ pub struct ServeArgs {
     pub log_format: Option<LogFormat>,
 }
 
+/// What --replay-budget and --max-load-bytes are where nobody says otherwise.
+const DEFAULT_REPLAY_BYTES: u64 = 512 * 1024 * 1024;
+/// Below it not even one replay could read ahead.
+const MIN_REPLAY_BUDGET: u64 = 2 * 1024 * 1024;
+/// What one replay reads ahead: enough for the network at least, and no more than is of use.
+const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
+
 /// An address, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<Address>);
+
+fn default_budget(memory_limit: Option<u64>) -> u64 {
+    let quarter = memory_limit.map_or(u64::MAX, |limit| limit / 4);
+    DEFAULT_REPLAY_BYTES.min(quarter).max(MIN_REPLAY_BUDGET)
+}
 
 fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
     match text {
@@ -200,6 +220,27 @@ impl ServeArgs {
         }
     }
 
+    /// Replays of one peer at a time, in effect.
+    pub fn max_replays_per_peer(&self) -> u16 {
+        let three_quarters = u32::from(self.max_replays) * 3 / 4;
+        self.max_replays_per_peer.unwrap_or_else(|| u16::try_from(three_quarters).unwrap_or(u16::MAX).max(1))
+    }
+
+    /// Bytes that all replays together may hold, in effect.
+    pub fn replay_budget(&self) -> u64 {
+        self.replay_budget.unwrap_or_else(|| default_budget(memory_limit()))
+    }
+
+    /// Bytes that the fold of one load may hold, in effect.
+    pub fn max_load_bytes(&self) -> u64 {
+        self.max_load_bytes.unwrap_or_else(|| self.replay_budget().min(DEFAULT_REPLAY_BYTES))
+    }
+
+    /// Bytes that one replay reads ahead: half of the budget is for reading ahead, and half for folding.
+    pub fn read_ahead(&self) -> u64 {
+        (self.replay_budget() / 2 / u64::from(self.max_replays)).clamp(READ_AHEAD.0, READ_AHEAD.1)
+    }
+
     /// What contradicts itself.
     pub fn check(&self) -> Result<(), UsageError> {
         if !self.listen.is_local() && !self.insecure_listen {
@@ -250,13 +291,33 @@ impl ServeArgs {
             ("read-timeout", shown_duration(self.read_timeout)),
             ("stall-timeout", shown_duration(self.stall_timeout)),
             ("max-replays", self.max_replays.to_string()),
+            ("max-replays-per-peer", self.max_replays_per_peer().to_string()),
             ("replay-queue-wait", shown_duration(self.replay_queue_wait)),
             ("max-follows", self.max_follows.to_string()),
-            ("max-load-bytes", self.max_load_bytes.to_string()),
+            ("replay-budget", self.replay_budget().to_string()),
+            ("max-load-bytes", self.max_load_bytes().to_string()),
             ("drain-timeout", shown_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
         ];
         list.into_iter().map(|(name, value)| Setting { name, value, origin: origin(name) }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k6_the_budget_is_a_quarter_of_the_memory_limit_where_that_is_less() {
+        const MIB: u64 = 1024 * 1024;
+        for (limit, budget) in [
+            (None, 512 * MIB),
+            (Some(64 * 1024 * MIB), 512 * MIB),
+            (Some(256 * MIB), 64 * MIB),
+            (Some(MIB), MIN_REPLAY_BUDGET),
+        ] {
+            assert_eq!(default_budget(limit), budget, "{limit:?}");
+        }
     }
 }

@@ -56,7 +56,7 @@ use self::{
 use crate::{
     log::{
         Description, Finding, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, Severity,
-        StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
     },
     model::{Partition, PartitionCount},
 };
@@ -79,6 +79,8 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// Writes are refused when the file system has less left than this, so that what was accepted can always be merged.
     pub reserve_bytes: u64,
+    /// What one replay may hold to bring records into order; what is more is read twice.
+    pub sort_bytes: usize,
 }
 
 impl Settings {
@@ -91,6 +93,7 @@ impl Settings {
             queue_records: 100_000,
             queue_bytes: 64 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
+            sort_bytes: 16 * 1024 * 1024,
         }
     }
 }
@@ -105,7 +108,6 @@ pub struct EmbeddedLog {
     queue: Mutex<Option<SyncSender<Job>>>,
     queue_limits: (usize, usize),
     writer: Mutex<Option<JoinHandle<()>>>,
-    state: watch::Sender<TopicState>,
     /// Its sender goes with the store.
     open: watch::Receiver<()>,
 }
@@ -142,11 +144,13 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared {
             topic: topic.clone(),
             dir: settings.dir.clone(),
+            sort_bytes: settings.sort_bytes,
             published: watch::Sender::new(Some(Arc::new(published))),
             closed: watch::Sender::new(false),
             abandoned: AtomicBool::new(false),
             read_only: OnceLock::new(),
             corrupt: OnceLock::new(),
+            state: watch::Sender::new(TopicState::Ready(topic)),
             queued_bytes: AtomicUsize::new(0),
             unsettled: AtomicU64::new(0),
         });
@@ -174,7 +178,6 @@ impl EmbeddedLog {
             queue: Mutex::new(Some(sender)),
             queue_limits: (settings.queue_records.max(1), settings.queue_bytes),
             writer: Mutex::new(Some(thread)),
-            state: watch::Sender::new(TopicState::Ready(topic)),
             open: opened.open,
         })
     }
@@ -220,9 +223,8 @@ impl Log for EmbeddedLog {
         StoreKind::Embedded
     }
 
-    /// Always ready: a store that turned read-only or corrupt says so in its answers and in [`Log::describe`].
     fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.state.subscribe()
+        self.shared.state.subscribe()
     }
 
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
@@ -281,14 +283,14 @@ impl Log for EmbeddedLog {
         }
         self.check_topic(&request.topic)?;
         // The time first: it must not be later than the ends.
-        let at_end = SystemTime::now();
+        let (at_end, asked) = (SystemTime::now(), Instant::now());
         let published = self.shared.published.borrow().clone().ok_or(ReadError::Draining)?;
         let spans = request.partitions.iter().map(|(partition, start)| published.span(*partition, *start));
         let spans = spans.collect::<Result<Vec<_>, _>>()?;
         let (events, replay) = Replay::channel();
         let selection = Arc::new(request.selection.clone());
         let reader = Reader { shared: self.shared.clone(), request, selection, events };
-        tokio::spawn(reader.run(published, spans, at_end));
+        tokio::spawn(reader.run(published, spans, at_end, asked));
         Ok(replay)
     }
 
@@ -301,11 +303,11 @@ impl Log for EmbeddedLog {
         };
         let mut findings = Vec::new();
         if let Some(corrupt) = shared.corrupt.get() {
-            let message = format!("{corrupt}; nothing is served: restore the directory from a copy");
+            let message = StoreFailure::Corrupt(corrupt.clone()).to_string();
             findings.push(Finding { severity: Severity::Error, code: "STORE_CORRUPT", message });
         }
         if let Some(cause) = shared.read_only.get() {
-            let message = format!("the store takes no writes: {cause}; mend the cause and restart");
+            let message = StoreFailure::ReadOnly { cause: cause.clone() }.to_string();
             findings.push(Finding { severity: Severity::Error, code: "STORE_READ_ONLY", message });
         }
         Description {

@@ -10,7 +10,12 @@
 //!
 //! A follower that lags sees only the last record of each key: what was superseded meanwhile is gone.
 
-use std::{future::Future, sync::Arc, time::SystemTime, vec};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+    vec,
+};
 
 use fjall::Readable as _;
 use tokio::{sync::mpsc, time::Instant};
@@ -32,8 +37,6 @@ const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
 const BATCH_ENTRIES: u64 = 16 * 1024;
-/// What sorting may hold of records; of what is beyond it only the keys, to be read again.
-const SORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A record that was found by its key; read again if it was not held.
 struct Found {
@@ -162,7 +165,7 @@ impl Walk {
         if class == Class::Wanted {
             let record = layout::decode_record(key, content).ok_or_else(|| self.damaged("latest", place))?;
             let (offset, weight) = (record.offset, record.weight());
-            if *held + weight <= SORT_BYTES {
+            if *held + weight <= self.shared.sort_bytes {
                 *held += weight;
                 found.push(Found { offset, key: Vec::new(), held: Some(record) });
             } else {
@@ -200,6 +203,9 @@ impl Walk {
     }
 }
 
+/// A follower looks no more often than this whether it still stands at the end.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
 /// Why a replay stops.
 enum Stop {
     /// Nobody listens.
@@ -226,9 +232,9 @@ pub(super) struct Span {
 
 impl Reader {
     /// Reads to the ends, which `published` has, and follows if that is wanted.
-    pub(super) async fn run(self, published: Arc<Published>, spans: Vec<Span>, at_end: SystemTime) {
+    pub(super) async fn run(self, published: Arc<Published>, spans: Vec<Span>, at_end: SystemTime, asked: Instant) {
         let outcome = match self.read_to_ends(published, &spans, at_end).await {
-            Ok(()) if self.request.follow => self.follow(&spans).await,
+            Ok(()) if self.request.follow => self.follow(&spans, asked).await,
             outcome => outcome,
         };
         if let Err(Stop::Error(error)) = outcome {
@@ -250,11 +256,15 @@ impl Reader {
         Ok(())
     }
 
-    async fn follow(&self, spans: &[Span]) -> Result<(), Stop> {
+    /// `stood`: when it last had all that was there. A tombstone that was written since must not have been swept.
+    async fn follow(&self, spans: &[Span], mut stood: Instant) -> Result<(), Stop> {
+        let limit = self.shared.topic.delete_retention / 2;
         let mut changes = self.shared.published.subscribe();
         let mut closed = self.shared.closed.subscribe();
         let mut next: Vec<_> = spans.iter().map(|s| Span { from: s.end, whole: false, ..*s }).collect();
         let mut last_said = None::<Instant>;
+        // Until it has looked, it can't know.
+        let mut published_since = true;
         loop {
             if *closed.borrow() {
                 return Err(Stop::Error(ReadError::Draining));
@@ -263,7 +273,14 @@ impl Reader {
                 return Err(Stop::Error(corrupt.clone().into()));
             }
             // Before the ends are taken: then nothing was left.
-            let at_end = SystemTime::now();
+            let (at_end, now) = (SystemTime::now(), Instant::now());
+            if !published_since && matches!(changes.has_changed(), Ok(false)) {
+                stood = now;
+            }
+            if now - stood > limit {
+                return Err(Stop::Error(ReadError::away(self.request.partitions[0].0, now - stood, limit)));
+            }
+            (stood, published_since) = (now, false);
             let Some(published) = changes.borrow_and_update().clone() else {
                 return Err(Stop::Error(ReadError::Draining));
             };
@@ -290,10 +307,11 @@ impl Reader {
             // A waiting follower must not keep the engine from dropping what was superseded.
             drop(published);
             let wake = last_said.map_or_else(Instant::now, |at| at + PROGRESS_INTERVAL);
+            let wake = wake.min(Instant::now() + (limit / 4).max(SHORTEST_WAIT));
             tokio::select! {
                 () = self.events.closed() => return Err(Stop::Gone),
                 _ = async { closed.wait_for(|closed| *closed).await.map(|_| ()) } => {}
-                _ = tokio::time::timeout_at(wake, changes.changed()) => {}
+                changed = tokio::time::timeout_at(wake, changes.changed()) => published_since = changed.is_ok(),
             }
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{layout::Head, replay::Span, store::Store};
 use crate::{
-    log::{Corrupt, ReadError, StartAt, Topic, WriteError},
+    log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
 };
 
@@ -55,6 +55,7 @@ impl Published {
 pub(super) struct Shared {
     pub(super) topic: Arc<Topic>,
     pub(super) dir: PathBuf,
+    pub(super) sort_bytes: usize,
     /// `None` once the store is closed. Replays that run keep theirs.
     pub(super) published: watch::Sender<Option<Arc<Published>>>,
     /// No more writes are accepted, followers stop.
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     /// The first reason is kept.
     pub(super) read_only: OnceLock<String>,
     pub(super) corrupt: OnceLock<Corrupt>,
+    pub(super) state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) unsettled: AtomicU64,
 }
@@ -83,6 +85,15 @@ impl Shared {
 
     pub(super) fn set_read_only(&self, cause: &str) {
         if self.read_only.set(cause.to_owned()).is_ok() {
+            let failed = TopicState::Failed(StoreFailure::ReadOnly { cause: cause.to_owned() });
+            // Damage is worse, and stays.
+            self.state.send_if_modified(|state| {
+                let sound = matches!(state, TopicState::Ready(_));
+                if sound {
+                    *state = failed;
+                }
+                sound
+            });
             tracing::error!(dir = %self.dir.display(), cause, "the store is read-only until it is opened again");
         }
     }
@@ -90,6 +101,7 @@ impl Shared {
     /// Nothing is served from here on. Answers the first damage that was met.
     pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
         if self.corrupt.set(corrupt.clone()).is_ok() {
+            self.state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
             tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
         }
         self.corrupt.get().cloned().unwrap_or(corrupt)

@@ -185,6 +185,7 @@ impl Log for KafkaLog {
                 return Err(WriteError::Unreachable { cause: cause.clone() });
             }
             TopicState::Wrong(problem) => return Err(problem.clone().into()),
+            TopicState::Failed(failure) => return Err(failure.clone().into()),
         }
         self.inner.pool()?.append(&record)
     }

@@ -200,6 +200,8 @@ impl TopicCare {
             TopicState::Ready(topic) => Ok(topic.clone()),
             TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
             TopicState::Wrong(problem) => Err(problem.clone().into()),
+            // A store on disk does; not a topic.
+            TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
         }
     }
 
@@ -402,7 +404,7 @@ impl TopicCare {
         let topic = match &*self.state.borrow() {
             TopicState::Ready(topic) => Some(topic.clone()),
             TopicState::Unreachable { topic, .. } => topic.clone(),
-            TopicState::Wrong(_) => None,
+            TopicState::Wrong(_) | TopicState::Failed(_) => None,
         };
         TopicState::Unreachable { cause, topic }
     }
@@ -441,6 +443,7 @@ impl TopicCare {
             TopicState::Wrong(problem) => {
                 found(Severity::Error, problem.reason(), problem.to_string());
             }
+            TopicState::Failed(failure) => found(Severity::Error, "STORE_READ_ONLY", failure.to_string()),
         }
         if self.settings.expected_partitions.is_none() {
             let message = "no partition count is expected: set --partitions, so that a topic that grew, and so re-homes \
@@ -497,6 +500,7 @@ fn tell(state: &TopicState, topic: &str) {
         }
         TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
         TopicState::Wrong(problem) => tracing::error!(topic, %problem, "the topic is not served"),
+        TopicState::Failed(failure) => tracing::error!(topic, %failure, "the topic is not served"),
     }
 }
 

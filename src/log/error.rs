@@ -1,5 +1,7 @@
 //! What can go wrong in a log, an enum an operation. Each says what callers act on; none is a gRPC status.
 
+use std::time::Duration;
+
 use crate::model::Partition;
 
 /// The topic is not the one this process may serve. Retrying does not help.
@@ -126,12 +128,47 @@ pub enum WriteError {
     },
 }
 
+/// Why a store that was opened takes no writes any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// What was committed can be read.
+    #[error("the store takes no writes: {cause}; mend the cause and restart")]
+    ReadOnly {
+        /// What made it so.
+        cause: String,
+    },
+    /// Nothing is served.
+    #[error("{0}; nothing is served: restore the directory from a copy")]
+    Corrupt(#[from] Corrupt),
+}
+
+impl From<StoreFailure> for WriteError {
+    fn from(failure: StoreFailure) -> Self {
+        match failure {
+            StoreFailure::ReadOnly { cause } => Self::ReadOnly { cause },
+            StoreFailure::Corrupt(corrupt) => Self::Corrupt(corrupt),
+        }
+    }
+}
+
 /// The embedded store can't be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store is corrupt: {detail}")]
 pub struct Corrupt {
     /// What, and in which file where that is known.
     pub detail: String,
+}
+
+impl ReadError {
+    /// A reader that fell behind by so long that tombstones which it has not seen may have been taken away.
+    pub fn away(partition: Partition, away: Duration, limit: Duration) -> Self {
+        let cause = format!(
+            "the reader was away from the end for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
+            away.as_millis(),
+            limit.as_millis()
+        );
+        Self::Moved { partition, cause }
+    }
 }
 
 /// Why a replay ended without its end.

@@ -134,12 +134,19 @@ struct Reader {
     log: MemoryLog,
     request: ReplayRequest,
     events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+    /// When it last had all that was there. Tombstones that were written since must not be gone.
+    stood: Instant,
 }
 
 impl Reader {
     /// Delivers the wanted records of `[from, to)`. `None`: nobody listens any more.
     async fn deliver(&self, partition: Partition, mut from: i64, to: i64, counts: &mut Counts) -> Option<()> {
         while from < to {
+            let (away, limit) = (self.stood.elapsed(), self.limit());
+            if away > limit {
+                let _ = self.events.send(Err(ReadError::away(partition, away, limit))).await;
+                return None;
+            }
             let batch = self.log.read(partition, from, to);
             let Some(last) = batch.last() else { break };
             from = last.record.offset + 1;
@@ -158,7 +165,11 @@ impl Reader {
         Some(())
     }
 
-    async fn run(self, starts: Vec<(Partition, i64, i64, SystemTime)>) -> Option<()> {
+    fn limit(&self) -> Duration {
+        self.log.topic.delete_retention / 2
+    }
+
+    async fn run(mut self, starts: Vec<(Partition, i64, i64, SystemTime)>) -> Option<()> {
         let mut next = Vec::new();
         for (partition, start, end, at_end) in starts {
             let mut counts = Counts::default();
@@ -172,7 +183,13 @@ impl Reader {
         if !self.request.follow {
             return Some(());
         }
+        // Until it has looked, it can't know.
+        let mut appended_since = true;
         loop {
+            let now = Instant::now();
+            if !appended_since && matches!(version.has_changed(), Ok(false)) {
+                self.stood = now;
+            }
             version.borrow_and_update();
             for (partition, from) in &mut next {
                 let at_end = SystemTime::now();
@@ -188,13 +205,15 @@ impl Reader {
                 };
                 self.events.send(Ok(progress)).await.ok()?;
             }
+            self.stood = now;
+            let wait = PROGRESS_INTERVAL.min((self.limit() / 4).max(Duration::from_millis(10)));
             tokio::select! {
                 () = self.events.closed() => return None,
                 _ = async { closed.wait_for(|c| *c).await.map(|_| ()) } => {
                     let _ = self.events.send(Err(ReadError::Draining)).await;
                     return None;
                 }
-                _ = tokio::time::timeout(PROGRESS_INTERVAL, version.changed()) => {}
+                changed = tokio::time::timeout(wait, version.changed()) => appended_since = changed.is_ok(),
             }
         }
     }
@@ -240,7 +259,7 @@ impl Log for MemoryLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        let mut starts = Vec::new();
+        let (mut starts, stood) = (Vec::new(), Instant::now());
         for (partition, start) in &request.partitions {
             let (end, at_end) = (self.end(*partition), SystemTime::now());
             let start = match *start {
@@ -253,7 +272,7 @@ impl Log for MemoryLog {
             starts.push((*partition, start, end, at_end));
         }
         let (events, replay) = Replay::channel();
-        tokio::spawn(Reader { log: self.clone(), request, events }.run(starts));
+        tokio::spawn(Reader { log: self.clone(), request, events, stood }.run(starts));
         Ok(replay)
     }
 

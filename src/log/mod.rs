@@ -41,7 +41,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use error::{Corrupt, ReadError, TopicProblem, WriteError};
+pub use error::{Corrupt, ReadError, StoreFailure, TopicProblem, WriteError};
 pub use memory::MemoryLog;
 pub use selection::{Class, Counts, Keys, Selection};
 
@@ -97,6 +97,8 @@ pub enum TopicState {
     Ready(Arc<Topic>),
     /// Refused; recoverable unless the problem is one of identity.
     Wrong(TopicProblem),
+    /// The store itself failed; final until it is opened again.
+    Failed(StoreFailure),
 }
 
 /// A record to be appended.

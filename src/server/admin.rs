@@ -65,6 +65,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
         TopicState::Ready(_) => "draining".to_owned(),
         TopicState::Unreachable { cause, .. } => cause.clone(),
         TopicState::Wrong(problem) => TopicProblem::to_string(problem),
+        TopicState::Failed(failure) => failure.to_string(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
@@ -97,16 +97,18 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<Box<dyn Io>> {
+    /// The next connection, and the address it comes from if that tells clients apart: all that come over loopback, or a
+    /// socket file, share one.
+    pub async fn accept(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // Small answers must not wait for an acknowledgement of the segment before.
                 stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
+                let from = from.ip().to_canonical();
+                Ok((Box::new(stream), (!from.is_loopback()).then_some(from)))
             }
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
         }
     }
 }

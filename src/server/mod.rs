@@ -29,7 +29,7 @@ pub use listen::{Address, Io, Listener};
 use crate::{
     metrics::Metrics,
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},
-    service::Service,
+    service::{Peer, Service},
 };
 use observe::Observed;
 
@@ -79,6 +79,7 @@ pub async fn serve(
     stop: impl Future<Output = Instant>,
 ) -> usize {
     let service = Observed::new(routes.prepare(), metrics);
+    let mut connection_number = 0;
     let (draining, _) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -93,8 +94,10 @@ pub async fn serve(
             deadline = &mut stop => break deadline,
             Some(_) = connections.join_next() => {}
             (accepted, slot) = accepted => match accepted {
-                Ok(io) => {
-                    let connection = serve_connection(io, service.clone(), draining.subscribe());
+                Ok((io, address)) => {
+                    connection_number += 1;
+                    let peer = address.map_or(Peer::Connection(connection_number), Peer::Address);
+                    let connection = serve_connection(io, service.of_peer(peer), draining.subscribe());
                     connections.spawn(async move {
                         let _slot = slot;
                         connection.await;

@@ -17,19 +17,34 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::Service;
 
-use crate::{metrics::Metrics, proto::code_name, service::Call};
+use crate::{
+    metrics::Metrics,
+    proto::code_name,
+    service::{Call, Peer, request_too_slow},
+};
+
+/// The longest that a request may take to arrive, once it has begun.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The layer around the routes.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
+    peer: Peer,
     metrics: Arc<Metrics>,
+}
+
+impl<S: Clone> Observed<S> {
+    /// For the calls of one peer.
+    pub fn of_peer(&self, peer: Peer) -> Self {
+        Self { peer, ..self.clone() }
+    }
 }
 
 impl<S> Observed<S> {
     /// Around a service.
     pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
+        Self { inner, peer: Peer::default(), metrics }
     }
 }
 
@@ -47,12 +62,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let call = Call { deadline: deadline(request.headers()), ..Call::default() };
-        let mut watched = Watched::begin(rpc_name(request.uri().path()), call.clone(), self.metrics.clone());
+        let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
+        let rpc = rpc_name(request.uri().path());
+        let mut watched = Watched::begin(rpc, call.clone(), self.metrics.clone());
+        let facts = call.facts.clone();
+        let cap = Instant::now() + REQUEST_TIMEOUT;
+        let arrived_by = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let response = answer.await?;
+            let mut answer = std::pin::pin!(answer);
+            let response = match tokio::time::timeout_at(arrived_by, &mut answer).await {
+                Ok(response) => response?,
+                // Nobody else answers for a request whose message is still on its way.
+                Err(_) if rpc.ours && !facts.arrived() => request_too_slow().into_http(),
+                Err(_) => answer.await?,
+            };
             // An answer without messages carries its status in the head.
             if let Some(status) = Status::from_header_map(response.headers()) {
                 watched.end(&status);

@@ -2,37 +2,49 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::time::Instant;
 use tonic::Extensions;
+
+pub use crate::changelog::Peer;
 
 /// A call in progress; found in the extensions of its request.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     /// When the client stops waiting (`grpc-timeout`).
     pub deadline: Option<Instant>,
+    /// Who it comes from.
+    pub peer: Peer,
     /// For the log line.
     pub facts: std::sync::Arc<Facts>,
 }
 
 impl Call {
-    /// That of a request.
+    /// That of a request, which has arrived: from here on its RPC answers for the deadline.
     pub fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or_default()
+        let call = extensions.get::<Self>().cloned().unwrap_or_default();
+        call.facts.arrived.store(true, Ordering::Relaxed);
+        call
     }
 }
 
 /// What the log line says beside code and duration. Never values; keys only at debug.
 #[derive(Debug, Default)]
 pub struct Facts {
+    arrived: AtomicBool,
     partition: Mutex<Option<i32>>,
     entries: AtomicU64,
     records: AtomicU64,
 }
 
 impl Facts {
+    /// Whether its RPC has the whole request.
+    pub fn arrived(&self) -> bool {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
     /// The partition it is about.
     pub fn set_partition(&self, partition: i32) {
         *self.partition.lock().unwrap_or_else(PoisonError::into_inner) = Some(partition);

@@ -14,7 +14,8 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use call::{Call, Facts};
+pub use call::{Call, Facts, Peer};
+pub use status::request_too_slow;
 
 use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
@@ -31,6 +32,9 @@ const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
 pub struct CallLimits {
     /// The longest that a load, get or stream may take; a client's shorter deadline wins.
     pub read_timeout: Duration,
+    /// The longest that a write may take; as above. More than what the log itself allows: its own verdict may be that nothing
+    /// was written.
+    pub write_timeout: Duration,
     /// The longest that a reader may take nothing.
     pub stall_timeout: Duration,
     /// The largest request message, in bytes.
@@ -57,9 +61,19 @@ impl Service {
         call.deadline.map_or(cap, |deadline| deadline.min(cap))
     }
 
+    /// The status of a read that failed; one that the log moved under is counted.
+    fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
+        if let Some(reason) = status::aborted_reason(error) {
+            changelog.metrics().replay_aborted(reason);
+        }
+        status::of_read(error, what)
+    }
+
     async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
         let what = format!("{verb} {}", Shown(change.key.as_str()));
-        let written = self.changelog.write(change, ack, call.deadline).await;
+        let cap = Instant::now() + self.limits.write_timeout;
+        let deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
+        let written = self.changelog.write(change, ack, Some(deadline)).await;
         let written = written.map_err(|e| status::of_write(&e, &what))?;
         if let Some(written) = &written {
             call.facts.set_partition(written.position.partition.number());
@@ -147,8 +161,8 @@ impl ChangelogService for Service {
         let changelog = self.changelog.clone();
         let answer = Answer::spawn(deadline, self.limits.stall_timeout, |feed| async move {
             let what = format!("load {}", Shown(workspace.as_str()));
-            let load = changelog.load(workspace, types, deadline).await;
-            let mut load = load.map_err(|e| status::of_read(&e, &what))?;
+            let load = changelog.load(workspace, types, call.peer, deadline).await;
+            let mut load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
@@ -193,7 +207,7 @@ impl ChangelogService for Service {
             match call.deadline.filter(|_| follow) {
                 None => work.await,
                 Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
-                    Err(status::reader_too_slow("the call's deadline passed while it followed".to_owned()))
+                    Err(status::too_late("the call's deadline passed while it followed".to_owned()))
                 }),
             }
         });
@@ -201,12 +215,15 @@ impl ChangelogService for Service {
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
+        let call = Call::of(request.extensions());
         let request = request.into_inner();
         let workspace = match &*request.workspace_id {
             "" => None,
             id => Some(request::workspace(id, "workspace_id")?),
         };
-        let mut found = self.changelog.describe().await;
+        let found = tokio::time::timeout_at(self.read_deadline(&call), self.changelog.describe()).await;
+        let late = |_| status::too_late("describe: the deadline passed before the log had answered".to_owned());
+        let mut found = found.map_err(late)?;
         found.findings.sort_by_key(|f| f.severity);
         let count = found.topic.as_ref().map(|t| t.partition_count);
         let home = count.zip(workspace).map(|(count, w)| count.of_workspace(w.as_str().as_bytes()).number());
@@ -239,8 +256,8 @@ impl ChangelogService for Service {
         let key: Key = request::key(&request.workspace_id, &request.changelog_id)?;
         let format = request::value_format(request.value_format)?;
         let shown = Shown(key.as_str()).to_string();
-        let found = self.changelog.get(key, self.read_deadline(&call)).await;
-        let found = found.map_err(|e| status::of_read(&e, &format!("get {shown}")))?;
+        let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
+        let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
         call.facts.set_partition(found.partition.number());
         call.facts.add_records(found.end.counts.read);
         let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
@@ -275,9 +292,9 @@ async fn stream_events(
         Content::Records => "stream records",
         Content::Latest => "stream latest values",
     };
-    let failed = |e: LoadError| status::of_read(&e, what);
+    let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
     let feed = if wanted.follow { feed.without_deadline() } else { feed };
-    let mut streaming = changelog.stream(wanted, deadline).await.map_err(failed)?;
+    let mut streaming = changelog.stream(wanted, call.peer, deadline).await.map_err(failed)?;
     while let Some(event) = streaming.next().await {
         let send = |event| feed.send(v1::StreamAllResponse { event: Some(event) });
         match event.map_err(failed)? {

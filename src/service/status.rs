@@ -94,8 +94,13 @@ pub fn key_not_found(key: &str) -> Status {
     refusal(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
-/// A reader that took nothing for too long, or for longer than the call may last.
-pub fn reader_too_slow(message: String) -> Status {
+/// A request that did not arrive whole while its client was still waiting.
+pub fn request_too_slow() -> Status {
+    too_late("the deadline passed before the request had arrived; nothing was done".to_owned())
+}
+
+/// A call that did not end in time: its own, or its reader's.
+pub fn too_late(message: String) -> Status {
     refusal(Code::DeadlineExceeded, "DEADLINE").status(message)
 }
 
@@ -133,7 +138,7 @@ pub fn of_write(error: &WriteError, what: &str) -> Status {
 pub fn of_read(error: &LoadError, what: &str) -> Status {
     let kind = match error {
         LoadError::Read(error) => of_log_read(error),
-        LoadError::TooManyReplays { .. } => {
+        LoadError::TooManyReplays { .. } | LoadError::TooManyOfPeer { .. } => {
             refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
         }
         LoadError::TooManyFollows { .. } => {
@@ -141,6 +146,9 @@ pub fn of_read(error: &LoadError, what: &str) -> Status {
         }
         LoadError::TooLarge { .. } => {
             refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
+        }
+        LoadError::NoRoom { .. } => {
+            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
         }
         LoadError::Deadline(_) => refusal(Code::DeadlineExceeded, "DEADLINE"),
         LoadError::Token(TokenError::Invalid(_)) => {
@@ -151,6 +159,16 @@ pub fn of_read(error: &LoadError, what: &str) -> Status {
         LoadError::WorkspaceElsewhere { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
     };
     kind.status(format!("{what}: {error}"))
+}
+
+/// Why a read was ABORTED, if it was: the log changed under it.
+pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
+    match error {
+        LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
+            Some(of_log_read(error).reason)
+        }
+        _ => None,
+    }
 }
 
 fn of_log_read(error: &ReadError) -> Refusal {

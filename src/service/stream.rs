@@ -37,9 +37,9 @@ impl<T> Feed<T> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Status::cancelled("the client has gone")),
             Err(_) if until == stalled => {
-                Err(status::reader_too_slow(format!("the client took no message for {} s", self.stall.as_secs())))
+                Err(status::too_late(format!("the client took no message for {} s", self.stall.as_secs())))
             }
-            Err(_) => Err(status::reader_too_slow("the deadline passed before the client had taken all".to_owned())),
+            Err(_) => Err(status::too_late("the deadline passed before the client had taken all".to_owned())),
         }
     }
 

@@ -108,8 +108,21 @@ impl World {
 
     /// The real binary.
     pub async fn process(arguments: Vec<String>) -> Self {
+        Self::spawn(Command::new(binary()), arguments).await
+    }
+
+    /// The real binary, which may write no file beyond so many blocks of 512 bytes: a disk that is full, for it.
+    pub async fn process_with_small_files(blocks: u32, arguments: Vec<String>) -> Self {
+        let mut shell = Command::new("sh");
+        // Ignored, as here, the signal leaves the error to the process.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(binary());
+        Self::spawn(shell, arguments).await
+    }
+
+    async fn spawn(mut command: Command, arguments: Vec<String>) -> Self {
         let listens = arguments.iter().any(|a| a.starts_with("--listen="));
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["serve", "--admin-listen=127.0.0.1:0", "--log-format=json"])
             .args((!listens).then_some("--listen=127.0.0.1:0"))
             .args(&arguments)
@@ -183,6 +196,21 @@ impl World {
         child.kill().await.expect("killed");
         let next = Self::process(self.arguments.clone()).await;
         (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
+    }
+
+    /// Of a process.
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Running::Process(child) => child.id().expect("running"),
+            Running::InProcess { .. } => panic!("it has no process of its own"),
+        }
+    }
+
+    /// A gauge or counter of /metrics, by the start of its line.
+    pub async fn metric(&self, name: &str) -> i64 {
+        let (_, text) = self.http("/metrics").await;
+        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' ')));
+        line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     }
 
     pub async fn stop(&mut self) {

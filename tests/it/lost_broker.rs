@@ -2,13 +2,12 @@
 
 use std::{collections::HashSet, time::Instant};
 
-use changelogd::proto::v1::{self, changelog_service_client::ChangelogServiceClient};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use changelogd::proto::v1;
 use tonic::{Code, Request};
 
 use crate::{
     contract::world::{PATIENCE, World, raw, reason},
-    worlds::MockKafka,
+    worlds::{MockKafka, raw_client},
 };
 
 async fn world(more: &[&str]) -> (World, MockKafka) {
@@ -71,13 +70,7 @@ async fn a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_unkno
     let mut request = Request::new(set("ws/t/late", v1::Ack::Durable));
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
     // tonic's own client keeps the deadline too, and would answer first: what counts here is what the server says.
-    let stream = tokio::net::TcpStream::connect(&world.api).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let call = tower::service_fn(move |request| sender.clone().send_request(request));
-    let origin = format!("http://{}", world.api).parse().unwrap();
-    let status = ChangelogServiceClient::with_origin(call, origin).set(request).await.unwrap_err();
+    let status = raw_client(&world.api).await.set(request).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"), "{status:?}");
     assert_eq!(flush(&world, 1, 0).await.remaining, 1, "it is still queued");
     kafka.switch(true);

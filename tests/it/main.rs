@@ -1,10 +1,13 @@
 //! Tests that need nothing but this machine. What needs a broker is in `tests/broker`.
 
+mod bounds;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod deadlines;
 mod layers;
 mod lost_broker;
 mod process;
+mod store;
 mod worlds;
 
 contract!(memory, crate::worlds::memory);

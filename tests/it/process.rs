@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::{
     contract::world::{World, connect, directory, raw},
-    worlds::embedded_process,
+    worlds::{MockKafka, embedded_process},
 };
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
@@ -135,12 +135,13 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
     assert!(keep.path().join("mine.txt").exists());
 }
 
-/// Twenty rounds of SIGKILL in the middle of writes: every acknowledged write is there.
+/// Rounds of SIGKILL in the middle of writes, 20 or CHANGELOGD_TEST_KILLS: every acknowledged write is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_acknowledged_write_is_lost_by_sigkill() {
+async fn r34_f22_no_acknowledged_write_is_lost_by_sigkill() {
     let mut world = embedded_process().await.ready().await;
     let acknowledged: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
-    for round in 0..20_u64 {
+    let rounds = std::env::var("CHANGELOGD_TEST_KILLS").map_or(20, |n| n.parse::<u64>().expect("a number of rounds"));
+    for round in 0..rounds {
         let mut writers = Vec::new();
         for writer in 0..8_u64 {
             let (mut client, acknowledged) = (connect(&world.api).await, acknowledged.clone());
@@ -273,4 +274,68 @@ async fn the_health_port_serves_health_and_nothing_else() {
     let status = connect(&port.to_string()).await.describe(v1::DescribeRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
     world.describe("").await;
+}
+
+#[tokio::test]
+async fn f23_a_directory_that_can_t_be_written_is_refused_at_the_start() {
+    // Nobody may make a directory there, not even root, whom permissions don't stop.
+    let (output, _) =
+        run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--data-dir=/sys/changelogd"], &[]).await;
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(line.contains("/sys/changelogd") && line.contains("can't be written"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r32_what_a_drain_could_not_deliver_is_named_and_the_exit_status_says_so() {
+    let (kafka, keep) = (MockKafka::start(3), tempfile::tempdir().unwrap());
+    let log = keep.path().join("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+        .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
+        .args(["--log=info,changelogd=debug", "--write-timeout=60s", "--drain-timeout=1s"])
+        .args(kafka.arguments(3))
+        .env_clear()
+        .stderr(std::fs::File::create(&log).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let lines = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+    };
+    let started = Instant::now();
+    let api = loop {
+        let (mut lines, mut served) = (lines().into_iter(), lines().into_iter());
+        let serving = lines.find(|l| l["message"] == "serving");
+        if let (Some(serving), Some(_)) = (serving, served.find(|l| l["message"] == "the topic is served")) {
+            break serving["api"].as_str().unwrap().to_owned();
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{:#?}", lines.collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let mut client = connect(&api).await;
+    let set = |n: usize, ack: v1::Ack| v1::SetRequest {
+        changelog_id: format!("ws{n}/t/\u{202e}{n}"),
+        value: raw("1"),
+        ack: ack.into(),
+        ..Default::default()
+    };
+    client.set(set(0, v1::Ack::Durable)).await.unwrap();
+    kafka.switch(false);
+    for n in 0..150 {
+        client.set(set(n, v1::Ack::Buffered)).await.unwrap();
+    }
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await.expect("in time").unwrap();
+    assert_eq!(status.code(), Some(1));
+    let lines = lines();
+    let total = lines.iter().find(|l| l["level"] == "ERROR").unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!((total["writes"].as_u64(), total["partitions"].as_str()), (Some(150), Some("0,1,2")), "{total}");
+    let named: Vec<_> = lines.iter().filter(|l| l["message"] == "an accepted write was not delivered").collect();
+    assert_eq!(named.len(), 100);
+    for line in named {
+        let key = line["key"].as_str().unwrap();
+        assert!(line["level"] == "DEBUG" && key.starts_with("\"ws") && key.is_ascii(), "{line}");
+    }
 }

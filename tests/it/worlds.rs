@@ -1,21 +1,53 @@
 //! The worlds of this binary.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{
         Arc,
         mpsc::{Sender, channel},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use changelogd::{
     log::MemoryLog,
     model::{Partition, PartitionCount},
+    proto::v1::changelog_service_client::ChangelogServiceClient,
 };
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use rdkafka::mocking::MockCluster;
 
 use crate::contract::world::{World, directory};
+
+/// A client that keeps no deadline of its own, as tonic's does: what it is told, the server said.
+pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {
+    let stream = tokio::net::TcpStream::connect(api).await.expect("it listens");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    ChangelogServiceClient::with_origin(RawChannel(sender), format!("http://{api}").parse().unwrap())
+}
+
+#[derive(Clone)]
+pub struct RawChannel(SendRequest<tonic::body::Body>);
+
+impl tower::Service<http::Request<tonic::body::Body>> for RawChannel {
+    type Response = http::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
 
 pub async fn memory() -> World {
     let log = MemoryLog::new(PartitionCount::new(10).unwrap(), Duration::from_secs(86_400));

@@ -23,6 +23,7 @@ async fn after_the_first_damage_nothing_is_served() {
     }
     let log = open(&dir);
     assert_eq!(load(&log, "sound").await.unwrap().len(), 1);
+    assert!(matches!(&*log.topic_state().borrow(), TopicState::Ready(_)));
     let error = load(&log, "w").await.unwrap_err();
     assert!(
         matches!(&error, ReadError::Corrupt(c) if c.detail.contains("w/t/1") && c.detail.contains("partition")),
@@ -31,6 +32,8 @@ async fn after_the_first_damage_nothing_is_served() {
     assert_eq!(load(&log, "sound").await.unwrap_err(), error);
     assert!(matches!(log.append(record(&log, "sound/t/1", None)), Err(WriteError::Corrupt(_))));
     assert_eq!(log.describe().await.findings[0].code, "STORE_CORRUPT");
+    let failed = log.topic_state().borrow().clone();
+    assert!(matches!(failed, TopicState::Failed(StoreFailure::Corrupt(_))), "{failed:?}");
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,6 +1,7 @@
 //! What is particular to the embedded store. What every log must do is in the contract suite.
 
 mod damage;
+mod follow;
 
 use std::{
     collections::{BTreeMap, HashSet},

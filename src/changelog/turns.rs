@@ -1,0 +1,205 @@
+//! Turns among the replays: so many at a time in the process, of these so many a peer, and each with bytes of the budget.
+//!
+//! Promises: a turn is held until it is dropped, which is when the stream ends; a peer over its share waits for its own share
+//! first, so that it stands in nobody's way; turns are given in the order in which they were asked for.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Limits, LoadError,
+    budget::{Budget, Exhausted, Held},
+};
+use crate::metrics::{Metrics, Running};
+
+/// Who a call comes from, as far as shares go.
+///
+/// An address, since a machine can open as many connections as it likes. But on loopback and on a Unix socket it is the
+/// connection: all clients of a pod share 127.0.0.1, and one share would make of the greedy and the modest one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A machine.
+    Address(IpAddr),
+    /// A connection from this machine, or this pod; numbered within the process.
+    Connection(u64),
+}
+
+impl Default for Peer {
+    /// Calls that came over no listener: all of them one peer.
+    fn default() -> Self {
+        Self::Connection(0)
+    }
+}
+
+/// A peer's share, for as long as anybody waits for it or holds a part of it.
+#[derive(Debug)]
+struct Share {
+    semaphore: Arc<Semaphore>,
+    uses: usize,
+}
+
+/// The turns of one process.
+#[derive(Debug)]
+pub struct Turns {
+    limits: Limits,
+    all: Arc<Semaphore>,
+    /// No larger than the calls that are open.
+    peers: Mutex<HashMap<Peer, Share>>,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+}
+
+/// A turn, with its bytes. Given back when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    held: Held,
+    _all: OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
+    _use: Use,
+    _running: Running,
+}
+
+impl Turn {
+    /// Holds so many bytes beside what is read ahead, until the turn is over.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), LoadError> {
+        self.held.grow(bytes).map_err(no_room)
+    }
+}
+
+/// Keeps a peer's entry.
+#[derive(Debug)]
+struct Use {
+    turns: Arc<Turns>,
+    peer: Peer,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut peers = self.turns.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = peers.get_mut(&self.peer) {
+            share.uses -= 1;
+            if share.uses == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+fn no_room(error: Exhausted) -> LoadError {
+    let Exhausted { limit, held, wanted } = error;
+    LoadError::NoRoom { limit, held, wanted }
+}
+
+impl Turns {
+    /// All free.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            all: Arc::new(Semaphore::new(limits.max_replays)),
+            peers: Mutex::default(),
+            budget: Budget::new(limits.replay_budget, metrics.clone()),
+            metrics,
+        })
+    }
+
+    /// Waits for a turn, for as long as the queue is to be waited in.
+    pub async fn take(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<Turn, LoadError> {
+        let queued = Instant::now() + self.limits.replay_queue_wait;
+        let late = |error| if deadline < queued { LoadError::Deadline(too_late()) } else { error };
+        let until = deadline.min(queued);
+        let (share, used) = self.share_of(peer);
+        let Ok(Ok(share)) = timeout_at(until, share.acquire_owned()).await else {
+            return Err(late(LoadError::TooManyOfPeer { limit: self.limits.max_replays_per_peer }));
+        };
+        let Ok(Ok(all)) = timeout_at(until, self.all.clone().acquire_owned()).await else {
+            return Err(late(LoadError::TooManyReplays { limit: self.limits.max_replays }));
+        };
+        let held = self.budget.take(self.limits.read_ahead).map_err(no_room)?;
+        Ok(Turn { held, _all: all, _share: share, _use: used, _running: self.metrics.replay_started() })
+    }
+
+    fn share_of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Share { semaphore: Arc::new(Semaphore::new(self.limits.max_replays_per_peer)), uses: 0 };
+        let share = peers.entry(peer).or_insert_with(new);
+        share.uses += 1;
+        (share.semaphore.clone(), Use { turns: self.clone(), peer })
+    }
+}
+
+fn too_late() -> String {
+    "the deadline passed before it was this replay's turn".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{ValueMode, ValueRules};
+
+    fn turns(max_replays: usize, max_replays_per_peer: usize) -> Arc<Turns> {
+        let limits = Limits {
+            values: ValueRules { mode: ValueMode::Json, max_bytes: 1 },
+            max_replays,
+            max_replays_per_peer,
+            replay_queue_wait: Duration::from_secs(2),
+            replay_budget: 100,
+            read_ahead: 10,
+            max_follows: 1,
+            max_load_bytes: 1,
+        };
+        Turns::new(limits, Arc::default())
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s4_a_peer_over_its_share_waits_for_its_own_and_not_in_front_of_others() {
+        let turns = turns(4, 3);
+        let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(turns.take(greedy, later()).await.unwrap());
+        }
+        let mut waiting = Vec::new();
+        for _ in 0..100 {
+            let turns = turns.clone();
+            waiting.push(tokio::spawn(async move { turns.take(greedy, later()).await }));
+        }
+        tokio::task::yield_now().await;
+        let before = Instant::now();
+        drop(turns.take(modest, later()).await.unwrap());
+        assert_eq!(before.elapsed(), Duration::ZERO, "it did not wait");
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap().unwrap_err(), LoadError::TooManyOfPeer { limit: 3 });
+        }
+        held.clear();
+        assert!(turns.peers.lock().unwrap().is_empty(), "an entry goes with its last use");
+        turns.take(greedy, later()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r21_turns_over_the_limit_are_refused_after_the_queue_s_wait_or_at_the_deadline() {
+        let turns = turns(1, 1);
+        let held = turns.take(Peer::Connection(1), later()).await.unwrap();
+        let before = Instant::now();
+        let error = turns.take(Peer::Connection(2), later()).await.unwrap_err();
+        assert_eq!((error, before.elapsed()), (LoadError::TooManyReplays { limit: 1 }, Duration::from_secs(2)));
+        let error = turns.take(Peer::Connection(2), Instant::now() + Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(error, LoadError::Deadline(too_late()));
+        drop(held);
+        let mut turn = turns.take(Peer::Connection(2), later()).await.unwrap();
+        assert_eq!(turn.hold(91).unwrap_err(), LoadError::NoRoom { limit: 100, held: 10, wanted: 262_144 });
+    }
+}

@@ -1,0 +1,59 @@
+//! How much memory this process may use, as far as a control group says: version 2's `memory.max`, version 1's
+//! `memory.limit_in_bytes`. Of nested groups the tightest counts.
+//!
+//! Does not: look at the machine's memory, or follow a limit that changes while the process runs.
+
+use std::{fs, path::Path};
+
+/// The limit in bytes; `None`: there is none, or nobody says.
+pub fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    tightest(&groups, Path::new("/sys/fs/cgroup"))
+}
+
+/// Of the groups that a line each of /proc/self/cgroup names, `hierarchy:controllers:path`.
+fn tightest(groups: &str, root: &Path) -> Option<u64> {
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (directory, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            some if some.split(',').any(|c| c == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        // A container sees its own group at the root, while its path may be the host's.
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            let text = fs::read_to_string(directory.join(group).join(file)).unwrap_or_default();
+            // "max" in version 2; in version 1 a number that no machine has.
+            limits.extend(text.trim().parse::<u64>().ok().filter(|limit| *limit < 1 << 60));
+        }
+    }
+    limits.into_iter().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k6_the_tightest_limit_of_either_version_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let found = |groups| tightest(groups, root.path());
+        assert_eq!(found("0::/\n"), None);
+        put("memory.max", "max\n");
+        assert_eq!(found("0::/\n"), None);
+        put("pod/memory.max", "268435456\n");
+        put("pod/container/memory.max", "max\n");
+        assert_eq!(found("0::/pod/container\n"), Some(268_435_456));
+        put("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(found("4:cpu,memory:/elsewhere\n1:name=systemd:/pod\n"), None);
+        put("memory/memory.limit_in_bytes", "1000\n");
+        assert_eq!(found("4:cpu,memory:/elsewhere\n0::/pod\n"), Some(1000));
+    }
+}

@@ -1,0 +1,235 @@
+//! What many readers may take: turns and bytes are bounded for the process and for a peer, and come back when a client ends,
+//! vanishes, or reads nothing.
+
+use std::time::{Duration, Instant};
+
+use changelogd::proto::v1;
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
+
+use crate::contract::world::{Client, PATIENCE, World, connect, directory, raw, reason};
+
+/// More than the buffers between a store and a client that reads nothing: theirs are a few MiB.
+const ENTRIES: usize = 160;
+const VALUE: usize = 100_000;
+
+async fn filled(world: &World) {
+    let value = format!("\"{}\"", "x".repeat(VALUE));
+    for i in 0..ENTRIES {
+        let request = v1::SetRequest {
+            changelog_id: format!("ws/t/{i}"),
+            value: raw(&value),
+            ack: v1::Ack::Buffered.into(),
+            ..Default::default()
+        };
+        world.client.clone().set(request).await.unwrap();
+    }
+    let flushed = world.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
+    assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0));
+}
+
+async fn embedded(more: &[&str]) -> World {
+    let (keep, path) = directory();
+    let data = format!("--data-dir={}", path.display());
+    let arguments = std::iter::once(&*data).chain(more.iter().copied()).map(str::to_owned).collect();
+    let world = World::in_process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&world).await;
+    world
+}
+
+fn load_request() -> v1::LoadWorkspaceRequest {
+    v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() }
+}
+
+async fn load(client: &mut Client) -> Result<usize, Status> {
+    let mut stream = client.load_workspace(load_request()).await?.into_inner();
+    let (mut entries, mut whole) = (0, false);
+    while let Some(message) = stream.message().await? {
+        match message.event.unwrap() {
+            v1::load_workspace_response::Event::Batch(batch) => entries += batch.entries.len(),
+            v1::load_workspace_response::Event::Snapshot(_) => whole = true,
+        }
+    }
+    assert!(whole, "OK without a Snapshot");
+    Ok(entries)
+}
+
+async fn stream_latest(client: &mut Client) -> Result<usize, Status> {
+    let request = v1::StreamAllRequest { content: v1::Content::Latest.into(), ..Default::default() };
+    let mut stream = client.stream_all(request).await?.into_inner();
+    let (mut entries, mut snapshots) = (0, 0);
+    while let Some(message) = stream.message().await? {
+        match message.event.unwrap() {
+            v1::stream_all_response::Event::Batch(batch) => entries += batch.entries.len(),
+            v1::stream_all_response::Event::Snapshot(_) => snapshots += 1,
+            v1::stream_all_response::Event::Bookmark(_) => panic!("a bookmark without follow"),
+        }
+    }
+    assert_eq!(snapshots, 10, "OK without all Snapshots");
+    Ok(entries)
+}
+
+/// A load that has begun, and is not read.
+async fn begun(client: &mut Client) -> Streaming<v1::LoadWorkspaceResponse> {
+    let mut stream = client.load_workspace(load_request()).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    stream
+}
+
+fn is_refusal(status: &Status, reasons: &[&str]) {
+    let found = reason(status);
+    assert!(status.code() == Code::ResourceExhausted && reasons.contains(&&*found), "{status:?}");
+    assert!(status.get_error_details().retry_info().is_some_and(|i| i.retry_delay.is_some()), "{status:?}");
+}
+
+/// All is given back, within what was promised.
+async fn given_back(world: &World, within: Duration) {
+    let started = Instant::now();
+    loop {
+        let held = (
+            world.metric("changelogd_replays_running").await,
+            world.metric("changelogd_replay_held_bytes").await,
+            world.metric("changelogd_follows_running").await,
+        );
+        if held == (0, 0, 0) {
+            return;
+        }
+        assert!(started.elapsed() < within, "still held: {held:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("Linux says it");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bounded_memory_and_fairly_afterwards() {
+    const BUDGET_KIB: u64 = 64 * 1024;
+    let (keep, path) = directory();
+    let arguments = vec![
+        format!("--data-dir={}", path.display()),
+        format!("--replay-budget={}", BUDGET_KIB * 1024),
+        "--max-replays=8".to_owned(),
+        "--replay-queue-wait=300ms".to_owned(),
+    ];
+    let world = World::process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&world).await;
+    // Once each, so that what a first call costs is not counted.
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(connect(&world.api).await);
+    }
+    assert_eq!(load(&mut clients[0]).await.unwrap(), ENTRIES);
+    assert_eq!(stream_latest(&mut clients[1]).await.unwrap(), ENTRIES);
+    given_back(&world, PATIENCE).await;
+    let before = peak_kib(world.pid());
+
+    let mut calls = Vec::new();
+    for i in 0..1000 {
+        let mut client = clients[i % clients.len()].clone();
+        calls.push(tokio::spawn(async move {
+            if i % 2 == 0 { load(&mut client).await } else { stream_latest(&mut client).await }
+        }));
+    }
+    let (mut served, mut refused) = (0, 0);
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(entries) => {
+                assert_eq!(entries, ENTRIES);
+                served += 1;
+            }
+            Err(status) => {
+                is_refusal(&status, &["TOO_MANY_REPLAYS", "REPLAY_TOO_LARGE"]);
+                refused += 1;
+            }
+        }
+    }
+    assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
+    let grown = peak_kib(world.pid()) - before;
+    // Beside the budget: answers that wait for the transport, a few batches of 256 KiB a replay, and the allocator's own.
+    assert!(grown < 2 * BUDGET_KIB, "{grown} KiB more at the peak, where replays may hold {BUDGET_KIB} KiB");
+
+    given_back(&world, PATIENCE).await;
+    for client in &mut clients {
+        assert_eq!(load(client).await.unwrap(), ENTRIES, "fair afterwards");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_a_greedy_connection_starves_nobody() {
+    let world = embedded(&["--max-replays=4", "--replay-queue-wait=5s"]).await;
+    let mut greedy = connect(&world.api).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(begun(&mut greedy).await);
+    }
+    assert_eq!(world.metric("changelogd_replays_running").await, 3);
+    let mut more = Vec::new();
+    for _ in 0..60 {
+        let mut greedy = greedy.clone();
+        more.push(tokio::spawn(async move { load(&mut greedy).await }));
+    }
+    // While those wait for their own share, others don't wait behind them.
+    for _ in 0..3 {
+        let mut modest = connect(&world.api).await;
+        assert_eq!(load(&mut modest).await.unwrap(), ENTRIES);
+    }
+    for call in more {
+        let status = call.await.unwrap().unwrap_err();
+        is_refusal(&status, &["TOO_MANY_REPLAYS"]);
+        assert!(status.message().contains("--max-replays-per-peer"), "{status:?}");
+    }
+    drop(held);
+    assert_eq!(load(&mut greedy).await.unwrap(), ENTRIES, "its turn");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
+    let world = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
+    let status = load(&mut world.client.clone()).await.unwrap_err();
+    is_refusal(&status, &["REPLAY_TOO_LARGE"]);
+    assert!(status.message().contains("--replay-budget"), "{status:?}");
+    given_back(&world, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
+    let world = embedded(&[]).await;
+    let mut client = connect(&world.api).await;
+    let (first, second) = (begun(&mut client).await, begun(&mut client).await);
+    let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
+    let follow = client.stream_all(follow).await.unwrap().into_inner();
+    let started = Instant::now();
+    while world.metric("changelogd_follows_running").await != 1 {
+        assert!(started.elapsed() < PATIENCE, "it follows");
+    }
+    assert_eq!(world.metric("changelogd_replays_running").await, 3);
+    assert!(world.metric("changelogd_replay_held_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    // A stream is cancelled.
+    drop(first);
+    let started = Instant::now();
+    while world.metric("changelogd_replays_running").await != 2 {
+        assert!(started.elapsed() < Duration::from_secs(2), "a cancelled stream gives its turn back");
+    }
+    // The connection goes, with what is open on it.
+    drop((second, follow, client));
+    given_back(&world, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f24_a_reader_that_stops_reading_is_cut_at_the_stall_timeout_and_its_turn_comes_back() {
+    let world = embedded(&["--stall-timeout=300ms"]).await;
+    let mut client = connect(&world.api).await;
+    let mut stream = begun(&mut client).await;
+    given_back(&world, PATIENCE).await;
+    let status = loop {
+        match stream.message().await {
+            Ok(message) => assert!(message.is_some(), "what was cut does not pass for whole"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE"), "{status:?}");
+}

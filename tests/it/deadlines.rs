@@ -1,0 +1,285 @@
+//! Every call ends by its client's deadline or the server's cap, whichever is first, and it is the server that says so.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use changelogd::{
+    log::{
+        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        TopicState, WriteError,
+    },
+    model::PartitionCount,
+    proto::v1::{self, changelog_service_client::ChangelogServiceClient},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, oneshot, watch},
+};
+use tonic::{Code, Request, Status};
+
+use crate::{
+    contract::world::{PATIENCE, World, connect, raw, reason},
+    worlds::{RawChannel, raw_client},
+};
+
+/// A log that never answers: not to a write, not to a replay, not to a question.
+#[derive(Debug)]
+struct Stuck {
+    of: MemoryLog,
+    /// Kept, so that nobody takes silence for an end.
+    writes: std::sync::Mutex<Vec<oneshot::Sender<Result<changelogd::log::Appended, WriteError>>>>,
+    replays: std::sync::Mutex<Vec<tokio::sync::mpsc::Sender<Result<changelogd::log::ReplayEvent, ReadError>>>>,
+}
+
+#[async_trait]
+impl Log for Stuck {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Memory
+    }
+
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.of.topic_state()
+    }
+
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        self.of.topic().await
+    }
+
+    fn append(&self, _: NewRecord) -> Result<Pending, WriteError> {
+        let (sender, pending) = oneshot::channel();
+        self.writes.lock().unwrap().push(sender);
+        Ok(pending)
+    }
+
+    async fn replay(&self, _: ReplayRequest) -> Result<Replay, ReadError> {
+        let (sender, replay) = Replay::channel();
+        self.replays.lock().unwrap().push(sender);
+        Ok(replay)
+    }
+
+    async fn describe(&self) -> Description {
+        std::future::pending().await
+    }
+
+    async fn close(&self, _: tokio::time::Instant) -> u64 {
+        0
+    }
+}
+
+async fn stuck(more: &[&str]) -> World {
+    let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+    let log = Stuck { of, writes: std::sync::Mutex::default(), replays: std::sync::Mutex::default() };
+    let arguments = ["--store=memory", "--drain-timeout=0s"].iter().chain(more).map(|a| (*a).to_owned()).collect();
+    World::on_log(Arc::new(log), arguments).await.ready().await
+}
+
+/// One of each, with this deadline if any.
+async fn every_call(
+    client: &ChangelogServiceClient<RawChannel>,
+    timeout: Option<&'static str>,
+) -> Vec<(&'static str, Result<(), Status>)> {
+    fn with<T>(message: T, timeout: Option<&'static str>) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(timeout) = timeout {
+            request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+        }
+        request
+    }
+    async fn drained<T>(stream: Result<tonic::Response<tonic::Streaming<T>>, Status>) -> Result<(), Status> {
+        let mut stream = stream?.into_inner();
+        while stream.message().await?.is_some() {}
+        Ok(())
+    }
+    let key = || "ws/t/1".to_owned();
+    let set = v1::SetRequest { changelog_id: key(), value: raw("1"), ..Default::default() };
+    let delete = v1::DeleteRequest { changelog_id: key(), ..Default::default() };
+    let get = v1::GetRequest { changelog_id: key(), ..Default::default() };
+    let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+    let latest = v1::StreamAllRequest { content: v1::Content::Latest.into(), ..Default::default() };
+    let client = || client.clone();
+    let (mut a, mut b, mut c, mut d, mut e, mut f) = (client(), client(), client(), client(), client(), client());
+    let (set, delete, get, describe, load, stream) = tokio::join!(
+        a.set(with(set, timeout)),
+        b.delete(with(delete, timeout)),
+        c.get(with(get, timeout)),
+        d.describe(with(v1::DescribeRequest::default(), timeout)),
+        async { drained(e.load_workspace(with(load, timeout)).await).await },
+        async { drained(f.stream_all(with(latest, timeout)).await).await },
+    );
+    vec![
+        ("Set", set.map(drop)),
+        ("Delete", delete.map(drop)),
+        ("Get", get.map(drop)),
+        ("Describe", describe.map(drop)),
+        ("LoadWorkspace", load),
+        ("StreamAll", stream),
+    ]
+}
+
+fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) {
+    for (rpc, ended) in ended {
+        let status = ended.expect_err(rpc);
+        let expected = if matches!(rpc, "Set" | "Delete") { "OUTCOME_UNKNOWN" } else { "DEADLINE" };
+        assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, expected), "{rpc}: {status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_every_call_ends_at_its_client_s_deadline_by_the_server_s_own_word() {
+    let world = stuck(&[]).await;
+    let client = raw_client(&world.api).await;
+    let started = Instant::now();
+    all_are_ours(every_call(&client, Some("100m")).await);
+    // The caps are minutes.
+    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < PATIENCE);
+
+    // A flush is OK whenever it ran: at the deadline it says what is left.
+    let mut request = Request::new(v1::FlushRequest { timeout_ms: 60_000, failures_after: 0 });
+    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
+    let started = Instant::now();
+    assert_eq!(client.clone().flush(request).await.unwrap().into_inner().remaining, 2);
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(world.metric("changelogd_replays_running").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_every_call_ends_at_the_server_s_cap_if_its_client_sets_no_deadline() {
+    let world = stuck(&["--read-timeout=200ms", "--write-timeout=1ms"]).await;
+    all_are_ours(every_call(&raw_client(&world.api).await, None).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_a_following_stream_ends_at_its_client_s_deadline() {
+    let world = World::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let mut request = Request::new(v1::StreamAllRequest { follow: true, ..Default::default() });
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    let mut stream = raw_client(&world.api).await.stream_all(request).await.unwrap().into_inner();
+    let status = loop {
+        match stream.message().await {
+            Ok(message) => assert!(message.is_some(), "a deadline is not an end"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_a_request_that_never_arrives_whole_ends_at_its_deadline() {
+    let world = stuck(&[]).await;
+    let stream = TcpStream::connect(&world.api).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io);
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    // The frame of a message of 100 bytes, and no more of it.
+    let begun = tonic::codegen::Bytes::from_static(&[0, 0, 0, 0, 100, 1]);
+    let body = tonic::body::Body::new(http_body_util::StreamBody::new(futures_util::StreamExt::chain(
+        futures_util::stream::iter([Ok::<_, Status>(http_body::Frame::data(begun))]),
+        futures_util::stream::pending(),
+    )));
+    let request = http::Request::post(format!("http://{}/changelog.v1.ChangelogService/Set", world.api))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "100m")
+        .body(body)
+        .unwrap();
+    let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("it ends").unwrap();
+    let status = Status::from_header_map(response.headers()).expect("a status in the head");
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE"), "{status:?}");
+}
+
+/// Passes bytes on until it is told to cut; then what comes from the server is lost, and the client's connection ends.
+async fn forwarder(to: String) -> (String, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (cut, mut told) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = TcpStream::connect(to).await.unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let back = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+            _ = &mut told => {}
+        }
+        back.abort();
+        let _ = back.await;
+        let _ = to_server.shutdown().await;
+    });
+    (address, cut)
+}
+
+/// A memory log that holds back its answers until it is let go, when what it was given is written.
+#[derive(Debug)]
+struct Held {
+    of: MemoryLog,
+    waiting: Arc<Mutex<()>>,
+    accepted: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Log for Held {
+    fn kind(&self) -> StoreKind {
+        self.of.kind()
+    }
+
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.of.topic_state()
+    }
+
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        self.of.topic().await
+    }
+
+    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+        let (sender, pending) = oneshot::channel();
+        let (of, waiting) = (self.of.clone(), self.waiting.clone());
+        self.accepted.send_modify(|n| *n += 1);
+        tokio::spawn(async move {
+            drop(waiting.lock().await);
+            let written = of.append(record).unwrap().await.unwrap();
+            let _ = sender.send(written);
+        });
+        Ok(pending)
+    }
+
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        self.of.replay(request).await
+    }
+
+    async fn describe(&self) -> Description {
+        self.of.describe().await
+    }
+
+    async fn close(&self, deadline: tokio::time::Instant) -> u64 {
+        self.of.close(deadline).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_after_the_request_left_gives_a_status_that_is_not_ours_and_the_write_may_have_landed() {
+    let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+    let (waiting, accepted) = (Arc::new(Mutex::new(())), watch::Sender::new(0));
+    let (gate, mut seen) = (waiting.clone().lock_owned().await, accepted.subscribe());
+    let log = Arc::new(Held { of, waiting, accepted });
+    let world = World::on_log(log, vec!["--store=memory".to_owned()]).await.ready().await;
+    let (through, cut) = forwarder(world.api.clone()).await;
+    let mut client = connect(&through).await;
+    let request = v1::SetRequest { changelog_id: "ws/t/1".to_owned(), value: raw("1"), ..Default::default() };
+    let call = tokio::spawn(async move { client.set(request).await });
+    tokio::time::timeout(PATIENCE, seen.wait_for(|n| *n == 1)).await.expect("it arrived").unwrap();
+    cut.send(()).unwrap();
+    let status = tokio::time::timeout(PATIENCE, call).await.expect("it ends").unwrap().unwrap_err();
+    assert_eq!(reason(&status), "", "no word of ours: the outcome is not known: {status:?}");
+    assert_eq!(world.load("ws").await.entries.len(), 0);
+    drop(gate);
+    let started = Instant::now();
+    while world.load("ws").await.entries.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "it lands, whatever its client was told");
+    }
+}
