@@ -24,7 +24,7 @@ pub const WORKSPACES: usize = 6;
 pub const KEYS: usize = 5;
 /// A call's own deadline, in seconds. Above the sidecars' write timeout, so that they can say what became of a write.
 const WRITE: u64 = 6;
-const READ: u64 = 15;
+pub const READ: u64 = 15;
 
 pub fn workspace(number: usize) -> String {
     format!("workspace-{number}")
@@ -38,7 +38,7 @@ fn all_keys() -> impl Iterator<Item = String> {
     (0..WORKSPACES).flat_map(|w| keys_of(&workspace(w)).collect::<Vec<_>>())
 }
 
-type State = BTreeMap<String, (String, i64)>;
+pub type State = BTreeMap<String, (String, i64)>;
 
 pub struct Actor {
     pub number: usize,
@@ -135,7 +135,7 @@ impl Actor {
     pub async fn load(&mut self, workspace: &str) -> Result<(), Status> {
         let request = v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
         let call = self.recorder.now();
-        let answer = answered(READ, load(&mut self.client.clone(), request)).await;
+        let answer = answered(READ, load(&mut self.client.clone(), request, READ)).await;
         let (state, whole) = answer.inspect_err(|status| self.recorder.refused("load", &said(status)))?;
         let not_whole = (!whole).then(|| "it ended as OK without its snapshot".to_owned());
         self.loaded("load", keys_of(workspace), &state, call, not_whole);
@@ -147,7 +147,7 @@ impl Actor {
         let (token, state) = self.resume.clone().filter(|_| resumed).unwrap_or_default();
         let request = v1::StreamAllRequest { content: content.into(), resume_token: token, ..Default::default() };
         let call = self.recorder.now();
-        let answer = answered(READ, stream(&mut self.client.clone(), request, state)).await;
+        let answer = answered(READ, stream(&mut self.client.clone(), request, state, READ)).await;
         let (state, snapshots, token) = answer.inspect_err(|status| {
             self.recorder.refused(how, &said(status));
             // A token that is refused is of no further use.
@@ -217,9 +217,13 @@ pub fn nothing_was_written(status: &Status) -> bool {
 }
 
 /// A workspace's state, and whether its snapshot came, last and once.
-pub async fn load(client: &mut Client, request: v1::LoadWorkspaceRequest) -> Result<(State, bool), Status> {
+pub async fn load(
+    client: &mut Client,
+    request: v1::LoadWorkspaceRequest,
+    seconds: u64,
+) -> Result<(State, bool), Status> {
     use v1::load_workspace_response::Event;
-    let mut events = client.load_workspace(limited(request, READ)).await?.into_inner();
+    let mut events = client.load_workspace(limited(request, seconds)).await?.into_inner();
     let (mut state, mut snapshots, mut last) = (State::new(), 0, false);
     while let Some(message) = events.message().await? {
         last = false;
@@ -237,9 +241,10 @@ pub async fn stream(
     client: &mut Client,
     request: v1::StreamAllRequest,
     mut state: State,
+    seconds: u64,
 ) -> Result<(State, usize, Bytes), Status> {
     use v1::stream_all_response::Event;
-    let mut events = client.stream_all(limited(request, READ)).await?.into_inner();
+    let mut events = client.stream_all(limited(request, seconds)).await?.into_inner();
     let (mut snapshots, mut token) = (0, Bytes::new());
     while let Some(message) = events.message().await? {
         match message.event {

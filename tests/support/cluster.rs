@@ -111,6 +111,16 @@ impl Cluster {
         described.partitions.iter().find(|p| p.partition == partition).map_or(-1, |p| p.leader)
     }
 
+    /// How many replicas of each partition are in sync, as a broker that runs knows it.
+    ///
+    /// # Panics
+    /// As [`Cluster::leader_of`].
+    pub fn in_sync(&self, topic: &str) -> Vec<usize> {
+        let running = self.members.iter().find(|m| m.runs()).expect("a broker runs");
+        let described = shared_oracle().describe(running.broker.bootstrap(), topic).expect("the topic is described");
+        described.partitions.iter().map(|p| p.isr.len()).collect()
+    }
+
     /// SIGKILL. Idempotent.
     pub fn kill(&mut self, id: i32) {
         self.members[index(id)].paused = false;

@@ -58,6 +58,7 @@ pub struct Proxy {
 struct Counts {
     accepted: AtomicU64,
     open: AtomicI64,
+    passed: AtomicU64,
 }
 
 fn runtime() -> &'static Runtime {
@@ -102,6 +103,11 @@ impl Proxy {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
+    /// Bytes that came in so far, over all connections and both directions.
+    pub fn passed(&self) -> u64 {
+        self.counts.passed.load(Ordering::SeqCst)
+    }
+
     /// Connections open now.
     pub fn open(&self) -> i64 {
         self.counts.open.load(Ordering::SeqCst)
@@ -138,8 +144,8 @@ async fn connection(client: TcpStream, target: String, mut mode: watch::Receiver
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let passed = AtomicU64::new(0);
-    let up = pump(from_client, to_server, Direction::Up, mode.clone(), &passed);
-    let down = pump(from_server, to_client, Direction::Down, mode.clone(), &passed);
+    let up = pump(from_client, to_server, Direction::Up, mode.clone(), (&passed, &counts.passed));
+    let down = pump(from_server, to_client, Direction::Down, mode.clone(), (&passed, &counts.passed));
     tokio::select! {
         // One direction's end is passed on by its pump; the other may still have something to say.
         _ = async { tokio::join!(up, down) } => {}
@@ -196,13 +202,14 @@ async fn pump(
     to: OwnedWriteHalf,
     direction: Direction,
     mode: watch::Receiver<Mode>,
-    passed: &AtomicU64,
+    (passed, ever): (&AtomicU64, &AtomicU64),
 ) {
     let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>(WINDOW);
     let read = async move {
         let mut buffer = vec![0; CHUNK];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             passed.fetch_add(count as u64, Ordering::Relaxed);
+            ever.fetch_add(count as u64, Ordering::SeqCst);
             if send.send((Instant::now(), buffer[..count].to_vec())).await.is_err() {
                 return;
             }
