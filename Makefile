@@ -1,12 +1,12 @@
-# Two commands matter: `make run` and `make test`. Everything that is fetched or built goes under target/.
+# Two commands matter: `make run` and `make test`; `make campaign` proves more, and takes long. Everything that is fetched or built goes under target/.
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test unit broker chart check deny tools kafka cities help
+.PHONY: run build test unit broker chart campaign campaign-short linearize check deny tools kafka cities help
 
 help: ## What there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 run: ## Builds, and serves on the embedded store: API 127.0.0.1:50051, admin 127.0.0.1:9650, data ./changelogd-data
 	$(CARGO) run --locked --release -- serve
@@ -14,7 +14,7 @@ run: ## Builds, and serves on the embedded store: API 127.0.0.1:50051, admin 127
 build: ## The release binary: target/release/changelogd
 	$(CARGO) build --locked --release
 
-test: unit broker chart ## Everything: unit tests, the contract on every store, a real Apache Kafka, the README, the chart
+test: unit broker chart linearize ## Everything: unit tests, the contract on every store, a real Apache Kafka, the README, the chart
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --bins --test it -- --test-threads 6
@@ -27,7 +27,21 @@ broker: build tools kafka cities ## A real Apache Kafka from Maven Central, and 
 chart: tools ## Lints the Helm chart and renders every mode
 	tests/chart/run.sh
 
-tools: ## helm and grpcurl, from the Go module proxy
+CAMPAIGN = CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
+	$(CARGO) test --locked --features broker-tests --test campaign --
+
+campaign: build linearize kafka ## Every fault against a real cluster, with histories of 60 s: writes docs/reliability.md
+	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
+
+campaign-short: build linearize kafka ## The same with histories of 6 s and small numbers; the report goes to target/campaign.md
+	$(CAMPAIGN) --short --report target/campaign.md --command "make campaign-short" $(ARGS)
+
+# Built also with the other tools; here for those who have no use for them.
+linearize: ## The checker of histories, and its tests
+	tools/build.sh linearize
+	cd tools && GOWORK=off CGO_ENABLED=0 go test -mod=readonly ./linearize
+
+tools: ## helm, grpcurl and the checker of histories, from the Go module proxy
 	tools/build.sh
 
 kafka: ## Apache Kafka's jars, from Maven Central

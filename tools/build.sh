@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the Go programs pinned in go.mod (helm, grpcurl) from the Go module proxy into target/tools/bin. Does nothing
-# when they are there and fit go.mod, go.sum and this script.
+# Builds the Go programs pinned in go.mod (helm, grpcurl) from the Go module proxy into target/tools/bin, and our own that
+# checks histories (linearize). Does nothing when they are there and fit go.mod, go.sum, our sources and this script.
+# `tools/build.sh linearize` builds that one only.
 #
 #   TOOLS_JOBS   packages compiled at a time (default 1: helm is large, and a check should leave room for others)
 set -eu
@@ -20,8 +21,19 @@ if command -v flock >/dev/null 2>&1; then
     flock 9
 fi
 
-want=$(cat "$here/go.mod" "$here/go.sum" "$here/build.sh" | cksum)
-if [ "$(cat "$out/stamp" 2>/dev/null)" = "$want" ] && [ -x "$out/bin/helm" ] && [ -x "$out/bin/grpcurl" ]; then
+only=${1:-}
+case $only in
+'') wanted="helm grpcurl linearize" stamp=$out/stamp ;;
+linearize) wanted=linearize stamp=$out/stamp.linearize ;;
+*) fail "usage: tools/build.sh [linearize]" ;;
+esac
+
+want=$(cat "$here/go.mod" "$here/go.sum" "$here"/linearize/*.go "$here/build.sh" | cksum)
+there=yes
+for name in $wanted; do
+    [ -x "$out/bin/$name" ] || there=no
+done
+if [ "$there" = yes ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
 
@@ -49,17 +61,22 @@ version() {
     go list -mod=readonly -m -f '{{.Version}}' "$1" || fail "go could not read go.mod, see above"
 }
 
-# Set as helm's own Makefile does it. Without them helm takes the cluster for Kubernetes 1.20 when it renders or lints
-# without --kube-version, and the chart would be refused.
-helm=$(version helm.sh/helm/v3)
-minor=$(version k8s.io/client-go | sed 's/^v0\.\([0-9]*\)\..*/\1/')
-build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$helm \
-    -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$minor \
-    -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$minor"
-build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "-X main.version=$(version github.com/fullstorydev/grpcurl)"
+if [ -z "$only" ]; then
+    # Set as helm's own Makefile does it. Without them helm takes the cluster for Kubernetes 1.20 when it renders or lints
+    # without --kube-version, and the chart would be refused.
+    helm=$(version helm.sh/helm/v3)
+    minor=$(version k8s.io/client-go | sed 's/^v0\.\([0-9]*\)\..*/\1/')
+    build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$helm \
+        -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$minor \
+        -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$minor"
+    build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "-X main.version=$(version github.com/fullstorydev/grpcurl)"
+fi
+build linearize changelogd/tools/linearize ""
 
 # One by one: other tools live in target/tools/bin too.
-rm -f "$out/stamp"
+rm -f "$stamp"
 mkdir -p "$out/bin"
-mv "$new/helm" "$new/grpcurl" "$out/bin/"
-echo "$want" >"$out/stamp"
+for name in $wanted; do
+    mv "$new/$name" "$out/bin/"
+done
+echo "$want" >"$stamp"

@@ -8,6 +8,8 @@ tool (
 	helm.sh/helm/v3/cmd/helm
 )
 
+require github.com/anishathalye/porcupine v1.3.1
+
 require (
 	cel.dev/expr v0.25.2 // indirect
 	cloud.google.com/go/auth v0.18.2 // indirect

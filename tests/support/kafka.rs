@@ -14,10 +14,16 @@
 
 #![allow(dead_code, unused_imports, reason = "a binary that includes this uses the part that it needs")]
 
+#[path = "cluster.rs"]
+mod cluster;
 #[path = "oracle.rs"]
 mod oracle;
+#[path = "proxy.rs"]
+mod proxy;
 
+pub use cluster::*;
 pub use oracle::*;
+pub use proxy::*;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -99,7 +105,7 @@ pub fn unique_topic(prefix: &str) -> String {
     format!("{prefix}-{}-{count}-{:06x}", std::process::id(), random() & 0xff_ffff)
 }
 
-/// A single KRaft node, broker and controller in one, with its own ports and directory.
+/// One KRaft node with its own ports and directory: broker and controller in one, or a part of a [`Cluster`].
 ///
 /// What disturbs it takes `&mut self`, so that nobody disturbs the shared one. Its heap is 512 MiB, or what
 /// `KAFKA_HEAP_OPTS` says.
@@ -109,6 +115,7 @@ pub struct Broker {
     log: PathBuf,
     starts: u32,
     run: RunDir,
+    heap: String,
 }
 
 struct BrokerProcess {
@@ -145,9 +152,9 @@ impl Broker {
                 &run.path().join("server.properties"),
                 &server_properties(run.path(), port, controller_port, properties),
             );
-            format_storage(run.path());
-            let mut broker =
-                Self { process: None, bootstrap: format!("127.0.0.1:{port}"), log: PathBuf::new(), starts: 0, run };
+            format_storage(run.path(), &cluster_id(), &["--standalone"]);
+            let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
+            let mut broker = Self::on(run, format!("127.0.0.1:{port}"), heap);
             match broker.launch() {
                 Ok(()) => return broker,
                 // Somebody was faster between our look at the port and the broker's bind.
@@ -156,6 +163,11 @@ impl Broker {
             }
         }
         panic!("kafka found its ports taken five times in a row");
+    }
+
+    /// Not started yet, in a directory that is formatted, with `server.properties` that listen where `bootstrap` says.
+    fn on(run: RunDir, bootstrap: String, heap: String) -> Self {
+        Self { process: None, bootstrap, log: PathBuf::new(), starts: 0, run, heap }
     }
 
     /// `127.0.0.1:port`, for `bootstrap.servers`; stays the same over restarts.
@@ -225,13 +237,12 @@ impl Broker {
         self.starts += 1;
         self.log = self.run.path().join(format!("broker-{}.log", self.starts));
         write(&self.log, "");
-        let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
         let mut wrapper = Command::new("sh")
             .args(["-c", WRAPPER, "kafka-wrapper"])
             .arg(self.run.path())
             .arg(&self.log)
             .arg("java")
-            .args(heap.split_whitespace())
+            .args(self.heap.split_whitespace())
             .args(jvm_arguments(self.run.path()))
             .args(["-Dkafka.log.level=info", "kafka.Kafka"])
             .arg(self.run.path().join("server.properties"))
@@ -305,9 +316,9 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// What every test broker is set to, unless the test says otherwise.
+/// What a test broker that is its own controller is set to, unless the test says otherwise.
 fn server_properties(run: &Path, port: u16, controller_port: u16, more: &[(&str, &str)]) -> String {
-    let mut properties = format!(
+    let node = format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
@@ -320,6 +331,11 @@ log.dirs={}
 ",
         run.join("data").display()
     );
+    with_common_properties(node, more)
+}
+
+/// What every test broker is set to, after what makes it this one.
+fn with_common_properties(mut properties: String, more: &[(&str, &str)]) -> String {
     properties.push_str(
         "# On, to show that it isn't us who create topics.
 auto.create.topics.enable=true
@@ -360,14 +376,18 @@ broker.heartbeat.interval.ms=500
     properties
 }
 
-fn format_storage(run: &Path) {
+fn cluster_id() -> String {
     let mut id = [random().to_be_bytes(), random().to_be_bytes()].concat();
     id[0] &= 0x3f; // a leading dash would look like an option
+    URL_SAFE_NO_PAD.encode(id)
+}
+
+fn format_storage(run: &Path, cluster_id: &str, more: &[&str]) {
     let output = Command::new("java")
         .args(["-Xmx128m", "-XX:TieredStopAtLevel=1"])
         .args(jvm_arguments(run))
-        .args(["kafka.tools.StorageTool", "format", "--standalone", "--cluster-id"])
-        .arg(URL_SAFE_NO_PAD.encode(id))
+        .args(["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id])
+        .args(more)
         .arg("--config")
         .arg(run.join("server.properties"))
         .stdin(Stdio::null())
@@ -470,18 +490,18 @@ fn open_lock(path: &Path) -> File {
 
 /// Below the ephemeral range, and so not what a port 0 gives: while the broker is down for a restart, a client that
 /// tries to reconnect could otherwise be given that very port as its own.
-fn free_ports() -> [u16; 2] {
-    let mut taken = Vec::new(); // held until both are found, so that they differ
+fn free_ports<const N: usize>() -> [u16; N] {
+    let mut taken = Vec::new(); // held until all are found, so that they differ
     for _ in 0..1_000 {
         let port = 20_000 + (random() % 12_000) as u16;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             taken.push((port, listener));
         }
-        if let [(first, _), (second, _)] = taken[..] {
-            return [first, second];
+        if taken.len() == N {
+            return std::array::from_fn(|i| taken[i].0);
         }
     }
-    panic!("no two free ports between 20000 and 32000 on 127.0.0.1");
+    panic!("no {N} free ports between 20000 and 32000 on 127.0.0.1");
 }
 
 fn random() -> u64 {

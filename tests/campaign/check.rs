@@ -1,0 +1,135 @@
+//! What a history is held against: linearizability of each key (porcupine, in `tools/linearize`), and two direct checks by
+//! offsets, which find the same faults by another way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
+
+use super::history::{History, Load, Outcome, Write};
+
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub violations: u64,
+    /// Keys whose search did not end: neither right nor wrong.
+    pub undecided: u64,
+    pub lost: u64,
+    pub incomplete: u64,
+    pub detail: Vec<String>,
+}
+
+impl Verdict {
+    pub fn is_clean(&self) -> bool {
+        self.violations + self.undecided + self.lost + self.incomplete == 0
+    }
+}
+
+/// `saved` is the history in a file; `last` the load of everything after all writes had ended.
+pub fn check(history: &History, last: &Load, saved: &Path) -> Result<Verdict, String> {
+    let mut verdict = linearizability(saved)?;
+    let mut by_key: BTreeMap<&str, Vec<&Write>> = BTreeMap::new();
+    for write in &history.writes {
+        by_key.entry(&write.key).or_default().push(write);
+    }
+    for (key, writes) in &by_key {
+        verdict.lost += lost(key, writes, last.keys.get(*key).and_then(Option::as_ref), &mut verdict.detail);
+    }
+    for load in &history.loads {
+        if let Some(reason) = incomplete(load, &by_key) {
+            verdict.incomplete += 1;
+            verdict.detail.push(reason);
+        }
+    }
+    Ok(verdict)
+}
+
+/// Acknowledged writes of a key that the last load neither shows nor explains.
+fn lost(key: &str, writes: &[&Write], last: Option<&(String, i64)>, detail: &mut Vec<String>) -> u64 {
+    let acked = writes.iter().filter_map(|w| match w.outcome {
+        Outcome::Acked(offset) => Some((offset, *w)),
+        _ => None,
+    });
+    let acked: BTreeMap<_, _> = acked.collect();
+    let Some((newest, write)) = acked.last_key_value() else { return 0 };
+    let lost: Vec<_> = match last {
+        // Above what is there.
+        Some((value, at)) => acked
+            .iter()
+            .filter(|(offset, w)| *offset > at || *offset == at && w.value.as_ref() != Some(value))
+            .map(|(offset, _)| *offset)
+            .collect(),
+        None => {
+            let deleted =
+                write.value.is_none() || writes.iter().any(|w| w.value.is_none() && w.outcome == Outcome::Unknown);
+            if deleted { Vec::new() } else { vec![*newest] }
+        }
+    };
+    if !lost.is_empty() {
+        detail.push(format!("{key}: acknowledged at offsets {lost:?}, and the last load has {last:?}"));
+    }
+    lost.len() as u64
+}
+
+/// Why an answer that was called whole is not, by the writes acknowledged before it was asked for.
+fn incomplete(load: &Load, by_key: &BTreeMap<&str, Vec<&Write>>) -> Option<String> {
+    if let Some(reason) = &load.not_whole {
+        return Some(format!("{} of client {} at {}: {reason}", load.how, load.client, load.call));
+    }
+    let wrong: BTreeSet<_> = load
+        .keys
+        .iter()
+        .filter_map(|(key, shown)| missing(load, by_key.get(key.as_str())?, shown.as_ref()).map(|o| (key, o)))
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "{} of client {}, {} to {}, is older than acknowledged: {wrong:?}",
+            load.how, load.client, load.call, load.end
+        )
+    })
+}
+
+/// The offset that should have been seen.
+fn missing(load: &Load, writes: &[&Write], shown: Option<&(String, i64)>) -> Option<i64> {
+    let offset_of = |w: &Write| match w.outcome {
+        Outcome::Acked(offset) => Some(offset),
+        _ => None,
+    };
+    let before = writes.iter().filter(|w| w.end < load.call).filter_map(|w| Some((offset_of(w)?, w)));
+    let (newest, write) = before.max_by_key(|(offset, _)| *offset)?;
+    let explained = match shown {
+        Some((_, offset)) => *offset >= newest,
+        None => {
+            write.value.is_none()
+                || writes.iter().any(|w| {
+                    w.value.is_none()
+                        && w.call < load.end
+                        && match w.outcome {
+                            Outcome::Acked(offset) => offset > newest,
+                            Outcome::Unknown => true,
+                            Outcome::Nothing => false,
+                        }
+                })
+        }
+    };
+    (!explained).then_some(newest)
+}
+
+fn linearizability(saved: &Path) -> Result<Verdict, String> {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/linearize");
+    let output = Command::new(&tool).args(["-timeout", "60s"]).arg(saved).output();
+    let output = output.map_err(|error| format!("cannot run {} (tools/build.sh makes it): {error}", tool.display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("linearize said: {e}"))?;
+    let number = |name: &str| answer[name].as_u64().ok_or_else(|| format!("linearize said {answer}, without {name}"));
+    let detail = answer["detail"].as_array().into_iter().flatten();
+    Ok(Verdict {
+        violations: number("violations")?,
+        undecided: number("undecided")?,
+        detail: detail.map(|line| line.as_str().unwrap_or("?").to_owned()).collect(),
+        ..Verdict::default()
+    })
+}

@@ -1,0 +1,156 @@
+//! F13: an unclean election truncates a log.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use changelogd::proto::v1;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use crate::{
+    clients::{self, State},
+    fault::{Fault, Stage},
+    kafka::{BROKERS, Isolation, shared_oracle},
+    sidecar::{Client, limited, reason, said},
+};
+
+use super::{fill, timed_load};
+
+pub struct Unclean;
+
+#[async_trait]
+impl Fault for Unclean {
+    fn id(&self) -> &'static str {
+        "F13"
+    }
+
+    fn title(&self) -> &'static str {
+        "an unclean election truncates another topic (min.insync.replicas 1, unclean elections on)"
+    }
+
+    fn expected(&self) -> &'static str {
+        "readers over the truncation: ABORTED, tokens: RESYNC_REQUIRED; later loads consistent; the clients' topic unaffected"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let configs = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
+        let topic = stage.own_topic(1, &configs)?;
+        let sidecar = stage.own_sidecar(&topic, 1, &[]).await?;
+        let client = sidecar.client();
+        fill(&client, "kept", 100).await?;
+        let leader = stage.blocking(|cluster| cluster.leader_of(&topic, 0));
+        let followers: Vec<_> = BROKERS.into_iter().filter(|id| *id != leader).collect();
+        stage.blocking(|cluster| followers.iter().for_each(|id| cluster.kill(*id)));
+        wait("the followers stay in sync", || stage.blocking(|cluster| cluster.in_sync(&topic)) == [1]).await?;
+        // The leader alone has these.
+        fill(&client, "gone", 300).await?;
+        let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
+        let at_end = clients::stream(&mut client.clone(), request.clone(), State::new(), 15).await;
+        let (before, _, token) = at_end.map_err(|status| format!("the stream before: {}", said(&status)))?;
+        let followed = tokio::spawn(follow(client.clone(), token.clone()));
+
+        stage.blocking(|cluster| {
+            cluster.kill(leader);
+            followers.iter().for_each(|id| cluster.restart(*id));
+        });
+        let elected = wait("nobody is elected", || {
+            let now = stage.blocking(|cluster| cluster.leader_of(&topic, 0));
+            now != leader && now != -1
+        });
+        elected.await?;
+        stage.blocking(|cluster| cluster.restart(leader));
+        sidecar.answers(Duration::from_secs(45)).await?;
+
+        let resumed = v1::StreamAllRequest { resume_token: token, ..request.clone() };
+        let resumed = match clients::stream(&mut client.clone(), resumed, before.clone(), 15).await {
+            Err(status) if matches!(status.code(), Code::OutOfRange | Code::Aborted) && reason(&status).is_some() => {
+                said(&status)
+            }
+            Err(status) => {
+                return Err(format!("the token from before was told {}: {}", said(&status), status.message()));
+            }
+            Ok((state, ..)) if state.keys().all(|key| !key.starts_with("gone/")) => "OK".to_owned(),
+            Ok(_) => return Err("a token from before the truncation was resumed as if nothing had happened".to_owned()),
+        };
+        let followed = timeout(Duration::from_secs(70), followed).await.map_err(|_| "the follower was told nothing")?;
+        let followed = followed.map_err(|error| error.to_string())?;
+        let answers = [Code::Aborted, Code::OutOfRange];
+        if !answers.contains(&followed.code()) {
+            return Err(format!("the follower was told {}: {}", said(&followed), followed.message()));
+        }
+
+        // Later loads agree with each other and with Java.
+        let first =
+            timed_load(client.clone(), "kept".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
+        let second =
+            timed_load(client.clone(), "kept".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
+        let gone =
+            timed_load(client.clone(), "gone".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
+        let direct = stage.cluster.direct();
+        let dump = stage
+            .blocking(|_| shared_oracle().dump(&direct, &topic, Isolation::ReadCommitted))
+            .map_err(|e| e.to_string())?;
+        let of = |workspace: &str| -> State {
+            let mut state = State::new();
+            for record in &dump.records {
+                let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+                if let (true, Some(value)) = (key.starts_with(workspace), &record.value) {
+                    state.insert(key, (String::from_utf8_lossy(value).into_owned(), record.offset));
+                }
+            }
+            state
+        };
+        if first != second || first != of("kept/") || gone != of("gone/") || first.len() != 100 {
+            return Err(format!(
+                "{}, {} and {} keys; Java has {} and {}",
+                first.len(),
+                second.len(),
+                gone.len(),
+                of("kept/").len(),
+                of("gone/").len()
+            ));
+        }
+        if gone.len() == 300 {
+            return Err("nothing was truncated".to_owned());
+        }
+        Ok(format!(
+            "{} of 300 writes gone with their leader; token {resumed}, follower {}; loads as Java reads it",
+            300 - gone.len(),
+            said(&followed)
+        ))
+    }
+}
+
+/// Until it is told something.
+async fn follow(mut client: Client, token: bytes::Bytes) -> tonic::Status {
+    let request = v1::StreamAllRequest {
+        content: v1::Content::Records.into(),
+        resume_token: token,
+        follow: true,
+        ..Default::default()
+    };
+    match client.stream_all(limited(request, 120)).await {
+        Err(status) => status,
+        Ok(events) => {
+            let mut events = events.into_inner();
+            loop {
+                match events.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return tonic::Status::ok("a stream that follows ended as OK"),
+                    Err(status) => return status,
+                }
+            }
+        }
+    }
+}
+
+async fn wait(otherwise: &str, mut until: impl FnMut() -> bool) -> Result<(), String> {
+    let begun = Instant::now();
+    while !until() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            return Err(format!("{otherwise}, after a minute"));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}

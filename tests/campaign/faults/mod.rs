@@ -1,0 +1,138 @@
+//! The faults, in the order of the report.
+
+mod cleaner;
+mod control;
+mod crowd;
+mod down;
+mod elections;
+mod leader;
+mod network;
+mod queue;
+mod replicas;
+mod vanishing;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use changelogd::proto::v1;
+use futures_util::{StreamExt, stream};
+use tonic::{Code, Status};
+
+use super::{
+    clients::{self, State},
+    fault::{Fault, WRITE_TIMEOUT},
+    random::Random,
+    sidecar::{Client, limited, raw, reason, said},
+};
+
+pub fn all() -> Vec<Box<dyn Fault>> {
+    let mut all: Vec<Box<dyn Fault>> = vec![
+        Box::new(control::Control),
+        Box::new(down::Writes),
+        Box::new(down::Loads),
+        Box::new(leader::KilledUnderWrites),
+        Box::new(leader::KilledUnderLoad),
+        Box::new(leader::Paused),
+    ];
+    all.extend(network::all());
+    all.extend([
+        Box::new(replicas::Few) as Box<dyn Fault>,
+        Box::new(elections::Unclean),
+        Box::new(queue::Full),
+        Box::new(replicas::NoCoordinator),
+        Box::new(vanishing::Client),
+        Box::new(crowd::Crowd),
+        Box::new(cleaner::Cleaner),
+        Box::new(vanishing::Answer),
+    ]);
+    all
+}
+
+/// How often each answer was given.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<String, u64>);
+
+impl Tally {
+    fn add(&mut self, answer: &str) {
+        *self.0.entry(answer.to_owned()).or_default() += 1;
+    }
+
+    fn count(&self, answer: &str) -> u64 {
+        self.0.get(answer).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.0.iter().map(|(answer, count)| format!("{answer} × {count}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// A durable write, and how long it took to be answered.
+async fn timed_set(mut client: Client, key: String, value: &str) -> (Result<v1::Position, Status>, Duration) {
+    let request = v1::SetRequest { changelog_id: key, value: raw(value), ..Default::default() };
+    let asked = Instant::now();
+    let answer = client.set(limited(request, WRITE_TIMEOUT + 4)).await;
+    (answer.map(|a| a.into_inner().position.unwrap_or_default()), asked.elapsed())
+}
+
+/// A load that must be whole if it is OK, and how long it took to be answered.
+async fn timed_load(mut client: Client, workspace: String, seconds: u64) -> (Result<State, Status>, Duration) {
+    let request = v1::LoadWorkspaceRequest { workspace_id: workspace, ..Default::default() };
+    let asked = Instant::now();
+    let answer = clients::load(&mut client, request, seconds).await;
+    let answer = answer.and_then(|(state, whole)| {
+        if whole { Ok(state) } else { Err(Status::data_loss("the load ended as OK without its snapshot")) }
+    });
+    (answer, asked.elapsed())
+}
+
+/// The answers that a write may get that can't be acknowledged: nothing was written, or it is not known.
+fn not_acknowledged(status: &Status) -> Result<(), String> {
+    let why = reason(status);
+    let unknown = why.as_deref() == Some("OUTCOME_UNKNOWN");
+    if status.code() == Code::Unavailable && why.is_some() || unknown {
+        Ok(())
+    } else {
+        Err(format!("a write was told {}: {}", said(status), status.message()))
+    }
+}
+
+/// So many keys of one workspace, each with a value of about a kilobyte that does not compress to much less than half.
+async fn fill(client: &Client, workspace: &str, keys: usize) -> Result<(), String> {
+    let mut random = Random::new(keys as u64);
+    let writes = (0..keys).map(|i| {
+        let value = format!("\"{}\"", (0..64).map(|_| format!("{:016x}", random.next())).collect::<String>());
+        let (mut client, key) = (client.clone(), format!("{workspace}/t/{i}"));
+        async move {
+            let request = v1::SetRequest { changelog_id: key, value: raw(&value), ..Default::default() };
+            client.set(limited(request, 30)).await.map_err(|status| format!("a fill was told {}", said(&status)))
+        }
+    });
+    let mut writes = stream::iter(writes).buffer_unordered(200);
+    while let Some(written) = writes.next().await {
+        written?;
+    }
+    Ok(())
+}
+
+/// Workspaces by the partition that they are in: one for each.
+async fn a_workspace_in_each(client: &Client, partitions: i32) -> Result<Vec<String>, String> {
+    let mut found = BTreeMap::new();
+    for i in 0..1_000 {
+        let workspace_id = format!("probe-{i}");
+        let request = v1::DescribeRequest { workspace_id: workspace_id.clone() };
+        let answer = client.clone().describe(limited(request, 10)).await.map_err(|status| format!("{status:?}"))?;
+        if let Some(partition) = answer.into_inner().workspace_partition {
+            found.entry(partition).or_insert(workspace_id);
+        }
+        if found.len() == partitions as usize {
+            return Ok(found.into_values().collect());
+        }
+    }
+    Err("a thousand workspaces, and a partition without one".to_owned())
+}

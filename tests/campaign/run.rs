@@ -1,0 +1,216 @@
+//! One fault's course: a topic, two sidecars, twelve clients; the fault; the recovery; the last load; the checks.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use changelogd::proto::v1;
+use tokio::{
+    task::{JoinSet, block_in_place},
+    time::{sleep, timeout},
+};
+
+use super::{
+    Arguments,
+    check::{Verdict, check},
+    clients::{Actor, Stop, WORKSPACES, workspace},
+    fault::{Fault, PARTITIONS, Stage, arguments, create},
+    history::{History, Load, Recorder},
+    kafka::{Cluster, Proxy, shared_oracle},
+    random::Random,
+    report::{Report, Row},
+    sidecar::{Sidecar, client},
+};
+
+const SIDECARS: usize = 2;
+const CLIENTS: usize = 12;
+/// Both sidecars must answer again so long after the fault was healed.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
+/// No fault holds the campaign up for longer.
+const AT_MOST: Duration = Duration::from_secs(15 * 60);
+
+pub struct Campaign {
+    pub cluster: Cluster,
+    seed: u64,
+    seconds: u64,
+    short: bool,
+    keep_all: bool,
+    kept: PathBuf,
+}
+
+/// What one history came to.
+struct Course {
+    seen: Result<String, String>,
+    history: History,
+    last: Option<Load>,
+}
+
+impl Campaign {
+    pub fn start(arguments: &Arguments, seed: u64) -> Self {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/campaign/{}", std::process::id()));
+        let begun = Instant::now();
+        let cluster = block_in_place(Cluster::start);
+        println!("a cluster of three brokers runs after {:.1} s", begun.elapsed().as_secs_f64());
+        let (seconds, short, keep_all) = (arguments.seconds, arguments.short, arguments.keep);
+        Self { cluster, seed, seconds, short, keep_all, kept }
+    }
+
+    /// Runs one fault and adds its row.
+    pub async fn run(&mut self, fault: &dyn Fault, report: &mut Report) {
+        let begun = Instant::now();
+        let keep = self.kept.join(fault.id());
+        fs::create_dir_all(&keep).expect("a directory for logs");
+        let saved = keep.join("history.jsonl");
+        let course = match timeout(AT_MOST, self.course(fault, &keep)).await {
+            Ok(course) => course,
+            Err(_) => Course {
+                seen: Err(format!("it did not end within {AT_MOST:?}")),
+                history: History::default(),
+                last: None,
+            },
+        };
+        block_in_place(|| self.cluster.heal());
+
+        let verdict =
+            course.history.save(&saved).map_err(|error| error.to_string()).and_then(|()| match &course.last {
+                Some(last) => block_in_place(|| check(&course.history, last, &saved)),
+                None => Ok(Verdict::default()),
+            });
+        let (verdict, seen) = match verdict {
+            Ok(verdict) => (verdict, course.seen),
+            Err(error) => (Verdict::default(), Err(format!("the history was not checked: {error}"))),
+        };
+        let row = Row {
+            id: fault.id().to_owned(),
+            title: fault.title().to_owned(),
+            expected: fault.expected().to_owned(),
+            seen,
+            histories: 1,
+            operations: course.history.operations(),
+            violations: verdict.violations,
+            undecided: verdict.undecided,
+            lost: verdict.lost,
+            incomplete: verdict.incomplete,
+            refused: course.history.refused.clone(),
+        };
+        self.say(&row, &verdict, &saved, begun.elapsed());
+        if row.is_good() && !self.keep_all {
+            let _ = fs::remove_dir_all(&keep);
+            let _ = fs::remove_dir(&self.kept); // if it is empty
+        }
+        report.row(row);
+    }
+
+    fn say(&self, row: &Row, verdict: &Verdict, saved: &Path, took: Duration) {
+        let seen = row.seen.as_ref().map_or_else(|wrong| format!("NOT AS EXPECTED: {wrong}"), Clone::clone);
+        println!(
+            "{} {} ({:.0} s): {} operations, {} violations, {} lost, {} incomplete\n   {seen}",
+            row.id,
+            row.title,
+            took.as_secs_f64(),
+            row.operations,
+            row.violations,
+            row.lost,
+            row.incomplete
+        );
+        if !row.is_good() {
+            for line in verdict.detail.iter().take(20) {
+                println!("   {line}");
+            }
+            for (what, count) in &row.refused {
+                println!("   told: {what} × {count}");
+            }
+            println!("   seed {}; history and logs: {}", self.seed, saved.display());
+        }
+    }
+
+    async fn course(&mut self, fault: &dyn Fault, keep: &Path) -> Course {
+        let recorder = Arc::new(Recorder::new());
+        let mut last = None;
+        let seen = self.staged(fault, keep, &recorder, &mut last).await;
+        Course { seen, history: recorder.so_far(), last }
+    }
+
+    async fn staged(
+        &mut self,
+        fault: &dyn Fault,
+        keep: &Path,
+        recorder: &Arc<Recorder>,
+        last: &mut Option<Load>,
+    ) -> Result<String, String> {
+        let topic = block_in_place(|| create(&self.cluster, PARTITIONS, &fault.topic_configs()))?;
+        let mut sidecars = Vec::new();
+        for i in 0..SIDECARS {
+            let arguments = [arguments(&self.cluster, &topic, PARTITIONS), fault.sidecar_arguments()].concat();
+            sidecars.push(Sidecar::start(&keep.join(format!("sidecar-{i}.log")), arguments).await?);
+        }
+        for sidecar in &sidecars {
+            sidecar.answers(RECOVERS_WITHIN).await?;
+        }
+        // A third of the clients reach their sidecar through a proxy.
+        let client_proxies: Vec<_> = sidecars.iter().map(|sidecar| Proxy::start(&sidecar.api)).collect();
+
+        let (stop, mut running, span) = (Stop::default(), JoinSet::new(), Duration::from_secs(self.seconds));
+        let begun = Instant::now();
+        for number in 0..CLIENTS {
+            let (i, proxied) = (number % SIDECARS, number % 3 == 2);
+            let client = client(if proxied { client_proxies[i].address() } else { &sidecars[i].api });
+            let random = Random::new(self.seed.wrapping_add(number as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+            running.spawn(Actor::new(number, client, random, recorder.clone(), PARTITIONS as usize).run(stop.clone()));
+        }
+
+        sleep(span.mul_f64(0.15)).await;
+        let mut stage = Stage {
+            cluster: &mut self.cluster,
+            sidecars: &mut sidecars,
+            client_proxies: &client_proxies,
+            topic: &topic,
+            recorder,
+            window: span.mul_f64(0.5),
+            short: self.short,
+            random: Random::new(self.seed ^ 0xfa17),
+            keep: keep.to_owned(),
+            begun: Instant::now(),
+        };
+        let seen = fault.inject(&mut stage).await;
+        block_in_place(|| self.cluster.heal());
+        client_proxies.iter().for_each(Proxy::pass);
+        let healed = Instant::now();
+        sleep(span.mul_f64(0.2).max(span.saturating_sub(begun.elapsed()))).await;
+
+        stop.0.store(true, Ordering::Relaxed);
+        while let Some(ended) = running.join_next().await {
+            ended.map_err(|error| format!("a client panicked: {error}"))?;
+        }
+        for sidecar in &sidecars {
+            sidecar.answers(RECOVERS_WITHIN).await?;
+        }
+        for (i, sidecar) in sidecars.iter().enumerate() {
+            *last = Some(
+                last_load(&mut Actor::new(
+                    CLIENTS + i,
+                    sidecar.client(),
+                    Random::new(0),
+                    recorder.clone(),
+                    PARTITIONS as usize,
+                ))
+                .await?,
+            );
+        }
+        let _ = block_in_place(|| shared_oracle().delete(&self.cluster.direct(), &topic));
+        let _ = healed;
+        seen
+    }
+}
+
+/// Of everything, in both ways.
+async fn last_load(actor: &mut Actor) -> Result<Load, String> {
+    let wrong = |status: tonic::Status| format!("the last load: {status:?}");
+    for number in 0..WORKSPACES {
+        actor.load(&workspace(number)).await.map_err(wrong)?;
+    }
+    actor.stream("last stream", v1::Content::Latest, false).await.map_err(wrong)
+}
