@@ -79,13 +79,20 @@ impl App {
     /// Binds every address and opens the log. What only the broker knows is not asked here: a wrong topic is answered by
     /// calls, not by a process that does not start.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
-        Self::start_on(args, open_log).await
+        Self::start_with(args, open_log).await
     }
 
     /// As [`App::start`], on a log of the caller's.
     pub async fn start_on(
         args: ServeArgs,
         open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(args, |args, _| open(args)).await
+    }
+
+    async fn start_with(
+        args: ServeArgs,
+        open: impl FnOnce(&ServeArgs, &Metrics) -> Result<Arc<dyn Log>, StartError>,
     ) -> Result<Self, StartError> {
         args.check()?;
         let bind_error = |setting, address: &Address| {
@@ -107,8 +114,8 @@ impl App {
             admin: admin.as_ref().and_then(|l| l.local_addr().ok()).map(Address::Tcp),
             health: health_port.as_ref().map(real).transpose()?,
         };
-        let log = open(&args)?;
         let metrics = Arc::new(Metrics::new());
+        let log = open(&args, &metrics)?;
         let changelog = Changelog::new(log, limits(&args), metrics.clone());
         Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
     }
@@ -170,7 +177,7 @@ impl App {
     }
 }
 
-fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
+fn open_log(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<dyn Log>, StartError> {
     match args.store() {
         StoreChoice::Memory => {
             let default = PartitionCount::new(DEFAULT_PARTITIONS);
@@ -192,6 +199,7 @@ fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
                 read_ahead_bytes: size(args.read_ahead()),
+                producers_replaced: metrics.producers_replaced().clone(),
                 ..kafka_settings(&args.kafka)?
             };
             let log = KafkaLog::start(settings).map_err(|e| UsageError(e.to_string()))?;

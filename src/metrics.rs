@@ -220,6 +220,11 @@ mod tests {
         let metrics = Metrics::new();
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
+        metrics.replay_aborted("LOG_MOVED");
+        metrics.producers_replaced().inc();
+        let running = metrics.replay_started();
+        drop(metrics.replay_started());
+        metrics.replay_bytes_held(7);
         metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0, renamed_headers: 3 });
         let text = metrics.render();
         for line in [
@@ -228,8 +233,15 @@ mod tests {
             "changelogd_rpc_duration_seconds_count{rpc=\"Set\"} 1",
             "changelogd_replay_records_total{class=\"skipped\"} 2",
             "changelogd_replay_renamed_headers_total 3",
+            "changelogd_replays_aborted_total{reason=\"LOG_MOVED\"} 1",
+            "changelogd_producers_replaced_total 1",
+            "changelogd_replays_running 1",
+            "changelogd_replay_held_bytes 7",
+            "changelogd_follows_running 0",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        drop(running);
+        assert!(metrics.render().contains("changelogd_replays_running 0"));
     }
 }

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
+    async fn r31_a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
         let tracker = Arc::new(Tracker::default());
         let (first, second) = (accept(&tracker), accept(&tracker));
         let flush = {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_settled_in_time_is_counted() {
+    async fn r31_what_is_not_settled_in_time_is_counted() {
         let tracker = Arc::new(Tracker::default());
         let (_a, b, _c) = (accept(&tracker), accept(&tracker), accept(&tracker));
         drop(b);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_client_is_told_every_failure_it_has_not_seen() {
+    async fn r31_each_client_is_told_every_failure_it_has_not_seen() {
         let tracker = Arc::new(Tracker::default());
         (0..3).for_each(|n| fail(&tracker, n));
         let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();

@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fold_of_any_records_is_the_map_they_describe(changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64)) {
+        fn r10_the_fold_of_any_records_is_the_map_they_describe(changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64)) {
             let mut model = BTreeMap::new();
             let mut fold = Fold::new(usize::MAX);
             for (offset, (key, value)) in changes.iter().enumerate() {

@@ -68,7 +68,7 @@ async fn a_token_beyond_the_end_requires_a_resync() {
 }
 
 #[tokio::test]
-async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
+async fn r9_a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
     let changelog = changelog(|_| {});
     let young = token(&changelog, 0, RETENTION / 3).await;
     changelog.stream(request(young), Peer::default(), soon()).await.expect("young enough");
@@ -78,7 +78,7 @@ async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
 }
 
 #[tokio::test]
-async fn replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
+async fn r21_replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
     let changelog = changelog(|l| l.max_replays = 1);
     let held = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn followers_over_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
+async fn r21_a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
     let changelog = changelog(|l| l.max_load_bytes = 1_000);
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;

@@ -242,6 +242,7 @@ impl Pool {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
+                    self.settings.producers_replaced.inc();
                 }
                 Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
 use super::context::Context;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub no_progress: Duration,
     /// How far one consumer reads ahead, in bytes.
     pub read_ahead_bytes: usize,
+    /// Counts producers that were replaced.
+    pub producers_replaced: Counter,
 }
 
 /// A librdkafka property that can't be used.
@@ -179,6 +182,7 @@ impl Settings {
             open_transaction_wait: Duration::from_secs(5),
             no_progress: Duration::from_secs(10),
             read_ahead_bytes: 16 * 1024 * 1024,
+            producers_replaced: Counter::default(),
         }
     }
 

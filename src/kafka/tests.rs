@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant as StdInstant};
 
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use rdkafka::mocking::MockCluster;
 
 use super::*;
@@ -159,7 +160,9 @@ async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_nothing_is_re_sent() {
-    let World { cluster, log } = world(4, |s| s.producers = 3).await;
+    let replaced = Counter::default();
+    let counter = replaced.clone();
+    let World { cluster, log } = world(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
@@ -180,6 +183,7 @@ async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_n
             Ok(Err(error)) => panic!("{error:?}"),
         }
     }
+    assert_eq!(replaced.get(), 3);
     assert_eq!(log.close(Instant::now() + Duration::from_secs(5)).await, 0);
     // Most are misplaced, so counted and not delivered: one a, four c, and of the b at least those that were confirmed.
     let (_, ends) = read(&log, &[0, 1, 2, 3]).await.unwrap();

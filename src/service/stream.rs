@@ -104,7 +104,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_who_takes_nothing_is_cut_at_the_deadline_and_told_why() {
+    async fn f24_a_reader_who_takes_nothing_is_cut_at_the_deadline_and_told_why() {
         let deadline = Instant::now() + MINUTE / 2;
         let mut answer = Answer::spawn(deadline, MINUTE, |feed| async move {
             loop {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_who_goes_away_ends_the_task() {
+    async fn r24_f24_a_reader_who_goes_away_ends_the_task() {
         let (held, gone) = oneshot::channel::<()>();
         let answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE, |_feed| async move {
             let _held = held;

@@ -15,31 +15,31 @@ macro_rules! contract {
             use $crate::contract::{promises, refusals, streams};
 
             $crate::contract!(@tests $start, promises:
-                an_acknowledged_write_is_in_every_load_that_begins_afterwards
+                r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards
                 values_come_back_byte_for_byte
-                a_delete_removes_and_deleting_what_is_not_there_is_ok
-                an_unknown_workspace_loads_empty_and_whole
+                r10_a_delete_removes_and_deleting_what_is_not_there_is_ok
+                r8_an_unknown_workspace_loads_empty_and_whole
                 a_load_returns_entries_in_the_order_of_their_last_change
                 a_load_holds_its_own_workspace_and_types_only
-                concurrent_loads_do_not_affect_each_other
-                a_write_after_another_s_answer_is_applied_after_it
-                a_buffered_write_has_no_position_and_flush_waits_for_it
-                one_workspace_is_one_partition_computed_as_kafka_does
+                r19_concurrent_loads_do_not_affect_each_other
+                r26_a_write_after_another_s_answer_is_applied_after_it
+                r31_a_buffered_write_has_no_position_and_flush_waits_for_it
+                r27_one_workspace_is_one_partition_computed_as_kafka_does
                 get_returns_the_latest_value_or_says_not_found
                 json_values_are_stored_compact_and_returned_as_asked
                 headers_travel_in_both_directions
-                an_empty_value_is_a_value
+                r11_an_empty_value_is_a_value
                 offsets_never_go_back_and_state_survives_a_restart
                 describe_tells_what_is_served
-                foreign_records_are_counted_and_never_stop_a_read
-                a_key_that_is_overwritten_all_the_time_is_in_every_load
+                r13_foreign_records_are_counted_and_never_stop_a_read
+                r40_a_key_that_is_overwritten_all_the_time_is_in_every_load
                 health_reflection_and_metrics_answer
                 write_and_watch_say_that_they_are_not_there_yet
                 a_draining_server_refuses_new_work_and_finishes_what_is_open
             );
             $crate::contract!(@tests $start, streams:
-                records_are_delivered_in_offset_order_with_tombstones_and_a_snapshot_a_partition
-                latest_values_leave_out_what_was_deleted
+                r8_records_are_delivered_in_offset_order_with_tombstones_and_a_snapshot_a_partition
+                r10_latest_values_leave_out_what_was_deleted
                 only_the_partitions_needed_are_read
                 a_stream_resumes_after_its_newest_token_and_delivers_tombstones
                 a_load_s_token_serves_a_stream_of_that_workspace_and_types
@@ -55,7 +55,7 @@ macro_rules! contract {
                 unknown_enum_values_are_refused_and_unknown_fields_ignored
                 a_string_that_is_not_utf8_is_the_caller_s_error
                 messages_over_the_limit_and_zip_bombs_are_refused_and_the_process_lives
-                a_malformed_timeout_is_ignored_and_a_short_one_is_kept
+                s3_a_malformed_timeout_is_ignored_and_a_short_one_is_kept
             );
         }
     };

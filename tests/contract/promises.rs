@@ -17,7 +17,7 @@ use tonic::Code;
 
 use super::world::{World, connect, raw, reason, text};
 
-pub async fn an_acknowledged_write_is_in_every_load_that_begins_afterwards(world: World) {
+pub async fn r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards(world: World) {
     for i in 0..50 {
         world.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
         let loaded = world.load("ws").await;
@@ -37,7 +37,7 @@ pub async fn values_come_back_byte_for_byte(world: World) {
     assert_eq!(texts.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), values);
 }
 
-pub async fn a_delete_removes_and_deleting_what_is_not_there_is_ok(world: World) {
+pub async fn r10_a_delete_removes_and_deleting_what_is_not_there_is_ok(world: World) {
     world.set("ws/t/a", "1").await;
     world.set("ws/t/b", "2").await;
     let deleted = world.delete("ws/t/a").await;
@@ -50,7 +50,7 @@ pub async fn a_delete_removes_and_deleting_what_is_not_there_is_ok(world: World)
     assert_eq!(world.load("ws").await.entries.len(), 2, "what was deleted can be set again");
 }
 
-pub async fn an_unknown_workspace_loads_empty_and_whole(world: World) {
+pub async fn r8_an_unknown_workspace_loads_empty_and_whole(world: World) {
     let loaded = world.load("nobody").await;
     assert!(loaded.entries.is_empty());
     assert_eq!((loaded.snapshot.entries, loaded.snapshot.start_offset), (0, 0));
@@ -83,7 +83,7 @@ pub async fn a_load_holds_its_own_workspace_and_types_only(world: World) {
     assert_eq!(keys(world.load_types("ws", &["none"]).await), [""; 0]);
 }
 
-pub async fn concurrent_loads_do_not_affect_each_other(world: World) {
+pub async fn r19_concurrent_loads_do_not_affect_each_other(world: World) {
     for i in 0..300 {
         world.set(&format!("ws{}/t/{i}", i % 3), "1").await;
     }
@@ -97,7 +97,7 @@ pub async fn concurrent_loads_do_not_affect_each_other(world: World) {
     }
 }
 
-pub async fn a_write_after_another_s_answer_is_applied_after_it(world: World) {
+pub async fn r26_a_write_after_another_s_answer_is_applied_after_it(world: World) {
     let mut connections = Vec::new();
     for _ in 0..3 {
         connections.push(connect(&world.api).await);
@@ -117,7 +117,7 @@ pub async fn a_write_after_another_s_answer_is_applied_after_it(world: World) {
     assert_eq!(world.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
 }
 
-pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(world: World) {
+pub async fn r31_a_buffered_write_has_no_position_and_flush_waits_for_it(world: World) {
     for i in 0..500 {
         let request = v1::SetRequest {
             changelog_id: format!("ws/t/{i}"),
@@ -134,7 +134,7 @@ pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(world: Worl
     assert_eq!(world.load("ws").await.entries.len(), 500);
 }
 
-pub async fn one_workspace_is_one_partition_computed_as_kafka_does(world: World) {
+pub async fn r27_one_workspace_is_one_partition_computed_as_kafka_does(world: World) {
     let count = world.describe("").await.partition_count;
     for workspace in ["ws", "wu", "é", "🦀", "fd7af248-ce5c-46a5-93d7-1c0c9005b99d"] {
         let expected = ((murmur2(workspace.as_bytes()) & 0x7fff_ffff) % count as u32) as i32;
@@ -210,7 +210,7 @@ pub async fn headers_travel_in_both_directions(world: World) {
     assert_eq!(tombstone.headers, headers);
 }
 
-pub async fn an_empty_value_is_a_value(world: World) {
+pub async fn r11_an_empty_value_is_a_value(world: World) {
     let status = world
         .client
         .clone()
@@ -271,7 +271,7 @@ pub async fn describe_tells_what_is_served(world: World) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
+pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(world: World) {
     let Some(foreign) = &world.foreign else {
         println!("not applicable: nobody else can write to this store");
         return;
@@ -301,7 +301,7 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
     }
 }
 
-pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {
+pub async fn r40_a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {
     let world = Arc::new(world);
     for key in 0..20 {
         world.set(&format!("ws/t/{key}"), "0").await;

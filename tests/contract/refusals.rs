@@ -179,7 +179,7 @@ pub async fn messages_over_the_limit_and_zip_bombs_are_refused_and_the_process_l
     assert_eq!(world.load("ws").await.entries.len(), 1);
 }
 
-pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(world: World) {
+pub async fn s3_a_malformed_timeout_is_ignored_and_a_short_one_is_kept(world: World) {
     for malformed in ["x", "-1S", "1", "99999999999S"] {
         let mut request = Request::new(v1::DescribeRequest::default());
         request.metadata_mut().insert("grpc-timeout", malformed.parse().unwrap());

@@ -28,7 +28,7 @@ async fn fill(world: &World) {
     }
 }
 
-pub async fn records_are_delivered_in_offset_order_with_tombstones_and_a_snapshot_a_partition(world: World) {
+pub async fn r8_records_are_delivered_in_offset_order_with_tombstones_and_a_snapshot_a_partition(world: World) {
     fill(&world).await;
     let streamed = world.stream(all()).await.unwrap();
     let count = world.describe("").await.partition_count;
@@ -48,7 +48,7 @@ pub async fn records_are_delivered_in_offset_order_with_tombstones_and_a_snapsho
     assert_eq!(streamed.entries.iter().filter(|e| e.is_tombstone).count(), 12);
 }
 
-pub async fn latest_values_leave_out_what_was_deleted(world: World) {
+pub async fn r10_latest_values_leave_out_what_was_deleted(world: World) {
     fill(&world).await;
     let streamed = world.stream(latest()).await.unwrap();
     assert_eq!(streamed.entries.len(), 24, "each key once");

@@ -64,7 +64,7 @@ async fn r31_flush_names_every_buffered_write_that_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_unknown_and_the_record_queued() {
+async fn r28_a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_unknown_and_the_record_queued() {
     let (world, kafka) = world(&["--write-timeout=30s"]).await;
     kafka.switch(false);
     let mut request = Request::new(set("ws/t/late", v1::Ack::Durable));
@@ -83,7 +83,7 @@ async fn a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_unkno
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_durable_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
+async fn r28_f1_a_durable_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
     let (world, kafka) = world(&["--write-timeout=3s"]).await;
     kafka.switch(false);
     let status = world.client.clone().set(set("ws/t/a", v1::Ack::Durable)).await.unwrap_err();

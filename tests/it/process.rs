@@ -105,7 +105,7 @@ async fn a_taken_port_fails_the_start() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_directory_is_refused() {
+async fn r35_f23_a_second_process_on_the_directory_is_refused() {
     let world = embedded_process().await.ready().await;
     let directory = world.arguments[0].clone();
     let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &directory], &[]).await;

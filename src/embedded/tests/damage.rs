@@ -5,7 +5,7 @@ use fjall::PersistMode;
 use super::*;
 
 #[tokio::test]
-async fn after_the_first_damage_nothing_is_served() {
+async fn r35_after_the_first_damage_nothing_is_served() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);
@@ -104,17 +104,17 @@ async fn flip_all_over(in_tables: bool, step: usize) {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_in_the_journal_loses_nothing_silently() {
+async fn r35_f22_a_flipped_bit_in_the_journal_loses_nothing_silently() {
     flip_all_over(false, 23).await;
 }
 
 #[tokio::test]
-async fn a_flipped_bit_in_the_tables_loses_nothing_silently() {
+async fn r35_f22_a_flipped_bit_in_the_tables_loses_nothing_silently() {
     flip_all_over(true, 37).await;
 }
 
 #[tokio::test]
-async fn a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_there() {
+async fn r34_f22_a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_there() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);

@@ -176,7 +176,7 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
 }
 
 #[tokio::test]
-async fn a_directory_has_one_log_at_a_time() {
+async fn r35_a_directory_has_one_log_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
@@ -245,7 +245,7 @@ fn a_making_that_was_interrupted_is_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_during_constant_overwriting_misses_no_key() {
+async fn r40_a_load_during_constant_overwriting_misses_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = Arc::new(open(&dir));
     let keys: Vec<_> = (0..100).map(|n| format!("w/t/{n}")).collect();
@@ -275,7 +275,7 @@ async fn a_load_during_constant_overwriting_misses_no_key() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_loses_nothing() {
+async fn r30_a_full_queue_refuses_and_loses_nothing() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_records: 3, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -294,7 +294,7 @@ async fn a_full_queue_refuses_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_are_limited_too_but_for_a_single_record() {
+async fn r30_bytes_are_limited_too_but_for_a_single_record() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_bytes: 10, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -319,7 +319,7 @@ async fn a_close_that_comes_too_late_counts_what_is_open_and_a_drop_refuses_it()
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_until_there_is_room() {
+async fn f23_a_full_disk_refuses_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { reserve_bytes: u64::MAX, ..settings(&dir) }).unwrap();
     let answer = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
