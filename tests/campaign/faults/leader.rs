@@ -117,9 +117,14 @@ async fn writer(mut client: Client, k: usize, each: u64, written: Arc<AtomicU64>
 async fn in_order(client: &mut Client, each: u64) -> Result<(), String> {
     use v1::stream_all_response::Event;
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-    let answer = client.stream_all(limited(request, 290)).await.map_err(|s| format!("the stream: {}", said(&s)))?;
+    let answer = client
+        .stream_all(limited(request, 290))
+        .await
+        .map_err(|s| format!("the stream was told {}: {}", said(&s), s.message()))?;
     let (mut events, mut last, mut snapshots) = (answer.into_inner(), BTreeMap::<String, u64>::new(), 0);
-    while let Some(message) = events.message().await.map_err(|s| format!("the stream: {}", said(&s)))? {
+    while let Some(message) =
+        events.message().await.map_err(|s| format!("the stream was told {}: {}", said(&s), s.message()))?
+    {
         match message.event {
             Some(Event::Batch(batch)) => {
                 for entry in batch.entries.into_iter().filter(|entry| entry.key.starts_with("bulk-")) {
