@@ -76,6 +76,7 @@ impl Campaign {
         };
         block_in_place(|| self.cluster.heal());
 
+        let _ = course.history.save_refusals(&keep.join("refused.txt"));
         let verdict =
             course.history.save(&saved).map_err(|error| error.to_string()).and_then(|()| match &course.last {
                 Some(last) => block_in_place(|| check(&course.history, last, &saved)),
@@ -173,7 +174,6 @@ impl Campaign {
             recorder,
             window: span.mul_f64(0.5),
             short: self.short,
-            random: Random::new(self.seed ^ 0xfa17),
             keep: keep.to_owned(),
             begun: Instant::now(),
         };
