@@ -19,12 +19,6 @@ pub struct Verdict {
     pub detail: Vec<String>,
 }
 
-impl Verdict {
-    pub fn is_clean(&self) -> bool {
-        self.violations + self.undecided + self.lost + self.incomplete == 0
-    }
-}
-
 /// `saved` is the history in a file; `last` the load of everything after all writes had ended.
 pub fn check(history: &History, last: &Load, saved: &Path) -> Result<Verdict, String> {
     let mut verdict = linearizability(saved)?;

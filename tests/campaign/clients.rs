@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::{
     history::{Load, Outcome, Recorder, Write},
     random::Random,
-    sidecar::{Client, limited, raw, reason, said},
+    sidecar::{Client, limited, raw, reason},
 };
 
 pub const WORKSPACES: usize = 6;
@@ -113,7 +113,7 @@ impl Actor {
             Ok(Some(position)) => Outcome::Acked(position.offset),
             Ok(None) => panic!("{what} of {key} was acknowledged as durable without a position"),
             Err(status) => {
-                self.recorder.refused(what, &said(&status));
+                self.recorder.refused(what, &status);
                 if nothing_was_written(&status) { Outcome::Nothing } else { Outcome::Unknown }
             }
         };
@@ -126,7 +126,7 @@ impl Actor {
         let entry = match answered(READ, client.get(limited(request, READ))).await {
             Ok(answer) => answer.entry.map(|entry| (text(&entry), entry.offset)),
             Err(status) if reason(&status).as_deref() == Some("KEY_NOT_FOUND") => None,
-            Err(status) => return self.recorder.refused("get", &said(&status)),
+            Err(status) => return self.recorder.refused("get", &status),
         };
         let state = entry.map(|entry| (key.clone(), entry)).into_iter().collect();
         self.loaded("get", std::iter::once(key), &state, call, None);
@@ -136,7 +136,7 @@ impl Actor {
         let request = v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
         let call = self.recorder.now();
         let answer = answered(READ, load(&mut self.client.clone(), request, READ)).await;
-        let (state, whole) = answer.inspect_err(|status| self.recorder.refused("load", &said(status)))?;
+        let (state, whole) = answer.inspect_err(|status| self.recorder.refused("load", status))?;
         let not_whole = (!whole).then(|| "it ended as OK without its snapshot".to_owned());
         self.loaded("load", keys_of(workspace), &state, call, not_whole);
         Ok(())
@@ -149,7 +149,7 @@ impl Actor {
         let call = self.recorder.now();
         let answer = answered(READ, stream(&mut self.client.clone(), request, state, READ)).await;
         let (state, snapshots, token) = answer.inspect_err(|status| {
-            self.recorder.refused(how, &said(status));
+            self.recorder.refused(how, status);
             // A token that is refused is of no further use.
             if resumed && matches!(status.code(), Code::OutOfRange | Code::InvalidArgument) {
                 self.resume = None;

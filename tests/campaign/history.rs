@@ -10,6 +10,9 @@ use std::{
 };
 
 use serde_json::json;
+use tonic::Status;
+
+use super::sidecar::said;
 
 /// What a client knows of its write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct History {
     pub loads: Vec<Load>,
     /// By what was called and what was answered.
     pub refused: BTreeMap<String, u64>,
+    /// The same, one by one: when it was answered, and the whole of it.
+    pub refusals: Vec<(u64, String)>,
 }
 
 /// A history in the making, shared by its clients.
@@ -77,8 +82,11 @@ impl Recorder {
         self.lock().loads.push(load);
     }
 
-    pub fn refused(&self, what: &str, said: &str) {
-        *self.lock().refused.entry(format!("{what}: {said}")).or_default() += 1;
+    pub fn refused(&self, what: &str, status: &Status) {
+        let (now, what) = (self.now(), format!("{what}: {}", said(status)));
+        let mut history = self.lock();
+        history.refusals.push((now, format!("{what}: {}", status.message())));
+        *history.refused.entry(what).or_default() += 1;
     }
 
     pub fn so_far(&self) -> History {
@@ -119,6 +127,15 @@ impl History {
                     "outcome": "ok", "offset": offset, "call": load.call, "return": load.end, "how": load.how});
                 writeln!(file, "{line}")?;
             }
+        }
+        file.flush()
+    }
+
+    /// For people: when which call was refused.
+    pub fn save_refusals(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for (at, what) in &self.refusals {
+            writeln!(file, "{:.3} {what}", *at as f64 / 1e9)?;
         }
         file.flush()
     }

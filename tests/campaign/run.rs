@@ -2,12 +2,14 @@
 
 use std::{
     fs,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use changelogd::proto::v1;
+use futures_util::FutureExt;
 use tokio::{
     task::{JoinSet, block_in_place},
     time::{sleep, timeout},
@@ -74,6 +76,7 @@ impl Campaign {
         };
         block_in_place(|| self.cluster.heal());
 
+        let _ = course.history.save_refusals(&keep.join("refused.txt"));
         let verdict =
             course.history.save(&saved).map_err(|error| error.to_string()).and_then(|()| match &course.last {
                 Some(last) => block_in_place(|| check(&course.history, last, &saved)),
@@ -171,14 +174,13 @@ impl Campaign {
             recorder,
             window: span.mul_f64(0.5),
             short: self.short,
-            random: Random::new(self.seed ^ 0xfa17),
             keep: keep.to_owned(),
             begun: Instant::now(),
         };
-        let seen = fault.inject(&mut stage).await;
+        let seen = AssertUnwindSafe(fault.inject(&mut stage)).catch_unwind().await;
+        let seen = seen.unwrap_or_else(|_| Err("the fault's own code panicked, see above".to_owned()));
         block_in_place(|| self.cluster.heal());
         client_proxies.iter().for_each(Proxy::pass);
-        let healed = Instant::now();
         sleep(span.mul_f64(0.2).max(span.saturating_sub(begun.elapsed()))).await;
 
         stop.0.store(true, Ordering::Relaxed);
@@ -201,7 +203,6 @@ impl Campaign {
             );
         }
         let _ = block_in_place(|| shared_oracle().delete(&self.cluster.direct(), &topic));
-        let _ = healed;
         seen
     }
 }

@@ -22,8 +22,7 @@ pub struct Sidecar {
     child: Child,
     pub api: String,
     pub admin: String,
-    /// Where its log lines are.
-    pub log: PathBuf,
+    log: PathBuf,
     arguments: Vec<String>,
 }
 
@@ -49,11 +48,13 @@ impl Sidecar {
     }
 
     /// SIGKILL.
+    #[allow(dead_code, reason = "for faults of the sidecar itself")]
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("killed");
     }
 
     /// Starts again where it listened, with what it was started with.
+    #[allow(dead_code, reason = "for faults of the sidecar itself")]
     pub async fn restart(&mut self) -> Result<(), String> {
         let _ = self.child.kill().await;
         (self.child, self.api, self.admin) = launch(&self.log, &self.arguments, &self.api).await?;
@@ -75,13 +76,6 @@ impl Sidecar {
         let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
         let code = code.ok_or_else(|| format!("{path}: answered {answer:?}"))?;
         Ok((code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
-    }
-
-    /// The sum of a metric's series whose line contains `part`.
-    pub async fn metric(&self, name: &str, part: &str) -> Result<f64, String> {
-        let (_, body) = self.http("/metrics").await?;
-        let lines = body.lines().filter(|l| l.starts_with(name) && l.contains(part));
-        Ok(lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// Waits until writes and loads are possible: its own word, and the proof.

@@ -101,24 +101,26 @@ impl Cluster {
         self.controller.version()
     }
 
-    /// The broker that leads a partition, or -1. Asks the oracle, at a broker that runs.
+    /// The broker that leads a partition, or -1. Asks the oracle.
     ///
     /// # Panics
     /// If the oracle can't tell.
     pub fn leader_of(&self, topic: &str, partition: i32) -> i32 {
-        let running = self.members.iter().find(|m| m.runs()).expect("a broker runs");
-        let described = shared_oracle().describe(running.broker.bootstrap(), topic).expect("the topic is described");
-        described.partitions.iter().find(|p| p.partition == partition).map_or(-1, |p| p.leader)
+        self.leaders(topic).get(usize::try_from(partition).expect("a partition")).map_or(-1, |(leader, _)| *leader)
     }
 
-    /// How many replicas of each partition are in sync, as a broker that runs knows it.
+    /// How many replicas of each partition are in sync.
     ///
     /// # Panics
     /// As [`Cluster::leader_of`].
     pub fn in_sync(&self, topic: &str) -> Vec<usize> {
+        self.leaders(topic).into_iter().map(|(_, in_sync)| in_sync).collect()
+    }
+
+    fn leaders(&self, topic: &str) -> Vec<(i32, usize)> {
         let running = self.members.iter().find(|m| m.runs()).expect("a broker runs");
-        let described = shared_oracle().describe(running.broker.bootstrap(), topic).expect("the topic is described");
-        described.partitions.iter().map(|p| p.isr.len()).collect()
+        let leaders = shared_oracle().leaders(running.broker.bootstrap(), topic);
+        leaders.unwrap_or_else(|error| panic!("the oracle can't tell who leads {topic}: {error:?}"))
     }
 
     /// SIGKILL. Idempotent.

@@ -215,6 +215,18 @@ impl Oracle {
         })
     }
 
+    /// Each partition's leader (-1 if it has none) and how many of its replicas are in sync, by partition. Asks whichever
+    /// broker answers, so that dead and frozen ones are no hindrance.
+    pub fn leaders(&self, bootstrap: &str, topic: &str) -> Result<Vec<(i32, usize)>, OracleError> {
+        let line = self.ask_one(&["leaders", bootstrap, topic])?;
+        let mut found: Vec<_> = array(&line["partitions"])
+            .iter()
+            .map(|p| (int(&p["partition"]), (int(&p["leader"]), usize::try_from(long(&p["in_sync"])).unwrap_or(0))))
+            .collect();
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, known)| known).collect())
+    }
+
     /// Returns the new low offset. Kafka refuses it on a topic that is compacted only (`PolicyViolationException`).
     pub fn delete_records(
         &self,

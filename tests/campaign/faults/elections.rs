@@ -14,7 +14,7 @@ use crate::{
     sidecar::{Client, limited, reason, said},
 };
 
-use super::{fill, timed_load};
+use super::{fill, retried, retried_load};
 
 pub struct Unclean;
 
@@ -45,8 +45,8 @@ impl Fault for Unclean {
         // The leader alone has these.
         fill(&client, "gone", 300).await?;
         let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-        let at_end = clients::stream(&mut client.clone(), request.clone(), State::new(), 15).await;
-        let (before, _, token) = at_end.map_err(|status| format!("the stream before: {}", said(&status)))?;
+        let at_end = || async { clients::stream(&mut client.clone(), request.clone(), State::new(), 15).await };
+        let (before, _, token) = retried("the stream before", at_end).await?;
         let followed = tokio::spawn(follow(client.clone(), token.clone()));
 
         stage.blocking(|cluster| {
@@ -62,7 +62,14 @@ impl Fault for Unclean {
         sidecar.answers(Duration::from_secs(45)).await?;
 
         let resumed = v1::StreamAllRequest { resume_token: token, ..request.clone() };
-        let resumed = match clients::stream(&mut client.clone(), resumed, before.clone(), 15).await {
+        let resume = || async {
+            // Refusals are what is asked for here.
+            match clients::stream(&mut client.clone(), resumed.clone(), before.clone(), 15).await {
+                Err(status) if status.code() == Code::Unavailable => Err(status),
+                other => Ok(other),
+            }
+        };
+        let resumed = match retried("the token from before", resume).await? {
             Err(status) if matches!(status.code(), Code::OutOfRange | Code::Aborted) && reason(&status).is_some() => {
                 said(&status)
             }
@@ -80,12 +87,9 @@ impl Fault for Unclean {
         }
 
         // Later loads agree with each other and with Java.
-        let first =
-            timed_load(client.clone(), "kept".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
-        let second =
-            timed_load(client.clone(), "kept".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
-        let gone =
-            timed_load(client.clone(), "gone".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
+        let first = retried_load(&client, "kept").await?;
+        let second = retried_load(&client, "kept").await?;
+        let gone = retried_load(&client, "gone").await?;
         let direct = stage.cluster.direct();
         let dump = stage
             .blocking(|_| shared_oracle().dump(&direct, &topic, Isolation::ReadCommitted))

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use changelogd::proto::v1;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::{
     clients::{self, State},
@@ -22,7 +22,7 @@ use crate::{
     sidecar::{Client, limited, raw, reason, said},
 };
 
-use super::{Tally, a_workspace_in_each, fill, timed_load};
+use super::{Tally, a_workspace_in_each, fill, retried, timed_load};
 
 /// Kept whole, so that the log itself can be looked at afterwards.
 const UNCOMPACTED: (&str, &str) = ("min.compaction.lag.ms", "86400000");
@@ -78,7 +78,7 @@ impl Fault for KilledUnderWrites {
         if flushed.remaining != 0 || !flushed.failures.is_empty() {
             return Err(format!("flush: {} remaining, {:?}", flushed.remaining, flushed.failures.first()));
         }
-        in_order(&mut sidecar.client(), each).await?;
+        retried("the stream of all writes", || in_order(sidecar.client(), each)).await??;
         Ok(format!(
             "broker {leader} killed after {killed_at} of {all} writes of {KEYS} keys; all written after {:.0} s, each once and in order",
             took.as_secs_f64()
@@ -113,23 +113,26 @@ async fn writer(mut client: Client, k: usize, each: u64, written: Arc<AtomicU64>
     Ok(())
 }
 
-/// The log has every write of every key, once, in order.
-async fn in_order(client: &mut Client, each: u64) -> Result<(), String> {
+/// What the log has of the writes: whether every write of every key is in it, once, in order.
+async fn in_order(mut client: Client, each: u64) -> Result<Result<(), String>, Status> {
     use v1::stream_all_response::Event;
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-    let answer = client.stream_all(limited(request, 290)).await.map_err(|s| format!("the stream: {}", said(&s)))?;
-    let (mut events, mut last, mut snapshots) = (answer.into_inner(), BTreeMap::<String, u64>::new(), 0);
-    while let Some(message) = events.message().await.map_err(|s| format!("the stream: {}", said(&s)))? {
+    let mut events = client.stream_all(limited(request, 290)).await?.into_inner();
+    let (mut last, mut wrong, mut snapshots) = (BTreeMap::<String, u64>::new(), None, 0);
+    while let Some(message) = events.message().await? {
         match message.event {
             Some(Event::Batch(batch)) => {
                 for entry in batch.entries.into_iter().filter(|entry| entry.key.starts_with("bulk-")) {
-                    let Some(v1::entry::Value::Raw(value)) = &entry.value else {
-                        return Err(format!("{}: no value", entry.key));
+                    let number = match &entry.value {
+                        Some(v1::entry::Value::Raw(value)) => {
+                            std::str::from_utf8(value).ok().and_then(|v| v.parse().ok())
+                        }
+                        _ => None,
                     };
-                    let value = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-                    let before = last.insert(entry.key.clone(), value).unwrap_or(0);
-                    if value != before + 1 {
-                        return Err(format!("{}: write {value} is in the log right after {before}", entry.key));
+                    let before = last.insert(entry.key.clone(), number.unwrap_or(0)).unwrap_or(0);
+                    if number != Some(before + 1) {
+                        wrong = wrong
+                            .or(Some(format!("{}: write {number:?} is in the log right after {before}", entry.key)));
                     }
                 }
             }
@@ -138,11 +141,12 @@ async fn in_order(client: &mut Client, each: u64) -> Result<(), String> {
         }
     }
     if snapshots != PARTITIONS || last.len() != KEYS {
-        return Err(format!("{snapshots} snapshots, {} keys", last.len()));
+        wrong = wrong.or(Some(format!("{snapshots} snapshots, {} keys", last.len())));
     }
-    let short = last.iter().find(|(_, n)| **n != each);
-    short
-        .map_or(Ok(()), |(key, n)| Err(format!("{key}: the last write in the log is {n}, and {each} was acknowledged")))
+    if let Some((key, number)) = last.iter().find(|(_, number)| **number != each) {
+        wrong = wrong.or(Some(format!("{key}: the last write in the log is {number}, and {each} was acknowledged")));
+    }
+    Ok(wrong.map_or(Ok(()), Err))
 }
 
 pub struct KilledUnderLoad;

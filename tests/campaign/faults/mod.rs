@@ -19,6 +19,7 @@ use std::{
 
 use changelogd::proto::v1;
 use futures_util::{StreamExt, stream};
+use tokio::time::sleep;
 use tonic::{Code, Status};
 
 use super::{
@@ -89,6 +90,30 @@ async fn timed_load(mut client: Client, workspace: String, seconds: u64) -> (Res
         if whole { Ok(state) } else { Err(Status::data_loss("the load ended as OK without its snapshot")) }
     });
     (answer, asked.elapsed())
+}
+
+/// A call that may come too early after a fault: once more as long as it is told that it is safe to retry, for half a
+/// minute.
+async fn retried<T, F: Future<Output = Result<T, Status>>>(
+    what: &str,
+    mut call: impl FnMut() -> F,
+) -> Result<T, String> {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < Duration::from_secs(30) => {
+                sleep(Duration::from_millis(200)).await;
+            }
+            Err(status) => return Err(format!("{what} was told {}: {}", said(&status), status.message())),
+        }
+    }
+}
+
+/// A load of one workspace, as [`retried`].
+async fn retried_load(client: &Client, workspace: &str) -> Result<State, String> {
+    let load = || async { timed_load(client.clone(), workspace.to_owned(), 15).await.0 };
+    retried(&format!("the load of {workspace}"), load).await
 }
 
 /// The answers that a write may get that can't be acknowledged: nothing was written, or it is not known.

@@ -14,7 +14,7 @@ use crate::{
     sidecar::{limited, raw, reason, said},
 };
 
-use super::timed_load;
+use super::retried_load;
 
 pub struct Full;
 
@@ -85,7 +85,7 @@ impl Fault for Full {
         for failure in &flushed.failures {
             accepted.remove(&failure.key);
         }
-        let loaded = timed_load(client, "w".to_owned(), 15).await.0.map_err(|s| format!("load: {}", said(&s)))?;
+        let loaded = retried_load(&client, "w").await?;
         let lost = accepted.keys().filter(|key| !loaded.contains_key(*key)).count();
         let more = loaded.keys().filter(|key| !accepted.contains_key(*key)).count();
         let seen = format!(

@@ -36,6 +36,7 @@ public final class Oracle {
             add-partitions <bootstrap> <topic> <new count>
             config <bootstrap> <topic> <name=value,...>
             describe <bootstrap> <topic>
+            leaders <bootstrap> <topic>
             delete-records <bootstrap> <topic> <partition> <before offset>
             dump <bootstrap> <topic> <read_committed|read_uncommitted>
             produce <bootstrap> <topic> <partition|- for the client's choice> <key> <value> [<name>:<value> ...]
@@ -108,6 +109,7 @@ public final class Oracle {
             case "add-partitions" -> say(Topics.addPartitions(arg(args, 0), arg(args, 1), number(args, 2)));
             case "config" -> say(Topics.configure(arg(args, 0), arg(args, 1), arg(args, 2)));
             case "describe" -> say(Topics.describe(arg(args, 0), arg(args, 1)));
+            case "leaders" -> say(Topics.leaders(arg(args, 0), arg(args, 1)));
             case "delete-records" -> say(
                     Topics.deleteRecords(arg(args, 0), arg(args, 1), number(args, 2), Long.parseLong(arg(args, 3))));
             case "dump" -> Records.dump(arg(args, 0), arg(args, 1), arg(args, 2), this::say);

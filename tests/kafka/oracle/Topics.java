@@ -145,6 +145,22 @@ final class Topics {
         }
     }
 
+    /** What any broker knows, so that dead and frozen ones are no hindrance: leaders, and replicas in sync. */
+    static ObjectNode leaders(String bootstrap, String topic) throws Exception {
+        var client = Oracle.client(bootstrap, "default.api.timeout.ms", "30000", "request.timeout.ms", "2000");
+        try (var admin = Admin.create(client)) {
+            var answer = Oracle.JSON.createObjectNode();
+            var partitions = answer.putArray("partitions");
+            for (var info : describe(admin, topic).partitions()) {
+                partitions.addObject()
+                        .put("partition", info.partition())
+                        .put("leader", info.leader() == null ? -1 : info.leader().id())
+                        .put("in_sync", info.isr().size());
+            }
+            return answer;
+        }
+    }
+
     static TopicDescription describe(Admin admin, String topic) throws Exception {
         return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
     }
