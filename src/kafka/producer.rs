@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -53,6 +53,8 @@ pub struct Reports {
     topic: String,
     max_message_bytes: usize,
     state: watch::Receiver<TopicState>,
+    /// Why the producer is of no more use, in librdkafka's words, if it met a fatal error.
+    fatal: OnceLock<String>,
 }
 
 impl ClientContext for Reports {
@@ -63,6 +65,9 @@ impl ClientContext for Reports {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::Fatal) {
+            let _ = self.fatal.set(reason.to_owned());
+        }
         tracing::debug!(target: "librdkafka", %error, reason, "producer error");
     }
 }
@@ -94,31 +99,40 @@ impl Reports {
         if persistence != Persistence::No {
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
-        match code {
-            // For librdkafka not persisted, as any code that it does not know better; a broker that failed in the middle of an
-            // append, or did not answer itself, has not said so.
-            Code::Unknown | Code::RequestTimedOut | Code::BadMessage => {
-                return WriteError::OutcomeUnknown { by_time: false, cause };
-            }
-            _ => {}
+        // For librdkafka not persisted, as every code that it does not know better; but a broker that failed in the middle of an
+        // append, or was not answered itself, has not said so.
+        if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
+            return WriteError::OutcomeUnknown { by_time: false, cause };
         }
         if let TopicState::Wrong(problem) = &*self.state.borrow() {
             return problem.clone().into();
         }
+        self.unwritten(code, cause, bytes)
+    }
+
+    /// What is told of a record that is certainly not in the log.
+    fn unwritten(&self, code: Code, cause: String, bytes: usize) -> WriteError {
         match code {
             Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
             // It was appended by the leader: it may yet be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
             Code::MessageSizeTooLarge => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
-            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-                let what = format!("write to topic {:?}", self.topic);
-                TopicProblem::NotAuthorized { what, cause: code.to_string() }.into()
-            }
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
+            // Purged from the queue, or refused, by a producer that met a fatal error. It can be that its deployment lost the
+            // right to write, and with it the right to a producer's id: that is told in these words only.
+            Code::PurgeQueue | Code::Fatal => match self.fatal.get() {
+                Some(reason) if reason.contains("authorization failed") => self.not_authorized(reason.clone()),
+                _ => WriteError::Unreachable { cause },
+            },
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 TopicProblem::NotFound { topic: self.topic.clone() }.into()
             }
             _ => WriteError::Unreachable { cause },
         }
+    }
+
+    fn not_authorized(&self, cause: String) -> WriteError {
+        TopicProblem::NotAuthorized { what: format!("write to topic {:?}", self.topic), cause }.into()
     }
 }
 
@@ -183,11 +197,8 @@ impl Pool {
                 Some(Code::QueueFull) => WriteError::QueueFull {
                     limit: "queue.buffering.max.messages or queue.buffering.max.kbytes of a producer".to_owned(),
                 },
-                Some(Code::MessageSizeTooLarge) => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
-                Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
-                    TopicProblem::NotFound { topic: self.settings.topic.clone() }.into()
-                }
-                _ => WriteError::Unreachable { cause: error.to_string() },
+                Some(code) => producer.context().unwritten(code, error.to_string(), bytes),
+                None => WriteError::Unreachable { cause: error.to_string() },
             }),
         }
     }
@@ -264,6 +275,7 @@ impl Pool {
 fn make(settings: &Settings, max_message_bytes: usize, state: &watch::Receiver<TopicState>) -> KafkaResult<One> {
     use rdkafka::config::FromClientConfigAndContext;
     let config = settings.config(Role::Producer { max_message_bytes });
-    let reports = Reports { topic: settings.topic.clone(), max_message_bytes, state: state.clone() };
+    let reports =
+        Reports { topic: settings.topic.clone(), max_message_bytes, state: state.clone(), fatal: OnceLock::new() };
     One::from_config_and_context(&config, reports)
 }

@@ -203,10 +203,16 @@ async fn f19_f20_r19_lost_rights_are_a_failed_precondition_and_a_group_needs_non
     }
     // Only one of the two.
     oracle.forbid(plain, &topic, "service", "write").unwrap();
+    let refused = Err((NOT_AUTHORIZED.0, NOT_AUTHORIZED.1.to_owned()));
     let started = Instant::now();
-    while set(&world).await.map_err(|s| (s.code(), reason(&s))) != Err((NOT_AUTHORIZED.0, NOT_AUTHORIZED.1.to_owned()))
-    {
+    while set(&world).await.map_err(|s| (s.code(), reason(&s))) != refused {
         assert!(started.elapsed() < PATIENCE, "writes go on");
+    }
+    // Also once the producer has asked for a new id, which a service without any right to write is not given.
+    for _ in 0..20 {
+        let answer = set(&world).await;
+        assert_eq!(answer.as_ref().map_err(|s| (s.code(), reason(s))).copied(), refused, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(150)).await;
     }
     load(&world).await.unwrap();
 }
