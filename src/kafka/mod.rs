@@ -122,13 +122,6 @@ impl KafkaLog {
     }
 }
 
-impl KafkaLog {
-    /// Producers that met a fatal error and were replaced.
-    pub fn replaced_producers(&self) -> u64 {
-        self.inner.pool.get().map_or(0, Pool::replaced)
-    }
-}
-
 impl Inner {
     fn pool(&self) -> Result<&Pool, WriteError> {
         if let Some(pool) = self.pool.get() {

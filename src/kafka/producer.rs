@@ -145,7 +145,6 @@ pub struct Pool {
     state: watch::Receiver<TopicState>,
     slots: Vec<RwLock<Arc<One>>>,
     in_flight: Arc<AtomicU64>,
-    replaced: AtomicU64,
     closed: Arc<AtomicBool>,
 }
 
@@ -160,8 +159,8 @@ impl Pool {
         let slots = (0..settings.producers.max(1))
             .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &state)?))))
             .collect::<KafkaResult<_>>()?;
-        let (in_flight, replaced) = (Arc::default(), AtomicU64::default());
-        Ok(Self { settings, max_message_bytes, state, slots, in_flight, replaced, closed })
+        let in_flight = Arc::default();
+        Ok(Self { settings, max_message_bytes, state, slots, in_flight, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -208,11 +207,6 @@ impl Pool {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Producers that met a fatal error and were replaced.
-    pub fn replaced(&self) -> u64 {
-        self.replaced.load(Ordering::Relaxed)
-    }
-
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
     pub fn replace_fatal(&self) {
         let fatal = |i: usize, producer: &One| {
@@ -221,7 +215,7 @@ impl Pool {
             true
         };
         let old = self.replace(fatal);
-        self.replaced.fetch_add(old.len() as u64, Ordering::Relaxed);
+        self.settings.producers_replaced.inc_by(old.len() as u64);
         // Only now, so that no producer waits for another's rest. Delivery reports of what was accepted come during the flush
         // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
         for old in old {
@@ -253,7 +247,6 @@ impl Pool {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
-                    self.settings.producers_replaced.inc();
                 }
                 Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
             }

@@ -42,7 +42,10 @@ pub fn simulation(seeds: u64, report: &mut Report) {
         Some(line) if output.status.success() => {
             println!("simulation: {line}");
             let took = begun.elapsed().as_secs_f64();
-            report.section("Simulation", &format!("{line}; every load whole by the contract, or an error; {took:.0} s, build included."));
+            report.section(
+                "Simulation",
+                &format!("{line}; every load whole by the contract, or an error; {took:.0} s, build included."),
+            );
         }
         _ => {
             let failed = said.lines().find(|l| l.contains("plays it again")).unwrap_or("it failed").to_owned();

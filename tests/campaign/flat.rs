@@ -50,7 +50,8 @@ async fn measure(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Repo
     let _ = writeln!(text, "| resident memory, KiB | {before} | {after} ({growth:+.1} %) |");
     let _ = writeln!(text, "| threads | {} | {} |", threads_before.0, threads.0);
     let _ = writeln!(text, "| open files | {} | {} |", threads_before.1, threads.1);
-    let _ = writeln!(text, "\n{loads} loads of {ENTRIES} entries one after another, then {loads} more {WIDE} at a time.");
+    let _ =
+        writeln!(text, "\n{loads} loads of {ENTRIES} entries one after another, then {loads} more {WIDE} at a time.");
     println!("{loads} + {loads} loads: {growth:+.1} % memory, threads and files {threads_before:?} -> {threads:?}");
     report.section("Loads leave nothing behind", &text);
     if growth >= 10.0 {

@@ -63,7 +63,12 @@ pub async fn run(cluster: &Cluster, rounds: u64, keep: &Path, report: &mut Repor
         };
         match done {
             Ok(done) => {
-                println!("{} SIGKILLs on {store}: {} acknowledged, {} lost", done.kills, done.acknowledged, done.lost.len());
+                println!(
+                    "{} SIGKILLs on {store}: {} acknowledged, {} lost",
+                    done.kills,
+                    done.acknowledged,
+                    done.lost.len()
+                );
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {} | {:.0} s |",

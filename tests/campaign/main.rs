@@ -2,13 +2,16 @@
 //! checked, and a table is written. It ends with 1 if a fault was not answered as expected, a history has no explanation,
 //! or an acknowledged write is not there.
 
+mod cargo;
 mod check;
 mod clients;
 mod fault;
 mod faults;
+mod flat;
 mod history;
 #[path = "../support/kafka.rs"]
 mod kafka;
+mod kills;
 mod random;
 mod report;
 mod run;
@@ -55,35 +58,63 @@ async fn main() -> ExitCode {
         .unwrap_or_else(|| u64::from(std::process::id()) ^ (jiff::Timestamp::now().as_millisecond() as u64));
     let begun = Instant::now();
     let faults: Vec<_> = faults::all().into_iter().filter(|f| wanted(&arguments.only, f.id())).collect();
-    let unknown =
-        arguments.only.iter().find(|only| !faults.iter().any(|f| wanted(std::slice::from_ref(*only), f.id())));
-    if let Some(unknown) = unknown {
-        eprintln!(
-            "there is no fault {unknown}; there are {}",
-            faults::all().iter().map(|f| f.id()).collect::<Vec<_>>().join(", ")
-        );
+    let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(BESIDE).collect();
+    let is_known = |only: &String| known.iter().any(|id| wanted(std::slice::from_ref(only), id));
+    if let Some(unknown) = arguments.only.iter().find(|only| !is_known(only)) {
+        eprintln!("there is no {unknown}; there are {}", known.join(", "));
         return ExitCode::from(64);
     }
     println!("seed {seed}; {} faults, {} s each", faults.len(), arguments.seconds);
 
     let mut report = Report::default();
     let mut campaign = run::Campaign::start(&arguments, seed);
+    let kafka = campaign.cluster.version();
+    let facts = |took| Facts {
+        command: arguments.command.clone(),
+        kafka: kafka.clone(),
+        seed,
+        seconds: arguments.seconds,
+        took,
+    };
     for fault in faults {
         campaign.run(fault.as_ref(), &mut report).await;
+        // So that a campaign that is broken off leaves what it has seen.
+        save(&arguments, &report, &facts(begun.elapsed()));
     }
-
-    let kafka = campaign.cluster.version();
-    let facts =
-        Facts { command: arguments.command.clone(), kafka, seed, seconds: arguments.seconds, took: begun.elapsed() };
+    beside(&arguments, &campaign, &mut report).await;
+    let facts = facts(begun.elapsed());
     print!("{}", report.text(&facts));
-    if let Some(path) = &arguments.report {
-        if let Some(directory) = path.parent() {
-            let _ = fs::create_dir_all(directory);
-        }
-        fs::write(path, report.markdown(&facts))
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-    }
+    save(&arguments, &report, &facts);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What there is beside faults.
+const BESIDE: [&str; 4] = ["kills", "flat", "seeds", "rules"];
+
+async fn beside(arguments: &Arguments, campaign: &run::Campaign, report: &mut Report) {
+    let number = |whole, short| if arguments.short { short } else { whole };
+    let is_wanted = |what| wanted(&arguments.only, what);
+    let keep = campaign.keep();
+    if is_wanted("kills") {
+        kills::run(&campaign.cluster, number(200, 10), &keep, report).await;
+    }
+    if is_wanted("flat") {
+        flat::run(&campaign.cluster, number(2_000, 160) as usize, &keep, report).await;
+    }
+    if is_wanted("seeds") {
+        tokio::task::block_in_place(|| cargo::simulation(number(10_000, 500), report));
+    }
+    if is_wanted("rules") {
+        tokio::task::block_in_place(|| cargo::taken_out(report));
+    }
+}
+
+fn save(arguments: &Arguments, report: &Report, facts: &Facts) {
+    let Some(path) = &arguments.report else { return };
+    if let Some(directory) = path.parent() {
+        let _ = fs::create_dir_all(directory);
+    }
+    fs::write(path, report.markdown(facts)).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
 /// `F6` means all of `F6-cut`, `F6-delay` and so on.

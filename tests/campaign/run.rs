@@ -60,6 +60,12 @@ impl Campaign {
         Self { cluster, seed, seconds, short, keep_all, kept }
     }
 
+    /// Where logs are kept.
+    pub fn keep(&self) -> PathBuf {
+        fs::create_dir_all(&self.kept).expect("a directory for logs");
+        self.kept.clone()
+    }
+
     /// Runs one fault and adds its row.
     pub async fn run(&mut self, fault: &dyn Fault, report: &mut Report) {
         let begun = Instant::now();

@@ -1,14 +1,22 @@
 //! The faults, in the order of the report.
 
+mod access;
 mod cleaner;
+mod clock;
 mod control;
 mod crowd;
 mod down;
 mod elections;
+mod embedded;
 mod leader;
 mod network;
+mod own;
+mod process;
+mod producer;
 mod queue;
+mod reader;
 mod replicas;
+mod topic;
 mod vanishing;
 
 use std::{
@@ -49,6 +57,9 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(cleaner::Cleaner),
         Box::new(vanishing::Answer),
     ]);
+    for more in [reader::all(), topic::all(), producer::all(), access::all(), embedded::all(), clock::all()] {
+        all.extend(more);
+    }
     all
 }
 

@@ -1,0 +1,414 @@
+//! F8, F9, F11 and F12: what a reader of the log can stumble over: open transactions, ends that nobody is given, tombstones that
+//! go away under it, and records that do.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use changelogd::proto::v1;
+use tonic::{Code, Status};
+
+use super::{
+    Tally,
+    own::{Clients, Content, SlowReader, fill, is, partition_of, workspace as own_workspace},
+};
+use crate::{
+    clients::{WORKSPACES, load, workspace},
+    fault::{Fault, PARTITIONS, Stage},
+    kafka::{Isolation, shared_oracle, unique_topic},
+    sidecar::{Client, limited, raw, reason, said},
+};
+
+pub fn all() -> Vec<Box<dyn Fault>> {
+    vec![Box::new(OpenTransaction), Box::new(Tails), Box::new(Tombstones), Box::new(Deleted)]
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The sidecar's wait for an open transaction is five seconds.
+const TRANSACTION_WAIT: Duration = Duration::from_secs(5);
+
+fn wrong(error: &impl std::fmt::Display) -> String {
+    format!("the oracle: {error}")
+}
+
+fn request(workspace: &str) -> v1::LoadWorkspaceRequest {
+    v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() }
+}
+
+async fn set(client: &mut Client, key: &str, value: &str) -> Result<i64, String> {
+    let set = v1::SetRequest { changelog_id: key.to_owned(), value: raw(value), ..Default::default() };
+    let answer = client.set(limited(set, 10)).await.map_err(|s| format!("set: {}: {}", said(&s), s.message()))?;
+    Ok(answer.into_inner().position.ok_or("no position")?.offset)
+}
+
+struct OpenTransaction;
+
+impl OpenTransaction {
+    /// Loads until the end of the window, of the partition that is pinned and of another one.
+    async fn held(stage: &Stage<'_>, pinned: &str, other: &str, stable: i64, least: i64) -> Result<String, String> {
+        let (mut told, mut quick) = (Tally::default(), 0);
+        let mut i = 0;
+        while i < stage.sidecars.len() || Instant::now() < stage.until() {
+            let mut client = stage.sidecars[i % stage.sidecars.len()].client();
+            let asked = Instant::now();
+            let answer = load(&mut client, request(pinned)).await;
+            let (Err(status), took) = (answer, asked.elapsed()) else {
+                return Err(format!("a load of {pinned} was answered OK behind an open transaction"));
+            };
+            let (message, high) = (status.message().to_owned(), high(status.message()));
+            let names = message.contains(&format!("last stable offset {stable} ")) && high >= Some(least);
+            if status.code() != Code::Unavailable || reason(&status).as_deref() != Some("OPEN_TRANSACTION") || !names {
+                return Err(format!(
+                    "a load behind a transaction that is open from {stable} on was told {}: {message}",
+                    said(&status)
+                ));
+            }
+            if !(TRANSACTION_WAIT / 2..TRANSACTION_WAIT * 2).contains(&took) {
+                return Err(format!("OPEN_TRANSACTION was said after {took:?}"));
+            }
+            told.add(&format!("{} after {:.0} s", said(&status), took.as_secs_f64()));
+            let asked = Instant::now();
+            let (_, whole) =
+                load(&mut client, request(other)).await.map_err(|s| format!("another partition: {s:?}"))?;
+            if !whole || asked.elapsed() > Duration::from_secs(2) {
+                return Err(format!("another partition's load: whole: {whole}, after {:?}", asked.elapsed()));
+            }
+            quick += 1;
+            i += 1;
+        }
+        Ok(format!("{told}, naming both offsets; {quick} loads of another partition whole meanwhile"))
+    }
+}
+
+/// The high watermark that a message names.
+fn high(message: &str) -> Option<i64> {
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    digits(message.split("high watermark ").nth(1)?).parse().ok()
+}
+
+#[async_trait]
+impl Fault for OpenTransaction {
+    fn id(&self) -> &'static str {
+        "F8"
+    }
+
+    fn title(&self) -> &'static str {
+        "somebody's transaction stays open on a partition"
+    }
+
+    fn expected(&self) -> &'static str {
+        "its loads wait 5 s, then UNAVAILABLE OPEN_TRANSACTION naming the last stable offset and the high watermark; other \
+         partitions are loaded; after its commit or abort this one is, too"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let pinned = workspace(0);
+        let partition = partition_of(&pinned, PARTITIONS);
+        let other = (1..WORKSPACES).map(workspace).find(|w| partition_of(w, PARTITIONS) != partition);
+        let other = other.ok_or("all workspaces are in one partition")?;
+        let (direct, topic) = (stage.cluster.direct(), stage.topic.to_owned());
+        let commit = stage.random.below(2) == 0;
+        let id = unique_topic("transaction");
+        let hidden = format!("{pinned}/foreign/{id}");
+        let sent = stage.blocking(|_| {
+            shared_oracle().txn_begin(&direct, &id)?;
+            shared_oracle().txn_send(&id, &topic, partition.number(), Some(hidden.as_bytes()), Some(b"1"))
+        });
+        let stable = sent.map_err(|error| wrong(&error))?.offset;
+        let above = format!("{pinned}/foreign/above-{id}");
+        let seen = match set(&mut stage.sidecars[0].client(), &above, "2").await {
+            Ok(offset) => Self::held(stage, &pinned, &other, stable, offset + 1).await,
+            Err(error) => Err(error),
+        };
+        let ended =
+            stage.blocking(|_| if commit { shared_oracle().txn_commit(&id) } else { shared_oracle().txn_abort(&id) });
+        ended.map_err(|error| wrong(&error))?;
+        let seen = seen?;
+        for sidecar in &*stage.sidecars {
+            let (state, whole) =
+                load(&mut sidecar.client(), request(&pinned)).await.map_err(|s| format!("after its end: {s:?}"))?;
+            if !whole || state.contains_key(&hidden) != commit || !state.contains_key(&above) {
+                return Err(format!(
+                    "after its {}, a load has {:?}",
+                    if commit { "commit" } else { "abort" },
+                    state.keys()
+                ));
+            }
+        }
+        Ok(format!("{seen}; whole after its {}", if commit { "commit" } else { "abort" }))
+    }
+}
+
+/// The end of a partition that no reader is given.
+#[derive(Clone, Copy)]
+enum Tail {
+    CommitMarker,
+    AbortMarker,
+    AbortedBatchOnly,
+}
+
+impl Tail {
+    fn write(self, bootstrap: &str, topic: &str, partition: i32, key: &str) -> Result<(), crate::kafka::OracleError> {
+        let (oracle, id) = (shared_oracle(), unique_topic("transaction"));
+        oracle.txn_begin(bootstrap, &id)?;
+        for n in 0..if matches!(self, Self::AbortedBatchOnly) { 5 } else { 1 } {
+            let value = format!("\"{n}\"");
+            oracle.txn_send(&id, topic, partition, Some(key.as_bytes()), Some(value.as_bytes()))?;
+        }
+        if matches!(self, Self::CommitMarker) { oracle.txn_commit(&id) } else { oracle.txn_abort(&id) }
+    }
+}
+
+struct Tails;
+
+#[async_trait]
+impl Fault for Tails {
+    fn id(&self) -> &'static str {
+        "F9"
+    }
+
+    fn title(&self) -> &'static str {
+        "partitions end in commit markers, abort markers, aborted batches"
+    }
+
+    fn expected(&self) -> &'static str {
+        "loads are whole, each well within a second"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let tails = [Tail::CommitMarker, Tail::AbortMarker, Tail::AbortedBatchOnly];
+        let own = stage.own_topic(PARTITIONS, &[])?;
+        let sidecar = stage.own_sidecar(&own, PARTITIONS, &[]).await?;
+        let (direct, topic) = (stage.cluster.direct(), stage.topic.to_owned());
+        let mut took = Vec::new();
+        let mut i = 0;
+        while i < 3 * tails.len() || Instant::now() < stage.until() {
+            let (tail, name) = (tails[i % tails.len()], own_workspace(i % 7));
+            let key = format!("{name}/t/{}", i % 2);
+            // On the history's topic, where writes go on, and on an own one, where nothing follows.
+            let written = stage.blocking(|_| {
+                let theirs = workspace(i % WORKSPACES);
+                let foreign = format!("{theirs}/foreign/1");
+                tail.write(&direct, &topic, partition_of(&theirs, PARTITIONS).number(), &foreign)?;
+                tail.write(&direct, &own, partition_of(&name, PARTITIONS).number(), &key)
+            });
+            written.map_err(|error| wrong(&error))?;
+            let asked = Instant::now();
+            let answer = load(&mut sidecar.client(), request(&name)).await;
+            let (state, whole) =
+                answer.map_err(|s| format!("a load of such a partition: {}: {}", said(&s), s.message()))?;
+            took.push(asked.elapsed());
+            let there = state.get(&key).is_some();
+            if !whole || matches!(tail, Tail::CommitMarker) && !there {
+                return Err(format!("a load of such a partition: whole: {whole}, {key} is there: {there}"));
+            }
+            i += 1;
+        }
+        took.sort();
+        let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
+        if median > Duration::from_millis(300) || slowest > Duration::from_secs(1) {
+            return Err(format!("loads took {median:?}, the slowest {slowest:?}"));
+        }
+        let _ = stage.blocking(|_| shared_oracle().delete(&direct, &own));
+        Ok(format!(
+            "{} loads whole; the median took {} ms, the slowest {} ms",
+            took.len(),
+            median.as_millis(),
+            slowest.as_millis()
+        ))
+    }
+}
+
+/// Of the topics that a slow reader reads: more than all buffers between the log and him.
+const BIG: usize = 900_000;
+
+fn big_keys(stage: &Stage<'_>) -> usize {
+    if stage.short { 60 } else { 100 }
+}
+
+/// A topic of which the cleaner takes what it may, soon.
+pub const CLEANER: [(&str, &str); 5] = [
+    ("delete.retention.ms", "1000"),
+    ("min.compaction.lag.ms", "0"),
+    ("min.cleanable.dirty.ratio", "0.001"),
+    ("segment.bytes", "1048576"),
+    ("segment.ms", "200"),
+];
+
+struct Tombstones;
+
+#[async_trait]
+impl Fault for Tombstones {
+    fn id(&self) -> &'static str {
+        "F11"
+    }
+
+    fn title(&self) -> &'static str {
+        "readers slower than delete.retention.ms (1 s), while keys are deleted and the cleaner takes their tombstones"
+    }
+
+    fn expected(&self) -> &'static str {
+        "ABORTED LOG_MOVED, or whole without a deleted key; an old resume token: OUT_OF_RANGE RESYNC_REQUIRED"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let topic = stage.own_topic(1, &CLEANER)?;
+        let sidecar = stage.own_sidecar(&topic, 1, &[]).await?;
+        let mut client = sidecar.client();
+        let doomed: Vec<_> = (0..20).map(|n| format!("doomed/t/{n}")).collect();
+        for key in &doomed {
+            set(&mut client, key, "1").await?;
+        }
+        fill(&mut client, "filling", big_keys(stage), BIG).await?;
+        let (_, _, token) = token(&mut client).await?;
+        let reader = SlowReader::start(&mut client, bytes::Bytes::new()).await.map_err(|s| format!("{s:?}"))?;
+        for key in &doomed {
+            let delete = v1::DeleteRequest { changelog_id: key.clone(), ..Default::default() };
+            client.delete(limited(delete, 10)).await.map_err(|s| format!("delete: {}", said(&s)))?;
+        }
+        // Ordinary loads and writes, which keep the cleaner going.
+        let clients = Clients::start(&sidecar.api, 2, &Content::new(), true);
+        let cleaned = gone(stage, &topic, &doomed).await?;
+        stage.hold().await;
+
+        let mut told = Vec::new();
+        match reader.drain().await {
+            Ok((snapshots, content)) => {
+                let kept = doomed.iter().filter(|key| content.contains_key(*key)).count();
+                if snapshots != 1 || kept > 0 {
+                    return Err(format!(
+                        "a slow reader was told OK with {snapshots} snapshots, and keeps {kept} deleted keys"
+                    ));
+                }
+                told.push("the slow reader: whole, no deleted key".to_owned());
+            }
+            Err(status) => told.push(aborted(&status, &["LOG_MOVED"]).map(|said| format!("the slow reader: {said}"))?),
+        }
+        match SlowReader::start(&mut client, token).await {
+            Err(status)
+                if status.code() == Code::OutOfRange && reason(&status).as_deref() == Some("RESYNC_REQUIRED") =>
+            {
+                told.push(format!("an old token: {}", said(&status)));
+            }
+            Err(status) => return Err(format!("an old token was told {}: {}", said(&status), status.message())),
+            Ok(_) => return Err("a token older than delete.retention.ms was resumed from".to_owned()),
+        }
+        let refused: Vec<_> = clients.refusals_since(stage.begun).into_iter().filter(|r| r.what == "load").collect();
+        if let Some(other) = refused.iter().find(|r| aborted(&r.status, &["LOG_MOVED"]).is_err()) {
+            return Err(format!("an own load was told {}: {}", said(&other.status), other.status.message()));
+        }
+        let own = clients.end().await?;
+        let direct = stage.cluster.direct();
+        let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
+        Ok(format!(
+            "tombstones gone after {:.1} s; {}; {own}, {} LOG_MOVED",
+            cleaned.as_secs_f64(),
+            told.join("; "),
+            refused.len()
+        ))
+    }
+}
+
+/// ABORTED for one of these reasons.
+fn aborted(status: &Status, reasons: &[&str]) -> Result<String, String> {
+    let why = reason(status).unwrap_or_default();
+    if status.code() == Code::Aborted && reasons.contains(&&*why) {
+        return Ok(said(status));
+    }
+    Err(format!("a reader was told {}: {}", said(status), status.message()))
+}
+
+/// What a stream of records gave that has reached the end: the state, its snapshots, its token.
+pub async fn token(client: &mut Client) -> Result<(BTreeMap<String, (String, i64)>, usize, bytes::Bytes), String> {
+    let content = v1::Content::Records.into();
+    let request = v1::StreamAllRequest { content, ..Default::default() };
+    for _ in 0..20 {
+        match crate::clients::stream(client, request.clone(), BTreeMap::new()).await {
+            Ok(ended) => return Ok(ended),
+            // It is slower than half of delete.retention.ms.
+            Err(status) if reason(&status).as_deref() == Some("LOG_MOVED") => {}
+            Err(status) => return Err(format!("a stream was told {}", said(&status))),
+        }
+    }
+    Err("no stream was quick enough for a token".to_owned())
+}
+
+/// Waits until the cleaner has taken these keys' values and tombstones.
+pub async fn gone(stage: &mut Stage<'_>, topic: &str, keys: &[String]) -> Result<Duration, String> {
+    let (direct, since) = (stage.cluster.direct(), Instant::now());
+    loop {
+        let dump = stage.blocking(|_| shared_oracle().dump(&direct, topic, Isolation::ReadCommitted));
+        let dump = dump.map_err(|error| wrong(&error))?;
+        let is_doomed = |key: &[u8]| keys.iter().any(|doomed| doomed.as_bytes() == key);
+        if !dump.records.iter().any(|r| r.key.as_deref().is_some_and(is_doomed)) {
+            return Ok(since.elapsed());
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(format!("the cleaner has not taken the tombstones within {PATIENCE:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+struct Deleted;
+
+#[async_trait]
+impl Fault for Deleted {
+    fn id(&self) -> &'static str {
+        "F12"
+    }
+
+    fn title(&self) -> &'static str {
+        "DeleteRecords passes readers in the middle of their loads"
+    }
+
+    fn expected(&self) -> &'static str {
+        "ABORTED LOG_TRUNCATED, or FAILED_PRECONDITION while the policy lets records be deleted; never whole; later loads exact"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let topic = stage.own_topic(1, &[])?;
+        let sidecar = stage.own_sidecar(&topic, 1, &[]).await?;
+        let mut client = sidecar.client();
+        let filled = fill(&mut client, &own_workspace(0), big_keys(stage), BIG).await?;
+        let content: Content = filled.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect();
+        let reader = SlowReader::start(&mut client, bytes::Bytes::new()).await.map_err(|s| format!("{s:?}"))?;
+        let clients = Clients::start(&sidecar.api, 1, &content, false);
+        clients.served(2, PATIENCE).await?;
+
+        // Kafka deletes no records of a topic that is compacted only.
+        let (direct, keep) = (stage.cluster.direct(), 5);
+        let low = filled.values().map(|(_, offset)| *offset).max().unwrap_or(0) - keep + 1;
+        let left: Content = filled.into_iter().filter(|(_, (_, at))| *at >= low).map(|(k, (v, _))| (k, v)).collect();
+        let deletion = Instant::now();
+        clients.or_this(left.clone());
+        let deleted = stage.blocking(|_| {
+            let oracle = shared_oracle();
+            oracle.config(&direct, &topic, &[("cleanup.policy", "compact,delete")])?;
+            oracle.delete_records(&direct, &topic, 0, low)?;
+            oracle.config(&direct, &topic, &[("cleanup.policy", "compact")])
+        });
+        deleted.map_err(|error| wrong(&error))?;
+        let slow = match reader.drain().await {
+            Ok((snapshots, content)) => {
+                return Err(format!(
+                    "a reader that was passed was told OK: {snapshots} snapshots, {} keys",
+                    content.len()
+                ));
+            }
+            Err(status) if is(&status, "TOPIC_NOT_COMPACTED") => said(&status),
+            Err(status) => aborted(&status, &["LOG_TRUNCATED", "LOG_MOVED"])?,
+        };
+        sidecar.answers(PATIENCE).await?;
+        let during = clients.told_since(deletion);
+        let own = clients.end().await?;
+        let again = Clients::start(&sidecar.api, 1, &left, false);
+        again.served(3, PATIENCE).await?;
+        stage.hold().await;
+        let again = again.end().await?;
+        let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
+        Ok(format!("the passed reader: {slow}; loads meanwhile: {during}; {own}; afterwards {again}"))
+    }
+}

@@ -1,0 +1,266 @@
+//! F14 to F16, and R12: the topic is deleted, created again, grows, or gets another cleanup policy, while a sidecar's own
+//! clients write to it and load it.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+
+use super::own::{Clients, Content, is, partition_of, workspace};
+use crate::{
+    fault::{Fault, PARTITIONS, Stage},
+    kafka::{Isolation, Oracle, shared_oracle},
+    sidecar::Sidecar,
+};
+
+pub fn all() -> Vec<Box<dyn Fault>> {
+    vec![
+        Box::new(Deleted),
+        Box::new(Recreated { longer: false }),
+        Box::new(Recreated { longer: true }),
+        Box::new(Grown),
+        Box::new(Policy),
+    ]
+}
+
+const WORKSPACES: usize = 3;
+/// The topic is looked at each second; a busy machine is given another one.
+const NOTICED: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.insync.replicas", "2")];
+
+/// A topic, its sidecar and its clients.
+struct Own {
+    topic: String,
+    direct: String,
+    sidecar: Sidecar,
+    clients: Clients,
+}
+
+impl Own {
+    async fn start(stage: &mut Stage<'_>) -> Result<Self, String> {
+        let topic = stage.own_topic(PARTITIONS, &[])?;
+        let sidecar = stage.own_sidecar(&topic, PARTITIONS, &[]).await?;
+        let clients = Clients::start(&sidecar.api, WORKSPACES, &Content::new(), true);
+        clients.served(12, PATIENCE).await?;
+        Ok(Self { topic, direct: stage.cluster.direct(), sidecar, clients })
+    }
+
+    /// What blocks: the oracle.
+    fn ask<T>(
+        &self,
+        what: impl FnOnce(&Oracle, &str, &str) -> Result<T, crate::kafka::OracleError>,
+    ) -> Result<T, String> {
+        let asked = tokio::task::block_in_place(|| what(shared_oracle(), &self.direct, &self.topic));
+        asked.map_err(|error| format!("the oracle: {error}"))
+    }
+
+    /// Waits until both verbs are refused so, holds it, and looks at what was answered meanwhile and at readiness.
+    async fn wrong(&self, stage: &Stage<'_>, since: Instant, why: &str, within: Duration) -> Result<String, String> {
+        let noticed = self.clients.refused(since, why, within).await?;
+        let told = Instant::now();
+        stage.hold().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let calls = self.clients.only_refused(told, why)?;
+        let (ready, live) = (self.sidecar.http("/readyz").await?, self.sidecar.http("/livez").await?);
+        if ready.0 != 503 || live.0 != 200 {
+            return Err(format!("/readyz is {}, /livez {}", ready.0, live.0));
+        }
+        Ok(format!("{why} after {:.1} s, to all of {calls} later calls; live, not ready", noticed.as_secs_f64()))
+    }
+}
+
+struct Deleted;
+
+#[async_trait]
+impl Fault for Deleted {
+    fn id(&self) -> &'static str {
+        "F14"
+    }
+
+    fn title(&self) -> &'static str {
+        "the topic is deleted in the middle of loads and writes"
+    }
+
+    fn expected(&self) -> &'static str {
+        "FAILED_PRECONDITION TOPIC_NOT_FOUND within two seconds, then at once; it is not created by anybody's asking"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let own = Own::start(stage).await?;
+        own.ask(|oracle, direct, topic| oracle.delete(direct, topic))?;
+        let gone = Instant::now();
+        let seen = own.wrong(stage, gone, "TOPIC_NOT_FOUND", NOTICED).await?;
+        let (acked, loads) = (own.clients.acked_since(gone).len(), own.clients.loads_since(gone));
+        if acked + loads > 0 {
+            return Err(format!("{acked} writes and {loads} loads of a topic that was gone were answered OK"));
+        }
+        if own.ask(|oracle, direct, _| oracle.topics(direct))?.contains(&own.topic) {
+            return Err("the topic is there again, and nobody created it in so many words".to_owned());
+        }
+        Ok(format!("{seen}; not created again; {}", own.clients.end().await?))
+    }
+}
+
+struct Recreated {
+    longer: bool,
+}
+
+impl Recreated {
+    /// Content of the new topic, by Java's client. Each workspace's partition is shorter, or longer, than it was.
+    fn write(&self, own: &Own, before: &[i64]) -> Result<(), String> {
+        for number in 0..WORKSPACES {
+            let workspace = workspace(number);
+            let partition = partition_of(&workspace, PARTITIONS).number();
+            let was = before.get(partition as usize).copied().unwrap_or(0);
+            for n in 0..if self.longer { was + 10 } else { 1 } {
+                let (key, value) = (format!("{workspace}/t/new-{}", n % 3), format!("\"new-{n}\""));
+                let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+                own.ask(|oracle, direct, topic| oracle.produce(direct, topic, Some(partition), key, value, &[]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fault for Recreated {
+    fn id(&self) -> &'static str {
+        if self.longer { "F15-longer" } else { "F15-shorter" }
+    }
+
+    fn title(&self) -> &'static str {
+        if self.longer {
+            "the topic is deleted and created again, longer"
+        } else {
+            "the topic is deleted and created again, shorter"
+        }
+    }
+
+    fn expected(&self) -> &'static str {
+        "FAILED_PRECONDITION TOPIC_RECREATED until a restart; no load mixes old and new; after it the new one, whole"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let mut own = Own::start(stage).await?;
+        let before = own.ask(|oracle, direct, topic| oracle.describe(direct, topic))?;
+        let before: Vec<_> = before.partitions.iter().map(|p| p.high).collect();
+        own.ask(|oracle, direct, topic| oracle.delete(direct, topic))?;
+        let gone = Instant::now();
+        own.ask(|oracle, direct, topic| oracle.create(direct, topic, PARTITIONS, 3, &COMPACTED))?;
+        let created = Instant::now();
+        self.write(&own, &before)?;
+        let since = Instant::now() - created;
+        // Counted from the creation; the content takes its time.
+        let seen = own.wrong(stage, created, "TOPIC_RECREATED", NOTICED + since).await?;
+        let loads = own.clients.loads_since(gone);
+        if loads > 0 {
+            return Err(format!("{loads} loads that were asked for when the old topic was gone were answered OK"));
+        }
+
+        // Until the change is noticed, a write goes to the topic that is there: acknowledged, it must be in that.
+        let acked = own.clients.acked_since(gone);
+        let dump = own.ask(|oracle, direct, topic| oracle.dump(direct, topic, Isolation::ReadCommitted))?;
+        let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned());
+        let records: Vec<_> = dump.records.iter().map(|r| (text(&r.key).unwrap_or_default(), text(&r.value))).collect();
+        let there: BTreeSet<_> = records.iter().cloned().collect();
+        if let Some(lost) = acked.iter().find(|write| !there.contains(*write)) {
+            return Err(format!("{lost:?} was acknowledged after the deletion, and is not in the new topic"));
+        }
+        let mixed = records.iter().filter(|(key, _)| !key.contains("/new-")).count();
+        let told = own.clients.end().await?;
+
+        let mut content = Content::new();
+        for (key, value) in records {
+            match value {
+                Some(value) => drop(content.insert(key, value)),
+                None => drop(content.remove(&key)),
+            }
+        }
+        own.sidecar.restart().await?;
+        own.sidecar.answers(PATIENCE).await?;
+        let again = Clients::start(&own.sidecar.api, WORKSPACES, &content, false);
+        again.served(2 * WORKSPACES, PATIENCE).await?;
+        let again = again.end().await?;
+        let _ = stage.blocking(|_| shared_oracle().delete(&own.direct, &own.topic));
+        Ok(format!(
+            "{seen}; {} writes acknowledged and {mixed} in all to the new topic before that was noticed; {told}; after the \
+             restart: {again}",
+            acked.len()
+        ))
+    }
+}
+
+struct Grown;
+
+#[async_trait]
+impl Fault for Grown {
+    fn id(&self) -> &'static str {
+        "F16"
+    }
+
+    fn title(&self) -> &'static str {
+        "the topic gets one partition more"
+    }
+
+    fn expected(&self) -> &'static str {
+        "FAILED_PRECONDITION PARTITION_COUNT_CHANGED naming both counts, until a restart with the new one"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        const WHY: &str = "PARTITION_COUNT_CHANGED";
+        let own = Own::start(stage).await?;
+        own.ask(|oracle, direct, topic| oracle.add_partitions(direct, topic, PARTITIONS + 1))?;
+        let grown = Instant::now();
+        let seen = own.wrong(stage, grown, WHY, NOTICED).await?;
+        let (was, now) = (format!("{PARTITIONS} are expected"), format!("has {} partitions", PARTITIONS + 1));
+        let refusals = own.clients.refusals_since(grown);
+        let named = |r: &&super::own::Refusal| {
+            is(&r.status, WHY) && r.status.message().contains(&was) && r.status.message().contains(&now)
+        };
+        let other = refusals.iter().find(|r| is(&r.status, WHY) && !named(r));
+        if let Some(other) = other {
+            return Err(format!("both counts are not named: {}", other.status.message()));
+        }
+        let (topic, told) = (own.topic.clone(), own.clients.end().await?);
+        drop(own.sidecar);
+        let _adopting = stage.own_sidecar(&topic, PARTITIONS + 1, &[]).await?;
+        let direct = stage.cluster.direct();
+        let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
+        Ok(format!("{seen}; both named; {told}; served by a process that is told the new count"))
+    }
+}
+
+struct Policy;
+
+#[async_trait]
+impl Fault for Policy {
+    fn id(&self) -> &'static str {
+        "R12"
+    }
+
+    fn title(&self) -> &'static str {
+        "cleanup.policy becomes compact,delete, and is mended"
+    }
+
+    fn expected(&self) -> &'static str {
+        "FAILED_PRECONDITION TOPIC_NOT_COMPACTED within a few seconds; served again when it is mended, without a restart"
+    }
+
+    async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
+        let own = Own::start(stage).await?;
+        own.ask(|oracle, direct, topic| oracle.config(direct, topic, &[("cleanup.policy", "compact,delete")]))?;
+        // The configuration is looked at after the topic, and takes a second look to tell.
+        let seen = own.wrong(stage, Instant::now(), "TOPIC_NOT_COMPACTED", 2 * NOTICED).await?;
+        own.ask(|oracle, direct, topic| oracle.config(direct, topic, &[("cleanup.policy", "compact")]))?;
+        let mended = Instant::now();
+        own.clients.served(6, PATIENCE).await?;
+        let took = mended.elapsed();
+        own.sidecar.answers(PATIENCE).await?;
+        let told = own.clients.end().await?;
+        let _ = stage.blocking(|_| shared_oracle().delete(&own.direct, &own.topic));
+        Ok(format!("{seen}; served {:.1} s after it was mended; {told}", took.as_secs_f64()))
+    }
+}

@@ -1,0 +1,127 @@
+//! A broker that asks who one is and what one may do: an authorizer, and a listener for each way to be refused.
+
+use std::{fs, net::TcpListener, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use crate::kafka::Broker;
+
+pub const PASSWORD: &str = "hunter2-of-the-service";
+pub const WRONG_PASSWORD: &str = "hunter3-planted-secret";
+const STORE_PASSWORD: &str = "changeit";
+
+/// Its plain listener is the oracle's, who may do all.
+pub struct Guarded {
+    pub broker: Broker,
+    pub sasl: String,
+    pub tls: String,
+    pub tls_expired: String,
+    dir: TempDir,
+}
+
+/// Below the ephemeral range, as the broker's own.
+fn free_port() -> u16 {
+    let taken =
+        (20_000 + (std::process::id() % 997) as u16..32_000).find_map(|p| TcpListener::bind(("127.0.0.1", p)).ok());
+    taken.expect("a free port").local_addr().expect("bound").port()
+}
+
+/// A key and a certificate that vouches for itself, as a store and as PEM.
+fn certificate(dir: &Path, name: &str, start: &str, days: &str) {
+    let keytool = |arguments: &[&str]| {
+        let store = dir.join(format!("{name}.p12"));
+        let output = Command::new("keytool")
+            .args(arguments)
+            .args(["-alias", "b", "-storetype", "PKCS12", "-storepass", STORE_PASSWORD, "-keystore"])
+            .arg(store)
+            .output()
+            .expect("keytool comes with Java");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        output.stdout
+    };
+    let who = ["-dname", "CN=127.0.0.1", "-ext", "SAN=IP:127.0.0.1", "-startdate", start, "-validity", days];
+    keytool(&[&["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1"][..], &who].concat());
+    fs::write(dir.join(format!("{name}.pem")), keytool(&["-exportcert", "-rfc"])).expect("written");
+}
+
+impl Guarded {
+    /// # Panics
+    /// As [`Broker::start`], or if there is no keytool.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        certificate(dir.path(), "good", "-1d", "10");
+        certificate(dir.path(), "expired", "-10d", "5");
+        certificate(dir.path(), "stranger", "-1d", "10");
+        let (mut ports, mut held): (Vec<u16>, Vec<_>) = (Vec::new(), Vec::new());
+        while ports.len() < 3 {
+            let port = free_port();
+            held.push(TcpListener::bind(("127.0.0.1", port)));
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        drop(held);
+        let at = |i: usize| format!("127.0.0.1:{}", ports[i]);
+        let (sasl, tls, tls_expired) = (at(0), at(1), at(2));
+        let outside = format!("SASL://{sasl},TLS://{tls},EXPIRED://{tls_expired}");
+        let store = |name: &str| dir.path().join(format!("{name}.p12")).display().to_string();
+        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut properties = vec![
+            set(
+                "listeners",
+                &format!("PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},{outside}"),
+            ),
+            set("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{{port}},{outside}")),
+            set(
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,EXPIRED:SSL",
+            ),
+            set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+            set("super.users", "User:ANONYMOUS"),
+            set("sasl.enabled.mechanisms", "PLAIN"),
+            set(
+                "listener.name.sasl.plain.sasl.jaas.config",
+                &format!(
+                    "org.apache.kafka.common.security.plain.PlainLoginModule required user_service=\"{PASSWORD}\";"
+                ),
+            ),
+        ];
+        for (listener, name) in [("tls", "good"), ("expired", "expired")] {
+            for (property, value) in [("location", &*store(name)), ("password", STORE_PASSWORD), ("type", "PKCS12")] {
+                properties.push((format!("listener.name.{listener}.ssl.keystore.{property}"), value.to_owned()));
+            }
+            properties.push((format!("listener.name.{listener}.ssl.key.password"), STORE_PASSWORD.to_owned()));
+        }
+        let properties: Vec<_> = properties.iter().map(|(k, v)| (&**k, &**v)).collect();
+        Self { broker: Broker::start_with(&properties), sasl, tls, tls_expired, dir }
+    }
+
+    /// Of a sidecar. Secrets are in a file: a process's arguments are everybody's to read.
+    pub fn arguments(&self, brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Vec<String> {
+        let file = self.dir.path().join(format!("{topic}.properties"));
+        let text: String = properties.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+        fs::write(&file, text).expect("written");
+        vec![
+            format!("--brokers={brokers}"),
+            format!("--topic={topic}"),
+            "--partitions=1".to_owned(),
+            format!("--kafka-properties-file={}", file.display()),
+        ]
+    }
+
+    pub fn with_sasl(&self, topic: &str, password: &str) -> Vec<String> {
+        let properties = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "service"),
+            ("sasl.password", password),
+        ];
+        self.arguments(&self.sasl, topic, &properties)
+    }
+
+    /// Which certificate (`good`, `expired`, `stranger`) is trusted.
+    pub fn with_tls(&self, brokers: &str, topic: &str, trusted: &str) -> Vec<String> {
+        let ca = self.dir.path().join(format!("{trusted}.pem")).display().to_string();
+        self.arguments(brokers, topic, &[("security.protocol", "ssl"), ("ssl.ca.location", &ca)])
+    }
+}
