@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ack, Change, Changelog, Content, Limits, StreamEvent, StreamRequest};
+use super::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest};
 use crate::{
     log::{
         Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
@@ -62,9 +62,10 @@ fn soon() -> Instant {
 #[tokio::test]
 async fn r8_a_load_whose_replay_breaks_off_is_an_error_and_not_a_short_load() {
     let changelog = changelog().await;
-    let error = changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), soon()).await.unwrap_err();
+    let error =
+        changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");
-    let error = changelog.get(Key::parse("ws/t/a").unwrap(), soon()).await.unwrap_err();
+    let error = changelog.get(Key::parse("ws/t/a").unwrap(), Peer::default(), soon()).await.unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");
 }
 
@@ -79,7 +80,7 @@ async fn r8_a_stream_whose_replay_breaks_off_has_no_snapshot_and_ends_with_an_er
         resume_token: bytes::Bytes::new(),
         follow: false,
     };
-    let mut streaming = changelog.stream(request, soon()).await.unwrap();
+    let mut streaming = changelog.stream(request, Peer::default(), soon()).await.unwrap();
     let first = streaming.next().await.unwrap().unwrap();
     assert!(matches!(first, StreamEvent::Batch { .. }), "{first:?}");
     let error = streaming.next().await.unwrap().unwrap_err();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     log::MemoryLog,
-    model::{Headers, Key, Partition, PartitionCount, ValueMode, WorkspaceId},
+    model::{Headers, Key, Partition, PartitionCount, WorkspaceId},
 };
 
 const RETENTION: Duration = Duration::from_secs(1_000);

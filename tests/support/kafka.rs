@@ -148,10 +148,10 @@ impl Broker {
         for _ in 0..5 {
             let run = RunDir::create();
             let [port, controller_port] = free_ports();
-            write(
-                &run.path().join("server.properties"),
-                &server_properties(run.path(), port, controller_port, properties),
-            );
+            let text = server_properties(run.path(), port, controller_port, properties)
+                .replace("{port}", &port.to_string())
+                .replace("{controller}", &controller_port.to_string());
+            write(&run.path().join("server.properties"), &text);
             format_storage(run.path(), &cluster_id(), &["--standalone"]);
             let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
             let mut broker = Self::on(run, format!("127.0.0.1:{port}"), heap);
@@ -370,7 +370,6 @@ broker.heartbeat.interval.ms=500
 ",
     );
     for (name, value) in more {
-        let value = value.replace("{port}", &port.to_string()).replace("{controller}", &controller_port.to_string());
         properties.push_str(&format!("{name}={value}\n"));
     }
     properties

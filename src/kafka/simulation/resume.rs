@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    changelog::{Changelog, Content, Limits, LoadError, StreamEvent, StreamRequest},
+    changelog::{Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest},
     log::{Description, Log, NewRecord, Pending, Replay, StoreKind, TopicState, WriteError},
 };
 
@@ -96,7 +96,7 @@ impl Reader {
             follow: false,
         };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-        let mut streaming = match changelog.stream(request, deadline).await {
+        let mut streaming = match changelog.stream(request, Peer::default(), deadline).await {
             Ok(streaming) => streaming,
             Err(error) => return Self::told(&error),
         };

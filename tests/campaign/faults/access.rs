@@ -48,13 +48,8 @@ impl Fault for Access {
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let guarded = stage.blocking(|_| Guarded::start());
         let rights = rights(stage, &guarded).await?;
-        let password = stranger(
-            stage,
-            "password",
-            guarded.with_sasl(&topic(stage, &guarded)?, WRONG_PASSWORD),
-            "Authentication failed",
-        );
-        let password = password.await?;
+        let password = guarded.with_sasl(&topic(stage, &guarded)?, WRONG_PASSWORD);
+        let password = stranger(stage, "password", password, "Authentication failed").await?;
         let unknown = guarded.with_tls(&guarded.tls, &topic(stage, &guarded)?, "stranger");
         let unknown = stranger(stage, "unknown-certificate", unknown, "certificate verify failed").await?;
         let expired = guarded.with_tls(&guarded.tls_expired, &topic(stage, &guarded)?, "expired");

@@ -157,7 +157,8 @@ async fn is_at(client: &mut Client, shift: i64) -> Result<String, String> {
     let set = v1::SetRequest { changelog_id: key.clone(), value: raw("1"), ..Default::default() };
     client.set(limited(set, 10)).await.map_err(|s| format!("at {shift} s: {}: {}", said(&s), s.message()))?;
     let get = v1::GetRequest { changelog_id: key, ..Default::default() };
-    let entry = client.get(limited(get, 10)).await.map_err(|s| format!("at {shift} s: {s:?}"))?.into_inner().entry;
+    let entry = client.get(limited(get, 10)).await.map_err(|s| format!("at {shift} s: {s:?}"))?;
+    let entry = entry.into_inner().entry;
     let stamp = entry.and_then(|entry| entry.timestamp).ok_or("an entry without a timestamp")?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     if (stamp.seconds - now - shift).abs() > 60 {

@@ -229,16 +229,18 @@ impl Clients {
     }
 
     /// Waits until a write that is called from now on is refused for one of these reasons.
-    pub async fn refused_by(&self, reasons: &[&str], within: Duration) -> Result<(), String> {
+    pub async fn refused_by(&self, reasons: &[&str], within: Duration) -> Result<Status, String> {
         let since = Instant::now();
         let so = |r: &Refusal| r.what == "set" && reason(&r.status).is_some_and(|why| reasons.contains(&&*why));
-        while !self.refusals_since(since).iter().any(so) {
+        loop {
+            if let Some(refusal) = self.refusals_since(since).into_iter().find(so) {
+                return Ok(refusal.status);
+            }
             if since.elapsed() > within {
                 return Err(format!("no write was refused with {reasons:?}; told: {}", self.told_since(since)));
             }
             sleep(PAUSE).await;
         }
-        Ok(())
     }
 
     /// Ends them. An error is the first load that was not what it had to be, or a refusal that is not of our making.
@@ -262,7 +264,8 @@ impl Clients {
             Some(wrong) => Err(format!("{} of {} own loads are wrong: {wrong}", known.wrong.len(), known.loads.len())),
             None => {
                 let acked = known.writes.values().flatten().filter(|w| w.outcome == Outcome::Acked).count();
-                Ok(format!("{acked} own writes acknowledged, {} own loads exact", known.loads.len()))
+                let writes = if self.writing { format!("{acked} own writes acknowledged, ") } else { String::new() };
+                Ok(format!("{writes}{} own loads exact", known.loads.len()))
             }
         }
     }

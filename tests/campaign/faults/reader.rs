@@ -261,8 +261,8 @@ impl Fault for Tombstones {
         for key in &doomed {
             set(&mut client, key, "1").await?;
         }
+        let (_, _, token) = token(&mut client).await?; // now, while a stream can be quick enough
         fill(&mut client, "filling", big_keys(stage), BIG).await?;
-        let (_, _, token) = token(&mut client).await?;
         let reader = SlowReader::start(&mut client, bytes::Bytes::new()).await.map_err(|s| format!("{s:?}"))?;
         for key in &doomed {
             let delete = v1::DeleteRequest { changelog_id: key.clone(), ..Default::default() };
