@@ -120,12 +120,19 @@ async fn every_call(
     ]
 }
 
-fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) {
+/// All ended by the server's word. Answers how many writes were accepted.
+fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) -> u64 {
+    let mut accepted = 0;
     for (rpc, ended) in ended {
         let status = ended.expect_err(rpc);
-        let expected = if matches!(rpc, "Set" | "Delete") { "OUTCOME_UNKNOWN" } else { "DEADLINE" };
+        let is_write = matches!(rpc, "Set" | "Delete");
+        // On a busy machine 100 ms may be over before a request has been read.
+        let too_slow = status.message().contains("before the request had arrived; nothing was done");
+        let expected = if is_write && !too_slow { "OUTCOME_UNKNOWN" } else { "DEADLINE" };
+        accepted += u64::from(is_write && !too_slow);
         assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, expected), "{rpc}: {status:?}");
     }
+    accepted
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,15 +140,15 @@ async fn s3_every_call_ends_at_its_client_s_deadline_by_the_server_s_own_word() 
     let world = stuck(&[]).await;
     let client = raw_client(&world.api).await;
     let started = Instant::now();
-    all_are_ours(every_call(&client, Some("100m")).await);
+    let accepted = all_are_ours(every_call(&client, Some("100m")).await);
     // The caps are minutes.
     assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < PATIENCE);
 
     // A flush is OK whenever it ran: at the deadline it says what is left.
     let mut request = Request::new(v1::FlushRequest { timeout_ms: 60_000, failures_after: 0 });
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "1S".parse().unwrap());
     let started = Instant::now();
-    assert_eq!(client.clone().flush(request).await.unwrap().into_inner().remaining, 2);
+    assert_eq!(client.clone().flush(request).await.unwrap().into_inner().remaining, accepted);
     assert!(started.elapsed() < PATIENCE);
     assert_eq!(world.metric("changelogd_replays_running").await, 0);
 }
@@ -149,7 +156,8 @@ async fn s3_every_call_ends_at_its_client_s_deadline_by_the_server_s_own_word() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_every_call_ends_at_the_server_s_cap_if_its_client_sets_no_deadline() {
     let world = stuck(&["--read-timeout=200ms", "--write-timeout=1ms"]).await;
-    all_are_ours(every_call(&raw_client(&world.api).await, None).await);
+    let accepted = all_are_ours(every_call(&raw_client(&world.api).await, None).await);
+    assert_eq!(accepted, 2, "nothing but the cap ended them");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
