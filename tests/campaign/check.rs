@@ -127,3 +127,51 @@ fn linearizability(saved: &Path) -> Result<Verdict, String> {
         ..Verdict::default()
     })
 }
+
+/// The checks are held against histories that are known to be good and bad, before any verdict of theirs is believed.
+///
+/// # Panics
+/// If one of them is not judged as it should be.
+pub fn prove(directory: &Path) {
+    let key = || "w/t/a".to_owned();
+    let write = |value: Option<&str>, call, outcome| Write {
+        client: 0,
+        key: key(),
+        value: value.map(str::to_owned),
+        call,
+        end: call + 1,
+        outcome,
+    };
+    let load = |seen: Option<(&str, i64)>, call| Load {
+        client: 1,
+        how: "load",
+        call,
+        end: call + 1,
+        keys: [(key(), seen.map(|(value, offset)| (value.to_owned(), offset)))].into(),
+        not_whole: None,
+    };
+    let (one, two, gone) = (Outcome::Acked(1), Outcome::Acked(2), Outcome::Unknown);
+    let saved = directory.join("prove.jsonl");
+    let judged = |what: &str, writes: Vec<Write>, loads: Vec<Load>, expected: (bool, u64, u64)| {
+        let history = History { writes, loads, ..History::default() };
+        history.save(&saved).expect("a history is saved");
+        let last = history.loads.last().expect("a last load");
+        let verdict = check(&history, last, &saved).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = (verdict.violations > 0, verdict.lost, verdict.incomplete);
+        assert_eq!(found, expected, "{what}: {:?}", verdict.detail);
+    };
+    let set = |value, call, outcome: &Outcome| write(Some(value), call, outcome.clone());
+    let delete = |call, outcome: &Outcome| write(None, call, outcome.clone());
+    judged("good", vec![set("1", 1, &one), set("2", 3, &two)], vec![load(Some(("2", 2)), 5)], (false, 0, 0));
+    judged("deleted", vec![set("1", 1, &one), delete(3, &two)], vec![load(None, 5)], (false, 0, 0));
+    judged("perhaps deleted", vec![set("1", 1, &one), delete(3, &gone)], vec![load(None, 5)], (false, 0, 0));
+    judged("lost", vec![set("1", 1, &one)], vec![load(None, 3)], (true, 1, 1));
+    judged("stale", vec![set("1", 1, &one), set("2", 3, &two)], vec![load(Some(("1", 1)), 5)], (true, 1, 1));
+    judged("back from the dead", vec![set("1", 1, &one), delete(3, &two)], vec![load(Some(("1", 1)), 5)], (true, 1, 1));
+    let once_stale = vec![load(Some(("1", 1)), 5), load(Some(("2", 2)), 7)];
+    judged("incomplete once", vec![set("1", 1, &one), set("2", 3, &two)], once_stale, (true, 0, 1));
+    judged("refused, and read", vec![set("1", 1, &Outcome::Nothing)], vec![load(Some(("1", 1)), 3)], (true, 0, 0));
+    let torn = Load { not_whole: Some("no snapshot".to_owned()), ..load(Some(("1", 1)), 3) };
+    judged("without its snapshot", vec![set("1", 1, &one)], vec![torn], (false, 0, 1));
+    let _ = std::fs::remove_file(&saved);
+}

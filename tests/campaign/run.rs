@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Arguments,
-    check::{Verdict, check},
+    check::{Verdict, check, prove},
     clients::{Actor, Stop, WORKSPACES, workspace},
     fault::{Fault, PARTITIONS, Stage, arguments, create},
     history::{History, Load, Recorder},
@@ -53,6 +53,8 @@ struct Course {
 impl Campaign {
     pub fn start(arguments: &Arguments, seed: u64) -> Self {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/campaign/{}", std::process::id()));
+        fs::create_dir_all(&kept).expect("a directory for histories");
+        prove(&kept);
         let begun = Instant::now();
         let cluster = block_in_place(Cluster::start);
         println!("a cluster of three brokers runs after {:.1} s", begun.elapsed().as_secs_f64());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use changelogd::proto::v1;
 use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::{
     clients::{self, State},
@@ -29,7 +29,7 @@ impl Fault for Unclean {
     }
 
     fn expected(&self) -> &'static str {
-        "readers over the truncation: ABORTED, tokens: RESYNC_REQUIRED; later loads consistent; the clients' topic unaffected"
+        "readers over the truncation: ABORTED; tokens from before: RESYNC_REQUIRED; later loads consistent; the clients' topic unaffected"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -125,26 +125,37 @@ impl Fault for Unclean {
     }
 }
 
-/// Until it is told something.
-async fn follow(mut client: Client, token: bytes::Bytes) -> tonic::Status {
-    let request = v1::StreamAllRequest {
-        content: v1::Content::Records.into(),
-        resume_token: token,
-        follow: true,
-        ..Default::default()
-    };
-    match client.stream_all(limited(request, 120)).await {
-        Err(status) => status,
-        Ok(events) => {
-            let mut events = events.into_inner();
-            loop {
-                match events.message().await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => return tonic::Status::ok("a stream that follows ended as OK"),
-                    Err(status) => return status,
+/// Until it is told that it can't go on: what is safe to retry is retried, from the newest token, as a client should.
+async fn follow(mut client: Client, mut token: bytes::Bytes) -> Status {
+    use v1::stream_all_response::Event;
+    loop {
+        let request = v1::StreamAllRequest {
+            content: v1::Content::Records.into(),
+            resume_token: token.clone(),
+            follow: true,
+            ..Default::default()
+        };
+        let told = match client.stream_all(limited(request, 120)).await {
+            Err(status) => status,
+            Ok(events) => {
+                let mut events = events.into_inner();
+                loop {
+                    match events.message().await {
+                        Ok(Some(message)) => match message.event {
+                            Some(Event::Bookmark(bookmark)) => token = bookmark.resume_token,
+                            Some(Event::Snapshot(snapshot)) => token = snapshot.resume_token,
+                            _ => {}
+                        },
+                        Ok(None) => break Status::ok("a stream that follows ended as OK"),
+                        Err(status) => break status,
+                    }
                 }
             }
+        };
+        if told.code() != Code::Unavailable {
+            return told;
         }
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
