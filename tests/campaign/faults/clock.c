@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +88,16 @@ int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const s
         next = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
     if (!next)
         next = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    struct timespec at = real(until);
+    return next(cond, mutex, &at);
+}
+
+/* C's own, which the C library does not lead through the one above. */
+int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex, const struct timespec *restrict until)
+{
+    static int (*next)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!next)
+        next = dlsym(RTLD_NEXT, "cnd_timedwait");
     struct timespec at = real(until);
     return next(cond, mutex, &at);
 }

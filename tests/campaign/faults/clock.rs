@@ -16,7 +16,7 @@ use tonic::Code;
 use super::{
     own::{Clients, Content, workspace},
     process::Process,
-    reader::{CLEANER, gone},
+    reader::{CLEANER, gone, shorten},
 };
 use crate::{
     clients::stream,
@@ -202,6 +202,7 @@ async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, Strin
     }
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
     let (state, _, token) = super::reader::token(&mut client).await?;
+    shorten(stage, &topic)?;
     clock.set(-HOUR)?;
     for key in &doomed {
         let delete = v1::DeleteRequest { changelog_id: key.clone(), ..Default::default() };

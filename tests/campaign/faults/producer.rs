@@ -142,8 +142,16 @@ async fn written(
     let direct = stage.cluster.direct();
     let described = stage.blocking(|_| shared_oracle().describe(&direct, topic));
     let low_again = described.ok().and_then(|d| d.partitions.first().map(|p| p.high)).unwrap_or(0);
-    let request = v1::LoadWorkspaceRequest { workspace_id: "own".to_owned(), ..Default::default() };
-    let (state, whole) = load(&mut sidecar.client(), request).await.map_err(|s| format!("a load afterwards: {s:?}"))?;
+    let since = Instant::now();
+    let (state, whole) = loop {
+        let request = v1::LoadWorkspaceRequest { workspace_id: "own".to_owned(), ..Default::default() };
+        match load(&mut sidecar.client(), request).await {
+            Ok(loaded) => break loaded,
+            // The cluster is still coming back.
+            Err(status) if status.code() == Code::Unavailable && since.elapsed() < PATIENCE => {}
+            Err(status) => return Err(format!("a load afterwards: {}: {}", said(&status), status.message())),
+        }
+    };
     if let Some(lost) = acked.iter().find(|key| !whole || !state.contains_key(*key)) {
         return Err(format!("{lost} was acknowledged after the election and is not there"));
     }
