@@ -167,7 +167,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         partitions: spec.partitions,
         notes: Vec::new(),
     };
-    match native::describe_topic(&admin, name, ASK) {
+    match native::describe_topic(&admin, name, None, ASK) {
         Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
             report.notes.push(create(&admin, name, spec).await?);
             report.created = true;
@@ -261,7 +261,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         "unclean.leader.election.enable",
     ];
     let admin = client(settings)?;
-    let described = native::describe_topic(&admin, &settings.topic, ASK).map_err(|error| match error.code {
+    let described = native::describe_topic(&admin, &settings.topic, None, ASK).map_err(|error| match error.code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
         _ => with_cause(error, &admin),
     })?;

@@ -246,16 +246,18 @@ unsafe fn node_ids(nodes: *mut *const c::rd_kafka_Node_t, count: usize) -> Vec<i
     unsafe { slice::from_raw_parts(nodes, count).iter().map(|n| c::rd_kafka_Node_id(*n)).collect() }
 }
 
-/// Asks a broker what the topic is. Never creates it. Blocks until `timeout` at most.
+/// Asks a broker what the topic is: this one, or the one that passes for the controller. Never creates it. Blocks until
+/// `timeout` at most.
 pub fn describe_topic(
     admin: &AdminClient<Context>,
     topic: &str,
+    broker: Option<i32>,
     timeout: Duration,
 ) -> Result<DescribedTopic, NativeError> {
     const WHAT: &str = "DescribeTopics";
     let name = topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + Duration::from_millis(500);
+    let deadline = Instant::now() + timeout + Duration::from_millis(100);
     // Safety: as in `list_offsets`.
     unsafe {
         let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
@@ -263,6 +265,10 @@ pub fn describe_topic(
         let collection = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let collection = Owned(collection, c::rd_kafka_TopicCollection_destroy);
         let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        if let Some(broker) = broker {
+            let mut error = [0 as c_char; 256];
+            c::rd_kafka_AdminOptions_set_broker(options.0, broker, error.as_mut_ptr(), error.len());
+        }
         c::rd_kafka_DescribeTopics(client, collection.0, options.0, queue.0);
         let event = answer(&queue, deadline, WHAT)?;
         let result = c::rd_kafka_event_DescribeTopics_result(event.0);

@@ -17,7 +17,6 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -315,7 +314,8 @@ impl<C: Cluster> Reading<C> {
         if again && !nothing_read && holds(Rule::R40) {
             let partition = progress.span.partition;
             let patience = self.bounds.open_transaction_wait;
-            let taken = stable(&mut self.cluster, &[partition], patience, self.deadline)?;
+            // A leader that has just been lost is given the time that any progress is given.
+            let taken = self.patiently(|of| stable(&mut of.cluster, &[partition], patience, of.deadline))?;
             let Some(Offsets { high, .. }) = taken.offsets.first().copied() else { return Ok(()) };
             let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
             if high < progress.span.end {
@@ -344,7 +344,7 @@ impl<C: Cluster> Reading<C> {
 
     fn finish(&mut self, number: i32) -> Result<(), Stop> {
         self.flush()?;
-        let topic = self.confirmed()?;
+        let topic = self.patiently(|of| of.cluster.confirm())?;
         same_topic(&self.request.topic, &topic)?;
         // It may have been lowered meanwhile.
         self.bounds.delete_retention = self.bounds.delete_retention.min(topic.delete_retention);
@@ -365,13 +365,12 @@ impl<C: Cluster> Reading<C> {
         self.send(ReplayEvent::End(end))
     }
 
-    /// The topic, asked after everything was read. A cluster that has just lost a broker is given the time that any progress
-    /// is given.
-    fn confirmed(&mut self) -> Result<Arc<Topic>, Stop> {
+    /// Asks again what can't be answered, for as long as nothing may come: a cluster that has just lost a broker elects others.
+    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, ReadError>) -> Result<T, Stop> {
         let until = self.deadline.min(self.cluster.now() + self.bounds.no_progress);
         loop {
-            match self.cluster.confirm() {
-                Ok(topic) => return Ok(topic),
+            match ask(self) {
+                Ok(answer) => return Ok(answer),
                 Err(ReadError::Unreachable { .. }) if self.cluster.now() + POLL < until => {
                     self.cluster.pause(POLL);
                     self.check_ended()?;

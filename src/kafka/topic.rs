@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -35,6 +35,10 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(2);
+/// How long one of several brokers may take, before another is asked.
+const ASK_ONE: Duration = Duration::from_millis(800);
+/// How many are asked beside the one that passes for the controller.
+const MORE_BROKERS: usize = 3;
 /// How long it may take on a cluster without a controller.
 const ASK_PLAIN: Duration = Duration::from_secs(1);
 /// How long a caller waits for all that is asked.
@@ -147,6 +151,8 @@ pub struct TopicCare {
     asking: tokio::sync::Mutex<()>,
     /// The cluster has no controller: topic ids can't be asked for.
     no_controller: Arc<AtomicBool>,
+    /// The broker that told of the topic last; -1 = the one that passes for the controller.
+    answers: Arc<AtomicI32>,
 }
 
 impl TopicCare {
@@ -160,6 +166,7 @@ impl TopicCare {
             heard: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             no_controller: Arc::default(),
+            answers: Arc::new(AtomicI32::new(-1)),
         }
     }
 
@@ -287,11 +294,12 @@ impl TopicCare {
             // A process that has served an id does not go on without one.
             let may_do_without = self.served.get().is_none_or(|(id, _)| id.is_empty());
             let no_controller = self.no_controller.clone();
+            let (brokers, answers) = (self.brokers(), self.answers.clone());
             tokio::task::spawn_blocking(move || {
                 // Log lines wait on this client's main queue until somebody serves it.
                 native::serve(&admin);
                 if !no_controller.load(Relaxed) {
-                    let described = native::describe_topic(&admin, &topic, ASK);
+                    let described = described_by_any(&admin, &topic, &brokers, &answers);
                     let silent = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
                     if !(silent && may_do_without) {
                         return described;
@@ -304,7 +312,7 @@ impl TopicCare {
                 }
                 native::topic_without_controller(&admin, &topic, ASK_PLAIN).unwrap_or_else(|| {
                     no_controller.store(false, Relaxed);
-                    native::describe_topic(&admin, &topic, ASK)
+                    native::describe_topic(&admin, &topic, None, ASK)
                 })
             })
             .await
@@ -314,6 +322,14 @@ impl TopicCare {
             Ok(Err(error)) => self.failed(&error).await,
             Err(error) => self.unreachable(error.to_string()),
         }
+    }
+
+    /// Some brokers that may be asked.
+    fn brokers(&self) -> Vec<i32> {
+        let heard = self.heard();
+        let replicas = heard.described.iter().flat_map(|d| &d.partitions).flat_map(|p| &p.replicas);
+        let brokers: std::collections::BTreeSet<i32> = replicas.copied().collect();
+        brokers.into_iter().take(MORE_BROKERS).collect()
     }
 
     async fn judge(&self, described: DescribedTopic) -> TopicState {
@@ -490,6 +506,35 @@ impl TopicCare {
         findings.extend(config.findings(replicas));
         findings
     }
+}
+
+/// The topic as the broker tells it that told it last, or, if that one says nothing, the next one: a broker that is frozen
+/// must not keep loads from leaders that are well. `answers` is who told it last; -1 = who passes for the controller.
+fn described_by_any(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    brokers: &[i32],
+    answers: &AtomicI32,
+) -> Result<DescribedTopic, NativeError> {
+    let last = answers.load(Relaxed);
+    let more = [-1].into_iter().chain(brokers.iter().copied()).filter(|broker| *broker != last);
+    let mut described = None;
+    for broker in std::iter::once(last).chain(more) {
+        let timeout = if brokers.len() > 1 { ASK_ONE } else { ASK };
+        let found = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
+        let silent = |e: &NativeError| {
+            matches!(e.code, Code::OperationTimedOut | Code::BrokerTransportFailure | Code::RequestTimedOut)
+        };
+        if !found.as_ref().is_err_and(silent) {
+            answers.store(broker, Relaxed);
+            return found;
+        }
+        described.get_or_insert(found);
+        if brokers.len() < 2 {
+            break;
+        }
+    }
+    described.unwrap_or_else(|| native::describe_topic(admin, topic, None, ASK))
 }
 
 /// One line a change.
