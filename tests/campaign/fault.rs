@@ -11,6 +11,7 @@ use tokio::{task::block_in_place, time::sleep_until};
 use super::{
     history::Recorder,
     kafka::{Cluster, Proxy, shared_oracle, unique_topic},
+    random::Random,
     sidecar::Sidecar,
 };
 
@@ -60,6 +61,7 @@ pub struct Stage<'a> {
     pub window: Duration,
     /// Whether numbers should be small.
     pub short: bool,
+    pub random: Random,
     /// Where logs and histories are kept if something is wrong.
     pub keep: PathBuf,
     pub(super) begun: Instant,

@@ -182,6 +182,7 @@ impl Campaign {
             recorder,
             window: span.mul_f64(0.5),
             short: self.short,
+            random: Random::new(self.seed ^ 0xfa17),
             keep: keep.to_owned(),
             begun: Instant::now(),
         };

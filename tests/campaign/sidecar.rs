@@ -22,7 +22,8 @@ pub struct Sidecar {
     child: Child,
     pub api: String,
     pub admin: String,
-    log: PathBuf,
+    /// Where its log lines are.
+    pub log: PathBuf,
     arguments: Vec<String>,
 }
 

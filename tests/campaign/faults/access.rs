@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::own::{Clients, Content};
 use crate::{
-    clients::load,
+    clients::{READ, load},
     fault::{Fault, Stage},
     kafka::{shared_oracle, unique_topic},
     sidecar::{Sidecar, limited, raw, reason, said},
@@ -128,7 +128,7 @@ async fn both(sidecar: &Sidecar) -> [Option<Status>; 2] {
     let set = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
     let set = client.set(limited(set, 15)).await.err();
     let request = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
-    [set, load(&mut client, request).await.err()]
+    [set, load(&mut client, request, READ).await.err()]
 }
 
 fn names(status: &Option<Status>, (code, why): (Code, &str), cause: &str) -> bool {

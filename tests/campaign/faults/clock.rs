@@ -19,7 +19,7 @@ use super::{
     reader::{CLEANER, gone, shorten},
 };
 use crate::{
-    clients::stream,
+    clients::{READ, stream},
     fault::{Fault, PARTITIONS, Stage, WRITE_TIMEOUT},
     kafka::shared_oracle,
     sidecar::{Client, limited, raw, reason, said},
@@ -111,8 +111,9 @@ async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
     for shift in [HOUR, 0, -HOUR, 0] {
         let mut client = process.client();
         let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-        let (state, _, token) =
-            stream(&mut client, request.clone(), Default::default()).await.map_err(|s| format!("a stream: {s:?}"))?;
+        let (state, _, token) = stream(&mut client, request.clone(), Default::default(), READ)
+            .await
+            .map_err(|s| format!("a stream: {s:?}"))?;
         let waiting = tokio::spawn(deadline(process.client(), 2));
         tokio::time::sleep(Duration::from_millis(500)).await;
         clock.set(shift)?;
@@ -121,11 +122,12 @@ async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
         let took = waiting.await.map_err(|error| error.to_string())??;
         slowest = slowest.max(took);
         let resumed = v1::StreamAllRequest { resume_token: token, ..request.clone() };
-        tokens.push(match stream(&mut client, resumed, state).await {
+        tokens.push(match stream(&mut client, resumed, state, READ).await {
             // Compared with what a stream from the start says; writes go on, so at what they both have.
             Ok((resumed, snapshots, _)) => {
-                let (fresh, _, _) =
-                    stream(&mut client, request, Default::default()).await.map_err(|s| format!("a stream: {s:?}"))?;
+                let (fresh, _, _) = stream(&mut client, request, Default::default(), READ)
+                    .await
+                    .map_err(|s| format!("a stream: {s:?}"))?;
                 let older =
                     resumed.iter().find(|(key, (_, at))| fresh.get(*key).is_some_and(|(_, newest)| newest < at));
                 if snapshots != PARTITIONS as usize || older.is_some() {
@@ -209,7 +211,7 @@ async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, Strin
         client.delete(limited(delete, 10)).await.map_err(|s| format!("delete: {s:?}"))?;
     }
     let cleaned = gone(stage, &topic, &doomed).await?;
-    let told = match stream(&mut client, v1::StreamAllRequest { resume_token: token, ..request }, state).await {
+    let told = match stream(&mut client, v1::StreamAllRequest { resume_token: token, ..request }, state, READ).await {
         Err(status) if reason(&status).as_deref() == Some("RESYNC_REQUIRED") => said(&status),
         Err(status) => return Err(format!("an old token was told {}: {}", said(&status), status.message())),
         Ok((state, _, _)) => {

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use changelogd::proto::v1;
+use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::{
+    clients::READ,
     fault::{Fault, Stage, WRITE_TIMEOUT},
     kafka::BROKERS,
-    sidecar::{limited, raw, reason, said},
+    sidecar::{reason, said},
 };
 
-use super::Tally;
+use super::{Tally, not_acknowledged, timed_load, timed_set};
 
 fn kill_all(stage: &mut Stage<'_>) {
     stage.blocking(|cluster| BROKERS.iter().for_each(|id| cluster.kill(*id)));
@@ -36,23 +37,17 @@ impl Fault for Writes {
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         kill_all(stage);
-        let (mut told, mut slowest) = (Tally::default(), Duration::ZERO);
-        let mut i = 0;
-        // At least two for each sidecar: one that waits for its deadline, and one when that is known.
-        while i < 4 || Instant::now() < stage.until() {
-            let mut client = stage.sidecars[i % stage.sidecars.len()].client();
-            let request =
-                v1::SetRequest { changelog_id: format!("probe-{i}/t/e"), value: raw("1"), ..Default::default() };
-            let asked = Instant::now();
-            let answer = client.set(limited(request, WRITE_TIMEOUT + 2)).await;
-            slowest = slowest.max(asked.elapsed());
-            let Err(status) = answer else { return Err("a write was acknowledged while no broker ran".to_owned()) };
-            let unknown = reason(&status).as_deref() == Some("OUTCOME_UNKNOWN");
-            if !(status.code() == Code::Unavailable && reason(&status).is_some() || unknown) {
-                return Err(format!("a write was told {}: {}", said(&status), status.message()));
+        let (mut told, mut slowest, mut round) = (Tally::default(), Duration::ZERO, 0);
+        // Two at least: one waits for its deadline, and one comes when the brokers are known to be away.
+        while round < 2 || Instant::now() < stage.until() {
+            let probes = stage.sidecars.iter().map(|s| timed_set(s.client(), format!("probe-{round}/t/e"), "1"));
+            for (answer, took) in join_all(probes).await {
+                slowest = slowest.max(took);
+                let Err(status) = answer else { return Err("a write was acknowledged while no broker ran".to_owned()) };
+                not_acknowledged(&status)?;
+                told.add(&said(&status));
             }
-            told.add(&said(&status));
-            i += 1;
+            round += 1;
         }
         if slowest > Duration::from_secs(WRITE_TIMEOUT + 1) {
             return Err(format!("a write with a write timeout of {WRITE_TIMEOUT} s was answered after {slowest:?}"));
@@ -79,23 +74,24 @@ impl Fault for Loads {
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         kill_all(stage);
-        let (mut told, mut slowest) = (Tally::default(), Duration::ZERO);
-        let mut i = 0;
-        while i < 4 || Instant::now() < stage.until() {
-            let sidecar = &stage.sidecars[i % stage.sidecars.len()];
-            let request = v1::LoadWorkspaceRequest { workspace_id: format!("probe-{i}"), ..Default::default() };
-            let asked = Instant::now();
-            let answer = crate::clients::load(&mut sidecar.client(), request).await;
-            slowest = slowest.max(asked.elapsed());
-            let Err(status) = answer else { return Err("a load was answered while no broker ran".to_owned()) };
-            if status.code() != Code::Unavailable || reason(&status).is_none() {
-                return Err(format!("a load was told {}: {}", said(&status), status.message()));
+        let (mut told, mut slowest, mut round) = (Tally::default(), Duration::ZERO, 0);
+        while round < 2 || Instant::now() < stage.until() {
+            let probes = stage.sidecars.iter().map(|s| timed_load(s.client(), format!("probe-{round}"), READ));
+            for (answer, took) in join_all(probes).await {
+                slowest = slowest.max(took);
+                let Err(status) = answer else { return Err("a load was answered while no broker ran".to_owned()) };
+                if status.code() != Code::Unavailable || reason(&status).is_none() {
+                    return Err(format!("a load was told {}: {}", said(&status), status.message()));
+                }
+                told.add(&said(&status));
             }
-            told.add(&said(&status));
-            if sidecar.http("/livez").await?.0 != 200 {
-                return Err("/livez is not 200".to_owned());
+            for sidecar in &*stage.sidecars {
+                let (code, body) = sidecar.http("/livez").await?;
+                if code != 200 {
+                    return Err(format!("/livez is {code}: {body}"));
+                }
             }
-            i += 1;
+            round += 1;
         }
         for sidecar in &*stage.sidecars {
             let (code, body) = sidecar.http("/readyz").await?;

@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    clients::{load, nothing_was_written},
+    clients::{READ, load, nothing_was_written},
     sidecar::{Client, client, limited, raw, reason, said},
 };
 
@@ -215,7 +215,7 @@ impl Clients {
         for workspace in workspaces {
             let request = v1::LoadWorkspaceRequest { workspace_id: workspace.clone(), ..Default::default() };
             let call = Instant::now();
-            match load(&mut client, request).await {
+            match load(&mut client, request, READ).await {
                 Err(status) => return Verdict::Refused(status),
                 Ok((state, whole)) => {
                     let content = state.into_iter().map(|(key, (value, _))| (key, value)).collect();
@@ -326,7 +326,7 @@ async fn load_on(mut client: Client, workspace: String, known: Arc<Mutex<Known>>
     while !stop.load(Ordering::Relaxed) {
         let request = v1::LoadWorkspaceRequest { workspace_id: workspace.clone(), ..Default::default() };
         let call = Instant::now();
-        let answer = load(&mut client, request).await;
+        let answer = load(&mut client, request, READ).await;
         {
             let mut known = lock(&known);
             match answer {

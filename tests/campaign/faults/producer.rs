@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::Tally;
 use crate::{
-    clients::{load, nothing_was_written},
+    clients::{READ, load, nothing_was_written},
     fault::{Fault, Stage, WRITE_TIMEOUT},
     kafka::{BROKERS, shared_oracle, unique_topic},
     sidecar::{Client, limited, raw, reason, said},
@@ -145,7 +145,7 @@ async fn written(
     let since = Instant::now();
     let (state, whole) = loop {
         let request = v1::LoadWorkspaceRequest { workspace_id: "own".to_owned(), ..Default::default() };
-        match load(&mut sidecar.client(), request).await {
+        match load(&mut sidecar.client(), request, READ).await {
             Ok(loaded) => break loaded,
             // The cluster is still coming back.
             Err(status) if status.code() == Code::Unavailable && since.elapsed() < PATIENCE => {}

@@ -15,7 +15,7 @@ use super::{
     own::{Clients, Content, SlowReader, fill, is, partition_of, workspace as own_workspace},
 };
 use crate::{
-    clients::{WORKSPACES, load, workspace},
+    clients::{READ, WORKSPACES, load, workspace},
     fault::{Fault, PARTITIONS, Stage},
     kafka::{Isolation, shared_oracle, unique_topic},
     sidecar::{Client, limited, raw, reason, said},
@@ -53,7 +53,7 @@ impl OpenTransaction {
         while i < stage.sidecars.len() || Instant::now() < stage.until() {
             let mut client = stage.sidecars[i % stage.sidecars.len()].client();
             let asked = Instant::now();
-            let answer = load(&mut client, request(pinned)).await;
+            let answer = load(&mut client, request(pinned), READ).await;
             let (Err(status), took) = (answer, asked.elapsed()) else {
                 return Err(format!("a load of {pinned} was answered OK behind an open transaction"));
             };
@@ -71,7 +71,7 @@ impl OpenTransaction {
             told.add(&format!("{} after {:.0} s", said(&status), took.as_secs_f64()));
             let asked = Instant::now();
             let (_, whole) =
-                load(&mut client, request(other)).await.map_err(|s| format!("another partition: {s:?}"))?;
+                load(&mut client, request(other), READ).await.map_err(|s| format!("another partition: {s:?}"))?;
             if !whole || asked.elapsed() > Duration::from_secs(2) {
                 return Err(format!("another partition's load: whole: {whole}, after {:?}", asked.elapsed()));
             }
@@ -127,8 +127,9 @@ impl Fault for OpenTransaction {
         ended.map_err(|error| wrong(&error))?;
         let seen = seen?;
         for sidecar in &*stage.sidecars {
-            let (state, whole) =
-                load(&mut sidecar.client(), request(&pinned)).await.map_err(|s| format!("after its end: {s:?}"))?;
+            let (state, whole) = load(&mut sidecar.client(), request(&pinned), READ)
+                .await
+                .map_err(|s| format!("after its end: {s:?}"))?;
             if !whole || state.contains_key(&hidden) != commit || !state.contains_key(&above) {
                 return Err(format!(
                     "after its {}, a load has {:?}",
@@ -202,7 +203,7 @@ impl Fault for Tails {
             });
             written.map_err(|error| wrong(&error))?;
             let asked = Instant::now();
-            let answer = load(&mut sidecar.client(), request(&name)).await;
+            let answer = load(&mut sidecar.client(), request(&name), READ).await;
             let (state, whole) =
                 answer.map_err(|s| format!("a load of such a partition: {}: {}", said(&s), s.message()))?;
             took.push(asked.elapsed());
@@ -212,7 +213,9 @@ impl Fault for Tails {
             }
             // What a load takes that ends in a record, on this machine and now.
             let asked = Instant::now();
-            load(&mut sidecar.client(), request(ORDINARY)).await.map_err(|s| format!("an ordinary load: {s:?}"))?;
+            load(&mut sidecar.client(), request(ORDINARY), READ)
+                .await
+                .map_err(|s| format!("an ordinary load: {s:?}"))?;
             ordinary.push(asked.elapsed());
             i += 1;
         }
@@ -349,7 +352,7 @@ pub async fn token(client: &mut Client) -> Result<(BTreeMap<String, (String, i64
     let content = v1::Content::Records.into();
     let request = v1::StreamAllRequest { content, ..Default::default() };
     for _ in 0..20 {
-        match crate::clients::stream(client, request.clone(), BTreeMap::new()).await {
+        match crate::clients::stream(client, request.clone(), BTreeMap::new(), READ).await {
             Ok(ended) => return Ok(ended),
             // It is slower than half of delete.retention.ms.
             Err(status) if reason(&status).as_deref() == Some("LOG_MOVED") => {}
