@@ -84,6 +84,14 @@ impl Held {
         }
         Ok(())
     }
+
+    /// Gives back all but what is read ahead.
+    pub fn shrink(&mut self) {
+        let surplus = self.bytes.saturating_sub(self.base);
+        self.bytes -= surplus;
+        self.budget.held.fetch_sub(surplus, SeqCst);
+        self.budget.metrics.replay_bytes_held(-i64::try_from(surplus).unwrap_or(i64::MAX));
+    }
 }
 
 impl Drop for Held {

@@ -278,6 +278,9 @@ impl Streaming {
                 return None;
             }
             let following = self.unfinished.is_empty();
+            if following {
+                self.turn.leave();
+            }
             let event = tokio::select! {
                 event = self.replay.next() => event,
                 () = tokio::time::sleep_until(self.deadline), if !following => {

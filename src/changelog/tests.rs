@@ -176,3 +176,28 @@ async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_l
         assert!(matches!(error, LoadError::Read(ReadError::Moved { .. })), "{error}");
     }
 }
+
+#[tokio::test]
+async fn r21_a_stream_that_follows_gives_its_turn_back_at_its_ends() {
+    let changelog = changelog(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
+    set(&changelog, "ws/t/a").await;
+    let request = StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
+    let mut following = changelog.stream(request, Peer::default(), soon()).await.unwrap();
+    let busy = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
+    assert!(matches!(busy, LoadError::TooManyOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
+    while !matches!(following.next().await.unwrap().unwrap(), StreamEvent::Snapshot(_)) {}
+    // It stands at its end, and waits for what comes.
+    let waiting = tokio::spawn(async move {
+        loop {
+            if let StreamEvent::Batch { records, .. } = following.next().await.unwrap().unwrap() {
+                return records.len();
+            }
+        }
+    });
+    let started = Instant::now();
+    while changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(10), "its turn is free again");
+    }
+    set(&changelog, "ws/t/b").await;
+    assert_eq!(waiting.await.unwrap(), 1, "and it still follows");
+}

@@ -1,6 +1,7 @@
 //! Turns among the replays: so many at a time in the process, of these so many a peer, and each with bytes of the budget.
 //!
-//! Promises: a turn is held until it is dropped, which is when the stream ends; a peer over its share waits for its own share
+//! Promises: a turn is held until it is dropped, which is when the stream ends, or until a stream that follows has reached its
+//! ends, which then counts among the follows; a peer over its share waits for its own share
 //! first, so that it stands in nobody's way; turns are given in the order in which they were asked for.
 
 use std::{
@@ -61,6 +62,12 @@ pub struct Turns {
 #[derive(Debug)]
 pub struct Turn {
     held: Held,
+    place: Option<Place>,
+}
+
+/// A place among the replays.
+#[derive(Debug)]
+struct Place {
     _all: OwnedSemaphorePermit,
     _share: OwnedSemaphorePermit,
     _use: Use,
@@ -71,6 +78,14 @@ impl Turn {
     /// Holds so many bytes beside what is read ahead, until the turn is over.
     pub fn hold(&mut self, bytes: usize) -> Result<(), LoadError> {
         self.held.grow(bytes).map_err(no_room)
+    }
+
+    /// The ends are reached and sent: what follows reads ahead, and no more. Else as many streams could follow as may replay,
+    /// and nobody could load beside them.
+    pub fn leave(&mut self) {
+        if self.place.take().is_some() {
+            self.held.shrink();
+        }
     }
 }
 
@@ -123,7 +138,8 @@ impl Turns {
             return Err(late(LoadError::TooManyReplays { limit: self.limits.max_replays }));
         };
         let held = self.budget.take(self.limits.read_ahead).map_err(no_room)?;
-        Ok(Turn { held, _all: all, _share: share, _use: used, _running: self.metrics.replay_started() })
+        let place = Place { _all: all, _share: share, _use: used, _running: self.metrics.replay_started() };
+        Ok(Turn { held, place: Some(place) })
     }
 
     fn share_of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {

@@ -236,9 +236,10 @@ impl ServeArgs {
         self.max_load_bytes.unwrap_or_else(|| self.replay_budget().min(DEFAULT_REPLAY_BYTES))
     }
 
-    /// Bytes that one replay reads ahead: half of the budget is for reading ahead, and half for folding.
+    /// Bytes that one replay, or one stream that follows, reads ahead: half of the budget is for that, and half for folding.
     pub fn read_ahead(&self) -> u64 {
-        (self.replay_budget() / 2 / u64::from(self.max_replays)).clamp(READ_AHEAD.0, READ_AHEAD.1)
+        let readers = u64::from(self.max_replays) + u64::from(self.max_follows);
+        (self.replay_budget() / 2 / readers).clamp(READ_AHEAD.0, READ_AHEAD.1)
     }
 
     /// What contradicts itself.

@@ -130,7 +130,7 @@ impl Inner {
         let _turn = self.making_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
             let limit = self.care.config().max_message_bytes;
-            let pool = Pool::new(self.settings.clone(), limit, self.state.clone(), self.closed.clone());
+            let pool = Pool::new(self.settings.clone(), limit, self.care.clone(), self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }

@@ -19,12 +19,13 @@ use rdkafka::{
     message::{Header as KafkaHeader, OwnedHeaders},
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::{
     context::log_line,
     native::{self, Persistence},
     settings::{Role, Settings},
+    topic::TopicCare,
 };
 use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
 
@@ -52,7 +53,7 @@ impl Drop for InFlight {
 pub struct Reports {
     topic: String,
     max_message_bytes: usize,
-    state: watch::Receiver<TopicState>,
+    care: Arc<TopicCare>,
     /// Why the producer is of no more use, in librdkafka's words, if it met a fatal error.
     fatal: OnceLock<String>,
 }
@@ -83,7 +84,9 @@ impl ProducerContext for Reports {
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
             }
             Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
-            Err((error, message)) => Err(self.failure(error, native::persistence(message), write.bytes)),
+            Err((error, message)) => {
+                Err(self.failure(error, native::persistence(message), write.bytes, message.partition()))
+            }
         };
         if let Some(answer) = write.answer.take() {
             // Nobody waits any more: the caller's deadline has passed.
@@ -93,7 +96,7 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    fn failure(&self, error: &KafkaError, persistence: Persistence, bytes: usize) -> WriteError {
+    fn failure(&self, error: &KafkaError, persistence: Persistence, bytes: usize, partition: i32) -> WriteError {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         let cause = format!("topic {:?}: {code}", self.topic);
         if persistence != Persistence::No {
@@ -104,8 +107,18 @@ impl Reports {
         if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
             return WriteError::OutcomeUnknown { by_time: false, cause };
         }
-        if let TopicState::Wrong(problem) = &*self.state.borrow() {
+        if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
             return problem.clone().into();
+        }
+        // librdkafka asks again until the write times out, and then says no more than that.
+        if code == Code::MessageTimedOut
+            && let Some((in_sync, min)) = self.care.too_few_in_sync(partition)
+        {
+            let cause = format!(
+                "topic {:?}: partition {partition} has {in_sync} replicas in sync, min.insync.replicas is {min}",
+                self.topic
+            );
+            return WriteError::NotEnoughReplicas { cause };
         }
         self.unwritten(code, cause, bytes)
     }
@@ -142,7 +155,7 @@ type One = ThreadedProducer<Reports>;
 pub struct Pool {
     settings: Settings,
     max_message_bytes: usize,
-    state: watch::Receiver<TopicState>,
+    care: Arc<TopicCare>,
     slots: Vec<RwLock<Arc<One>>>,
     in_flight: Arc<AtomicU64>,
     closed: Arc<AtomicBool>,
@@ -153,14 +166,14 @@ impl Pool {
     pub fn new(
         settings: Settings,
         max_message_bytes: usize,
-        state: watch::Receiver<TopicState>,
+        care: Arc<TopicCare>,
         closed: Arc<AtomicBool>,
     ) -> KafkaResult<Self> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &state)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
             .collect::<KafkaResult<_>>()?;
         let in_flight = Arc::default();
-        Ok(Self { settings, max_message_bytes, state, slots, in_flight, closed })
+        Ok(Self { settings, max_message_bytes, care, slots, in_flight, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -243,7 +256,7 @@ impl Pool {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            match make(&self.settings, self.max_message_bytes, &self.state) {
+            match make(&self.settings, self.max_message_bytes, &self.care) {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
@@ -265,10 +278,10 @@ impl Pool {
     }
 }
 
-fn make(settings: &Settings, max_message_bytes: usize, state: &watch::Receiver<TopicState>) -> KafkaResult<One> {
+fn make(settings: &Settings, max_message_bytes: usize, care: &Arc<TopicCare>) -> KafkaResult<One> {
     use rdkafka::config::FromClientConfigAndContext;
     let config = settings.config(Role::Producer { max_message_bytes });
     let reports =
-        Reports { topic: settings.topic.clone(), max_message_bytes, state: state.clone(), fatal: OnceLock::new() };
+        Reports { topic: settings.topic.clone(), max_message_bytes, care: care.clone(), fatal: OnceLock::new() };
     One::from_config_and_context(&config, reports)
 }

@@ -223,6 +223,14 @@ impl TopicCare {
         self.heard().described.clone()
     }
 
+    /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
+    pub fn too_few_in_sync(&self, partition: i32) -> Option<(usize, i64)> {
+        let heard = self.heard();
+        let min = heard.config.as_ref()?.min_insync_replicas;
+        let in_sync = heard.described.as_ref()?.partitions.iter().find(|p| p.partition == partition)?.isr.len();
+        ((in_sync as i64) < min).then_some((in_sync, min))
+    }
+
     /// Told what a replay met in a partition; `whole` if that is all that the partition holds.
     pub fn met(&self, partition: Partition, counts: Counts, whole: bool) {
         let mut heard = self.heard();
