@@ -417,6 +417,15 @@ mod tests {
     }
 
     #[test]
+    fn r22_a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
+        let config = Settings::new("b:9092", "t").config(Role::Consumer { queue_kib: 3_000 });
+        let number = |name: &str| config.get(name).and_then(|v| v.parse::<u64>().ok()).unwrap_or(u64::MAX);
+        assert!(number("fetch.wait.max.ms") <= 50);
+        assert!(number("fetch.queue.backoff.ms") <= 10);
+        assert_eq!(number("queued.max.messages.kbytes"), 3_000);
+    }
+
+    #[test]
     fn r19_r28_r33_our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
         let mut settings = Settings::new("b:9092", "t");
         settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
