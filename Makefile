@@ -33,8 +33,11 @@ CAMPAIGN = CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
 campaign: build linearize kafka ## Every fault against a real cluster, with histories of 60 s: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
 
-campaign-short: build linearize kafka ## The same with histories of 6 s and small numbers; the report goes to target/campaign.md
-	$(CAMPAIGN) --short --report target/campaign.md --command "make campaign-short" $(ARGS)
+# Those that pass on a slow machine in their first quarter of an hour; what waits for the cleaner or for rare elections is left out.
+SHORT = none,F1,F2,F3,F4,F5,F6-cut,F6-half-open,F7,F8,F9,F12,F14,F15,F16,F18,F20,F22,F23,F24,F25,kills,flat,rules
+
+campaign-short: build linearize kafka ## A part of it, with histories of 6 s and small numbers: writes target/campaign.md
+	$(CAMPAIGN) --short --only $(SHORT) --report target/campaign.md --command "make campaign-short" $(ARGS)
 
 # Built also with the other tools; here for those who have no use for them.
 linearize: ## The checker of histories, and its tests
