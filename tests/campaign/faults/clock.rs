@@ -102,7 +102,8 @@ impl Fault for Jumps {
 
 /// Calls, deadlines and a token, over all jumps.
 async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
-    let topic = stage.own_topic(PARTITIONS, &[])?;
+    // As documented: without it, a load that is slower than the writers may have to start again.
+    let topic = stage.own_topic(PARTITIONS, &[("min.compaction.lag.ms", "60000")])?;
     let process = clock.sidecar(stage, &topic, PARTITIONS).await?;
     let clients = Clients::start(&process.api, 3, &Content::new(), true);
     clients.served(6, PATIENCE).await?;

@@ -366,6 +366,18 @@ pub async fn token(client: &mut Client) -> Result<(BTreeMap<String, (String, i64
 pub async fn gone(stage: &mut Stage<'_>, topic: &str, keys: &[String]) -> Result<Duration, String> {
     let (direct, since) = (stage.cluster.direct(), Instant::now());
     loop {
+        // Java's clock is right: segments are closed by the times of their records, which ours may have wrong.
+        let rolled = stage.blocking(|_| {
+            shared_oracle().produce(
+                &direct,
+                topic,
+                Some(0),
+                Some(b"rolling/t/1".as_slice()),
+                Some(b"1".as_slice()),
+                &[],
+            )
+        });
+        rolled.map_err(|error| wrong(&error))?;
         let dump = stage.blocking(|_| shared_oracle().dump(&direct, topic, Isolation::ReadCommitted));
         let dump = dump.map_err(|error| wrong(&error))?;
         let is_doomed = |key: &[u8]| keys.iter().any(|doomed| doomed.as_bytes() == key);
