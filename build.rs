@@ -4,6 +4,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if release && env::var_os("CARGO_FEATURE_TAKE_OUT_RULES").is_some() {
+        return Err("take-out-rules breaks promises on purpose: it is for tests, and never for a release build".into());
+    }
     let descriptors = protox::compile(["proto/changelog.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves these bytes.

@@ -40,6 +40,8 @@ type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 pub struct InFlight {
     answer: Option<Answer>,
     bytes: usize,
+    /// The partition's leader when it was queued, as last heard; -1 = not known.
+    leader: i32,
     count: Arc<AtomicU64>,
 }
 
@@ -85,7 +87,7 @@ impl ProducerContext for Reports {
             }
             Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
             Err((error, message)) => {
-                Err(self.failure(error, native::persistence(message), write.bytes, message.partition()))
+                Err(self.failure(error, native::persistence(message), &write, message.partition()))
             }
         };
         if let Some(answer) = write.answer.take() {
@@ -96,7 +98,7 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    fn failure(&self, error: &KafkaError, persistence: Persistence, bytes: usize, partition: i32) -> WriteError {
+    fn failure(&self, error: &KafkaError, persistence: Persistence, write: &InFlight, partition: i32) -> WriteError {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         let cause = format!("topic {:?}: {code}", self.topic);
         if persistence != Persistence::No {
@@ -106,6 +108,13 @@ impl Reports {
         // append, or was not answered itself, has not said so.
         if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
             return WriteError::OutcomeUnknown { by_time: false, cause };
+        }
+        // A leader that is demoted answers NOT_LEADER also of what it has appended and its followers have. librdkafka takes that
+        // for not persisted, asks the next leader, and says at the end only that time was up.
+        let retried = matches!(code, Code::MessageTimedOut | Code::PurgeQueue | Code::Fatal);
+        if retried && self.care.leader(partition) != write.leader {
+            let cause = format!("{cause}, and the leader of partition {partition} changed meanwhile");
+            return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
         if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
             return problem.clone().into();
@@ -120,7 +129,7 @@ impl Reports {
             );
             return WriteError::NotEnoughReplicas { cause };
         }
-        self.unwritten(code, cause, bytes)
+        self.unwritten(code, cause, write.bytes)
     }
 
     /// What is told of a record that is certainly not in the log.
@@ -183,8 +192,9 @@ impl Pool {
         let header_bytes: usize =
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + value.map_or(0, <[u8]>::len) + header_bytes;
+        let leader = self.care.leader(record.partition.number());
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let write = Box::new(InFlight { answer: Some(sender), bytes, count: self.in_flight.clone() });
+        let write = Box::new(InFlight { answer: Some(sender), bytes, leader, count: self.in_flight.clone() });
         // After it was counted: who closes sees the count, or this write sees that it is closed.
         if self.closed.load(Ordering::SeqCst) {
             return Err(WriteError::Draining);

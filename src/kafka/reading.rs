@@ -523,7 +523,8 @@ impl<C: Cluster> Reading<C> {
                 let Offsets { partition, last_stable, high, .. } = *seen;
                 if last_stable == high {
                     progress.stuck = None;
-                    if progress.position >= high {
+                    // Not beyond it: a log that went back has no end to stand at.
+                    if progress.position == high {
                         at_end = Some(taken.wall);
                         progress.since = taken.at;
                     }

@@ -84,6 +84,9 @@ pub fn stable<C: Cluster>(
             let Offsets { partition, last_stable, high, .. } = *first;
             return Err(ReadError::OpenTransaction { partition, last_stable, high });
         }
+        if cluster.is_gone() {
+            return Err(ReadError::Unreachable { cause: "nobody waits for it any more".to_owned() });
+        }
         cluster.pause(pause);
         pause = (pause * 2).min(PAUSE);
         let waiting: Vec<_> = hidden.iter().map(|o| o.partition).collect();

@@ -344,3 +344,23 @@ async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
     let last: std::collections::BTreeMap<_, _> = records.iter().map(|r| (&r.key, r.value.as_deref())).collect();
     assert!(last.len() == 20 && last.values().all(|v| *v == Some(b"199")), "{last:?}");
 }
+
+/// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_a_write_that_times_out_after_an_election_is_not_said_not_to_be_written() {
+    let cluster = MockCluster::new(3).expect("a mock cluster");
+    cluster.create_topic("t", 1, 3).expect("a topic");
+    cluster.partition_leader("t", 0, Some(1)).unwrap();
+    let settings = Settings::new(cluster.bootstrap_servers(), "t");
+    let log = KafkaLog::start(Settings { write_timeout: Duration::from_secs(6), ..settings }).unwrap();
+    let mut state = log.topic_state();
+    let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
+    tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready").expect("alive");
+    log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    cluster.broker_down(1).unwrap();
+    cluster.broker_down(2).unwrap();
+    let pending = log.append(record(0, "w/t/b", Some(b"1"))).unwrap();
+    cluster.partition_leader("t", 0, Some(2)).unwrap();
+    let failed = pending.await.unwrap().unwrap_err();
+    assert!(matches!(failed, WriteError::OutcomeUnknown { by_time: true, .. }), "{failed:?}");
+}

@@ -223,6 +223,13 @@ impl TopicCare {
         self.heard().described.clone()
     }
 
+    /// A partition's leader, as last heard; -1 = none, or not known.
+    pub fn leader(&self, partition: i32) -> i32 {
+        let heard = self.heard();
+        let described = heard.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
+        described.map_or(-1, |p| p.leader)
+    }
+
     /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
     pub fn too_few_in_sync(&self, partition: i32) -> Option<(usize, i64)> {
         let heard = self.heard();
