@@ -531,25 +531,29 @@ fn described_by_any(
     brokers: &[i32],
     answers: &AtomicI32,
 ) -> Result<DescribedTopic, NativeError> {
-    let last = answers.load(Relaxed);
-    let more = [-1].into_iter().chain(brokers.iter().copied()).filter(|broker| *broker != last);
-    let mut described = None;
-    for broker in std::iter::once(last).chain(more) {
-        let timeout = if brokers.len() > 1 { ASK_ONE } else { ASK };
-        let found = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
-        let silent = |e: &NativeError| {
+    let several = brokers.len() > 1;
+    let timeout = if several { ASK_ONE } else { ASK };
+    let ask = |broker: i32| {
+        let told = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
+        let silent = told.as_ref().is_err_and(|e| {
             matches!(e.code, Code::OperationTimedOut | Code::BrokerTransportFailure | Code::RequestTimedOut)
-        };
-        if !found.as_ref().is_err_and(silent) {
+        });
+        if !silent {
             answers.store(broker, Relaxed);
-            return found;
         }
-        described.get_or_insert(found);
-        if brokers.len() < 2 {
-            break;
+        (told, silent)
+    };
+    let last = answers.load(Relaxed);
+    let (first, silent) = ask(last);
+    if silent && several {
+        for broker in [-1].into_iter().chain(brokers.iter().copied()).filter(|broker| *broker != last) {
+            let (told, silent) = ask(broker);
+            if !silent {
+                return told;
+            }
         }
     }
-    described.unwrap_or_else(|| native::describe_topic(admin, topic, None, ASK))
+    first
 }
 
 /// One line a change.

@@ -17,12 +17,12 @@ fn arguments(topic: &str, more: &[&str]) -> Vec<String> {
     fixed.into_iter().chain(more.iter().map(|m| (*m).to_owned())).collect()
 }
 
-async fn set(world: &World) -> Result<(), Status> {
+pub async fn set(world: &World) -> Result<(), Status> {
     let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
     world.client.clone().set(request).await.map(drop)
 }
 
-async fn load(world: &World) -> Result<(), Status> {
+pub async fn load(world: &World) -> Result<(), Status> {
     let request = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
     world.try_load(request).await.map(drop)
 }

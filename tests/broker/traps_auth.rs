@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::proto::v1;
 use tonic::{Code, Status};
 
 use self::guarded::{Guarded, PASSWORD, WRONG_PASSWORD};
 use crate::{
-    contract::world::{PATIENCE, World, raw, reason},
+    contract::world::{PATIENCE, World, reason},
     kafka::{shared_oracle, unique_topic},
+    topic_care::{load, set},
     worlds::COMPACTED,
 };
 
@@ -28,16 +28,6 @@ fn topic_on(guarded: &Guarded) -> String {
     let topic = unique_topic("guarded");
     shared_oracle().create(guarded.broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
     topic
-}
-
-async fn set(world: &World) -> Result<(), Status> {
-    let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
-    world.client.clone().set(request).await.map(drop)
-}
-
-async fn load(world: &World) -> Result<(), Status> {
-    let request = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
-    world.try_load(request).await.map(drop)
 }
 
 /// Both verbs come to be answered so, naming the cause, at the latest in a few seconds; what both say.

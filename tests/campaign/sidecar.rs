@@ -28,7 +28,7 @@ pub struct Sidecar {
 }
 
 /// The binary that people run, where the Makefile built it; else this build's.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }
 

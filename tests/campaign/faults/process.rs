@@ -13,6 +13,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use crate::sidecar::binary;
 use crate::sidecar::{Client, client};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -37,11 +38,6 @@ impl std::fmt::Display for NotStarted {
             Self::Other(what) => f.write_str(what),
         }
     }
-}
-
-/// The binary that people run, where the Makefile built it; else this build's.
-pub fn binary() -> PathBuf {
-    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }
 
 impl Process {
