@@ -61,7 +61,9 @@ check: deny ## Formatting, lints, documentation, licences and duplicates; works 
 DENY = target/tools/bin/cargo-deny
 DENY_VERSION = 0.20.2
 
+# The graph is of all platforms, so a build alone does not bring every crate that it asks about; nothing is fetched that is there.
 deny: $(DENY)-$(DENY_VERSION)
+	$(CARGO) fetch --locked --quiet
 	$(DENY) --locked --offline --all-features check --hide-inclusion-graph bans licenses sources
 
 $(DENY)-$(DENY_VERSION):
