@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use crate::{
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
     metrics::{Metrics, Running},
     model::{Partition, PartitionCount, Record, Shown, WorkspaceId},
+    rule::{Rule, holds},
 };
 
 /// What a stream delivers.
@@ -216,7 +217,7 @@ impl Changelog {
             None => cursors_at_start(&partitions),
             Some(bytes) => {
                 let token = Token::decode(bytes)?;
-                token.check(&topic, &request.accepted_scopes(), &partitions, std::time::SystemTime::now())?;
+                token.check(&topic, &request.accepted_scopes(), &partitions, SystemTime::now())?;
                 token.cursors
             }
         };
@@ -309,7 +310,7 @@ impl Streaming {
             ReplayEvent::Records { partition, records, leader_epoch } => {
                 self.records(partition, records, leader_epoch)?;
             }
-            ReplayEvent::End(end) => self.end(end),
+            ReplayEvent::End(end) => self.end(end)?,
             ReplayEvent::Progress { partition, next_offset, leader_epoch, counts, at_end } => {
                 self.metrics.replayed(counts);
                 if let Some(cursor) = self.cursors.get_mut(&partition) {
@@ -351,8 +352,9 @@ impl Streaming {
         self.turn.hold(held)
     }
 
-    fn end(&mut self, end: PartitionEnd) {
-        let Some(Unfinished { fold, mut matched }) = self.unfinished.remove(&end.partition) else { return };
+    fn end(&mut self, end: PartitionEnd) -> Result<(), LoadError> {
+        self.check_age(end.partition)?;
+        let Some(Unfinished { fold, mut matched }) = self.unfinished.remove(&end.partition) else { return Ok(()) };
         if let Some(fold) = fold {
             let (records, folded) = fold.finish(self.resumed);
             matched = folded;
@@ -366,6 +368,25 @@ impl Streaming {
         let Matched { entries, tombstones } = matched;
         let resume_token = self.token();
         self.ready.push_back(StreamEvent::Snapshot(Summary { end, entries, tombstones, resume_token }));
+        Ok(())
+    }
+
+    /// A token that was young enough when it came, and what it took since to read from there to the end, must not be longer
+    /// together than tombstones are kept.
+    fn check_age(&self, partition: Partition) -> Result<(), LoadError> {
+        let Some(cursor) = self.cursors.get(&partition).filter(|_| self.resumed) else { return Ok(()) };
+        let age = SystemTime::now().duration_since(cursor.as_of).unwrap_or_default();
+        let limit = self.topic.delete_retention;
+        if age <= limit || !holds(Rule::R9) {
+            return Ok(());
+        }
+        Err(TokenError::Resync(format!(
+            "in partition {partition} it took until {} ms after it was given out to reach the end, and tombstones may be gone after \
+             delete.retention.ms = {} ms",
+            age.as_millis(),
+            limit.as_millis()
+        ))
+        .into())
     }
 
     fn token(&self) -> Bytes {

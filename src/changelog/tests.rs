@@ -153,6 +153,31 @@ async fn r9_f26_a_token_from_the_future_requires_a_resync() {
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
+/// The token's age and the replay after it are one time in which tombstones may go.
+#[tokio::test(start_paused = true)]
+async fn r9_a_resumed_stream_that_reaches_its_end_after_the_delete_retention_requires_a_resync() {
+    const SHORT: Duration = Duration::from_millis(600);
+    for late in [false, true] {
+        let log = MemoryLog::new(PartitionCount::new(1).unwrap(), if late { SHORT } else { RETENTION });
+        let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+        set(&changelog, "ws/t/a").await;
+        let token = token(&changelog, 0, SHORT / 4).await;
+        let mut stream = changelog.stream(request(token), Peer::default(), soon()).await.unwrap();
+        // The wall's clock alone goes on, which tokens are measured by.
+        std::thread::sleep(SHORT);
+        let last = loop {
+            match stream.next().await.expect("a snapshot or an error") {
+                Ok(StreamEvent::Batch { .. }) => {}
+                last => break last,
+            }
+        };
+        match (late, last) {
+            (false, Ok(StreamEvent::Snapshot(_))) | (true, Err(LoadError::Token(TokenError::Resync(_)))) => {}
+            (late, last) => panic!("late: {late}, {last:?}"),
+        }
+    }
+}
+
 /// A reader that is slower than compaction: the tombstone that it has not read yet is gone when it comes there.
 #[tokio::test(start_paused = true)]
 async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_log_moved() {

@@ -105,6 +105,8 @@ pub trait Cluster {
     fn confirm(&mut self) -> Result<Arc<Topic>, ReadError>;
     /// What is known to be wrong with the topic, at most a second or so old.
     fn problem(&self) -> Option<TopicProblem>;
+    /// The topic's min.compaction.lag.ms as it is known now: it may be lowered at any time.
+    fn min_compaction_lag(&self) -> Duration;
     /// A consumer at these places.
     fn consumer(&mut self, places: &[Place]) -> Result<Self::Consumer, ReadError>;
     /// Hands an event to the caller, who may be slow.

@@ -36,7 +36,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     runtime::Handle,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -58,6 +58,9 @@ use crate::log::{
 
 /// How often producers are looked at for fatal errors.
 const LOOK_AT_PRODUCERS: Duration = Duration::from_millis(250);
+/// Replays that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
+/// nothing, also when its caller has gone: those who come and go must not fill the pool.
+const QUESTIONS: usize = 64;
 
 struct Inner {
     settings: Settings,
@@ -67,6 +70,7 @@ struct Inner {
     pool: OnceLock<Pool>,
     making_pool: Mutex<()>,
     reaper: Reaper,
+    questions: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
 
@@ -103,6 +107,7 @@ impl KafkaLog {
             offsetter: Offsetter { admin, topic: settings.topic.clone() },
             state: care.state(),
             pool: OnceLock::new(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
             making_pool: Mutex::default(),
             closed: Arc::default(),
             care,
@@ -205,7 +210,14 @@ impl Log for KafkaLog {
             events,
         };
         let wanted = request.clone();
+        let question = self.inner.questions.clone().acquire_owned().await;
+        let question = question.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
         let spans = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free again, not until the caller has lost interest.
+            let _question = question;
+            if live.events.is_closed() {
+                return Err(span::nobody_waits());
+            }
             let spans = span::spans(&mut live, &wanted, bounds.open_transaction_wait);
             spans.map(|spans| (live, spans))
         });

@@ -102,8 +102,12 @@ struct Progress {
     counts: Counts,
     rounds: u32,
     done: bool,
-    /// A last stable offset that stands still, and since when.
+    /// While a stream follows, a last stable offset that stands still below the high watermark, and since when.
     stuck: Option<(i64, Instant)>,
+    /// While a stream follows, a position that stands still below the last stable offset, and since when.
+    starved: Option<(i64, Instant)>,
+    /// While a stream follows, the high watermark was below its position when it was last asked for.
+    ahead: bool,
     /// Since when a tombstone that is still to be read may have been taken away: when reading began, and, while a stream
     /// follows, when it last stood at the log's end.
     since: Instant,
@@ -112,7 +116,54 @@ struct Progress {
 impl Progress {
     fn new(span: Span) -> Self {
         let since = span.taken;
-        Self { position: span.start, span, counts: Counts::default(), rounds: 0, done: false, stuck: None, since }
+        Self {
+            position: span.start,
+            span,
+            counts: Counts::default(),
+            rounds: 0,
+            done: false,
+            stuck: None,
+            starved: None,
+            ahead: false,
+            since,
+        }
+    }
+}
+
+impl Progress {
+    /// Whether a stream that follows can go on as things are. `waited`: until when its caller kept it waiting.
+    fn look_at(&mut self, offsets: Offsets, now: Instant, waited: Instant) -> Result<(), ReadError> {
+        let Offsets { partition, last_stable, high, .. } = offsets;
+        let position = self.position;
+        if last_stable == high {
+            self.stuck = None;
+        } else {
+            let (at, since) = *self.stuck.get_or_insert((last_stable, now));
+            if at != last_stable {
+                self.stuck = Some((last_stable, now));
+            } else if now.saturating_duration_since(since) >= STUCK {
+                return Err(ReadError::OpenTransaction { partition, last_stable, high });
+            }
+        }
+        if position >= last_stable {
+            self.starved = None;
+        } else {
+            let (at, since) = *self.starved.get_or_insert((position, now));
+            if at != position {
+                self.starved = Some((position, now));
+            } else if now.saturating_duration_since(since.max(waited)) >= STUCK {
+                let seconds = STUCK.as_secs();
+                let cause =
+                    format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
+                return Err(ReadError::Unreachable { cause });
+            }
+        }
+        // Seen once, it may be the answer of a leader that has been replaced.
+        if std::mem::replace(&mut self.ahead, position > high) && position > high {
+            let cause = format!("its end went back from {position} to {high}");
+            return Err(ReadError::Truncated { partition, cause });
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +189,8 @@ pub struct Reading<C: Cluster> {
     moved: bool,
     progressed: Instant,
     ticked: Instant,
+    /// When the caller last took what he had kept waiting.
+    waited: Instant,
     deadline: Instant,
     /// When the first record came.
     pub first_record: Option<Instant>,
@@ -163,6 +216,7 @@ impl<C: Cluster> Reading<C> {
             moved: false,
             progressed: now,
             ticked: now,
+            waited: now,
             first_record: None,
             cluster,
             request,
@@ -277,6 +331,7 @@ impl<C: Cluster> Reading<C> {
                 Offered::Gone => return Err(Stop::Gone),
                 Offered::Full(back) => event = back,
             }
+            self.waited = self.cluster.now();
             self.check_ended()?;
             self.check_age()?;
         }
@@ -305,7 +360,9 @@ impl<C: Cluster> Reading<C> {
 
     /// The end of this round is reached: the partition is done, unless compaction may have worked beyond the end meanwhile.
     fn reached(&mut self, number: i32) -> Result<(), Stop> {
-        let lag = self.bounds.min_compaction_lag;
+        // The smallest it has been: what it was lowered to binds the cleaner from then on.
+        let lag = self.bounds.min_compaction_lag.min(self.cluster.min_compaction_lag());
+        self.bounds.min_compaction_lag = lag;
         let now = self.cluster.now();
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         let took = now.saturating_duration_since(progress.span.taken);
@@ -516,26 +573,21 @@ impl<C: Cluster> Reading<C> {
         let taken = self.cluster.offsets(&partitions, now + PROGRESS_INTERVAL);
         let mut events = Vec::new();
         for progress in self.partitions.values_mut().filter(|p| p.done) {
+            let seen = taken.as_ref().ok().and_then(|taken| {
+                let found = taken.offsets.iter().find(|o| o.partition == progress.span.partition);
+                found.map(|offsets| (*offsets, taken))
+            });
             let mut at_end = None;
-            if let Ok(taken) = &taken
-                && let Some(seen) = taken.offsets.iter().find(|o| o.partition == progress.span.partition)
-            {
-                let Offsets { partition, last_stable, high, .. } = *seen;
-                if last_stable == high {
-                    progress.stuck = None;
-                    // Not beyond it: a log that went back has no end to stand at.
-                    if progress.position == high {
-                        at_end = Some(taken.wall);
-                        progress.since = taken.at;
-                    }
-                } else {
-                    let (at, since) = *progress.stuck.get_or_insert((last_stable, now));
-                    if at != last_stable {
-                        progress.stuck = Some((last_stable, now));
-                    } else if now.saturating_duration_since(since) >= STUCK {
-                        return Err(ReadError::OpenTransaction { partition, last_stable, high }.into());
-                    }
+            if let Some((offsets, taken)) = seen {
+                progress.look_at(offsets, now, self.waited)?;
+                // Not beyond it: a log that went back has no end to stand at.
+                if offsets.last_stable == offsets.high && progress.position == offsets.high {
+                    at_end = Some(taken.wall);
+                    progress.since = taken.at;
                 }
+            } else {
+                // An election: what stands still meanwhile is given its time afterwards.
+                progress.starved = None;
             }
             (self.met)(progress.span.partition, progress.counts, false);
             events.push(ReplayEvent::Progress {

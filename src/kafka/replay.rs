@@ -75,6 +75,10 @@ impl Cluster for Live {
         }
     }
 
+    fn min_compaction_lag(&self) -> Duration {
+        self.care.config().min_compaction_lag
+    }
+
     fn consumer(&mut self, places: &[Place]) -> Result<native::Consumer, ReadError> {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };

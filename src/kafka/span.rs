@@ -62,6 +62,11 @@ pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Dur
     Ok(spans)
 }
 
+/// Told to nobody.
+pub fn nobody_waits() -> ReadError {
+    ReadError::Unreachable { cause: "nobody waits for it any more".to_owned() }
+}
+
 /// Offsets at a time when no open transaction hides records below the high watermark that was first seen; bounded by
 /// `patience`.
 pub fn stable<C: Cluster>(
@@ -85,7 +90,7 @@ pub fn stable<C: Cluster>(
             return Err(ReadError::OpenTransaction { partition, last_stable, high });
         }
         if cluster.is_gone() {
-            return Err(ReadError::Unreachable { cause: "nobody waits for it any more".to_owned() });
+            return Err(nobody_waits());
         }
         cluster.pause(pause);
         pause = (pause * 2).min(PAUSE);

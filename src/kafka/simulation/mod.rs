@@ -84,7 +84,7 @@ impl SimulatedConsumer {
         for (number, at) in self.positions.borrow_mut().iter_mut() {
             let partition = Partition::new(*number).expect("a partition");
             let Some(part) = world.parts.get(number) else { continue };
-            if at.failed || part.frozen_until > world.now {
+            if at.failed || part.deaf || part.frozen_until > world.now {
                 continue;
             }
             let failed = |code| Polled::Failed { partition: *number, code, text: "simulated".to_owned() };
@@ -157,6 +157,16 @@ struct SimulatedCluster {
     events: Vec<ReplayEvent>,
     /// When each partition's end was said, and the topic of that time.
     ends: Vec<(PartitionEnd, Millis, Arc<Topic>)>,
+    /// What happens after the first end was said.
+    after_end: Option<Happening>,
+}
+
+type Happening = Box<dyn FnOnce(&mut World) + Send>;
+
+impl SimulatedCluster {
+    fn new(world: &Shared, topic: &Arc<Topic>) -> Self {
+        Self { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new(), after_end: None }
+    }
 }
 
 impl Cluster for SimulatedCluster {
@@ -200,6 +210,10 @@ impl Cluster for SimulatedCluster {
         same_topic(&self.topic, &World::topic_of(topic, count, world.delete_retention)).err()
     }
 
+    fn min_compaction_lag(&self) -> Duration {
+        Duration::from_millis(self.world.borrow().min_compaction_lag)
+    }
+
     fn consumer(&mut self, places: &[Place]) -> Result<SimulatedConsumer, ReadError> {
         let mut world = self.world.borrow_mut();
         world.consumers += 1;
@@ -211,11 +225,18 @@ impl Cluster for SimulatedCluster {
         Ok(SimulatedConsumer { world: self.world.clone(), positions: positions.into(), ahead: VecDeque::new().into() })
     }
 
-    fn offer(&mut self, event: ReplayEvent, _: Duration) -> Offered {
+    fn offer(&mut self, event: ReplayEvent, wait: Duration) -> Offered {
         let mut world = self.world.borrow_mut();
+        if world.stall.is_some_and(|(from, until)| (from..until).contains(&world.now)) {
+            world.step(wait.as_millis() as Millis);
+            return Offered::Full(event);
+        }
         let slow = world.troubles.contains(&Trouble::SlowReader);
         if let ReplayEvent::End(end) = &event {
             self.ends.push((*end, world.now, world.described()));
+            if let Some(happens) = self.after_end.take() {
+                happens(&mut world);
+            }
         } else if slow {
             let took = world.dice.pick(&[0, 10, 300, 3_000]);
             world.step(took);
@@ -275,8 +296,7 @@ fn load(world: &Shared) -> Outcome {
         (request, bounds, world.now, highs, world.topic)
     };
     let served = request.topic.clone();
-    let mut cluster =
-        SimulatedCluster { world: world.clone(), topic: served.clone(), events: Vec::new(), ends: Vec::new() };
+    let mut cluster = SimulatedCluster::new(world, &served);
     let mut outcome = Outcome { asked, highs, topic, records: Vec::new(), ends: Vec::new(), error: None, served };
     let spans = match span::spans(&mut cluster, &request, bounds.open_transaction_wait) {
         Ok(spans) => spans,

@@ -42,8 +42,7 @@ impl Log for SimulatedLog {
                 request.deadline = (world.instant() + DEADLINE).into();
                 (world.described(), bounds(&world))
             };
-            let world = self.world.clone();
-            let mut cluster = SimulatedCluster { world, topic, events: Vec::new(), ends: Vec::new() };
+            let mut cluster = SimulatedCluster::new(&self.world, &topic);
             let spans = span::spans(&mut cluster, &request, bounds.open_transaction_wait)?;
             let mut reading = Reading::new(cluster, request, spans, bounds, Box::new(|_, _, _| {}));
             let stop = reading.read(&mut None);

@@ -23,25 +23,42 @@ fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>
 }
 
 fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
-    let mut cluster =
-        SimulatedCluster { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new() };
-    let request = ReplayRequest {
+    let mut cluster = SimulatedCluster::new(world, &topic);
+    let request = request(world, topic, start, false);
+    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    meanwhile(&mut world.borrow_mut());
+    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    reading.read(&mut None).expect_err("it is not whole")
+}
+
+/// Follows the only partition, with something happening when it has said its end. How it stopped, and after how long.
+fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (Stop, Duration) {
+    let topic = world.borrow().described();
+    let mut cluster = SimulatedCluster::new(world, &topic);
+    cluster.after_end = Some(Box::new(after_end));
+    let request = request(world, topic, StartAt::Low, true);
+    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    let stop = reading.read(&mut None).expect_err("it follows until something happens");
+    let said = reading.cluster.ends.first().expect("its end was said").1;
+    (stop, Duration::from_millis(world.borrow().now - said))
+}
+
+const BOUNDS: Bounds = Bounds {
+    open_transaction_wait: NO_PROGRESS,
+    no_progress: NO_PROGRESS,
+    min_compaction_lag: Duration::from_secs(60),
+    delete_retention: Duration::from_secs(86_400),
+};
+
+fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
+    ReplayRequest {
         selection: Selection::all(topic.partition_count),
         topic,
         partitions: vec![(Partition::new(0).unwrap(), start)],
-        follow: false,
+        follow,
         deadline: (world.borrow().instant() + DEADLINE).into(),
-    };
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
-    meanwhile(&mut world.borrow_mut());
-    let bounds = Bounds {
-        open_transaction_wait: NO_PROGRESS,
-        no_progress: NO_PROGRESS,
-        min_compaction_lag: Duration::from_secs(60),
-        delete_retention: Duration::from_secs(86_400),
-    };
-    let mut reading = Reading::new(cluster, request, spans, bounds, Box::new(|_, _, _| {}));
-    reading.read(&mut None).expect_err("it is not whole")
+    }
 }
 
 /// Of a world with one partition.
@@ -148,6 +165,46 @@ fn r7_a_log_that_went_back_is_truncated_and_not_waited_for() {
 }
 
 #[test]
+fn r7_a_follower_that_gets_nothing_of_what_is_written_is_told_so() {
+    let world = still(1);
+    fill(&world, 10);
+    let (stop, after) = stopped_following(&world, |world| {
+        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
+}
+
+/// The time in which its caller took nothing is the caller's.
+#[test]
+fn r7_a_follower_s_caller_who_stalls_is_not_taken_for_a_log_that_stands_still() {
+    let world = still(1);
+    fill(&world, 10);
+    let (stop, after) = stopped_following(&world, |world| {
+        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
+        world.stall = Some((world.now + 20_000, world.now + 90_000));
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
+}
+
+#[test]
+fn r14_a_follower_whose_log_went_back_is_told_so() {
+    let world = still(1);
+    fill(&world, 10);
+    let (stop, after) = stopped_following(&world, |world| {
+        let part = world.parts.get_mut(&0).unwrap();
+        part.deaf = true;
+        part.slots.truncate(5);
+        (part.high, part.epoch) = (5, 1);
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(after < Duration::from_secs(20), "{after:?}");
+}
+
+#[test]
 fn r9_a_load_slower_than_half_the_delete_retention_is_not_called_whole() {
     let world = still(1);
     fill(&world, 2_000);
@@ -216,6 +273,21 @@ fn r40_a_key_that_the_cleaner_takes_from_under_a_load_is_in_it_all_the_same() {
         world.min_compaction_lag = 50;
         world.troubles = vec![Trouble::SlowReader];
         world.overwrite = Some("w/t/599".to_owned());
+    }
+    let outcome = whole(&world);
+    assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
+}
+
+/// The cleaner may do at once what it is told, and a load must not lean on what it was told before.
+#[test]
+fn r40_a_compaction_lag_that_is_lowered_under_a_load_is_what_bounds_it() {
+    let world = still(1);
+    fill(&world, 600);
+    {
+        let mut world = world.borrow_mut();
+        world.troubles = vec![Trouble::SlowReader];
+        world.overwrite = Some("w/t/599".to_owned());
+        world.lowered_lag = Some(50);
     }
     let outcome = whole(&world);
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));

@@ -119,6 +119,8 @@ pub struct Part {
     pub frozen_until: Millis,
     /// Readers see no more than this until then.
     pub lag: Option<(i64, Millis)>,
+    /// Its consumers get nothing more, while its leader answers questions.
+    pub deaf: bool,
     keys: Vec<String>,
 }
 
@@ -165,6 +167,10 @@ pub struct World {
     pub quiet: bool,
     /// A key that is overwritten once, and cleaned, when a reader is on its way.
     pub overwrite: Option<String>,
+    /// What min.compaction.lag.ms is lowered to just before that.
+    pub lowered_lag: Option<Millis>,
+    /// From when until when the caller takes nothing.
+    pub stall: Option<(Millis, Millis)>,
     began: Instant,
     wall: SystemTime,
     next_value: u64,
@@ -222,6 +228,8 @@ impl World {
             polls: 0,
             quiet: false,
             overwrite: None,
+            lowered_lag: None,
+            stall: None,
             began: Instant::now(),
             wall: SystemTime::now(),
             next_value: 0,
@@ -250,6 +258,7 @@ impl World {
             cuts: Vec::new(),
             frozen_until: 0,
             lag: None,
+            deaf: false,
             keys: keys(self.count, partition),
         };
         self.parts = (0..self.count as i32).map(|p| (p, part(p))).collect();
@@ -287,6 +296,7 @@ impl World {
         if self.polls > 300
             && let Some(key) = self.overwrite.take()
         {
+            self.min_compaction_lag = self.lowered_lag.take().unwrap_or(self.min_compaction_lag);
             self.put(0, Kind::Plain, key, Some(0));
             self.put(0, Kind::Plain, "w/t/other".to_owned(), Some(0));
             self.now += self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis) + 1;
