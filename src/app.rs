@@ -234,7 +234,7 @@ fn limits(args: &ServeArgs) -> Limits {
         max_replays: args.max_replays.into(),
         max_replays_per_peer: args.max_replays_per_peer().into(),
         replay_queue_wait: args.replay_queue_wait,
-        max_follows: args.max_follows.into(),
+        max_follows: args.max_follows().into(),
         replay_budget: size(args.replay_budget()),
         read_ahead: size(args.read_ahead()),
         max_load_bytes: size(args.max_load_bytes()),

@@ -30,6 +30,15 @@ pub enum LoadError {
         /// How many may follow.
         limit: usize,
     },
+    /// Every slot of this peer for following streams is taken.
+    #[error(
+        "{limit} streams of this client are following, which is the limit for one client, three quarters of --max-follows; it is \
+         told by its address, on loopback and Unix sockets by its connection"
+    )]
+    TooManyFollowsOfPeer {
+        /// How many of its streams may follow.
+        limit: usize,
+    },
     /// The folded state is over the bound on memory.
     #[error(
         "partition {partition}: the latest values take more than {limit} bytes in memory, which is the limit of one load \

@@ -30,7 +30,7 @@ pub use snapshot::Summary;
 pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
 pub use token::TokenError;
 pub use turns::Peer;
-pub use write::{Ack, Change, Written};
+pub use write::{Accepted, Ack, Change, Written};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState, WriteError},
@@ -38,7 +38,7 @@ use crate::{
     model::ValueRules,
 };
 use flush::Tracker;
-use turns::Turns;
+use turns::{Shares, Turns};
 
 /// How long answers of a closed log may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -89,6 +89,7 @@ pub struct Changelog {
     writes: Arc<Tracker>,
     replays: Arc<Turns>,
     follows: Arc<Semaphore>,
+    follow_shares: Arc<Shares>,
     draining: watch::Sender<bool>,
     /// The last failure that a flush could still be told of.
     failures_before: Arc<OnceLock<u64>>,
@@ -104,6 +105,8 @@ impl Changelog {
             writes: Arc::default(),
             replays: Turns::new(limits, metrics.clone()),
             follows: Arc::new(Semaphore::new(limits.max_follows)),
+            // As with replays, no peer has all.
+            follow_shares: Shares::new((limits.max_follows * 3 / 4).max(1)),
             draining: watch::Sender::new(false),
             failures_before: Arc::default(),
             metrics,
@@ -140,6 +143,11 @@ impl Changelog {
     /// What is known of the topic, and every change of it.
     pub fn topic_state(&self) -> watch::Receiver<TopicState> {
         self.log.topic_state()
+    }
+
+    /// Ends when the process begins to drain.
+    pub async fn draining(&self) {
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// The log as it is now.

@@ -18,7 +18,7 @@ use super::{
     load::{cursors_at_start, given},
     snapshot::{Fold, Matched},
     token::{Cursor, Token},
-    turns::Turn,
+    turns::{Turn, Use},
 };
 use crate::{
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
@@ -185,7 +185,16 @@ pub struct Streaming {
     draining: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     turn: Turn,
-    _follow: Option<(OwnedSemaphorePermit, Running)>,
+    _follow: Option<Follow>,
+}
+
+/// A place among the streams that follow.
+#[derive(Debug)]
+struct Follow {
+    _all: OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
+    _use: Use,
+    _running: Running,
 }
 
 #[derive(Debug)]
@@ -206,7 +215,10 @@ impl Changelog {
         let follow = if request.follow {
             let permit = self.follows.clone().try_acquire_owned();
             let permit = permit.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?;
-            Some((permit, self.metrics.follow_started()))
+            let (share, used) = self.follow_shares.of(peer);
+            let limit = self.follow_shares.limit();
+            let share = share.try_acquire_owned().map_err(|_| LoadError::TooManyFollowsOfPeer { limit })?;
+            Some(Follow { _all: permit, _share: share, _use: used, _running: self.metrics.follow_started() })
         } else {
             None
         };

@@ -99,6 +99,25 @@ async fn followers_over_the_limit_are_refused() {
 }
 
 #[tokio::test]
+async fn s4_no_peer_has_all_the_streams_that_may_follow() {
+    let changelog = changelog(|l| l.max_follows = 4);
+    let follow = |peer| changelog.stream(StreamRequest { follow: true, ..request(bytes::Bytes::new()) }, peer, soon());
+    let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = follow(greedy).await.unwrap();
+        // Its turn among the replays is given back at its end.
+        stream.next().await.unwrap().unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(1), stream.next()).await;
+        held.push(stream);
+    }
+    assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowsOfPeer { limit: 3 });
+    follow(modest).await.expect("its share");
+    held.pop();
+    follow(greedy).await.expect("its share");
+}
+
+#[tokio::test]
 async fn r21_a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
     let changelog = changelog(|l| l.max_load_bytes = 1_000);
     for i in 0..20 {

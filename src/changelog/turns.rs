@@ -47,13 +47,60 @@ struct Share {
     uses: usize,
 }
 
+/// What each peer may have of something.
+#[derive(Debug)]
+pub struct Shares {
+    limit: usize,
+    /// No larger than the calls that are open.
+    peers: Mutex<HashMap<Peer, Share>>,
+}
+
+impl Shares {
+    /// So many each.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, peers: Mutex::default() })
+    }
+
+    /// How many each.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// That of a peer, and what keeps it for as long as it is used.
+    pub fn of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Share { semaphore: Arc::new(Semaphore::new(self.limit)), uses: 0 };
+        let share = peers.entry(peer).or_insert_with(new);
+        share.uses += 1;
+        (share.semaphore.clone(), Use { shares: self.clone(), peer })
+    }
+}
+
+/// Keeps a peer's entry.
+#[derive(Debug)]
+pub struct Use {
+    shares: Arc<Shares>,
+    peer: Peer,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut peers = self.shares.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = peers.get_mut(&self.peer) {
+            share.uses -= 1;
+            if share.uses == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
 /// The turns of one process.
 #[derive(Debug)]
 pub struct Turns {
     limits: Limits,
     all: Arc<Semaphore>,
-    /// No larger than the calls that are open.
-    peers: Mutex<HashMap<Peer, Share>>,
+    shares: Arc<Shares>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
 }
@@ -89,25 +136,6 @@ impl Turn {
     }
 }
 
-/// Keeps a peer's entry.
-#[derive(Debug)]
-struct Use {
-    turns: Arc<Turns>,
-    peer: Peer,
-}
-
-impl Drop for Use {
-    fn drop(&mut self) {
-        let mut peers = self.turns.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = peers.get_mut(&self.peer) {
-            share.uses -= 1;
-            if share.uses == 0 {
-                peers.remove(&self.peer);
-            }
-        }
-    }
-}
-
 fn no_room(error: Exhausted) -> LoadError {
     let Exhausted { limit, held, wanted } = error;
     LoadError::NoRoom { limit, held, wanted }
@@ -119,7 +147,7 @@ impl Turns {
         Arc::new(Self {
             limits,
             all: Arc::new(Semaphore::new(limits.max_replays)),
-            peers: Mutex::default(),
+            shares: Shares::new(limits.max_replays_per_peer),
             budget: Budget::new(limits.replay_budget, metrics.clone()),
             metrics,
         })
@@ -130,7 +158,7 @@ impl Turns {
         let queued = Instant::now() + self.limits.replay_queue_wait;
         let late = |error| if deadline < queued { LoadError::Deadline(too_late()) } else { error };
         let until = deadline.min(queued);
-        let (share, used) = self.share_of(peer);
+        let (share, used) = self.shares.of(peer);
         let Ok(Ok(share)) = timeout_at(until, share.acquire_owned()).await else {
             return Err(late(LoadError::TooManyOfPeer { limit: self.limits.max_replays_per_peer }));
         };
@@ -140,14 +168,6 @@ impl Turns {
         let held = self.budget.take(self.limits.read_ahead).map_err(no_room)?;
         let place = Place { _all: all, _share: share, _use: used, _running: self.metrics.replay_started() };
         Ok(Turn { held, place: Some(place) })
-    }
-
-    fn share_of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Share { semaphore: Arc::new(Semaphore::new(self.limits.max_replays_per_peer)), uses: 0 };
-        let share = peers.entry(peer).or_insert_with(new);
-        share.uses += 1;
-        (share.semaphore.clone(), Use { turns: self.clone(), peer })
     }
 }
 
@@ -201,7 +221,7 @@ mod tests {
             assert_eq!(waiting.await.unwrap().unwrap_err(), LoadError::TooManyOfPeer { limit: 3 });
         }
         held.clear();
-        assert!(turns.peers.lock().unwrap().is_empty(), "an entry goes with its last use");
+        assert!(turns.shares.peers.lock().unwrap().is_empty(), "an entry goes with its last use");
         turns.take(greedy, later()).await.unwrap();
     }
 

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Changelog, Flushed, flush::Ticket};
 use crate::{
     log::{NewRecord, Pending, WriteError},
-    model::{Headers, Key, Position},
+    model::{Headers, Key, Partition, Position},
 };
 
 /// When a write is answered.
@@ -38,13 +38,44 @@ pub struct Written {
     pub timestamp: Option<i64>,
 }
 
-/// An accepted write that somebody waits for. If the waiting ends early, the write is still counted until it is settled.
-struct Awaited {
+/// A write that the log has accepted, in the order of the calls. Whoever lets go of it leaves it in flight.
+#[derive(Debug)]
+pub struct Accepted {
+    partition: Partition,
+    /// Until the log has answered.
     pending: Option<Pending>,
+    /// A flush waits for it.
     ticket: Option<Ticket>,
 }
 
-impl Drop for Awaited {
+impl Accepted {
+    /// Where it goes.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// What became of it.
+    pub async fn outcome(mut self) -> Result<Written, WriteError> {
+        self.answer().await
+    }
+
+    /// As above; still to be settled.
+    async fn answer(&mut self) -> Result<Written, WriteError> {
+        let answer = match &mut self.pending {
+            Some(pending) => pending.await,
+            None => unreachable!("it is asked for once"),
+        };
+        self.pending = None;
+        let appended = answer.unwrap_or_else(|_| {
+            Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
+        })?;
+        let position = Position { partition: self.partition, offset: appended.offset };
+        Ok(Written { position, timestamp: appended.timestamp })
+    }
+}
+
+impl Drop for Accepted {
+    /// If the waiting ends early, the write is still counted until it is settled.
     fn drop(&mut self) {
         if let (Some(pending), Some(ticket)) = (self.pending.take(), self.ticket.take()) {
             tokio::spawn(async move {
@@ -55,13 +86,17 @@ impl Drop for Awaited {
     }
 }
 
-fn outcome<T>(answer: Result<Result<T, WriteError>, impl Sized>) -> Result<T, WriteError> {
-    answer.unwrap_or_else(|_| {
-        Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
-    })
-}
-
 impl Changelog {
+    /// Hands a change to the log, at once, or says why not: nothing is written then.
+    pub fn accept(&self, change: Change) -> Result<Accepted, WriteError> {
+        let topic = self.topic_for_write()?;
+        let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
+        let ticket = self.writes.accept(partition, change.key.clone());
+        let record = NewRecord { partition, key: change.key, value: change.value, headers: change.headers };
+        let pending = self.log.append(record)?;
+        Ok(Accepted { partition, pending: Some(pending), ticket: Some(ticket) })
+    }
+
     /// Writes a change. The log has accepted it, in the order of the calls, before this first waits. `None` with
     /// [`Ack::Buffered`].
     pub async fn write(
@@ -70,41 +105,28 @@ impl Changelog {
         ack: Ack,
         deadline: Option<Instant>,
     ) -> Result<Option<Written>, WriteError> {
-        let topic = self.topic_for_write()?;
-        let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
-        let key = change.key.clone();
-        let ticket = self.writes.accept(partition, key.clone());
-        let pending =
-            self.log.append(NewRecord { partition, key: change.key, value: change.value, headers: change.headers })?;
         match ack {
             Ack::Buffered => {
-                let writes = self.writes.clone();
+                let (key, writes) = (change.key.clone(), self.writes.clone());
+                let mut accepted = self.accept(change)?;
                 tokio::spawn(async move {
-                    if let Err(error) = outcome(pending.await) {
+                    if let Err(error) = accepted.answer().await {
+                        let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
-                        // Before the ticket is settled: a flush that waited for it must name it.
+                        // Before it is settled: a flush that waited for it must name it.
                         writes.fail(partition, key, error);
                     }
-                    drop(ticket);
                 });
                 Ok(None)
             }
             Ack::Durable => {
-                let mut awaited = Awaited { pending: Some(pending), ticket: Some(ticket) };
-                let answer = match (deadline, awaited.pending.as_mut()) {
-                    (Some(deadline), Some(pending)) => {
-                        timeout_at(deadline, pending).await.map_err(|_| WriteError::OutcomeUnknown {
-                            by_time: true,
-                            cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
-                        })?
-                    }
-                    (None, Some(pending)) => pending.await,
-                    (_, None) => unreachable!("set above"),
+                let outcome = self.accept(change)?.outcome();
+                let Some(deadline) = deadline else { return outcome.await.map(Some) };
+                let late = |_| WriteError::OutcomeUnknown {
+                    by_time: true,
+                    cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
                 };
-                awaited.pending = None;
-                let appended = outcome(answer)?;
-                let position = Position { partition, offset: appended.offset };
-                Ok(Some(Written { position, timestamp: appended.timestamp }))
+                timeout_at(deadline, outcome).await.map_err(late)?.map(Some)
             }
         }
     }

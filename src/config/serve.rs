@@ -121,7 +121,8 @@ pub struct ServeArgs {
     /// How long a replay waits for its turn
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub replay_queue_wait: Duration,
-    /// Streams that follow at a time
+    /// Streams that follow at a time, three quarters of them of one client; fewer where --replay-budget has no room for what
+    /// they read ahead
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_follows: u16,
     /// Bytes that all replays together may hold in memory, until their streams end; more are told RESOURCE_EXHAUSTED. By
@@ -242,6 +243,12 @@ impl ServeArgs {
         (self.replay_budget() / 2 / readers).clamp(READ_AHEAD.0, READ_AHEAD.1)
     }
 
+    /// Streams that may follow, in effect: what they read ahead must leave half of the budget to loads.
+    pub fn max_follows(&self) -> u16 {
+        let room = self.replay_budget() / 2 / self.read_ahead();
+        self.max_follows.min(u16::try_from(room).unwrap_or(u16::MAX).max(1))
+    }
+
     /// What contradicts itself.
     pub fn check(&self) -> Result<(), UsageError> {
         if !self.listen.is_local() && !self.insecure_listen {
@@ -294,7 +301,7 @@ impl ServeArgs {
             ("max-replays", self.max_replays.to_string()),
             ("max-replays-per-peer", self.max_replays_per_peer().to_string()),
             ("replay-queue-wait", shown_duration(self.replay_queue_wait)),
-            ("max-follows", self.max_follows.to_string()),
+            ("max-follows", self.max_follows().to_string()),
             ("replay-budget", self.replay_budget().to_string()),
             ("max-load-bytes", self.max_load_bytes().to_string()),
             ("drain-timeout", shown_duration(self.drain_timeout)),

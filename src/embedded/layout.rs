@@ -6,6 +6,7 @@
 //!   log         partition u32, offset u64                       the key of the record there
 //!   tombstones  written u64 (ms), partition u32, offset u64     the key of the tombstone there
 //!   meta        'p', partition u32                              next offset u64, last timestamp i64
+//!               'h', partition u32                              one above the last tombstone swept, i64
 //!               's', sequence u64                               nothing: the last batch; there is one such entry
 //!               'i'                                             the store's id, as in the marker file
 //! ```
@@ -92,6 +93,13 @@ pub(super) fn sequence_of(place: &[u8]) -> Option<u64> {
 /// The place of a partition's head in `meta`.
 pub(super) fn head_key(partition: Partition) -> [u8; 5] {
     let mut place = [b'p'; 5];
+    place[1..].copy_from_slice(&partition_prefix(partition));
+    place
+}
+
+/// The place in `meta` of what has been swept of a partition.
+pub(super) fn horizon_key(partition: Partition) -> [u8; 5] {
+    let mut place = [b'h'; 5];
     place[1..].copy_from_slice(&partition_prefix(partition));
     place
 }

@@ -140,7 +140,7 @@ impl EmbeddedLog {
             max_value_bytes: None,
             delete_retention: settings.delete_retention,
         });
-        let published = Published::of(&store, &opened.heads);
+        let published = Published::of(&store, &opened.heads, &opened.horizons);
         let shared = Arc::new(Shared {
             topic: topic.clone(),
             dir: settings.dir.clone(),
@@ -161,6 +161,7 @@ impl EmbeddedLog {
             queue,
             clock,
             heads: opened.heads,
+            horizons: opened.horizons,
             sequence: opened.sequence,
             witness: opened.witness,
             reserve_bytes: settings.reserve_bytes,

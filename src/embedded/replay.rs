@@ -129,17 +129,29 @@ impl Walk {
                     for entry in published.snapshot.prefix(&published.store.latest, prefix) {
                         let (place, sealed) = entry.into_inner().map_err(|e| self.unreadable(&e))?;
                         self.find(&place, &sealed, &mut held, &mut found)?;
+                        if held > self.most_held() {
+                            return Ok(self.in_log_order());
+                        }
                     }
                 }
             }
             Keys::All if self.whole && self.find_all(&published, &mut held, &mut found)? => {}
-            _ => {
-                let range = layout::log_key(self.partition, self.from)..layout::log_key(self.partition, self.end);
-                return Ok(Source::Log(Box::new(published.snapshot.range(&published.store.log, range))));
-            }
+            _ => return Ok(self.in_log_order()),
         }
         found.sort_unstable_by_key(|f: &Found| f.offset);
         Ok(Source::Index(found.into_iter()))
+    }
+
+    /// One record after another, with nothing to be sorted: what needs no memory, and takes the longest.
+    fn in_log_order(&mut self) -> Source {
+        self.counts = Counts::default();
+        let range = layout::log_key(self.partition, self.from)..layout::log_key(self.partition, self.end);
+        Source::Log(Box::new(self.published.snapshot.range(&self.published.store.log, range)))
+    }
+
+    /// What may be held for sorting: records, and as much again of the places of those that there was no room for.
+    fn most_held(&self) -> usize {
+        2 * self.shared.sort_bytes
     }
 
     /// The whole partition, if sorting may hold it: in key order it is read several times faster than one by one. Says whether.
@@ -169,6 +181,7 @@ impl Walk {
                 *held += weight;
                 found.push(Found { offset, key: Vec::new(), held: Some(record) });
             } else {
+                *held += size_of::<Found>() + key.len();
                 found.push(Found { offset, key: key.to_vec(), held: None });
             }
         }
@@ -287,6 +300,10 @@ impl Reader {
             let say_all = last_said.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
             for span in &mut next {
                 span.end = published.end(span.partition).unwrap_or(span.from);
+                if published.swept_beyond(span.partition, span.from) {
+                    let cause = format!("tombstones beyond offset {} have been taken away", span.from);
+                    return Err(Stop::Error(ReadError::Moved { partition: span.partition, cause }));
+                }
                 if span.end == span.from && !say_all {
                     continue;
                 }

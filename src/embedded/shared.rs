@@ -25,13 +25,26 @@ pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub(super) struct Published {
     pub(super) snapshot: Snapshot,
     pub(super) ends: Vec<i64>,
+    /// Of each partition, one above the last tombstone that was taken away: who has read less far may have missed it.
+    horizons: Vec<i64>,
     pub(super) store: Arc<Store>,
 }
 
 impl Published {
     /// Only the writer may: its batches are the only ones, and it is between two of them.
-    pub(super) fn of(store: &Arc<Store>, heads: &[Head]) -> Self {
-        Self { snapshot: store.db.snapshot(), ends: heads.iter().map(|h| h.next).collect(), store: store.clone() }
+    pub(super) fn of(store: &Arc<Store>, heads: &[Head], horizons: &[i64]) -> Self {
+        Self {
+            snapshot: store.db.snapshot(),
+            ends: heads.iter().map(|h| h.next).collect(),
+            horizons: horizons.to_vec(),
+            store: store.clone(),
+        }
+    }
+
+    /// Whether who has read a partition up to here, and no further, may have missed a tombstone. The clocks by which tombstones
+    /// come of age, and tokens and followers are told by their age, can be set; this does not ask them.
+    pub(super) fn swept_beyond(&self, partition: Partition, from: i64) -> bool {
+        self.horizons.get(partition.index()).is_some_and(|horizon| from < *horizon)
     }
 
     pub(super) fn end(&self, partition: Partition) -> Option<i64> {
@@ -45,7 +58,14 @@ impl Published {
             StartAt::Offset { offset, .. } => offset,
         };
         match end {
-            Some(end) if (0..=end).contains(&from) => Ok(Span { partition, from, end, whole: start == StartAt::Low }),
+            Some(end) if (0..=end).contains(&from) => {
+                let whole = start == StartAt::Low;
+                if !whole && self.swept_beyond(partition, from) {
+                    let cause = format!("tombstones beyond offset {from} have been taken away");
+                    return Err(ReadError::Truncated { partition, cause });
+                }
+                Ok(Span { partition, from, end, whole })
+            }
             end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
         }
     }

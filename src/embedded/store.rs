@@ -103,6 +103,7 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) identity: Identity,
     pub(super) heads: Vec<Head>,
+    pub(super) horizons: Vec<i64>,
     pub(super) sequence: u64,
     pub(super) witness: Witness,
     /// Its sender goes with the store.
@@ -164,7 +165,7 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
         }
         None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(WITNESS).display()))),
     }
-    let mut heads = Vec::new();
+    let (mut heads, mut horizons) = (Vec::new(), Vec::new());
     for partition in identity.partition_count.all() {
         let head = match read(&layout::head_key(partition))? {
             None => Head::default(),
@@ -173,11 +174,18 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
         };
         check_end(dir, &log, partition, head)?;
         heads.push(head);
+        let horizon = match read(&layout::horizon_key(partition))? {
+            None => 0,
+            Some(content) => content.try_into().map(i64::from_be_bytes).map_err(|_| {
+                OpenError::corrupt(dir, format!("what has been swept of partition {partition} is damaged"))
+            })?,
+        };
+        horizons.push(horizon);
     }
     let (sender, open) = watch::channel(());
     let dir = dir.to_owned();
     let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
-    Ok(Opened { store, identity, heads, sequence, witness, open })
+    Ok(Opened { store, identity, heads, horizons, sequence, witness, open })
 }
 
 /// The last batch that the engine has; 0 of a new store.

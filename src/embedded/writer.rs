@@ -75,6 +75,8 @@ pub(super) struct Writer {
     pub(super) queue: Receiver<Job>,
     pub(super) clock: Clock,
     pub(super) heads: Vec<Head>,
+    /// Of each partition, one above the last tombstone that was taken away.
+    pub(super) horizons: Vec<i64>,
     pub(super) sequence: u64,
     pub(super) witness: Witness,
     /// What is left free on the disk: for tables that are merged, and for whatever else lives there.
@@ -265,7 +267,7 @@ impl Writer {
     }
 
     fn publish(&self) {
-        self.shared.publish(Published::of(&self.store, &self.heads));
+        self.shared.publish(Published::of(&self.store, &self.heads, &self.horizons));
     }
 
     /// Takes away tombstones that are older than the retention. Says whether there are more.
@@ -283,9 +285,13 @@ impl Writer {
     }
 
     fn try_sweep(&mut self) -> Result<bool, Corrupt> {
+        // A full disk passes by itself; a commit that fails does not.
+        if self.check_room(0).is_err() {
+            return Ok(false);
+        }
         let retention = i64::try_from(self.shared.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = (self.clock)().saturating_sub(retention);
-        let (mut batch, mut swept) = (self.store.batch(), 0);
+        let (mut batch, mut swept, mut horizons) = (self.store.batch(), 0, HashMap::new());
         let until = oldest.max(0).to_be_bytes();
         for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(SWEEP_RECORDS) {
             let damaged = || self.shared.damage(format_args!("a tombstone's entry is damaged"));
@@ -299,9 +305,18 @@ impl Writer {
             let record = self.latest(&latest)?.filter(|r| r.tombstone && r.offset == offset).ok_or_else(damaged)?;
             self.remove_from_log(&mut batch, partition, record);
             batch.remove(&self.store.latest, latest);
+            let horizon = horizons.entry(partition).or_insert(self.horizons[partition.index()]);
+            *horizon = offset.saturating_add(1).max(*horizon);
             swept += 1;
         }
+        for (partition, horizon) in &horizons {
+            let place = layout::horizon_key(*partition);
+            batch.insert(&self.store.meta, place, layout::seal(&place, &horizon.to_be_bytes()));
+        }
         if swept > 0 && self.commit(batch).is_ok() {
+            for (partition, horizon) in horizons {
+                self.horizons[partition.index()] = horizon;
+            }
             self.publish();
             return Ok(swept == SWEEP_RECORDS);
         }

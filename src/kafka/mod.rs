@@ -58,7 +58,7 @@ use crate::log::{
 
 /// How often producers are looked at for fatal errors.
 const LOOK_AT_PRODUCERS: Duration = Duration::from_millis(250);
-/// Replays that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
+/// Replays and descriptions that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
 /// nothing, also when its caller has gone: those who come and go must not fill the pool.
 const QUESTIONS: usize = 64;
 
@@ -152,6 +152,7 @@ impl Inner {
             return;
         };
         pool.replace_fatal();
+        pool.take_limit(self.care.config().max_message_bytes);
         if matches!(&*self.state.borrow(), TopicState::Wrong(_)) {
             pool.give_up();
         }
@@ -237,8 +238,13 @@ impl Log for KafkaLog {
         let mut findings = self.inner.care.findings();
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
+            let question = self.inner.questions.clone().acquire_owned().await;
             let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
-            let taken = tokio::task::spawn_blocking(move || inner.offsetter.take(&all, deadline)).await;
+            let taken = tokio::task::spawn_blocking(move || {
+                let _question = question;
+                inner.offsetter.take(&all, deadline)
+            })
+            .await;
             let leaders = self.inner.care.described().map(|d| d.partitions).unwrap_or_default();
             match taken {
                 Ok(Ok(taken)) => {

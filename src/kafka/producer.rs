@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 use super::{
     context::log_line,
     native::{self, Persistence},
-    settings::{Role, Settings},
-    topic::TopicCare,
+    settings::{RECORD_OVERHEAD, Role, Settings},
+    topic::{Leader, TopicCare},
 };
 use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
 
@@ -40,8 +40,8 @@ type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 pub struct InFlight {
     answer: Option<Answer>,
     bytes: usize,
-    /// The partition's leader when it was queued, as last heard; -1 = not known.
-    leader: i32,
+    /// The partition's leader when it was queued, as last heard.
+    leader: Leader,
     count: Arc<AtomicU64>,
 }
 
@@ -111,9 +111,14 @@ impl Reports {
         }
         // A leader that is demoted answers NOT_LEADER also of what it has appended and its followers have. librdkafka takes that
         // for not persisted, asks the next leader, and says at the end only that time was up.
-        let retried = matches!(code, Code::MessageTimedOut | Code::PurgeQueue | Code::Fatal);
-        if retried && self.care.leader(partition) != write.leader {
-            let cause = format!("{cause}, and the leader of partition {partition} changed meanwhile");
+        let leader = self.care.leader(partition);
+        let retried = match code {
+            Code::MessageTimedOut => write.leader.may_have_changed(&leader),
+            Code::PurgeQueue | Code::Fatal => write.leader.is_another(&leader),
+            _ => false,
+        };
+        if retried {
+            let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
         if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
@@ -138,7 +143,14 @@ impl Reports {
             Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
             // It was appended by the leader: it may yet be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
-            Code::MessageSizeTooLarge => WriteError::TooLarge { limit: self.max_message_bytes, got: bytes },
+            // Refused for the batch that it was in: the topic's limit was lowered, and the producer is about to be replaced.
+            Code::MessageSizeTooLarge if bytes + RECORD_OVERHEAD <= self.care.config().max_message_bytes => {
+                WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
+            }
+            Code::MessageSizeTooLarge => {
+                let limit = self.care.config().max_message_bytes.min(self.max_message_bytes);
+                WriteError::TooLarge { limit, got: bytes }
+            }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
             // Purged from the queue, or refused, by a producer that met a fatal error. It can be that its deployment lost the
             // right to write, and with it the right to a producer's id: that is told in these words only.
@@ -163,7 +175,7 @@ type One = ThreadedProducer<Reports>;
 /// The producers of one topic.
 pub struct Pool {
     settings: Settings,
-    max_message_bytes: usize,
+    max_message_bytes: AtomicUsize,
     care: Arc<TopicCare>,
     slots: Vec<RwLock<Arc<One>>>,
     in_flight: Arc<AtomicU64>,
@@ -181,7 +193,7 @@ impl Pool {
         let slots = (0..settings.producers.max(1))
             .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
             .collect::<KafkaResult<_>>()?;
-        let in_flight = Arc::default();
+        let (in_flight, max_message_bytes) = (Arc::default(), AtomicUsize::new(max_message_bytes));
         Ok(Self { settings, max_message_bytes, care, slots, in_flight, closed })
     }
 
@@ -239,10 +251,27 @@ impl Pool {
         };
         let old = self.replace(fatal);
         self.settings.producers_replaced.inc_by(old.len() as u64);
-        // Only now, so that no producer waits for another's rest. Delivery reports of what was accepted come during the flush
-        // (not sent, or not known); what is left is purged as the producer is dropped, and reported too.
+        // Delivery reports of what was accepted come during the flush (not sent, or not known); what is left is purged as the
+        // producer is dropped, and reported too.
         for old in old {
-            let _ = old.flush(LAST_ANSWERS);
+            let_go(move || {
+                let _ = old.flush(LAST_ANSWERS);
+            });
+        }
+    }
+
+    /// The topic's limit was changed: batches that were in order are refused as a whole, or need no longer be so small. Blocks.
+    pub fn take_limit(&self, max_message_bytes: usize) {
+        if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
+            return;
+        }
+        tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
+        for old in self.replace(|_, _| true) {
+            // What was not sent is told so: the new producer must not overtake it.
+            old.purge(PurgeConfig::default().queue());
+            let_go(move || {
+                let _ = old.flush(LAST_ANSWERS);
+            });
         }
     }
 
@@ -266,7 +295,7 @@ impl Pool {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            match make(&self.settings, self.max_message_bytes, &self.care) {
+            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
@@ -275,6 +304,15 @@ impl Pool {
             }
         }
         replaced
+    }
+}
+
+/// On a thread of its own: the next producer that meets a fatal error must not wait for the rest of this one. Ended by what a
+/// flush and a drop may take, some two seconds.
+fn let_go(work: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new().name("old-producer".to_owned()).spawn(work);
+    if let Err(error) = started {
+        tracing::warn!(%error, "no thread can be had: what an old producer still has is purged");
     }
 }
 

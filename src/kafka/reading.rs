@@ -191,6 +191,8 @@ pub struct Reading<C: Cluster> {
     ticked: Instant,
     /// When the caller last took what he had kept waiting.
     waited: Instant,
+    /// Since when, while a stream follows, leaders do not say their offsets.
+    unanswered: Option<Instant>,
     deadline: Instant,
     /// When the first record came.
     pub first_record: Option<Instant>,
@@ -217,6 +219,7 @@ impl<C: Cluster> Reading<C> {
             progressed: now,
             ticked: now,
             waited: now,
+            unanswered: None,
             first_record: None,
             cluster,
             request,
@@ -289,7 +292,8 @@ impl<C: Cluster> Reading<C> {
         progress.position = offset + 1;
         let epoch = message.leader_epoch();
         progress.span.leader_epoch = epoch;
-        self.moved = true;
+        // What a partition that is done brings is no progress of the others.
+        self.moved |= !progress.done;
         let partition = progress.span.partition;
         let class = self.request.selection.classify(partition, message.key());
         progress.counts.count(class);
@@ -331,12 +335,12 @@ impl<C: Cluster> Reading<C> {
                 Offered::Gone => return Err(Stop::Gone),
                 Offered::Full(back) => event = back,
             }
+            // A reader who takes his time is no log that stands still.
             self.waited = self.cluster.now();
+            self.progressed = self.waited;
             self.check_ended()?;
             self.check_age()?;
         }
-        // A reader who took his time is no log that stands still.
-        self.progressed = self.cluster.now();
         Ok(())
     }
 
@@ -352,7 +356,7 @@ impl<C: Cluster> Reading<C> {
         if offset > progress.position {
             // Markers and holes: passed, though nothing was delivered.
             progress.position = offset;
-            self.moved = true;
+            self.moved |= !progress.done;
         }
         let reached = (offset >= progress.span.end || !holds(Rule::R6)) && holds(Rule::R3);
         if !progress.done && reached { self.reached(number) } else { Ok(()) }
@@ -598,18 +602,19 @@ impl<C: Cluster> Reading<C> {
                 at_end,
             });
         }
-        if let Err(error) = taken
-            && now.saturating_duration_since(self.progressed) >= STUCK
-        {
-            return Err(error.into());
+        match taken {
+            Ok(_) => self.unanswered = None,
+            // Of one partition or of all: a stream that says nothing of it would pass for one with nothing to say.
+            Err(error) if now.saturating_duration_since(*self.unanswered.get_or_insert(now)) >= STUCK => {
+                return Err(error.into());
+            }
+            Err(_) => {}
         }
         // Progress speaks of what has been delivered.
         self.flush()?;
-        let progressed = self.progressed;
         for event in events {
             self.send(event)?;
         }
-        self.progressed = progressed;
         Ok(())
     }
 }

@@ -168,6 +168,10 @@ async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_n
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
     log.inner.pool.get().unwrap().make_fatal();
     let started = StdInstant::now();
+    while replaced.get() < 3 {
+        assert!(started.elapsed() < Duration::from_secs(1), "{} of 3 producers are replaced", replaced.get());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     for partition in 0..4 {
         while let Err(error) = log.append(record(partition, "w/t/c", Some(b"1"))) {
             assert!(matches!(error, WriteError::Unreachable { .. }), "{error:?}");

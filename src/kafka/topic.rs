@@ -35,6 +35,8 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(2);
+/// How old what is known of leaders may be to be leant on: it is asked for each second.
+const RECENT: Duration = Duration::from_secs(3);
 /// How long one of several brokers may take, before another is asked.
 const ASK_ONE: Duration = Duration::from_millis(800);
 /// How many are asked beside the one that passes for the controller.
@@ -135,8 +137,35 @@ struct Heard {
     answered: Option<Instant>,
     config: Option<TopicConfig>,
     described: Option<DescribedTopic>,
+    /// When the question was sent that was last answered with the partitions' leaders.
+    leaders_at: Option<Instant>,
     /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
     met: BTreeMap<i32, (u64, u64)>,
+}
+
+/// Who led a partition, and when that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// -1 = none, or not known.
+    broker: i32,
+    as_of: Option<Instant>,
+    /// No broker could be reached when that was looked up.
+    unreachable: bool,
+}
+
+impl Leader {
+    /// An election is known to lie between this and what is known now.
+    pub fn is_another(&self, now: &Self) -> bool {
+        self.broker != now.broker
+    }
+
+    /// Whether an election may lie between this and what is known now. Brokers that could not be reached all the while have
+    /// taken no write, whoever led.
+    pub fn may_have_changed(&self, now: &Self) -> bool {
+        let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= RECENT);
+        let never_reached = self.unreachable && self.as_of == now.as_of;
+        self.is_another(now) || !(recent || never_reached)
+    }
 }
 
 /// The topic under care.
@@ -153,6 +182,8 @@ pub struct TopicCare {
     no_controller: Arc<AtomicBool>,
     /// The broker that told of the topic last; -1 = the one that passes for the controller.
     answers: Arc<AtomicI32>,
+    /// No broker told in the time that one of several is given: the link is slow, and they are given more.
+    slow: Arc<AtomicBool>,
 }
 
 impl TopicCare {
@@ -167,6 +198,7 @@ impl TopicCare {
             asking: tokio::sync::Mutex::default(),
             no_controller: Arc::default(),
             answers: Arc::new(AtomicI32::new(-1)),
+            slow: Arc::default(),
         }
     }
 
@@ -223,11 +255,12 @@ impl TopicCare {
         self.heard().described.clone()
     }
 
-    /// A partition's leader, as last heard; -1 = none, or not known.
-    pub fn leader(&self, partition: i32) -> i32 {
+    /// A partition's leader, as last heard.
+    pub fn leader(&self, partition: i32) -> Leader {
         let heard = self.heard();
         let described = heard.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
-        described.map_or(-1, |p| p.leader)
+        let unreachable = matches!(&*self.state.borrow(), TopicState::Unreachable { .. });
+        Leader { broker: described.map_or(-1, |p| p.leader), as_of: heard.leaders_at, unreachable }
     }
 
     /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
@@ -284,10 +317,7 @@ impl TopicCare {
         }
         let asked = Instant::now();
         let next = self.ask().await;
-        {
-            let mut heard = self.heard();
-            (heard.asked, heard.answered) = (Some(asked), Some(Instant::now()));
-        }
+        let described = matches!(next, TopicState::Ready(_));
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
@@ -301,6 +331,12 @@ impl TopicCare {
             }
             changed
         });
+        // Only now: who sees that the question was asked late enough takes the state for its answer.
+        let mut heard = self.heard();
+        (heard.asked, heard.answered) = (Some(asked), Some(Instant::now()));
+        if described {
+            heard.leaders_at = Some(asked);
+        }
     }
 
     async fn ask(&self) -> TopicState {
@@ -309,12 +345,12 @@ impl TopicCare {
             // A process that has served an id does not go on without one.
             let may_do_without = self.served.get().is_none_or(|(id, _)| id.is_empty());
             let no_controller = self.no_controller.clone();
-            let (brokers, answers) = (self.brokers(), self.answers.clone());
+            let (brokers, answers, slow) = (self.brokers(), self.answers.clone(), self.slow.clone());
             tokio::task::spawn_blocking(move || {
                 // Log lines wait on this client's main queue until somebody serves it.
                 native::serve(&admin);
                 if !no_controller.load(Relaxed) {
-                    let described = described_by_any(&admin, &topic, &brokers, &answers);
+                    let described = described_by_any(&admin, &topic, &brokers, &answers, &slow);
                     let silent = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
                     if !(silent && may_do_without) {
                         return described;
@@ -524,15 +560,17 @@ impl TopicCare {
 }
 
 /// The topic as the broker tells it that told it last, or, if that one says nothing, the next one: a broker that is frozen
-/// must not keep loads from leaders that are well. `answers` is who told it last; -1 = who passes for the controller.
+/// must not keep loads from leaders that are well. `answers` is who told it last; -1 = who passes for the controller. Where all
+/// say nothing in the little time that one of several has, the next question waits longer for the first.
 fn described_by_any(
     admin: &AdminClient<Context>,
     topic: &str,
     brokers: &[i32],
     answers: &AtomicI32,
+    slow: &AtomicBool,
 ) -> Result<DescribedTopic, NativeError> {
-    let several = brokers.len() > 1;
-    let timeout = if several { ASK_ONE } else { ASK };
+    let (several, began) = (brokers.len() > 1, Instant::now());
+    let timeout = if several && !slow.load(Relaxed) { ASK_ONE } else { ASK };
     let ask = |broker: i32| {
         let told = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
         let silent = told.as_ref().is_err_and(|e| {
@@ -547,11 +585,21 @@ fn described_by_any(
     let (first, silent) = ask(last);
     if silent && several {
         for broker in [-1].into_iter().chain(brokers.iter().copied()).filter(|broker| *broker != last) {
+            if slow.load(Relaxed) && began.elapsed() >= ASK {
+                break;
+            }
             let (told, silent) = ask(broker);
             if !silent {
                 return told;
             }
         }
+        // In turn, as the one may be frozen, or all of them slow.
+        slow.store(!slow.load(Relaxed), Relaxed);
+        let all: Vec<i32> = [-1].into_iter().chain(brokers.iter().copied()).collect();
+        let next = all.iter().position(|broker| *broker == last).map_or(0, |at| (at + 1) % all.len());
+        answers.store(all[next], Relaxed);
+    } else if began.elapsed() < ASK_ONE {
+        slow.store(false, Relaxed);
     }
     first
 }
@@ -611,6 +659,19 @@ pub async fn create_topic(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r28_a_write_that_timed_out_is_called_unwritten_only_if_no_election_can_lie_between() {
+        let now = Instant::now();
+        let old = now.checked_sub(Duration::from_secs(10)).unwrap();
+        let leader = |broker, as_of, unreachable| Leader { broker, as_of: Some(as_of), unreachable };
+        assert!(!leader(1, old, false).may_have_changed(&leader(1, now, false)));
+        assert!(leader(1, old, false).may_have_changed(&leader(2, now, false)));
+        // Nobody has been heard since: it may have been refused by a leader that has gone.
+        assert!(leader(1, old, false).may_have_changed(&leader(1, old, true)));
+        // It was queued when nobody could be reached, and nobody has been since.
+        assert!(!leader(1, old, true).may_have_changed(&leader(1, old, true)));
+    }
 
     #[test]
     fn r12_what_endangers_the_promises_without_breaking_them_is_a_finding() {

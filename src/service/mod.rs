@@ -6,6 +6,7 @@ mod request;
 mod response;
 mod status;
 mod stream;
+mod write;
 
 use std::{pin::Pin, time::Duration};
 
@@ -19,10 +20,12 @@ pub use status::request_too_slow;
 
 use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
+    log::WriteError,
     model::{Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, Shown},
     proto::v1::{self, changelog_service_server::ChangelogService},
 };
 use stream::{Answer, Feed};
+use write::Writing;
 
 /// Bytes of failures that one Flush answers with: below the 4 MiB that clients take by default.
 const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
@@ -171,7 +174,10 @@ impl ChangelogService for Service {
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }
             let snapshot = response::snapshot(load.summary.clone());
-            send(v1::load_workspace_response::Event::Snapshot(snapshot)).await
+            send(v1::load_workspace_response::Event::Snapshot(snapshot)).await?;
+            let taken = feed.taken().await;
+            drop(load);
+            taken
         });
         Ok(Response::new(Box::pin(answer)))
     }
@@ -267,8 +273,25 @@ impl ChangelogService for Service {
 
     type WriteStream = Events<v1::WriteResponse>;
 
-    async fn write(&self, _: Request<Streaming<v1::WriteRequest>>) -> Result<Response<Self::WriteStream>, Status> {
-        Err(status::not_implemented("Write"))
+    async fn write(
+        &self,
+        request: Request<Streaming<v1::WriteRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
+        let call = Call::of(request.extensions());
+        let (changelog, patience) = (self.changelog.clone(), self.limits.write_timeout);
+        let messages = request.into_inner();
+        // A writer may write for ever: its deadline is its client's alone.
+        let answer = Answer::spawn(Instant::now(), self.limits.stall_timeout, move |feed| async move {
+            let work = Writing::new(changelog, feed.without_deadline(), patience).run(messages);
+            match call.deadline {
+                None => work.await,
+                Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
+                    let cause = "the call's deadline passed; mutations without a verdict may be written".to_owned();
+                    Err(status::of_write(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
+                }),
+            }
+        });
+        Ok(Response::new(Box::pin(answer)))
     }
 
     type WatchStream = Events<v1::WatchResponse>;
@@ -313,5 +336,7 @@ async fn stream_events(
             }
         }
     }
-    Ok(())
+    let taken = feed.taken().await;
+    drop(streaming);
+    taken
 }

@@ -141,7 +141,7 @@ pub fn of_read(error: &LoadError, what: &str) -> Status {
         LoadError::TooManyReplays { .. } | LoadError::TooManyOfPeer { .. } => {
             refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
         }
-        LoadError::TooManyFollows { .. } => {
+        LoadError::TooManyFollows { .. } | LoadError::TooManyFollowsOfPeer { .. } => {
             refusal(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
         }
         LoadError::TooLarge { .. } => {

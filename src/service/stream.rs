@@ -31,16 +31,26 @@ pub struct Feed<T> {
 impl<T> Feed<T> {
     /// Hands a message to the transport. Errors end the task: the reader is gone, too slow, or out of time.
     pub async fn send(&self, message: T) -> Result<(), Status> {
+        self.in_time(self.messages.send(message)).await
+    }
+
+    async fn in_time<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
         let stalled = Instant::now() + self.stall;
         let until = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
-        match tokio::time::timeout_at(until, self.messages.send(message)).await {
-            Ok(Ok(())) => Ok(()),
+        match tokio::time::timeout_at(until, work).await {
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => Err(Status::cancelled("the client has gone")),
             Err(_) if until == stalled => {
                 Err(status::too_late(format!("the client took no message for {} s", self.stall.as_secs())))
             }
             Err(_) => Err(status::too_late("the deadline passed before the client had taken all".to_owned())),
         }
+    }
+
+    /// Waits until the transport has taken all that was sent. What the messages were made from, and the turn they were made in,
+    /// must be held until then: a client that takes nothing would else hold memory that nobody counts, for as long as it likes.
+    pub async fn taken(&self) -> Result<(), Status> {
+        self.in_time(self.messages.reserve_many(AHEAD)).await.map(drop)
     }
 
     /// From here on the stream may last.
@@ -121,6 +131,32 @@ mod tests {
         };
         assert_eq!((taken, status.code()), (AHEAD, Code::DeadlineExceeded));
         assert!(answer.next().await.is_none());
+    }
+
+    /// The last messages, too: a small answer has no others.
+    #[tokio::test(start_paused = true)]
+    async fn s4_f24_what_an_answer_holds_is_held_until_its_last_message_is_taken_or_its_time_is_over() {
+        for reads in [true, false] {
+            let (held, mut gone) = oneshot::channel::<()>();
+            let mut answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE / 2, |feed| async move {
+                let _held = held;
+                feed.send(1).await?;
+                feed.taken().await
+            });
+            tokio::time::sleep(MINUTE / 4).await;
+            assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Empty), "nobody has taken it yet");
+            if reads {
+                assert_eq!(answer.next().await.unwrap().unwrap(), 1);
+            } else {
+                tokio::time::sleep(MINUTE / 2).await;
+            }
+            assert!(gone.await.is_err(), "it is let go");
+            if !reads {
+                assert_eq!(answer.next().await.unwrap().unwrap(), 1);
+                assert_eq!(answer.next().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+            }
+            assert!(answer.next().await.is_none());
+        }
     }
 
     #[tokio::test(start_paused = true)]

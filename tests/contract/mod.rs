@@ -6,13 +6,14 @@ pub mod promises;
 pub mod refusals;
 pub mod streams;
 pub mod world;
+pub mod writes;
 
 /// One module of tests a world.
 #[macro_export]
 macro_rules! contract {
     ($module:ident, $start:path) => {
         mod $module {
-            use $crate::contract::{promises, refusals, streams};
+            use $crate::contract::{promises, refusals, streams, writes};
 
             $crate::contract!(@tests $start, promises:
                 r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards
@@ -34,7 +35,7 @@ macro_rules! contract {
                 r13_foreign_records_are_counted_and_never_stop_a_read
                 r40_a_key_that_is_overwritten_all_the_time_is_in_every_load
                 health_reflection_and_metrics_answer
-                write_and_watch_say_that_they_are_not_there_yet
+                watch_says_that_it_is_not_there_yet
                 a_draining_server_refuses_new_work_and_finishes_what_is_open
             );
             $crate::contract!(@tests $start, streams:
@@ -47,6 +48,14 @@ macro_rules! contract {
                 tokens_of_another_topic_or_beyond_the_end_require_a_resync
                 a_following_stream_delivers_changes_and_bookmarks
                 a_bookmark_comes_also_when_nothing_matches
+            );
+            $crate::contract!(@tests $start, writes:
+                every_mutation_of_a_stream_gets_one_verdict_and_what_is_acknowledged_is_in_a_load
+                a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on
+                a_message_with_too_many_mutations_ends_the_stream_and_none_of_it_is_written
+                r26_the_last_of_many_mutations_of_a_key_in_one_stream_is_what_is_loaded
+                f24_a_writer_who_takes_no_verdicts_is_read_no_further
+                a_draining_server_gives_the_verdicts_of_what_it_read_and_says_why_it_ends
             );
             $crate::contract!(@tests $start, refusals:
                 every_bad_request_is_refused_with_code_reason_and_field

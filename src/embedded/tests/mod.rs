@@ -71,7 +71,10 @@ async fn replay(log: &EmbeddedLog, selection: Selection, start: StartAt) -> Resu
     let topic = log.topic().await?;
     let partitions = topic.partition_count.all().map(|p| (p, start)).collect();
     let request = ReplayRequest { topic, partitions, selection, follow: false, deadline: soon() };
-    let mut replay = log.replay(request).await?;
+    collect(log, log.replay(request).await?).await
+}
+
+async fn collect(log: &EmbeddedLog, mut replay: Replay) -> Result<Vec<Record>, ReadError> {
     let (mut all, mut ends) = (Vec::new(), 0);
     while let Some(event) = replay.next().await {
         match event? {
@@ -96,8 +99,23 @@ async fn all(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
 
 /// Through the log, not the index.
 async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    let start = StartAt::Offset { offset: 0, leader_epoch: -1 };
-    replay(log, Selection::all(log.shared.topic.partition_count), start).await
+    if let Some(corrupt) = log.shared.corrupt.get() {
+        return Err(corrupt.clone().into());
+    }
+    let published = log.shared.published.borrow().clone().ok_or(ReadError::Draining)?;
+    let topic = log.topic().await?;
+    let span = |partition| {
+        let end = published.end(partition).expect("an end");
+        super::replay::Span { partition, from: 0, end, whole: false }
+    };
+    let spans: Vec<_> = topic.partition_count.all().map(span).collect();
+    let selection = Selection::all(topic.partition_count);
+    let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
+    let request = ReplayRequest { topic, partitions, selection: selection.clone(), follow: false, deadline: soon() };
+    let (events, replay) = Replay::channel();
+    let reader = Reader { shared: log.shared.clone(), request, selection: Arc::new(selection), events };
+    tokio::spawn(reader.run(published, spans, SystemTime::now(), Instant::now()));
+    collect(log, replay).await
 }
 
 fn texts(records: &[Record]) -> Vec<(String, Option<String>)> {
@@ -173,6 +191,64 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
     assert_eq!(appended.offset, 6);
     assert_eq!(texts(&load(&log, "w").await.unwrap()), [pair("w/t/9", "d")]);
     assert!(appended.timestamp.unwrap() > 25 * HOUR, "{appended:?}");
+}
+
+/// The clock was ahead, and tombstones were swept by it that a reader has yet to see; now it is right, and his token young.
+#[tokio::test]
+async fn r9_f26_a_reader_who_has_not_read_a_tombstone_that_was_swept_is_told_by_offsets_and_not_by_clocks() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let log = open_at(&dir, HOUR);
+        put(&log, "w/t/1", Some("a")).await;
+        put(&log, "w/t/1", None).await;
+        put(&log, "w/t/2", Some("b")).await;
+        assert_eq!(log.close(soon()).await, 0);
+    }
+    {
+        let log = open_at(&dir, 90 * HOUR);
+        log.close(soon()).await;
+    }
+    let log = open_at(&dir, HOUR);
+    let topic = log.topic().await.unwrap();
+    let home = topic.partition_count.of_workspace(b"w");
+    let from = |offset| {
+        let partitions = vec![(home, StartAt::Offset { offset, leader_epoch: -1 })];
+        let selection = Selection::all(topic.partition_count);
+        log.replay(ReplayRequest { topic: topic.clone(), partitions, selection, follow: false, deadline: soon() })
+    };
+    let error = from(1).await.unwrap_err();
+    assert!(matches!(error, ReadError::Truncated { .. }), "{error:?}");
+    from(2).await.expect("he has read what was swept");
+    assert_eq!(all(&log).await.unwrap().len(), 1);
+}
+
+/// What is not asked for by any client must not make the store read-only.
+#[tokio::test]
+async fn f23_tombstones_wait_while_the_disk_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let log = open_at(&dir, HOUR);
+        put(&log, "w/t/1", None).await;
+        assert_eq!(log.close(soon()).await, 0);
+    }
+    let full = Settings { reserve_bytes: u64::MAX, ..settings(&dir) };
+    let log = EmbeddedLog::open_at(&full, Arc::new(|| 90 * HOUR)).unwrap();
+    let answer = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
+    assert!(matches!(answer, Err(WriteError::DiskFull { .. })), "the sweep came before it: {answer:?}");
+    assert_eq!(all(&log).await.unwrap().len(), 1, "the tombstone is still there");
+}
+
+/// Many small entities of one workspace: their places alone are more than may be held.
+#[tokio::test]
+async fn r21_a_workspace_too_large_for_its_places_to_be_sorted_is_read_in_the_order_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(Settings { sort_bytes: 1_000, ..settings(&dir) }).unwrap();
+    for n in (0..200).rev() {
+        put(&log, &format!("w/t/{n:03}"), Some("v")).await;
+    }
+    let records = load(&log, "w").await.unwrap();
+    assert!(records.len() == 200 && records.is_sorted_by_key(|r| r.offset));
+    assert_eq!(all(&log).await.unwrap(), records);
 }
 
 #[tokio::test]

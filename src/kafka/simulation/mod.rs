@@ -157,15 +157,15 @@ struct SimulatedCluster {
     events: Vec<ReplayEvent>,
     /// When each partition's end was said, and the topic of that time.
     ends: Vec<(PartitionEnd, Millis, Arc<Topic>)>,
-    /// What happens after the first end was said.
-    after_end: Option<Happening>,
+    /// What happens after so many ends were said.
+    after_ends: Option<(usize, Happening)>,
 }
 
 type Happening = Box<dyn FnOnce(&mut World) + Send>;
 
 impl SimulatedCluster {
     fn new(world: &Shared, topic: &Arc<Topic>) -> Self {
-        Self { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new(), after_end: None }
+        Self { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new(), after_ends: None }
     }
 }
 
@@ -234,7 +234,9 @@ impl Cluster for SimulatedCluster {
         let slow = world.troubles.contains(&Trouble::SlowReader);
         if let ReplayEvent::End(end) = &event {
             self.ends.push((*end, world.now, world.described()));
-            if let Some(happens) = self.after_end.take() {
+            if self.after_ends.as_ref().is_some_and(|(ends, _)| *ends == self.ends.len())
+                && let Some((_, happens)) = self.after_ends.take()
+            {
                 happens(&mut world);
             }
         } else if slow {

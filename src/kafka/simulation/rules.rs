@@ -31,17 +31,25 @@ fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut Worl
     reading.read(&mut None).expect_err("it is not whole")
 }
 
-/// Follows the only partition, with something happening when it has said its end. How it stopped, and after how long.
-fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (Stop, Duration) {
+/// Follows every partition, with something happening when so many have said their ends. How it stopped, and after how long.
+fn stopped_following_after(
+    ends: usize,
+    world: &Shared,
+    happens: impl FnOnce(&mut World) + Send + 'static,
+) -> (Stop, Duration) {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(world, &topic);
-    cluster.after_end = Some(Box::new(after_end));
+    cluster.after_ends = Some((ends, Box::new(happens)));
     let request = request(world, topic, StartAt::Low, true);
     let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
     let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
     let stop = reading.read(&mut None).expect_err("it follows until something happens");
-    let said = reading.cluster.ends.first().expect("its end was said").1;
+    let said = reading.cluster.ends[ends - 1].1;
     (stop, Duration::from_millis(world.borrow().now - said))
+}
+
+fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (Stop, Duration) {
+    stopped_following_after(1, world, after_end)
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -54,8 +62,8 @@ const BOUNDS: Bounds = Bounds {
 fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
     ReplayRequest {
         selection: Selection::all(topic.partition_count),
+        partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
         topic,
-        partitions: vec![(Partition::new(0).unwrap(), start)],
         follow,
         deadline: (world.borrow().instant() + DEADLINE).into(),
     }
@@ -188,6 +196,37 @@ fn r7_a_follower_s_caller_who_stalls_is_not_taken_for_a_log_that_stands_still() 
     });
     assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
+}
+
+/// Of two partitions the one goes on, and the other's leader is gone.
+#[test]
+fn r7_a_follower_is_told_of_the_one_partition_that_can_t_be_read() {
+    let world = still(2);
+    for partition in 0..2 {
+        world.borrow_mut().put(partition, Kind::Plain, "w/t/a".to_owned(), Some(1));
+    }
+    let (stop, after) = stopped_following_after(2, &world, |world| {
+        world.quiet = false;
+        world.parts.get_mut(&1).unwrap().frozen_until = Millis::MAX;
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
+}
+
+/// What the one brings after its end is no progress of the other.
+#[test]
+fn r7_a_partition_that_is_done_does_not_keep_another_from_having_made_no_progress() {
+    let world = still(2);
+    for n in 0..1_000 {
+        world.borrow_mut().put(1, Kind::Plain, format!("w/t/{n}"), Some(1));
+    }
+    world.borrow_mut().put(0, Kind::Plain, "w/t/a".to_owned(), Some(1));
+    let (stop, after) = stopped_following(&world, |world| {
+        world.quiet = false;
+        world.parts.get_mut(&1).unwrap().deaf = true;
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
 #[test]

@@ -43,8 +43,8 @@ impl Fault for Fatal {
     }
 
     fn expected(&self) -> &'static str {
-        "UNAVAILABLE for what was not sent, OUTCOME_UNKNOWN for what was in flight; a new producer within a second; nothing is \
-         sent again by itself"
+        "UNAVAILABLE for what was not sent, OUTCOME_UNKNOWN for what was in flight; a new producer (within a second, which \
+         r29_f17 measures) and with it acknowledgements again; nothing is sent again by itself"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {

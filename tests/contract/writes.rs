@@ -1,0 +1,164 @@
+//! `Write`: a verdict for every mutation.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use changelogd::proto::v1;
+use futures_util::stream;
+use tokio::{sync::mpsc, time::timeout};
+use tonic::{Code, Status, transport::Endpoint};
+use v1::{mutation::Change, verdict::Outcome};
+
+use super::world::{Client, PATIENCE, World, reason};
+
+fn set(id: u64, key: &str, value: &str) -> v1::Mutation {
+    let change = Some(Change::Raw(Bytes::copy_from_slice(value.as_bytes())));
+    v1::Mutation { id, changelog_id: key.to_owned(), change, ..Default::default() }
+}
+
+fn delete(id: u64, key: &str) -> v1::Mutation {
+    let change = Some(Change::Deletion(v1::Deletion {}));
+    v1::Mutation { id, changelog_id: key.to_owned(), change, ..Default::default() }
+}
+
+/// Sends these messages and closes its half. The verdicts, in the order of their coming, and how the stream ended.
+async fn write(world: &World, messages: Vec<Vec<v1::Mutation>>) -> (Vec<v1::Verdict>, Result<(), Status>) {
+    let messages: Vec<_> = messages.into_iter().map(|mutations| v1::WriteRequest { mutations }).collect();
+    let mut answers = match world.client.clone().write(stream::iter(messages)).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) => return (Vec::new(), Err(status)),
+    };
+    let mut verdicts = Vec::new();
+    loop {
+        match timeout(PATIENCE, answers.message()).await.expect("an answer in time") {
+            Ok(Some(answer)) => {
+                assert!(!answer.verdicts.is_empty(), "a message without a verdict says nothing");
+                verdicts.extend(answer.verdicts);
+            }
+            Ok(None) => return (verdicts, Ok(())),
+            Err(status) => return (verdicts, Err(status)),
+        }
+    }
+}
+
+fn offset(verdict: &v1::Verdict) -> i64 {
+    match &verdict.outcome {
+        Some(Outcome::Written(written)) => written.position.expect("a position").offset,
+        other => panic!("mutation {}: {other:?}", verdict.id),
+    }
+}
+
+fn error(verdict: &v1::Verdict) -> (Code, String) {
+    let Some(Outcome::Error(error)) = &verdict.outcome else { panic!("it is written: {verdict:?}") };
+    let encoded = prost::Message::encode_to_vec(error);
+    let status = Status::with_details(Code::from(error.code), error.message.clone(), encoded.into());
+    (status.code(), reason(&status))
+}
+
+pub async fn every_mutation_of_a_stream_gets_one_verdict_and_what_is_acknowledged_is_in_a_load(world: World) {
+    const WORKSPACES: u64 = 20;
+    let key = |id: u64| format!("w{}/t/{id}", id % WORKSPACES);
+    let mutations: Vec<_> = (0..5_000).map(|id| set(id, &key(id), &id.to_string())).collect();
+    let (verdicts, ended) = write(&world, mutations.chunks(700).map(<[_]>::to_vec).collect()).await;
+    ended.expect("after half-close: all verdicts, then OK");
+    let found: HashMap<u64, i64> = verdicts.iter().map(|v| (v.id, offset(v))).collect();
+    assert_eq!((verdicts.len(), found.len()), (5_000, 5_000), "one verdict each");
+    for w in 0..WORKSPACES {
+        let loaded = world.load(&format!("w{w}")).await;
+        let sent: Vec<u64> = (0..5_000).filter(|id| id % WORKSPACES == w).collect();
+        let expected: Vec<_> = sent.iter().map(|id| (key(*id), id.to_string())).collect();
+        assert_eq!(loaded.texts(), expected, "in the order sent");
+        let offsets: Vec<_> = loaded.entries.iter().map(|e| e.offset).collect();
+        assert_eq!(offsets, sent.iter().map(|id| found[id]).collect::<Vec<_>>(), "where the verdicts say");
+    }
+}
+
+pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(world: World) {
+    let nothing = v1::Mutation { id: 4, changelog_id: "w/t/a".to_owned(), ..Default::default() };
+    let first = vec![set(1, "w/t/a", "1"), set(2, "no-slash", "1"), set(3, "w/t/a", "{"), nothing];
+    let second = vec![set(5, "w/t/a", "2"), set(6, "w/t/b", "1"), delete(7, "w/t/b"), delete(8, "w/t/never")];
+    let (verdicts, ended) = write(&world, vec![first, second]).await;
+    ended.unwrap();
+    let of = |id: u64| {
+        let mut all = verdicts.iter().filter(|v| v.id == id);
+        let one = all.next().unwrap_or_else(|| panic!("no verdict for {id}"));
+        assert!(all.next().is_none(), "two verdicts for {id}");
+        one
+    };
+    assert_eq!(error(of(2)), (Code::InvalidArgument, "KEY_INVALID".to_owned()));
+    assert_eq!(error(of(3)), (Code::InvalidArgument, "VALUE_NOT_JSON".to_owned()));
+    assert_eq!(error(of(4)), (Code::InvalidArgument, "ARGUMENT_INVALID".to_owned()));
+    assert!(offset(of(1)) < offset(of(5)), "the same key twice: both applied, in order");
+    assert!(offset(of(6)) < offset(of(7)));
+    offset(of(8));
+    assert_eq!(world.load("w").await.texts(), [("w/t/a".to_owned(), "2".to_owned())]);
+}
+
+pub async fn a_message_with_too_many_mutations_ends_the_stream_and_none_of_it_is_written(world: World) {
+    let many = (0..1_001).map(|id| set(id + 10, &format!("w/t/{id}"), "1")).collect();
+    let (verdicts, ended) = write(&world, vec![vec![set(1, "w/t/before", "1")], many]).await;
+    let status = ended.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID"), "{status:?}");
+    assert!(status.message().contains("1001"), "{status:?}");
+    assert_eq!(verdicts.iter().map(|v| v.id).collect::<Vec<_>>(), [1], "what was read before has its verdict");
+    assert_eq!(world.load("w").await.entries.len(), 1);
+}
+
+pub async fn r26_the_last_of_many_mutations_of_a_key_in_one_stream_is_what_is_loaded(world: World) {
+    let mutations = (0..3_000).map(|id| set(id, &format!("w{}/t/a", id % 3), &id.to_string())).collect::<Vec<_>>();
+    let (verdicts, ended) = write(&world, mutations.chunks(1_000).map(<[_]>::to_vec).collect()).await;
+    ended.unwrap();
+    assert_eq!(verdicts.len(), 3_000);
+    for w in 0..3 {
+        let expected = (2_997 + w).to_string();
+        assert_eq!(world.load(&format!("w{w}")).await.texts(), [(format!("w{w}/t/a"), expected)]);
+    }
+}
+
+/// What it sent is bounded by the server's window and by what its own HTTP/2 window holds of verdicts; nothing is lost of it.
+pub async fn f24_a_writer_who_takes_no_verdicts_is_read_no_further(world: World) {
+    const MESSAGES: u64 = 200;
+    let value = format!("\"{}\"", "x".repeat(2_000));
+    let (sender, receiver) = mpsc::channel(1);
+    let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.api)).unwrap().initial_stream_window_size(65_535);
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    let mut sent = 0;
+    let message = |n: u64| {
+        let mutations = (0..1_000).map(|i| set(n * 1_000 + i, &format!("w{i}/t/{}", n % 7), &value)).collect();
+        v1::WriteRequest { mutations }
+    };
+    sender.send(message(0)).await.unwrap();
+    let mut answers = client.write(messages).await.unwrap().into_inner();
+    sent += 1;
+    // Where it stands still for so long, it is not read.
+    while sent < MESSAGES && timeout(Duration::from_secs(3), sender.send(message(sent))).await.is_ok() {
+        sent += 1;
+    }
+    assert!(sent < MESSAGES / 4, "{sent} messages of 2 MB were taken without a verdict being read");
+    drop(sender);
+    let mut verdicts = 0;
+    while let Some(answer) = timeout(PATIENCE, answers.message()).await.expect("an answer in time").unwrap() {
+        answer.verdicts.iter().for_each(|v| assert!(offset(v) >= 0));
+        verdicts += answer.verdicts.len() as u64;
+    }
+    assert_eq!(verdicts, sent * 1_000, "all verdicts, and then OK");
+}
+
+pub async fn a_draining_server_gives_the_verdicts_of_what_it_read_and_says_why_it_ends(mut world: World) {
+    let (sender, receiver) = mpsc::channel(4);
+    let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
+    sender.send(v1::WriteRequest { mutations: vec![set(1, "w/t/a", "1")] }).await.unwrap();
+    let mut answers = world.client.clone().write(messages).await.unwrap().into_inner();
+    let first = answers.message().await.unwrap().expect("a verdict");
+    assert!(offset(&first.verdicts[0]) >= 0);
+    world.stop().await;
+    let status = loop {
+        match timeout(PATIENCE, answers.message()).await.expect("it ends in time") {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a writer must be told why its stream ends"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "DRAINING"), "{status:?}");
+}
