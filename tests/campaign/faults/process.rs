@@ -1,11 +1,7 @@
 //! A changelogd in surroundings of its own: behind a command that prepares them, or with variables in its environment. What it
 //! wrote before it ended is kept, since a start that is refused is an answer, too.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
