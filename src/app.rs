@@ -233,6 +233,7 @@ fn limits(args: &ServeArgs) -> Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
         max_replays_per_peer: args.max_replays_per_peer().into(),
+        share_replays: args.share_replays,
         replay_queue_wait: args.replay_queue_wait,
         max_follows: args.max_follows().into(),
         replay_budget: size(args.replay_budget()),

@@ -67,6 +67,7 @@ pub struct Metrics {
     replays: Gauge,
     replay_bytes: Gauge,
     follows: Gauge,
+    rode_along: Counter,
     replays_aborted: Family<Aborted, Counter>,
     producers_replaced: Counter,
 }
@@ -105,6 +106,12 @@ impl Metrics {
             "What replays hold of --replay-budget: read ahead, folded, being sent",
             Unit::Bytes,
             replay_bytes.clone(),
+        );
+        let rode_along = Counter::default();
+        registry.register(
+            "loads_rode_along",
+            "Loads and gets that were answered from a replay begun by another (--share-replays)",
+            rode_along.clone(),
         );
         registry.register("follows_running", "Streams that follow (--max-follows)", follows.clone());
         let replays_aborted = Family::<Aborted, Counter>::default();
@@ -145,6 +152,7 @@ impl Metrics {
             replays,
             replay_bytes,
             follows,
+            rode_along,
             replays_aborted,
             producers_replaced,
         }
@@ -180,6 +188,11 @@ impl Metrics {
     /// A replay has its turn.
     pub fn replay_started(&self) -> Running {
         Running::begin(&self.replays)
+    }
+
+    /// So many loads did not need a replay of their own.
+    pub fn loads_rode_along(&self, loads: u64) {
+        self.rode_along.inc_by(loads);
     }
 
     /// A stream follows, or is to.

@@ -7,6 +7,9 @@ mod budget;
 mod error;
 mod flush;
 mod load;
+mod rides;
+#[cfg(test)]
+mod rides_tests;
 mod snapshot;
 mod stream;
 mod token;
@@ -38,6 +41,7 @@ use crate::{
     model::ValueRules,
 };
 use flush::Tracker;
+use rides::Rides;
 use turns::{Shares, Turns};
 
 /// How long answers of a closed log may take to be noticed.
@@ -52,6 +56,8 @@ pub struct Limits {
     pub max_replays: usize,
     /// Of these, those of one peer.
     pub max_replays_per_peer: usize,
+    /// Loads that wait for the same partition share one replay, where that reads the partition as a whole.
+    pub share_replays: bool,
     /// How long a load waits for its turn among them.
     pub replay_queue_wait: Duration,
     /// Bytes that all replays together may hold.
@@ -72,6 +78,7 @@ impl Limits {
             values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
             max_replays: 4,
             max_replays_per_peer: 4,
+            share_replays: true,
             replay_queue_wait: Duration::from_millis(20),
             replay_budget: usize::MAX,
             read_ahead: 0,
@@ -88,6 +95,7 @@ pub struct Changelog {
     limits: Limits,
     writes: Arc<Tracker>,
     replays: Arc<Turns>,
+    rides: Arc<Rides>,
     follows: Arc<Semaphore>,
     follow_shares: Arc<Shares>,
     draining: watch::Sender<bool>,
@@ -104,6 +112,7 @@ impl Changelog {
             limits,
             writes: Arc::default(),
             replays: Turns::new(limits, metrics.clone()),
+            rides: Arc::default(),
             follows: Arc::new(Semaphore::new(limits.max_follows)),
             // As with replays, no peer has all.
             follow_shares: Shares::new((limits.max_follows * 3 / 4).max(1)),

@@ -187,6 +187,7 @@ mod tests {
             values: ValueRules { mode: ValueMode::Json, max_bytes: 1 },
             max_replays,
             max_replays_per_peer,
+            share_replays: true,
             replay_queue_wait: Duration::from_secs(2),
             replay_budget: 100,
             read_ahead: 10,

@@ -118,6 +118,9 @@ pub struct ServeArgs {
     /// quarters of --max-replays
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_replays_per_peer: Option<u16>,
+    /// Loads that wait for the same partition of a Kafka topic share one replay of it; with `false` each has its own
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 1, action = clap::ArgAction::Set)]
+    pub share_replays: bool,
     /// How long a replay waits for its turn
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub replay_queue_wait: Duration,
@@ -299,6 +302,7 @@ impl ServeArgs {
             ("read-timeout", shown_duration(self.read_timeout)),
             ("stall-timeout", shown_duration(self.stall_timeout)),
             ("max-replays", self.max_replays.to_string()),
+            ("share-replays", self.share_replays.to_string()),
             ("max-replays-per-peer", self.max_replays_per_peer().to_string()),
             ("replay-queue-wait", shown_duration(self.replay_queue_wait)),
             ("max-follows", self.max_follows().to_string()),

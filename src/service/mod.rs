@@ -165,11 +165,13 @@ impl ChangelogService for Service {
         let answer = Answer::spawn(deadline, self.limits.stall_timeout, |feed| async move {
             let what = format!("load {}", Shown(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let mut load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
+            let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
-            for batch in response::batches(load.partition, std::mem::take(&mut load.records), format) {
+            for batch in
+                response::batches(load.partition, (0..load.records.len()).map(|i| load.records[i].clone()), format)
+            {
                 call.facts.add_entries(batch.entries.len() as u64);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }

@@ -49,7 +49,7 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
 /// Records in batches of at most 256 KiB, or of one entry.
 pub fn batches(
     partition: Partition,
-    records: Vec<Record>,
+    records: impl IntoIterator<Item = Record>,
     format: v1::ValueFormat,
 ) -> impl Iterator<Item = v1::EntryBatch> {
     let mut entries = records.into_iter().map(move |r| entry(partition, r, format)).peekable();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_batch_holds_at_most_256_kib_or_one_entry() {
         let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
-        let batches: Vec<_> = batches(Partition::new(0).unwrap(), records.collect(), v1::ValueFormat::Raw).collect();
+        let batches: Vec<_> = batches(Partition::new(0).unwrap(), records, v1::ValueFormat::Raw).collect();
         assert!(batches.iter().all(|b| b.encoded_len() <= MAX_BATCH_BYTES || b.entries.len() == 1));
         assert!(batches[0].entries.len() > 200, "{}", batches[0].entries.len());
         let offsets: Vec<_> = batches.iter().flat_map(|b| b.entries.iter().map(|e| e.offset)).collect();

@@ -1,0 +1,265 @@
+//! Shared replays over a log whose replays begin when a test lets them.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{Ack, Change, Changelog, Limits, Load, LoadError, Peer};
+use crate::{
+    log::{
+        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        TopicState, WriteError,
+    },
+    model::{Headers, Key, PartitionCount, WorkspaceId},
+};
+
+/// A log that reads a partition as a whole, as a topic is read.
+#[derive(Debug)]
+struct Gated {
+    log: MemoryLog,
+    /// Replays that were asked for.
+    asked: AtomicUsize,
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl Log for Gated {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Kafka
+    }
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.log.topic_state()
+    }
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        self.log.topic().await
+    }
+    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+        self.log.append(record)
+    }
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        self.asked.fetch_add(1, SeqCst);
+        // Its end is fixed now; what it reads comes when the gate lets it through.
+        let mut whole = self.log.replay(request).await?;
+        self.gate.acquire().await.expect("open").forget();
+        let (events, replay) = Replay::channel();
+        tokio::spawn(async move {
+            while let Some(event) = whole.next().await {
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(replay)
+    }
+    async fn describe(&self) -> Description {
+        self.log.describe().await
+    }
+    async fn close(&self, deadline: Instant) -> u64 {
+        self.log.close(deadline).await
+    }
+}
+
+struct World {
+    log: Arc<Gated>,
+    changelog: Changelog,
+}
+
+type Loading = JoinHandle<Result<Load, LoadError>>;
+
+impl World {
+    fn new(change: impl FnOnce(&mut Limits)) -> Self {
+        let log = MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(86_400));
+        let log = Arc::new(Gated { log, asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
+        let mut limits = Limits { replay_queue_wait: Duration::from_secs(60), ..Limits::for_tests() };
+        change(&mut limits);
+        Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log }
+    }
+
+    async fn set(&self, key: &str) {
+        self.set_value(key, "1").await;
+    }
+
+    async fn set_value(&self, key: &str, value: &str) {
+        let value = Some(value.to_owned().into());
+        let change = Change { key: Key::parse(key).unwrap(), value, headers: Headers::default() };
+        self.changelog.write(change, Ack::Durable, None).await.unwrap();
+    }
+
+    fn load(&self, workspace: &str) -> Loading {
+        self.load_until(workspace, Instant::now() + Duration::from_secs(60))
+    }
+
+    fn load_until(&self, workspace: &str, deadline: Instant) -> Loading {
+        let (changelog, workspace) = (self.changelog.clone(), WorkspaceId::parse(workspace).unwrap());
+        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), Peer::default(), deadline).await })
+    }
+
+    /// Lets everything happen that can.
+    async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.log.asked.load(SeqCst)
+    }
+}
+
+fn keys(load: &Load) -> Vec<String> {
+    load.records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_before_it() {
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    world.set("ws/t/a").await;
+    let first = world.load("ws");
+    world.settle().await;
+    assert_eq!(world.asked(), 1);
+    world.set("ws/t/b").await;
+    world.set("other/t/c").await;
+    let mut later: Vec<_> = (0..63).map(|i| world.load(if i % 2 == 0 { "ws" } else { "other" })).collect();
+    world.settle().await;
+    assert_eq!(world.asked(), 1, "they wait");
+    world.log.gate.add_permits(1);
+    assert_eq!(keys(&first.await.unwrap().unwrap()), ["ws/t/a"]);
+    world.settle().await;
+    assert_eq!(world.asked(), 2, "one for all of them");
+    world.log.gate.add_permits(1);
+    for (i, load) in later.drain(..).enumerate() {
+        let load = load.await.unwrap().unwrap();
+        let expected: &[&str] = if i % 2 == 0 { &["ws/t/a", "ws/t/b"] } else { &["other/t/c"] };
+        assert_eq!(keys(&load), expected);
+        assert_eq!((load.summary.end.end, load.summary.end.counts.read), (3, 3));
+        assert_eq!(load.summary.entries as usize, expected.len());
+    }
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
+    let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_peer) = (false, 8, 8));
+    world.set("ws/t/a").await;
+    let loads: Vec<_> = (0..8).map(|_| world.load("ws")).collect();
+    world.settle().await;
+    assert_eq!(world.asked(), 8);
+    world.log.gate.add_permits(8);
+    for load in loads {
+        assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
+    }
+}
+
+#[tokio::test]
+async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() {
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
+    world.set("ws/t/a").await;
+    let first = world.load("ws");
+    world.settle().await;
+    first.abort();
+    let second = world.load("ws");
+    // The first's replay ends, as nobody waits for it: the only turn is free again, without the gate.
+    let started = Instant::now();
+    while world.asked() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(2), "the turn of who has gone is given back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let third = world.load("ws");
+    world.settle().await;
+    second.abort();
+    let fourth = world.load("ws");
+    world.log.gate.add_permits(2);
+    for load in [third, fourth] {
+        assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
+    }
+}
+
+/// The driver of a replay is no more than the first of its riders.
+#[tokio::test]
+async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    world.set("ws/t/a").await;
+    let blocking = world.load("ws");
+    world.settle().await;
+    let driver = world.load("ws");
+    world.settle().await;
+    let rider = world.load("ws");
+    world.settle().await;
+    world.log.gate.add_permits(1);
+    blocking.await.unwrap().unwrap();
+    world.settle().await;
+    assert_eq!(world.asked(), 2);
+    driver.abort();
+    world.settle().await;
+    world.log.gate.add_permits(1);
+    assert_eq!(keys(&rider.await.unwrap().unwrap()), ["ws/t/a"]);
+    assert_eq!(world.asked(), 2, "it is the same replay");
+}
+
+#[tokio::test]
+async fn r7_a_rider_s_deadline_is_its_own() {
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    world.set("ws/t/a").await;
+    let first = world.load("ws");
+    world.settle().await;
+    let hasty = world.load_until("ws", Instant::now() + Duration::from_millis(50));
+    let patient = world.load("ws");
+    let error = hasty.await.unwrap().unwrap_err();
+    assert!(matches!(error, LoadError::Deadline(_)), "{error:?}");
+    world.log.gate.add_permits(2);
+    first.await.unwrap().unwrap();
+    patient.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 2_000));
+    for i in 0..20 {
+        world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
+    }
+    world.set("small/t/a").await;
+    let first = world.load("small");
+    world.settle().await;
+    let (large, small) = (world.load("large"), world.load("small"));
+    world.settle().await;
+    world.log.gate.add_permits(2);
+    first.await.unwrap().unwrap();
+    let error = large.await.unwrap().unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge { limit: 2_000, .. }), "{error:?}");
+    assert_eq!(keys(&small.await.unwrap().unwrap()), ["small/t/a"]);
+}
+
+/// Who is on board is not told that there is no turn for him.
+#[tokio::test]
+async fn r21_a_load_that_rides_along_needs_no_turn() {
+    let wait = Duration::from_millis(100);
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (2, 2, wait));
+    world.set("ws/t/a").await;
+    let first = world.load("ws");
+    world.settle().await;
+    // One has the other turn, and waits for the partition; eight have none.
+    let riders: Vec<_> = (0..9).map(|_| world.load("ws")).collect();
+    world.settle().await;
+    world.log.gate.add_permits(1);
+    let held = first.await.unwrap().unwrap();
+    world.settle().await;
+    tokio::time::sleep(2 * wait).await;
+    world.log.gate.add_permits(1);
+    for rider in riders {
+        assert_eq!(keys(&rider.await.unwrap().unwrap()), ["ws/t/a"]);
+    }
+    drop(held);
+    assert_eq!(world.asked(), 2);
+}
