@@ -1,9 +1,9 @@
-# Two commands matter: `make run` and `make test`; `make campaign` proves more, and takes long. Everything that is fetched or built goes under target/.
+# Two commands matter: `make run` and `make test`; `make campaign` proves more, `make bench` measures; both take long. Everything that is fetched or built goes under target/.
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test unit broker chart campaign campaign-short linearize check deny tools kafka cities help
+.PHONY: run build test unit broker chart campaign campaign-short bench micro linearize check deny tools kafka cities help
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -38,6 +38,18 @@ SHORT = none,F1,F2,F3,F4,F5,F6-cut,F6-half-open,F7,F8,F9,F12,F14,F15,F16,F18,F20
 
 campaign-short: build linearize kafka ## A part of it, with histories of 6 s and small numbers: writes target/campaign.md
 	$(CAMPAIGN) --short --only $(SHORT) --report target/campaign.md --command "make campaign-short" $(ARGS)
+
+# The benchmark's own build takes the place of the release binary, with what tests want of the dependencies in it; what is measured
+# is a copy of the one that people run.
+MEASURED = $(CURDIR)/target/measured/changelogd
+
+bench: build kafka cities ## What it costs, beside raw librdkafka and others in the same run: writes docs/benchmarks.md
+	install -D target/release/changelogd $(MEASURED)
+	CHANGELOGD_TEST_BINARY=$(MEASURED) $(CARGO) bench --locked --features broker-tests --bench system -- \
+	    --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
+
+micro: ## What a write and a load do in memory, one by one (Criterion)
+	$(CARGO) bench --locked --bench micro
 
 # Built also with the other tools; here for those who have no use for them.
 linearize: ## The checker of histories, and its tests

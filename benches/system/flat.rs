@@ -1,0 +1,145 @@
+//! P8: loads leave nothing behind, and large ones hold no more than they may. Memory is what the kernel says of the sidecar's
+//! process; the reference is the same process before.
+
+use std::{fs, time::Duration};
+
+use changelogd::proto::v1;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{
+    bench::{Bench, REPLAY_BUDGET, Topic, settle},
+    calls,
+    data::{entities, workspace},
+    loads::raw_replay,
+    report::{Row, Verdict},
+    sidecar::{Client, Sidecar},
+};
+
+const WIDE: usize = 16;
+/// Entries of a workspace of the small topic.
+const ENTRIES: usize = 100;
+/// Threads of librdkafka end a moment after the answer, and memory is given back later still.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+/// What librdkafka and the runtime may have more of at one moment than at another.
+const THREADS: usize = 2;
+const FILES: usize = 4;
+
+/// Resident memory now, and the most there was, in MiB.
+pub fn memory(pid: u32) -> Result<(f64, f64), String> {
+    let file = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+    let kib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).ok_or(format!("{file} has no {name}"))
+    };
+    Ok((kib("VmRSS:")? / 1024.0, kib("VmHWM:")? / 1024.0))
+}
+
+/// P8
+pub async fn run(bench: &mut Bench) -> Result<(), String> {
+    let small = bench.small().await?;
+    leaves_nothing(bench, &small).await?;
+    let records = bench.number(490_000, 20_000);
+    // Each key five times: what a fold holds is a fifth of what is read.
+    let huge = bench.topic(1, entities(100, records, 5, 2_000)).await?;
+    holds_little(bench, &huge).await
+}
+
+async fn leaves_nothing(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
+    let loads = bench.number(2_000, 160);
+    let sidecar = bench.sidecar(topic, &[]).await?;
+    // A connection's share of the replays is less than all of them.
+    let clients = [sidecar.client(), sidecar.client()];
+    wide(&clients, WIDE * 10).await?;
+    let before = settled(&sidecar, None).await;
+    let (rss_before, _) = memory(sidecar.pid())?;
+    calls::loads(&clients[0], &workspace(0), loads, ENTRIES).await?;
+    wide(&clients, loads).await?;
+    let after = settled(&sidecar, Some(before)).await;
+    let (rss_after, _) = memory(sidecar.pid())?;
+    let growth = (rss_after / rss_before - 1.0) * 100.0;
+    let work = format!("{loads} LoadWorkspace one after another, then {loads} more {WIDE} at a time");
+    bench.report.row(Row {
+        id: "P8",
+        work: format!("{work}: resident memory"),
+        ours: format!("{rss_after:.1} MiB"),
+        reference: format!("{rss_before:.1} MiB, warm, before"),
+        ratio: format!("{growth:+.1} %"),
+        target: "growth < 10 %".to_owned(),
+        verdict: Verdict::of(growth < 10.0),
+    });
+    bench.report.row(Row {
+        id: "P8",
+        work: "the same: threads, open files".to_owned(),
+        ours: format!("{}, {}", after.0, after.1),
+        reference: format!("{}, {}, warm, before", before.0, before.1),
+        ratio: String::new(),
+        target: format!("no more (+{THREADS}, +{FILES} at one moment)"),
+        verdict: Verdict::of(after.0 <= before.0 + THREADS && after.1 <= before.1 + FILES),
+    });
+    Ok(())
+}
+
+/// Loads of both connections together.
+async fn wide(clients: &[Client], loads: usize) -> Result<(), String> {
+    let mut running = JoinSet::new();
+    for i in 0..WIDE {
+        let client = clients[i % clients.len()].clone();
+        running.spawn(async move { calls::loads(&client, &workspace(i), loads / WIDE, ENTRIES).await });
+    }
+    while let Some(done) = running.join_next().await {
+        done.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+/// Threads and files once they are no more than before, or have stopped to fall.
+async fn settled(sidecar: &Sidecar, before: Option<(usize, usize)>) -> (usize, usize) {
+    let mut now = sidecar.threads_and_files();
+    let (started, mut still) = (Instant::now(), 0);
+    while started.elapsed() < SETTLES_WITHIN && still < 10 && before.is_none_or(|b| now.0 > b.0 || now.1 > b.1) {
+        sleep(Duration::from_millis(200)).await;
+        let next = sidecar.threads_and_files();
+        still = if next == now { still + 1 } else { 0 };
+        now = next;
+    }
+    now
+}
+
+/// A process of its own for each call, so that its peak is that call's.
+async fn holds_little(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
+    let records = topic.records as usize;
+    let budget = REPLAY_BUDGET as f64 / 1024.0 / 1024.0;
+    let raw = raw_replay(bench, topic)?;
+    for everything in [false, true] {
+        let sidecar = bench.sidecar(topic, &[]).await?;
+        let client = sidecar.client();
+        sleep(Duration::from_secs(1)).await;
+        let (idle, _) = memory(sidecar.pid())?;
+        let (took, what, most) = if everything {
+            let took = calls::stream_all(&client, v1::Content::Latest).await?.expect(records / 5)?;
+            (took, format!("StreamAll, CONTENT_LATEST, {} entries", records / 5), budget)
+        } else {
+            let took = calls::load(&client, &workspace(42)).await?.expect(records / 500)?;
+            (took, format!("LoadWorkspace, {} entries", records / 500), 100.0)
+        };
+        let (_, peak) = memory(sidecar.pid())?;
+        bench.report.row(Row {
+            id: "P8",
+            work: format!(
+                "{what} of a partition of {}, {took:.0} ms (raw replay {raw:.0} ms): peak memory",
+                topic.shown()
+            ),
+            ours: format!("{peak:.1} MiB, {:.1} above idle", peak - idle),
+            reference: format!("{idle:.1} MiB, idle"),
+            ratio: format!("{:.2}", peak / idle),
+            target: format!("< {most:.0} MiB above idle{}", if everything { ", the replay budget" } else { "" }),
+            verdict: Verdict::of(peak - idle < most),
+        });
+        settle().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The limits that writes are measured against: librdkafka's producers alone, set as changelogd sets its own. And what fills topics.
+//!
+//! A delivery report is waited for by the C call: the wrapper's poll does not return before its time is over.
+
+#![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, bindings as c,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+};
+
+use super::{
+    data::Entity,
+    raw::{PATIENCE, producer_config, text},
+};
+
+/// librdkafka's queue of delivery reports.
+struct Reports(*mut c::rd_kafka_queue_t);
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        // Safety: a reference of our own, given back once.
+        unsafe { c::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+/// One producer whose user waits for each delivery report before the next record.
+pub struct Awaited {
+    // Before the producer, which it belongs to.
+    reports: Reports,
+    producer: BaseProducer,
+}
+
+impl Awaited {
+    pub fn new(brokers: &str) -> Result<Self, String> {
+        let producer: BaseProducer = producer_config(brokers).create().map_err(text)?;
+        // Safety: the producer is alive, and outlives the reference.
+        let reports = Reports(unsafe { c::rd_kafka_queue_get_main(producer.client().native_ptr()) });
+        Ok(Self { reports, producer })
+    }
+
+    /// The milliseconds until it was acknowledged.
+    pub fn produce(&self, topic: &str, partitions: i32, entity: &Entity) -> Result<f64, String> {
+        let started = Instant::now();
+        let record = BaseRecord::to(topic).partition(entity.partition(partitions));
+        self.producer.send(record.key(&entity.key).payload(&entity.value[..])).map_err(|(error, _)| text(error))?;
+        while started.elapsed() < PATIENCE {
+            // Safety: the event is destroyed once; its message is read before.
+            let code = unsafe {
+                let event = c::rd_kafka_queue_poll(self.reports.0, 1_000);
+                if event.is_null() {
+                    continue;
+                }
+                let message = c::rd_kafka_event_message_next(event);
+                let code = message.as_ref().map(|message| message.err);
+                c::rd_kafka_event_destroy(event);
+                code
+            };
+            match code {
+                Some(c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR) => {
+                    return Ok(started.elapsed().as_secs_f64() * 1e3);
+                }
+                Some(code) => return Err(format!("a raw write failed: {code:?}")),
+                // Another kind of event.
+                None => {}
+            }
+        }
+        Err("a raw write is not acknowledged".to_owned())
+    }
+}
+
+/// Counts delivery reports.
+#[derive(Debug, Default)]
+struct Counted {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientContext for Counted {}
+
+impl ProducerContext for Counted {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+        if report.is_ok() { &self.delivered } else { &self.failed }.fetch_add(1, Relaxed);
+    }
+}
+
+/// A producer with a delivery callback, kept from one round to the next.
+pub struct Bulk(ThreadedProducer<Counted>);
+
+impl Bulk {
+    pub fn new(brokers: &str) -> Result<Self, String> {
+        Self::of(&producer_config(brokers))
+    }
+
+    fn of(config: &ClientConfig) -> Result<Self, String> {
+        config.create_with_context(Counted::default()).map(Self).map_err(text)
+    }
+
+    /// Until all of them are acknowledged. Answers their number and their bytes.
+    pub fn produce(
+        &self,
+        topic: &str,
+        partitions: i32,
+        entities: impl Iterator<Item = Entity>,
+    ) -> Result<(u64, u64), String> {
+        let counted = self.0.context();
+        let before = counted.delivered.load(Relaxed);
+        let (mut records, mut bytes) = (0, 0);
+        for entity in entities {
+            let mut record = BaseRecord::to(topic)
+                .partition(entity.partition(partitions))
+                .key(&entity.key)
+                .payload(&entity.value[..]);
+            while let Err((error, back)) = self.0.send(record) {
+                if error != KafkaError::MessageProduction(Code::QueueFull) {
+                    return Err(text(error));
+                }
+                std::thread::sleep(Duration::from_micros(200));
+                record = back;
+            }
+            records += 1;
+            bytes += entity.len() as u64;
+        }
+        let queued = Instant::now();
+        while counted.delivered.load(Relaxed) < before + records {
+            let failed = counted.failed.load(Relaxed);
+            if failed > 0 || queued.elapsed() > PATIENCE {
+                return Err(format!("{failed} raw writes failed"));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok((records, bytes))
+    }
+}
+
+/// Fills a topic, in batches as full as they may be. Answers the number of records and their bytes.
+pub fn fill(
+    brokers: &str,
+    topic: &str,
+    partitions: i32,
+    entities: impl Iterator<Item = Entity>,
+) -> Result<(u64, u64), String> {
+    let mut config = producer_config(brokers);
+    config.set("linger.ms", "50");
+    Bulk::of(&config)?.produce(topic, partitions, entities)
+}

@@ -1,0 +1,166 @@
+//! The limits that loads are measured against: librdkafka alone, set as changelogd sets it, doing no more than it must; and
+//! librdkafka as it is where nobody has set anything.
+//!
+//! Records are polled by the C call: the wrapper makes an event and a reference count of each.
+
+#![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList, bindings as c,
+    consumer::{BaseConsumer, Consumer},
+};
+
+/// A replay or a write that takes longer hangs.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What src/kafka/settings.rs sets, which can't be asked from here; [`check_properties`] looks whether it still does.
+const COMMON: [(&str, &str); 8] = [
+    ("client.id", "changelogd"),
+    ("socket.nagle.disable", "true"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("retry.backoff.ms", "50"),
+    ("log.connection.close", "false"),
+    ("ssl.ca.location", "probe"),
+    ("allow.auto.create.topics", "false"),
+];
+const CONSUMER: [(&str, &str); 9] = [
+    ("fetch.wait.max.ms", "5"),
+    ("fetch.queue.backoff.ms", "5"),
+    ("fetch.error.backoff.ms", "50"),
+    ("check.crcs", "true"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+];
+const PRODUCER: [(&str, &str); 7] = [
+    ("compression.type", "snappy"),
+    ("linger.ms", "0"),
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("max.in.flight.requests.per.connection", "5"),
+];
+
+/// The properties above are changelogd's own: a reference that has fallen behind would be none.
+pub fn check_properties() -> Result<(), String> {
+    let settings = include_str!("../../src/kafka/settings.rs");
+    let all = [&COMMON[..], &CONSUMER, &PRODUCER].concat();
+    match all.iter().find(|(name, value)| !settings.contains(&format!("\"{name}\", \"{value}\""))) {
+        Some((name, value)) => Err(format!("benches/system/raw.rs: src/kafka/settings.rs does not set {name}={value}")),
+        None => Ok(()),
+    }
+}
+
+fn config(brokers: &str, properties: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in COMMON.iter().chain(properties) {
+        config.set(*name, *value);
+    }
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+pub fn producer_config(brokers: &str) -> ClientConfig {
+    let mut config = config(brokers, &PRODUCER);
+    // What the broker's default of max.message.bytes makes of them.
+    config.set("message.max.bytes", "1048588").set("batch.size", "1000000").set("message.timeout.ms", "10000");
+    config
+}
+
+/// A text of whatever failed.
+pub fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Records and bytes of keys and values that were read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Replayed {
+    pub ms: f64,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// The high watermarks of all partitions.
+pub fn ends(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<i64>, String> {
+    let client: BaseConsumer = config(brokers, &[]).create().map_err(text)?;
+    (0..partitions).map(|p| Ok(client.fetch_watermarks(topic, p, PATIENCE).map_err(text)?.1)).collect()
+}
+
+/// The tuned replay of these partitions, each from its first offset to its end, records only counted. Making the consumer is
+/// within the time; letting it go, and asking for the ends, are not.
+pub fn replay(brokers: &str, topic: &str, partitions: &[(i32, i64)]) -> Result<Replayed, String> {
+    let started = Instant::now();
+    let mut config = config(brokers, &CONSUMER);
+    config.set("group.id", "workspace-changelog-consumer").set("auto.offset.reset", "error");
+    // What the default replay budget leaves each replay to read ahead.
+    config.set("queued.max.messages.kbytes", "3276").set("topic.metadata.refresh.interval.ms", "2000");
+    let consumer: BaseConsumer = config.create().map_err(text)?;
+    let mut list = TopicPartitionList::new();
+    for (partition, _) in partitions {
+        list.add_partition_offset(topic, *partition, Offset::Offset(0)).map_err(text)?;
+    }
+    consumer.assign(&list).map_err(text)?;
+    let mut left: Vec<(i32, i64)> = partitions.iter().copied().filter(|(_, end)| *end > 0).collect();
+    let mut replayed = Replayed::default();
+    while !left.is_empty() {
+        if started.elapsed() > PATIENCE {
+            return Err(format!("a raw replay does not reach its end: {left:?} after {replayed:?}"));
+        }
+        // Safety: the consumer outlives the message, which is destroyed once and not used after that.
+        unsafe {
+            let message = c::rd_kafka_consumer_poll(consumer.client().native_ptr(), 100);
+            if message.is_null() {
+                continue;
+            }
+            let of = &*message;
+            if of.err == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                replayed.records += 1;
+                replayed.bytes += (of.key_len + of.len) as u64;
+                left.retain(|(partition, end)| of.partition != *partition || of.offset + 1 < *end);
+            }
+            c::rd_kafka_message_destroy(message);
+        }
+    }
+    replayed.ms = started.elapsed().as_secs_f64() * 1e3;
+    Ok(replayed)
+}
+
+/// How a consumer that nobody has tuned comes to its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untuned {
+    /// As a member of a group.
+    Subscribed,
+    /// Assigned at the beginning, which spares the group.
+    Assigned,
+}
+
+/// The same of partition 0 by librdkafka's defaults, but for a group.id of its own and auto.offset.reset=earliest. Answers
+/// milliseconds.
+pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<f64, String> {
+    let started = Instant::now();
+    let group = super::kafka::unique_topic("group");
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", group).set("auto.offset.reset", "earliest");
+    let consumer: BaseConsumer = config.create().map_err(text)?;
+    if how == Untuned::Subscribed {
+        consumer.subscribe(&[topic]).map_err(text)?;
+    } else {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Beginning).map_err(text)?;
+        consumer.assign(&list).map_err(text)?;
+    }
+    while started.elapsed() < PATIENCE {
+        if let Some(message) = consumer.poll(Duration::from_millis(100))
+            && message.map_err(text)?.offset() + 1 >= end
+        {
+            return Ok(started.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Err("an untuned consumer does not reach the end".to_owned())
+}

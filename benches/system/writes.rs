@@ -1,0 +1,120 @@
+//! P4, P5: durable writes to Kafka, beside a raw producer and beside a gRPC server that does nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::block_in_place;
+
+use super::{
+    bench::Bench,
+    calls::{self, Until},
+    data::{Entity, entities},
+    empty::Empty,
+    producers::Awaited,
+    report::{Row, Verdict, cells_of},
+    sidecar::Client,
+    stats::{Pairs, Samples, Spread},
+};
+
+const PARTITIONS: i32 = 10;
+/// Of P5, and of the table beside it: how long writers go on each time.
+pub const BURST: Duration = Duration::from_secs(2);
+pub const SHORT_BURST: Duration = Duration::from_millis(300);
+
+/// What was measured of ours and of the reference: each call, and the medians of the rounds.
+#[derive(Debug, Default)]
+pub struct InTurns {
+    pub ours: Samples,
+    pub reference: Samples,
+    pub medians: Pairs,
+}
+
+impl InTurns {
+    pub fn push(&mut self, ours: Samples, reference: Samples) {
+        self.medians.push(ours.median(), reference.median());
+        self.ours.append(ours);
+        self.reference.append(reference);
+    }
+
+    /// The p50 of ours beside the reference's, of which it may be so much above.
+    pub fn row(&self, id: &'static str, work: String, reference: &str, above: f64) -> Row {
+        let (ours, limit) = (self.ours.median(), self.reference.median());
+        Row {
+            id,
+            work: format!("{work}, p50 of {}", self.ours.len()),
+            ours: format!("{ours:.3} ms"),
+            reference: format!("{limit:.3} ms, {reference}"),
+            ratio: self.medians.ratio().to_string(),
+            target: format!("≤ reference + {above} ms"),
+            verdict: Verdict::of(ours <= limit + above),
+        }
+    }
+}
+
+/// Writes of values of this size, one after another: through the sidecar, then raw, and again.
+pub async fn sets_in_turns(bench: &Bench, bytes: usize, each: usize) -> Result<InTurns, String> {
+    let topic = bench.empty_topic(PARTITIONS).await?;
+    let sidecar = bench.sidecar(&topic, &[]).await?;
+    let client = sidecar.client();
+    let raw = Awaited::new(&bench.bootstrap()?)?;
+    let entities: Vec<_> = entities(100, each, 1, bytes).collect();
+    let mut in_turns = InTurns::default();
+    for round in 0..=bench.rounds {
+        let ours = calls::sets(&client, entities.clone()).await?;
+        let reference = block_in_place(|| {
+            entities.iter().map(|e| raw.produce(&topic.name, PARTITIONS, e)).collect::<Result<Samples, String>>()
+        })?;
+        if round > 0 {
+            in_turns.push(ours, reference);
+        }
+    }
+    Ok(in_turns)
+}
+
+/// P4
+pub async fn one_after_another(bench: &mut Bench) -> Result<(), String> {
+    const RAW: &str = "awaited raw produce";
+    let each = bench.number(1_000, 100);
+    let in_turns = sets_in_turns(bench, 200, each).await?;
+    let work = "Set, durable, one after another, 200 bytes".to_owned();
+    bench.report.row(in_turns.row("P4", work, RAW, 0.2));
+    let empty = Empty::start().await?;
+    let unary = calls::sets(&empty.client(), entities(100, each * 2, 1, 200).collect()).await?;
+    let (ours, reference) = (&in_turns.ours, &in_turns.reference);
+    bench.report.distribution("set-latency-kafka", "Set, durable, Kafka", &[("changelogd", ours), (RAW, reference)])?;
+    let rows = [("Set", ours), (RAW, reference), ("a unary call of a server that does nothing", &unary)];
+    bench.report.section("P4, milliseconds", &cells_of(&rows));
+    Ok(())
+}
+
+/// So many at a time for a while: how many a second.
+async fn burst(client: &Client, entities: &Arc<Vec<Entity>>, time: Duration) -> Result<f64, String> {
+    Ok(calls::concurrent_sets(client, entities, 64, Until::Over(time)).await?.0)
+}
+
+/// P5
+pub async fn many_at_a_time(bench: &mut Bench) -> Result<(), String> {
+    let topic = bench.empty_topic(PARTITIONS).await?;
+    let sidecar = bench.sidecar(&topic, &[]).await?;
+    let empty = Empty::start().await?;
+    let (ours, reference) = (sidecar.client(), empty.client());
+    let entities = Arc::new(entities(100, 10_000, 1, 200).collect::<Vec<_>>());
+    let time = if bench.short { SHORT_BURST } else { BURST };
+    let mut pairs = Pairs::default();
+    for round in 0..=bench.rounds {
+        let (ours, reference) = (burst(&ours, &entities, time).await?, burst(&reference, &entities, time).await?);
+        if round > 0 {
+            pairs.push(ours, reference);
+        }
+    }
+    let Spread { middle, .. } = pairs.ratio();
+    bench.report.row(Row {
+        id: "P5",
+        work: "Set, durable, 64 at a time on one connection, 200 bytes".to_owned(),
+        ours: format!("{} a second", pairs.ours.spread()),
+        reference: format!("{} a second, a unary server that does nothing", pairs.reference.spread()),
+        ratio: pairs.ratio().to_string(),
+        target: "≥ 0.6".to_owned(),
+        verdict: Verdict::of(middle >= 0.6),
+    });
+    Ok(())
+}
