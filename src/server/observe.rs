@@ -1,5 +1,5 @@
-//! What every call gets, whatever its RPC: its deadline read, one log line, metrics. A call that is dropped before its end
-//! is CANCELLED, not OK.
+//! What every call gets, whatever its RPC: its deadline read, metrics, one log line (at info if it failed, else at debug). A
+//! call that is dropped before its end is CANCELLED, not OK.
 
 use std::{
     convert::Infallible,
@@ -144,20 +144,26 @@ impl Watched {
         let facts = &self.call.facts;
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let count = |n: u64| (n > 0).then_some(n);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    rpc = self.rpc.name,
+                    code,
+                    reason,
+                    duration_ms,
+                    partition = facts.partition(),
+                    records = count(facts.records()),
+                    entries = count(facts.entries()),
+                    "call"
+                )
+            };
+        }
+        // What went well is told by metrics: at tens of thousands of writes a second their lines would cost more than they do.
         // Probes come every second, and say nothing new.
-        if self.rpc.ours {
-            tracing::info!(
-                rpc = self.rpc.name,
-                code,
-                reason,
-                duration_ms,
-                partition = facts.partition(),
-                records = count(facts.records()),
-                entries = count(facts.entries()),
-                "call"
-            );
+        if self.rpc.ours && status.code() != Code::Ok {
+            line!(info);
         } else {
-            tracing::debug!(rpc = self.rpc.name, code, reason, duration_ms, "call");
+            line!(debug);
         }
         if status.code() != Code::Ok {
             // The message may name a key.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use changelogd::proto::v1;
+use changelogd::proto::v1::{self, mutation, verdict};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
@@ -74,7 +74,8 @@ impl Actor {
         let workspace = workspace(self.random.below(WORKSPACES as u64) as usize);
         let key = format!("{workspace}/t/{}", self.random.below(KEYS as u64));
         match self.random.below(100) {
-            0..40 => self.set(key).await,
+            0..32 => self.set(key).await,
+            32..40 => self.write_stream().await,
             40..52 => self.delete(key).await,
             52..68 => self.get(key).await,
             68..88 => drop(self.load(&workspace).await),
@@ -98,6 +99,49 @@ impl Actor {
         let (mut client, call) = (self.client.clone(), self.recorder.now());
         let answer = answered(WRITE, client.delete(limited(request, WRITE))).await;
         self.wrote("delete", key, None, call, answer.map(|a| a.position));
+    }
+
+    /// A few keys at a time, each once, in one stream. What has its verdict ended then; what has none may have been written.
+    async fn write_stream(&mut self) {
+        let (mut mutations, mut open) = (Vec::new(), BTreeMap::new());
+        for id in 0..self.random.below(6) + 2 {
+            let workspace = workspace(self.random.below(WORKSPACES as u64) as usize);
+            let key = format!("{workspace}/t/{}", self.random.below(KEYS as u64));
+            if open.values().any(|(other, _)| *other == key) {
+                continue;
+            }
+            self.written += 1;
+            let value = (self.random.below(4) > 0).then(|| format!("\"{}-{}\"", self.number, self.written));
+            let change = match &value {
+                Some(value) => mutation::Change::Raw(Bytes::copy_from_slice(value.as_bytes())),
+                None => mutation::Change::Deletion(v1::Deletion {}),
+            };
+            mutations.push(v1::Mutation { id, changelog_id: key.clone(), change: Some(change), ..Default::default() });
+            open.insert(id, (key, value));
+        }
+        let messages: Vec<_> = mutations.chunks(3).map(|m| v1::WriteRequest { mutations: m.to_vec() }).collect();
+        let (mut client, call) = (self.client.clone(), self.recorder.now());
+        let writing = async {
+            let mut answers = client.write(limited(tokio_stream::iter(messages), WRITE)).await?.into_inner();
+            while let Some(answer) = answers.message().await? {
+                for verdict in answer.verdicts {
+                    let Some((key, value)) = open.remove(&verdict.id) else {
+                        panic!("mutation {} was not sent, or has two verdicts", verdict.id);
+                    };
+                    self.wrote("write", key, value, call, outcome_of(verdict));
+                }
+            }
+            Ok(())
+        };
+        let ended = timeout(Duration::from_secs(WRITE + 2), writing).await;
+        let ended = ended.unwrap_or_else(|_| Err(Status::unknown("the client's library said nothing")));
+        assert!(ended.is_err() || open.is_empty(), "a stream ended as OK without the verdicts of {open:?}");
+        if let Err(status) = ended {
+            self.recorder.refused("write stream", &status);
+        }
+        for (key, value) in open.into_values() {
+            self.wrote("write without a verdict", key, value, call, Err(Status::unknown("no verdict")));
+        }
     }
 
     fn wrote(
@@ -207,6 +251,17 @@ impl<A, B> From<(A, B)> for Answer<(A, B)> {
 impl<A, B, C> From<(A, B, C)> for Answer<(A, B, C)> {
     fn from(answer: (A, B, C)) -> Self {
         Self(answer)
+    }
+}
+
+fn outcome_of(verdict: v1::Verdict) -> Result<Option<v1::Position>, Status> {
+    match verdict.outcome {
+        Some(verdict::Outcome::Written(written)) => Ok(written.position),
+        Some(verdict::Outcome::Error(error)) => {
+            let details = prost::Message::encode_to_vec(&error);
+            Err(Status::with_details(Code::from(error.code), error.message, details.into()))
+        }
+        None => Err(Status::unknown("a verdict without an outcome")),
     }
 }
 
