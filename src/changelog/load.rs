@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Changelog, LoadError, Peer, Summary,
-    rides::Ride,
+    rides::Arrived,
     stream::Scope,
     token::{Cursor, Token},
 };
@@ -29,7 +29,7 @@ pub struct Load {
     pub summary: Summary,
     /// Where they are.
     pub partition: Partition,
-    _ride: Ride,
+    _arrived: Arrived,
 }
 
 /// One entity that was looked for.
@@ -55,8 +55,8 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let ride = self.ride(&topic, partition, selection, peer, deadline).await?;
-        let end = ride.end;
+        let arrived = self.ride(&topic, partition, selection, peer, deadline).await?;
+        let (ride, end) = (&arrived.ride, arrived.ride.end);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
         let summary = Summary {
@@ -65,7 +65,7 @@ impl Changelog {
             tombstones: ride.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { records: ride.records.clone(), summary, partition, _ride: ride })
+        Ok(Load { records: ride.records.clone(), summary, partition, _arrived: arrived })
     }
 
     /// One entity.
@@ -73,7 +73,7 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
         let selection = Selection::key(key, topic.partition_count);
-        let ride = self.ride(&topic, partition, selection, peer, deadline).await?;
+        let ride = self.ride(&topic, partition, selection, peer, deadline).await?.ride;
         Ok(Get { record: ride.records.last().cloned(), partition, end: ride.end })
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod broken_replay;
 mod budget;
+mod bus;
 mod error;
 mod flush;
 mod load;

@@ -1,16 +1,17 @@
 //! Loads that wait for the same partition share one replay of it.
 //!
-//! A replay of a partition costs the same whoever it is for, so a storm of loads need not cost one each. A load waits for a turn
-//! among the replays and for the partition, of which one replay at a time is under way; whoever has both first takes along all
-//! who wait for that partition then. The replay's end offsets are taken after the last of them has come, so each of them reads
-//! what was acknowledged before it began; who comes later waits for the next one. A storm costs two.
+//! A replay of a partition costs the same whoever it is for, so a storm of loads need not cost one each. One replay at a time is
+//! under way of a partition. Of those who wait one is the next driver: he waits for a turn among the replays, and for the
+//! partition, and then takes along all who wait. The replay's end offsets are taken after the last of them has come, so each of
+//! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two.
 //!
-//! Promises: a rider's end is its own. Its deadline, its going away and its bound on memory end no other's ride; the replay goes
-//! on for as long as there is anybody to read for. What is folded is folded once for all who asked for the same, and is held of
-//! the budget, with the turn, until the last of them has sent it.
+//! Promises: a rider's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
+//! on for as long as there is anybody to read for. Each holds a part of his own peer's share until he has sent what he got. What
+//! is folded is folded once for all who asked for the same, and is held of the budget, with the turn, until the last of them has
+//! sent it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,19 +23,15 @@ use tokio::{
 
 use super::{
     Changelog, LoadError, Peer,
-    snapshot::{Fold, Matched},
+    bus::Bus,
+    snapshot::Matched,
     stream::broke_off,
-    turns::Turn,
+    turns::{Part, Turn},
 };
 use crate::{
-    log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, StoreKind, Topic},
-    metrics::Metrics,
-    model::{KeyRef, Partition, Record},
-    rule::{Rule, holds},
+    log::{PartitionEnd, Selection, StoreKind, Topic},
+    model::{Partition, Record},
 };
-
-/// How often a replay looks whether anybody is left to read for.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// The latest records of what was asked for, whole.
 #[derive(Debug, Clone)]
@@ -46,16 +43,26 @@ pub struct Ride {
     /// The proof.
     pub end: PartitionEnd,
     /// Held for as long as anybody holds a part of what was read in it.
-    _turn: Arc<Turn>,
+    pub(super) _turn: Arc<Turn>,
 }
 
-type Seat = oneshot::Sender<Result<Ride, LoadError>>;
+/// A ride that one load was given, and what it holds for it.
+#[derive(Debug)]
+pub struct Arrived {
+    /// What was read.
+    pub ride: Ride,
+    _part: Part,
+}
+
+/// Where what was read goes.
+pub type Seat = oneshot::Sender<Result<Ride, LoadError>>;
 
 /// Somebody who waits for a replay.
 #[derive(Debug)]
 struct Rider {
     selection: Selection,
     deadline: Instant,
+    since: Instant,
     /// Told when a replay is to begin for him.
     boarded: oneshot::Sender<()>,
     seat: Seat,
@@ -72,6 +79,8 @@ struct Place {
 struct Stop {
     /// One replay at a time.
     replay: Arc<Semaphore>,
+    /// One of those who wait holds this: only he takes a turn from others.
+    driver: Arc<Semaphore>,
     waiting: Vec<Rider>,
 }
 
@@ -82,19 +91,24 @@ pub struct Rides {
 }
 
 impl Rides {
-    fn wait_at(&self, place: &Place, rider: Rider) -> Arc<Semaphore> {
+    fn wait_at(&self, place: &Place, rider: Rider) -> (Arc<Semaphore>, Arc<Semaphore>) {
         let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Stop { replay: Arc::new(Semaphore::new(1)), waiting: Vec::new() };
+        let one = || Arc::new(Semaphore::new(1));
+        let new = || Stop { replay: one(), driver: one(), waiting: Vec::new() };
         let stop = stops.entry(place.clone()).or_insert_with(new);
         // Those who have gone: else a partition whose replay stands still would collect them.
         stop.waiting.retain(|rider| !rider.seat.is_closed());
         stop.waiting.push(rider);
-        stop.replay.clone()
+        (stop.driver.clone(), stop.replay.clone())
     }
 
-    fn take_along(&self, place: &Place) -> Vec<Rider> {
+    /// Those who wait, or those of them who have waited for so long.
+    fn take_along(&self, place: &Place, since: Duration) -> Vec<Rider> {
         let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        stops.get_mut(place).map(|stop| std::mem::take(&mut stop.waiting)).unwrap_or_default()
+        let Some(stop) = stops.get_mut(place) else { return Vec::new() };
+        let (taken, left) = std::mem::take(&mut stop.waiting).into_iter().partition(|r| r.since.elapsed() >= since);
+        stop.waiting = left;
+        taken
     }
 }
 
@@ -107,33 +121,49 @@ impl Changelog {
         selection: Selection,
         peer: Peer,
         deadline: Instant,
-    ) -> Result<Ride, LoadError> {
+    ) -> Result<Arrived, LoadError> {
+        let part = self.replays.part(peer, deadline).await?;
         let ((seat, ride), (boarded, boarding)) = (oneshot::channel(), oneshot::channel());
-        let rider = Rider { selection, deadline, boarded, seat };
+        let rider = Rider { selection, deadline, since: Instant::now(), boarded, seat };
+        let arrived = arrived(ride, partition, deadline);
         if !self.shares_replays() {
-            let turn = self.replays.take(peer, deadline).await?;
+            let turn = self.replays.shared_turn(deadline).await?;
             self.depart(topic.clone(), partition, vec![rider], turn, None);
-            return arrived(ride, partition, deadline).await;
+            return Ok(Arrived { ride: arrived.await?, _part: part });
         }
         let place = Place { topic: topic.id.clone(), partition };
-        let replay = self.rides.wait_at(&place, rider);
-        let arrived = arrived(ride, partition, deadline);
+        let (driver, replay) = self.rides.wait_at(&place, rider);
         let drive = async {
-            let turn = self.replays.take(peer, deadline).await?;
+            // Closed never: the wait ends with the load.
+            let _driver = driver.acquire_owned().await.ok();
+            let turn = match self.replays.shared_turn(deadline).await {
+                Err(error @ LoadError::TooManyReplays { .. }) => {
+                    // There is none for those either who have waited as long.
+                    for rider in self.rides.take_along(&place, self.limits.replay_queue_wait) {
+                        let _ = rider.seat.send(Err(error.clone()));
+                    }
+                    return Err(error);
+                }
+                turn => turn?,
+            };
             let permit = replay.acquire_owned().await.ok();
             // This one is among them.
-            self.depart(topic.clone(), partition, self.rides.take_along(&place), turn, permit);
-            Ok::<_, LoadError>(())
+            let riders = self.rides.take_along(&place, Duration::ZERO);
+            self.depart(topic.clone(), partition, riders, turn, permit);
+            Ok(())
         };
         tokio::pin!(arrived);
-        tokio::select! {
+        let ride = tokio::select! {
             biased;
-            ride = &mut arrived => return ride,
+            ride = &mut arrived => ride,
             // Who is taken along needs no turn of his own, and is not to be told that there is none.
-            _ = boarding => {}
-            driven = drive => driven?,
-        }
-        arrived.await
+            _ = boarding => arrived.await,
+            driven = drive => match driven {
+                Ok(()) => arrived.await,
+                Err(error) => Err(error),
+            },
+        };
+        Ok(Arrived { ride: ride?, _part: part })
     }
 
     fn shares_replays(&self) -> bool {
@@ -149,15 +179,22 @@ impl Changelog {
         turn: Turn,
         under_way: Option<OwnedSemaphorePermit>,
     ) {
-        let riders: Vec<_> = riders.into_iter().filter(|rider| !rider.seat.is_closed()).collect();
+        let mut aboard = Vec::new();
+        for rider in riders.into_iter().filter(|rider| !rider.seat.is_closed()) {
+            // Before anything else runs: his time to wait for a turn may be over at any moment.
+            let _ = rider.boarded.send(());
+            aboard.push((rider.selection, rider.deadline, rider.seat));
+        }
         let (log, metrics, limit) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_bytes);
-        metrics.loads_rode_along(riders.len().saturating_sub(1) as u64);
+        metrics.loads_rode_along(aboard.len().saturating_sub(1) as u64);
         tokio::spawn(async move {
-            let mut bus = Bus::new(partition, riders, turn, limit);
+            let mut bus = Bus::new(partition, aboard, turn, limit);
             let ended = bus.run(&*log, topic, &metrics).await;
             // The next may begin before these have sent what they got.
             drop(under_way);
-            bus.arrive(ended);
+            if let Some(ended) = ended {
+                bus.arrive(&ended);
+            }
         });
     }
 }
@@ -169,191 +206,4 @@ async fn arrived(
 ) -> Result<Ride, LoadError> {
     let late = |_| LoadError::Deadline(format!("the deadline passed while partition {partition} was replayed"));
     timeout_at(deadline, ride).await.map_err(late)?.unwrap_or_else(|_| Err(broke_off(partition)))
-}
-
-/// All who asked for the same.
-struct Group {
-    selection: Selection,
-    fold: Fold,
-    seats: Vec<Seat>,
-}
-
-impl Group {
-    fn nobody_waits(&self) -> bool {
-        self.seats.iter().all(Seat::is_closed)
-    }
-
-    fn end(self, error: &LoadError) {
-        for seat in self.seats {
-            // He may have gone.
-            let _ = seat.send(Err(error.clone()));
-        }
-    }
-}
-
-/// One replay, and for whom.
-struct Bus {
-    partition: Partition,
-    groups: Vec<Group>,
-    turn: Turn,
-    /// Bytes that one load may hold.
-    limit: usize,
-    deadline: Instant,
-}
-
-impl Bus {
-    fn new(partition: Partition, riders: Vec<Rider>, turn: Turn, limit: usize) -> Self {
-        let deadline = riders.iter().map(|rider| rider.deadline).max().unwrap_or_else(Instant::now);
-        let mut groups: Vec<Group> = Vec::new();
-        for rider in riders {
-            // He may have gone since.
-            let _ = rider.boarded.send(());
-            match groups.iter_mut().find(|group| group.selection == rider.selection) {
-                Some(group) => group.seats.push(rider.seat),
-                None => {
-                    groups.push(Group { selection: rider.selection, fold: Fold::new(limit), seats: vec![rider.seat] })
-                }
-            }
-        }
-        Self { partition, groups, turn, limit, deadline }
-    }
-
-    /// What all of them want, and perhaps more.
-    fn selection(&self) -> Option<Selection> {
-        let [first, others @ ..] = &*self.groups else { return None };
-        if others.is_empty() {
-            return Some(first.selection.clone());
-        }
-        let mut workspaces = HashSet::new();
-        for group in &self.groups {
-            match &group.selection.keys {
-                Keys::All => return Some(Selection::all(first.selection.partition_count)),
-                Keys::Workspaces(some) => workspaces.extend(some.iter().cloned()),
-                Keys::One(key) => {
-                    workspaces.insert(key.workspace());
-                }
-            }
-        }
-        let keys = Keys::Workspaces(workspaces);
-        Some(Selection { keys, types: HashSet::new(), partition_count: first.selection.partition_count })
-    }
-
-    /// `None`: nobody is left.
-    async fn run(
-        &mut self,
-        log: &dyn Log,
-        topic: Arc<Topic>,
-        metrics: &Metrics,
-    ) -> Option<Result<PartitionEnd, LoadError>> {
-        let request = ReplayRequest {
-            topic,
-            partitions: vec![(self.partition, StartAt::Low)],
-            selection: self.selection()?,
-            follow: false,
-            deadline: self.deadline,
-        };
-        let mut replay = match self.while_wanted(log.replay(request)).await? {
-            Ok(replay) => replay,
-            Err(error) => return Some(Err(error.into())),
-        };
-        loop {
-            match self.while_wanted(replay.next()).await? {
-                Some(Ok(ReplayEvent::Records { records, .. })) => self.fold(records),
-                Some(Ok(ReplayEvent::End(end))) => {
-                    metrics.replayed(end.counts);
-                    return Some(Ok(end));
-                }
-                Some(Ok(ReplayEvent::Progress { .. })) => {}
-                Some(Err(error)) => return Some(Err(error.into())),
-                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
-                None => return Some(Err(broke_off(self.partition))),
-            }
-            if self.nobody_waits() {
-                return None;
-            }
-        }
-    }
-
-    /// `None` as soon as nobody is left to wait for it.
-    async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        loop {
-            match tokio::time::timeout(LOOK, &mut work).await {
-                Ok(done) => return Some(done),
-                Err(_) if self.nobody_waits() => return None,
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn nobody_waits(&self) -> bool {
-        self.groups.iter().all(Group::nobody_waits)
-    }
-
-    fn fold(&mut self, records: Vec<Record>) {
-        if let [only] = &mut *self.groups {
-            if let Err(error) = only.fold.apply(records) {
-                let error = error.in_partition(self.partition);
-                self.groups.remove(0).end(&error);
-                return;
-            }
-        } else {
-            self.sort_out(records);
-        }
-        self.hold();
-    }
-
-    /// To each group what it asked for. One that nobody waits for any more is let go, as one that holds too much.
-    fn sort_out(&mut self, records: Vec<Record>) {
-        let mut wanted: Vec<Vec<Record>> = self.groups.iter().map(|_| Vec::new()).collect();
-        for record in records {
-            // Selected records have keys in the grammar.
-            let Ok(key) = KeyRef::parse(&record.key) else { continue };
-            for (group, wanted) in self.groups.iter().zip(&mut wanted) {
-                if group.selection.wants(key) {
-                    wanted.push(record.clone());
-                }
-            }
-        }
-        let mut to_let_go = Vec::new();
-        for (index, (group, wanted)) in self.groups.iter_mut().zip(wanted).enumerate() {
-            if group.nobody_waits() || group.fold.apply(wanted).is_err() {
-                to_let_go.push(index);
-            }
-        }
-        for index in to_let_go.into_iter().rev() {
-            let error = LoadError::TooLarge { partition: self.partition, limit: self.limit };
-            self.groups.remove(index).end(&error);
-        }
-    }
-
-    /// Of the process's budget. Where there is no room, the largest is told so, and the others go on.
-    fn hold(&mut self) {
-        loop {
-            let held = self.groups.iter().map(|group| group.fold.weight()).sum();
-            let Err(error) = self.turn.hold(held) else { return };
-            let largest = self.groups.iter().enumerate().max_by_key(|(_, group)| group.fold.weight());
-            let Some((largest, _)) = largest else { return };
-            self.groups.remove(largest).end(&error);
-        }
-    }
-
-    fn arrive(self, ended: Option<Result<PartitionEnd, LoadError>>) {
-        let Some(ended) = ended else { return };
-        let turn = Arc::new(self.turn);
-        for group in self.groups {
-            let end = match &ended {
-                Ok(end) => *end,
-                Err(error) => {
-                    group.end(error);
-                    continue;
-                }
-            };
-            let (records, matched) = group.fold.finish(false);
-            let ride = Ride { records: Arc::new(records), matched, end, _turn: turn.clone() };
-            for seat in group.seats {
-                let _ = seat.send(Ok(ride.clone()));
-            }
-        }
-    }
 }

@@ -74,17 +74,22 @@ impl Log for Gated {
 struct World {
     log: Arc<Gated>,
     changelog: Changelog,
+    peers: AtomicUsize,
 }
 
 type Loading = JoinHandle<Result<Load, LoadError>>;
 
 impl World {
     fn new(change: impl FnOnce(&mut Limits)) -> Self {
-        let log = MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(86_400));
+        Self::of(1, change)
+    }
+
+    fn of(partitions: i64, change: impl FnOnce(&mut Limits)) -> Self {
+        let log = MemoryLog::new(PartitionCount::new(partitions).unwrap(), Duration::from_secs(86_400));
         let log = Arc::new(Gated { log, asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
         let mut limits = Limits { replay_queue_wait: Duration::from_secs(60), ..Limits::for_tests() };
         change(&mut limits);
-        Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log }
+        Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log, peers: AtomicUsize::new(1) }
     }
 
     async fn set(&self, key: &str) {
@@ -103,7 +108,15 @@ impl World {
 
     fn load_until(&self, workspace: &str, deadline: Instant) -> Loading {
         let (changelog, workspace) = (self.changelog.clone(), WorkspaceId::parse(workspace).unwrap());
-        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), Peer::default(), deadline).await })
+        // Each a client of its own.
+        let peer = Peer::Connection(self.peers.fetch_add(1, SeqCst) as u64);
+        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
+    }
+
+    fn load_of(&self, peer: Peer) -> Loading {
+        let (changelog, deadline) = (self.changelog.clone(), Instant::now() + Duration::from_secs(60));
+        let workspace = WorkspaceId::parse("ws").unwrap();
+        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
     }
 
     /// Lets everything happen that can.
@@ -239,6 +252,91 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
     let error = large.await.unwrap().unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 2_000, .. }), "{error:?}");
     assert_eq!(keys(&small.await.unwrap().unwrap()), ["small/t/a"]);
+}
+
+/// What is read for one who has left, or was told that it is too much, is not for those who stay.
+#[tokio::test]
+async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
+    for leaves in [false, true] {
+        let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 40_000));
+        // Many batches of each.
+        for i in 0..2_000 {
+            world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
+            world.set(&format!("small/t/{}", i % 7)).await;
+        }
+        let first = world.load("small");
+        world.settle().await;
+        let (large, small) = (world.load("large"), world.load("small"));
+        let key = Key::parse("small/t/3").unwrap();
+        let (changelog, deadline) = (world.changelog.clone(), Instant::now() + Duration::from_secs(60));
+        let get = tokio::spawn(async move { changelog.get(key, Peer::Connection(0), deadline).await });
+        world.settle().await;
+        world.log.gate.add_permits(1);
+        first.await.unwrap().unwrap();
+        world.settle().await;
+        if leaves {
+            large.abort();
+            world.settle().await;
+        }
+        world.log.gate.add_permits(1);
+        let small = small.await.unwrap().unwrap();
+        assert_eq!((small.records.len(), small.summary.entries), (7, 7));
+        assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
+        assert_eq!(&get.await.unwrap().unwrap().record.unwrap().key[..], b"small/t/3");
+        assert_eq!(world.asked(), 2);
+        if !leaves {
+            assert!(matches!(large.await.unwrap().unwrap_err(), LoadError::TooLarge { .. }));
+        }
+    }
+}
+
+/// Whoever drove: who has not sent what he got holds a part of his own peer's share, and of nobody else's.
+#[tokio::test]
+async fn s4_each_rider_holds_his_own_peer_s_share() {
+    let wait = Duration::from_millis(100);
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (8, 2, wait));
+    world.set("ws/t/a").await;
+    let (driver, slow) = (Peer::Connection(1_001), Peer::Connection(1_002));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let blocking = world.load("ws");
+        world.settle().await;
+        let (drives, rides) = (world.load_of(driver), world.load_of(slow));
+        world.settle().await;
+        world.log.gate.add_permits(2);
+        blocking.await.unwrap().unwrap();
+        drives.await.unwrap().unwrap();
+        held.push(rides.await.unwrap().unwrap());
+    }
+    assert_eq!(world.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyOfPeer { limit: 2 });
+    world.log.gate.add_permits(1);
+    world.load_of(driver).await.unwrap().expect("others' slowness is not his");
+}
+
+/// Loads of a partition that is being replayed wait without the turns that others could use.
+#[tokio::test]
+async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
+    let wait = Duration::from_millis(100);
+    let world = World::of(10, |l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (3, 3, wait));
+    let count = PartitionCount::new(10).unwrap();
+    let home = |w: &str| count.of_workspace(w.as_bytes());
+    let elsewhere = (0..).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
+    world.set("ws/t/a").await;
+    let first = world.load("ws");
+    world.settle().await;
+    let waiting: Vec<_> = (0..20).map(|_| world.load("ws")).collect();
+    world.settle().await;
+    let other = world.load(&elsewhere);
+    world.settle().await;
+    assert_eq!(world.asked(), 2, "it has a turn");
+    tokio::time::sleep(2 * wait).await;
+    world.log.gate.add_permits(3);
+    first.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+    for load in waiting {
+        load.await.unwrap().expect("the next replay takes all along");
+    }
+    assert_eq!(world.asked(), 3);
 }
 
 /// Who is on board is not told that there is no turn for him.

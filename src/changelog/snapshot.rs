@@ -74,7 +74,7 @@ impl Fold {
     }
 
     /// Takes records in offset order.
-    pub fn apply(&mut self, records: Vec<Record>) -> Result<(), TooLarge> {
+    pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
             self.weight += record.weight();
             // Tombstones stay until the end: a resumed fold delivers them, and all count them.

@@ -116,9 +116,16 @@ pub struct Turn {
 #[derive(Debug)]
 struct Place {
     _all: OwnedSemaphorePermit,
-    _share: OwnedSemaphorePermit,
-    _use: Use,
+    /// Whose it is, unless many share it, each with his own.
+    _part: Option<Part>,
     _running: Running,
+}
+
+/// A part of a peer's share.
+#[derive(Debug)]
+pub struct Part {
+    _permit: OwnedSemaphorePermit,
+    _use: Use,
 }
 
 impl Turn {
@@ -155,18 +162,42 @@ impl Turns {
 
     /// Waits for a turn, for as long as the queue is to be waited in.
     pub async fn take(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<Turn, LoadError> {
-        let queued = Instant::now() + self.limits.replay_queue_wait;
-        let late = |error| if deadline < queued { LoadError::Deadline(too_late()) } else { error };
-        let until = deadline.min(queued);
+        let queued = self.queue_ends();
+        let part = self.part_until(peer, queued, deadline).await?;
+        self.turn_until(Some(part), queued, deadline).await
+    }
+
+    /// A part of this peer's share, without a turn.
+    pub async fn part(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<Part, LoadError> {
+        self.part_until(peer, self.queue_ends(), deadline).await
+    }
+
+    /// A turn for many, each with his part of his peer's share.
+    pub async fn shared_turn(&self, deadline: Instant) -> Result<Turn, LoadError> {
+        self.turn_until(None, self.queue_ends(), deadline).await
+    }
+
+    fn queue_ends(&self) -> Instant {
+        Instant::now() + self.limits.replay_queue_wait
+    }
+
+    async fn part_until(self: &Arc<Self>, peer: Peer, queued: Instant, deadline: Instant) -> Result<Part, LoadError> {
         let (share, used) = self.shares.of(peer);
-        let Ok(Ok(share)) = timeout_at(until, share.acquire_owned()).await else {
-            return Err(late(LoadError::TooManyOfPeer { limit: self.limits.max_replays_per_peer }));
-        };
-        let Ok(Ok(all)) = timeout_at(until, self.all.clone().acquire_owned()).await else {
-            return Err(late(LoadError::TooManyReplays { limit: self.limits.max_replays }));
+        match timeout_at(deadline.min(queued), share.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Part { _permit: permit, _use: used }),
+            _ if deadline < queued => Err(LoadError::Deadline(too_late())),
+            _ => Err(LoadError::TooManyOfPeer { limit: self.limits.max_replays_per_peer }),
+        }
+    }
+
+    async fn turn_until(&self, part: Option<Part>, queued: Instant, deadline: Instant) -> Result<Turn, LoadError> {
+        let all = match timeout_at(deadline.min(queued), self.all.clone().acquire_owned()).await {
+            Ok(Ok(all)) => all,
+            _ if deadline < queued => return Err(LoadError::Deadline(too_late())),
+            _ => return Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
         };
         let held = self.budget.take(self.limits.read_ahead).map_err(no_room)?;
-        let place = Place { _all: all, _share: share, _use: used, _running: self.metrics.replay_started() };
+        let place = Place { _all: all, _part: part, _running: self.metrics.replay_started() };
         Ok(Turn { held, place: Some(place) })
     }
 }

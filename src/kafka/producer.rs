@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::{
     context::log_line,
     native::{self, Persistence},
-    settings::{RECORD_OVERHEAD, Role, Settings},
+    settings::{Role, Settings},
     topic::{Leader, TopicCare},
 };
 use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
@@ -33,6 +33,9 @@ use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteEr
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long where the topic is gone or another, and most of it will never be.
 const LAST_ANSWERS_OF_A_WRONG_TOPIC: Duration = Duration::from_millis(250);
+
+/// What a batch of one record takes beside its key, value and headers (KIP-98: 61 bytes, and some for each length).
+const FRAMING: usize = 512;
 
 type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 
@@ -144,7 +147,7 @@ impl Reports {
             // It was appended by the leader: it may yet be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
             // Refused for the batch that it was in: the topic's limit was lowered, and the producer is about to be replaced.
-            Code::MessageSizeTooLarge if bytes + RECORD_OVERHEAD <= self.care.config().max_message_bytes => {
+            Code::MessageSizeTooLarge if bytes + FRAMING <= self.care.config().max_message_bytes => {
                 WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
             }
             Code::MessageSizeTooLarge => {
@@ -266,12 +269,31 @@ impl Pool {
             return;
         }
         tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
-        for old in self.replace(|_, _| true) {
-            // What was not sent is told so: the new producer must not overtake it.
-            old.purge(PurgeConfig::default().queue());
+        for (i, slot) in self.slots.iter().enumerate() {
+            let Some(new) = self.another(i) else {
+                // To be tried again.
+                self.max_message_bytes.store(0, Ordering::Relaxed);
+                continue;
+            };
+            let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+            // While nothing can be queued: the new producer must overtake nothing that the old one has. What was not sent is told
+            // so; of what was, the outcome is not known.
+            slot.purge(PurgeConfig::default().queue().inflight());
+            let old = std::mem::replace(&mut *slot, Arc::new(new));
+            drop(slot);
             let_go(move || {
                 let _ = old.flush(LAST_ANSWERS);
             });
+        }
+    }
+
+    fn another(&self, producer: usize) -> Option<One> {
+        match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
+            Ok(new) => Some(new),
+            Err(error) => {
+                tracing::error!(producer, %error, "a producer could not be made");
+                None
+            }
         }
     }
 
@@ -295,12 +317,9 @@ impl Pool {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
-                Ok(new) => {
-                    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-                    replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
-                }
-                Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
+            if let Some(new) = self.another(i) {
+                let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+                replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
             }
         }
         replaced

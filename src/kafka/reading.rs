@@ -605,10 +605,12 @@ impl<C: Cluster> Reading<C> {
         match taken {
             Ok(_) => self.unanswered = None,
             // Of one partition or of all: a stream that says nothing of it would pass for one with nothing to say.
-            Err(error) if now.saturating_duration_since(*self.unanswered.get_or_insert(now)) >= STUCK => {
-                return Err(error.into());
+            Err(error) => {
+                let since = (*self.unanswered.get_or_insert(now)).max(self.waited);
+                if now.saturating_duration_since(since) >= STUCK {
+                    return Err(error.into());
+                }
             }
-            Err(_) => {}
         }
         // Progress speaks of what has been delivered.
         self.flush()?;

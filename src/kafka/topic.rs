@@ -139,8 +139,23 @@ struct Heard {
     described: Option<DescribedTopic>,
     /// When the question was sent that was last answered with the partitions' leaders.
     leaders_at: Option<Instant>,
+    /// How often a partition's leader was seen to be another than before.
+    leader_changes: BTreeMap<i32, u64>,
     /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
     met: BTreeMap<i32, (u64, u64)>,
+}
+
+impl Heard {
+    fn describe(&mut self, described: DescribedTopic) {
+        let before = self.described.iter().flat_map(|d| &d.partitions);
+        let leaders: BTreeMap<i32, i32> = before.map(|p| (p.partition, p.leader)).collect();
+        for partition in &described.partitions {
+            if leaders.get(&partition.partition).is_some_and(|leader| *leader != partition.leader) {
+                *self.leader_changes.entry(partition.partition).or_default() += 1;
+            }
+        }
+        self.described = Some(described);
+    }
 }
 
 /// Who led a partition, and when that was asked for.
@@ -148,6 +163,8 @@ struct Heard {
 pub struct Leader {
     /// -1 = none, or not known.
     broker: i32,
+    /// How often it was seen to be another than before.
+    changes: u64,
     as_of: Option<Instant>,
     /// No broker could be reached when that was looked up.
     unreachable: bool,
@@ -156,11 +173,11 @@ pub struct Leader {
 impl Leader {
     /// An election is known to lie between this and what is known now.
     pub fn is_another(&self, now: &Self) -> bool {
-        self.broker != now.broker
+        (self.broker, self.changes) != (now.broker, now.changes)
     }
 
-    /// Whether an election may lie between this and what is known now. Brokers that could not be reached all the while have
-    /// taken no write, whoever led.
+    /// Whether an election may lie between this and what is known now. Brokers that could not be reached all the while, as far as
+    /// the questions about the topic tell, have taken no write, whoever led.
     pub fn may_have_changed(&self, now: &Self) -> bool {
         let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= RECENT);
         let never_reached = self.unreachable && self.as_of == now.as_of;
@@ -260,7 +277,8 @@ impl TopicCare {
         let heard = self.heard();
         let described = heard.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
         let unreachable = matches!(&*self.state.borrow(), TopicState::Unreachable { .. });
-        Leader { broker: described.map_or(-1, |p| p.leader), as_of: heard.leaders_at, unreachable }
+        let changes = heard.leader_changes.get(&partition).copied().unwrap_or_default();
+        Leader { broker: described.map_or(-1, |p| p.leader), changes, as_of: heard.leaders_at, unreachable }
     }
 
     /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
@@ -413,7 +431,7 @@ impl TopicCare {
         }
         let config = self.known_config().await;
         let id = described.id.clone();
-        self.heard().described = Some(described);
+        self.heard().describe(described);
         if config.cleanup_policy != "compact" {
             return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
@@ -664,13 +682,29 @@ mod tests {
     fn r28_a_write_that_timed_out_is_called_unwritten_only_if_no_election_can_lie_between() {
         let now = Instant::now();
         let old = now.checked_sub(Duration::from_secs(10)).unwrap();
-        let leader = |broker, as_of, unreachable| Leader { broker, as_of: Some(as_of), unreachable };
+        let leader = |broker, as_of, unreachable| Leader { broker, changes: 0, as_of: Some(as_of), unreachable };
         assert!(!leader(1, old, false).may_have_changed(&leader(1, now, false)));
         assert!(leader(1, old, false).may_have_changed(&leader(2, now, false)));
         // Nobody has been heard since: it may have been refused by a leader that has gone.
         assert!(leader(1, old, false).may_have_changed(&leader(1, old, true)));
         // It was queued when nobody could be reached, and nobody has been since.
         assert!(!leader(1, old, true).may_have_changed(&leader(1, old, true)));
+        // There and back.
+        let mut heard = Heard::default();
+        let described = |leader| DescribedTopic {
+            id: String::new(),
+            partitions: vec![native::DescribedPartition {
+                partition: 0,
+                leader,
+                replicas: vec![1, 2],
+                isr: vec![1, 2],
+            }],
+        };
+        for (leader, changes) in [(1, 0), (1, 0), (2, 1), (1, 2)] {
+            heard.describe(described(leader));
+            assert_eq!(heard.leader_changes.get(&0).copied().unwrap_or_default(), changes);
+        }
+        assert!(leader(1, now, false).may_have_changed(&Leader { changes: 2, ..leader(1, now, false) }));
     }
 
     #[test]

@@ -39,7 +39,10 @@ const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
-const WINDOW: u32 = 4 * 1024 * 1024;
+/// What of a request may wait to be read; and of all requests of a connection. Streams of writes whose client takes no verdicts
+/// are not read, and must leave room for the other calls of their connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -127,8 +130,8 @@ async fn serve_connection(io: Box<dyn Io>, service: Observed<Routes>, mut draini
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_header_list_size(MAX_HEADER_LIST)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));

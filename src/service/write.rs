@@ -2,23 +2,24 @@
 //!
 //! Promises: mutations of one workspace are applied in the order sent; every mutation that was read gets one verdict, also when
 //! the stream ends with an error, as long as the client is there to take it; a client that does not take its verdicts is read
-//! no further, so that what waits is bounded by [`WINDOW`].
+//! no further, so that what waits is bounded by [`WINDOW`]; and it keeps nobody's flush waiting, since a write is settled when the
+//! log has answered, and not when its verdict is taken.
 //!
-//! Verdicts come by partition, each partition's in order: one that stands still does not hold up the others.
+//! Each partition has a lane of its own, in which answers come in order: one that stands still does not hold up the others.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt, future::poll_immediate};
+use futures_util::{Stream, StreamExt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    task::JoinHandle,
     time::Instant,
 };
 use tonic::Status;
 
 use super::{request, response, status, stream::Feed};
 use crate::{
-    changelog::{Accepted, Change, Changelog},
+    changelog::{Accepted, Change, Changelog, Written},
     log::WriteError,
     model::{Key, Partition, Shown, ValueRules},
     proto::v1::{self, mutation, verdict},
@@ -27,7 +28,7 @@ use crate::{
 /// Mutations of one message; more end the stream.
 const MAX_MUTATIONS: usize = 1_000;
 /// What a stream may have between reading a mutation and handing over its verdict: a mutation counts one, and one for each KiB
-/// of its value.
+/// of its value. The few messages of verdicts that wait for the transport are beside it.
 const WINDOW: usize = 16_384;
 /// Verdicts of one message.
 const MAX_VERDICTS: usize = 1_000;
@@ -41,6 +42,14 @@ struct OnItsWay {
     id: u64,
     key: Key,
     accepted: Accepted,
+    place: OwnedSemaphorePermit,
+}
+
+/// One that the log has answered.
+struct Known {
+    id: u64,
+    key: Key,
+    outcome: Result<Written, WriteError>,
     /// Given back when its verdict is handed over.
     _place: OwnedSemaphorePermit,
 }
@@ -53,15 +62,25 @@ pub struct Writing {
     patience: Duration,
     window: Arc<Semaphore>,
     lanes: HashMap<Partition, mpsc::UnboundedSender<OnItsWay>>,
-    /// One for each lane.
-    tellers: JoinSet<Result<(), Status>>,
+    known: mpsc::UnboundedSender<Known>,
+    /// Hands over verdicts. Answers how many.
+    teller: JoinHandle<Result<u64, Status>>,
+    accepted: u64,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.teller.abort();
+    }
 }
 
 impl Writing {
     /// Before its first message.
     pub fn new(changelog: Changelog, verdicts: Feed<v1::WriteResponse>, patience: Duration) -> Self {
+        let (known, answered) = mpsc::unbounded_channel();
+        let teller = tokio::spawn(tell(answered, verdicts.clone()));
         let window = Arc::new(Semaphore::new(WINDOW));
-        Self { changelog, verdicts, patience, window, lanes: HashMap::new(), tellers: JoinSet::new() }
+        Self { changelog, verdicts, patience, window, lanes: HashMap::new(), known, teller, accepted: 0 }
     }
 
     /// Reads until the client closes its half, or an error; then hands over the verdicts of what was read.
@@ -70,11 +89,14 @@ impl Writing {
         S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
     {
         let ended = self.read(&mut messages).await;
+        // The lanes end when all that is in them is answered, and with the last of them the teller.
         self.lanes.clear();
-        while let Some(told) = self.tellers.join_next().await {
-            told.unwrap_or_else(|_| Err(Status::internal("verdicts were lost")))?;
+        self.known = mpsc::unbounded_channel().0;
+        if self.teller.is_finished() && ended.is_err() {
+            return ended;
         }
-        ended
+        let told = (&mut self.teller).await.unwrap_or_else(|_| Err(lost()))?;
+        if told == self.accepted { ended } else { Err(lost()) }
     }
 
     async fn read<S>(&mut self, messages: &mut S) -> Result<(), Status>
@@ -87,9 +109,9 @@ impl Writing {
             let message = tokio::select! {
                 message = messages.next() => message,
                 () = &mut draining => return Err(status::of_write(&WriteError::Draining, "write")),
-                // A lane ends early only if nobody takes its verdicts.
-                Some(told) = self.tellers.join_next(), if !self.tellers.is_empty() => {
-                    return told.unwrap_or_else(|_| Err(Status::internal("verdicts were lost")));
+                // It ends early only if nobody takes its verdicts.
+                told = &mut self.teller => {
+                    return told.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
                 }
             };
             match message {
@@ -125,17 +147,18 @@ impl Writing {
     async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
         let weight = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
         let place = self.window.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(u32::MAX)).await;
-        let place = place.map_err(|_| Status::internal("the window was closed"))?;
+        let place = place.map_err(|_| lost())?;
         let (key, verb) = (change.key.clone(), verb(change.value.is_none()));
         let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
-        let (verdicts, tellers) = (&self.verdicts, &mut self.tellers);
+        let known = &self.known;
         let lane = self.lanes.entry(accepted.partition()).or_insert_with(|| {
-            let (lane, accepted) = mpsc::unbounded_channel();
-            tellers.spawn(tell(accepted, verdicts.clone()));
+            let (lane, on_their_way) = mpsc::unbounded_channel();
+            // It ends by itself: what was accepted is waited for also when its client has gone.
+            tokio::spawn(answer(on_their_way, known.clone()));
             lane
         });
-        // If nobody tells any more, nobody takes verdicts: the stream ends.
-        let _ = lane.send(OnItsWay { id, key, accepted, _place: place });
+        self.accepted += 1;
+        let _ = lane.send(OnItsWay { id, key, accepted, place });
         Ok(())
     }
 
@@ -151,43 +174,48 @@ impl Writing {
     }
 }
 
-/// Hands over the verdicts of one partition, in order, as many at a time as are known.
-async fn tell(mut lane: mpsc::UnboundedReceiver<OnItsWay>, feed: Feed<v1::WriteResponse>) -> Result<(), Status> {
-    let mut waiting = Vec::with_capacity(MAX_VERDICTS);
-    // Places are held until the transport has taken their verdicts.
-    let (mut known, mut places) = (Vec::new(), Vec::new());
-    while lane.recv_many(&mut waiting, MAX_VERDICTS).await > 0 {
-        for OnItsWay { id, key, accepted, _place: place } in waiting.drain(..) {
-            let mut outcome = pin!(accepted.outcome());
-            let mut written = poll_immediate(&mut outcome).await;
-            if written.is_none() && (1..FEW).contains(&known.len()) {
-                tokio::task::yield_now().await;
-                written = poll_immediate(&mut outcome).await;
-            }
-            if written.is_none() && !known.is_empty() {
-                feed.send(v1::WriteResponse { verdicts: std::mem::take(&mut known) }).await?;
-                places.clear();
-            }
-            let written = match written {
-                Some(written) => written,
-                None => outcome.await,
-            };
-            let outcome = match written {
-                Ok(written) => verdict::Outcome::Written(v1::Written {
-                    position: Some(response::position(&written)),
-                    timestamp: written.timestamp.map(response::timestamp),
-                }),
-                Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(&error, "write", &key))),
-            };
-            known.push(verdict_of(id, outcome));
-            places.push(place);
-        }
-        if !known.is_empty() {
-            feed.send(v1::WriteResponse { verdicts: std::mem::take(&mut known) }).await?;
-            places.clear();
-        }
+/// Waits for the log's answers about one partition, which come in order.
+async fn answer(mut lane: mpsc::UnboundedReceiver<OnItsWay>, known: mpsc::UnboundedSender<Known>) {
+    while let Some(OnItsWay { id, key, accepted, place }) = lane.recv().await {
+        let outcome = accepted.outcome().await;
+        // Nobody may want to know any more.
+        let _ = known.send(Known { id, key, outcome, _place: place });
     }
-    Ok(())
+}
+
+/// Hands over verdicts, as many at a time as are known.
+async fn tell(mut known: mpsc::UnboundedReceiver<Known>, feed: Feed<v1::WriteResponse>) -> Result<u64, Status> {
+    let (mut told, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
+    while known.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
+        if batch.len() < FEW {
+            tokio::task::yield_now().await;
+            while batch.len() < MAX_VERDICTS
+                && let Ok(more) = known.try_recv()
+            {
+                batch.push(more);
+            }
+        }
+        let verdicts = batch.iter().map(verdict).collect();
+        feed.send(v1::WriteResponse { verdicts }).await?;
+        told += batch.len() as u64;
+        batch.clear();
+    }
+    Ok(told)
+}
+
+fn verdict(known: &Known) -> v1::Verdict {
+    let outcome = match &known.outcome {
+        Ok(written) => verdict::Outcome::Written(v1::Written {
+            position: Some(response::position(written)),
+            timestamp: written.timestamp.map(response::timestamp),
+        }),
+        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &known.key))),
+    };
+    verdict_of(known.id, outcome)
+}
+
+fn lost() -> Status {
+    Status::internal("verdicts were lost")
 }
 
 fn verdict_of(id: u64, outcome: verdict::Outcome) -> v1::Verdict {

@@ -183,6 +183,11 @@ impl World {
     /// Stops as SIGTERM does, and starts again on the same arguments.
     pub async fn restart(&mut self) {
         self.stop().await;
+        self.restart_stopped().await;
+    }
+
+    /// What was stopped, on the same arguments.
+    pub async fn restart_stopped(&mut self) {
         let next = match self.running {
             Running::InProcess { .. } => Self::in_process(self.arguments.clone()).await,
             Running::Process(_) => Self::process(self.arguments.clone()).await,

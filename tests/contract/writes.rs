@@ -136,6 +136,9 @@ pub async fn f24_a_writer_who_takes_no_verdicts_is_read_no_further(world: World)
         sent += 1;
     }
     assert!(sent < MESSAGES / 4, "{sent} messages of 2 MB were taken without a verdict being read");
+    // Who does not take his verdicts keeps nobody's flush waiting: all that was read is long acknowledged.
+    let flush = v1::FlushRequest { timeout_ms: 20_000, failures_after: 0 };
+    assert_eq!(world.client.clone().flush(flush).await.unwrap().into_inner().remaining, 0);
     drop(sender);
     let mut verdicts = 0;
     while let Some(answer) = timeout(PATIENCE, answers.message()).await.expect("an answer in time").unwrap() {
@@ -148,17 +151,43 @@ pub async fn f24_a_writer_who_takes_no_verdicts_is_read_no_further(world: World)
 pub async fn a_draining_server_gives_the_verdicts_of_what_it_read_and_says_why_it_ends(mut world: World) {
     let (sender, receiver) = mpsc::channel(4);
     let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
-    sender.send(v1::WriteRequest { mutations: vec![set(1, "w/t/a", "1")] }).await.unwrap();
+    for message in 0..3 {
+        let mutations = (0..200).map(|i| set(message * 200 + i, &format!("w/t/{message}-{i}"), "1")).collect();
+        sender.send(v1::WriteRequest { mutations }).await.unwrap();
+    }
     let mut answers = world.client.clone().write(messages).await.unwrap().into_inner();
+    // One verdict shows that it reads. The others wait, or are yet to be known.
     let first = answers.message().await.unwrap().expect("a verdict");
-    assert!(offset(&first.verdicts[0]) >= 0);
-    world.stop().await;
+    let (mut written, mut refused) = (0, 0);
+    let mut count = |verdicts: Vec<v1::Verdict>| {
+        for verdict in verdicts {
+            match &verdict.outcome {
+                Some(Outcome::Written(_)) => written += 1,
+                _ => {
+                    assert_eq!(error(&verdict), (Code::Unavailable, "DRAINING".to_owned()), "{verdict:?}");
+                    refused += 1;
+                }
+            }
+        }
+    };
+    count(first.verdicts);
+    let stopping = tokio::spawn(async move {
+        world.stop().await;
+        world
+    });
     let status = loop {
         match timeout(PATIENCE, answers.message()).await.expect("it ends in time") {
-            Ok(Some(_)) => {}
+            Ok(Some(answer)) => count(answer.verdicts),
             Ok(None) => panic!("a writer must be told why its stream ends"),
             Err(status) => break status,
         }
     };
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "DRAINING"), "{status:?}");
+    let mut world = stopping.await.unwrap();
+    if world.durable {
+        // Every mutation that was accepted had its verdict.
+        world.restart_stopped().await;
+        let world = world.ready().await;
+        assert_eq!(world.load("w").await.entries.len(), written, "{refused} were refused");
+    }
 }

@@ -1,0 +1,249 @@
+//! One replay of a partition, and those for whom it is read: see [`super::rides`].
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    LoadError,
+    rides::{Ride, Seat},
+    snapshot::Fold,
+    stream::broke_off,
+    turns::Turn,
+};
+use crate::{
+    log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
+    metrics::Metrics,
+    model::{KeyRef, Partition, Record},
+    rule::{Rule, holds},
+};
+
+/// How often it looks whether anybody is left to read for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// All who asked for the same.
+struct Group {
+    selection: Selection,
+    fold: Fold,
+    /// None: they have their answer, and nothing more is folded for them.
+    seats: Vec<Seat>,
+}
+
+impl Group {
+    fn nobody_waits(&self) -> bool {
+        self.seats.iter().all(Seat::is_closed)
+    }
+
+    fn end(&mut self, error: &LoadError) {
+        for seat in self.seats.drain(..) {
+            // He may have gone.
+            let _ = seat.send(Err(error.clone()));
+        }
+        self.fold = Fold::new(0);
+    }
+}
+
+/// One replay, and for whom.
+pub struct Bus {
+    partition: Partition,
+    /// As they came aboard: none is taken out, since what is read is read for all of them to the end.
+    groups: Vec<Group>,
+    /// By the workspaces that they ask for.
+    by_workspace: HashMap<String, Vec<usize>>,
+    /// Those that ask for every workspace.
+    about_all: Vec<usize>,
+    turn: Option<Turn>,
+    /// Bytes that one load may hold.
+    limit: usize,
+    deadline: Instant,
+}
+
+impl Bus {
+    /// Before it departs.
+    pub fn new(partition: Partition, aboard: Vec<(Selection, Instant, Seat)>, turn: Turn, limit: usize) -> Self {
+        let deadline = aboard.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
+        let mut bus = Self {
+            partition,
+            groups: Vec::new(),
+            by_workspace: HashMap::new(),
+            about_all: Vec::new(),
+            turn: Some(turn),
+            limit,
+            deadline,
+        };
+        for (selection, _, seat) in aboard {
+            bus.seat(selection, seat);
+        }
+        bus
+    }
+
+    fn seat(&mut self, selection: Selection, seat: Seat) {
+        let workspaces = workspaces(&selection);
+        let about_it = match workspaces.first() {
+            Some(workspace) => self.by_workspace.get(workspace.as_str()).map_or(&[][..], Vec::as_slice),
+            None => &self.about_all,
+        };
+        let same = about_it.iter().find(|group| self.groups[**group].selection == selection).copied();
+        if let Some(group) = same {
+            self.groups[group].seats.push(seat);
+            return;
+        }
+        if workspaces.is_empty() {
+            self.about_all.push(self.groups.len());
+        }
+        for workspace in workspaces {
+            self.by_workspace.entry(workspace).or_default().push(self.groups.len());
+        }
+        self.groups.push(Group { selection, fold: Fold::new(self.limit), seats: vec![seat] });
+    }
+
+    /// What all of them want, and perhaps more.
+    fn selection(&self) -> Option<Selection> {
+        let [first, others @ ..] = &*self.groups else { return None };
+        let mut all = first.selection.clone();
+        for other in others.iter().map(|group| &group.selection) {
+            let mut workspaces = HashSet::new();
+            for keys in [&all.keys, &other.keys] {
+                match keys {
+                    Keys::All => return Some(Selection::all(all.partition_count)),
+                    Keys::Workspaces(some) => workspaces.extend(some.iter().cloned()),
+                    Keys::One(key) => drop(workspaces.insert(key.workspace())),
+                }
+            }
+            if all.types != other.types {
+                all.types.clear();
+            }
+            all.keys = Keys::Workspaces(workspaces);
+        }
+        Some(all)
+    }
+
+    /// Reads to the end. `None`: nobody is left to read for.
+    pub async fn run(
+        &mut self,
+        log: &dyn Log,
+        topic: Arc<Topic>,
+        metrics: &Metrics,
+    ) -> Option<Result<PartitionEnd, LoadError>> {
+        let request = ReplayRequest {
+            topic,
+            partitions: vec![(self.partition, StartAt::Low)],
+            selection: self.selection()?,
+            follow: false,
+            deadline: self.deadline,
+        };
+        let mut replay = match self.while_wanted(log.replay(request)).await? {
+            Ok(replay) => replay,
+            Err(error) => return Some(Err(error.into())),
+        };
+        loop {
+            match self.while_wanted(replay.next()).await? {
+                Some(Ok(ReplayEvent::Records { records, .. })) => self.fold(records),
+                Some(Ok(ReplayEvent::End(end))) => {
+                    metrics.replayed(end.counts);
+                    return Some(Ok(end));
+                }
+                Some(Ok(ReplayEvent::Progress { .. })) => {}
+                Some(Err(error)) => return Some(Err(error.into())),
+                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
+                None => return Some(Err(broke_off(self.partition))),
+            }
+            if self.nobody_waits() {
+                return None;
+            }
+        }
+    }
+
+    /// `None` as soon as nobody is left to wait for it.
+    async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            match tokio::time::timeout(LOOK, &mut work).await {
+                Ok(done) => return Some(done),
+                Err(_) if self.nobody_waits() => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn nobody_waits(&self) -> bool {
+        self.groups.iter().all(Group::nobody_waits)
+    }
+
+    fn fold(&mut self, records: Vec<Record>) {
+        // Of one alone no more is read than it asked for.
+        if let [only] = &mut *self.groups {
+            if let Err(error) = only.fold.apply(records) {
+                only.end(&error.in_partition(self.partition));
+            }
+        } else {
+            self.sort_out(records);
+        }
+        self.hold();
+    }
+
+    /// To each group what it asked for.
+    fn sort_out(&mut self, records: Vec<Record>) {
+        for record in records {
+            // Selected records have keys in the grammar.
+            let Ok(key) = KeyRef::parse(&record.key) else { continue };
+            let about_it = self.by_workspace.get(key.workspace()).into_iter().flatten();
+            for group in about_it.chain(&self.about_all) {
+                let group = &mut self.groups[*group];
+                if group.seats.is_empty() || !group.selection.wants(key) {
+                    continue;
+                }
+                if let Err(error) = group.fold.apply([record.clone()]) {
+                    group.end(&error.in_partition(self.partition));
+                }
+            }
+        }
+        for group in self.groups.iter_mut().filter(|group| group.nobody_waits()) {
+            (group.fold, group.seats) = (Fold::new(0), Vec::new());
+        }
+    }
+
+    /// Of the process's budget. Where there is no room, the largest is told so, and the others go on.
+    fn hold(&mut self) {
+        let Some(turn) = &mut self.turn else { return };
+        loop {
+            let held = self.groups.iter().map(|group| group.fold.weight()).sum();
+            let Err(error) = turn.hold(held) else { return };
+            let left = self.groups.iter_mut().filter(|group| !group.seats.is_empty());
+            let Some(largest) = left.max_by_key(|group| group.fold.weight()) else { return };
+            largest.end(&error);
+        }
+    }
+
+    /// Hands to each what he asked for.
+    pub fn arrive(mut self, ended: &Result<PartitionEnd, LoadError>) {
+        let Some(turn) = self.turn.take().map(Arc::new) else { return };
+        for mut group in self.groups {
+            let end = match ended {
+                Ok(end) => *end,
+                Err(error) => {
+                    group.end(error);
+                    continue;
+                }
+            };
+            let (records, matched) = group.fold.finish(false);
+            let ride = Ride { records: Arc::new(records), matched, end, _turn: turn.clone() };
+            for seat in group.seats {
+                let _ = seat.send(Ok(ride.clone()));
+            }
+        }
+    }
+}
+
+/// Those that a selection is about. None: all.
+fn workspaces(selection: &Selection) -> Vec<String> {
+    match &selection.keys {
+        Keys::All => Vec::new(),
+        Keys::Workspaces(some) => some.iter().map(|w| w.as_str().to_owned()).collect(),
+        Keys::One(key) => vec![key.workspace().as_str().to_owned()],
+    }
+}
