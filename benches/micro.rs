@@ -82,6 +82,7 @@ fn load(criterion: &mut Criterion) {
         values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000_000 },
         max_replays: 16,
         max_replays_per_peer: 16,
+        share_replays: true,
         replay_queue_wait: Duration::from_secs(2),
         replay_budget: 512 * 1024 * 1024,
         read_ahead: 1024 * 1024,

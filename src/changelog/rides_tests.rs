@@ -320,7 +320,7 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     let world = World::of(10, |l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (3, 3, wait));
     let count = PartitionCount::new(10).unwrap();
     let home = |w: &str| count.of_workspace(w.as_bytes());
-    let elsewhere = (0..).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
+    let elsewhere = (0..100).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
     world.set("ws/t/a").await;
     let first = world.load("ws");
     world.settle().await;
