@@ -89,6 +89,7 @@ impl Report {
         for (title, markdown) in &self.sections {
             let _ = write!(text, "\n## {title}\n\n{}\n", markdown.trim_end());
         }
+        let _ = write!(text, "\n## What is not shown, or does not hold\n\n{}", include_str!("limits.md"));
         text
     }
 
