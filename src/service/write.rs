@@ -131,9 +131,11 @@ impl Writing {
         }
         let rules = self.changelog.value_rules();
         let mut refused = Vec::new();
-        for mutation in mutations {
-            let id = mutation.id;
-            let sent = match change(mutation, &rules) {
+        // All are looked at before the first is handed over: a producer sends at once what it has, and what comes to it in one go
+        // is one batch.
+        let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, &rules))).collect();
+        for (id, change) in changes {
+            let sent = match change {
                 Ok(change) => self.send(id, change).await,
                 Err(status) => Err(status),
             };
