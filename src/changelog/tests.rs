@@ -175,7 +175,7 @@ async fn r9_f26_a_token_from_the_future_requires_a_resync() {
 /// The token's age and the replay after it are one time in which tombstones may go.
 #[tokio::test(start_paused = true)]
 async fn r9_a_resumed_stream_that_reaches_its_end_after_the_delete_retention_requires_a_resync() {
-    const SHORT: Duration = Duration::from_millis(600);
+    const SHORT: Duration = Duration::from_secs(3);
     for late in [false, true] {
         let log = MemoryLog::new(PartitionCount::new(1).unwrap(), if late { SHORT } else { RETENTION });
         let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
