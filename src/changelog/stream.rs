@@ -18,7 +18,7 @@ use super::{
     load::{cursors_at_start, given},
     snapshot::{Fold, Matched},
     token::{Cursor, Token},
-    turns::{Turn, Use},
+    turns::{Part, Turn},
 };
 use crate::{
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
@@ -192,8 +192,7 @@ pub struct Streaming {
 #[derive(Debug)]
 struct Follow {
     _all: OwnedSemaphorePermit,
-    _share: OwnedSemaphorePermit,
-    _use: Use,
+    _part: Part,
     _running: Running,
 }
 
@@ -215,10 +214,9 @@ impl Changelog {
         let follow = if request.follow {
             let permit = self.follows.clone().try_acquire_owned();
             let permit = permit.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?;
-            let (share, used) = self.follow_shares.of(peer);
             let limit = self.follow_shares.limit();
-            let share = share.try_acquire_owned().map_err(|_| LoadError::TooManyFollowsOfPeer { limit })?;
-            Some(Follow { _all: permit, _share: share, _use: used, _running: self.metrics.follow_started() })
+            let part = self.follow_shares.try_part(peer).ok_or(LoadError::TooManyFollowsOfPeer { limit })?;
+            Some(Follow { _all: permit, _part: part, _running: self.metrics.follow_started() })
         } else {
             None
         };

@@ -66,8 +66,14 @@ impl Shares {
         self.limit
     }
 
+    /// A part of a peer's, if there is one left.
+    pub fn try_part(self: &Arc<Self>, peer: Peer) -> Option<Part> {
+        let (share, used) = self.of(peer);
+        Some(Part { _permit: share.try_acquire_owned().ok()?, _use: used })
+    }
+
     /// That of a peer, and what keeps it for as long as it is used.
-    pub fn of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {
+    fn of(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, Use) {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Share { semaphore: Arc::new(Semaphore::new(self.limit)), uses: 0 };
         let share = peers.entry(peer).or_insert_with(new);
@@ -78,7 +84,7 @@ impl Shares {
 
 /// Keeps a peer's entry.
 #[derive(Debug)]
-pub struct Use {
+struct Use {
     shares: Arc<Shares>,
     peer: Peer,
 }

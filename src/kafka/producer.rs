@@ -252,15 +252,9 @@ impl Pool {
             tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
             true
         };
-        let old = self.replace(fatal);
+        let old = self.replace(fatal, |_| {});
         self.settings.producers_replaced.inc_by(old.len() as u64);
-        // Delivery reports of what was accepted come during the flush (not sent, or not known); what is left is purged as the
-        // producer is dropped, and reported too.
-        for old in old {
-            let_go(move || {
-                let _ = old.flush(LAST_ANSWERS);
-            });
-        }
+        old.into_iter().for_each(let_go);
     }
 
     /// The topic's limit was changed: batches that were in order are refused as a whole, or need no longer be so small. Blocks.
@@ -269,32 +263,14 @@ impl Pool {
             return;
         }
         tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
-        for (i, slot) in self.slots.iter().enumerate() {
-            let Some(new) = self.another(i) else {
-                // To be tried again.
-                self.max_message_bytes.store(0, Ordering::Relaxed);
-                continue;
-            };
-            let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-            // While nothing can be queued: the new producer must overtake nothing that the old one has. What was not sent is told
-            // so; of what was, the outcome is not known.
-            slot.purge(PurgeConfig::default().queue().inflight());
-            let old = std::mem::replace(&mut *slot, Arc::new(new));
-            drop(slot);
-            let_go(move || {
-                let _ = old.flush(LAST_ANSWERS);
-            });
+        // The new producer must overtake nothing that the old one has. What was not sent is told so; of what was, the outcome is
+        // not known.
+        let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
+        if all.len() < self.slots.len() {
+            // To be tried again.
+            self.max_message_bytes.store(0, Ordering::Relaxed);
         }
-    }
-
-    fn another(&self, producer: usize) -> Option<One> {
-        match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
-            Ok(new) => Some(new),
-            Err(error) => {
-                tracing::error!(producer, %error, "a producer could not be made");
-                None
-            }
-        }
+        all.into_iter().for_each(let_go);
     }
 
     /// Lets go of what was accepted for a topic that turned out to be gone, another, or not to be served: it would be tried
@@ -304,33 +280,40 @@ impl Pool {
             return;
         }
         // With its producer, as one whose queue alone was purged meets a gap in its own sequence at the next write.
-        for old in self.replace(|_, _| true) {
+        for old in self.replace(|_, _| true, |_| {}) {
             old.purge(PurgeConfig::default().queue());
             let _ = old.flush(LAST_ANSWERS_OF_A_WRONG_TOPIC);
         }
     }
 
-    /// Puts new producers in the place of those that `which` picks.
-    fn replace(&self, which: impl Fn(usize, &One) -> bool) -> Vec<Arc<One>> {
+    /// Puts new producers in the place of those that `which` picks. `last` is done to each old one while nothing can be queued.
+    fn replace(&self, which: impl Fn(usize, &One) -> bool, last: impl Fn(&One)) -> Vec<Arc<One>> {
         let mut replaced = Vec::new();
         for (i, slot) in self.slots.iter().enumerate() {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            if let Some(new) = self.another(i) {
-                let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-                replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
+            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
+                Ok(new) => {
+                    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+                    last(&slot);
+                    replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
+                }
+                Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
             }
         }
         replaced
     }
 }
 
-/// On a thread of its own: the next producer that meets a fatal error must not wait for the rest of this one. Ended by what a
-/// flush and a drop may take, some two seconds.
-fn let_go(work: impl FnOnce() + Send + 'static) {
-    let started = std::thread::Builder::new().name("old-producer".to_owned()).spawn(work);
-    if let Err(error) = started {
+/// Delivery reports of what it had accepted come during the flush (not sent, or not known); what is left is purged as it is
+/// dropped, and reported too. On a thread of its own: the next producer that meets a fatal error must not wait for the rest of
+/// this one. Ended by what a flush and a drop may take, some two seconds.
+fn let_go(old: Arc<One>) {
+    let flush = move || {
+        let _ = old.flush(LAST_ANSWERS);
+    };
+    if let Err(error) = std::thread::Builder::new().name("old-producer".to_owned()).spawn(flush) {
         tracing::warn!(%error, "no thread can be had: what an old producer still has is purged");
     }
 }

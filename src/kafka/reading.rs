@@ -138,20 +138,16 @@ impl Progress {
         if last_stable == high {
             self.stuck = None;
         } else {
-            let (at, since) = *self.stuck.get_or_insert((last_stable, now));
-            if at != last_stable {
-                self.stuck = Some((last_stable, now));
-            } else if now.saturating_duration_since(since) >= STUCK {
+            let since = still_since(&mut self.stuck, last_stable, now);
+            if now.saturating_duration_since(since) >= STUCK {
                 return Err(ReadError::OpenTransaction { partition, last_stable, high });
             }
         }
         if position >= last_stable {
             self.starved = None;
         } else {
-            let (at, since) = *self.starved.get_or_insert((position, now));
-            if at != position {
-                self.starved = Some((position, now));
-            } else if now.saturating_duration_since(since.max(waited)) >= STUCK {
+            let since = still_since(&mut self.starved, position, now).max(waited);
+            if now.saturating_duration_since(since) >= STUCK {
                 let seconds = STUCK.as_secs();
                 let cause =
                     format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
@@ -165,6 +161,13 @@ impl Progress {
         }
         Ok(())
     }
+}
+
+/// Since when it has been at this offset: now, if it was seen elsewhere or nowhere before.
+fn still_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Instant {
+    let since = seen.filter(|(before, _)| *before == at).map_or(now, |(_, since)| since);
+    *seen = Some((at, since));
+    since
 }
 
 /// Records that wait to be sent, of one partition.
