@@ -4,10 +4,7 @@
 use std::{fs, time::Duration};
 
 use changelogd::proto::v1;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     bench::{Bench, REPLAY_BUDGET, Topic, settle},
@@ -15,14 +12,13 @@ use super::{
     data::{entities, workspace},
     loads::raw_replay,
     report::{Row, Verdict},
-    sidecar::{Client, Sidecar},
+    settled::settled,
+    sidecar::Client,
 };
 
 const WIDE: usize = 16;
 /// Entries of a workspace of the small topic.
 const ENTRIES: usize = 100;
-/// Threads of librdkafka end a moment after the answer, and memory is given back later still.
-const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 /// What librdkafka and the runtime may have more of at one moment than at another.
 const THREADS: usize = 2;
 const FILES: usize = 4;
@@ -54,11 +50,11 @@ async fn leaves_nothing(bench: &mut Bench, topic: &Topic) -> Result<(), String> 
     // A connection's share of the replays is less than all of them.
     let clients = [sidecar.client(), sidecar.client()];
     wide(&clients, WIDE * 10).await?;
-    let before = settled(&sidecar, None).await;
+    let before = settled(|| sidecar.threads_and_files(), None).await;
     let (rss_before, _) = memory(sidecar.pid())?;
     calls::loads(&clients[0], &workspace(0), loads, ENTRIES).await?;
     wide(&clients, loads).await?;
-    let after = settled(&sidecar, Some(before)).await;
+    let after = settled(|| sidecar.threads_and_files(), Some(before)).await;
     let (rss_after, _) = memory(sidecar.pid())?;
     let growth = (rss_after / rss_before - 1.0) * 100.0;
     let work = format!("{loads} LoadWorkspace one after another, then {loads} more {WIDE} at a time");
@@ -94,19 +90,6 @@ async fn wide(clients: &[Client], loads: usize) -> Result<(), String> {
         done.map_err(|error| error.to_string())??;
     }
     Ok(())
-}
-
-/// Threads and files once they are no more than before, or have stopped to fall.
-async fn settled(sidecar: &Sidecar, before: Option<(usize, usize)>) -> (usize, usize) {
-    let mut now = sidecar.threads_and_files();
-    let (started, mut still) = (Instant::now(), 0);
-    while started.elapsed() < SETTLES_WITHIN && still < 10 && before.is_none_or(|b| now.0 > b.0 || now.1 > b.1) {
-        sleep(Duration::from_millis(200)).await;
-        let next = sidecar.threads_and_files();
-        still = if next == now { still + 1 } else { 0 };
-        now = next;
-    }
-    now
 }
 
 /// A process of its own for each call, so that its peak is that call's.

@@ -21,6 +21,8 @@ mod random;
 mod raw;
 mod report;
 mod scale;
+#[path = "../../tests/support/settled.rs"]
+mod settled;
 mod sidecar;
 mod stats;
 mod stream;

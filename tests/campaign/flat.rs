@@ -3,19 +3,18 @@
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use changelogd::proto::v1;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 
 use super::{
     fault::{PARTITIONS, arguments, create},
     kafka::Cluster,
     report::Report,
+    settled::settled,
     sidecar::{Client, Sidecar, limited, raw},
 };
 
 const ENTRIES: usize = 500;
 const WIDE: usize = 16;
-/// Threads of librdkafka end a moment after the answer.
-const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// `loads` of them one after another, then as many 16 at a time.
 pub async fn run(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Report) {
@@ -37,13 +36,13 @@ async fn measure(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Repo
     }
     // Warm: the allocator's arenas, the runtime's threads.
     wide(&client, WIDE * 10).await?;
-    let threads_before = settled(&sidecar, None).await;
+    let threads_before = settled(|| sidecar.threads_and_files(), None).await;
     let before = rss_kib(&sidecar);
     for _ in 0..loads {
         load(&mut client).await?;
     }
     wide(&client, loads).await?;
-    let threads = settled(&sidecar, Some(threads_before)).await;
+    let threads = settled(|| sidecar.threads_and_files(), Some(threads_before)).await;
     let after = rss_kib(&sidecar);
     let growth = (after as f64 / before as f64 - 1.0) * 100.0;
     let mut text = String::from("| | before | after |\n|---|---:|---:|\n");
@@ -91,20 +90,6 @@ async fn wide(client: &Client, loads: usize) -> Result<(), String> {
         done.map_err(|error| error.to_string())??;
     }
     Ok(())
-}
-
-/// Threads and files once they are no more than before, or have stopped to fall.
-async fn settled(sidecar: &Sidecar, before: Option<(usize, usize)>) -> (usize, usize) {
-    let mut now = sidecar.threads_and_files();
-    let mut still = 0;
-    let started = std::time::Instant::now();
-    while started.elapsed() < SETTLES_WITHIN && still < 10 && before.is_none_or(|b| now.0 > b.0 || now.1 > b.1) {
-        sleep(Duration::from_millis(200)).await;
-        let next = sidecar.threads_and_files();
-        still = if next == now { still + 1 } else { 0 };
-        now = next;
-    }
-    now
 }
 
 fn rss_kib(sidecar: &Sidecar) -> u64 {

@@ -15,6 +15,8 @@ mod kills;
 mod random;
 mod report;
 mod run;
+#[path = "../support/settled.rs"]
+mod settled;
 mod sidecar;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
