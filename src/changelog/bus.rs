@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     LoadError,
@@ -24,6 +24,10 @@ use crate::{
 
 /// How often it looks whether anybody is left to read for.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a replay may stand still before the next one of the partition may begin beside it: what holds this one up, a leader
+/// that was lost under it or a slow link, is not to hold up those who came later. Much longer than
+/// [`crate::log::MOVING_INTERVAL`]; short, as what they are told then is to be told within five seconds.
+pub(super) const STILL: Duration = Duration::from_millis(500);
 
 /// All who asked for the same.
 struct Group {
@@ -57,6 +61,8 @@ pub struct Bus {
     /// Those that ask for every workspace.
     about_all: Vec<usize>,
     turn: Option<Turn>,
+    /// While it is held, no other replay of the partition begins.
+    under_way: Option<OwnedSemaphorePermit>,
     /// Bytes that one load may hold.
     limit: usize,
     deadline: Instant,
@@ -64,7 +70,13 @@ pub struct Bus {
 
 impl Bus {
     /// Before it departs.
-    pub fn new(partition: Partition, aboard: Vec<(Selection, Instant, Seat)>, turn: Turn, limit: usize) -> Self {
+    pub fn new(
+        partition: Partition,
+        aboard: Vec<(Selection, Instant, Seat)>,
+        turn: Turn,
+        under_way: Option<OwnedSemaphorePermit>,
+        limit: usize,
+    ) -> Self {
         let deadline = aboard.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
         let mut bus = Self {
             partition,
@@ -72,6 +84,7 @@ impl Bus {
             by_workspace: HashMap::new(),
             about_all: Vec::new(),
             turn: Some(turn),
+            under_way,
             limit,
             deadline,
         };
@@ -129,6 +142,18 @@ impl Bus {
         topic: Arc<Topic>,
         metrics: &Metrics,
     ) -> Option<Result<PartitionEnd, LoadError>> {
+        let ended = self.read(log, topic, metrics).await;
+        // The next may begin before these have sent what they got.
+        self.under_way = None;
+        ended
+    }
+
+    async fn read(
+        &mut self,
+        log: &dyn Log,
+        topic: Arc<Topic>,
+        metrics: &Metrics,
+    ) -> Option<Result<PartitionEnd, LoadError>> {
         let request = ReplayRequest {
             topic,
             partitions: vec![(self.partition, StartAt::Low)],
@@ -147,7 +172,7 @@ impl Bus {
                     metrics.replayed(end.counts);
                     return Some(Ok(end));
                 }
-                Some(Ok(ReplayEvent::Progress { .. })) => {}
+                Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
                 None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
                 None => return Some(Err(broke_off(self.partition))),
@@ -159,12 +184,14 @@ impl Bus {
     }
 
     /// `None` as soon as nobody is left to wait for it.
-    async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn while_wanted<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
+        let since = Instant::now();
         loop {
             match tokio::time::timeout(LOOK, &mut work).await {
                 Ok(done) => return Some(done),
                 Err(_) if self.nobody_waits() => return None,
+                Err(_) if since.elapsed() >= STILL => self.under_way = None,
                 Err(_) => {}
             }
         }

@@ -3,7 +3,8 @@
 //! A replay of a partition costs the same whoever it is for, so a storm of loads need not cost one each. One replay at a time is
 //! under way of a partition. Of those who wait one is the next driver: he waits for a turn among the replays, and for the
 //! partition, and then takes along all who wait. The replay's end offsets are taken after the last of them has come, so each of
-//! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two.
+//! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two. A replay that
+//! stands still holds nobody up: the next one begins beside it.
 //!
 //! Promises: a rider's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
 //! on for as long as there is anybody to read for. Each holds a part of his own peer's share until he has sent what he got. What
@@ -188,11 +189,8 @@ impl Changelog {
         let (log, metrics, limit) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_bytes);
         metrics.loads_rode_along(aboard.len().saturating_sub(1) as u64);
         tokio::spawn(async move {
-            let mut bus = Bus::new(partition, aboard, turn, limit);
-            let ended = bus.run(&*log, topic, &metrics).await;
-            // The next may begin before these have sent what they got.
-            drop(under_way);
-            if let Some(ended) = ended {
+            let mut bus = Bus::new(partition, aboard, turn, under_way, limit);
+            if let Some(ended) = bus.run(&*log, topic, &metrics).await {
                 bus.arrive(&ended);
             }
         });

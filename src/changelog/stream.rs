@@ -321,6 +321,7 @@ impl Streaming {
                 self.records(partition, records, leader_epoch)?;
             }
             ReplayEvent::End(end) => self.end(end)?,
+            ReplayEvent::Moving => {}
             ReplayEvent::Progress { partition, next_offset, leader_epoch, counts, at_end } => {
                 self.metrics.replayed(counts);
                 if let Some(cursor) = self.cursors.get_mut(&partition) {

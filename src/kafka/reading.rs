@@ -28,7 +28,10 @@ use super::{
     span::{Span, stable},
 };
 use crate::{
-    log::{Class, Counts, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem},
+    log::{
+        Class, Counts, MOVING_INTERVAL, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Topic,
+        TopicProblem,
+    },
     model::{Partition, Record},
     rule::{Rule, holds},
 };
@@ -192,6 +195,8 @@ pub struct Reading<C: Cluster> {
     moved: bool,
     progressed: Instant,
     ticked: Instant,
+    /// When an event was last sent, or taken after a wait.
+    said: Instant,
     /// When the caller last took what he had kept waiting.
     waited: Instant,
     /// Since when, while a stream follows, leaders do not say their offsets.
@@ -221,6 +226,7 @@ impl<C: Cluster> Reading<C> {
             moved: false,
             progressed: now,
             ticked: now,
+            said: now,
             waited: now,
             unanswered: None,
             first_record: None,
@@ -344,6 +350,7 @@ impl<C: Cluster> Reading<C> {
             self.check_ended()?;
             self.check_age()?;
         }
+        self.said = self.cluster.now();
         Ok(())
     }
 
@@ -535,6 +542,9 @@ impl<C: Cluster> Reading<C> {
         let now = self.cluster.now();
         if std::mem::take(&mut self.moved) {
             self.progressed = now;
+            if !self.request.follow && now.saturating_duration_since(self.said) >= MOVING_INTERVAL {
+                self.send(ReplayEvent::Moving)?;
+            }
         }
         let still = now.saturating_duration_since(self.progressed);
         if self.unfinished > 0 && still >= self.bounds.no_progress && holds(Rule::R7) {

@@ -55,6 +55,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
         match event? {
             ReplayEvent::Records { records: batch, .. } => records.extend(batch),
             ReplayEvent::End(end) => ends.push(end),
+            ReplayEvent::Moving => {}
             ReplayEvent::Progress { .. } => panic!("nothing follows"),
         }
     }

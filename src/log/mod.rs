@@ -208,7 +208,13 @@ pub enum ReplayEvent {
         /// Set if nothing was left to read at that time.
         at_end: Option<SystemTime>,
     },
+    /// Only without `follow`, from logs whose replays are shared: records were read, though none of them may be wanted. So a
+    /// replay that goes on is told from one that stands still.
+    Moving,
 }
+
+/// How long a replay that reads keeps silent at most, where [`ReplayEvent::Moving`] is sent.
+pub const MOVING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often a following replay says how far it is, also if nothing matched.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);

@@ -111,6 +111,7 @@ pub async fn drain(mut replay: Replay) -> Result<(Vec<Record>, Vec<PartitionEnd>
         match event? {
             ReplayEvent::Records { records: batch, .. } => records.extend(batch),
             ReplayEvent::End(end) => ends.push(end),
+            ReplayEvent::Moving => {}
             ReplayEvent::Progress { .. } => panic!("nothing follows"),
         }
     }

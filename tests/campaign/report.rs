@@ -149,7 +149,10 @@ impl Report {
                     to be whole."
                 .to_owned();
         }
-        let bad: Vec<_> = self.rows.iter().filter(|row| !row.is_good()).map(|row| row.id.clone()).collect();
+        let bad = self.rows.iter().filter(|row| !row.is_good());
+        let bad: Vec<_> = bad
+            .map(|row| row.seen.as_ref().err().map_or_else(|| row.id.clone(), |wrong| format!("{} ({wrong})", row.id)))
+            .collect();
         format!("**Not as it should be**: {}", [bad, self.failures.clone()].concat().join("; "))
     }
 }

@@ -80,7 +80,7 @@ async fn collect(log: &EmbeddedLog, mut replay: Replay) -> Result<Vec<Record>, R
         match event? {
             ReplayEvent::Records { records, .. } => all.extend(records),
             ReplayEvent::End(_) => ends += 1,
-            ReplayEvent::Progress { .. } => panic!("progress without follow"),
+            ReplayEvent::Progress { .. } | ReplayEvent::Moving => panic!("progress without follow"),
         }
     }
     assert_eq!(ends, log.shared.topic.partition_count.get());
