@@ -9,6 +9,7 @@
 pub mod admin;
 mod cluster;
 mod context;
+mod lane;
 mod native;
 mod offsets;
 mod producer;
@@ -186,7 +187,7 @@ impl Log for KafkaLog {
             TopicState::Wrong(problem) => return Err(problem.clone().into()),
             TopicState::Failed(failure) => return Err(failure.clone().into()),
         }
-        self.inner.pool()?.append(&record)
+        self.inner.pool()?.append(record)
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

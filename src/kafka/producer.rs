@@ -1,15 +1,20 @@
 //! The producer pool. Order holds only inside one producer and partition, so a partition, and with it a workspace, always
 //! goes through the same one.
 //!
+//! A partition's writes are handed to librdkafka one batch after another, see [`super::lane`]: by the caller, if the partition is
+//! idle, else by the pool's feeder, a thread of its own. What waits for that counts as queued.
+//!
 //! A delivery report answers each write. At a failure librdkafka's message status decides whether the record can be in the
 //! log. Nothing is re-sent here: a retry of ours could double or reorder what librdkafka has already sent.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -23,6 +28,7 @@ use tokio::sync::oneshot;
 
 use super::{
     context::log_line,
+    lane::{Bell, Came, HOLD, Lane},
     native::{self, Persistence},
     settings::{Role, Settings},
     topic::{Leader, TopicCare},
@@ -39,18 +45,73 @@ const FRAMING: usize = 512;
 
 type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 
+/// What the pool has accepted and not answered.
+#[derive(Debug, Default)]
+struct Load {
+    writes: AtomicU64,
+    bytes: AtomicUsize,
+}
+
 /// A write until its delivery report. Counted down when dropped, also if librdkafka never reports.
 pub struct InFlight {
     answer: Option<Answer>,
     bytes: usize,
     /// The partition's leader when it was queued, as last heard.
     leader: Leader,
-    count: Arc<AtomicU64>,
+    load: Arc<Load>,
+    lane: usize,
+    /// Where it is under way, once it is.
+    handed: Option<Arc<Lanes>>,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.load.writes.fetch_sub(1, Ordering::AcqRel);
+        if let Some(lanes) = &self.handed {
+            lanes.answered(self.lane);
+        }
+    }
+}
+
+impl InFlight {
+    fn tell(&mut self, outcome: Result<Appended, WriteError>) {
+        if let Some(answer) = self.answer.take() {
+            // Nobody waits any more: the caller's deadline has passed.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// A write that is to be handed over.
+struct Queued {
+    record: NewRecord,
+    write: Box<InFlight>,
+}
+
+/// One that librdkafka did not take.
+struct NotTaken {
+    queued: Queued,
+    error: WriteError,
+}
+
+/// The partitions' lanes.
+struct Lanes {
+    lanes: Vec<Lane<Queued>>,
+    bell: Bell,
+}
+
+impl Lanes {
+    fn answered(&self, lane: usize) {
+        if self.lanes[lane].answered() {
+            self.bell.ring(lane);
+        }
+    }
+
+    fn handed(&self, lane: usize, refused: usize, back: VecDeque<Queued>) {
+        if self.lanes[lane].handed(refused, back) {
+            self.bell.ring(lane);
+        }
     }
 }
 
@@ -93,10 +154,7 @@ impl ProducerContext for Reports {
                 Err(self.failure(error, native::persistence(message), &write, message.partition()))
             }
         };
-        if let Some(answer) = write.answer.take() {
-            // Nobody waits any more: the caller's deadline has passed.
-            let _ = answer.send(outcome);
-        }
+        write.tell(outcome);
     }
 }
 
@@ -175,49 +233,22 @@ impl Reports {
 
 type One = ThreadedProducer<Reports>;
 
-/// The producers of one topic.
-pub struct Pool {
-    settings: Settings,
-    max_message_bytes: AtomicUsize,
+/// What hands writes over.
+struct Hands {
+    topic: String,
     care: Arc<TopicCare>,
     slots: Vec<RwLock<Arc<One>>>,
-    in_flight: Arc<AtomicU64>,
-    closed: Arc<AtomicBool>,
+    lanes: Arc<Lanes>,
 }
 
-impl Pool {
-    /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
-    pub fn new(
-        settings: Settings,
-        max_message_bytes: usize,
-        care: Arc<TopicCare>,
-        closed: Arc<AtomicBool>,
-    ) -> KafkaResult<Self> {
-        let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
-            .collect::<KafkaResult<_>>()?;
-        let (in_flight, max_message_bytes) = (Arc::default(), AtomicUsize::new(max_message_bytes));
-        Ok(Self { settings, max_message_bytes, care, slots, in_flight, closed })
-    }
-
-    /// Accepts a record or refuses it, at once.
-    pub fn append(&self, record: &NewRecord) -> Result<Pending, WriteError> {
-        let (sender, pending) = oneshot::channel();
-        let value = record.value.as_deref();
-        let header_bytes: usize =
-            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
-        let bytes = record.key.bytes().len() + value.map_or(0, <[u8]>::len) + header_bytes;
-        let leader = self.care.leader(record.partition.number());
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let write = Box::new(InFlight { answer: Some(sender), bytes, leader, count: self.in_flight.clone() });
-        // After it was counted: who closes sees the count, or this write sees that it is closed.
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(WriteError::Draining);
-        }
-        let mut new = BaseRecord::with_opaque_to(&self.settings.topic, write)
+impl Hands {
+    fn hand(&self, queued: Queued) -> Result<(), Box<NotTaken>> {
+        let Queued { record, mut write } = queued;
+        write.handed = Some(self.lanes.clone());
+        let mut new = BaseRecord::with_opaque_to(&self.topic, write)
             .partition(record.partition.number())
             .key(&record.key.bytes()[..]);
-        new.payload = value;
+        new.payload = record.value.as_deref();
         if !record.headers.as_slice().is_empty() {
             let empty = OwnedHeaders::new_with_capacity(record.headers.as_slice().len());
             let headers = record.headers.as_slice().iter().fold(empty, |list, header| {
@@ -228,21 +259,155 @@ impl Pool {
         let slot = &self.slots[record.partition.index() % self.slots.len()];
         // Held while the record is queued, so that a replaced producer gets no more of them.
         let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
-        match producer.send(new) {
-            Ok(()) => Ok(pending),
-            Err((error, _)) => Err(match error.rdkafka_error_code() {
-                Some(Code::QueueFull) => WriteError::QueueFull {
-                    limit: "queue.buffering.max.messages or queue.buffering.max.kbytes of a producer".to_owned(),
-                },
-                Some(code) => producer.context().unwritten(code, error.to_string(), bytes),
-                None => WriteError::Unreachable { cause: error.to_string() },
-            }),
+        let Err((error, BaseRecord { delivery_opaque: mut write, .. })) = producer.send(new) else { return Ok(()) };
+        write.handed = None;
+        let error = match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => queue_full(),
+            Some(code) => producer.context().unwritten(code, error.to_string(), write.bytes),
+            None => WriteError::Unreachable { cause: error.to_string() },
+        };
+        Err(Box::new(NotTaken { queued: Queued { record, write }, error }))
+    }
+
+    /// All that waits in a lane, if it is its time.
+    fn feed(&self, lane: usize) {
+        let Some(mut taken) = self.lanes.lanes[lane].take() else { return };
+        let mut refused = 0;
+        let mut refuse = |mut queued: Queued, error| {
+            queued.write.tell(Err(error));
+            refused += 1;
+        };
+        while let Some(queued) = taken.pop_front() {
+            // What waited for a topic that is gone or another must not get to one of the same name.
+            if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
+                refuse(queued, problem.clone().into());
+                continue;
+            }
+            let Err(not_taken) = self.hand(queued) else { continue };
+            let NotTaken { queued, error } = *not_taken;
+            if matches!(error, WriteError::QueueFull { .. }) {
+                taken.push_front(queued);
+                break;
+            }
+            refuse(queued, error);
+        }
+        self.lanes.handed(lane, refused, taken);
+    }
+
+    /// Hands over what waits, until it is stopped.
+    fn run(&self) {
+        let lanes = &self.lanes;
+        let mut looked = Instant::now();
+        while let Some(rung) = lanes.bell.wait(|| lanes.lanes.iter().any(Lane::any_wait)) {
+            // Those whose answers don't come ring for nothing.
+            let all = rung.is_empty() || looked.elapsed() >= HOLD / 2;
+            if all {
+                looked = Instant::now();
+            }
+            let all = if all { 0..lanes.lanes.len() } else { 0..0 };
+            for lane in rung.into_iter().chain(all) {
+                self.feed(lane);
+            }
+        }
+    }
+}
+
+fn queue_full() -> WriteError {
+    WriteError::QueueFull {
+        limit: "queue.buffering.max.messages or queue.buffering.max.kbytes of a producer".to_owned(),
+    }
+}
+
+/// The producers of one topic.
+pub struct Pool {
+    settings: Settings,
+    max_message_bytes: AtomicUsize,
+    care: Arc<TopicCare>,
+    hands: Arc<Hands>,
+    /// Ended when this is dropped.
+    feeder: Option<JoinHandle<()>>,
+    load: Arc<Load>,
+    /// Writes and bytes that all producers together may have queued.
+    limits: (u64, usize),
+    closed: Arc<AtomicBool>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.hands.lanes.bell.stop();
+        if let Some(feeder) = self.feeder.take() {
+            let _ = feeder.join();
+        }
+        // A write holds its lane: what nobody hands over is not to hold itself.
+        for mut queued in self.hands.lanes.lanes.iter().flat_map(Lane::give_up) {
+            queued.write.tell(Err(WriteError::Draining));
+        }
+    }
+}
+
+impl Pool {
+    /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
+    pub fn new(
+        settings: Settings,
+        max_message_bytes: usize,
+        care: Arc<TopicCare>,
+        closed: Arc<AtomicBool>,
+    ) -> Result<Self, String> {
+        let slots = (0..settings.producers.max(1))
+            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
+            .collect::<KafkaResult<Vec<_>>>()
+            .map_err(|e| e.to_string())?;
+        let (writes, bytes) = settings.queue_limits();
+        let limits = (writes.saturating_mul(slots.len() as u64), bytes.saturating_mul(slots.len()));
+        let partitions = care.described().map_or(1, |d| d.partitions.len()).max(1);
+        let lanes = (0..partitions).map(|_| Lane::default()).collect();
+        let lanes = Arc::new(Lanes { lanes, bell: Bell::default() });
+        let hands = Arc::new(Hands { topic: settings.topic.clone(), care: care.clone(), slots, lanes });
+        let feeding = hands.clone();
+        let feeder = thread::Builder::new().name("producer-feeder".to_owned()).spawn(move || feeding.run());
+        let feeder = Some(feeder.map_err(|e| e.to_string())?);
+        let max_message_bytes = AtomicUsize::new(max_message_bytes);
+        Ok(Self { settings, max_message_bytes, care, hands, feeder, load: Arc::default(), limits, closed })
+    }
+
+    /// Accepts a record or refuses it, at once.
+    pub fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+        let (sender, pending) = oneshot::channel();
+        let header_bytes: usize =
+            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
+        let bytes = record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + header_bytes;
+        let leader = self.care.leader(record.partition.number());
+        let queued =
+            (self.load.writes.fetch_add(1, Ordering::SeqCst), self.load.bytes.fetch_add(bytes, Ordering::Relaxed));
+        let lanes = &self.hands.lanes;
+        let lane = record.partition.index() % lanes.lanes.len();
+        let load = self.load.clone();
+        let write = Box::new(InFlight { answer: Some(sender), bytes, leader, load, lane, handed: None });
+        // After it was counted: who closes sees the count, or this write sees that it is closed.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(WriteError::Draining);
+        }
+        if queued.0 >= self.limits.0 || queued.1.saturating_add(bytes) > self.limits.1 {
+            return Err(queue_full());
+        }
+        match lanes.lanes[lane].come(Queued { record, write }) {
+            Came::Waits { first } => {
+                if first {
+                    lanes.bell.look();
+                }
+                Ok(pending)
+            }
+            Came::Now(queued) => {
+                let handed = self.hands.hand(queued);
+                lanes.handed(lane, usize::from(handed.is_err()), VecDeque::new());
+                handed.map(|()| pending).map_err(|not_taken| not_taken.error)
+            }
         }
     }
 
     /// Writes without a delivery report.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::SeqCst)
+        self.load.writes.load(Ordering::SeqCst)
     }
 
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
@@ -266,7 +431,7 @@ impl Pool {
         // The new producer must overtake nothing that the old one has. What was not sent is told so; of what was, the outcome is
         // not known.
         let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
-        if all.len() < self.slots.len() {
+        if all.len() < self.hands.slots.len() {
             // To be tried again.
             self.max_message_bytes.store(0, Ordering::Relaxed);
         }
@@ -289,7 +454,7 @@ impl Pool {
     /// Puts new producers in the place of those that `which` picks. `last` is done to each old one while nothing can be queued.
     fn replace(&self, which: impl Fn(usize, &One) -> bool, last: impl Fn(&One)) -> Vec<Arc<One>> {
         let mut replaced = Vec::new();
-        for (i, slot) in self.slots.iter().enumerate() {
+        for (i, slot) in self.hands.slots.iter().enumerate() {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
@@ -322,7 +487,7 @@ fn let_go(old: Arc<One>) {
 impl Pool {
     /// As if the broker had refused what no retry mends.
     pub fn make_fatal(&self) {
-        for slot in &self.slots {
+        for slot in &self.hands.slots {
             native::make_fatal(slot.read().unwrap_or_else(PoisonError::into_inner).client());
         }
     }

@@ -186,6 +186,16 @@ impl Settings {
         }
     }
 
+    /// Writes and bytes that one producer may have queued (queue.buffering.max.messages, of which 0 is no limit, and
+    /// queue.buffering.max.kbytes).
+    pub(super) fn queue_limits(&self) -> (u64, usize) {
+        let config = self.config(Role::Producer { max_message_bytes: 1 });
+        let number =
+            |name: &str| config.get(name).and_then(|value| value.trim().parse::<u64>().ok()).filter(|n| *n > 0);
+        let bytes = number("queue.buffering.max.kbytes").and_then(|kib| usize::try_from(kib.saturating_mul(1024)).ok());
+        (number("queue.buffering.max.messages").unwrap_or(u64::MAX), bytes.unwrap_or(usize::MAX))
+    }
+
     /// Finds what is wrong without asking any broker.
     pub fn check(&self) -> Result<(), PropertyError> {
         self.check_own()?;
