@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Values, headers and tokens are shared, not copied, on their way between the log and the wire.
         .bytes(".")
         .codec_path("crate::proto::Codec")
+        .extern_path(".changelog.v1.EntryBatch", "crate::proto::EntryBatch")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -65,7 +65,7 @@ fn batches(criterion: &mut Criterion) {
         timestamp: Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 120_000_000 }),
         ..Default::default()
     };
-    let batch = v1::EntryBatch { entries: (0..512).map(entry).collect() };
+    let batch = v1::EntryBatch::from((0..512).map(entry).collect::<Vec<_>>());
     let event = v1::load_workspace_response::Event::Batch(batch);
     let message = v1::LoadWorkspaceResponse { event: Some(event) };
     let bytes: Bytes = message.encode_to_vec().into();

@@ -1,5 +1,7 @@
 //! The generated API, and the codec through which its messages are read.
 
+mod entry_batch;
+
 use std::{collections::HashMap, marker::PhantomData};
 
 use prost::Message;
@@ -27,11 +29,18 @@ pub mod changelog {
     /// `changelog.v1`.
     #[allow(missing_docs, clippy::all, clippy::pedantic)]
     pub mod v1 {
+        pub use crate::proto::EntryBatch;
         tonic::include_proto!("changelog.v1");
     }
 }
 
 pub use changelog::v1;
+pub use entry_batch::{EntryBatch, Written};
+
+/// Milliseconds since 1970.
+pub fn timestamp(millis: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as i32 }
+}
 
 /// The compiled descriptors, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("changelog");

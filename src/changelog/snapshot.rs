@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 
 use crate::{
     log::PartitionEnd,
@@ -43,7 +44,7 @@ impl Matched {
 /// The latest record of each key of one partition: the last offset wins. Bounded in bytes.
 #[derive(Debug)]
 pub struct Fold {
-    latest: HashMap<Bytes, Record>,
+    latest: HashMap<Bytes, Record, RandomState>,
     weight: usize,
     limit: usize,
 }
@@ -65,7 +66,7 @@ impl TooLarge {
 impl Fold {
     /// An empty one, which may hold so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { latest: HashMap::new(), weight: 0, limit }
+        Self { latest: HashMap::default(), weight: 0, limit }
     }
 
     /// Bytes it holds, about.
@@ -76,6 +77,7 @@ impl Fold {
     /// Takes records in offset order.
     pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
+            let record = record.owned();
             self.weight += record.weight();
             // Tombstones stay until the end: a resumed fold delivers them, and all count them.
             if let Some(superseded) = self.latest.insert(record.key.clone(), record) {

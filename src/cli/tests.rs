@@ -71,7 +71,7 @@ impl server::ChangelogService for Service {
         _: Request<v1::LoadWorkspaceRequest>,
     ) -> Result<Response<Self::LoadWorkspaceStream>, Status> {
         let entry = v1::Entry { key: "w/t/a".to_owned(), ..Default::default() };
-        let batch = v1::load_workspace_response::Event::Batch(v1::EntryBatch { entries: vec![entry] });
+        let batch = v1::load_workspace_response::Event::Batch(vec![entry].into());
         // An end without a Snapshot.
         let events = [Ok(v1::LoadWorkspaceResponse { event: Some(batch) })];
         Ok(Response::new(Box::pin(futures_util::stream::iter(events))))

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{
@@ -173,13 +174,41 @@ fn still_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Inst
     since
 }
 
-/// Records that wait to be sent, of one partition.
+/// Records that wait to be sent, of one partition. Their keys and values are copied into one buffer: an allocation for each,
+/// which another thread gives back, costs more than the copying. Who keeps records keeps copies ([`Record::owned`]).
 #[derive(Default)]
 struct Batch {
     partition: Option<Partition>,
     records: Vec<Record>,
+    /// Keys and values, one after another.
+    buffer: BytesMut,
+    /// Where each record's value ends, which begins where its key ends; `None`: it has none.
+    ends: Vec<(usize, Option<usize>)>,
     bytes: usize,
     leader_epoch: i32,
+}
+
+impl Batch {
+    /// `record` is without its key and value.
+    fn push(&mut self, record: Record, key: &[u8], value: Option<&[u8]>) {
+        self.buffer.extend_from_slice(key);
+        let key_end = self.buffer.len();
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+        self.ends.push((key_end, value.map(|_| self.buffer.len())));
+        self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
+        self.records.push(record);
+    }
+
+    /// With their keys and values.
+    fn into_records(self) -> Vec<Record> {
+        let (mut records, buffer, mut from) = (self.records, self.buffer.freeze(), 0);
+        for (record, (key_end, value_end)) in records.iter_mut().zip(self.ends) {
+            record.key = buffer.slice(from..key_end);
+            record.value = value_end.map(|end| buffer.slice(key_end..end));
+            from = value_end.unwrap_or(key_end);
+        }
+        records
+    }
 }
 
 /// A replay on its way.
@@ -325,14 +354,13 @@ impl<C: Cluster> Reading<C> {
         let record = Record {
             offset: message.offset(),
             timestamp: message.timestamp(),
-            key: bytes::Bytes::copy_from_slice(message.key().unwrap_or_default()),
-            value: message.value().map(bytes::Bytes::copy_from_slice),
+            key: Bytes::new(),
+            value: None,
             headers,
         };
         self.batch.partition = Some(partition);
-        self.batch.bytes += record.weight();
         self.batch.leader_epoch = epoch;
-        self.batch.records.push(record);
+        self.batch.push(record, message.key().unwrap_or_default(), message.value());
         if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -355,10 +383,10 @@ impl<C: Cluster> Reading<C> {
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
-        let Batch { partition: Some(partition), records, leader_epoch, .. } = std::mem::take(&mut self.batch) else {
-            return Ok(());
-        };
-        self.send(ReplayEvent::Records { partition, records, leader_epoch })
+        let Some(partition) = self.batch.partition else { return Ok(()) };
+        let batch = std::mem::take(&mut self.batch);
+        let leader_epoch = batch.leader_epoch;
+        self.send(ReplayEvent::Records { partition, records: batch.into_records(), leader_epoch })
     }
 
     fn end_event(&mut self, number: i32, offset: i64) -> Result<(), Stop> {

@@ -113,6 +113,19 @@ impl Record {
         self.value.is_none()
     }
 
+    /// One that holds no more than its own bytes: a batch's records share a buffer, all of which lasts as long as any of them.
+    #[must_use]
+    pub fn owned(self) -> Self {
+        let is_own = |bytes: &Bytes| bytes.is_empty() || bytes.is_unique();
+        if is_own(&self.key) && self.value.as_ref().is_none_or(is_own) {
+            return self;
+        }
+        let (key, value) = (&*self.key, self.value.as_deref());
+        let both = Bytes::from([key, value.unwrap_or_default()].concat());
+        let (key, value) = (both.slice(..key.len()), value.map(|_| both.slice(key.len()..)));
+        Self { key, value, ..self }
+    }
+
     /// Bytes it holds in memory, about.
     pub fn weight(&self) -> usize {
         const OVERHEAD: usize = 128;

@@ -22,7 +22,10 @@ use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
     log::WriteError,
     model::{Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, Shown},
-    proto::v1::{self, changelog_service_server::ChangelogService},
+    proto::{
+        self,
+        v1::{self, changelog_service_server::ChangelogService},
+    },
 };
 use stream::{Answer, Feed};
 use write::Writing;
@@ -102,7 +105,7 @@ impl ChangelogService for Service {
         let written = self.apply(&call, "set", Change { key, value: Some(value), headers }, ack).await?;
         Ok(Response::new(v1::SetResponse {
             position: written.as_ref().map(response::position),
-            timestamp: written.and_then(|w| w.timestamp).map(response::timestamp),
+            timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),
         }))
     }
 
@@ -115,7 +118,7 @@ impl ChangelogService for Service {
         let written = self.apply(&call, "delete", Change { key, value: None, headers }, ack).await?;
         Ok(Response::new(v1::DeleteResponse {
             position: written.as_ref().map(response::position),
-            timestamp: written.and_then(|w| w.timestamp).map(response::timestamp),
+            timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),
         }))
     }
 
@@ -169,10 +172,8 @@ impl ChangelogService for Service {
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
-            for batch in
-                response::batches(load.partition, (0..load.records.len()).map(|i| load.records[i].clone()), format)
-            {
-                call.facts.add_entries(batch.entries.len() as u64);
+            for (entries, batch) in response::batches(load.partition, load.records.iter(), format) {
+                call.facts.add_entries(entries);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }
             let snapshot = response::snapshot(load.summary.clone());
@@ -324,8 +325,8 @@ async fn stream_events(
         let send = |event| feed.send(v1::StreamAllResponse { event: Some(event) });
         match event.map_err(failed)? {
             StreamEvent::Batch { partition, records } => {
-                for batch in response::batches(partition, records, format) {
-                    call.facts.add_entries(batch.entries.len() as u64);
+                for (entries, batch) in response::batches(partition, records, format) {
+                    call.facts.add_entries(entries);
                     send(Event::Batch(batch)).await?;
                 }
             }

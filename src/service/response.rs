@@ -1,29 +1,25 @@
 //! Domain values into messages.
 
+use std::borrow::Borrow;
+
 use bytes::Bytes;
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::Status;
 use tonic_types::pb;
 
 use super::json;
 use crate::{
-    changelog::{Summary, Written},
+    changelog::{self, Summary},
     log::{Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
-    proto::{google::rpc, v1},
+    proto::{Written, google::rpc, timestamp, v1},
 };
 
 /// The most that a batch of more than one entry holds, in bytes.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 
-/// Milliseconds since 1970.
-pub fn timestamp(millis: i64) -> Timestamp {
-    Timestamp { seconds: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as i32 }
-}
-
 /// Where a write is.
-pub fn position(written: &Written) -> v1::Position {
+pub fn position(written: &changelog::Written) -> v1::Position {
     v1::Position { partition: written.position.partition.number(), offset: written.position.offset }
 }
 
@@ -46,23 +42,36 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
     }
 }
 
-/// Records in batches of at most 256 KiB, or of one entry.
-pub fn batches(
+/// Records in batches of at most 256 KiB, or of one entry; each with its number of entries.
+pub fn batches<R: Borrow<Record>>(
     partition: Partition,
-    records: impl IntoIterator<Item = Record>,
+    records: impl IntoIterator<Item = R>,
     format: v1::ValueFormat,
-) -> impl Iterator<Item = v1::EntryBatch> {
-    let mut entries = records.into_iter().map(move |r| entry(partition, r, format)).peekable();
+) -> impl Iterator<Item = (u64, v1::EntryBatch)> {
+    let mut records = records.into_iter().peekable();
     std::iter::from_fn(move || {
-        let mut batch = v1::EntryBatch { entries: vec![entries.next()?] };
-        // A tag and a length of at most five bytes stand before each entry.
-        let framed = |entry: &v1::Entry| entry.encoded_len() + 6;
-        let mut size = framed(&batch.entries[0]);
-        while let Some(next) = entries.next_if(|next| size + framed(next) <= MAX_BATCH_BYTES) {
-            size += framed(&next);
-            batch.entries.push(next);
+        records.peek()?;
+        match format {
+            v1::ValueFormat::Json => {
+                let (mut batch, mut size) = (v1::EntryBatch::default(), 0);
+                while let Some(record) = records.peek() {
+                    let entry = entry(partition, record.borrow().clone(), format);
+                    // A tag and a length of at most five bytes stand before each entry.
+                    size += entry.encoded_len() + 6;
+                    if size > MAX_BATCH_BYTES && !batch.entries.is_empty() {
+                        break;
+                    }
+                    batch.entries.push(entry);
+                    records.next();
+                }
+                Some((batch.entries.len() as u64, batch))
+            }
+            v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => {
+                let mut written = Written::default();
+                while records.next_if(|r| written.push(partition, r.borrow(), MAX_BATCH_BYTES)).is_some() {}
+                Some((written.entries(), written.into_batch()))
+            }
         }
-        Some(batch)
     })
 }
 
@@ -124,7 +133,46 @@ pub fn store(kind: StoreKind) -> v1::Store {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::Header;
+
+    fn some_bytes() -> impl Strategy<Value = Option<Bytes>> {
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from))
+    }
+
+    prop_compose! {
+        fn a_record()(
+            offset in 0..i64::MAX,
+            timestamp in prop::option::of(-10_000_000_000_000..10_000_000_000_000_i64),
+            key in "[a-zé]{1,200}",
+            value in some_bytes(),
+            headers in prop::collection::vec(("[a-z]{0,9}", some_bytes()), 0..3),
+        ) -> Record {
+            let headers = headers.into_iter().map(|(key, value)| Header { key, value }).collect();
+            Record { offset, timestamp, key: key.into(), value, headers }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_as_the_messages_it_stands_for(
+            records in prop::collection::vec(a_record(), 0..9), number in 0..2000_i32, limit in 0..3000_usize,
+        ) {
+            let partition = Partition::new(number).unwrap();
+            let mut written = Written::default();
+            let taken = records.iter().take_while(|r| written.push(partition, r, limit)).count();
+            prop_assert_eq!(written.entries(), taken as u64);
+            let entries = records[..taken].iter().map(|r| entry(partition, r.clone(), v1::ValueFormat::Raw));
+            let (batch, expected) = (written.into_batch(), v1::EntryBatch::from(entries.collect::<Vec<_>>()));
+            let sent = batch.encode_to_vec();
+            prop_assert_eq!(batch.encoded_len(), sent.len());
+            prop_assert!(sent.len() <= limit || taken <= 1);
+            prop_assert_eq!(&sent, &expected.encode_to_vec());
+            prop_assert_eq!(v1::EntryBatch::decode(&*sent).unwrap(), expected);
+        }
+    }
 
     fn record(offset: i64, bytes: usize) -> Record {
         Record {
@@ -138,16 +186,23 @@ mod tests {
 
     #[test]
     fn a_batch_holds_at_most_256_kib_or_one_entry() {
-        let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
-        let batches: Vec<_> = batches(Partition::new(0).unwrap(), records, v1::ValueFormat::Raw).collect();
-        assert!(batches.iter().all(|b| b.encoded_len() <= MAX_BATCH_BYTES || b.entries.len() == 1));
-        assert!(batches[0].entries.len() > 200, "{}", batches[0].entries.len());
-        let offsets: Vec<_> = batches.iter().flat_map(|b| b.entries.iter().map(|e| e.offset)).collect();
-        assert_eq!(offsets, (0..2002).collect::<Vec<_>>());
+        for format in [v1::ValueFormat::Raw, v1::ValueFormat::Json] {
+            let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
+            let batches: Vec<_> = batches(Partition::new(0).unwrap(), records, format).collect();
+            assert!(batches.iter().all(|(entries, b)| b.encoded_len() <= MAX_BATCH_BYTES || *entries == 1));
+            assert!(batches[0].0 > 200, "{}", batches[0].0);
+            let mut offsets = Vec::new();
+            for (entries, batch) in batches {
+                let read = v1::EntryBatch::decode(&*batch.encode_to_vec()).unwrap();
+                assert_eq!(read.entries.len() as u64, entries);
+                offsets.extend(read.entries.iter().map(|e| e.offset));
+            }
+            assert_eq!(offsets, (0..2002).collect::<Vec<_>>());
+        }
     }
 
     #[test]
     fn timestamps_before_1970_have_positive_nanos() {
-        assert_eq!(timestamp(-1), Timestamp { seconds: -1, nanos: 999_000_000 });
+        assert_eq!(timestamp(-1), prost_types::Timestamp { seconds: -1, nanos: 999_000_000 });
     }
 }

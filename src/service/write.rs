@@ -22,7 +22,10 @@ use crate::{
     changelog::{Accepted, Change, Changelog, Written},
     log::WriteError,
     model::{Key, Partition, Shown, ValueRules},
-    proto::v1::{self, mutation, verdict},
+    proto::{
+        self,
+        v1::{self, mutation, verdict},
+    },
 };
 
 /// Mutations of one message; more end the stream.
@@ -209,7 +212,7 @@ fn verdict(known: &Known) -> v1::Verdict {
     let outcome = match &known.outcome {
         Ok(written) => verdict::Outcome::Written(v1::Written {
             position: Some(response::position(written)),
-            timestamp: written.timestamp.map(response::timestamp),
+            timestamp: written.timestamp.map(proto::timestamp),
         }),
         Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &known.key))),
     };

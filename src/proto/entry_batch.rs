@@ -1,0 +1,149 @@
+//! `EntryBatch`, which is most of what is sent: its entries are written as they go over the wire, straight from the records, and
+//! not first made into messages of their own. Who reads one gets messages, as of any other.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::{
+    DecodeError, Message,
+    encoding::{self, DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint},
+};
+
+use super::v1;
+use crate::model::{Partition, Record};
+
+const ENTRIES: u32 = 1;
+// Those of Entry.
+const KEY: u32 = 1;
+const RAW: u32 = 2;
+const PARTITION: u32 = 4;
+const OFFSET: u32 = 5;
+const TIMESTAMP: u32 = 6;
+const IS_TOMBSTONE: u32 = 7;
+const HEADERS: u32 = 8;
+const HEADER_KEY: u32 = 1;
+const HEADER_VALUE: u32 = 2;
+
+/// See `proto/changelog.proto`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EntryBatch {
+    /// What was read, or is to be sent one by one.
+    pub entries: Vec<v1::Entry>,
+    /// What is to be sent besides, before them: in their form on the wire.
+    written: Bytes,
+}
+
+impl From<Vec<v1::Entry>> for EntryBatch {
+    fn from(entries: Vec<v1::Entry>) -> Self {
+        Self { entries, written: Bytes::new() }
+    }
+}
+
+impl Message for EntryBatch {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.written);
+        encoding::message::encode_repeated(ENTRIES, &self.entries, buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            ENTRIES => encoding::message::merge_repeated(wire_type, &mut self.entries, buf, ctx),
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.written.len() + encoding::message::encoded_len_repeated(ENTRIES, &self.entries)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Entries that are written down, with values as they are in the log.
+#[derive(Debug, Default)]
+pub struct Written {
+    buf: BytesMut,
+    entries: u64,
+}
+
+impl Written {
+    /// How many.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// A batch of them.
+    pub fn into_batch(self) -> EntryBatch {
+        EntryBatch { entries: Vec::new(), written: self.buf.freeze() }
+    }
+
+    /// Adds a record, unless there are some and it would make them more than `limit` bytes. Says whether it did.
+    pub fn push(&mut self, partition: Partition, record: &Record, limit: usize) -> bool {
+        let timestamp = record.timestamp.map(super::timestamp);
+        let number = partition.number();
+        let mut length = bytes_len(KEY, &record.key);
+        length += record.value.as_ref().map_or(0, |value| bytes_len(RAW, value));
+        length += if number == 0 { 0 } else { encoding::int32::encoded_len(PARTITION, &number) };
+        length += if record.offset == 0 { 0 } else { encoding::int64::encoded_len(OFFSET, &record.offset) };
+        length += timestamp.as_ref().map_or(0, |t| encoding::message::encoded_len(TIMESTAMP, t));
+        length += if record.is_tombstone() { encoding::bool::encoded_len(IS_TOMBSTONE, &true) } else { 0 };
+        let header_len = |header: &crate::model::Header| {
+            let key = if header.key.is_empty() { 0 } else { bytes_len(HEADER_KEY, header.key.as_bytes()) };
+            key + header.value.as_ref().map_or(0, |value| bytes_len(HEADER_VALUE, value))
+        };
+        let framed = |length: usize| 1 + encoded_len_varint(length as u64) + length;
+        length += record.headers.iter().map(|header| framed(header_len(header))).sum::<usize>();
+        if self.entries > 0 && self.buf.len() + framed(length) > limit {
+            return false;
+        }
+
+        let buf = &mut self.buf;
+        self.entries += 1;
+        buf.reserve(framed(length));
+        encode_key(ENTRIES, WireType::LengthDelimited, buf);
+        encode_varint(length as u64, buf);
+        put_bytes(KEY, &record.key, buf);
+        if let Some(value) = &record.value {
+            put_bytes(RAW, value, buf);
+        }
+        if number != 0 {
+            encoding::int32::encode(PARTITION, &number, buf);
+        }
+        if record.offset != 0 {
+            encoding::int64::encode(OFFSET, &record.offset, buf);
+        }
+        if let Some(timestamp) = &timestamp {
+            encoding::message::encode(TIMESTAMP, timestamp, buf);
+        }
+        if record.is_tombstone() {
+            encoding::bool::encode(IS_TOMBSTONE, &true, buf);
+        }
+        for header in &record.headers {
+            encode_key(HEADERS, WireType::LengthDelimited, buf);
+            encode_varint(header_len(header) as u64, buf);
+            if !header.key.is_empty() {
+                put_bytes(HEADER_KEY, header.key.as_bytes(), buf);
+            }
+            if let Some(value) = &header.value {
+                put_bytes(HEADER_VALUE, value, buf);
+            }
+        }
+        true
+    }
+}
+
+fn bytes_len(tag: u32, bytes: &[u8]) -> usize {
+    encoding::key_len(tag) + encoded_len_varint(bytes.len() as u64) + bytes.len()
+}
+
+fn put_bytes(tag: u32, bytes: &[u8], buf: &mut BytesMut) {
+    encode_key(tag, WireType::LengthDelimited, buf);
+    encode_varint(bytes.len() as u64, buf);
+    buf.put_slice(bytes);
+}
