@@ -75,6 +75,55 @@ impl Awaited {
     }
 }
 
+impl Awaited {
+    /// With so many records on their way at a time, over this time: how many were acknowledged a second.
+    pub fn produce_many(
+        &self,
+        topic: &str,
+        partitions: i32,
+        entities: &[Entity],
+        most: usize,
+        time: Duration,
+    ) -> Result<f64, String> {
+        let (started, mut under_way, mut acknowledged) = (Instant::now(), 0, 0);
+        let mut entities = entities.iter().cycle();
+        while started.elapsed() < time || under_way > 0 {
+            if started.elapsed() > time + PATIENCE {
+                return Err("raw writes are not acknowledged".to_owned());
+            }
+            while under_way < most
+                && started.elapsed() < time
+                && let Some(entity) = entities.next()
+            {
+                let record = BaseRecord::to(topic).partition(entity.partition(partitions)).key(&entity.key);
+                self.producer.send(record.payload(&entity.value[..])).map_err(|(error, _)| text(error))?;
+                under_way += 1;
+            }
+            // Safety: the event is destroyed once; its messages are read before.
+            let (reports, failed) = unsafe {
+                let event = c::rd_kafka_queue_poll(self.reports.0, 1_000);
+                if event.is_null() {
+                    continue;
+                }
+                let (mut reports, mut failed) = (0, None);
+                while let Some(message) = c::rd_kafka_event_message_next(event).as_ref() {
+                    reports += 1;
+                    if message.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        failed = Some(message.err);
+                    }
+                }
+                c::rd_kafka_event_destroy(event);
+                (reports, failed)
+            };
+            if let Some(code) = failed {
+                return Err(format!("a raw write failed: {code:?}"));
+            }
+            (under_way, acknowledged) = (under_way - reports, acknowledged + reports);
+        }
+        Ok(acknowledged as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
 /// Counts delivery reports.
 #[derive(Debug, Default)]
 struct Counted {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList, bindings as c,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
 };
 
 /// A replay or a write that takes longer hangs.
@@ -140,13 +141,23 @@ pub enum Untuned {
     Assigned,
 }
 
-/// The same of partition 0 by librdkafka's defaults, but for a group.id of its own and auto.offset.reset=earliest. Answers
-/// milliseconds.
-pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<f64, String> {
+/// When a consumer that nobody has tuned had what.
+#[derive(Debug, Clone, Copy)]
+pub struct UntunedMs {
+    /// The last record. It does not know that it is the last.
+    pub last_record: f64,
+    /// The event that tells it that it is at the end.
+    pub end: f64,
+}
+
+/// The same of partition 0 by librdkafka's defaults, but for a group.id of its own, auto.offset.reset=earliest, and
+/// enable.partition.eof=true, without which it would not know when it has read all.
+pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<UntunedMs, String> {
     let started = Instant::now();
     let group = super::kafka::unique_topic("group");
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", group).set("auto.offset.reset", "earliest");
+    config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().map_err(text)?;
     if how == Untuned::Subscribed {
         consumer.subscribe(&[topic]).map_err(text)?;
@@ -155,11 +166,18 @@ pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<f64
         list.add_partition_offset(topic, 0, Offset::Beginning).map_err(text)?;
         consumer.assign(&list).map_err(text)?;
     }
+    let mut last_record = None;
     while started.elapsed() < PATIENCE {
-        if let Some(message) = consumer.poll(Duration::from_millis(100))
-            && message.map_err(text)?.offset() + 1 >= end
-        {
-            return Ok(started.elapsed().as_secs_f64() * 1e3);
+        let ms = || started.elapsed().as_secs_f64() * 1e3;
+        match consumer.poll(Duration::from_millis(100)) {
+            None => {}
+            Some(Ok(message)) if message.offset() + 1 >= end => last_record = Some(ms()),
+            Some(Ok(_)) => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => match last_record {
+                Some(last_record) => return Ok(UntunedMs { last_record, end: ms() }),
+                None => return Err("an untuned consumer was at the end before the last record".to_owned()),
+            },
+            Some(Err(error)) => return Err(text(error)),
         }
     }
     Err("an untuned consumer does not reach the end".to_owned())

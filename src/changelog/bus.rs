@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{
     LoadError,
@@ -28,6 +31,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// that was lost under it or a slow link, is not to hold up those who came later. Much longer than
 /// [`crate::log::MOVING_INTERVAL`]; short, as what they are told then is to be told within five seconds.
 pub(super) const STILL: Duration = Duration::from_millis(500);
+
+/// The right to be the replay of a partition that is under way.
+#[derive(Debug)]
+pub struct Way {
+    /// Of one.
+    pub _alone: OwnedSemaphorePermit,
+    /// Of those that may stand still beside each other: what one partition holds up must leave turns to the others.
+    pub beside: Arc<Semaphore>,
+}
 
 /// All who asked for the same.
 struct Group {
@@ -62,7 +74,9 @@ pub struct Bus {
     about_all: Vec<usize>,
     turn: Option<Turn>,
     /// While it is held, no other replay of the partition begins.
-    under_way: Option<OwnedSemaphorePermit>,
+    under_way: Option<Way>,
+    /// Held instead of that while it stands still.
+    beside: Option<OwnedSemaphorePermit>,
     /// Bytes that one load may hold.
     limit: usize,
     deadline: Instant,
@@ -74,7 +88,7 @@ impl Bus {
         partition: Partition,
         aboard: Vec<(Selection, Instant, Seat)>,
         turn: Turn,
-        under_way: Option<OwnedSemaphorePermit>,
+        under_way: Option<Way>,
         limit: usize,
     ) -> Self {
         let deadline = aboard.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
@@ -85,6 +99,7 @@ impl Bus {
             about_all: Vec::new(),
             turn: Some(turn),
             under_way,
+            beside: None,
             limit,
             deadline,
         };
@@ -144,7 +159,7 @@ impl Bus {
     ) -> Option<Result<PartitionEnd, LoadError>> {
         let ended = self.read(log, topic, metrics).await;
         // The next may begin before these have sent what they got.
-        self.under_way = None;
+        (self.under_way, self.beside) = (None, None);
         ended
     }
 
@@ -191,9 +206,18 @@ impl Bus {
             match tokio::time::timeout(LOOK, &mut work).await {
                 Ok(done) => return Some(done),
                 Err(_) if self.nobody_waits() => return None,
-                Err(_) if since.elapsed() >= STILL => self.under_way = None,
+                Err(_) if since.elapsed() >= STILL => self.stand_aside(),
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Lets the next one begin.
+    fn stand_aside(&mut self) {
+        if let Some(way) = &self.under_way
+            && let Ok(beside) = way.beside.clone().try_acquire_owned()
+        {
+            (self.beside, self.under_way) = (Some(beside), None);
         }
     }
 

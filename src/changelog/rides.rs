@@ -4,7 +4,7 @@
 //! under way of a partition. Of those who wait one is the next driver: he waits for a turn among the replays, and for the
 //! partition, and then takes along all who wait. The replay's end offsets are taken after the last of them has come, so each of
 //! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two. A replay that
-//! stands still holds nobody up: the next one begins beside it.
+//! stands still holds nobody up: the next one begins beside it, up to a few.
 //!
 //! Promises: a rider's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
 //! on for as long as there is anybody to read for. Each holds a part of his own peer's share until he has sent what he got. What
@@ -18,13 +18,13 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Semaphore, oneshot},
     time::{Instant, timeout_at},
 };
 
 use super::{
     Changelog, LoadError, Peer,
-    bus::Bus,
+    bus::{Bus, Way},
     snapshot::Matched,
     stream::broke_off,
     turns::{Part, Turn},
@@ -33,6 +33,9 @@ use crate::{
     log::{PartitionEnd, Selection, StoreKind, Topic},
     model::{Partition, Record},
 };
+
+/// Replays of one partition that stand still while another is under way.
+const BESIDE: usize = 4;
 
 /// The latest records of what was asked for, whole.
 #[derive(Debug, Clone)]
@@ -80,6 +83,8 @@ struct Place {
 struct Stop {
     /// One replay at a time.
     replay: Arc<Semaphore>,
+    /// Those that stand still, beside it.
+    beside: Arc<Semaphore>,
     /// One of those who wait holds this: only he takes a turn from others.
     driver: Arc<Semaphore>,
     waiting: Vec<Rider>,
@@ -92,15 +97,16 @@ pub struct Rides {
 }
 
 impl Rides {
-    fn wait_at(&self, place: &Place, rider: Rider) -> (Arc<Semaphore>, Arc<Semaphore>) {
+    fn wait_at(&self, place: &Place, rider: Rider) -> [Arc<Semaphore>; 3] {
         let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
         let one = || Arc::new(Semaphore::new(1));
-        let new = || Stop { replay: one(), driver: one(), waiting: Vec::new() };
+        let beside = || Arc::new(Semaphore::new(BESIDE));
+        let new = || Stop { replay: one(), beside: beside(), driver: one(), waiting: Vec::new() };
         let stop = stops.entry(place.clone()).or_insert_with(new);
         // Those who have gone: else a partition whose replay stands still would collect them.
         stop.waiting.retain(|rider| !rider.seat.is_closed());
         stop.waiting.push(rider);
-        (stop.driver.clone(), stop.replay.clone())
+        [stop.driver.clone(), stop.replay.clone(), stop.beside.clone()]
     }
 
     /// Those who wait, or those of them who have waited for so long.
@@ -133,7 +139,7 @@ impl Changelog {
             return Ok(Arrived { ride: arrived.await?, _part: part });
         }
         let place = Place { topic: topic.id.clone(), partition };
-        let (driver, replay) = self.rides.wait_at(&place, rider);
+        let [driver, replay, beside] = self.rides.wait_at(&place, rider);
         let drive = async {
             // Closed never: the wait ends with the load.
             let _driver = driver.acquire_owned().await.ok();
@@ -147,10 +153,10 @@ impl Changelog {
                 }
                 turn => turn?,
             };
-            let permit = replay.acquire_owned().await.ok();
+            let way = replay.acquire_owned().await.ok().map(|alone| Way { _alone: alone, beside });
             // This one is among them.
             let riders = self.rides.take_along(&place, Duration::ZERO);
-            self.depart(topic.clone(), partition, riders, turn, permit);
+            self.depart(topic.clone(), partition, riders, turn, way);
             Ok(())
         };
         tokio::pin!(arrived);
@@ -172,14 +178,7 @@ impl Changelog {
     }
 
     /// On a task of its own: it is not this caller's alone.
-    fn depart(
-        &self,
-        topic: Arc<Topic>,
-        partition: Partition,
-        riders: Vec<Rider>,
-        turn: Turn,
-        under_way: Option<OwnedSemaphorePermit>,
-    ) {
+    fn depart(&self, topic: Arc<Topic>, partition: Partition, riders: Vec<Rider>, turn: Turn, under_way: Option<Way>) {
         let mut aboard = Vec::new();
         for rider in riders.into_iter().filter(|rider| !rider.seat.is_closed()) {
             // Before anything else runs: his time to wait for a turn may be over at any moment.

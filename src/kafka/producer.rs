@@ -45,14 +45,14 @@ const FRAMING: usize = 512;
 
 type Answer = oneshot::Sender<Result<Appended, WriteError>>;
 
-/// What the pool has accepted and not answered.
+/// What one producer, and what waits for it, has accepted and not answered.
 #[derive(Debug, Default)]
 struct Load {
     writes: AtomicU64,
     bytes: AtomicUsize,
 }
 
-/// A write until its delivery report. Counted down when dropped, also if librdkafka never reports.
+/// A write until its delivery report. Counted down when dropped.
 pub struct InFlight {
     answer: Option<Answer>,
     bytes: usize,
@@ -244,6 +244,7 @@ struct Hands {
 impl Hands {
     fn hand(&self, queued: Queued) -> Result<(), Box<NotTaken>> {
         let Queued { record, mut write } = queued;
+        let lane = write.lane;
         write.handed = Some(self.lanes.clone());
         let mut new = BaseRecord::with_opaque_to(&self.topic, write)
             .partition(record.partition.number())
@@ -256,7 +257,7 @@ impl Hands {
             });
             new = new.headers(headers);
         }
-        let slot = &self.slots[record.partition.index() % self.slots.len()];
+        let slot = &self.slots[lane % self.slots.len()];
         // Held while the record is queued, so that a replaced producer gets no more of them.
         let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
         let Err((error, BaseRecord { delivery_opaque: mut write, .. })) = producer.send(new) else { return Ok(()) };
@@ -299,7 +300,7 @@ impl Hands {
         let lanes = &self.lanes;
         let mut looked = Instant::now();
         while let Some(rung) = lanes.bell.wait(|| lanes.lanes.iter().any(Lane::any_wait)) {
-            // Those whose answers don't come ring for nothing.
+            // Those whose answers don't come never ring.
             let all = rung.is_empty() || looked.elapsed() >= HOLD / 2;
             if all {
                 looked = Instant::now();
@@ -326,8 +327,9 @@ pub struct Pool {
     hands: Arc<Hands>,
     /// Ended when this is dropped.
     feeder: Option<JoinHandle<()>>,
-    load: Arc<Load>,
-    /// Writes and bytes that all producers together may have queued.
+    /// Of each producer.
+    loads: Vec<Arc<Load>>,
+    /// Writes and bytes that one producer may have queued, what waits for it included.
     limits: (u64, usize),
     closed: Arc<AtomicBool>,
 }
@@ -338,7 +340,7 @@ impl Drop for Pool {
         if let Some(feeder) = self.feeder.take() {
             let _ = feeder.join();
         }
-        // A write holds its lane: what nobody hands over is not to hold itself.
+        // Nobody hands these over any more.
         for mut queued in self.hands.lanes.lanes.iter().flat_map(Lane::give_up) {
             queued.write.tell(Err(WriteError::Draining));
         }
@@ -357,8 +359,7 @@ impl Pool {
             .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| e.to_string())?;
-        let (writes, bytes) = settings.queue_limits();
-        let limits = (writes.saturating_mul(slots.len() as u64), bytes.saturating_mul(slots.len()));
+        let (limits, loads) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
         let partitions = care.described().map_or(1, |d| d.partitions.len()).max(1);
         let lanes = (0..partitions).map(|_| Lane::default()).collect();
         let lanes = Arc::new(Lanes { lanes, bell: Bell::default() });
@@ -367,7 +368,7 @@ impl Pool {
         let feeder = thread::Builder::new().name("producer-feeder".to_owned()).spawn(move || feeding.run());
         let feeder = Some(feeder.map_err(|e| e.to_string())?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
-        Ok(Self { settings, max_message_bytes, care, hands, feeder, load: Arc::default(), limits, closed })
+        Ok(Self { settings, max_message_bytes, care, hands, feeder, loads, limits, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -377,11 +378,10 @@ impl Pool {
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + header_bytes;
         let leader = self.care.leader(record.partition.number());
-        let queued =
-            (self.load.writes.fetch_add(1, Ordering::SeqCst), self.load.bytes.fetch_add(bytes, Ordering::Relaxed));
         let lanes = &self.hands.lanes;
         let lane = record.partition.index() % lanes.lanes.len();
-        let load = self.load.clone();
+        let load = self.loads[lane % self.loads.len()].clone();
+        let queued = (load.writes.fetch_add(1, Ordering::SeqCst), load.bytes.fetch_add(bytes, Ordering::Relaxed));
         let write = Box::new(InFlight { answer: Some(sender), bytes, leader, load, lane, handed: None });
         // After it was counted: who closes sees the count, or this write sees that it is closed.
         if self.closed.load(Ordering::SeqCst) {
@@ -407,7 +407,7 @@ impl Pool {
 
     /// Writes without a delivery report.
     pub fn in_flight(&self) -> u64 {
-        self.load.writes.load(Ordering::SeqCst)
+        self.loads.iter().map(|load| load.writes.load(Ordering::SeqCst)).sum()
     }
 
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
