@@ -172,7 +172,8 @@ impl ChangelogService for Service {
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
-            for (entries, batch) in response::batches(load.partition, load.records.iter(), format) {
+            let records = (0..load.records.len()).map(|i| load.records[i].clone());
+            for (entries, batch) in response::shared_batches(load.partition, records, format) {
                 call.facts.add_entries(entries);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }

@@ -1,7 +1,5 @@
 //! Domain values into messages.
 
-use std::borrow::Borrow;
-
 use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
@@ -42,36 +40,45 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
     }
 }
 
-/// Records in batches of at most 256 KiB, or of one entry; each with its number of entries.
-pub fn batches<R: Borrow<Record>>(
+/// Records in batches of at most 256 KiB, or of one entry; each with its number of entries. Written down where they can be: for
+/// records that nobody else holds.
+pub fn batches(
     partition: Partition,
-    records: impl IntoIterator<Item = R>,
+    records: Vec<Record>,
     format: v1::ValueFormat,
 ) -> impl Iterator<Item = (u64, v1::EntryBatch)> {
-    let mut records = records.into_iter().peekable();
-    std::iter::from_fn(move || {
+    let (written, shared) = match format {
+        v1::ValueFormat::Json => (Vec::new(), records),
+        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => (records, Vec::new()),
+    };
+    let mut records = written.into_iter().peekable();
+    let written = std::iter::from_fn(move || {
         records.peek()?;
-        match format {
-            v1::ValueFormat::Json => {
-                let (mut batch, mut size) = (v1::EntryBatch::default(), 0);
-                while let Some(record) = records.peek() {
-                    let entry = entry(partition, record.borrow().clone(), format);
-                    // A tag and a length of at most five bytes stand before each entry.
-                    size += entry.encoded_len() + 6;
-                    if size > MAX_BATCH_BYTES && !batch.entries.is_empty() {
-                        break;
-                    }
-                    batch.entries.push(entry);
-                    records.next();
-                }
-                Some((batch.entries.len() as u64, batch))
-            }
-            v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => {
-                let mut written = Written::default();
-                while records.next_if(|r| written.push(partition, r.borrow(), MAX_BATCH_BYTES)).is_some() {}
-                Some((written.entries(), written.into_batch()))
-            }
+        let mut written = Written::default();
+        while records.next_if(|record| written.push(partition, record, MAX_BATCH_BYTES)).is_some() {}
+        Some((written.entries(), written.into_batch()))
+    });
+    written.chain(shared_batches(partition, shared, format))
+}
+
+/// The same of records that many answers share: values are not copied before the transport asks for them, so that what waits for
+/// a thousand slow readers is there once.
+pub fn shared_batches(
+    partition: Partition,
+    records: impl IntoIterator<Item = Record>,
+    format: v1::ValueFormat,
+) -> impl Iterator<Item = (u64, v1::EntryBatch)> {
+    let mut entries = records.into_iter().map(move |r| entry(partition, r, format)).peekable();
+    std::iter::from_fn(move || {
+        let mut batch = vec![entries.next()?];
+        // A tag and a length of at most five bytes stand before each entry.
+        let framed = |entry: &v1::Entry| entry.encoded_len() + 6;
+        let mut size = framed(&batch[0]);
+        while let Some(next) = entries.next_if(|next| size + framed(next) <= MAX_BATCH_BYTES) {
+            size += framed(&next);
+            batch.push(next);
         }
+        Some((batch.len() as u64, batch.into()))
     })
 }
 
@@ -188,7 +195,7 @@ mod tests {
     fn a_batch_holds_at_most_256_kib_or_one_entry() {
         for format in [v1::ValueFormat::Raw, v1::ValueFormat::Json] {
             let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
-            let batches: Vec<_> = batches(Partition::new(0).unwrap(), records, format).collect();
+            let batches: Vec<_> = batches(Partition::new(0).unwrap(), records.collect(), format).collect();
             assert!(batches.iter().all(|(entries, b)| b.encoded_len() <= MAX_BATCH_BYTES || *entries == 1));
             assert!(batches[0].0 > 200, "{}", batches[0].0);
             let mut offsets = Vec::new();
