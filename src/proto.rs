@@ -7,7 +7,7 @@ use std::{collections::HashMap, marker::PhantomData};
 use prost::Message;
 use tonic::{
     Code, Status,
-    codec::{DecodeBuf, Decoder},
+    codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -45,7 +45,8 @@ pub fn timestamp(millis: i64) -> prost_types::Timestamp {
 /// The compiled descriptors, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("changelog");
 
-/// prost's codec, but for one thing: a request that can't be decoded (a string that is not UTF-8, say) is the caller's
+/// prost's codec, but for two things: a message gets a buffer of its size, where one that grows is up to twice that, for as long as
+/// its reader takes; and a request that can't be decoded (a string that is not UTF-8, say) is the caller's
 /// error and not ours, so it is INVALID_ARGUMENT where tonic says INTERNAL.
 #[derive(Debug, Clone)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -63,15 +64,33 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = SizedEncoder<T>;
     type Decoder = RequestDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::default().encoder()
+        SizedEncoder(ProstCodec::<T, U>::default().encoder())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         RequestDecoder(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+/// See [`Codec`].
+#[derive(Debug)]
+pub struct SizedEncoder<T>(ProstEncoder<T>);
+
+impl<T: Message> Encoder for SizedEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, dst: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        dst.reserve(item.encoded_len());
+        self.0.encode(item, dst)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
     }
 }
 
