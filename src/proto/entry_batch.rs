@@ -1,5 +1,6 @@
-//! `EntryBatch`, which is most of what is sent: its entries are written as they go over the wire, straight from the records, and
-//! not first made into messages of their own. Who reads one gets messages, as of any other.
+//! `EntryBatch`, which is most of what is sent. A stream's entries are written as they go over the wire, straight from the records,
+//! and not first made into messages of their own; a load's are messages, whose values many answers share. Who reads one gets
+//! messages, as of any other.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
