@@ -56,6 +56,8 @@ fn is_passing(code: Code) -> bool {
             | Code::ReplicaNotAvailable
             | Code::BrokerTransportFailure
             | Code::RequestTimedOut
+            // What librdkafka says of partitions of which none has a leader after one look at the metadata.
+            | Code::NoEnt
     )
 }
 

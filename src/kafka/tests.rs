@@ -223,6 +223,19 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
     }
 }
 
+/// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the protocol's.
+#[tokio::test(flavor = "multi_thread")]
+async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
+    let World { cluster, log } = world(1, |_| {}).await;
+    log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    cluster.partition_leader("t", 0, None).unwrap();
+    let (found, _) = tokio::join!(read(&log, &[0]), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        cluster.partition_leader("t", 0, Some(1)).unwrap();
+    });
+    assert_eq!(found.unwrap().0.len(), 1);
+}
+
 /// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
 /// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
 #[tokio::test(flavor = "multi_thread")]
