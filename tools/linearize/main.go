@@ -44,23 +44,34 @@ type verdict struct {
 	Detail     []string `json:"detail"`
 }
 
-// register is the model: a value, or absent.
+// register is the model: a value, or absent; and how many deletes of unknown outcome have been called and may still happen.
+// They are all alike, and happen where a read shows it, if at all: searched one by one they would take 2^n.
 type register struct {
 	present bool
 	value   string
+	pending int
 }
+
+// possible is the kind of an operation that stands for the call of a delete of unknown outcome.
+const possible = "possible delete"
 
 var model = porcupine.Model{
 	Init: func() interface{} { return register{} },
 	Step: func(state, input, _ interface{}) (bool, interface{}) {
-		op := input.(operation)
+		op, now := input.(operation), state.(register)
 		switch op.Kind {
 		case "set":
-			return true, register{true, op.Value}
+			return true, register{true, op.Value, now.pending}
 		case "delete":
-			return true, register{}
+			return true, register{pending: now.pending}
+		case possible:
+			now.pending++
+			return true, now
 		default:
-			return state.(register) == register{op.Found, op.Value}, state
+			if !op.Found && now.present && now.pending > 0 {
+				return true, register{pending: now.pending - 1}
+			}
+			return now.present == op.Found && now.value == op.Value, now
 		}
 	},
 	DescribeOperation: func(input, _ interface{}) string { return describe(input.(operation)) },
@@ -70,7 +81,7 @@ func describe(op operation) string {
 	switch {
 	case op.Kind == "set":
 		return fmt.Sprintf("client %d set %s (%s)", op.Client, op.Value, op.Outcome)
-	case op.Kind == "delete":
+	case op.Kind == "delete" || op.Kind == possible:
 		return fmt.Sprintf("client %d delete (%s)", op.Client, op.Outcome)
 	case op.Found:
 		return fmt.Sprintf("client %d read %s", op.Client, op.Value)
@@ -81,8 +92,8 @@ func describe(op operation) string {
 
 // seen is what the reads of a key observed.
 type seen struct {
-	values     map[string]bool
-	lastAbsent int64 // the latest return of a read that found nothing
+	values     map[string]int64 // the earliest return of a read of each
+	lastAbsent int64            // the latest return of a read that found nothing
 }
 
 func check(history []operation, timeout time.Duration) verdict {
@@ -118,14 +129,18 @@ func check(history []operation, timeout time.Duration) verdict {
 
 // prepare makes a key's operations ready for the search. A write that is known not to have happened is left out; if its
 // value is read all the same, that is a violation. A write of unknown outcome may happen at any time after its call, or
-// never. One that nobody can have observed is left out: a history that is explained with it is explained without it.
+// never; if it was read, before the first such read's return. One that nobody can have observed is left out: a history that is
+// explained with it is explained without it.
 func prepare(history []operation) ([]porcupine.Operation, []string) {
-	observed := seen{values: map[string]bool{}, lastAbsent: math.MinInt64}
+	observed := seen{values: map[string]int64{}, lastAbsent: math.MinInt64}
 	written := map[string]operation{}
 	for _, op := range history {
 		switch {
 		case op.Kind == "read" && op.Found:
-			observed.values[op.Value] = true
+			first, before := observed.values[op.Value]
+			if !before || op.Return < first {
+				observed.values[op.Value] = op.Return
+			}
 		case op.Kind == "read":
 			observed.lastAbsent = max(observed.lastAbsent, op.Return)
 		case op.Kind == "set":
@@ -146,19 +161,20 @@ func prepare(history []operation) ([]porcupine.Operation, []string) {
 	var operations []porcupine.Operation
 	for _, op := range history {
 		end := op.Return
-		if op.Kind != "read" {
-			switch op.Outcome {
-			case "nothing":
-				// Kept where it was read: it is reported above, and must not be reported twice.
-				if op.Kind == "delete" || !observed.values[op.Value] {
+		if op.Kind != "read" && op.Outcome != "ok" {
+			first, read := observed.values[op.Value]
+			switch {
+			case op.Kind == "set":
+				// Kept where it was read: a refused one is reported above, and must not be reported twice.
+				if !read {
 					continue
 				}
-				end = math.MaxInt64
-			case "unknown":
-				if op.Kind == "set" && !observed.values[op.Value] || op.Kind == "delete" && observed.lastAbsent < op.Call {
-					continue
-				}
-				end = math.MaxInt64
+				// One that was read before it was called is for the search to refuse.
+				end = max(first, op.Call)
+			case op.Outcome == "nothing" || observed.lastAbsent < op.Call:
+				continue
+			default:
+				op.Kind, end = possible, op.Call
 			}
 		} else if _, ok := written[op.Value]; op.Found && !ok {
 			continue // reported above
