@@ -106,7 +106,7 @@ fn load(criterion: &mut Criterion) {
         b.iter(|| {
             let deadline = Instant::now() + Duration::from_secs(60);
             let load = changelog.load(workspace.clone(), HashSet::new(), Peer::default(), deadline);
-            assert_eq!(runtime.block_on(load).expect("a load").records.len(), ENTRIES);
+            assert_eq!(runtime.block_on(load).expect("a load").records().len(), ENTRIES);
         });
     });
     group.finish();

@@ -11,6 +11,8 @@ mod embedded;
 mod empty;
 mod facts;
 mod flat;
+#[path = "../../tests/support/guarded.rs"]
+mod guarded;
 #[path = "../../tests/support/kafka.rs"]
 mod kafka;
 mod loads;
@@ -21,6 +23,7 @@ mod random;
 mod raw;
 mod report;
 mod scale;
+mod security;
 #[path = "../../tests/support/settled.rs"]
 mod settled;
 mod sidecar;
@@ -63,8 +66,8 @@ struct Arguments {
 }
 
 /// Rows with targets, then tables beside them.
-const PARTS: [&str; 14] =
-    ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "sizes", "concurrency", "cities"];
+const PARTS: [&str; 15] =
+    ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "sizes", "concurrency", "cities", "security"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -131,6 +134,7 @@ async fn run_part(bench: &mut Bench, part: &str) -> Result<(), String> {
         "P11" => embedded::start(bench).await,
         "sizes" => tables::sizes(bench).await,
         "concurrency" => tables::concurrency(bench).await,
-        _ => tables::cities(bench).await,
+        "cities" => tables::cities(bench).await,
+        _ => security::connections(bench).await,
     }
 }

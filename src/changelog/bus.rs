@@ -174,6 +174,7 @@ impl Bus {
             partitions: vec![(self.partition, StartAt::Low)],
             selection: self.selection()?,
             follow: false,
+            keep: true,
             deadline: self.deadline,
         };
         let mut replay = match self.while_wanted(log.replay(request)).await? {
@@ -283,9 +284,12 @@ impl Bus {
             };
             let (records, matched) = group.fold.finish(false);
             let ride = Ride { records: Arc::new(records), matched, end, _turn: turn.clone() };
+            let last = group.seats.pop();
             for seat in group.seats {
                 let _ = seat.send(Ok(ride.clone()));
             }
+            // Not a copy: who is alone is to know it.
+            let _ = last.map(|seat| seat.send(Ok(ride)));
         }
     }
 }

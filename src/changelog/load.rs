@@ -23,13 +23,23 @@ use crate::{
 /// A whole load. Holds its turn among the replays until it is dropped.
 #[derive(Debug)]
 pub struct Load {
-    /// The latest records, in the order of their last change; no tombstones.
-    pub records: Arc<Vec<Record>>,
     /// The proof.
     pub summary: Summary,
     /// Where they are.
     pub partition: Partition,
-    _arrived: Arrived,
+    arrived: Arrived,
+}
+
+impl Load {
+    /// The latest records, in the order of their last change; no tombstones.
+    pub fn records(&self) -> &[Record] {
+        &self.arrived.ride.records
+    }
+
+    /// Whether others hold them too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.arrived.ride.records) > 1
+    }
 }
 
 /// One entity that was looked for.
@@ -65,7 +75,7 @@ impl Changelog {
             tombstones: ride.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { records: ride.records.clone(), summary, partition, _arrived: arrived })
+        Ok(Load { summary, partition, arrived })
     }
 
     /// One entity.

@@ -150,7 +150,7 @@ impl World {
 }
 
 fn keys(load: &Load) -> Vec<String> {
-    load.records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
+    load.records().iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
         }
         world.log.gate.add_permits(1);
         let small = small.await.unwrap().unwrap();
-        assert_eq!((small.records.len(), small.summary.entries), (7, 7));
+        assert_eq!((small.records().len(), small.summary.entries), (7, 7));
         assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
         assert_eq!(&get.await.unwrap().unwrap().record.unwrap().key[..], b"small/t/3");
         assert_eq!(world.asked(), 2);

@@ -1,9 +1,10 @@
 //! Folding records to the latest value of each key, and the summary that proves a partition was read whole.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
     log::PartitionEnd,
@@ -42,9 +43,13 @@ impl Matched {
 }
 
 /// The latest record of each key of one partition: the last offset wins. Bounded in bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fold {
-    latest: HashMap<Bytes, Record, RandomState>,
+    /// In the order they came, which is that of their offsets; `None`: superseded.
+    records: Vec<Option<Record>>,
+    /// Where the latest of each key is among them.
+    latest: HashTable<usize>,
+    hasher: RandomState,
     weight: usize,
     limit: usize,
 }
@@ -66,7 +71,7 @@ impl TooLarge {
 impl Fold {
     /// An empty one, which may hold so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { latest: HashMap::default(), weight: 0, limit }
+        Self { limit, ..Self::default() }
     }
 
     /// Bytes it holds, about.
@@ -74,15 +79,15 @@ impl Fold {
         self.weight
     }
 
-    /// Takes records in offset order.
+    /// Takes records in offset order, which must hold no more than their own bytes ([`ReplayRequest::keep`]).
+    ///
+    /// [`ReplayRequest::keep`]: crate::log::ReplayRequest::keep
     pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
-            let record = record.owned();
             self.weight += record.weight();
             // Tombstones stay until the end: a resumed fold delivers them, and all count them.
-            if let Some(superseded) = self.latest.insert(record.key.clone(), record) {
-                self.weight -= superseded.weight();
-            }
+            let superseded = self.put(record).and_then(|at| self.records[at].take());
+            self.weight -= superseded.map_or(0, |record| record.weight());
             if self.weight > self.limit {
                 return Err(TooLarge { limit: self.limit });
             }
@@ -90,10 +95,43 @@ impl Fold {
         Ok(())
     }
 
+    /// Says where the one of the same key is that it supersedes.
+    fn put(&mut self, record: Record) -> Option<usize> {
+        if self.records.len() == self.records.capacity() && self.latest.len() <= self.records.len() / 2 {
+            self.close_up();
+        }
+        let (records, hasher) = (&self.records, &self.hasher);
+        let key_at = |at: &usize| records[*at].as_ref().map_or(&[][..], |record| &record.key);
+        let at = records.len();
+        let entry = self.latest.entry(
+            hasher.hash_one(&record.key[..]),
+            |other| key_at(other) == record.key,
+            |other| hasher.hash_one(key_at(other)),
+        );
+        let superseded = match entry {
+            Entry::Occupied(mut latest) => Some(std::mem::replace(latest.get_mut(), at)),
+            Entry::Vacant(free) => {
+                free.insert(at);
+                None
+            }
+        };
+        self.records.push(Some(record));
+        superseded
+    }
+
+    /// Instead of growing, where half of the places or more are superseded.
+    fn close_up(&mut self) {
+        self.records.retain(Option::is_some);
+        self.latest.clear();
+        let hash = |record: &Option<Record>| self.hasher.hash_one(record.as_ref().map_or(&[][..], |r| &r.key));
+        for (at, record) in self.records.iter().enumerate() {
+            self.latest.insert_unique(hash(record), at, |other| hash(&self.records[*other]));
+        }
+    }
+
     /// The latest records in the order of their last change, and their counts; tombstones only if wanted.
     pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, Matched) {
-        let mut records: Vec<_> = self.latest.into_values().collect();
-        records.sort_unstable_by_key(|r| r.offset);
+        let mut records: Vec<_> = self.records.into_iter().flatten().collect();
         let mut matched = Matched::default();
         matched.count(&records);
         if !with_tombstones {

@@ -237,6 +237,7 @@ impl Changelog {
             partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
             selection: request.selection(topic.partition_count),
             follow: request.follow,
+            keep: request.content == Content::Latest,
             deadline,
         };
         let replay = timeout_at(deadline, self.log.replay(replay_request))

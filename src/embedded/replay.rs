@@ -47,7 +47,11 @@ struct Found {
 
 enum Source {
     Unstarted,
-    Index(vec::IntoIter<Found>),
+    Index {
+        found: vec::IntoIter<Found>,
+        /// None of them is to be read again.
+        held: bool,
+    },
     Log(Box<fjall::Iter>),
 }
 
@@ -66,6 +70,11 @@ struct Walk {
 }
 
 impl Walk {
+    /// What is left is in memory: the next batch blocks nobody.
+    fn is_held(&self) -> bool {
+        matches!(self.source, Source::Index { held: true, .. })
+    }
+
     /// The next wanted records; `None` at the end. Blocks.
     fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Corrupt> {
         if matches!(self.source, Source::Unstarted) {
@@ -75,7 +84,7 @@ impl Walk {
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES && self.counts.read < until {
             let record = match &mut self.source {
                 Source::Unstarted => None,
-                Source::Index(found) => match found.next() {
+                Source::Index { found, .. } => match found.next() {
                     None => None,
                     Some(Found { held: Some(record), .. }) => Some(record),
                     Some(Found { offset, key, .. }) => Some(self.read(&key, offset)?),
@@ -139,7 +148,8 @@ impl Walk {
             _ => return Ok(self.in_log_order()),
         }
         found.sort_unstable_by_key(|f: &Found| f.offset);
-        Ok(Source::Index(found.into_iter()))
+        let held = found.iter().all(|f| f.held.is_some());
+        Ok(Source::Index { found: found.into_iter(), held })
     }
 
     /// One record after another, with nothing to be sorted: what needs no memory, and takes the longest.
@@ -351,10 +361,17 @@ impl Reader {
         };
         loop {
             let at = Span { from: walk.from, ..span };
-            let read = tokio::task::spawn_blocking(move || {
-                let batch = walk.next_batch();
-                (walk, batch)
-            });
+            let read = async {
+                if walk.is_held() {
+                    let batch = walk.next_batch();
+                    return Ok((walk, batch));
+                }
+                tokio::task::spawn_blocking(move || {
+                    let batch = walk.next_batch();
+                    (walk, batch)
+                })
+                .await
+            };
             let (returned, batch) = match self.bounded(at, deadline, read).await? {
                 Ok(read) => read,
                 Err(error) if error.is_panic() => {

@@ -174,8 +174,8 @@ fn still_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Inst
     since
 }
 
-/// Records that wait to be sent, of one partition. Their keys and values are copied into one buffer: an allocation for each,
-/// which another thread gives back, costs more than the copying. Who keeps records keeps copies ([`Record::owned`]).
+/// Records that wait to be sent, of one partition. Unless they are to be kept ([`ReplayRequest::keep`]), their keys and values are
+/// copied into one buffer: an allocation for each, which another thread gives back, costs more than the copying.
 #[derive(Default)]
 struct Batch {
     partition: Option<Partition>,
@@ -190,12 +190,17 @@ struct Batch {
 
 impl Batch {
     /// `record` is without its key and value.
-    fn push(&mut self, record: Record, key: &[u8], value: Option<&[u8]>) {
+    fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, keep: bool) {
+        self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
+        if keep {
+            (record.key, record.value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
+            self.records.push(record);
+            return;
+        }
         self.buffer.extend_from_slice(key);
         let key_end = self.buffer.len();
         self.buffer.extend_from_slice(value.unwrap_or_default());
         self.ends.push((key_end, value.map(|_| self.buffer.len())));
-        self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
         self.records.push(record);
     }
 
@@ -360,7 +365,8 @@ impl<C: Cluster> Reading<C> {
         };
         self.batch.partition = Some(partition);
         self.batch.leader_epoch = epoch;
-        self.batch.push(record, message.key().unwrap_or_default(), message.value());
+        let (key, value) = (message.key().unwrap_or_default(), message.value());
+        self.batch.push(record, key, value, self.request.keep);
         if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -659,5 +665,28 @@ impl<C: Cluster> Reading<C> {
             self.send(event)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_record_shares_its_bytes_with_nobody() {
+        for keep in [true, false] {
+            let mut batch = Batch::default();
+            for offset in 0..3 {
+                let record = Record { offset, timestamp: None, key: Bytes::new(), value: None, headers: Vec::new() };
+                batch.push(record, b"w/t/a", (offset > 0).then_some(b"1"), keep);
+            }
+            let records = batch.into_records();
+            assert!(records.iter().all(|record| record.key == b"w/t/a"[..]));
+            assert_eq!(records[0].value, None);
+            for value in records[1..].iter().map(|record| record.value.as_ref().unwrap()) {
+                assert_eq!((&value[..], value.is_unique()), (&b"1"[..], keep));
+            }
+            assert!(records.iter().all(|record| record.key.is_unique() == keep));
+        }
     }
 }

@@ -47,6 +47,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
         topic,
         partitions: partitions.iter().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
         follow: false,
+        keep: false,
         deadline: Instant::now() + Duration::from_secs(20),
     };
     let mut replay = log.replay(request).await?;
@@ -229,7 +230,7 @@ async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
     let World { cluster, log } = world(1, |_| {}).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.partition_leader("t", 0, None).unwrap();
-    let (found, _) = tokio::join!(read(&log, &[0]), async {
+    let (found, ()) = tokio::join!(read(&log, &[0]), async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         cluster.partition_leader("t", 0, Some(1)).unwrap();
     });

@@ -152,6 +152,9 @@ pub struct ReplayRequest {
     pub selection: Selection,
     /// Go on after the ends.
     pub follow: bool,
+    /// Each record is to hold no more than its own bytes, for whoever keeps some of them: else those of a batch may share a buffer,
+    /// all of which lasts as long as any of them.
+    pub keep: bool,
     /// When to give up (until the ends: a replay that follows has none after them).
     pub deadline: Instant,
 }

@@ -124,7 +124,15 @@ impl KeyError {
     }
 }
 
+/// Printable ASCII, as most keys are. Looks at all of it: several bytes at a time, which with an early end it could not.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte))
+}
+
 fn check_control(part: KeyPart, text: &str) -> Result<(), KeyError> {
+    if is_plain(text.as_bytes()) {
+        return Ok(());
+    }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(KeyError::Control { part, code: c.into() }),
         None => Ok(()),
@@ -138,7 +146,7 @@ fn check_workspace(text: &str) -> Result<(), KeyError> {
     if text.len() > MAX_WORKSPACE_BYTES {
         return Err(KeyError::WorkspaceTooLong { got: text.len() });
     }
-    if text.contains('/') {
+    if text.as_bytes().contains(&b'/') {
         return Err(KeyError::SlashInWorkspace { shown: Shown(text).to_string() });
     }
     check_control(KeyPart::Workspace, text)?;
@@ -187,10 +195,10 @@ impl<'a> KeyRef<'a> {
         }
         let text = str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?;
         let incomplete = || KeyError::Incomplete { shown: Shown(text).to_string() };
-        let workspace_end = text.find('/').ok_or_else(incomplete)?;
+        let mut slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let workspace_end = slashes.next().ok_or_else(incomplete)?;
         check_workspace(&text[..workspace_end])?;
-        let rest = &text[workspace_end + 1..];
-        let type_end = workspace_end + 1 + rest.find('/').ok_or_else(incomplete)?;
+        let type_end = slashes.next().ok_or_else(incomplete)?;
         let entity_type = &text[workspace_end + 1..type_end];
         if entity_type.is_empty() {
             return Err(KeyError::Empty(KeyPart::EntityType));
@@ -200,7 +208,10 @@ impl<'a> KeyRef<'a> {
         if entity_id.is_empty() {
             return Err(KeyError::Empty(KeyPart::EntityId));
         }
-        if entity_id.split('/').any(str::is_empty) {
+        let id = entity_id.as_bytes();
+        let is_empty_somewhere =
+            || id.starts_with(b"/") || id.ends_with(b"/") || id.windows(2).any(|pair| pair == b"//");
+        if id.contains(&b'/') && is_empty_somewhere() {
             return Err(KeyError::EmptySegment { shown: Shown(entity_id).to_string() });
         }
         check_control(KeyPart::EntityId, entity_id)?;
@@ -238,8 +249,12 @@ pub struct Key {
 impl Key {
     /// Checks the grammar of a full key.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let key = KeyRef::parse(text.as_bytes())?;
-        Ok(Self { bytes: Bytes::copy_from_slice(text.as_bytes()), workspace_end: key.workspace_end })
+        Self::of(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn of(bytes: Bytes) -> Result<Self, KeyError> {
+        let workspace_end = KeyRef::parse(&bytes)?.workspace_end;
+        Ok(Self { bytes, workspace_end })
     }
 
     /// The two strings by which requests name an entity. Never guesses.
@@ -249,7 +264,7 @@ impl Key {
                 return Err(KeyError::RelativeWithoutWorkspace { shown: Shown(changelog_id).to_string() });
             }
             check_workspace(workspace_id)?;
-            return Self::parse(&format!("{workspace_id}{changelog_id}"));
+            return Self::of([workspace_id, changelog_id].concat().into());
         }
         if workspace_id.is_empty() {
             if changelog_id.is_empty() {

@@ -113,15 +113,6 @@ impl Record {
         self.value.is_none()
     }
 
-    /// A copy that holds no more than its own bytes: a batch's records share a buffer, all of which lasts as long as any of them,
-    /// which can't be told from a record. Its key and its value are not to share one either: a map keeps the first key that it was
-    /// given, and so what is beside it.
-    #[must_use]
-    pub fn owned(self) -> Self {
-        let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        Self { key: own(self.key), value: self.value.map(own), ..self }
-    }
-
     /// Bytes it holds in memory, about.
     pub fn weight(&self) -> usize {
         const OVERHEAD: usize = 128;
@@ -137,22 +128,6 @@ mod tests {
 
     fn header(key: &str, value: usize) -> Header {
         Header { key: key.to_owned(), value: Some(vec![b'x'; value].into()) }
-    }
-
-    #[test]
-    fn an_owned_record_shares_its_bytes_with_nobody() {
-        let buffer = Bytes::from(b"w/t/a1".to_vec());
-        let (key, value) = (buffer.slice(..5), Some(buffer.slice(5..)));
-        let record = Record { offset: 1, timestamp: None, key, value, headers: Vec::new() };
-        let owned = record.clone().owned();
-        assert_eq!(owned, record);
-        assert!(owned.key.is_unique() && owned.value.as_ref().is_some_and(Bytes::is_unique));
-        // The last of a batch is alone with its buffer, and would hold all of it.
-        let last = Record { key: buffer.slice(..5), value: None, ..owned };
-        drop((record, buffer));
-        assert!(last.key.is_unique());
-        let before = last.key.as_ptr();
-        assert_ne!(last.owned().key.as_ptr(), before);
     }
 
     #[test]

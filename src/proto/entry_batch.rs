@@ -1,6 +1,5 @@
-//! `EntryBatch`, which is most of what is sent. A stream's entries are written as they go over the wire, straight from the records,
-//! and not first made into messages of their own; a load's are messages, whose values many answers share. Who reads one gets
-//! messages, as of any other.
+//! `EntryBatch`, which is most of what is sent. Entries are written as they go over the wire, straight from the records, and not
+//! first made into messages of their own, unless many answers share the values. Who reads one gets messages, as of any other.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{

@@ -172,8 +172,7 @@ impl ChangelogService for Service {
             call.facts.set_partition(load.partition.number());
             call.facts.add_records(load.summary.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
-            let records = (0..load.records.len()).map(|i| load.records[i].clone());
-            for (entries, batch) in response::shared_batches(load.partition, records, format) {
+            for (entries, batch) in response::batches(load.partition, load.records(), format, load.is_shared()) {
                 call.facts.add_entries(entries);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }
@@ -326,7 +325,7 @@ async fn stream_events(
         let send = |event| feed.send(v1::StreamAllResponse { event: Some(event) });
         match event.map_err(failed)? {
             StreamEvent::Batch { partition, records } => {
-                for (entries, batch) in response::batches(partition, records, format) {
+                for (entries, batch) in response::batches(partition, &records, format, false) {
                     call.facts.add_entries(entries);
                     send(Event::Batch(batch)).await?;
                 }

@@ -40,35 +40,35 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
     }
 }
 
-/// Records in batches of at most 256 KiB, or of one entry; each with its number of entries. Written down where they can be: for
-/// records that nobody else holds.
-pub fn batches(
+/// A batch, with its number of entries.
+pub type Counted = (u64, v1::EntryBatch);
+
+/// Records in batches of at most 256 KiB, or of one entry. Written down where they can be, unless many answers share them: values
+/// are then not copied before the transport asks for them, so that what waits for a thousand slow readers is there once.
+pub fn batches<'a>(
     partition: Partition,
-    records: Vec<Record>,
+    records: &'a [Record],
     format: v1::ValueFormat,
-) -> impl Iterator<Item = (u64, v1::EntryBatch)> {
-    let (written, shared) = match format {
-        v1::ValueFormat::Json => (Vec::new(), records),
-        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => (records, Vec::new()),
-    };
-    let mut records = written.into_iter().peekable();
-    let written = std::iter::from_fn(move || {
+    shared: bool,
+) -> Box<dyn Iterator<Item = Counted> + Send + 'a> {
+    match format {
+        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw if !shared => Box::new(written(partition, records)),
+        _ => Box::new(messages(partition, records, format)),
+    }
+}
+
+fn written(partition: Partition, records: &[Record]) -> impl Iterator<Item = Counted> {
+    let mut records = records.iter().peekable();
+    std::iter::from_fn(move || {
         records.peek()?;
         let mut written = Written::default();
         while records.next_if(|record| written.push(partition, record, MAX_BATCH_BYTES)).is_some() {}
         Some((written.entries(), written.into_batch()))
-    });
-    written.chain(shared_batches(partition, shared, format))
+    })
 }
 
-/// The same of records that many answers share: values are not copied before the transport asks for them, so that what waits for
-/// a thousand slow readers is there once.
-pub fn shared_batches(
-    partition: Partition,
-    records: impl IntoIterator<Item = Record>,
-    format: v1::ValueFormat,
-) -> impl Iterator<Item = (u64, v1::EntryBatch)> {
-    let mut entries = records.into_iter().map(move |r| entry(partition, r, format)).peekable();
+fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -> impl Iterator<Item = Counted> {
+    let mut entries = records.iter().map(move |r| entry(partition, r.clone(), format)).peekable();
     std::iter::from_fn(move || {
         let mut batch = vec![entries.next()?];
         // A tag and a length of at most five bytes stand before each entry.
@@ -193,9 +193,12 @@ mod tests {
 
     #[test]
     fn a_batch_holds_at_most_256_kib_or_one_entry() {
-        for format in [v1::ValueFormat::Raw, v1::ValueFormat::Json] {
-            let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
-            let batches: Vec<_> = batches(Partition::new(0).unwrap(), records.collect(), format).collect();
+        let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);
+        let records: Vec<_> = records.collect();
+        for (format, shared) in
+            [(v1::ValueFormat::Raw, false), (v1::ValueFormat::Raw, true), (v1::ValueFormat::Json, false)]
+        {
+            let batches: Vec<_> = batches(Partition::new(0).unwrap(), &records, format, shared).collect();
             assert!(batches.iter().all(|(entries, b)| b.encoded_len() <= MAX_BATCH_BYTES || *entries == 1));
             assert!(batches[0].0 > 200, "{}", batches[0].0);
             let mut offsets = Vec::new();

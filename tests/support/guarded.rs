@@ -48,6 +48,14 @@ impl Guarded {
     /// # Panics
     /// As [`Broker::start`], or if there is no keytool.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With users who may do all, as the oracle may.
+    ///
+    /// # Panics
+    /// As [`Guarded::start`].
+    pub fn start_with(super_users: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         certificate(dir.path(), "good", "-1d", "10");
         certificate(dir.path(), "expired", "-10d", "5");
@@ -66,6 +74,8 @@ impl Guarded {
         let outside = format!("SASL://{sasl},TLS://{tls},EXPIRED://{tls_expired}");
         let store = |name: &str| dir.path().join(format!("{name}.p12")).display().to_string();
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let all = ["ANONYMOUS"].iter().chain(super_users);
+        let super_users = all.map(|user| format!("User:{user}")).collect::<Vec<_>>().join(";");
         let mut properties = vec![
             set(
                 "listeners",
@@ -77,7 +87,7 @@ impl Guarded {
                 "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,EXPIRED:SSL",
             ),
             set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-            set("super.users", "User:ANONYMOUS"),
+            set("super.users", &super_users),
             set("sasl.enabled.mechanisms", "PLAIN"),
             set(
                 "listener.name.sasl.plain.sasl.jaas.config",
