@@ -11,6 +11,7 @@ mod embedded;
 mod empty;
 mod facts;
 mod flat;
+#[allow(dead_code, reason = "tests want more of it")]
 #[path = "../../tests/support/guarded.rs"]
 mod guarded;
 #[path = "../../tests/support/kafka.rs"]

@@ -115,8 +115,8 @@ struct Failures {
 pub struct Tracker {
     in_flight: Mutex<InFlight>,
     failures: Mutex<Failures>,
-    /// The number below which every write is settled.
-    settled_below: watch::Sender<u64>,
+    /// The first write that is not settled is another one: said only where a flush waits for it, since each write would pay.
+    moved: watch::Sender<()>,
 }
 
 /// An accepted write. Settled when dropped.
@@ -128,16 +128,10 @@ pub struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let front = {
-            let mut in_flight = lock(&self.tracker.in_flight);
-            in_flight.settle(self.number).then_some(in_flight.first)
-        };
-        if let Some(front) = front {
-            self.tracker.settled_below.send_if_modified(|seen| {
-                let newer = front > *seen;
-                *seen = front.max(*seen);
-                newer
-            });
+        let moved = lock(&self.tracker.in_flight).settle(self.number);
+        // A flush that comes between the two looks for itself once it listens.
+        if moved && self.tracker.moved.receiver_count() > 0 {
+            self.tracker.moved.send_replace(());
         }
     }
 }
@@ -184,8 +178,13 @@ impl Tracker {
     /// Waits, until the deadline, for every write accepted before the call.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
         let target = lock(&self.in_flight).next();
-        let mut settled_below = self.settled_below.subscribe();
-        let all = settled_below.wait_for(|below| *below >= target);
+        let mut moved = self.moved.subscribe();
+        let all = async {
+            while lock(&self.in_flight).first < target {
+                // The other end is this tracker's.
+                let _ = moved.changed().await;
+            }
+        };
         let in_time = timeout_at(deadline, all).await.is_ok();
         let remaining = if in_time { 0 } else { lock(&self.in_flight).outstanding_below(target) };
 
