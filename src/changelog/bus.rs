@@ -274,6 +274,7 @@ impl Bus {
     /// Hands to each what he asked for.
     pub fn arrive(mut self, ended: &Result<PartitionEnd, LoadError>) {
         let Some(turn) = self.turn.take().map(Arc::new) else { return };
+        let shared = self.groups.iter().map(|group| group.seats.len()).sum::<usize>() > 1;
         for mut group in self.groups {
             let end = match ended {
                 Ok(end) => *end,
@@ -283,13 +284,10 @@ impl Bus {
                 }
             };
             let (records, matched) = group.fold.finish(false);
-            let ride = Ride { records: Arc::new(records), matched, end, _turn: turn.clone() };
-            let last = group.seats.pop();
+            let ride = Ride { records: Arc::new(records), matched, end, shared, _turn: turn.clone() };
             for seat in group.seats {
                 let _ = seat.send(Ok(ride.clone()));
             }
-            // Not a copy: who is alone is to know it.
-            let _ = last.map(|seat| seat.send(Ok(ride)));
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
     time::SystemTime,
 };
 
@@ -36,9 +35,9 @@ impl Load {
         &self.arrived.ride.records
     }
 
-    /// Whether others hold them too.
+    /// Whether the replay was others', too.
     pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.arrived.ride.records) > 1
+        self.arrived.ride.shared
     }
 }
 

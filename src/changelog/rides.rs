@@ -46,6 +46,8 @@ pub struct Ride {
     pub matched: Matched,
     /// The proof.
     pub end: PartitionEnd,
+    /// It was read for others, too: as many may hold what they got, and send it as slowly as they like.
+    pub shared: bool,
     /// Held for as long as anybody holds a part of what was read in it.
     pub(super) _turn: Arc<Turn>,
 }

@@ -84,6 +84,8 @@ impl Fold {
     /// [`ReplayRequest::keep`]: crate::log::ReplayRequest::keep
     pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
+            let last = self.records.last().and_then(Option::as_ref);
+            debug_assert!(last.is_none_or(|last| last.offset < record.offset), "{last:?} and then {record:?}");
             self.weight += record.weight();
             // Tombstones stay until the end: a resumed fold delivers them, and all count them.
             let superseded = self.put(record).and_then(|at| self.records[at].take());
@@ -137,6 +139,8 @@ impl Fold {
         if !with_tombstones {
             records.retain(|r| !r.is_tombstone());
         }
+        // It is held until the slowest reader has all of it.
+        records.shrink_to_fit();
         (records, matched)
     }
 }
@@ -171,7 +175,9 @@ mod tests {
             let mut expected: Vec<_> = model.into_iter().map(|(k, (v, o))| record(o, k, v)).collect();
             expected.sort_by_key(|r| r.offset);
             let deleted = expected.iter().filter(|r| r.is_tombstone()).count() as u64;
+            prop_assert!(fold.records.capacity() <= 4 * expected.len().max(1), "{}", fold.records.capacity());
             let (records, matched) = fold.finish(true);
+            prop_assert_eq!(records.capacity(), records.len());
             prop_assert_eq!(&records, &expected);
             prop_assert_eq!(matched, Matched { entries: expected.len() as u64 - deleted, tombstones: deleted });
         }

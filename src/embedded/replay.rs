@@ -5,8 +5,9 @@
 //! - **Anything else**: `log` from an offset, each record looked up in `latest`. In one snapshot the two agree, or the store is
 //!   corrupt: a record that is not where the log says is an error, not a gap.
 //!
-//! A replay is a task. Each batch is read by a call on the runtime's blocking threads and sent from the task, so that a slow or
-//! waiting reader holds no thread, however many follow, and a panic of the engine over damage becomes an error of this replay.
+//! A replay is a task. Each batch is read by a call on the runtime's blocking threads, unless it is in memory already, and sent from
+//! the task, so that a slow or waiting reader holds no thread, however many follow, and a panic of the engine over damage becomes an
+//! error of this replay.
 //!
 //! A follower that lags sees only the last record of each key: what was superseded meanwhile is gone.
 
@@ -75,7 +76,7 @@ impl Walk {
         matches!(self.source, Source::Index { held: true, .. })
     }
 
-    /// The next wanted records; `None` at the end. Blocks.
+    /// The next wanted records; `None` at the end. Blocks, unless what is left is held.
     fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Corrupt> {
         if matches!(self.source, Source::Unstarted) {
             self.source = self.start()?;

@@ -105,7 +105,7 @@ impl KafkaLog {
         let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
             reaper: Reaper::start().map_err(|e| broken(&e))?,
-            offsetter: Offsetter { admin, topic: settings.topic.clone() },
+            offsetter: Offsetter { admin, topic: settings.topic.clone(), state: care.state() },
             state: care.state(),
             pool: OnceLock::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),

@@ -6,13 +6,14 @@ use std::{
 };
 
 use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
+use tokio::sync::watch;
 
 use super::{
     context::Context,
     native::{self, Bound, NativeError},
 };
 use crate::{
-    log::{ReadError, TopicProblem},
+    log::{ReadError, TopicProblem, TopicState},
     model::Partition,
 };
 
@@ -43,6 +44,8 @@ pub struct Taken {
 pub struct Offsetter {
     pub admin: Arc<AdminClient<Context>>,
     pub topic: String,
+    /// What is known of the topic meanwhile.
+    pub state: watch::Receiver<TopicState>,
 }
 
 fn is_passing(code: Code) -> bool {
@@ -56,7 +59,8 @@ fn is_passing(code: Code) -> bool {
             | Code::ReplicaNotAvailable
             | Code::BrokerTransportFailure
             | Code::RequestTimedOut
-            // What librdkafka says of partitions of which none has a leader after one look at the metadata.
+            // What librdkafka says of partitions of which none has a leader after one look at the metadata; also of a topic that
+            // has gone, which is known in another way.
             | Code::NoEnt
     )
 }
@@ -76,6 +80,9 @@ impl Offsetter {
                 }
             }
             std::thread::sleep(PAUSE);
+            if let TopicState::Wrong(problem) = &*self.state.borrow() {
+                return Err(problem.clone().into());
+            }
         }
     }
 

@@ -249,12 +249,8 @@ pub struct Key {
 impl Key {
     /// Checks the grammar of a full key.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        Self::of(Bytes::copy_from_slice(text.as_bytes()))
-    }
-
-    fn of(bytes: Bytes) -> Result<Self, KeyError> {
-        let workspace_end = KeyRef::parse(&bytes)?.workspace_end;
-        Ok(Self { bytes, workspace_end })
+        let workspace_end = KeyRef::parse(text.as_bytes())?.workspace_end;
+        Ok(Self { bytes: Bytes::copy_from_slice(text.as_bytes()), workspace_end })
     }
 
     /// The two strings by which requests name an entity. Never guesses.
@@ -264,7 +260,9 @@ impl Key {
                 return Err(KeyError::RelativeWithoutWorkspace { shown: Shown(changelog_id).to_string() });
             }
             check_workspace(workspace_id)?;
-            return Self::of([workspace_id, changelog_id].concat().into());
+            let text = [workspace_id, changelog_id].concat();
+            let workspace_end = KeyRef::parse(text.as_bytes())?.workspace_end;
+            return Ok(Self { bytes: text.into(), workspace_end });
         }
         if workspace_id.is_empty() {
             if changelog_id.is_empty() {

@@ -73,6 +73,11 @@ pub struct Written {
 }
 
 impl Written {
+    /// With room for so many bytes.
+    pub fn of_about(bytes: usize) -> Self {
+        Self { buf: BytesMut::with_capacity(bytes), entries: 0 }
+    }
+
     /// How many.
     pub fn entries(&self) -> u64 {
         self.entries

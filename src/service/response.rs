@@ -43,8 +43,9 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
 /// A batch, with its number of entries.
 pub type Counted = (u64, v1::EntryBatch);
 
-/// Records in batches of at most 256 KiB, or of one entry. Written down where they can be, unless many answers share them: values
-/// are then not copied before the transport asks for them, so that what waits for a thousand slow readers is there once.
+/// Records in batches of at most 256 KiB, or of one entry. Written down where they can be, unless many answers came of one replay
+/// (`shared`): values are then not copied before the transport asks for them, so that what waits for a thousand slow readers is there
+/// once, and counted.
 pub fn batches<'a>(
     partition: Partition,
     records: &'a [Record],
@@ -58,10 +59,12 @@ pub fn batches<'a>(
 }
 
 fn written(partition: Partition, records: &[Record]) -> impl Iterator<Item = Counted> {
+    let mut left: usize = records.iter().map(Record::weight).sum();
     let mut records = records.iter().peekable();
     std::iter::from_fn(move || {
         records.peek()?;
-        let mut written = Written::default();
+        let mut written = Written::of_about(left.min(MAX_BATCH_BYTES));
+        left = left.saturating_sub(MAX_BATCH_BYTES);
         while records.next_if(|record| written.push(partition, record, MAX_BATCH_BYTES)).is_some() {}
         Some((written.entries(), written.into_batch()))
     })
