@@ -91,8 +91,10 @@ impl Sidecar {
             match health.check(request).await.map(|answer| answer.into_inner().status()) {
                 Ok(ServingStatus::Serving) => return Ok(()),
                 _ if started.elapsed() < READY_WITHIN => sleep(Duration::from_millis(20)).await,
-                Ok(status) => return Err(format!("the sidecar is {}; see {LOGS}", status.as_str_name())),
-                Err(status) => return Err(format!("the sidecar does not answer: {status}; see {LOGS}")),
+                Ok(status) => {
+                    return Err(format!("the sidecar is {}; see target/tmp/bench-logs", status.as_str_name()));
+                }
+                Err(status) => return Err(format!("the sidecar does not answer: {status}; see target/tmp/bench-logs")),
             }
         }
     }

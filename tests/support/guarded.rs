@@ -108,7 +108,7 @@ impl Guarded {
 
     /// Of a sidecar. Secrets are in a file: a process's arguments are everybody's to read.
     pub fn arguments(&self, brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Vec<String> {
-        let file = self.dir.path().join(format!("{topic}.properties"));
+        let file = self.dir.path().join(format!("{topic}-{}.properties", brokers.replace(':', "-")));
         let text: String = properties.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
         fs::write(&file, text).expect("written");
         vec![
