@@ -362,17 +362,12 @@ impl Reader {
         };
         loop {
             let at = Span { from: walk.from, ..span };
-            let read = async {
-                if walk.is_held() {
-                    let batch = walk.next_batch();
-                    return Ok((walk, batch));
-                }
-                tokio::task::spawn_blocking(move || {
-                    let batch = walk.next_batch();
-                    (walk, batch)
-                })
-                .await
+            let held = walk.is_held();
+            let read = move || {
+                let batch = walk.next_batch();
+                (walk, batch)
             };
+            let read = async { if held { Ok(read()) } else { tokio::task::spawn_blocking(read).await } };
             let (returned, batch) = match self.bounded(at, deadline, read).await? {
                 Ok(read) => read,
                 Err(error) if error.is_panic() => {
