@@ -89,16 +89,30 @@ impl OpenError {
             fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => io,
             other => return Self::corrupt(dir, format!("the storage engine can't recover it: {other:?}")),
         };
-        match io.kind() {
-            io::ErrorKind::NotFound
+        if is_damage(&io) {
+            return Self::corrupt(dir, format!("the storage engine can't recover it: {io}"));
+        }
+        Self::io(dir, io)
+    }
+
+    /// The system's error of one of the engine's files.
+    pub(super) fn engine_file(dir: &Path, file: &Path, cause: io::Error) -> Self {
+        if is_damage(&cause) {
+            return Self::corrupt(dir, format!("{}: {cause}", file.display()));
+        }
+        Self::io(dir, cause)
+    }
+}
+
+/// Whether an error says that a file is not as it was left, and not that the system failed.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::InvalidData
             // A place in a file that can't be.
-            | io::ErrorKind::InvalidInput => {
-                Self::corrupt(dir, format!("the storage engine can't recover it: {io}"))
-            }
-            _ => Self::io(dir, io),
-        }
-    }
+            | io::ErrorKind::InvalidInput
+    )
 }

@@ -17,6 +17,7 @@
 
 mod error;
 mod layout;
+mod manifest;
 mod replay;
 mod shared;
 mod store;

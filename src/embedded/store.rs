@@ -31,6 +31,7 @@ use uuid::Uuid;
 use super::{
     error::OpenError,
     layout::{self, Head},
+    manifest,
 };
 use crate::model::{Partition, PartitionCount};
 
@@ -136,6 +137,7 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
         // The engine would make a new one.
         return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
     }
+    manifest::check(dir, &dir.join(ENGINE))?;
     // Damage makes the engine panic in places.
     catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
         .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))

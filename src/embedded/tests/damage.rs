@@ -54,21 +54,25 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+async fn write_some(log: &EmbeddedLog, in_tables: bool) -> Vec<Record> {
+    for (key, value) in [("w/t/1", "a"), ("w/t/2", "b"), ("w/t/1", "c"), ("v/t/1", "d"), ("w/t/2", "e")] {
+        put(log, key, Some(value)).await;
+    }
+    if in_tables {
+        let store = log.shared.published.borrow().clone().unwrap().store.clone();
+        for keyspace in [&store.latest, &store.log, &store.meta] {
+            keyspace.rotate_memtable_and_wait().unwrap();
+        }
+    }
+    all(log).await.unwrap()
+}
+
 /// Flips bits all over the store's files: each time it is refused, or what it serves is what was written.
 async fn flip_all_over(in_tables: bool, step: usize) {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);
-        for (key, value) in [("w/t/1", "a"), ("w/t/2", "b"), ("w/t/1", "c"), ("v/t/1", "d"), ("w/t/2", "e")] {
-            put(&log, key, Some(value)).await;
-        }
-        if in_tables {
-            let store = log.shared.published.borrow().clone().unwrap().store.clone();
-            for keyspace in [&store.latest, &store.log, &store.meta] {
-                keyspace.rotate_memtable_and_wait().unwrap();
-            }
-        }
-        all(&log).await.unwrap()
+        write_some(&log, in_tables).await
     };
     // Cuts the journal to what is in it.
     drop(open(&dir));
@@ -129,4 +133,74 @@ async fn r34_f22_a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_t
     let log = open(&dir);
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "a")]);
     assert_eq!(put(&log, "w/t/1", Some("b")).await.offset, 1);
+}
+
+/// The start of the part of an engine's file that its own checks leave out; `None`: they leave out nothing.
+fn believed(file: &Path) -> Option<usize> {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    match file.parent().unwrap().file_name().unwrap().to_str().unwrap() {
+        "tables" => {
+            let bytes = fs::read(file).unwrap();
+            bytes.windows(4).rposition(|window| window == b"TOC!")
+        }
+        keyspace if keyspace.parse::<u8>().is_ok() => {
+            let current = fs::read(file.with_file_name("current")).unwrap();
+            let version = format!("v{}", u64::from_le_bytes(current[..8].try_into().unwrap()));
+            (name == "current" || name == version).then_some(0)
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_first_and_the_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = write_some(&open(&dir), true).await;
+    // Takes away what is no part of it any more.
+    drop(open(&dir));
+    let (mut versions, mut tables) = (0, 0);
+    for file in files(&dir.path().join("engine")) {
+        let Some(start) = believed(&file) else { continue };
+        *(if file.parent().unwrap().ends_with("tables") { &mut tables } else { &mut versions }) += 1;
+        let sound = fs::read(&file).unwrap();
+        for bit in start * 8..sound.len() * 8 {
+            let mut bytes = sound.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&file, bytes).unwrap();
+            let opened = EmbeddedLog::open(settings(&dir));
+            let Err(OpenError::Corrupt { corrupt, .. }) = &opened else {
+                panic!("{} bit {bit}: {opened:?}", file.display())
+            };
+            let keyspace = file.parent().unwrap().display().to_string();
+            assert!(corrupt.detail.contains(&keyspace), "{} bit {bit}: {}", file.display(), corrupt.detail);
+        }
+        fs::write(&file, sound).unwrap();
+    }
+    assert!(versions == 10 && tables >= 3, "{versions} versions, {tables} tables");
+    assert_eq!(all(&open(&dir)).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = write_some(&open(&dir), true).await;
+    drop(open(&dir));
+    let refused = |what: &Path| {
+        let opened = EmbeddedLog::open(settings(&dir));
+        let Err(OpenError::Corrupt { corrupt, .. }) = &opened else { panic!("without {}: {opened:?}", what.display()) };
+        assert!(corrupt.detail.contains(&*what.to_string_lossy()), "without {}: {}", what.display(), corrupt.detail);
+    };
+    let aside = tempfile::tempdir().unwrap();
+    for file in files(&dir.path().join("engine")).into_iter().filter(|file| believed(file).is_some()) {
+        fs::rename(&file, aside.path().join("file")).unwrap();
+        refused(&file);
+        fs::rename(aside.path().join("file"), &file).unwrap();
+    }
+    for n in 0..5 {
+        let keyspace = dir.path().join("engine/keyspaces").join(n.to_string());
+        fs::rename(&keyspace, aside.path().join("keyspace")).unwrap();
+        refused(&keyspace);
+        fs::rename(aside.path().join("keyspace"), &keyspace).unwrap();
+    }
+    assert_eq!(all(&open(&dir)).await.unwrap(), expected);
 }

@@ -1,0 +1,145 @@
+//! What the storage engine believes of its own files without a look at their checksums: checked before it does.
+//!
+//! ```text
+//!   engine/keyspaces/<n>/current      which version is the last one, and its XXH3-128
+//!   engine/keyspaces/<n>/v<version>   the tables that are in it
+//!   engine/keyspaces/<n>/tables/<id>  blocks (each with a checksum), a table of contents, and its XXH3-128 at the end
+//! ```
+//!
+//! A flipped bit in a version would let a table go or be read as older than it is, and one in a count makes the engine ask for
+//! memory until the process is ended. A keyspace that is not there would be made anew, empty.
+//!
+//! Does not: look at blocks. They are checked when they are read.
+
+use std::{
+    fs::File,
+    io,
+    io::Cursor,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::error::OpenError;
+
+/// The engine's own and our four, numbered as they were made.
+const KEYSPACES: u64 = 5;
+/// The start of what is at a table's end; behind it come the checksum, the place and the length of its table of contents.
+const TRAILER: [u8; 6] = *b"SFA!\x01\0";
+const TRAILER_BYTES: u64 = TRAILER.len() as u64 + 16 + 8 + 8;
+/// A table of contents names some ten sections.
+const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
+
+/// What is wrong, and with which file.
+struct Damage {
+    file: PathBuf,
+    what: Fault,
+}
+
+enum Fault {
+    Content(String),
+    Io(io::Error),
+}
+
+/// Whether the engine's files in this directory can be left to it.
+pub(super) fn check(dir: &Path, engine: &Path) -> Result<(), OpenError> {
+    let checked = (0..KEYSPACES).try_for_each(|n| keyspace(&engine.join("keyspaces").join(n.to_string())));
+    checked.map_err(|Damage { file, what }| match what {
+        Fault::Content(what) => OpenError::corrupt(dir, format!("{}: {what}", file.display())),
+        Fault::Io(cause) => OpenError::engine_file(dir, &file, cause),
+    })
+}
+
+fn keyspace(dir: &Path) -> Result<(), Damage> {
+    let place = dir.join("current");
+    let current = read(&place)?;
+    let Some((version, checksum)) = parse_current(&current) else {
+        return Err(damaged(&place, format!("its {} bytes are not a version and a checksum", current.len())));
+    };
+    let place = dir.join(format!("v{version}"));
+    let content = read(&place)?;
+    if xxh3_128(&content) != checksum {
+        return Err(damaged(&place, "its checksum is not the one in the file \"current\" beside it".to_owned()));
+    }
+    let Some(tables) = tables(&content) else {
+        return Err(damaged(&place, "it can't be read, though its checksum is right".to_owned()));
+    };
+    tables.iter().try_for_each(|table| contents(&dir.join("tables").join(table.to_string())))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Damage> {
+    std::fs::read(file).map_err(|cause| Damage { file: file.to_owned(), what: Fault::Io(cause) })
+}
+
+fn damaged(file: &Path, what: String) -> Damage {
+    Damage { file: file.to_owned(), what: Fault::Content(what) }
+}
+
+fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
+    let (version, rest) = bytes.split_first_chunk()?;
+    let (checksum, kind) = rest.split_first_chunk()?;
+    (*kind == [0]).then(|| (u64::from_le_bytes(*version), u128::from_le_bytes(*checksum)))
+}
+
+/// The ids of a version's tables; its checksum was right.
+fn tables(version: &[u8]) -> Option<Vec<u64>> {
+    let archive = sfa::Reader::from_reader(&mut Cursor::new(version)).ok()?;
+    let section = archive.toc().section(b"tables")?;
+    let start = usize::try_from(section.pos()).ok()?;
+    let end = start.checked_add(usize::try_from(section.len()).ok()?)?;
+    let mut bytes = Bytes(version.get(start..end)?);
+    let mut ids = Vec::new();
+    for _level in 0..u8::from_le_bytes(bytes.take()?) {
+        for _run in 0..u8::from_le_bytes(bytes.take()?) {
+            for _table in 0..u32::from_le_bytes(bytes.take()?) {
+                ids.push(u64::from_le_bytes(bytes.take()?));
+                // The kind of its checksum, the checksum, the sequence of all that is in it.
+                let _: [u8; 1 + 16 + 8] = bytes.take()?;
+            }
+        }
+    }
+    bytes.0.is_empty().then_some(ids)
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+}
+
+/// A table's table of contents.
+fn contents(table: &Path) -> Result<(), Damage> {
+    let io = |cause| Damage { file: table.to_owned(), what: Fault::Io(cause) };
+    let file = File::open(table).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let Some(end) = length.checked_sub(TRAILER_BYTES) else {
+        return Err(damaged(table, format!("it ends at byte {length}, within what is at its end")));
+    };
+    let mut trailer = [0; TRAILER_BYTES as usize];
+    file.read_exact_at(&mut trailer, end).map_err(io)?;
+    let Some((checksum, start)) = parse_trailer(&trailer, end) else {
+        return Err(damaged(table, format!("what is at its end, at byte {end}, is damaged")));
+    };
+    let mut contents = vec![0; (end - start) as usize];
+    file.read_exact_at(&mut contents, start).map_err(io)?;
+    if xxh3_128(&contents) != checksum {
+        return Err(damaged(table, format!("its table of contents, at byte {start}, is damaged")));
+    }
+    Ok(())
+}
+
+/// The checksum and the place of a table of contents that ends where the trailer starts.
+fn parse_trailer(trailer: &[u8], end: u64) -> Option<(u128, u64)> {
+    let mut bytes = Bytes(trailer);
+    let known = bytes.take()? == TRAILER;
+    let checksum = u128::from_le_bytes(bytes.take()?);
+    let start = u64::from_le_bytes(bytes.take()?);
+    let length = u64::from_le_bytes(bytes.take()?);
+    let there = start.checked_add(length) == Some(end) && length <= MAX_CONTENTS_BYTES;
+    (known && there).then_some((checksum, start))
+}
