@@ -190,8 +190,8 @@ pub(super) fn encode_record(offset: i64, timestamp: i64, headers: &[Header], val
     content
 }
 
-/// The record of a key; `None` if this is not a record's content.
-pub(super) fn decode_record(key: &[u8], content: &[u8]) -> Option<Record> {
+/// The record of a key; `None` if this is not a record's content. Its key and value are copied by `copy`.
+pub(super) fn decode_record(key: &[u8], content: &[u8], mut copy: impl FnMut(&[u8]) -> Bytes) -> Option<Record> {
     let (head, rest) = RecordHead::decode(content)?;
     let (count, mut rest) = u32_at(rest)?;
     let mut headers = Vec::new();
@@ -215,8 +215,8 @@ pub(super) fn decode_record(key: &[u8], content: &[u8]) -> Option<Record> {
     Some(Record {
         offset: head.offset,
         timestamp: Some(head.timestamp),
-        key: Bytes::copy_from_slice(key),
-        value: (!head.tombstone).then(|| Bytes::copy_from_slice(rest)),
+        key: copy(key),
+        value: (!head.tombstone).then(|| copy(rest)),
         headers,
     })
 }
@@ -288,7 +288,7 @@ mod tests {
             let headers: Vec<_> =
                 headers.into_iter().map(|(key, value)| Header { key, value: value.map(Bytes::from) }).collect();
             let content = encode_record(offset, timestamp, &headers, value.as_deref());
-            let record = decode_record(&key, &content).unwrap();
+            let record = decode_record(&key, &content, Bytes::copy_from_slice).unwrap();
             let head = RecordHead::decode(&content).unwrap().0;
             prop_assert_eq!((head.offset, head.timestamp, head.tombstone), (offset, timestamp, value.is_none()));
             prop_assert_eq!(record.value, value.map(Bytes::from));
@@ -310,7 +310,7 @@ mod tests {
 
         #[test]
         fn foreign_bytes_are_refused_without_panic(bytes in vec(any::<u8>(), 0..80)) {
-            let _ = (unseal(b"", &bytes), decode_record(b"", &bytes), Head::decode(&bytes));
+            let _ = (unseal(b"", &bytes), decode_record(b"", &bytes, Bytes::copy_from_slice), Head::decode(&bytes));
             let _ = (offset_of_log(&bytes), position_of_tombstone(&bytes), key_of_latest(&bytes));
         }
 

@@ -18,6 +18,7 @@ use std::{
     vec,
 };
 
+use bytes::{Bytes, BytesMut};
 use fjall::Readable as _;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -36,6 +37,8 @@ use crate::{
 const BATCH_RECORDS: usize = 512;
 /// Bytes a batch, or one record.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes of a chunk, or one key or value.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
 const BATCH_ENTRIES: u64 = 16 * 1024;
 
@@ -67,7 +70,28 @@ struct Walk {
     /// From the low watermark, so the index may be used.
     whole: bool,
     source: Source,
+    chunks: Chunks,
     counts: Counts,
+}
+
+/// Where keys and values that are held lie one after another: an allocation for each costs more than the copying. Each key of the
+/// index is there once and what is held goes together, so none of it is kept for the sake of another that nobody wants any more.
+#[derive(Default)]
+struct Chunks {
+    last: BytesMut,
+    bytes: usize,
+}
+
+impl Chunks {
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.last.capacity() < bytes.len() {
+            // Never more room than is taken already: what is held is counted without it.
+            self.last = BytesMut::with_capacity(self.bytes.min(CHUNK_BYTES).max(bytes.len()));
+        }
+        self.bytes += bytes.len();
+        self.last.extend_from_slice(bytes);
+        self.last.split().freeze()
+    }
 }
 
 impl Walk {
@@ -186,7 +210,8 @@ impl Walk {
         // Also of records that are not wanted: half a check would pass what the whole refuses.
         let content = layout::unseal(place, sealed).ok_or_else(|| self.damaged("latest", place))?;
         if class == Class::Wanted {
-            let record = layout::decode_record(key, content).ok_or_else(|| self.damaged("latest", place))?;
+            let record = layout::decode_record(key, content, |bytes| self.chunks.copy(bytes));
+            let record = record.ok_or_else(|| self.damaged("latest", place))?;
             let (offset, weight) = (record.offset, record.weight());
             if *held + weight <= self.shared.sort_bytes {
                 *held += weight;
@@ -206,7 +231,7 @@ impl Walk {
         let sealed = sealed.map_err(|e| self.unreadable(&e))?;
         let content = sealed.as_deref().and_then(|sealed| layout::unseal(&place, sealed));
         content
-            .and_then(|content| layout::decode_record(key, content))
+            .and_then(|content| layout::decode_record(key, content, Bytes::copy_from_slice))
             .filter(|record| record.offset == offset)
             .ok_or_else(|| self.damaged("latest", &place))
     }
@@ -358,6 +383,7 @@ impl Reader {
             end: span.end,
             whole: span.whole,
             source: Source::Unstarted,
+            chunks: Chunks::default(),
             counts: Counts::default(),
         };
         loop {

@@ -1,6 +1,6 @@
 //! What a replay is to deliver. Backends ask it in their read loop, before a record is copied.
 
-use std::collections::HashSet;
+use std::{borrow::Borrow, collections::HashSet, hash::Hash};
 
 use crate::model::{Key, KeyRef, Partition, PartitionCount, WorkspaceId};
 
@@ -70,11 +70,16 @@ impl Selection {
     pub fn wants(&self, key: KeyRef<'_>) -> bool {
         let by_key = match &self.keys {
             Keys::All => true,
-            Keys::Workspaces(set) => set.contains(key.workspace()),
+            Keys::Workspaces(set) => has(set, key.workspace()),
             Keys::One(one) => one.as_str() == key.as_str(),
         };
-        by_key && (self.types.is_empty() || self.types.contains(key.entity_type()))
+        by_key && (self.types.is_empty() || has(&self.types, key.entity_type()))
     }
+}
+
+/// Whether it is in the set. Of each key of a partition: most often the set is of one, and hashing costs more than a look at it.
+fn has<T: Borrow<str> + Eq + Hash>(set: &HashSet<T>, wanted: &str) -> bool {
+    if set.len() == 1 { set.iter().any(|one| one.borrow() == wanted) } else { set.contains(wanted) }
 }
 
 /// What a replay met on its way through a partition, before filters.
@@ -118,6 +123,9 @@ mod tests {
         assert_eq!(selection.classify(away, Some(b"ws/a/1")), Class::Misplaced);
         assert_eq!(selection.classify(home, Some(b"ws/b/1")), Class::Unwanted);
         assert_eq!(selection.classify(home, Some(b"ws/a/1")), Class::Wanted);
+        let of_two = Selection { types: HashSet::from(["a".into(), "c".into()]), ..selection };
+        assert_eq!(of_two.classify(home, Some(b"ws/b/1")), Class::Unwanted);
+        assert_eq!(of_two.classify(home, Some(b"ws/c/1")), Class::Wanted);
         let one = Selection::key(Key::parse("ws/a/1").unwrap(), count);
         assert_eq!(one.classify(home, Some(b"ws/a/1")), Class::Wanted);
         assert_eq!(one.classify(home, Some(b"ws/a/2")), Class::Unwanted);

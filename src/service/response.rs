@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The most that a batch of more than one entry holds, in bytes.
-const MAX_BATCH_BYTES: usize = 256 * 1024;
+const MAX_BATCH_BYTES: usize = 64 * 1024;
 
 /// Where a write is.
 pub fn position(written: &changelog::Written) -> v1::Position {
