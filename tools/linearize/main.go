@@ -211,6 +211,8 @@ func read(from io.Reader) ([]operation, error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 1<<20)
 	var history []operation
+	type write struct{ key, value string }
+	sets := map[write]int{}
 	for number := 1; lines.Scan(); number++ {
 		var op operation
 		if err := json.Unmarshal(lines.Bytes(), &op); err != nil {
@@ -219,6 +221,13 @@ func read(from io.Reader) ([]operation, error) {
 		known := op.Outcome == "ok" || op.Kind != "read" && (op.Outcome == "nothing" || op.Outcome == "unknown")
 		if !known || op.Kind != "set" && op.Kind != "delete" && op.Kind != "read" || op.Key == "" || op.Return < op.Call {
 			return nil, fmt.Errorf("line %d: not an operation: %s", number, lines.Text())
+		}
+		if op.Kind == "set" {
+			if before, again := sets[write{op.Key, op.Value}]; again {
+				// A read of it would be explained by whichever of the two fits.
+				return nil, fmt.Errorf("line %d: line %d sets %s to the same value, %s", number, before, op.Key, op.Value)
+			}
+			sets[write{op.Key, op.Value}] = number
 		}
 		history = append(history, op)
 	}

@@ -104,6 +104,18 @@ func TestASearchWithoutAnEndIsUndecidedAndNotRight(t *testing.T) {
 	}
 }
 
+func TestTwoSetsOfOneValueAreRefused(t *testing.T) {
+	set := func(key, value string) string {
+		return `{"kind":"set","key":"` + key + `","value":"` + value + `","outcome":"ok","call":1,"return":2}` + "\n"
+	}
+	if _, err := read(strings.NewReader(set("a", "1") + set("b", "1") + set("a", "1"))); err == nil || !strings.Contains(err.Error(), "line 3: line 1") {
+		t.Errorf("%v", err)
+	}
+	if got, err := read(strings.NewReader(set("a", "1") + set("b", "1") + set("a", "2"))); err != nil || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestALineThatIsNoOperationIsRefused(t *testing.T) {
 	for _, line := range []string{
 		`{"kind":"set","key":"a","outcome":"maybe","call":1,"return":2}`,
