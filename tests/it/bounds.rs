@@ -149,7 +149,7 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
     }
     assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
     let grown = peak_kib(world.pid()) - before;
-    // Beside the budget: answers that wait for the transport, a few batches of 256 KiB a replay, and the allocator's own.
+    // Beside the budget: answers that wait for the transport, a few batches of 64 KiB a replay, and the allocator's own.
     assert!(grown < 2 * BUDGET_KIB, "{grown} KiB more at the peak, where replays may hold {BUDGET_KIB} KiB");
 
     given_back(&world, PATIENCE).await;
