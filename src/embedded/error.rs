@@ -7,8 +7,8 @@ use std::{
 
 use crate::{log::Corrupt, model::PartitionCount};
 
-/// Why a store is not opened. Nothing in the directory was changed, but for the lock file and leftovers of a creation that was
-/// interrupted.
+/// Why a store is not opened. Nothing in the directory was changed, but for the lock file, leftovers of a creation that was
+/// interrupted, and the journal's end, which the storage engine cuts at the first entry that it can't read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or another log of this one, has it.
@@ -26,7 +26,12 @@ pub enum OpenError {
         found: String,
     },
     /// Written by another version.
-    #[error("data directory {} has store format {stored:?}, this version reads {}", dir.display(), super::layout::VERSION)]
+    #[error(
+        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that wrote it, and import \
+         that into a new directory",
+        dir.display(),
+        super::layout::VERSION
+    )]
     Format {
         /// The directory.
         dir: PathBuf,

@@ -7,8 +7,8 @@
 //!   tombstones  written u64 (ms), partition u32, offset u64     the key of the tombstone there
 //!   meta        'p', partition u32                              next offset u64, last timestamp i64
 //!               'h', partition u32                              one above the last tombstone swept, i64
-//!               's', sequence u64                               nothing: the last batch; there is one such entry
 //!               'i'                                             the store's id, as in the marker file
+//!   each        255, sequence u64                               nothing: the last batch; there is one such entry
 //! ```
 //!
 //! Integers are big endian, so that keys sort by number. Every content lies between a version byte and a CRC-32 of key, version
@@ -20,8 +20,9 @@ use bytes::Bytes;
 
 use crate::model::{Header, Partition, Record};
 
-/// The layout's version: of the marker file, and the first byte of every entry.
-pub(super) const VERSION: u8 = 1;
+/// The layout's version: of the marker file, and the first byte of every entry. 1 had the last batch in `meta` alone, and could not
+/// tell that the journal's end was missing from the other keyspaces.
+pub(super) const VERSION: u8 = 2;
 
 const CRC_BYTES: usize = 4;
 const PARTITION_BYTES: usize = 4;
@@ -72,20 +73,20 @@ pub(super) fn position_of_tombstone(place: &[u8]) -> Option<(Partition, i64)> {
     Some((Partition::new(partition)?, i64_at(place, 12)?.0))
 }
 
-/// All batches in `meta`.
-pub(super) const SEQUENCE: &[u8] = b"s";
+/// All batches in a keyspace. No partition and no time starts so: these are never negative.
+pub(super) const SEQUENCE: &[u8] = &[255];
 /// The place of the store's id in `meta`.
 pub(super) const IDENTITY: &[u8] = b"i";
 
-/// The place of a batch in `meta`. Each takes away the one before it, so that two of them tell of batches that were put in another
-/// order: the engine's journal does not check that.
+/// The place of a batch, in each keyspace. Each takes away the one before it, so that two of them tell of batches that were put in
+/// another order, or of one that is missing in between: the engine's journal does not check that.
 pub(super) fn sequence_key(sequence: u64) -> [u8; 9] {
-    let mut place = [b's'; 9];
+    let mut place = [255; 9];
     place[1..].copy_from_slice(&sequence.to_be_bytes());
     place
 }
 
-/// The batch at a place in `meta`.
+/// The batch at such a place.
 pub(super) fn sequence_of(place: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(place.strip_prefix(SEQUENCE)?.try_into().ok()?))
 }
@@ -259,14 +260,14 @@ mod tests {
         assert_eq!(hex(&log_key(partition, 258)), "000000070000000000000102");
         assert_eq!(hex(&tombstone_key(1, partition, 258)), "0000000000000001000000070000000000000102");
         assert_eq!(hex(&head_key(partition)), "7000000007");
-        assert_eq!(hex(&sequence_key(258)), "730000000000000102");
+        assert_eq!(hex(&sequence_key(258)), "ff0000000000000102");
         assert_eq!(
             hex(&content),
             "0000000000000001020000018bcfe56800\
              000000020000000168000000017600000001\
              6effffffff7b7d"
         );
-        assert_eq!(hex(&seal(b"place", b"content")), "01636f6e74656e7440762bc2");
+        assert_eq!(hex(&seal(b"place", b"content")), "02636f6e74656e74cef92c21");
         assert_eq!(hex(&encode_record(1, 2, &[], None)), "010000000000000001000000000000000200000000");
         assert_eq!(hex(&Head { next: 3, timestamp: 4 }.encode()), "00000000000000030000000000000004");
     }

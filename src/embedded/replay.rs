@@ -74,8 +74,9 @@ struct Walk {
     counts: Counts,
 }
 
-/// Where keys and values that are held lie one after another: an allocation for each costs more than the copying. Each key of the
-/// index is there once and what is held goes together, so none of it is kept for the sake of another that nobody wants any more.
+/// Where small keys and values that are held lie one after another: an allocation for each costs more than the copying. Each key of
+/// the index is there once and what is held goes together, so little of it is kept for the sake of another. Room that is left unused
+/// is no more than a quarter of a chunk, or than what is held: it is not counted.
 #[derive(Default)]
 struct Chunks {
     last: BytesMut,
@@ -84,8 +85,10 @@ struct Chunks {
 
 impl Chunks {
     fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > CHUNK_BYTES / 4 {
+            return Bytes::copy_from_slice(bytes);
+        }
         if self.last.capacity() < bytes.len() {
-            // Never more room than is taken already: what is held is counted without it.
             self.last = BytesMut::with_capacity(self.bytes.min(CHUNK_BYTES).max(bytes.len()));
         }
         self.bytes += bytes.len();
@@ -210,8 +213,10 @@ impl Walk {
         // Also of records that are not wanted: half a check would pass what the whole refuses.
         let content = layout::unseal(place, sealed).ok_or_else(|| self.damaged("latest", place))?;
         if class == Class::Wanted {
-            let record = layout::decode_record(key, content, |bytes| self.chunks.copy(bytes));
-            let record = record.ok_or_else(|| self.damaged("latest", place))?;
+            // What is not going to be held must not take a chunk's room from what is.
+            let fits = *held + key.len() + content.len() <= self.shared.sort_bytes;
+            let copy = |bytes: &[u8]| if fits { self.chunks.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
+            let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", place))?;
             let (offset, weight) = (record.offset, record.weight());
             if *held + weight <= self.shared.sort_bytes {
                 *held += weight;
@@ -436,6 +441,37 @@ impl Reader {
             () = self.events.closed() => Err(Stop::Gone),
             () = late => too_late(),
             out = work => Ok(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_keep_little_room_that_is_not_used() {
+        for length in [1, 30, 200, 5_000, 16_384, 16_385, 40_000, 66_000] {
+            let (mut chunks, mut room, mut copied) = (Chunks::default(), 0, Vec::new());
+            let mut used = 0;
+            while used < 1024 * 1024 {
+                for bytes in [vec![b'k'; 30], vec![b'v'; length]] {
+                    let in_chunk = bytes.len() <= CHUNK_BYTES / 4;
+                    let anew = in_chunk && chunks.last.capacity() < bytes.len();
+                    copied.push(chunks.copy(&bytes));
+                    assert_eq!(copied.last().unwrap(), &bytes);
+                    used += bytes.len();
+                    room += if anew {
+                        chunks.last.capacity() + bytes.len()
+                    } else if in_chunk {
+                        0
+                    } else {
+                        bytes.len()
+                    };
+                }
+                assert!(room <= used * 2, "values of {length}: {room} for {used}");
+            }
+            assert!(room <= used + used / 3 + CHUNK_BYTES, "values of {length}: {room} for {used}");
         }
     }
 }

@@ -10,7 +10,8 @@
 //! **The witness.** After a crash the engine cuts its journal at the first entry it can't read, as it must: the end may be torn.
 //! It can't tell that from damage further in, and would silently drop what was acknowledged behind it. So each batch carries a
 //! sequence, and `acknowledged` is overwritten with it *after* the batch was fsynced and without an fsync of its own: it may be
-//! behind the engine, never ahead of it. An engine that is behind it at the start has lost something, and is not served.
+//! behind the engine, never ahead of it. An engine that is behind it at the start has lost something, and is not served. Nor is one
+//! whose keyspaces do not all end at the same batch: some were in tables already, and others lost what the journal had for them.
 //!
 //! Promises: nothing in a directory that is not ours is touched. The lock goes last, after the engine has stopped.
 
@@ -154,7 +155,18 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
     if read(layout::IDENTITY)?.as_deref() != Some(identity.to_text().as_bytes()) {
         return Err(OpenError::corrupt(dir, "the marker file and the storage engine's files are not of one store"));
     }
-    let sequence = last_batch(dir, &meta)?;
+    let sequence = last_batch(dir, "meta", &meta)?;
+    // The engine writes each to tables in its own time, and what it drops of a journal it drops for those that had not been.
+    for (name, keyspace) in [("latest", &latest), ("log", &log), ("tombstones", &tombstones)] {
+        let last = last_batch(dir, name, keyspace)?;
+        if last != sequence {
+            let detail = format!(
+                "acknowledged writes are missing: keyspace {name:?} in {} ends at batch {last}, meta at {sequence}",
+                dir.join(ENGINE).display()
+            );
+            return Err(OpenError::corrupt(dir, detail));
+        }
+    }
     let witness = Witness::open(&dir.join(WITNESS)).map_err(|cause| OpenError::io(dir, cause))?;
     match witness.read() {
         Some(acknowledged) if acknowledged <= sequence => {}
@@ -190,15 +202,19 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
     Ok(Opened { store, identity, heads, horizons, sequence, witness, open })
 }
 
-/// The last batch that the engine has; 0 of a new store.
-fn last_batch(dir: &Path, meta: &Keyspace) -> Result<u64, OpenError> {
-    let mut batches = meta.prefix(layout::SEQUENCE);
+/// The last batch that a keyspace has; 0 of a new store.
+fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenError> {
+    let mut batches = keyspace.prefix(layout::SEQUENCE);
     let Some(first) = batches.next() else { return Ok(0) };
     let (place, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
     let sequence = layout::unseal(&place, &sealed).and_then(|_| layout::sequence_of(&place));
     match (sequence, batches.next()) {
         (Some(sequence), None) => Ok(sequence),
-        _ => Err(OpenError::corrupt(dir, "the storage engine has its batches in another order than they were written")),
+        _ => {
+            let detail =
+                format!("the storage engine has not all batches of keyspace {name} in the order they were written");
+            Err(OpenError::corrupt(dir, detail))
+        }
     }
 }
 
@@ -249,6 +265,8 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
         let sealed = layout::seal(layout::IDENTITY, identity.to_text().as_bytes());
         meta.insert(layout::IDENTITY, sealed).and_then(|()| db.persist(PersistMode::SyncAll)).map_err(engine)?;
     }
+    // The engine has not: a keyspace whose name was lost with the power would be a damage.
+    sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
     File::create(dir.join(WITNESS)).map_err(fail)?;
     let witness = Witness::open(&dir.join(WITNESS)).map_err(fail)?;
     witness.write(0).and_then(|()| witness.0.sync_all()).map_err(fail)?;
@@ -271,6 +289,10 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 impl Store {
+    pub(super) fn keyspaces(&self) -> [&Keyspace; 4] {
+        [&self.latest, &self.log, &self.tombstones, &self.meta]
+    }
+
     /// A batch that is fsynced when its commit returns.
     pub(super) fn batch(&self) -> OwnedWriteBatch {
         self.db.batch().durability(Some(PersistMode::SyncAll))

@@ -235,9 +235,12 @@ impl Writer {
 
     fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), Failure> {
         let sequence = self.sequence + 1;
-        let place = layout::sequence_key(sequence);
-        batch.insert(&self.store.meta, place, layout::seal(&place, &[]));
-        batch.remove(&self.store.meta, layout::sequence_key(self.sequence));
+        let (place, before) = (layout::sequence_key(sequence), layout::sequence_key(self.sequence));
+        let sealed = layout::seal(&place, &[]);
+        for keyspace in self.store.keyspaces() {
+            batch.insert(keyspace, place, sealed.clone());
+            batch.remove(keyspace, before);
+        }
         match batch.commit() {
             Ok(()) => {}
             // Asked before anything is written.

@@ -54,21 +54,25 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-async fn write_some(log: &EmbeddedLog, in_tables: bool) -> Vec<Record> {
+/// Which of the keyspaces `latest`, `log`, `tombstones` and `meta` are in tables; the others are in the journal alone. The engine
+/// writes each to tables when it is full.
+type InTables = [bool; 4];
+const NONE: InTables = [false; 4];
+const ALL: InTables = [true; 4];
+
+async fn write_some(log: &EmbeddedLog, in_tables: InTables) -> Vec<Record> {
     for (key, value) in [("w/t/1", "a"), ("w/t/2", "b"), ("w/t/1", "c"), ("v/t/1", "d"), ("w/t/2", "e")] {
         put(log, key, Some(value)).await;
     }
-    if in_tables {
-        let store = log.shared.published.borrow().clone().unwrap().store.clone();
-        for keyspace in [&store.latest, &store.log, &store.meta] {
-            keyspace.rotate_memtable_and_wait().unwrap();
-        }
+    let store = log.shared.published.borrow().clone().unwrap().store.clone();
+    for (keyspace, _) in store.keyspaces().iter().zip(in_tables).filter(|(_, in_tables)| *in_tables) {
+        keyspace.rotate_memtable_and_wait().unwrap();
     }
     all(log).await.unwrap()
 }
 
 /// Flips bits all over the store's files: each time it is refused, or what it serves is what was written.
-async fn flip_all_over(in_tables: bool, step: usize) {
+async fn flip_all_over(in_tables: InTables, step: usize, extension: &str) {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);
@@ -77,7 +81,8 @@ async fn flip_all_over(in_tables: bool, step: usize) {
     // Cuts the journal to what is in it.
     drop(open(&dir));
     let mut refused = 0;
-    for file in files(&dir.path().join("engine")) {
+    let wanted = |file: &PathBuf| file.extension().is_some_and(|e| e == extension) || extension.is_empty();
+    for file in files(&dir.path().join("engine")).into_iter().filter(wanted) {
         let length = fs::metadata(&file).unwrap().len() as usize;
         for at in (0..length).step_by(step) {
             let copied = tempfile::tempdir().unwrap();
@@ -100,7 +105,7 @@ async fn flip_all_over(in_tables: bool, step: usize) {
             match read {
                 Err(ReadError::Corrupt(_)) => refused += 1,
                 // Not all bits mean something.
-                read => assert_eq!(read.as_ref(), Ok(&expected), "{} at {at}", file.display()),
+                read => assert_eq!(read.as_ref(), Ok(&expected), "{in_tables:?}: {} at {at}", file.display()),
             }
         }
     }
@@ -109,12 +114,35 @@ async fn flip_all_over(in_tables: bool, step: usize) {
 
 #[tokio::test]
 async fn r35_f22_a_flipped_bit_in_the_journal_loses_nothing_silently() {
-    flip_all_over(false, 23).await;
+    flip_all_over(NONE, 23, "").await;
 }
 
 #[tokio::test]
 async fn r35_f22_a_flipped_bit_in_the_tables_loses_nothing_silently() {
-    flip_all_over(true, 37).await;
+    flip_all_over(ALL, 37, "").await;
+}
+
+/// A journal that is cut at the damage takes what came behind it from the keyspaces that have it nowhere else.
+#[tokio::test]
+async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_in_tables_already() {
+    for one in 0..4 {
+        let only = std::array::from_fn(|keyspace| keyspace == one);
+        flip_all_over(only, 5, "jnl").await;
+        flip_all_over(only.map(|in_tables| !in_tables), 5, "jnl").await;
+    }
+}
+
+#[tokio::test]
+async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tables_already() {
+    for in_tables in [[false, false, false, true], [true, false, true, true], [false, true, true, true], NONE] {
+        let dir = tempfile::tempdir().unwrap();
+        write_some(&open(&dir), in_tables).await;
+        for journal in files(dir.path()).iter().filter(|file| file.extension().is_some_and(|e| e == "jnl")) {
+            fs::remove_file(journal).unwrap();
+        }
+        let opened = EmbeddedLog::open(settings(&dir));
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{in_tables:?}: {opened:?}");
+    }
 }
 
 #[tokio::test]
@@ -155,7 +183,7 @@ fn believed(file: &Path) -> Option<usize> {
 #[tokio::test]
 async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_first_and_the_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let expected = write_some(&open(&dir), true).await;
+    let expected = write_some(&open(&dir), ALL).await;
     // Takes away what is no part of it any more.
     drop(open(&dir));
     let (mut versions, mut tables) = (0, 0);
@@ -183,7 +211,7 @@ async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_f
 #[tokio::test]
 async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let expected = write_some(&open(&dir), true).await;
+    let expected = write_some(&open(&dir), ALL).await;
     drop(open(&dir));
     let refused = |what: &Path| {
         let opened = EmbeddedLog::open(settings(&dir));
