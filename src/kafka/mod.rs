@@ -70,7 +70,7 @@ struct Inner {
     state: watch::Receiver<TopicState>,
     pool: OnceLock<Pool>,
     making_pool: Mutex<()>,
-    reaper: Reaper<native::Consumer>,
+    reaper: Reaper,
     questions: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
@@ -104,7 +104,7 @@ impl KafkaLog {
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
         let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
-            reaper: Reaper::start(native::give_back_memory).map_err(|e| broken(&e))?,
+            reaper: Reaper::start().map_err(|e| broken(&e))?,
             offsetter: Offsetter { admin, topic: settings.topic.clone(), state: care.state() },
             state: care.state(),
             pool: OnceLock::new(),

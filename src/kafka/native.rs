@@ -1,6 +1,6 @@
 //! The little of librdkafka's C API that the wrapper lacks, with a safe face: ListOffsets with an isolation level a call,
 //! DescribeTopics with topic ids, polled messages with the offset of an end-of-partition event and with headers as they are,
-//! and the persistence status of a failed write; and the allocator's malloc_trim. All the unsafe code of the project is here.
+//! and the persistence status of a failed write. All the unsafe code of the project is here.
 
 #![allow(unsafe_code)]
 
@@ -558,16 +558,6 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Yes,
     }
-}
-
-/// Has the allocator give back to the system what is free in all of its arenas, malloc_trim(3). Takes about a millisecond for ten MiB,
-/// for which those who want memory of the same arena wait. Nothing where the allocator is not glibc's.
-pub fn give_back_memory() {
-    // Safety: it may be called at any time, by any thread.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0)
-    };
 }
 
 /// Sets off librdkafka's own test of a fatal producer error.

@@ -126,14 +126,7 @@ impl Cluster for Live {
 }
 
 /// Reads until every end, or for ever with `follow`. Blocks: for a thread of its own.
-pub fn run(
-    live: Live,
-    reaper: &Reaper<native::Consumer>,
-    request: ReplayRequest,
-    bounds: Bounds,
-    spans: Vec<Span>,
-    asked: Instant,
-) {
+pub fn run(live: Live, reaper: &Reaper, request: ReplayRequest, bounds: Bounds, spans: Vec<Span>, asked: Instant) {
     let (events, care) = (live.events.clone(), live.care.clone());
     let began = Instant::now();
     let met = Box::new(move |partition, counts, whole| care.met(partition, counts, whole));
