@@ -43,7 +43,8 @@ impl Facts {
 fn commit() -> String {
     let here = ["-C", env!("CARGO_MANIFEST_DIR")];
     let commit = said("git", &[&here[..], &["rev-parse", "--short", "HEAD"]].concat());
-    let changed = said("git", &[&here[..], &["status", "--porcelain", "--", ".", ":!docs/benchmarks*"]].concat());
+    let changed =
+        said("git", &[&here[..], &["status", "--porcelain", "-uno", "--", ".", ":!docs/benchmarks*"]].concat());
     if changed.is_empty() { commit } else { format!("{commit}-dirty") }
 }
 

@@ -8,7 +8,8 @@ use std::{
 use crate::{log::Corrupt, model::PartitionCount};
 
 /// Why a store is not opened. Nothing in the directory was changed, but for the lock file, leftovers of a creation that was
-/// interrupted, and the journal's end, which the storage engine cuts at the first entry that it can't read.
+/// interrupted, and what the storage engine does before it can be asked: it cuts a journal at the first entry that it can't read, and
+/// goes on with what it had begun. Whoever wants to look into a damaged store does so in a copy made before it was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or another log of this one, has it.

@@ -202,10 +202,15 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
     Ok(Opened { store, identity, heads, horizons, sequence, witness, open })
 }
 
-/// The last batch that a keyspace has; 0 of a new store.
+/// The last batch that a keyspace has; 0 of a new store, which is in its tables from the start.
 fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenError> {
     let mut batches = keyspace.prefix(layout::SEQUENCE);
-    let Some(first) = batches.next() else { return Ok(0) };
+    let Some(first) = batches.next() else {
+        return Err(OpenError::corrupt(
+            dir,
+            format!("keyspace {name} of the storage engine has no batch, not even the first"),
+        ));
+    };
     let (place, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
     let sequence = layout::unseal(&place, &sealed).and_then(|_| layout::sequence_of(&place));
     match (sequence, batches.next()) {
@@ -261,9 +266,17 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
     }
     {
         let engine = |error| OpenError::engine(dir, error);
-        let (db, [.., meta]) = start_engine(&dir.join(ENGINE_NEW)).map_err(engine)?;
-        let sealed = layout::seal(layout::IDENTITY, identity.to_text().as_bytes());
-        meta.insert(layout::IDENTITY, sealed).and_then(|()| db.persist(PersistMode::SyncAll)).map_err(engine)?;
+        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW)).map_err(engine)?;
+        let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+        let [.., meta] = &keyspaces;
+        batch.insert(meta, layout::IDENTITY, layout::seal(layout::IDENTITY, identity.to_text().as_bytes()));
+        let first = layout::sequence_key(0);
+        for keyspace in &keyspaces {
+            batch.insert(keyspace, first, layout::seal(&first, &[]));
+        }
+        batch.commit().map_err(engine)?;
+        // In tables, which no damage to a journal takes: the first batch of all is then missed as any other would be.
+        keyspaces.iter().try_for_each(Keyspace::rotate_memtable_and_wait).map_err(engine)?;
     }
     // The engine has not: a keyspace whose name was lost with the power would be a damage.
     sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;

@@ -64,6 +64,7 @@ async fn write_some(log: &EmbeddedLog, in_tables: InTables) -> Vec<Record> {
     for (key, value) in [("w/t/1", "a"), ("w/t/2", "b"), ("w/t/1", "c"), ("v/t/1", "d"), ("w/t/2", "e")] {
         put(log, key, Some(value)).await;
     }
+    put(log, "v/t/2", None).await;
     let store = log.shared.published.borrow().clone().unwrap().store.clone();
     for (keyspace, _) in store.keyspaces().iter().zip(in_tables).filter(|(_, in_tables)| *in_tables) {
         keyspace.rotate_memtable_and_wait().unwrap();
@@ -134,7 +135,13 @@ async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_i
 
 #[tokio::test]
 async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tables_already() {
-    for in_tables in [[false, false, false, true], [true, false, true, true], [false, true, true, true], NONE] {
+    for in_tables in [
+        [false, false, false, true],
+        [true, false, true, true],
+        [false, true, true, true],
+        [true, true, false, true],
+        NONE,
+    ] {
         let dir = tempfile::tempdir().unwrap();
         write_some(&open(&dir), in_tables).await;
         for journal in files(dir.path()).iter().filter(|file| file.extension().is_some_and(|e| e == "jnl")) {
@@ -231,4 +238,49 @@ async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_ane
         fs::rename(aside.path().join("keyspace"), &keyspace).unwrap();
     }
     assert_eq!(all(&open(&dir)).await.unwrap(), expected);
+}
+
+/// Where the second batch of a journal starts: behind the magic bytes that end the first.
+fn second_batch(journal: &[u8]) -> usize {
+    journal.windows(4).position(|window| window == b"FJL\x03").unwrap() + 4
+}
+
+/// The engine begins a new journal every 64 MB, reads each by itself, and goes on with the next where one is cut.
+#[tokio::test]
+async fn r35_f22_damage_in_a_journal_that_is_not_the_last_is_found_though_nothing_was_in_tables_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = {
+        let log = open(&dir);
+        let store = log.shared.published.borrow().clone().unwrap().store.clone();
+        // Of no pattern, so that nothing makes it smaller.
+        let (mut state, mut value) = (1_u64, String::new());
+        for n in 0..70 {
+            value.clear();
+            for _ in 0..250_000 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                value.extend((0..4).map(|at| char::from(b'0' + (state >> (8 * at + 32)) as u8 % 64)));
+            }
+            put(&log, &format!("w/t/{n}"), Some(&value)).await;
+        }
+        store.latest.rotate_memtable_and_wait().unwrap();
+        put(&log, "v/t/1", Some("behind it")).await;
+        store.latest.rotate_memtable_and_wait().unwrap();
+        all(&log).await.unwrap()
+    };
+    let damaged = tempfile::tempdir().unwrap();
+    copy(dir.path(), damaged.path());
+    // Puts into tables what was in a journal that is not the last.
+    assert!(all(&open(&dir)).await.unwrap() == expected, "a sound store of several journals is not the same");
+
+    let number = |file: &Path| file.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let mut journals = files(damaged.path());
+    journals.retain(|file| file.extension().is_some_and(|e| e == "jnl"));
+    journals.sort_unstable_by_key(|file| number(file));
+    assert!(journals.len() >= 2, "{journals:?}");
+    let mut bytes = fs::read(&journals[0]).unwrap();
+    let at = second_batch(&bytes);
+    bytes[at] ^= 0x40;
+    fs::write(&journals[0], bytes).unwrap();
+    let opened = EmbeddedLog::open(settings(&damaged));
+    assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
 }
