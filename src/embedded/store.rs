@@ -23,6 +23,9 @@ use std::{
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
@@ -46,6 +49,9 @@ const ENGINE_NEW: &str = "engine.new";
 const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, WITNESS, ENGINE_NEW, "lost+found"];
 /// A keyspace's memory before it is written to a table; what is to be read again after a crash.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long the engine may take to write four entries to tables. It takes some 10 ms.
+const FLUSH: Duration = Duration::from_secs(30);
 
 /// What a store is, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,7 +282,7 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
         }
         batch.commit().map_err(engine)?;
         // In tables, which no damage to a journal takes: the first batch of all is then missed as any other would be.
-        keyspaces.iter().try_for_each(Keyspace::rotate_memtable_and_wait).map_err(engine)?;
+        flush(keyspaces).map_err(|error| error.map_or_else(|| fail(io::ErrorKind::TimedOut.into()), engine))?;
     }
     // The engine has not: a keyspace whose name was lost with the power would be a damage.
     sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
@@ -295,6 +301,26 @@ fn start_engine(dir: &Path) -> fjall::Result<(Database, [Keyspace; 4])> {
     let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
     let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
     Ok((db, keyspaces))
+}
+
+/// Writes what these have to tables, all at once: the engine looks only each 10 ms whether one is done. `None`: it has not done it in
+/// time, as where it met an error, of which it does not tell who waits.
+fn flush(keyspaces: [Keyspace; 4]) -> Result<(), Option<fjall::Error>> {
+    let (done, outcomes) = mpsc::channel();
+    for keyspace in keyspaces {
+        let done = done.clone();
+        thread::spawn(move || {
+            let outcome = keyspace.rotate_memtable_and_wait();
+            // Before it is said: the engine is open, and its directory locked, until the last of these has gone.
+            drop(keyspace);
+            let _ = done.send(outcome);
+        });
+    }
+    let until = Instant::now() + FLUSH;
+    for _ in 0..4 {
+        outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|_| None)?.map_err(Some)?;
+    }
+    Ok(())
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
