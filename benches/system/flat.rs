@@ -51,12 +51,10 @@ async fn leaves_nothing(bench: &mut Bench, topic: &Topic) -> Result<(), String> 
     let clients = [sidecar.client(), sidecar.client()];
     // Each arena of the allocator grows to what its threads want at their most, which takes some thousand loads.
     wide(&clients, loads).await?;
-    calls::loads(&clients[0], &workspace(0), loads, ENTRIES).await?;
-    wide(&clients, loads).await?;
+    one_by_one_then_wide(&clients, loads).await?;
     let before = settled(|| sidecar.threads_and_files(), None).await;
     let (rss_before, _) = memory(sidecar.pid())?;
-    calls::loads(&clients[0], &workspace(0), loads, ENTRIES).await?;
-    wide(&clients, loads).await?;
+    one_by_one_then_wide(&clients, loads).await?;
     let after = settled(|| sidecar.threads_and_files(), Some(before)).await;
     let (rss_after, _) = memory(sidecar.pid())?;
     let growth = (rss_after / rss_before - 1.0) * 100.0;
@@ -80,6 +78,11 @@ async fn leaves_nothing(bench: &mut Bench, topic: &Topic) -> Result<(), String> 
         verdict: Verdict::of(after.0 <= before.0 + THREADS && after.1 <= before.1 + FILES),
     });
     Ok(())
+}
+
+async fn one_by_one_then_wide(clients: &[Client], loads: usize) -> Result<(), String> {
+    calls::loads(&clients[0], &workspace(0), loads, ENTRIES).await?;
+    wide(clients, loads).await
 }
 
 /// Loads of both connections together.

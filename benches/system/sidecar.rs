@@ -21,6 +21,8 @@ pub type Client = ChangelogServiceClient<Channel>;
 
 /// Where the sidecars' log lines are; they stay there until the next run.
 pub const LOGS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/bench-logs");
+/// The same, for a report that names no machine's paths.
+const LOGS_SHOWN: &str = "target/tmp/bench-logs";
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Log lines that are kept: what was written to the disk at leisure would be in the way of an fsync.
@@ -91,10 +93,8 @@ impl Sidecar {
             match health.check(request).await.map(|answer| answer.into_inner().status()) {
                 Ok(ServingStatus::Serving) => return Ok(()),
                 _ if started.elapsed() < READY_WITHIN => sleep(Duration::from_millis(20)).await,
-                Ok(status) => {
-                    return Err(format!("the sidecar is {}; see target/tmp/bench-logs", status.as_str_name()));
-                }
-                Err(status) => return Err(format!("the sidecar does not answer: {status}; see target/tmp/bench-logs")),
+                Ok(status) => return Err(format!("the sidecar is {}; see {LOGS_SHOWN}", status.as_str_name())),
+                Err(status) => return Err(format!("the sidecar does not answer: {status}; see {LOGS_SHOWN}")),
             }
         }
     }

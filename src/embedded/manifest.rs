@@ -11,13 +11,7 @@
 //!
 //! Does not: look at blocks. They are checked when they are read.
 
-use std::{
-    fs::File,
-    io,
-    io::Cursor,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt, fs, fs::File, io::Cursor, os::unix::fs::FileExt as _, path::Path};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -31,49 +25,32 @@ const TRAILER_BYTES: u64 = TRAILER.len() as u64 + 16 + 8 + 8;
 /// A table of contents names some ten sections.
 const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
 
-/// What is wrong, and with which file.
-struct Damage {
-    file: PathBuf,
-    what: Fault,
-}
-
-enum Fault {
-    Content(String),
-    Io(io::Error),
-}
-
 /// Whether the engine's files in this directory can be left to it.
 pub(super) fn check(dir: &Path, engine: &Path) -> Result<(), OpenError> {
-    let checked = (0..KEYSPACES).try_for_each(|n| keyspace(&engine.join("keyspaces").join(n.to_string())));
-    checked.map_err(|Damage { file, what }| match what {
-        Fault::Content(what) => OpenError::corrupt(dir, format!("{}: {what}", file.display())),
-        Fault::Io(cause) => OpenError::engine_file(dir, &file, cause),
-    })
+    (0..KEYSPACES).try_for_each(|n| keyspace(dir, &engine.join("keyspaces").join(n.to_string())))
 }
 
-fn keyspace(dir: &Path) -> Result<(), Damage> {
-    let place = dir.join("current");
+fn keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
+    let read = |file: &Path| fs::read(file).map_err(|cause| OpenError::engine_file(dir, file, cause));
+    let place = keyspace.join("current");
     let current = read(&place)?;
     let Some((version, checksum)) = parse_current(&current) else {
-        return Err(damaged(&place, format!("its {} bytes are not a version and a checksum", current.len())));
+        return Err(damaged(dir, &place, format_args!("its {} bytes are not a version and a checksum", current.len())));
     };
-    let place = dir.join(format!("v{version}"));
+    let place = keyspace.join(format!("v{version}"));
     let content = read(&place)?;
     if xxh3_128(&content) != checksum {
-        return Err(damaged(&place, "its checksum is not the one in the file \"current\" beside it".to_owned()));
+        let what = format_args!("its checksum is not the one in the file \"current\" beside it");
+        return Err(damaged(dir, &place, what));
     }
     let Some(tables) = tables(&content) else {
-        return Err(damaged(&place, "it can't be read, though its checksum is right".to_owned()));
+        return Err(damaged(dir, &place, format_args!("it can't be read, though its checksum is right")));
     };
-    tables.iter().try_for_each(|table| contents(&dir.join("tables").join(table.to_string())))
+    tables.iter().try_for_each(|table| contents(dir, &keyspace.join("tables").join(table.to_string())))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Damage> {
-    std::fs::read(file).map_err(|cause| Damage { file: file.to_owned(), what: Fault::Io(cause) })
-}
-
-fn damaged(file: &Path, what: String) -> Damage {
-    Damage { file: file.to_owned(), what: Fault::Content(what) }
+fn damaged(dir: &Path, file: &Path, what: fmt::Arguments<'_>) -> OpenError {
+    OpenError::corrupt(dir, format!("{}: {what}", file.display()))
 }
 
 fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
@@ -113,22 +90,22 @@ impl Bytes<'_> {
 }
 
 /// A table's table of contents.
-fn contents(table: &Path) -> Result<(), Damage> {
-    let io = |cause| Damage { file: table.to_owned(), what: Fault::Io(cause) };
+fn contents(dir: &Path, table: &Path) -> Result<(), OpenError> {
+    let io = |cause| OpenError::engine_file(dir, table, cause);
     let file = File::open(table).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let Some(end) = length.checked_sub(TRAILER_BYTES) else {
-        return Err(damaged(table, format!("it ends at byte {length}, within what is at its end")));
+        return Err(damaged(dir, table, format_args!("it ends at byte {length}, within what is at its end")));
     };
     let mut trailer = [0; TRAILER_BYTES as usize];
     file.read_exact_at(&mut trailer, end).map_err(io)?;
     let Some((checksum, start)) = parse_trailer(&trailer, end) else {
-        return Err(damaged(table, format!("what is at its end, at byte {end}, is damaged")));
+        return Err(damaged(dir, table, format_args!("what is at its end, at byte {end}, is damaged")));
     };
     let mut contents = vec![0; (end - start) as usize];
     file.read_exact_at(&mut contents, start).map_err(io)?;
     if xxh3_128(&contents) != checksum {
-        return Err(damaged(table, format!("its table of contents, at byte {start}, is damaged")));
+        return Err(damaged(dir, table, format_args!("its table of contents, at byte {start}, is damaged")));
     }
     Ok(())
 }
