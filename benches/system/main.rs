@@ -33,11 +33,7 @@ mod stream;
 mod tables;
 mod writes;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use bench::Bench;
 use clap::Parser;
@@ -56,11 +52,8 @@ struct Arguments {
     #[arg(long)]
     report: Option<PathBuf>,
     /// How the report says that it was made
-    #[arg(long, default_value = "cargo bench --features broker-tests --bench system")]
+    #[arg(long, default_value = "make bench")]
     command: String,
-    /// Cargo says so to every benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
     /// What the benchmark starts itself as, to have something to compare with
     #[arg(long, hide = true)]
     empty_server: bool,
@@ -93,7 +86,7 @@ async fn run(arguments: &Arguments) -> ExitCode {
     let report = arguments.report.clone().unwrap_or_else(|| {
         let whole = !arguments.short && arguments.only.is_empty();
         let directory = if whole { "docs" } else { "target" };
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(directory).join("benchmarks.md")
+        kafka::workspace().join(directory).join("benchmarks.md")
     });
     let begun = Instant::now();
     let mut bench = Bench::new(arguments.short, report.with_extension(""));

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -17,12 +17,12 @@ use tokio::{
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use super::kafka::workspace;
+
 pub type Client = ChangelogServiceClient<Channel>;
 
-/// Where the sidecars' log lines are; they stay there until the next run.
-pub const LOGS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/bench-logs");
-/// The same, for a report that names no machine's paths.
-const LOGS_SHOWN: &str = "target/tmp/bench-logs";
+/// Where the sidecars' log lines are, below the workspace. They stay there until the next run.
+const LOGS: &str = "target/tmp/bench-logs";
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Log lines that are kept: what was written to the disk at leisure would be in the way of an fsync.
@@ -34,17 +34,25 @@ pub struct Sidecar {
     api: String,
 }
 
-/// The binary that people run, where the Makefile put it; else this build's.
+/// The binary to measure. There is no default, because a debug build would be measured by mistake.
 pub fn binary() -> PathBuf {
-    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
+    std::env::var_os("CHANGELOGD_TEST_BINARY").expect("CHANGELOGD_TEST_BINARY names the release binary").into()
+}
+
+/// A directory on disk for this run, under target/.
+pub fn scratch() -> PathBuf {
+    let directory = workspace().join("target/tmp");
+    fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("cannot make {}: {error}", directory.display()));
+    directory
 }
 
 impl Sidecar {
     /// Returns when it says that it serves, which says nothing of Kafka.
     pub async fn start(arguments: &[String]) -> Result<Self, String> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let log = Path::new(LOGS).join(format!("sidecar-{}.log", STARTED.fetch_add(1, Relaxed)));
-        let file = fs::create_dir_all(LOGS).and_then(|()| File::options().create(true).append(true).open(&log));
+        let logs = workspace().join(LOGS);
+        let log = logs.join(format!("sidecar-{}.log", STARTED.fetch_add(1, Relaxed)));
+        let file = fs::create_dir_all(&logs).and_then(|()| File::options().create(true).append(true).open(&log));
         let file = file.map_err(|error| format!("{}: {error}", log.display()))?;
         file.set_len(0).map_err(|error| error.to_string())?;
         let mut child = Command::new(binary())
@@ -93,8 +101,8 @@ impl Sidecar {
             match health.check(request).await.map(|answer| answer.into_inner().status()) {
                 Ok(ServingStatus::Serving) => return Ok(()),
                 _ if started.elapsed() < READY_WITHIN => sleep(Duration::from_millis(20)).await,
-                Ok(status) => return Err(format!("the sidecar is {}; see {LOGS_SHOWN}", status.as_str_name())),
-                Err(status) => return Err(format!("the sidecar does not answer: {status}; see {LOGS_SHOWN}")),
+                Ok(status) => return Err(format!("the sidecar is {}; see {LOGS}", status.as_str_name())),
+                Err(status) => return Err(format!("the sidecar does not answer: {status}; see {LOGS}")),
             }
         }
     }

@@ -513,12 +513,18 @@ fn signal(pid: u32, name: &str) {
     let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
 }
 
+/// The workspace's directory. More than one of its packages compiles this file.
+pub fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|directory| directory.join("Cargo.lock").exists()).expect("a workspace has a lock file")
+}
+
 fn kafka_tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka")
+    workspace().join("tests/kafka")
 }
 
 fn kafka_target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka")
+    workspace().join("target/kafka")
 }
 
 fn write(path: &Path, text: &str) {
