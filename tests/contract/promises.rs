@@ -295,6 +295,11 @@ pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(world: World)
     assert_eq!(all.snapshots.iter().map(|s| s.misplaced).sum::<u64>(), 1);
     let metrics = world.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_replay_records_total{class=\"misplaced\"} 1"), "{metrics}");
+    // Each record that was read counts in one class.
+    let classes = metrics.lines().filter(|line| line.starts_with("changelogd_replay_records_total{class="));
+    let counted: u64 = classes.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    let read = loaded.snapshot.records_read + all.snapshots.iter().map(|s| s.records_read).sum::<u64>();
+    assert_eq!(counted, read, "{metrics}");
     // The memory log keeps no findings.
     if world.durable {
         let findings = world.describe("").await.findings;

@@ -88,8 +88,8 @@ async fn given_back(world: &World, within: Duration) {
     loop {
         let held = (
             world.metric("changelogd_replays_running").await,
-            world.metric("changelogd_replay_held_bytes").await,
-            world.metric("changelogd_follows_running").await,
+            world.metric("changelogd_replay_memory_bytes").await,
+            world.metric("changelogd_following_streams").await,
         );
         if held == (0, 0, 0) {
             return;
@@ -203,11 +203,11 @@ async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
     let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
     let follow = client.stream_all(follow).await.unwrap().into_inner();
     let started = Instant::now();
-    while world.metric("changelogd_follows_running").await != 1 {
+    while world.metric("changelogd_following_streams").await != 1 {
         assert!(started.elapsed() < PATIENCE, "it follows");
     }
     assert_eq!(world.metric("changelogd_replays_running").await, 3);
-    assert!(world.metric("changelogd_replay_held_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    assert!(world.metric("changelogd_replay_memory_bytes").await > (2 * ENTRIES * VALUE) as i64);
     // A stream is cancelled.
     drop(first);
     let started = Instant::now();
