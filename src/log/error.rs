@@ -132,7 +132,7 @@ pub enum WriteError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFailure {
     /// What was committed can be read.
-    #[error("the store takes no writes: {cause}; mend the cause and restart")]
+    #[error("the store takes no writes: {cause}; fix the cause and restart")]
     ReadOnly {
         /// What made it so.
         cause: String,

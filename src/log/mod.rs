@@ -262,7 +262,7 @@ pub struct PartitionState {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Writes and loads are refused until it is mended.
+    /// Writes and loads are refused until it is fixed.
     Error,
     /// Works, but a promise leans on something that is not so.
     Warning,
