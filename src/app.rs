@@ -150,7 +150,7 @@ impl App {
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
             write_timeout: self.args.write_timeout + WRITE_GRACE,
-            stall_timeout: self.args.stall_timeout,
+            stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
         let service = Service::new(self.changelog.clone(), call_limits);
@@ -232,13 +232,13 @@ fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
-        max_replays_per_peer: args.max_replays_per_peer().into(),
+        max_replays_per_peer: args.max_replays_per_client().into(),
         share_replays: args.share_replays,
-        replay_queue_wait: args.replay_queue_wait,
-        max_follows: args.max_follows().into(),
-        replay_budget: size(args.replay_budget()),
+        replay_queue_wait: args.replay_queue_timeout,
+        max_follows: args.max_following_streams().into(),
+        replay_budget: size(args.replay_memory()),
         read_ahead: size(args.read_ahead()),
-        max_load_bytes: size(args.max_load_bytes()),
+        max_load_bytes: size(args.max_load_memory()),
     }
 }
 

@@ -103,7 +103,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "replay_memory",
-            "Memory that replays hold of --replay-budget: read ahead, folded or being sent",
+            "Memory that replays hold of --replay-memory: read ahead, folded or being sent",
             Unit::Bytes,
             replay_bytes.clone(),
         );
@@ -113,7 +113,7 @@ impl Metrics {
             "Loads and gets that were answered from the replay of another request (--share-replays)",
             rode_along.clone(),
         );
-        registry.register("following_streams", "Streams that follow now (--max-follows)", follows.clone());
+        registry.register("following_streams", "Streams that follow now (--max-following-streams)", follows.clone());
         let replays_aborted = Family::<Aborted, Counter>::default();
         registry.register(
             "replays_aborted",

@@ -17,7 +17,7 @@ pub enum LoadError {
     },
     /// Every slot of this peer is taken.
     #[error(
-        "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-peer); it is told \
+        "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-client); it is told \
          by its address, on loopback and Unix sockets by its connection"
     )]
     TooManyOfPeer {
@@ -25,15 +25,15 @@ pub enum LoadError {
         limit: usize,
     },
     /// Every slot for following streams is taken.
-    #[error("{limit} streams are following, which is the limit (--max-follows)")]
+    #[error("{limit} streams are following, which is the limit (--max-following-streams)")]
     TooManyFollows {
         /// How many may follow.
         limit: usize,
     },
     /// Every slot of this peer for following streams is taken.
     #[error(
-        "{limit} streams of this client are following, which is the limit for one client, three quarters of --max-follows; it is \
-         told by its address, on loopback and Unix sockets by its connection"
+        "{limit} streams of this client are following, which is the limit for one client, three quarters of \
+         --max-following-streams; it is told by its address, on loopback and Unix sockets by its connection"
     )]
     TooManyFollowsOfPeer {
         /// How many of its streams may follow.
@@ -42,7 +42,7 @@ pub enum LoadError {
     /// The folded state is over the bound on memory.
     #[error(
         "partition {partition}: the latest values take more than {limit} bytes in memory, which is the limit of one load \
-         (--max-load-bytes); ask for fewer entity types, or stream CONTENT_RECORDS"
+         (--max-load-memory); ask for fewer entity types, or stream CONTENT_RECORDS"
     )]
     TooLarge {
         /// Where.
@@ -53,7 +53,7 @@ pub enum LoadError {
     /// All replays together are at the bound on memory.
     #[error(
         "there is no room for {wanted} more bytes: the replays of this process hold {held} of the {limit} bytes that they may \
-         hold together (--replay-budget)"
+         hold together (--replay-memory)"
     )]
     NoRoom {
         /// The budget, in bytes.

@@ -12,7 +12,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::UsageError;
+use super::{UsageError, renamed::refuse_old_names};
 
 /// Where variables are looked up: the process's, or a test's.
 pub trait Environment {
@@ -128,11 +128,14 @@ pub fn parse(
     let unknown = unknown_names(innermost, environment);
     let at = depth.min(arguments.len());
     let whole = [&arguments[..at], &inserted, &arguments[at..]].concat();
-    match command.clone().try_get_matches_from(whole) {
+    let result = command.clone().try_get_matches_from(whole);
+    let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !result.as_ref().is_err_and(is_help) {
+        refuse_old_names(innermost, arguments, environment).map_err(Err)?;
+    }
+    match result {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Err(Ok(error.render().to_string()))
-        }
+        Err(error) if is_help(&error) => Err(Ok(error.render().to_string())),
         Err(error) => Err(Err(usage(&error, &variables))),
     }
 }

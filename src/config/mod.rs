@@ -4,10 +4,12 @@
 mod duration;
 mod environment;
 mod memory;
+mod renamed;
 mod serve;
 
 pub use duration::{parse_duration, shown_duration};
 pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
+pub use renamed::RENAMED;
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 
 /// What is wrong with how the process was started: one line, naming setting, value and reason.

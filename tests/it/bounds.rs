@@ -111,9 +111,9 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
     let (keep, path) = directory();
     let arguments = vec![
         format!("--data-dir={}", path.display()),
-        format!("--replay-budget={}", BUDGET_KIB * 1024),
+        format!("--replay-memory={}", BUDGET_KIB * 1024),
         "--max-replays=8".to_owned(),
-        "--replay-queue-wait=300ms".to_owned(),
+        "--replay-queue-timeout=300ms".to_owned(),
     ];
     let world = World::process(arguments).await.ready().await.keeping(Box::new(keep));
     filled(&world).await;
@@ -160,7 +160,7 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_greedy_connection_starves_nobody() {
-    let world = embedded(&["--max-replays=4", "--replay-queue-wait=5s"]).await;
+    let world = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;
     let mut greedy = connect(&world.api).await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -180,7 +180,7 @@ async fn s4_a_greedy_connection_starves_nobody() {
     for call in more {
         let status = call.await.unwrap().unwrap_err();
         is_refusal(&status, &["TOO_MANY_REPLAYS"]);
-        assert!(status.message().contains("--max-replays-per-peer"), "{status:?}");
+        assert!(status.message().contains("--max-replays-per-client"), "{status:?}");
     }
     drop(held);
     assert_eq!(load(&mut greedy).await.unwrap(), ENTRIES, "its turn");
@@ -188,10 +188,10 @@ async fn s4_a_greedy_connection_starves_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
-    let world = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
+    let world = embedded(&["--replay-memory=8388608", "--max-load-memory=1000000000"]).await;
     let status = load(&mut world.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
-    assert!(status.message().contains("--replay-budget"), "{status:?}");
+    assert!(status.message().contains("--replay-memory"), "{status:?}");
     given_back(&world, Duration::from_secs(2)).await;
 }
 
@@ -221,7 +221,7 @@ async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f24_a_reader_that_stops_reading_is_cut_at_the_stall_timeout_and_its_turn_comes_back() {
-    let world = embedded(&["--stall-timeout=300ms"]).await;
+    let world = embedded(&["--client-stall-timeout=300ms"]).await;
     let mut client = connect(&world.api).await;
     let mut stream = begun(&mut client).await;
     given_back(&world, PATIENCE).await;

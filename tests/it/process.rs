@@ -15,7 +15,7 @@ use crate::{
     worlds::{MockKafka, embedded_process},
 };
 
-async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
+pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
     let started = Instant::now();
     let child = Command::new(binary())
         .args(arguments)
@@ -28,7 +28,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duratio
     (output, started.elapsed())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
