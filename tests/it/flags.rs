@@ -151,3 +151,13 @@ async fn every_variable_that_the_chart_sets_is_a_setting_of_serve() {
     let known: BTreeSet<_> = help("serve").await.iter().map(|f| variable(&f.name)).collect();
     assert!(set.contains("CHANGELOGD_REPLAY_MEMORY") && set.is_subset(&known), "{set:?}");
 }
+
+#[test]
+fn the_changelog_has_the_table_of_old_and_new_names() {
+    let changelog = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/CHANGELOG.md")).unwrap();
+    let (_, upgrading) = changelog.split_once("\n### Upgrading\n").expect("a section");
+    for (old, new) in RENAMED {
+        let row = format!("| `--{old}` | `--{new}` | `{}` | `{}` |", variable(old), variable(new));
+        assert!(upgrading.lines().any(|line| line == row), "{row}");
+    }
+}
