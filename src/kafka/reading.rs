@@ -673,7 +673,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_record_shares_its_bytes_with_nobody() {
+    fn an_owned_record_has_its_own_bytes() {
         for keep in [true, false] {
             let mut batch = Batch::default();
             for offset in 0..3 {
