@@ -168,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_the_messages_it_stands_for(
+        fn hand_encoded_messages_decode_as_the_generated_types(
             records in prop::collection::vec(a_record(), 0..9), number in 0..2000_i32, limit in 0..3000_usize,
         ) {
             let partition = Partition::new(number).unwrap();
