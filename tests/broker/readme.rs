@@ -105,8 +105,9 @@ fn readme() -> String {
 
 /// `make run` serves, and the tour works as written; only ports and the directory are others, so that it can run beside
 /// anything else.
+/// Covers C60, C63, C64, C68.
 #[test]
-fn the_tour_works_as_it_is_written() {
+fn the_readme_tour_works_as_written() {
     use std::os::unix::process::CommandExt;
     let (_keep, data) = directory();
     let (api, admin) = (free_port(), free_port());
@@ -138,8 +139,9 @@ fn the_tour_works_as_it_is_written() {
     run(&tour, substitute, &[("CHANGELOGD_ADDR", &addr)]);
 }
 
+/// Covers C61.
 #[test]
-fn the_tour_with_kafka_works_as_it_is_written() {
+fn the_readme_tour_with_kafka_works_as_written() {
     let broker = Broker::start();
     let port = free_port();
     let tour = steps(&readme(), "console kafka");
@@ -158,7 +160,7 @@ fn the_tour_with_kafka_works_as_it_is_written() {
 }
 
 #[test]
-fn what_is_expected_is_really_compared() {
+fn the_readme_test_compares_the_output() {
     assert!(
         matches("a…c", "abc") && matches("a…", "a") && matches("…", "x") && matches("{\"t\":\"…\"}", "{\"t\":\"1\"}")
     );
