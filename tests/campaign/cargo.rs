@@ -28,6 +28,7 @@ const RULES: [TakenOut; 13] = [
 ];
 
 /// The simulation with so many seeds.
+/// Covers R37.
 pub fn simulation(seeds: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
@@ -56,6 +57,7 @@ pub fn simulation(seeds: u64, report: &mut Report) {
 }
 
 /// The suite with each rule taken out, one after another: it must fail each time, and pass with none.
+/// Covers R39.
 pub fn taken_out(report: &mut Report) {
     let built = Command::new(cargo())
         .current_dir(root())
