@@ -327,7 +327,7 @@ impl Settings {
                 config
                     .set("group.id", &self.group_id)
                     .set("isolation.level", "read_committed")
-                    .set("auto.offset.reset", if holds(Rule::R14) { "error" } else { "earliest" })
+                    .set("auto.offset.reset", if holds(Rule::LogGapIsError) { "error" } else { "earliest" })
                     .set("enable.auto.commit", "false")
                     .set("enable.auto.offset.store", "false")
                     .set("enable.partition.eof", "true")

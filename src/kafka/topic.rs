@@ -408,10 +408,10 @@ impl TopicCare {
             return self.unreachable(format!("topic {name:?} is described without partitions"));
         };
         if let Some((id, served)) = self.served.get() {
-            if !id.is_empty() && *id != described.id && holds(Rule::R15) {
+            if !id.is_empty() && *id != described.id && holds(Rule::RecreatedTopicIsError) {
                 return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
             }
-            if *served != count && holds(Rule::R16) {
+            if *served != count && holds(Rule::GrownTopicIsError) {
                 let (expected, actual) = (served.get(), count.get());
                 return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                     topic: name,
@@ -420,7 +420,9 @@ impl TopicCare {
                     final_: true,
                 });
             }
-        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::R16)) {
+        } else if let Some(expected) =
+            self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::GrownTopicIsError))
+        {
             let (expected, actual) = (expected.get(), count.get());
             return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                 topic: name,
