@@ -79,6 +79,7 @@ DENY = target/tools/bin/cargo-deny
 DENY_VERSION = 0.20.2
 
 # The graph is of all platforms, so a build alone does not bring every crate that it asks about; nothing is fetched that is there.
+# Covers S13.
 deny: $(DENY)-$(DENY_VERSION)
 	$(CARGO) fetch --locked --quiet
 	$(DENY) --locked --offline --all-features check --hide-inclusion-graph bans licenses sources

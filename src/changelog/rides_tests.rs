@@ -153,7 +153,7 @@ fn keys(load: &Load) -> Vec<String> {
     load.records().iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
 }
 
-/// Covers C42, R1.
+/// Covers C42, R1, R21.
 #[tokio::test]
 async fn a_burst_of_loads_costs_two_replays_and_each_sees_every_earlier_write() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
@@ -181,6 +181,7 @@ async fn a_burst_of_loads_costs_two_replays_and_each_sees_every_earlier_write() 
     assert_eq!(world.asked(), 2);
 }
 
+/// Covers R21.
 #[tokio::test]
 async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_peer) = (false, 8, 8));
@@ -258,7 +259,7 @@ async fn a_waiting_load_ends_at_its_own_deadline() {
     patient.await.unwrap().unwrap();
 }
 
-/// Covers C44, C57, R21.
+/// Covers C44, R21.
 #[tokio::test]
 async fn only_the_load_that_is_too_large_is_refused() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 2_000));

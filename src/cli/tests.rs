@@ -133,7 +133,7 @@ fn is(code: ExitCode, expected: u8) -> bool {
     format!("{code:?}") == format!("{:?}", ExitCode::from(expected))
 }
 
-/// Covers C69.
+/// Covers C19, C22, C69.
 #[tokio::test]
 async fn exit_statuses_tell_failed_from_unavailable() {
     let (address, _) = serve(Service { unavailable: 1.into(), ..Service::default() }).await;

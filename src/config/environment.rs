@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(values, ["a=1", "b=2,3"]);
     }
 
-    /// Covers C62.
+    /// Covers C62, B24.
     #[test]
     fn unknown_variables_are_found_except_those_of_a_kubernetes_service() {
         let parsed = with(

@@ -195,6 +195,7 @@ mod tests {
         }
     }
 
+    /// Covers C26.
     #[test]
     fn a_batch_holds_at_most_64_kib_or_one_entry() {
         let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);

@@ -57,7 +57,7 @@ async fn served(world: World) -> World {
     world
 }
 
-/// Covers C51, R17, R33.
+/// Covers C35, C51, R17, R33, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
     let topic = unique_topic("missing");
@@ -75,7 +75,7 @@ async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
     served(world).await;
 }
 
-/// Covers C66.
+/// Covers C66, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_topic_uses_the_documented_configuration() {
     let topic = unique_topic("created");
@@ -89,7 +89,7 @@ async fn create_topic_uses_the_documented_configuration() {
     }
 }
 
-/// Covers C51, R12.
+/// Covers C35, C51, R12.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_not_exactly_compacted_is_refused() {
     for policy in ["delete", "compact,delete"] {

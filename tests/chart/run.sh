@@ -186,7 +186,7 @@ for kube in $oldest $native $recent $newest; do
         '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
         '+CHANGELOGD_DRAIN_TIMEOUT=20s' '+service: readiness' '+automountServiceAccountToken: false' \
         '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
-    # Covers K12.
+    # Covers K2, K10, K12.
     renders 'standalone, kafka, three pods and a headless Service' "$kube" "$chart" --set "$kafka" \
         --set topic.partitions=100000,topic.create=true,replicas=3 \
         --set api.insecureListen=true,service.enabled=true,service.headless=true -- \

@@ -65,6 +65,7 @@ macro_rules! contract {
                 a_string_that_is_not_utf8_is_refused_as_the_caller_s_error
                 messages_over_the_limit_and_compressed_bombs_are_refused
                 a_malformed_timeout_is_ignored_and_a_short_one_is_kept
+                unknown_methods_and_services_are_unimplemented
             );
         }
     };

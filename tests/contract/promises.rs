@@ -17,7 +17,7 @@ use tonic::Code;
 
 use super::world::{World, connect, raw, reason, text};
 
-/// Covers C22, C23, C42, R1.
+/// Covers C22, C23, C42, R1, R36.
 pub async fn a_load_contains_every_write_acknowledged_before_it(world: World) {
     for i in 0..50 {
         world.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
@@ -268,7 +268,7 @@ pub async fn offsets_never_go_back_and_state_survives_a_restart(mut world: World
     assert!(world.set("ws/t/k", "1").await.offset > before.snapshot.end_offset - 1);
 }
 
-/// Covers C35.
+/// Covers C13, C35.
 pub async fn describe_returns_what_is_served(world: World) {
     let position = world.set("ws/t/a", "1").await;
     let described = world.describe("ws").await;

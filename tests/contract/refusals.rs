@@ -160,14 +160,14 @@ pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(world: W
     let mut bytes = BytesMut::from(&*set("ws", "/t/i", raw("1")).encode_to_vec());
     // Field 1000, a varint.
     bytes.put(&[0xc0, 0x3e, 0x01][..]);
-    send(&world, "Set", bytes.freeze()).await.unwrap();
+    send(&world, SET, bytes.freeze()).await.unwrap();
     assert_eq!(world.load("ws").await.entries.len(), 1);
 }
 
 /// Covers B6.
 pub async fn a_string_that_is_not_utf8_is_refused_as_the_caller_s_error(world: World) {
     // Field 1, two bytes.
-    let status = send(&world, "Set", Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
+    let status = send(&world, SET, Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID"), "{status:?}");
     world.set("ws/t/i", "1").await;
 }
@@ -213,12 +213,22 @@ pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(world: World
     assert!(started.elapsed() >= Duration::from_millis(300));
 }
 
+/// Covers C59, B21.
+pub async fn unknown_methods_and_services_are_unimplemented(world: World) {
+    for path in ["/changelog.v1.ChangelogService/Rename", "/changelog.v2.ChangelogService/Set", "/nothing"] {
+        let status = send(&world, path, Bytes::new()).await.unwrap_err();
+        assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, ""), "{path}: {status:?}");
+    }
+}
+
+const SET: &str = "/changelog.v1.ChangelogService/Set";
+
 /// Sends bytes that no generated client would.
-async fn send(world: &World, method: &str, message: Bytes) -> Result<Bytes, Status> {
+async fn send(world: &World, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
     let channel = Channel::from_shared(format!("http://{}", world.api)).unwrap().connect().await.unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
-    let path = format!("/changelog.v1.ChangelogService/{method}").parse().unwrap();
+    let path = http::uri::PathAndQuery::from_static(path);
     Ok(grpc.unary(Request::new(message), path, Plain).await?.into_inner())
 }
 

@@ -28,7 +28,7 @@ async fn fill(world: &World) {
     }
 }
 
-/// Covers C17, C23, C25, C26, C28, R8.
+/// Covers C17, C23, C25, C26, C28, R8, R36.
 pub async fn records_come_in_offset_order_with_one_snapshot_for_each_partition(world: World) {
     fill(&world).await;
     let streamed = world.stream(all()).await.unwrap();

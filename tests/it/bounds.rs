@@ -99,7 +99,7 @@ async fn given_back(world: &World, within: Duration) {
     }
 }
 
-fn peak_kib(pid: u32) -> u64 {
+pub fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("Linux says it");
     line.trim().trim_end_matches(" kB").parse().unwrap()

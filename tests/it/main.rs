@@ -4,6 +4,8 @@ mod bounds;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod deadlines;
+mod http2;
+mod image;
 mod layers;
 mod lost_broker;
 mod process;

@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Covers C69, S6, S11, B24.
+/// Covers C69, S6, S11, B15, B24.
 #[tokio::test]
 async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
     /// Arguments, variables, what the line must name.
@@ -67,7 +67,7 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
     }
 }
 
-/// Covers C60, C62, C64, C67, S12.
+/// Covers C60, C61, C62, C64, C67, S12.
 #[tokio::test]
 async fn config_shows_the_source_of_each_value_and_no_secret() {
     let (output, _) = run(

@@ -181,7 +181,7 @@ fn a_log_that_became_shorter_is_an_error_at_once() {
     assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
-/// Covers R7.
+/// Covers C31, R7.
 #[test]
 fn a_follower_that_receives_no_new_records_gets_an_error() {
     let world = still(1);
@@ -195,7 +195,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
 }
 
 /// The time in which its caller took nothing is the caller's.
-/// Covers R7.
+/// Covers C31, R7.
 #[test]
 fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     let world = still(1);
@@ -210,7 +210,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
 }
 
 /// Of two partitions the one goes on, and the other's leader is gone.
-/// Covers R7.
+/// Covers C31, R7.
 #[test]
 fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     let world = still(2);
@@ -351,4 +351,39 @@ fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
     }
     let outcome = whole(&world);
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
+}
+
+/// Covers C31, R4.
+#[test]
+fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
+    let world = still(1);
+    fill(&world, 10);
+    let (stop, after) = stopped_following(&world, |world| {
+        world.open(0);
+        world.put(0, Kind::Plain, "w/t/hidden".to_owned(), Some(1));
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
+    assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
+}
+
+/// Both partitions get a record when the ends are taken and nothing has been read.
+/// Covers C27, R1.
+#[test]
+fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
+    let world = still(2);
+    let put_in_both = |key: &str| {
+        for partition in 0..2 {
+            world.borrow_mut().put(partition, Kind::Plain, key.to_owned(), Some(1));
+        }
+    };
+    put_in_both("w/t/a");
+    let topic = world.borrow().described();
+    let mut cluster = SimulatedCluster::new(&world, &topic);
+    let request = request(&world, topic, StartAt::Low, false);
+    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    put_in_both("w/t/later");
+    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    reading.read(&mut None).expect("it is whole");
+    let ends: Vec<_> = reading.cluster.ends.iter().map(|(end, ..)| end.end).collect();
+    assert_eq!(ends, [1, 1]);
 }

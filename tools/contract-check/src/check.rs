@@ -217,16 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn campaign_faults_chart_cases_and_go_tests_are_tests() {
+    fn campaign_faults_chart_cases_go_tests_and_make_targets_are_tests() {
         let fault = ("tests/campaign/faults/down.rs", "/// Covers R1.\npub struct Writes;\n");
         let case = ("tests/chart/run.sh", "# Covers R1.\nrefuses 'too old' 1.2\n    # Covers R1.\n    same() {\n");
         let go = ("tools/linearize/main_test.go", "// Covers R2.\nfunc TestIt(t *testing.T) {\n");
-        let written = write(&Document::parse(RULES), &read(&[fault, case, go]));
+        let make = ("Makefile", "# Covers R2.\ndeny: tools ## What it does\n");
+        let written = write(&Document::parse(RULES), &read(&[fault, case, go, make]));
         let listed = "Tests:\n- campaign: `down::Writes`\n- chart: `refuses 'too old'`, `same`\n";
         assert!(written.contains(listed), "{written}");
-        assert!(written.contains("Tests:\n- tools: `TestIt`\n"), "{written}");
+        assert!(written.contains("Tests:\n- tools: `TestIt`\n- make: `deny`\n"), "{written}");
         one_problem(
-            &found(&written, &[fault, case, go, ("tests/chart/more.sh", "# Covers R1\nrefuses 'a'\n")]),
+            &found(&written, &[fault, case, go, make, ("tests/chart/more.sh", "# Covers R1\nrefuses 'a'\n")]),
             "tests/chart/more.sh:1",
             &["has the form"],
         );

@@ -4,7 +4,8 @@
 //! - a function with an attribute whose path ends in `test`, such as `#[tokio::test]`, also within `proptest! { … }`,
 //! - a function of the contract suite, tests/contract, that its macro `contract!` names,
 //! - a type or function of the fault campaign, tests/campaign, that has a `Covers` line,
-//! - what follows a comment `# Covers K1.` in a shell script, or `// Covers R38.` in a Go test, of tests or tools.
+//! - what follows a comment `# Covers K1.` in a shell script of the tests or in the Makefile, or `// Covers R38.` in a Go
+//!   test of the tools.
 
 use std::{
     collections::BTreeSet,
@@ -57,6 +58,7 @@ pub enum Place {
     Campaign,
     Chart,
     Tools,
+    Make,
 }
 
 impl Tests {
@@ -70,6 +72,7 @@ impl Tests {
             Place::Campaign => "campaign",
             Place::Chart => "chart",
             Place::Tools => "tools",
+            Place::Make => "make",
         };
         name.to_owned()
     }
@@ -94,6 +97,7 @@ impl Tests {
             Some((_, "rs")) => self.read_rust(file, text),
             Some((_, "sh")) => self.read_comments(file, text, "# Covers ", shell_name),
             Some(_) if file.ends_with("_test.go") => self.read_comments(file, text, "// Covers ", go_name),
+            None if file == "Makefile" => self.read_comments(file, text, "# Covers ", target_name),
             _ => {}
         }
     }
@@ -145,7 +149,7 @@ impl Tests {
 
 /// All tests below a root.
 pub fn read(root: &Path) -> Result<Tests, String> {
-    let mut files = Vec::new();
+    let mut files = vec![root.join("Makefile")];
     for directory in ["src", "tests", "crates", "tools/linearize"] {
         let directory = root.join(directory);
         if directory.is_dir() {
@@ -184,6 +188,7 @@ fn place_of(file: &str) -> Place {
         () if within("chart") => Place::Chart,
         () if within("broker") => Place::Broker,
         () if file.starts_with("tools/") => Place::Tools,
+        () if file == "Makefile" => Place::Make,
         () if file.starts_with("tests/") => Place::Local,
         () => Place::Unit,
     }
@@ -317,4 +322,10 @@ fn shell_name(line: &str) -> Option<String> {
 fn go_name(line: &str) -> Option<String> {
     let (name, _) = line.strip_prefix("func ")?.split_once('(')?;
     Some(name.to_owned())
+}
+
+/// `deny: …`.
+fn target_name(line: &str) -> Option<String> {
+    let (target, _) = line.split_once(':')?;
+    Some(target.to_owned())
 }
