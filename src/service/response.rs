@@ -1,6 +1,5 @@
 //! Domain values into messages.
 
-use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
@@ -10,7 +9,7 @@ use crate::{
     changelog::{self, Summary},
     log::{Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
-    proto::{Written, google::rpc, timestamp, v1},
+    proto::{Written, timestamp, v1},
 };
 
 /// The most that a batch of more than one entry holds, in bytes. The API allows 256 KiB; a client decodes the first while the next
@@ -103,9 +102,9 @@ pub fn snapshot(summary: Summary) -> v1::Snapshot {
 }
 
 /// A status as a message, details included.
-pub fn rpc_status(status: &Status) -> rpc::Status {
-    let encoded = pb::Status::decode(Bytes::copy_from_slice(status.details()));
-    rpc::Status {
+pub fn rpc_status(status: &Status) -> pb::Status {
+    let encoded = pb::Status::decode(status.details());
+    pb::Status {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: encoded.map(|s| s.details).unwrap_or_default(),
@@ -144,6 +143,7 @@ pub fn store(kind: StoreKind) -> v1::Store {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;

@@ -11,13 +11,13 @@ use changelogd::proto::v1;
 use tokio::process::Command;
 
 use crate::{
-    contract::world::{World, connect, directory, raw},
+    contract::world::{World, binary, connect, directory, raw},
     worlds::{MockKafka, embedded_process},
 };
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
     let started = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let child = Command::new(binary())
         .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
@@ -204,7 +204,7 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
 #[tokio::test]
 async fn each_call_is_one_log_line_and_values_are_never_logged() {
     let (_keep, path) = directory();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let mut child = Command::new(binary())
         .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--log=trace,h2=info,hyper=info"])
         .arg(format!("--data-dir={}", path.display()))
         .env_clear()
@@ -303,7 +303,7 @@ async fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
 async fn undelivered_writes_are_named_at_shutdown_and_the_exit_status_is_1() {
     let (kafka, keep) = (MockKafka::start(3), tempfile::tempdir().unwrap());
     let log = keep.path().join("log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let mut child = Command::new(binary())
         .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
         .args(["--log=info,changelogd=debug", "--write-timeout=60s", "--drain-timeout=1s"])
         .args(kafka.arguments(3))
