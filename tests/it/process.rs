@@ -200,6 +200,20 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
     }
 }
 
+/// A write that is taken, one that is refused, and SIGTERM.
+async fn call_and_stop(api: String, pid: String) {
+    let mut client = connect(&api).await;
+    let request = v1::SetRequest {
+        changelog_id: "ws/t/planted-key".to_owned(),
+        value: raw("\"planted-value\""),
+        ..Default::default()
+    };
+    client.set(request.clone()).await.unwrap();
+    client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
+    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(kill.success());
+}
+
 /// Covers C58, S12.
 #[tokio::test]
 async fn each_call_is_one_log_line_and_values_are_never_logged() {
@@ -217,24 +231,17 @@ async fn each_call_is_one_log_line_and_values_are_never_logged() {
     let reading = tokio::spawn(async move {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let mut lines = BufReader::new(&mut stderr).lines();
-        let mut all = Vec::new();
+        let (mut all, mut calling) = (Vec::new(), None);
         while let Some(line) = lines.next_line().await.unwrap() {
             let line: serde_json::Value =
                 serde_json::from_str(&line).expect("an object a line, when not on a terminal");
             if line["message"] == "serving" {
-                let mut client = connect(line["api"].as_str().unwrap()).await;
-                let request = v1::SetRequest {
-                    changelog_id: "ws/t/planted-key".to_owned(),
-                    value: raw("\"planted-value\""),
-                    ..Default::default()
-                };
-                client.set(request.clone()).await.unwrap();
-                client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
-                let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-                assert!(kill.success());
+                // In a task of its own: a server whose lines are not read meanwhile stops at a full pipe.
+                calling = Some(tokio::spawn(call_and_stop(line["api"].as_str().unwrap().to_owned(), pid.clone())));
             }
             all.push(line);
         }
+        calling.expect("it served").await.unwrap();
         all
     });
     let lines = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("it stops").unwrap();
