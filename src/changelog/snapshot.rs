@@ -166,7 +166,9 @@ mod tests {
     proptest! {
         /// Covers C22, R10.
         #[test]
-        fn folding_any_records_gives_the_map_they_describe(changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64)) {
+        fn folding_any_records_gives_the_map_they_describe(
+            changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64),
+        ) {
             let mut model = BTreeMap::new();
             let mut fold = Fold::new(usize::MAX);
             for (offset, (key, value)) in changes.iter().enumerate() {

@@ -404,7 +404,7 @@ mod tests {
 
         /// Covers S15.
         #[test]
-        fn any_bytes_are_parsed_or_refused_as_a_key_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_a_key_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(key) = KeyRef::parse(&bytes) {
                 prop_assert_eq!(format!("{}/{}/{}", key.workspace(), key.entity_type(), key.entity_id()).into_bytes(), bytes);
             }

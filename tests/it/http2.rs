@@ -1,4 +1,4 @@
-//! Connections that no client library makes: what the server announces, and what it does with floods and other protocols.
+//! Connections that no client library makes: the limits that the server announces, floods, and other protocols.
 
 use std::time::{Duration, Instant};
 

@@ -105,8 +105,8 @@ fn names(lines: &[String]) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    const RULES: &str = "# The contract\n\n## Rules\n\n### R1 One\n\nText.\n\nReason: because.\n\n### R2 Two\n\nReason: so.\n\n\
-                         ## Not promised yet\n\n### S7 Later\n\nReason: not there.\n";
+    const RULES: &str = "# The contract\n\n## Rules\n\n### R1 One\n\nText.\n\nReason: because.\n\n\
+                         ### R2 Two\n\nReason: so.\n\n## Not promised yet\n\n### S7 Later\n\nReason: not there.\n";
     const TESTS: &str = "
         /// Covers R1, R2.
         #[test]

@@ -1,7 +1,7 @@
 //! The rules in docs/contract.md.
 //!
-//! A rule is a heading `### R1 One short sentence`, its text, a paragraph that begins with `Reason:`, and one that begins
-//! with `Tests:`. A heading `## …` begins a section. The rules of the section `## Not promised yet` have no tests.
+//! A rule is a heading `### R1 One short sentence`, its text, a paragraph that begins with `Reason:`, and one that
+//! begins with `Tests:`. A heading `## …` begins a section. The rules of `## Not promised yet` have no tests.
 
 use std::ops::Range;
 

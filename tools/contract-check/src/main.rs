@@ -1,8 +1,8 @@
 //! Compares docs/contract.md with the tests: every rule has a test, and every test names rules that exist.
 //!
-//! A test names the rules that it covers in a line of its documentation, `/// Covers R1, R3.`. The document lists, under
-//! each rule, the tests that cover it, in a paragraph that begins with `Tests:`. This program writes those paragraphs with
-//! `--write`, and compares them without. Both lists must be equal.
+//! A test names the rules that it covers in a line of its documentation, `/// Covers R1, R3.`. The document lists the
+//! tests of each rule in a paragraph that begins with `Tests:`. With `--write` this program writes those paragraphs.
+//! Without it, the program compares them and fails if they differ.
 //!
 //! `document` reads the rules, `source` reads the tests, `check` compares them.
 

@@ -4,8 +4,8 @@
 //! - a function with an attribute whose path ends in `test`, such as `#[tokio::test]`, also within `proptest! { … }`,
 //! - a function of the contract suite, tests/contract, that its macro `contract!` names,
 //! - a type or function of the fault campaign, tests/campaign, that has a `Covers` line,
-//! - what follows a comment `# Covers K1.` in a shell script of the tests or in the Makefile, or `// Covers R38.` in a Go
-//!   test of the tools.
+//! - what follows a comment `# Covers K1.` in a shell script of the tests or in the Makefile,
+//! - what follows a comment `// Covers R38.` in a Go test of the tools.
 
 use std::{
     collections::BTreeSet,
@@ -77,7 +77,8 @@ impl Tests {
         name.to_owned()
     }
 
-    /// Reads which functions the macro of tests/contract/mod.rs names: between `(@tests $start, module:` and `);`, one a line.
+    /// Reads which functions the macro of tests/contract/mod.rs names: one a line, between `(@tests $start, module:` and
+    /// `);`.
     pub fn read_suite(&mut self, text: &str) {
         let mut module = None;
         for line in text.lines().map(str::trim) {
@@ -299,7 +300,7 @@ fn ids_of(text: &str) -> Option<Vec<String>> {
     ids.iter().all(|id| is_id(id)).then_some(ids)
 }
 
-/// A comment whose first word is "covers", and whose second is like an id: it has to be a `Covers` line of the exact form.
+/// A comment whose first word is "covers" and whose second is like an id. It must be a `Covers` line of the exact form.
 fn looks_like_covers(line: &str) -> bool {
     let Some(comment) = line.trim().strip_prefix("//") else { return false };
     let mut words = comment.trim_start_matches(['/', '!']).split_whitespace();
