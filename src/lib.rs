@@ -36,7 +36,8 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod proto;
-mod rule;
+#[doc(hidden)]
+pub mod rule;
 pub mod server;
 pub mod service;
 pub mod telemetry;

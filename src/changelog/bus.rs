@@ -190,7 +190,7 @@ impl Bus {
                 }
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
-                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
+                None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
                 None => return Some(Err(broke_off(self.partition))),
             }
             if self.nobody_waits() {

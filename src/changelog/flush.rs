@@ -223,8 +223,9 @@ mod tests {
         tracker.fail(home(), key(n), WriteError::Draining);
     }
 
+    /// Covers C20, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
+    async fn a_flush_waits_for_earlier_writes_only() {
         let tracker = Arc::new(Tracker::default());
         let (first, second) = (accept(&tracker), accept(&tracker));
         let flush = {
@@ -241,16 +242,18 @@ mod tests {
         assert_eq!(tracker.undelivered(0).count, 1);
     }
 
+    /// Covers C19, C20, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_what_is_not_settled_in_time_is_counted() {
+    async fn a_flush_counts_writes_still_in_flight_at_its_timeout() {
         let tracker = Arc::new(Tracker::default());
         let (_a, b, _c) = (accept(&tracker), accept(&tracker), accept(&tracker));
         drop(b);
         assert_eq!(tracker.flush(0, soon()).await.remaining, 2);
     }
 
+    /// Covers C21, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_each_client_is_told_every_failure_it_has_not_seen() {
+    async fn a_flush_returns_every_failure_after_the_given_id() {
         let tracker = Arc::new(Tracker::default());
         (0..3).for_each(|n| fail(&tracker, n));
         let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
@@ -261,8 +264,9 @@ mod tests {
         assert_eq!(ids(tracker.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
     }
 
+    /// Covers R32.
     #[test]
-    fn r32_what_was_not_delivered_is_named_and_what_was_known_before_is_not() {
+    fn undelivered_writes_are_named_and_earlier_failures_are_not() {
         let tracker = Arc::new(Tracker::default());
         fail(&tracker, 1);
         let before = tracker.newest_failure();
@@ -280,8 +284,9 @@ mod tests {
         assert_eq!((found.count, found.keys.len()), (201, NAMED));
     }
 
+    /// Covers C21.
     #[tokio::test(start_paused = true)]
-    async fn the_ring_keeps_ten_thousand_and_says_what_it_dropped() {
+    async fn the_last_ten_thousand_failures_are_kept_and_the_rest_counted() {
         let tracker = Arc::new(Tracker::default());
         (0..RING + 5).for_each(|n| fail(&tracker, n));
         let flushed = tracker.flush(0, soon()).await;

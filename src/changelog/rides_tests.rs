@@ -153,8 +153,9 @@ fn keys(load: &Load) -> Vec<String> {
     load.records().iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
 }
 
+/// Covers C42, R1, R21.
 #[tokio::test]
-async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_before_it() {
+async fn a_burst_of_loads_costs_two_replays_and_each_sees_every_earlier_write() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
     world.set("ws/t/a").await;
     let first = world.load("ws");
@@ -180,6 +181,7 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
     assert_eq!(world.asked(), 2);
 }
 
+/// Covers R21.
 #[tokio::test]
 async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_peer) = (false, 8, 8));
@@ -193,8 +195,9 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     }
 }
 
+/// Covers C44, R24.
 #[tokio::test]
-async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() {
+async fn a_cancelled_load_stops_its_replay_and_does_not_affect_others() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
     world.set("ws/t/a").await;
     let first = world.load("ws");
@@ -218,8 +221,9 @@ async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() 
 }
 
 /// The driver of a replay is no more than the first of its riders.
+/// Covers C44, R24.
 #[tokio::test]
-async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
+async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
     world.set("ws/t/a").await;
     let blocking = world.load("ws");
@@ -239,8 +243,9 @@ async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
     assert_eq!(world.asked(), 2, "it is the same replay");
 }
 
+/// Covers R7, S3.
 #[tokio::test]
-async fn r7_a_rider_s_deadline_is_its_own() {
+async fn a_waiting_load_ends_at_its_own_deadline() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
     world.set("ws/t/a").await;
     let first = world.load("ws");
@@ -254,8 +259,9 @@ async fn r7_a_rider_s_deadline_is_its_own() {
     patient.await.unwrap().unwrap();
 }
 
+/// Covers C44, R21.
 #[tokio::test]
-async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
+async fn only_the_load_that_is_too_large_is_refused() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 2_000));
     for i in 0..20 {
         world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
@@ -273,8 +279,9 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
 }
 
 /// What is read for one who has left, or was told that it is too much, is not for those who stay.
+/// Covers C44, R10.
 #[tokio::test]
-async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
+async fn a_load_of_a_shared_replay_returns_its_own_workspace_when_others_leave() {
     for leaves in [false, true] {
         let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 40_000));
         // Many batches of each.
@@ -309,8 +316,9 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
 }
 
 /// Whoever drove: who has not sent what he got holds a part of his own peer's share, and of nobody else's.
+/// Covers S4.
 #[tokio::test]
-async fn s4_each_rider_holds_his_own_peer_s_share() {
+async fn a_shared_replay_counts_against_each_client_on_its_own() {
     let wait = Duration::from_millis(100);
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (8, 2, wait));
     world.set("ws/t/a").await;
@@ -332,8 +340,9 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
 }
 
 /// Loads of a partition that is being replayed wait without the turns that others could use.
+/// Covers R21.
 #[tokio::test]
-async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
+async fn loads_that_wait_for_a_partition_leave_permits_to_others() {
     let wait = Duration::from_millis(100);
     let world = World::of(10, |l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (3, 3, wait));
     let count = PartitionCount::new(10).unwrap();
@@ -358,8 +367,9 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
 }
 
 /// Who is on board is not told that there is no turn for him.
+/// Covers R21.
 #[tokio::test]
-async fn r21_a_load_that_rides_along_needs_no_turn() {
+async fn a_load_of_a_shared_replay_needs_no_permit() {
     let wait = Duration::from_millis(100);
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (2, 2, wait));
     world.set("ws/t/a").await;
@@ -381,8 +391,9 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
 }
 
 /// Alone it would have been told in seconds: a replay that a lost leader holds up for longer is not to be waited for.
+/// Covers C44, R7.
 #[tokio::test]
-async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
+async fn a_load_does_not_wait_for_a_stalled_replay() {
     let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
     world.set("ws/t/a").await;
     world.log.frozen.store(true, SeqCst);

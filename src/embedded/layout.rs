@@ -248,7 +248,7 @@ mod tests {
 
     /// Stores that exist hold these bytes: a change here is a new format version, not a new expectation.
     #[test]
-    fn the_layout_is_that_of_stores_that_exist() {
+    fn the_layout_matches_existing_stores() {
         let partition = Partition::new(7).unwrap();
         let place = latest_key(partition, b"w/t/1");
         let headers = [
@@ -273,15 +273,16 @@ mod tests {
     }
 
     #[test]
-    fn places_sort_by_number() {
+    fn keys_sort_by_number() {
         let (one, two) = (Partition::new(1).unwrap(), Partition::new(2).unwrap());
         assert!(log_key(one, 255) < log_key(one, 256) && log_key(one, i64::MAX) < log_key(two, 0));
         assert!(tombstone_key(255, two, 9) < tombstone_key(256, one, 0));
     }
 
     proptest! {
+        /// Covers C11.
         #[test]
-        fn records_come_back_as_they_were_written(
+        fn records_are_decoded_as_they_were_encoded(
             key in vec(any::<u8>(), 0..40), offset in 0..i64::MAX, timestamp: i64,
             value in option::of(vec(any::<u8>(), 0..60)),
             headers in vec(("[a-zé]{1,8}", option::of(vec(any::<u8>(), 0..9))), 0..4),
@@ -299,8 +300,9 @@ mod tests {
             );
         }
 
+        /// Covers R35.
         #[test]
-        fn a_flipped_bit_or_another_place_is_found(content in vec(any::<u8>(), 0..40), at: usize, bit in 0..8u8) {
+        fn a_flipped_bit_or_another_key_is_found(content in vec(any::<u8>(), 0..40), at: usize, bit in 0..8u8) {
             let mut sealed = seal(b"here", &content);
             prop_assert_eq!(unseal(b"here", &sealed), Some(&content[..]));
             prop_assert_eq!(unseal(b"there", &sealed), None);
@@ -309,6 +311,7 @@ mod tests {
             prop_assert_eq!(unseal(b"here", &sealed), None);
         }
 
+        /// Covers S15.
         #[test]
         fn foreign_bytes_are_refused_without_panic(bytes in vec(any::<u8>(), 0..80)) {
             let _ = (unseal(b"", &bytes), decode_record(b"", &bytes, Bytes::copy_from_slice), Head::decode(&bytes));
@@ -316,7 +319,7 @@ mod tests {
         }
 
         #[test]
-        fn places_are_read_back(written in 0..i64::MAX, number in 0..i32::MAX, offset in 0..i64::MAX) {
+        fn keys_are_decoded_as_they_were_encoded(written in 0..i64::MAX, number in 0..i32::MAX, offset in 0..i64::MAX) {
             let partition = Partition::new(number).unwrap();
             prop_assert_eq!(offset_of_log(&log_key(partition, offset)), Some(offset));
             prop_assert_eq!(sequence_of(&sequence_key(offset as u64)), Some(offset as u64));

@@ -450,7 +450,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_keep_little_room_that_is_not_used() {
+    fn chunks_keep_little_unused_memory() {
         for length in [1, 30, 200, 5_000, 16_384, 16_385, 40_000, 66_000] {
             let (mut chunks, mut room, mut copied) = (Chunks::default(), 0, Vec::new());
             let mut used = 0;

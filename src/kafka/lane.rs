@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_write_is_handed_over_at_once_and_those_behind_it_go_together_when_it_is_answered() {
+    fn a_lone_write_goes_at_once_and_later_ones_go_together_after_its_answer() {
         let lane = Lane::default();
         assert_eq!(lane.come(1), Came::Now(1));
         assert!(!lane.handed(0, none()));
@@ -211,8 +211,9 @@ mod tests {
         assert_eq!(lane.come(5), Came::Now(5), "idle again");
     }
 
+    /// Covers C45.
     #[test]
-    fn nothing_overtakes_what_is_being_handed_over() {
+    fn no_write_overtakes_one_that_is_being_submitted() {
         let lane = Lane::default();
         assert_eq!(lane.come(1), Came::Now(1));
         assert_eq!(lane.come(2), Came::Waits { first: true });
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn r7_an_answer_that_does_not_come_is_not_waited_for() {
+    fn queued_writes_do_not_wait_forever_for_a_missing_answer() {
         let lane = Lane::default();
         assert_eq!(lane.come(1), Came::Now(1));
         assert!(!lane.handed(0, none()));
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_feeder_is_told_what_to_see_to_and_sleeps_only_if_nothing_waits() {
+    fn the_submitting_thread_sleeps_only_when_nothing_is_queued() {
         let bell = Bell::default();
         bell.ring(3);
         assert_eq!(bell.wait(|| unreachable!("it is named")), Some(vec![3]));

@@ -89,10 +89,10 @@ impl From<TopicProblem> for Stop {
 /// Refuses a topic that is no longer the one a request was made for.
 pub fn same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
     let topic = expected.name.clone();
-    if expected.id != found.id && holds(Rule::R15) {
+    if expected.id != found.id && holds(Rule::RecreatedTopicIsError) {
         return Err(TopicProblem::Recreated { topic, was: expected.id.clone(), now: found.id.clone() });
     }
-    if expected.partition_count != found.partition_count && holds(Rule::R16) {
+    if expected.partition_count != found.partition_count && holds(Rule::GrownTopicIsError) {
         let (expected, actual) = (expected.partition_count.get(), found.partition_count.get());
         return Err(TopicProblem::PartitionCountChanged { topic, expected, actual, final_: true });
     }
@@ -278,7 +278,7 @@ impl<C: Cluster> Reading<C> {
         let empty: Vec<i32> =
             self.partitions.iter().filter(|(_, p)| nothing_to_read(p)).map(|(number, _)| *number).collect();
         for number in empty {
-            if holds(Rule::R5) {
+            if holds(Rule::EmptyPartitionNeedsNoConsumer) {
                 self.reached(number)?;
             }
         }
@@ -340,7 +340,7 @@ impl<C: Cluster> Reading<C> {
         let partition = progress.span.partition;
         let class = self.request.selection.classify(partition, message.key());
         progress.counts.count(class);
-        let last = !progress.done && offset >= progress.span.end - 1 && holds(Rule::R2);
+        let last = !progress.done && offset >= progress.span.end - 1 && holds(Rule::LastRecordIsEnd);
         if class == Class::Wanted {
             self.keep(partition, message, epoch)?;
         }
@@ -402,7 +402,8 @@ impl<C: Cluster> Reading<C> {
             progress.position = offset;
             self.moved |= !progress.done;
         }
-        let reached = (offset >= progress.span.end || !holds(Rule::R6)) && holds(Rule::R3);
+        let reached =
+            (offset >= progress.span.end || !holds(Rule::EarlyEndEventIsIgnored)) && holds(Rule::UndeliveredTailIsEnd);
         if !progress.done && reached { self.reached(number) } else { Ok(()) }
     }
 
@@ -416,7 +417,7 @@ impl<C: Cluster> Reading<C> {
         let took = now.saturating_duration_since(progress.span.taken);
         let nothing_read = progress.position == progress.span.start && progress.span.start == progress.span.end;
         let again = if lag.is_zero() { progress.rounds == 0 || took > SHORT_ROUND } else { took > lag };
-        if again && !nothing_read && holds(Rule::R40) {
+        if again && !nothing_read && holds(Rule::SlowReplayTakesEndAgain) {
             let partition = progress.span.partition;
             let patience = self.bounds.open_transaction_wait;
             // A leader that has just been lost is given the time that any progress is given.
@@ -494,7 +495,7 @@ impl<C: Cluster> Reading<C> {
         let topic = &self.request.topic.name;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
-                if !holds(Rule::R14) {
+                if !holds(Rule::LogGapIsError) {
                     return Ok(());
                 }
                 Err(ReadError::Truncated { partition, cause: text.to_owned() }.into())
@@ -559,7 +560,7 @@ impl<C: Cluster> Reading<C> {
         let now = self.cluster.now();
         let old = |p: &&Progress| (!p.done || self.request.follow) && now.saturating_duration_since(p.since) > limit;
         match self.partitions.values().find(old) {
-            Some(progress) if holds(Rule::R9) => {
+            Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
                 let cause = format!(
                     "it has been read for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
                     now.saturating_duration_since(progress.since).as_millis(),
@@ -581,7 +582,7 @@ impl<C: Cluster> Reading<C> {
             }
         }
         let still = now.saturating_duration_since(self.progressed);
-        if self.unfinished > 0 && still >= self.bounds.no_progress && holds(Rule::R7) {
+        if self.unfinished > 0 && still >= self.bounds.no_progress && holds(Rule::NoProgressIsError) {
             return self.no_progress();
         }
         if self.request.follow && now.saturating_duration_since(self.ticked) >= self.tick_interval() {
@@ -673,7 +674,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_record_shares_its_bytes_with_nobody() {
+    fn an_owned_record_has_its_own_bytes() {
         for keep in [true, false] {
             let mut batch = Batch::default();
             for offset in 0..3 {

@@ -327,7 +327,7 @@ impl Settings {
                 config
                     .set("group.id", &self.group_id)
                     .set("isolation.level", "read_committed")
-                    .set("auto.offset.reset", if holds(Rule::R14) { "error" } else { "earliest" })
+                    .set("auto.offset.reset", if holds(Rule::LogGapIsError) { "error" } else { "earliest" })
                     .set("enable.auto.commit", "false")
                     .set("enable.auto.offset.store", "false")
                     .set("enable.partition.eof", "true")
@@ -348,16 +348,18 @@ mod tests {
         settings.check().map_err(|e| e.to_string())
     }
 
+    /// Covers C61, R33, S11, B24.
     #[test]
-    fn s11_r33_what_would_break_a_promise_is_refused_by_name() {
+    fn properties_that_would_break_a_promise_are_refused_by_name() {
         for (name, _) in REFUSED {
             let error = check(name, "1").unwrap_err();
             assert!(error.contains(name) && error.contains("is refused"), "{error}");
         }
     }
 
+    /// Covers S11, S12, B24.
     #[test]
-    fn s11_b24_unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
+    fn unknown_properties_and_bad_values_are_named_without_secrets() {
         assert_eq!(check("linger.ms", "3"), Ok(()));
         assert_eq!(check("security.protocol", "ssl"), Ok(()));
         let error = check("no.such.thing", "1").unwrap_err();
@@ -368,8 +370,9 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
     }
 
+    /// Covers B24.
     #[test]
-    fn values_that_do_not_go_together_are_found_without_a_broker() {
+    fn contradictory_properties_are_found_without_a_broker() {
         for (name, value) in [
             ("retries", "0"),
             ("queuing.strategy", "lifo"),
@@ -390,8 +393,9 @@ mod tests {
         assert!(error.contains("sasl"), "{error}");
     }
 
+    /// Covers B24.
     #[test]
-    fn what_no_broker_could_be_asked_with_is_refused() {
+    fn settings_that_no_broker_accepts_are_refused() {
         let refused = |change: fn(&mut Settings)| {
             let mut settings = Settings::new("b:9092", "t");
             change(&mut settings);
@@ -407,8 +411,9 @@ mod tests {
         assert!(refused(|s| s.write_timeout = Duration::ZERO).contains("message.timeout.ms"));
     }
 
+    /// Covers S12.
     #[test]
-    fn s12_secrets_are_known() {
+    fn secret_properties_are_recognized() {
         for name in SECRETS {
             assert!(is_secret(name), "{name}");
         }
@@ -417,6 +422,7 @@ mod tests {
         }
     }
 
+    /// Covers S12.
     #[test]
     fn property_files_are_read_and_never_quoted() {
         let text = "# a comment\n\n sasl.password = a=b \nlinger.ms=1\n";
@@ -426,8 +432,9 @@ mod tests {
         assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
     }
 
+    /// Covers R22.
     #[test]
-    fn r22_a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
+    fn a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
         let config = Settings::new("b:9092", "t").config(Role::Consumer { queue_kib: 3_000 });
         let number = |name: &str| config.get(name).and_then(|v| v.parse::<u64>().ok()).unwrap_or(u64::MAX);
         assert!(number("fetch.wait.max.ms") <= 50);
@@ -435,8 +442,9 @@ mod tests {
         assert_eq!(number("queued.max.messages.kbytes"), 3_000);
     }
 
+    /// Covers C40, R19, R28, R33.
     #[test]
-    fn r19_r28_r33_our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
+    fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
         let mut settings = Settings::new("b:9092", "t");
         settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
         let config = settings.config(Role::Producer { max_message_bytes: 500_000 });

@@ -77,7 +77,7 @@ pub fn stable<C: Cluster>(
 ) -> Result<Taken, ReadError> {
     let until = deadline.min(cluster.now() + patience);
     let mut taken = cluster.offsets(partitions, deadline)?;
-    if !holds(Rule::R4) {
+    if !holds(Rule::StableOffsetIsNotEnd) {
         taken.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
         return Ok(taken);
     }
@@ -114,7 +114,7 @@ fn remembered(mut taken: Taken, topic: &str) -> Taken {
         sync::{LazyLock, Mutex, PoisonError},
     };
     static ENDS: LazyLock<Mutex<HashMap<(String, Partition), i64>>> = LazyLock::new(Mutex::default);
-    if holds(Rule::R1) {
+    if holds(Rule::EndIsHighWatermark) {
         return taken;
     }
     let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);

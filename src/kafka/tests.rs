@@ -63,8 +63,9 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
     Ok((records, ends))
 }
 
+/// Covers R5, R11.
 #[tokio::test(flavor = "multi_thread")]
-async fn r5_r11_empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_without_a_consumer() {
+async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     let World { log, cluster: _cluster } = world(4, |_| {}).await;
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
@@ -80,8 +81,9 @@ async fn r5_r11_empty_values_and_tombstones_stay_distinct_and_empty_partitions_e
 }
 
 /// A follower that lags says that the partition ends earlier than its leader does: no end.
+/// Covers R6.
 #[tokio::test(flavor = "multi_thread")]
-async fn r6_an_end_event_below_the_end_offset_is_no_end() {
+async fn an_end_event_of_a_lagging_follower_is_ignored() {
     let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
     for i in 0..10 {
         log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap().await.unwrap().unwrap();
@@ -96,8 +98,9 @@ async fn r6_an_end_event_below_the_end_offset_is_no_end() {
     }
 }
 
+/// Covers C40, F1, F2.
 #[tokio::test(flavor = "multi_thread")]
-async fn f1_f2_a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_not_called_durable() {
+async fn a_lost_broker_is_unreachable_within_five_seconds_and_no_write_is_acknowledged() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_down(1).unwrap();
@@ -114,8 +117,9 @@ async fn f1_f2_a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_n
     }
 }
 
+/// Covers R30, F18.
 #[tokio::test(flavor = "multi_thread")]
-async fn r30_f18_a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
+async fn a_full_queue_refuses_and_loses_no_accepted_write() {
     let World { cluster, log } = world(1, |s| {
         s.producers = 1;
         s.write_timeout = Duration::from_secs(15);
@@ -141,8 +145,9 @@ async fn r30_f18_a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
     assert!(matches!(log.append(record(0, "w/t/late", None)), Err(WriteError::Draining)));
 }
 
+/// Covers C16, C50, R13, B25.
 #[tokio::test(flavor = "multi_thread")]
-async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay_null() {
+async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null() {
     use rdkafka::producer::{BaseProducer, Producer};
     let World { cluster, log } = world(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
@@ -160,8 +165,9 @@ async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay
     assert!(foreign.message.starts_with("1 records"), "{}", foreign.message);
 }
 
+/// Covers R29, F17.
 #[tokio::test(flavor = "multi_thread")]
-async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_nothing_is_re_sent() {
+async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sending_again() {
     let replaced = Counter::default();
     let counter = replaced.clone();
     let World { cluster, log } = world(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
@@ -198,6 +204,7 @@ async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_n
 }
 
 /// What a long-lived client knows of leaders is old after an election.
+/// Covers F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_is_found_by_reads_and_writes() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
@@ -225,8 +232,9 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
 }
 
 /// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the protocol's.
+/// Covers R7, R18, F4.
 #[tokio::test(flavor = "multi_thread")]
-async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
+async fn a_load_waits_for_an_election() {
     let World { cluster, log } = world(1, |_| {}).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.partition_leader("t", 0, None).unwrap();
@@ -239,8 +247,9 @@ async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
 
 /// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
 /// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
+/// Covers C43, R5.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
+async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(2)).unwrap();
@@ -264,8 +273,9 @@ async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
 
 /// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was still
 /// queued is not, and never will be.
+/// Covers C54, C55, R29, F17.
 #[tokio::test(flavor = "multi_thread")]
-async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was_not_written() {
+async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
     let replaced = Counter::default();
     let counter = replaced.clone();
     let World { cluster, log } = world(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
@@ -313,8 +323,9 @@ async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was
 }
 
 /// The answer is lost, and the time is over: the record is in the log, and nobody may be told that nothing was written.
+/// Covers C54, C55, R28.
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never_sent_was_not_written() {
+async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_secs(20)).unwrap();
@@ -340,8 +351,9 @@ async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never
 }
 
 /// The same partition, the same producer, and with it the same order.
+/// Covers C45, R26, R27.
 #[tokio::test(flavor = "multi_thread")]
-async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
+async fn the_last_write_sent_for_each_key_is_the_one_read() {
     let World { log, cluster: _cluster } = world(8, |s| s.producers = 3).await;
     let count = log.topic().await.unwrap().partition_count;
     let mut pending = Vec::new();
@@ -365,8 +377,9 @@ async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
 }
 
 /// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any more.
+/// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_write_that_times_out_after_an_election_is_not_said_not_to_be_written() {
+async fn a_write_that_times_out_after_an_election_is_unknown() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(1)).unwrap();

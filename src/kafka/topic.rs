@@ -408,10 +408,10 @@ impl TopicCare {
             return self.unreachable(format!("topic {name:?} is described without partitions"));
         };
         if let Some((id, served)) = self.served.get() {
-            if !id.is_empty() && *id != described.id && holds(Rule::R15) {
+            if !id.is_empty() && *id != described.id && holds(Rule::RecreatedTopicIsError) {
                 return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
             }
-            if *served != count && holds(Rule::R16) {
+            if *served != count && holds(Rule::GrownTopicIsError) {
                 let (expected, actual) = (served.get(), count.get());
                 return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                     topic: name,
@@ -420,7 +420,9 @@ impl TopicCare {
                     final_: true,
                 });
             }
-        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::R16)) {
+        } else if let Some(expected) =
+            self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::GrownTopicIsError))
+        {
             let (expected, actual) = (expected.get(), count.get());
             return TopicState::Wrong(TopicProblem::PartitionCountChanged {
                 topic: name,
@@ -678,8 +680,9 @@ pub async fn create_topic(
 mod tests {
     use super::*;
 
+    /// Covers C54, R28.
     #[test]
-    fn r28_a_write_that_timed_out_is_called_unwritten_only_if_no_election_can_lie_between() {
+    fn a_timed_out_write_is_not_written_only_if_the_leader_cannot_have_changed() {
         let now = Instant::now();
         let old = now.checked_sub(Duration::from_secs(10)).unwrap();
         let leader = |broker, as_of, unreachable| Leader { broker, changes: 0, as_of: Some(as_of), unreachable };
@@ -707,8 +710,9 @@ mod tests {
         assert!(leader(1, now, false).may_have_changed(&Leader { changes: 2, ..leader(1, now, false) }));
     }
 
+    /// Covers R12.
     #[test]
-    fn r12_what_endangers_the_promises_without_breaking_them_is_a_finding() {
+    fn settings_that_endanger_a_promise_are_findings() {
         let good = TopicConfig {
             min_insync_replicas: 2,
             min_compaction_lag: Duration::from_secs(60),
@@ -728,8 +732,9 @@ mod tests {
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
     }
 
+    /// Covers R12.
     #[test]
-    fn r12_the_configuration_is_read_as_kafka_writes_it() {
+    fn the_topic_configuration_is_read_as_kafka_writes_it() {
         let entry = |name: &str, value: &str| ConfigEntry {
             name: name.to_owned(),
             value: Some(value.to_owned()),

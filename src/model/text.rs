@@ -28,6 +28,7 @@ impl fmt::Display for Shown<'_> {
 mod tests {
     use super::Shown;
 
+    /// Covers C3, S12, B5.
     #[test]
     fn control_and_bidirectional_characters_are_escaped_and_long_text_is_cut() {
         assert_eq!(Shown("a\nb").to_string(), r#""a\nb""#);

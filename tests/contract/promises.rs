@@ -18,7 +18,8 @@ use tonic::Code;
 
 use super::world::{World, connect, raw, reason, text};
 
-pub async fn r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards(world: World) {
+/// Covers C22, C23, C42, R1, R36.
+pub async fn a_load_contains_every_write_acknowledged_before_it(world: World) {
     for i in 0..50 {
         world.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
         let loaded = world.load("ws").await;
@@ -28,7 +29,8 @@ pub async fn r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards(wo
     }
 }
 
-pub async fn values_come_back_byte_for_byte(world: World) {
+/// Covers C11, C12.
+pub async fn values_are_returned_byte_for_byte(world: World) {
     let values =
         ["null", " {\n\t\"b\" : 1.50, \"a\": [ ] }\n", "\"é🦀\\u0000\"", "12345678901234567890", "{\"a\":1,\"a\":2}"];
     for (i, value) in values.iter().enumerate() {
@@ -38,7 +40,8 @@ pub async fn values_come_back_byte_for_byte(world: World) {
     assert_eq!(texts.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), values);
 }
 
-pub async fn r10_a_delete_removes_and_deleting_what_is_not_there_is_ok(world: World) {
+/// Covers C18, C23, R10, B12.
+pub async fn a_delete_removes_and_deleting_an_absent_key_is_ok(world: World) {
     world.set("ws/t/a", "1").await;
     world.set("ws/t/b", "2").await;
     let deleted = world.delete("ws/t/a").await;
@@ -51,13 +54,15 @@ pub async fn r10_a_delete_removes_and_deleting_what_is_not_there_is_ok(world: Wo
     assert_eq!(world.load("ws").await.entries.len(), 2, "what was deleted can be set again");
 }
 
-pub async fn r8_an_unknown_workspace_loads_empty_and_whole(world: World) {
+/// Covers C22, R8, B13.
+pub async fn an_unknown_workspace_loads_empty_and_whole(world: World) {
     let loaded = world.load("nobody").await;
     assert!(loaded.entries.is_empty());
     assert_eq!((loaded.snapshot.entries, loaded.snapshot.start_offset), (0, 0));
     assert!(!loaded.snapshot.resume_token.is_empty());
 }
 
+/// Covers C22, C47, C48.
 pub async fn a_load_returns_entries_in_the_order_of_their_last_change(world: World) {
     for key in ["a", "b", "c", "a", "b"] {
         world.set(&format!("ws/t/{key}"), "1").await;
@@ -69,7 +74,8 @@ pub async fn a_load_returns_entries_in_the_order_of_their_last_change(world: Wor
     assert!(loaded.snapshot.end_offset > loaded.entries[2].offset);
 }
 
-pub async fn a_load_holds_its_own_workspace_and_types_only(world: World) {
+/// Covers C2, C22.
+pub async fn a_load_returns_only_its_workspace_and_types(world: World) {
     let count = PartitionCount::new(world.describe("").await.partition_count.into()).unwrap();
     // A neighbour in the same partition, and one whose name begins alike.
     let home = count.of_workspace(b"ws");
@@ -84,7 +90,8 @@ pub async fn a_load_holds_its_own_workspace_and_types_only(world: World) {
     assert_eq!(keys(world.load_types("ws", &["none"]).await), [""; 0]);
 }
 
-pub async fn r19_concurrent_loads_do_not_affect_each_other(world: World) {
+/// Covers C44, R19.
+pub async fn concurrent_loads_do_not_affect_each_other(world: World) {
     for i in 0..300 {
         world.set(&format!("ws{}/t/{i}", i % 3), "1").await;
     }
@@ -98,7 +105,8 @@ pub async fn r19_concurrent_loads_do_not_affect_each_other(world: World) {
     }
 }
 
-pub async fn r26_a_write_after_another_s_answer_is_applied_after_it(world: World) {
+/// Covers C45, R26.
+pub async fn a_write_after_another_s_answer_is_applied_after_it(world: World) {
     let mut connections = Vec::new();
     for _ in 0..3 {
         connections.push(connect(&world.api).await);
@@ -118,7 +126,8 @@ pub async fn r26_a_write_after_another_s_answer_is_applied_after_it(world: World
     assert_eq!(world.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
 }
 
-pub async fn r31_a_buffered_write_has_no_position_and_flush_waits_for_it(world: World) {
+/// Covers C18, C19, C41, R31.
+pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(world: World) {
     for i in 0..500 {
         let request = v1::SetRequest {
             changelog_id: format!("ws/t/{i}"),
@@ -135,7 +144,8 @@ pub async fn r31_a_buffered_write_has_no_position_and_flush_waits_for_it(world: 
     assert_eq!(world.load("ws").await.entries.len(), 500);
 }
 
-pub async fn r27_one_workspace_is_one_partition_computed_as_kafka_does(world: World) {
+/// Covers C8, R27.
+pub async fn a_workspace_is_in_the_partition_that_kafka_computes(world: World) {
     let count = world.describe("").await.partition_count;
     for workspace in ["ws", "wu", "é", "🦀", "fd7af248-ce5c-46a5-93d7-1c0c9005b99d"] {
         let expected = ((murmur2(workspace.as_bytes()) & 0x7fff_ffff) % count as u32) as i32;
@@ -147,7 +157,8 @@ pub async fn r27_one_workspace_is_one_partition_computed_as_kafka_does(world: Wo
     }
 }
 
-pub async fn get_returns_the_latest_value_or_says_not_found(world: World) {
+/// Covers C36.
+pub async fn get_returns_the_latest_value_or_not_found(world: World) {
     world.set("ws/t/a", "1").await;
     let position = world.set("ws/t/a", "2").await;
     let entry = world.get("ws/t/a").await.unwrap();
@@ -159,6 +170,7 @@ pub async fn get_returns_the_latest_value_or_says_not_found(world: World) {
     }
 }
 
+/// Covers C14, C15.
 pub async fn json_values_are_stored_compact_and_returned_as_asked(world: World) {
     use prost_types::{Struct, Value, value::Kind};
     let number = |n| Value { kind: Some(Kind::NumberValue(n)) };
@@ -187,7 +199,8 @@ pub async fn json_values_are_stored_compact_and_returned_as_asked(world: World) 
     assert!(matches!(entries[2].value, Some(v1::entry::Value::Raw(_))), "a value falls back to raw as a whole");
 }
 
-pub async fn headers_travel_in_both_directions(world: World) {
+/// Covers C16.
+pub async fn headers_are_kept_in_both_directions(world: World) {
     let header = |key: &str, value: Option<&'static [u8]>| v1::Header {
         key: key.to_owned(),
         value: value.map(Bytes::from_static),
@@ -211,7 +224,8 @@ pub async fn headers_travel_in_both_directions(world: World) {
     assert_eq!(tombstone.headers, headers);
 }
 
-pub async fn r11_an_empty_value_is_a_value(world: World) {
+/// Covers C12, R11, B8.
+pub async fn an_empty_value_is_a_value(world: World) {
     let status = world
         .client
         .clone()
@@ -234,6 +248,7 @@ pub async fn r11_an_empty_value_is_a_value(world: World) {
     assert!(!entries[0].is_tombstone);
 }
 
+/// Covers C18, C40, C47.
 pub async fn offsets_never_go_back_and_state_survives_a_restart(mut world: World) {
     let mut last = -1;
     for i in 0..20 {
@@ -254,7 +269,8 @@ pub async fn offsets_never_go_back_and_state_survives_a_restart(mut world: World
     assert!(world.set("ws/t/k", "1").await.offset > before.snapshot.end_offset - 1);
 }
 
-pub async fn describe_tells_what_is_served(world: World) {
+/// Covers C13, C35.
+pub async fn describe_returns_what_is_served(world: World) {
     let position = world.set("ws/t/a", "1").await;
     let described = world.describe("ws").await;
     assert_eq!(described.partitions.len(), described.partition_count as usize);
@@ -272,7 +288,8 @@ pub async fn describe_tells_what_is_served(world: World) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(world: World) {
+/// Covers C7, C23, C50, R13, B25.
+pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
     let Some(foreign) = &world.foreign else {
         println!("not applicable: nobody else can write to this store");
         return;
@@ -309,7 +326,8 @@ pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(world: World)
     }
 }
 
-pub async fn r40_a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {
+/// Covers C42, R40.
+pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {
     let world = Arc::new(world);
     for key in 0..20 {
         world.set(&format!("ws/t/{key}"), "0").await;
@@ -338,6 +356,7 @@ pub async fn r40_a_key_that_is_overwritten_all_the_time_is_in_every_load(world: 
     assert!(writer.await.unwrap() > 0);
 }
 
+/// Covers S10.
 pub async fn health_reflection_and_metrics_answer(world: World) {
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", world.api)).unwrap();
@@ -387,12 +406,14 @@ pub async fn health_reflection_and_metrics_answer(world: World) {
     assert!(metrics.contains("changelogd_ready 1"), "{metrics}");
 }
 
-pub async fn watch_says_that_it_is_not_there_yet(world: World) {
+/// Covers C59.
+pub async fn watch_is_not_implemented(world: World) {
     let status = world.client.clone().watch(v1::WatchRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, "NOT_IMPLEMENTED"));
 }
 
-pub async fn a_draining_server_refuses_new_work_and_finishes_what_is_open(mut world: World) {
+/// Covers C53, R32.
+pub async fn a_draining_server_ends_a_following_stream_with_its_reason(mut world: World) {
     use v1::stream_all_response::Event;
     world.set("ws/t/a", "1").await;
     let request = v1::StreamAllRequest { follow: true, ..Default::default() };

@@ -4,8 +4,9 @@ use fjall::PersistMode;
 
 use super::*;
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_after_the_first_damage_nothing_is_served() {
+async fn after_the_first_damage_nothing_is_served() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);
@@ -113,19 +114,22 @@ async fn flip_all_over(in_tables: InTables, step: usize, extension: &str) {
     assert!(refused > 100, "{refused}");
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_journal_loses_nothing_silently() {
+async fn a_flipped_bit_in_the_journal_loses_nothing_silently() {
     flip_all_over(NONE, 23, "").await;
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_tables_loses_nothing_silently() {
+async fn a_flipped_bit_in_the_tables_loses_nothing_silently() {
     flip_all_over(ALL, 37, "").await;
 }
 
 /// A journal that is cut at the damage takes what came behind it from the keyspaces that have it nowhere else.
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_in_tables_already() {
+async fn a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_in_tables() {
     for one in 0..4 {
         let only = std::array::from_fn(|keyspace| keyspace == one);
         flip_all_over(only, 5, "jnl").await;
@@ -133,8 +137,9 @@ async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_i
     }
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tables_already() {
+async fn a_missing_journal_is_damage_whichever_keyspaces_are_in_tables() {
     for in_tables in [
         [false, false, false, true],
         [true, false, true, true],
@@ -152,8 +157,9 @@ async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tab
     }
 }
 
+/// Covers C40, R34, F22.
 #[tokio::test]
-async fn r34_f22_a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_there() {
+async fn a_torn_end_of_the_journal_is_cut_and_acknowledged_writes_are_there() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);
@@ -187,8 +193,9 @@ fn believed(file: &Path) -> Option<usize> {
     }
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_first_and_the_file_is_named() {
+async fn every_bit_that_the_engine_trusts_unchecked_is_checked_and_the_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let expected = write_some(&open(&dir), ALL).await;
     // Takes away what is no part of it any more.
@@ -215,8 +222,9 @@ async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_f
     assert_eq!(all(&open(&dir)).await.unwrap(), expected);
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_anew() {
+async fn a_missing_file_of_the_engine_is_damage_and_is_not_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let expected = write_some(&open(&dir), ALL).await;
     drop(open(&dir));
@@ -246,8 +254,9 @@ fn second_batch(journal: &[u8]) -> usize {
 }
 
 /// The engine begins a new journal every 64 MB, reads each by itself, and goes on with the next where one is cut.
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_damage_in_a_journal_that_is_not_the_last_is_found_though_nothing_was_in_tables_before() {
+async fn damage_in_an_older_journal_is_found_when_nothing_was_in_tables() {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);

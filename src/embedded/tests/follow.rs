@@ -42,8 +42,9 @@ async fn next_tombstone(replay: &mut Replay) -> Result<bytes::Bytes, ReadError> 
     }
 }
 
+/// Covers R9, F11.
 #[tokio::test]
-async fn r9_a_follower_that_stalls_for_half_of_the_delete_retention_is_told_that_the_log_moved() {
+async fn a_follower_that_stalls_for_half_of_the_delete_retention_ends_as_moved() {
     let dir = tempfile::tempdir().unwrap();
     let (log, mut replay) = follower(&dir).await;
     fill(&log, &mut replay).await;
@@ -54,8 +55,9 @@ async fn r9_a_follower_that_stalls_for_half_of_the_delete_retention_is_told_that
     assert!(replay.next().await.is_none());
 }
 
+/// Covers R9.
 #[tokio::test]
-async fn r9_a_follower_that_stalls_for_less_goes_on_and_so_does_one_that_has_nothing_to_read() {
+async fn a_follower_that_stalls_for_less_or_has_nothing_to_read_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (log, mut replay) = follower(&dir).await;
     fill(&log, &mut replay).await;

@@ -128,8 +128,9 @@ fn pair(key: &str, value: &str) -> (String, Option<String>) {
     (key.to_owned(), Some(value.to_owned()))
 }
 
+/// Covers R10.
 #[tokio::test]
-async fn of_one_key_in_one_batch_the_last_record_stays() {
+async fn of_one_key_in_one_batch_the_last_record_remains() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let log = EmbeddedLog::open_at(&settings(&dir), Gate::clock(&gate)).unwrap();
     let writes = [("w/t/1", Some("a")), ("w/t/2", Some("b")), ("w/t/1", None), ("w/t/1", Some("c")), ("w/t/2", None)];
@@ -151,8 +152,9 @@ async fn of_one_key_in_one_batch_the_last_record_stays() {
     assert_eq!(published.store.log.len().unwrap(), 2 + 1);
 }
 
+/// Covers C16, R11.
 #[tokio::test]
-async fn headers_and_empty_values_come_back() {
+async fn headers_and_empty_values_are_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let headers = vec![Header { key: "h".into(), value: None }, Header { key: "h".into(), value: Some("".into()) }];
@@ -163,8 +165,9 @@ async fn headers_and_empty_values_come_back() {
     assert_eq!((read.offset, read.timestamp), (appended.offset, appended.timestamp));
 }
 
+/// Covers C47, C70.
 #[tokio::test]
-async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
+async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -196,8 +199,9 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
 }
 
 /// The clock was ahead, and tombstones were swept by it that a reader has yet to see; now it is right, and his token young.
+/// Covers C49, R9, F26.
 #[tokio::test]
-async fn r9_f26_a_reader_who_has_not_read_a_tombstone_that_was_swept_is_told_by_offsets_and_not_by_clocks() {
+async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clock() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -232,8 +236,9 @@ async fn r9_f26_a_reader_who_has_not_read_a_tombstone_that_was_swept_is_told_by_
 }
 
 /// What is not asked for by any client must not make the store read-only.
+/// Covers F23.
 #[tokio::test]
-async fn f23_tombstones_wait_while_the_disk_is_full() {
+async fn tombstones_are_not_purged_while_the_disk_is_full() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -248,8 +253,9 @@ async fn f23_tombstones_wait_while_the_disk_is_full() {
 }
 
 /// Many small entities of one workspace: their places alone are more than may be held.
+/// Covers C48, R21.
 #[tokio::test]
-async fn r21_a_workspace_too_large_for_its_places_to_be_sorted_is_read_in_the_order_of_the_log() {
+async fn a_workspace_with_too_many_keys_to_sort_is_read_in_log_order() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { sort_bytes: 1_000, ..settings(&dir) }).unwrap();
     for n in (0..200).rev() {
@@ -260,8 +266,9 @@ async fn r21_a_workspace_too_large_for_its_places_to_be_sorted_is_read_in_the_or
     assert_eq!(all(&log).await.unwrap(), records);
 }
 
+/// Covers R35, F23.
 #[tokio::test]
-async fn r35_a_directory_has_one_log_at_a_time() {
+async fn a_directory_has_one_log_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
@@ -278,7 +285,7 @@ async fn r35_a_directory_has_one_log_at_a_time() {
 }
 
 #[test]
-fn a_directory_that_is_not_ours_is_left_alone() {
+fn a_foreign_directory_is_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes"), "mine").unwrap();
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
@@ -291,6 +298,7 @@ fn a_directory_that_is_not_ours_is_left_alone() {
     drop(open(&dir));
 }
 
+/// Covers C10.
 #[test]
 fn the_partition_count_is_fixed_and_the_marker_is_checked() {
     let dir = tempfile::tempdir().unwrap();
@@ -314,7 +322,7 @@ fn the_partition_count_is_fixed_and_the_marker_is_checked() {
 }
 
 #[test]
-fn a_making_that_was_interrupted_is_finished() {
+fn an_interrupted_creation_of_a_store_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     // Before the marker.
     fs::create_dir(dir.path().join("engine.new")).unwrap();
@@ -329,8 +337,9 @@ fn a_making_that_was_interrupted_is_finished() {
     assert!(matches!(EmbeddedLog::open(settings(&dir)), Err(OpenError::Corrupt { .. })));
 }
 
+/// Covers C42, R40.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r40_a_load_during_constant_overwriting_misses_no_key() {
+async fn a_load_during_constant_overwriting_misses_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = Arc::new(open(&dir));
     let keys: Vec<_> = (0..100).map(|n| format!("w/t/{n}")).collect();
@@ -359,8 +368,9 @@ async fn r40_a_load_during_constant_overwriting_misses_no_key() {
     overwrite.abort();
 }
 
+/// Covers R30, F18.
 #[tokio::test]
-async fn r30_a_full_queue_refuses_and_loses_nothing() {
+async fn a_full_queue_refuses_and_loses_nothing() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_records: 3, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -378,8 +388,9 @@ async fn r30_a_full_queue_refuses_and_loses_nothing() {
     assert_eq!(log.shared.unsettled.load(SeqCst), 0);
 }
 
+/// Covers R30, F18.
 #[tokio::test]
-async fn r30_bytes_are_limited_too_but_for_a_single_record() {
+async fn the_bytes_of_the_queue_are_limited_except_for_a_single_record() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_bytes: 10, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -390,8 +401,9 @@ async fn r30_bytes_are_limited_too_but_for_a_single_record() {
     put(&log, "w/t/2", None).await;
 }
 
+/// Covers R32.
 #[tokio::test]
-async fn a_close_that_comes_too_late_counts_what_is_open_and_a_drop_refuses_it() {
+async fn a_late_close_counts_unwritten_records_and_a_drop_refuses_them() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let log = EmbeddedLog::open_at(&settings(&dir), Gate::clock(&gate)).unwrap();
     let pending: Vec<_> = (0..3).map(|n| log.append(record(&log, &format!("w/t/{n}"), None)).unwrap()).collect();
@@ -403,8 +415,9 @@ async fn a_close_that_comes_too_late_counts_what_is_open_and_a_drop_refuses_it()
     }
 }
 
+/// Covers F23.
 #[tokio::test]
-async fn f23_a_full_disk_refuses_until_there_is_room() {
+async fn a_full_disk_refuses_writes_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { reserve_bytes: u64::MAX, ..settings(&dir) }).unwrap();
     let answer = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
@@ -416,8 +429,9 @@ async fn f23_a_full_disk_refuses_until_there_is_room() {
     assert_eq!(put(&log, "w/t/1", Some("a")).await.offset, 0);
 }
 
+/// Covers C2.
 #[tokio::test]
-async fn a_workspace_is_not_taken_for_the_start_of_another() {
+async fn a_workspace_is_not_mixed_with_one_whose_name_starts_alike() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { partition_count: PartitionCount::new(1), ..settings(&dir) }).unwrap();
     for key in ["ws2/t/1", "ws/t/1", "ws /t/1", "ws/t/10", "ws./t/1"] {
@@ -428,8 +442,9 @@ async fn a_workspace_is_not_taken_for_the_start_of_another() {
     assert_eq!(texts(&replay(&log, one, StartAt::Low).await.unwrap()), [pair("ws/t/1", "v")]);
 }
 
+/// Covers C48.
 #[tokio::test]
-async fn what_is_too_large_to_be_sorted_in_memory_is_read_again() {
+async fn values_too_large_to_sort_in_memory_are_read_twice() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let value = "x".repeat(1024 * 1024);
@@ -445,8 +460,9 @@ async fn what_is_too_large_to_be_sorted_in_memory_is_read_again() {
     );
 }
 
+/// Covers C29.
 #[tokio::test]
-async fn a_follower_gets_what_comes_after_the_end_and_is_told_of_the_close() {
+async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
@@ -471,8 +487,9 @@ async fn a_follower_gets_what_comes_after_the_end_and_is_told_of_the_close() {
     drop(open(&dir));
 }
 
+/// Covers R7.
 #[tokio::test]
-async fn a_passed_deadline_and_an_offset_outside_are_errors() {
+async fn a_passed_deadline_and_an_offset_outside_the_log_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
@@ -497,8 +514,9 @@ async fn a_passed_deadline_and_an_offset_outside_are_errors() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
+    /// Covers R10.
     #[test]
-    fn both_orders_agree_with_a_map(
+    fn reads_by_workspace_and_by_offset_agree_with_a_map(
         batches in prop::collection::vec(prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6), 1..8),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

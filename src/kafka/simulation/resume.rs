@@ -164,8 +164,9 @@ async fn play(seed: u64) -> Result<u64, String> {
     Ok(resumed)
 }
 
+/// Covers C49, R9, R37.
 #[test]
-fn r9_a_resumed_stream_is_never_silently_wrong_in_any_world() {
+fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (seeds, mut resumed) = (number("CHANGELOGD_TEST_SEEDS").unwrap_or(200), 0);
     for seed in number("CHANGELOGD_TEST_SEED").map_or(0..seeds, |seed| seed..seed + 1) {

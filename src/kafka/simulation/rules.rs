@@ -79,8 +79,9 @@ fn whole(world: &Shared) -> Outcome {
     outcome
 }
 
+/// Covers C42, R1.
 #[test]
-fn r1_every_load_takes_its_end_after_it_was_asked_for() {
+fn every_load_takes_its_end_after_the_request() {
     let world = still(1);
     for n in 0..10 {
         let offset = put(&world, &format!("w/t/{n}"), Some(n));
@@ -88,16 +89,18 @@ fn r1_every_load_takes_its_end_after_it_was_asked_for() {
     }
 }
 
+/// Covers R2.
 #[test]
-fn r2_a_load_ends_with_the_record_at_its_end_and_asks_for_nothing_after_it() {
+fn a_load_ends_at_its_last_record_without_another_poll() {
     let world = still(1);
     fill(&world, 10);
     assert_eq!(whole(&world).records.len(), 10);
     assert_eq!(world.borrow().polls, 10);
 }
 
+/// Covers R3, F9.
 #[test]
-fn r3_markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
+fn markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
     for commit in [true, false] {
         let world = still(1);
         put(&world, "w/t/a", Some(1));
@@ -112,8 +115,9 @@ fn r3_markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
     }
 }
 
+/// Covers R4, F8.
 #[test]
-fn r4_records_behind_an_open_transaction_are_waited_for_or_named() {
+fn records_behind_an_open_transaction_are_waited_for_or_an_error() {
     let world = still(1);
     put(&world, "w/t/a", Some(1));
     let number = world.borrow_mut().open(0);
@@ -126,16 +130,18 @@ fn r4_records_behind_an_open_transaction_are_waited_for_or_named() {
     assert_eq!(whole(&world).records.len(), 2);
 }
 
+/// Covers R5.
 #[test]
-fn r5_empty_partitions_are_answered_without_a_consumer() {
+fn empty_partitions_need_no_consumer() {
     let world = still(64);
     let outcome = load(&world);
     assert_eq!((outcome.error, outcome.ends.len()), (None, 64));
     assert_eq!(world.borrow().consumers, 0);
 }
 
+/// Covers R6.
 #[test]
-fn r6_an_end_event_below_the_end_is_none() {
+fn an_end_event_below_the_end_is_ignored() {
     let world = still(1);
     fill(&world, 10);
     // A new leader that lags, and catches up.
@@ -148,8 +154,9 @@ fn r6_an_end_event_below_the_end_is_none() {
     assert!(outcome.ends.is_empty());
 }
 
+/// Covers R7.
 #[test]
-fn r7_no_progress_is_an_error_at_its_deadline() {
+fn no_progress_is_an_error_at_its_deadline() {
     let world = still(1);
     fill(&world, 10);
     world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
@@ -159,8 +166,9 @@ fn r7_no_progress_is_an_error_at_its_deadline() {
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
+/// Covers R7, R14, F13.
 #[test]
-fn r7_a_log_that_went_back_is_truncated_and_not_waited_for() {
+fn a_log_that_became_shorter_is_an_error_at_once() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
@@ -173,8 +181,9 @@ fn r7_a_log_that_went_back_is_truncated_and_not_waited_for() {
     assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
+/// Covers C31, R7.
 #[test]
-fn r7_a_follower_that_gets_nothing_of_what_is_written_is_told_so() {
+fn a_follower_that_receives_no_new_records_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
@@ -186,8 +195,9 @@ fn r7_a_follower_that_gets_nothing_of_what_is_written_is_told_so() {
 }
 
 /// The time in which its caller took nothing is the caller's.
+/// Covers C31, R7.
 #[test]
-fn r7_a_follower_s_caller_who_stalls_is_not_taken_for_a_log_that_stands_still() {
+fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
@@ -200,8 +210,9 @@ fn r7_a_follower_s_caller_who_stalls_is_not_taken_for_a_log_that_stands_still() 
 }
 
 /// Of two partitions the one goes on, and the other's leader is gone.
+/// Covers C31, R7.
 #[test]
-fn r7_a_follower_is_told_of_the_one_partition_that_can_t_be_read() {
+fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     let world = still(2);
     for partition in 0..2 {
         world.borrow_mut().put(partition, Kind::Plain, "w/t/a".to_owned(), Some(1));
@@ -215,8 +226,9 @@ fn r7_a_follower_is_told_of_the_one_partition_that_can_t_be_read() {
 }
 
 /// What the one brings after its end is no progress of the other.
+/// Covers R7.
 #[test]
-fn r7_a_partition_that_is_done_does_not_keep_another_from_having_made_no_progress() {
+fn records_of_a_finished_partition_are_no_progress_of_another() {
     let world = still(2);
     for n in 0..1_000 {
         world.borrow_mut().put(1, Kind::Plain, format!("w/t/{n}"), Some(1));
@@ -230,8 +242,9 @@ fn r7_a_partition_that_is_done_does_not_keep_another_from_having_made_no_progres
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
+/// Covers R14, F13.
 #[test]
-fn r14_a_follower_whose_log_went_back_is_told_so() {
+fn a_follower_whose_log_became_shorter_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
@@ -244,8 +257,9 @@ fn r14_a_follower_whose_log_went_back_is_told_so() {
     assert!(after < Duration::from_secs(20), "{after:?}");
 }
 
+/// Covers R9, F11.
 #[test]
-fn r9_a_load_slower_than_half_the_delete_retention_is_not_called_whole() {
+fn a_load_slower_than_half_of_the_delete_retention_is_an_error() {
     let world = still(1);
     fill(&world, 2_000);
     {
@@ -258,8 +272,9 @@ fn r9_a_load_slower_than_half_the_delete_retention_is_not_called_whole() {
     assert!(outcome.ends.is_empty());
 }
 
+/// Covers R14, F12.
 #[test]
-fn r14_records_deleted_below_the_reader_are_no_silent_gap() {
+fn records_deleted_before_they_are_read_are_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
@@ -268,8 +283,9 @@ fn r14_records_deleted_below_the_reader_are_no_silent_gap() {
 }
 
 /// Cut, and grown again to the very offset at which a reader resumes: nothing but the leader epoch tells.
+/// Covers C49, R14, F13.
 #[test]
-fn r14_a_resumed_reader_at_an_end_that_was_cut_and_grew_again_is_told() {
+fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
@@ -285,8 +301,9 @@ fn r14_a_resumed_reader_at_an_end_that_was_cut_and_grew_again_is_told() {
     assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
+/// Covers R15, F15.
 #[test]
-fn r15_a_topic_that_was_created_anew_under_a_load_is_never_called_whole() {
+fn a_load_of_a_topic_that_is_recreated_is_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
@@ -294,8 +311,9 @@ fn r15_a_topic_that_was_created_anew_under_a_load_is_never_called_whole() {
     assert!(matches!(stop, Stop::Failed(ReadError::Topic(TopicProblem::Recreated { .. }))), "{stop:?}");
 }
 
+/// Covers R16, F16.
 #[test]
-fn r16_a_topic_that_grew_under_a_load_is_never_called_whole() {
+fn a_load_of_a_topic_that_grows_is_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
@@ -304,8 +322,9 @@ fn r16_a_topic_that_grew_under_a_load_is_never_called_whole() {
 }
 
 /// The key is superseded above the end while the load is under way, and the cleaner takes what is below.
+/// Covers R40, F10.
 #[test]
-fn r40_a_key_that_the_cleaner_takes_from_under_a_load_is_in_it_all_the_same() {
+fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
     let world = still(1);
     fill(&world, 600);
     {
@@ -319,8 +338,9 @@ fn r40_a_key_that_the_cleaner_takes_from_under_a_load_is_in_it_all_the_same() {
 }
 
 /// The cleaner may do at once what it is told, and a load must not lean on what it was told before.
+/// Covers R40, F10.
 #[test]
-fn r40_a_compaction_lag_that_is_lowered_under_a_load_is_what_bounds_it() {
+fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
     let world = still(1);
     fill(&world, 600);
     {
@@ -331,4 +351,39 @@ fn r40_a_compaction_lag_that_is_lowered_under_a_load_is_what_bounds_it() {
     }
     let outcome = whole(&world);
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
+}
+
+/// Covers C31, R4.
+#[test]
+fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
+    let world = still(1);
+    fill(&world, 10);
+    let (stop, after) = stopped_following(&world, |world| {
+        world.open(0);
+        world.put(0, Kind::Plain, "w/t/hidden".to_owned(), Some(1));
+    });
+    assert!(matches!(stop, Stop::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
+    assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
+}
+
+/// Both partitions get a record when the ends are taken and nothing has been read.
+/// Covers C27, R1.
+#[test]
+fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
+    let world = still(2);
+    let put_in_both = |key: &str| {
+        for partition in 0..2 {
+            world.borrow_mut().put(partition, Kind::Plain, key.to_owned(), Some(1));
+        }
+    };
+    put_in_both("w/t/a");
+    let topic = world.borrow().described();
+    let mut cluster = SimulatedCluster::new(&world, &topic);
+    let request = request(&world, topic, StartAt::Low, false);
+    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    put_in_both("w/t/later");
+    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    reading.read(&mut None).expect("it is whole");
+    let ends: Vec<_> = reading.cluster.ends.iter().map(|(end, ..)| end.end).collect();
+    assert_eq!(ends, [1, 1]);
 }
