@@ -2,6 +2,7 @@
 
 mod damage;
 mod follow;
+mod format;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -126,6 +127,19 @@ fn texts(records: &[Record]) -> Vec<(String, Option<String>)> {
 
 fn pair(key: &str, value: &str) -> (String, Option<String>) {
     (key.to_owned(), Some(value.to_owned()))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// Covers R10.
