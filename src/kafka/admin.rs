@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     context::Context,
-    native::{self, Bound, NativeError},
+    native::{self, NativeError, OffsetSpec},
     settings::{Role, Settings},
     topic,
 };
@@ -103,7 +103,7 @@ impl From<KafkaError> for AdminError {
 
 /// An admin call says only that it timed out: what the connection met is the better answer.
 fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
-    native::serve(admin);
+    native::poll_logs(admin);
     match admin.inner().context().take_last_failure() {
         Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
             AdminError::Unreachable(cause)
@@ -130,7 +130,7 @@ pub struct EnsureReport {
 /// A long-lived client: topic care, offsets.
 pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
     let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
-    native::take_log_lines(admin.inner());
+    native::redirect_logs(admin.inner());
     Ok(admin)
 }
 
@@ -266,8 +266,8 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         _ => with_cause(error, &admin),
     })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
-    let bounds = [Bound::Low, Bound::LastStable, Bound::High];
-    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, bounds, ASK)?;
+    let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
+    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, specs, ASK)?;
     let at = |list: &[native::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };

@@ -54,7 +54,7 @@ pub trait Message {
     /// The leader epoch it was written in; -1 = not known.
     fn leader_epoch(&self) -> i32;
     /// Its headers, in order; names that are not UTF-8 are replaced lossily, and counted.
-    fn headers(&self, renamed: &mut u64) -> Vec<Header>;
+    fn headers(&self, lossy_names: &mut u64) -> Vec<Header>;
 }
 
 /// Where a consumer begins in a partition: always a concrete offset.

@@ -41,9 +41,9 @@ pub struct NativeError {
 }
 
 /// Frees what the C API handed out.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+struct NativePtr<T>(*mut T, unsafe extern "C" fn(*mut T));
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for NativePtr<T> {
     fn drop(&mut self) {
         // Safety: made by the constructor that belongs to this destructor, and not freed elsewhere.
         unsafe { (self.1)(self.0) }
@@ -75,14 +75,14 @@ unsafe extern "C" fn log_line(
 
 /// Sends a client's log lines to its context. The wrapper does so only where it polls itself; librdkafka would write them to
 /// standard error.
-pub fn take_log_lines(client: &Client<Context>) {
+pub fn redirect_logs(client: &Client<Context>) {
     // Safety: the client is alive, and its opaque is a `Context`.
     unsafe { c::rd_kafka_set_logger(client.native_ptr(), Some(log_line)) }
 }
 
 /// Which offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum OffsetSpec {
     /// The low watermark.
     Low,
     /// The last stable offset: the end as read_committed sees it.
@@ -94,7 +94,7 @@ pub enum Bound {
 /// One offset of one partition, or why it can't be had.
 pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
 
-fn topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
+fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     CString::new(topic).map_err(|_| NativeError {
         what,
         code: RDKafkaErrorCode::InvalidTopic,
@@ -102,27 +102,27 @@ fn topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     })
 }
 
-fn options(
+fn admin_options(
     client: *mut c::rd_kafka_t,
     operation: c::rd_kafka_admin_op_t,
     timeout: Duration,
-) -> Owned<c::rd_kafka_AdminOptions_t> {
+) -> NativePtr<c::rd_kafka_AdminOptions_t> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
     let mut error = [0 as c_char; 256];
     // Safety: the client is alive; the buffer outlives the call.
     unsafe {
         let options = c::rd_kafka_AdminOptions_new(client, operation);
         c::rd_kafka_AdminOptions_set_request_timeout(options, millis, error.as_mut_ptr(), error.len());
-        Owned(options, c::rd_kafka_AdminOptions_destroy)
+        NativePtr(options, c::rd_kafka_AdminOptions_destroy)
     }
 }
 
 /// Waits for one answer on a queue of its own.
-fn answer(
-    queue: &Owned<c::rd_kafka_queue_t>,
+fn wait_for_event(
+    queue: &NativePtr<c::rd_kafka_queue_t>,
     deadline: Instant,
     what: &'static str,
-) -> Result<Owned<c::rd_kafka_event_t>, NativeError> {
+) -> Result<NativePtr<c::rd_kafka_event_t>, NativeError> {
     let wait = deadline.saturating_duration_since(Instant::now());
     // Safety: the queue is alive; the event is ours and freed by its guard; the string is copied before that.
     unsafe {
@@ -131,7 +131,7 @@ fn answer(
             let text = "no answer in time".to_owned();
             return Err(NativeError { what, code: RDKafkaErrorCode::OperationTimedOut, text });
         }
-        let event = Owned(event, c::rd_kafka_event_destroy);
+        let event = NativePtr(event, c::rd_kafka_event_destroy);
         let code = c::rd_kafka_event_error(event.0);
         if code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(event);
@@ -147,30 +147,32 @@ pub fn list_offsets<const N: usize>(
     admin: &AdminClient<Context>,
     topic: &str,
     partitions: &[i32],
-    bounds: [Bound; N],
+    specs: [OffsetSpec; N],
     timeout: Duration,
 ) -> Result<[Vec<PartitionOffset>; N], NativeError> {
     const WHAT: &str = "ListOffsets";
-    let topic = topic_name(topic, WHAT)?;
+    let topic = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
     // librdkafka may take a moment longer than the request's own timeout to say so.
     let deadline = Instant::now() + timeout + Duration::from_millis(500);
     // Safety: every pointer is made here and freed by its guard; what an event holds is read before the event is freed; the
     // opaque is an index and never followed.
     unsafe {
-        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
-        for (i, bound) in bounds.iter().enumerate() {
+        let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        for (i, spec) in specs.iter().enumerate() {
             let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-            let list = Owned(c::rd_kafka_topic_partition_list_new(count), c::rd_kafka_topic_partition_list_destroy);
+            let list = NativePtr(c::rd_kafka_topic_partition_list_new(count), c::rd_kafka_topic_partition_list_destroy);
             for partition in partitions {
                 let entry = c::rd_kafka_topic_partition_list_add(list.0, topic.as_ptr(), *partition);
                 // RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST
-                (*entry).offset = if *bound == Bound::Low { -2 } else { -1 };
+                (*entry).offset = if *spec == OffsetSpec::Low { -2 } else { -1 };
             }
-            let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
-            let isolation = match bound {
-                Bound::LastStable => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
-                Bound::Low | Bound::High => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            let options = admin_options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+            let isolation = match spec {
+                OffsetSpec::LastStable => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                OffsetSpec::Low | OffsetSpec::High => {
+                    c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
+                }
             };
             let error = c::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation);
             if !error.is_null() {
@@ -181,7 +183,7 @@ pub fn list_offsets<const N: usize>(
         }
         let mut found = [const { Vec::new() }; N];
         for _ in 0..N {
-            let event = answer(&queue, deadline, WHAT)?;
+            let event = wait_for_event(&queue, deadline, WHAT)?;
             let which = c::rd_kafka_event_opaque(event.0) as usize;
             let result = c::rd_kafka_event_ListOffsets_result(event.0);
             let mut count = 0;
@@ -209,7 +211,7 @@ pub fn list_offsets<const N: usize>(
 }
 
 /// Serves a client's log lines and errors, which wait on its main queue.
-pub fn serve(admin: &AdminClient<Context>) {
+pub fn poll_logs(admin: &AdminClient<Context>) {
     // Safety: the client is alive.
     unsafe {
         c::rd_kafka_poll(admin.inner().native_ptr(), 0);
@@ -255,22 +257,22 @@ pub fn describe_topic(
     timeout: Duration,
 ) -> Result<DescribedTopic, NativeError> {
     const WHAT: &str = "DescribeTopics";
-    let name = topic_name(topic, WHAT)?;
+    let name = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
     let deadline = Instant::now() + timeout + Duration::from_millis(100);
     // Safety: as in `list_offsets`.
     unsafe {
-        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
         let mut names = [name.as_ptr()];
         let collection = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let collection = Owned(collection, c::rd_kafka_TopicCollection_destroy);
-        let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        let collection = NativePtr(collection, c::rd_kafka_TopicCollection_destroy);
+        let options = admin_options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
         if let Some(broker) = broker {
             let mut error = [0 as c_char; 256];
             c::rd_kafka_AdminOptions_set_broker(options.0, broker, error.as_mut_ptr(), error.len());
         }
         c::rd_kafka_DescribeTopics(client, collection.0, options.0, queue.0);
-        let event = answer(&queue, deadline, WHAT)?;
+        let event = wait_for_event(&queue, deadline, WHAT)?;
         let result = c::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
         let topics = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
@@ -319,7 +321,7 @@ pub fn describe_topic(
 
 /// What the cluster's plain metadata says of the topic: no id. For clusters without a controller, which admin calls need.
 /// `None` if there is one after all, so that its silence is a failure like any other.
-pub fn topic_without_controller(
+pub fn describe_from_metadata(
     admin: &AdminClient<Context>,
     topic: &str,
     timeout: Duration,
@@ -414,7 +416,7 @@ impl Drop for Consumer {
 
 /// A record in librdkafka's memory.
 pub struct Message<'a> {
-    message: Owned<c::rd_kafka_message_t>,
+    message: NativePtr<c::rd_kafka_message_t>,
     _consumer: std::marker::PhantomData<&'a ()>,
 }
 
@@ -437,14 +439,14 @@ impl cluster::Consumer for Consumer {
             if message.is_null() {
                 return Polled::Nothing;
             }
-            let message = Owned(message, c::rd_kafka_message_destroy);
-            let of = &*message.0;
-            match of.err {
+            let message = NativePtr(message, c::rd_kafka_message_destroy);
+            let raw = &*message.0;
+            match raw.err {
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     Polled::Record(Message { message, _consumer: std::marker::PhantomData })
                 }
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                    Polled::End { partition: of.partition, offset: of.offset }
+                    Polled::End { partition: raw.partition, offset: raw.offset }
                 }
                 code => {
                     let text = c::rd_kafka_message_errstr(message.0);
@@ -454,7 +456,7 @@ impl cluster::Consumer for Consumer {
                         CStr::from_ptr(text).to_string_lossy().into_owned()
                     };
                     // Where no partition is concerned the field is not set.
-                    let partition = if of.rkt.is_null() { -1 } else { of.partition };
+                    let partition = if raw.rkt.is_null() { -1 } else { raw.partition };
                     Polled::Failed { partition, code: code.into(), text }
                 }
             }
@@ -479,15 +481,15 @@ impl cluster::Message for Message<'_> {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        let of = self.get();
+        let raw = self.get();
         // Safety: librdkafka gives the pointer and its length together.
-        (!of.key.is_null()).then(|| unsafe { slice::from_raw_parts(of.key.cast(), of.key_len) })
+        (!raw.key.is_null()).then(|| unsafe { slice::from_raw_parts(raw.key.cast(), raw.key_len) })
     }
 
     fn value(&self) -> Option<&[u8]> {
-        let of = self.get();
+        let raw = self.get();
         // Safety: as for the key.
-        (!of.payload.is_null()).then(|| unsafe { slice::from_raw_parts(of.payload.cast(), of.len) })
+        (!raw.payload.is_null()).then(|| unsafe { slice::from_raw_parts(raw.payload.cast(), raw.len) })
     }
 
     fn timestamp(&self) -> Option<i64> {
@@ -502,7 +504,7 @@ impl cluster::Message for Message<'_> {
         unsafe { c::rd_kafka_message_leader_epoch(self.message.0) }
     }
 
-    fn headers(&self, renamed: &mut u64) -> Vec<Header> {
+    fn headers(&self, lossy_names: &mut u64) -> Vec<Header> {
         let mut list = ptr::null_mut();
         let mut headers = Vec::new();
         // Safety: the message is alive and owns the list; each name and value is copied before the next call.
@@ -519,7 +521,7 @@ impl cluster::Message for Message<'_> {
                 let key: Cow<'_, str> = CStr::from_ptr(name).to_string_lossy();
                 let value =
                     (!value.is_null()).then(|| Bytes::copy_from_slice(slice::from_raw_parts(value.cast(), size)));
-                *renamed += u64::from(matches!(key, Cow::Owned(_)));
+                *lossy_names += u64::from(matches!(key, Cow::Owned(_)));
                 headers.push(Header { key: key.into_owned(), value });
             }
         }
@@ -562,7 +564,7 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
 
 /// Sets off librdkafka's own test of a fatal producer error.
 #[cfg(test)]
-pub fn make_fatal<C: rdkafka::ClientContext>(client: &Client<C>) {
+pub fn inject_fatal_error<C: rdkafka::ClientContext>(client: &Client<C>) {
     let code = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     // Safety: the client is alive; the text is static.
     unsafe { c::rd_kafka_test_fatal_error(client.native_ptr(), code, c"a test".as_ptr()) };

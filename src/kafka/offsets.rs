@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     context::Context,
-    native::{self, Bound, NativeError},
+    native::{self, NativeError, OffsetSpec},
 };
 use crate::{
     log::{ReadError, TopicProblem, TopicState},
@@ -91,9 +91,9 @@ impl Offsetter {
         let (at, wall) = (Instant::now(), SystemTime::now());
         // In this order: a broker answers a connection's requests one after another, and a last stable offset from before the
         // high watermark would, under writes, look like an open transaction.
-        let bounds = [Bound::Low, Bound::High, Bound::LastStable];
+        let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
-        let listed = native::list_offsets(&self.admin, &self.topic, &numbers, bounds, timeout);
+        let listed = native::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
         let [low, high, last_stable] = listed.map_err(|e| self.whole(&e))?;
         let mut offsets = Vec::new();
         for partition in partitions {

@@ -486,9 +486,9 @@ fn let_go(old: Arc<One>) {
 #[cfg(test)]
 impl Pool {
     /// As if the broker had refused what no retry mends.
-    pub fn make_fatal(&self) {
+    pub fn inject_fatal_error(&self) {
         for slot in &self.hands.slots {
-            native::make_fatal(slot.read().unwrap_or_else(PoisonError::into_inner).client());
+            native::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
         }
     }
 }

@@ -174,7 +174,7 @@ async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sendi
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
-    log.inner.pool.get().unwrap().make_fatal();
+    log.inner.pool.get().unwrap().inject_fatal_error();
     let started = StdInstant::now();
     while replaced.get() < 3 {
         assert!(started.elapsed() < Duration::from_secs(1), "{} of 3 producers are replaced", replaced.get());
@@ -289,7 +289,7 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(replaced.get(), 0);
-    log.inner.pool.get().unwrap().make_fatal();
+    log.inner.pool.get().unwrap().inject_fatal_error();
     let (mut unknown, mut unwritten) = (Vec::new(), Vec::new());
     for (key, pending) in pending {
         match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {

@@ -366,20 +366,20 @@ impl TopicCare {
             let (brokers, answers, slow) = (self.brokers(), self.answers.clone(), self.slow.clone());
             tokio::task::spawn_blocking(move || {
                 // Log lines wait on this client's main queue until somebody serves it.
-                native::serve(&admin);
+                native::poll_logs(&admin);
                 if !no_controller.load(Relaxed) {
                     let described = described_by_any(&admin, &topic, &brokers, &answers, &slow);
                     let silent = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
                     if !(silent && may_do_without) {
                         return described;
                     }
-                    let Some(plain) = native::topic_without_controller(&admin, &topic, ASK_PLAIN) else {
+                    let Some(plain) = native::describe_from_metadata(&admin, &topic, ASK_PLAIN) else {
                         return described;
                     };
                     no_controller.store(true, Relaxed);
                     return plain;
                 }
-                native::topic_without_controller(&admin, &topic, ASK_PLAIN).unwrap_or_else(|| {
+                native::describe_from_metadata(&admin, &topic, ASK_PLAIN).unwrap_or_else(|| {
                     no_controller.store(false, Relaxed);
                     native::describe_topic(&admin, &topic, None, ASK)
                 })
@@ -468,7 +468,7 @@ impl TopicCare {
                 TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
             _ => {
-                native::serve(&self.admin);
+                native::poll_logs(&self.admin);
                 // An admin call says only that it timed out: what the connection met is the better answer.
                 let met = self.admin.inner().context().take_last_failure();
                 let cause = met.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
