@@ -8,7 +8,7 @@ use std::{
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::offsets::Taken;
+use super::offsets::OffsetSnapshot;
 use crate::{
     log::{ReadError, ReplayEvent, Topic, TopicProblem},
     model::{Header, Partition},
@@ -100,7 +100,7 @@ pub trait Cluster {
     /// Lets time pass.
     fn pause(&mut self, time: Duration);
     /// Low watermark, last stable offset and high watermark of each partition, as their leaders say now.
-    fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<Taken, ReadError>;
+    fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError>;
     /// The topic, asked after this call began.
     fn confirm(&mut self) -> Result<Arc<Topic>, ReadError>;
     /// What is known to be wrong with the topic, at most a second or so old.

@@ -45,7 +45,7 @@ use tokio::{
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
-    offsets::Offsetter,
+    offsets::OffsetClient,
     producer::Pool,
     reading::{Bounds, same_topic},
     reaper::Reaper,
@@ -66,7 +66,7 @@ const QUESTIONS: usize = 64;
 struct Inner {
     settings: Settings,
     care: Arc<TopicCare>,
-    offsetter: Offsetter,
+    offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
     pool: OnceLock<Pool>,
     making_pool: Mutex<()>,
@@ -105,7 +105,7 @@ impl KafkaLog {
         let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
             reaper: Reaper::start().map_err(|e| broken(&e))?,
-            offsetter: Offsetter { admin, topic: settings.topic.clone(), state: care.state() },
+            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: care.state() },
             state: care.state(),
             pool: OnceLock::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
@@ -205,7 +205,7 @@ impl Log for KafkaLog {
         let mut live = Live {
             settings: inner.settings.clone(),
             care: inner.care.clone(),
-            offsetter: inner.offsetter.clone(),
+            offset_client: inner.offset_client.clone(),
             closed: inner.closed.clone(),
             runtime: Handle::current(),
             topic: inner.care.state(),
@@ -241,15 +241,15 @@ impl Log for KafkaLog {
             let all: Vec<_> = topic.partition_count.all().collect();
             let question = self.inner.questions.clone().acquire_owned().await;
             let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
-            let taken = tokio::task::spawn_blocking(move || {
+            let snapshot = tokio::task::spawn_blocking(move || {
                 let _question = question;
-                inner.offsetter.take(&all, deadline)
+                inner.offset_client.list(&all, deadline)
             })
             .await;
             let leaders = self.inner.care.described().map(|d| d.partitions).unwrap_or_default();
-            match taken {
-                Ok(Ok(taken)) => {
-                    partitions.extend(taken.offsets.iter().map(|o| PartitionState {
+            match snapshot {
+                Ok(Ok(snapshot)) => {
+                    partitions.extend(snapshot.offsets.iter().map(|o| PartitionState {
                         partition: o.partition,
                         leader: leaders.iter().find(|l| l.partition == o.partition.number()).map_or(-1, |l| l.leader),
                         low: o.low,

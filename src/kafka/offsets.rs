@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// How long the leaders may take to say their offsets, elections included.
-const ASK: Duration = Duration::from_millis(2_500);
+const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
 /// Between two questions about the same thing.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// One partition's offsets, at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Offsets {
 
 /// Offsets of partitions, and a time before they were taken.
 #[derive(Debug)]
-pub struct Taken {
+pub struct OffsetSnapshot {
     pub offsets: Vec<Offsets>,
     pub at: Instant,
     pub wall: SystemTime,
@@ -41,14 +41,14 @@ pub struct Taken {
 
 /// Asks leaders.
 #[derive(Clone)]
-pub struct Offsetter {
+pub struct OffsetClient {
     pub admin: Arc<AdminClient<Context>>,
     pub topic: String,
     /// What is known of the topic meanwhile.
     pub state: watch::Receiver<TopicState>,
 }
 
-fn is_passing(code: Code) -> bool {
+fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::LeaderNotAvailable
@@ -65,28 +65,28 @@ fn is_passing(code: Code) -> bool {
     )
 }
 
-impl Offsetter {
+impl OffsetClient {
     /// Low watermark, last stable offset and high watermark of each partition, the last as its leader alone knows it. Blocks,
     /// bounded by the deadline and by seconds; an election within that is waited for.
-    pub fn take(&self, partitions: &[Partition], deadline: Instant) -> Result<Taken, ReadError> {
-        let until = deadline.min(Instant::now() + ASK);
+    pub fn list(&self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError> {
+        let until = deadline.min(Instant::now() + OFFSETS_QUERY);
         loop {
-            match self.try_take(partitions, until) {
-                Ok(taken) => return Ok(taken),
-                Err((error, passing)) => {
-                    if !passing || Instant::now() + PAUSE >= until {
+            match self.try_list(partitions, until) {
+                Ok(snapshot) => return Ok(snapshot),
+                Err((error, transient)) => {
+                    if !transient || Instant::now() + RETRY_DELAY >= until {
                         return Err(error);
                     }
                 }
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(RETRY_DELAY);
             if let TopicState::Wrong(problem) = &*self.state.borrow() {
                 return Err(problem.clone().into());
             }
         }
     }
 
-    fn try_take(&self, partitions: &[Partition], until: Instant) -> Result<Taken, (ReadError, bool)> {
+    fn try_list(&self, partitions: &[Partition], until: Instant) -> Result<OffsetSnapshot, (ReadError, bool)> {
         let numbers: Vec<_> = partitions.iter().map(|p| p.number()).collect();
         let (at, wall) = (Instant::now(), SystemTime::now());
         // In this order: a broker answers a connection's requests one after another, and a last stable offset from before the
@@ -94,33 +94,33 @@ impl Offsetter {
         let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
         let listed = native::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
-        let [low, high, last_stable] = listed.map_err(|e| self.whole(&e))?;
+        let [low, high, last_stable] = listed.map_err(|e| self.request_error(&e))?;
         let mut offsets = Vec::new();
         for partition in partitions {
             let of = |list: &[native::PartitionOffset]| {
                 let found = list.iter().find(|(p, _)| *p == partition.number()).map(|(_, offset)| *offset);
-                found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.one(*partition, code))
+                found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.partition_error(*partition, code))
             };
             let high = of(&high)?;
             // It may have gone on meanwhile.
             let last_stable = of(&last_stable)?.min(high);
             offsets.push(Offsets { partition: *partition, low: of(&low)?, last_stable, high });
         }
-        Ok(Taken { offsets, at, wall })
+        Ok(OffsetSnapshot { offsets, at, wall })
     }
 
-    fn whole(&self, error: &NativeError) -> (ReadError, bool) {
-        let known = self.problem(error.code, &error.text);
-        (known.unwrap_or_else(|| ReadError::Unreachable { cause: error.to_string() }), is_passing(error.code))
+    fn request_error(&self, error: &NativeError) -> (ReadError, bool) {
+        let problem = self.topic_problem(error.code, &error.text);
+        (problem.unwrap_or_else(|| ReadError::Unreachable { cause: error.to_string() }), is_transient(error.code))
     }
 
-    fn one(&self, partition: Partition, code: Code) -> (ReadError, bool) {
+    fn partition_error(&self, partition: Partition, code: Code) -> (ReadError, bool) {
         let cause = || format!("partition {partition}: its leader gives no offsets: {code}");
-        let known = self.problem(code, &code.to_string());
-        (known.unwrap_or_else(|| ReadError::Unreachable { cause: cause() }), is_passing(code))
+        let problem = self.topic_problem(code, &code.to_string());
+        (problem.unwrap_or_else(|| ReadError::Unreachable { cause: cause() }), is_transient(code))
     }
 
-    fn problem(&self, code: Code, text: &str) -> Option<ReadError> {
+    fn topic_problem(&self, code: Code, text: &str) -> Option<ReadError> {
         let topic = self.topic.clone();
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {

@@ -421,8 +421,8 @@ impl<C: Cluster> Reading<C> {
             let partition = progress.span.partition;
             let patience = self.bounds.open_transaction_wait;
             // A leader that has just been lost is given the time that any progress is given.
-            let taken = self.patiently(|of| stable(&mut of.cluster, &[partition], patience, of.deadline))?;
-            let Some(Offsets { high, .. }) = taken.offsets.first().copied() else { return Ok(()) };
+            let snapshot = self.patiently(|of| stable(&mut of.cluster, &[partition], patience, of.deadline))?;
+            let Some(Offsets { high, .. }) = snapshot.offsets.first().copied() else { return Ok(()) };
             let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
             if high < progress.span.end {
                 let cause = format!("its end went back from {} to {high}", progress.span.end);
@@ -439,8 +439,8 @@ impl<C: Cluster> Reading<C> {
                     return Err(ReadError::Moved { partition, cause }.into());
                 }
                 progress.span.end = high;
-                progress.span.taken = taken.at;
-                progress.span.wall = taken.wall;
+                progress.span.taken = snapshot.at;
+                progress.span.wall = snapshot.wall;
                 // What is known to be passed already may reach the new end, too.
                 return if progress.position >= high { self.reached(number) } else { Ok(()) };
             }
@@ -622,20 +622,20 @@ impl<C: Cluster> Reading<C> {
             return Ok(());
         }
         let now = self.cluster.now();
-        let taken = self.cluster.offsets(&partitions, now + PROGRESS_INTERVAL);
+        let snapshot = self.cluster.offsets(&partitions, now + PROGRESS_INTERVAL);
         let mut events = Vec::new();
         for progress in self.partitions.values_mut().filter(|p| p.done) {
-            let seen = taken.as_ref().ok().and_then(|taken| {
-                let found = taken.offsets.iter().find(|o| o.partition == progress.span.partition);
-                found.map(|offsets| (*offsets, taken))
+            let seen = snapshot.as_ref().ok().and_then(|snapshot| {
+                let found = snapshot.offsets.iter().find(|o| o.partition == progress.span.partition);
+                found.map(|offsets| (*offsets, snapshot))
             });
             let mut at_end = None;
-            if let Some((offsets, taken)) = seen {
+            if let Some((offsets, snapshot)) = seen {
                 progress.look_at(offsets, now, self.waited)?;
                 // Not beyond it: a log that went back has no end to stand at.
                 if offsets.last_stable == offsets.high && progress.position == offsets.high {
-                    at_end = Some(taken.wall);
-                    progress.since = taken.at;
+                    at_end = Some(snapshot.wall);
+                    progress.since = snapshot.at;
                 }
             } else {
                 // An election: what stands still meanwhile is given its time afterwards.
@@ -650,7 +650,7 @@ impl<C: Cluster> Reading<C> {
                 at_end,
             });
         }
-        match taken {
+        match snapshot {
             Ok(_) => self.unanswered = None,
             // Of one partition or of all: a stream that says nothing of it would pass for one with nothing to say.
             Err(error) => {

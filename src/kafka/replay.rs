@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     cluster::{Cluster, Offered, Place},
     native,
-    offsets::{Offsetter, Taken},
+    offsets::{OffsetClient, OffsetSnapshot},
     reading::{Bounds, Reading, Stop},
     reaper::Reaper,
     settings::{Role, Settings},
@@ -41,7 +41,7 @@ pub type Events = mpsc::Sender<Result<ReplayEvent, ReadError>>;
 pub struct Live {
     pub settings: Settings,
     pub care: Arc<TopicCare>,
-    pub offsetter: Offsetter,
+    pub offset_client: OffsetClient,
     pub closed: Arc<AtomicBool>,
     pub runtime: Handle,
     /// What the watch knows of the topic.
@@ -60,8 +60,8 @@ impl Cluster for Live {
         std::thread::sleep(time);
     }
 
-    fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<Taken, ReadError> {
-        self.offsetter.take(partitions, deadline)
+    fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError> {
+        self.offset_client.list(partitions, deadline)
     }
 
     fn confirm(&mut self) -> Result<Arc<Topic>, ReadError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{
     cluster::Cluster,
-    offsets::{Offsets, Taken},
+    offsets::{OffsetSnapshot, Offsets},
 };
 use crate::{
     log::{ReadError, ReplayRequest, StartAt},
@@ -36,11 +36,11 @@ pub struct Span {
 /// The spans of a request.
 pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Duration) -> Result<Vec<Span>, ReadError> {
     let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
-    let taken = stable(cluster, &partitions, patience, request.deadline.into_std())?;
+    let snapshot = stable(cluster, &partitions, patience, request.deadline.into_std())?;
     #[cfg(feature = "take-out-rules")]
-    let taken = remembered(taken, &request.topic.id);
+    let snapshot = remembered(snapshot, &request.topic.id);
     let mut spans = Vec::new();
-    for ((partition, start), offsets) in request.partitions.iter().zip(&taken.offsets) {
+    for ((partition, start), offsets) in request.partitions.iter().zip(&snapshot.offsets) {
         let (start, leader_epoch) = match *start {
             StartAt::Low => (offsets.low, -1),
             StartAt::Offset { offset, leader_epoch } => (offset, leader_epoch),
@@ -55,8 +55,8 @@ pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Dur
             end: offsets.high,
             leader_epoch,
             whole: start == offsets.low,
-            taken: taken.at,
-            wall: taken.wall,
+            taken: snapshot.at,
+            wall: snapshot.wall,
         });
     }
     Ok(spans)
@@ -74,16 +74,16 @@ pub fn stable<C: Cluster>(
     partitions: &[Partition],
     patience: Duration,
     deadline: Instant,
-) -> Result<Taken, ReadError> {
+) -> Result<OffsetSnapshot, ReadError> {
     let until = deadline.min(cluster.now() + patience);
-    let mut taken = cluster.offsets(partitions, deadline)?;
+    let mut snapshot = cluster.offsets(partitions, deadline)?;
     if !holds(Rule::StableOffsetIsNotEnd) {
-        taken.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
-        return Ok(taken);
+        snapshot.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
+        return Ok(snapshot);
     }
     // After a commit it may lag for a moment.
     let mut pause = Duration::from_millis(1);
-    let mut hidden: Vec<_> = taken.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
+    let mut hidden: Vec<_> = snapshot.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
     while let Some(first) = hidden.first() {
         if cluster.now() + pause >= until {
             let Offsets { partition, last_stable, high, .. } = *first;
@@ -103,23 +103,23 @@ pub fn stable<C: Cluster>(
         }
         hidden.retain(|o| o.last_stable < o.high);
     }
-    Ok(taken)
+    Ok(snapshot)
 }
 
 /// With R1 taken out: the ends that the first request for a partition was given serve all later ones.
 #[cfg(feature = "take-out-rules")]
-fn remembered(mut taken: Taken, topic: &str) -> Taken {
+fn remembered(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
     use std::{
         collections::HashMap,
         sync::{LazyLock, Mutex, PoisonError},
     };
     static ENDS: LazyLock<Mutex<HashMap<(String, Partition), i64>>> = LazyLock::new(Mutex::default);
     if holds(Rule::EndIsHighWatermark) {
-        return taken;
+        return snapshot;
     }
     let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
-    for offsets in &mut taken.offsets {
+    for offsets in &mut snapshot.offsets {
         offsets.high = *ends.entry((topic.to_owned(), offsets.partition)).or_insert(offsets.high);
     }
-    taken
+    snapshot
 }

@@ -261,12 +261,12 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 1);
     cluster.broker_round_trip_time(2, Duration::from_secs(30)).unwrap();
     let partitions = [Partition::new(0).unwrap()];
-    let offsetter = log.inner.offsetter.clone();
-    let taken = tokio::task::spawn_blocking(move || {
-        offsetter.take(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
+    let offset_client = log.inner.offset_client.clone();
+    let listed = tokio::task::spawn_blocking(move || {
+        offset_client.list(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
     });
-    let taken = taken.await.unwrap();
-    assert!(matches!(taken, Err(ReadError::Unreachable { .. })), "{taken:?}");
+    let listed = listed.await.unwrap();
+    assert!(matches!(listed, Err(ReadError::Unreachable { .. })), "{listed:?}");
     let found = read(&log, &[0]).await;
     assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
 }

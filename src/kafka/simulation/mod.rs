@@ -17,7 +17,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use self::world::{Dice, Kind, Millis, Shared, TROUBLES, Transaction, Trouble, World};
 use super::{
     cluster::{Cluster, Consumer, Message, Offered, Place, Polled},
-    offsets::{Offsets, Taken},
+    offsets::{OffsetSnapshot, Offsets},
     reading::{Bounds, Reading, Stop, same_topic},
     span,
 };
@@ -180,7 +180,7 @@ impl Cluster for SimulatedCluster {
         self.world.borrow_mut().step(time.as_millis().max(1) as Millis);
     }
 
-    fn offsets(&mut self, partitions: &[Partition], _: Instant) -> Result<Taken, ReadError> {
+    fn offsets(&mut self, partitions: &[Partition], _: Instant) -> Result<OffsetSnapshot, ReadError> {
         let mut world = self.world.borrow_mut();
         let (at, wall) = (world.instant(), world.wall());
         world.step(1);
@@ -195,7 +195,7 @@ impl Cluster for SimulatedCluster {
             let (low, high, last_stable) = (part.low, part.high, part.last_stable());
             offsets.push(Offsets { partition: *partition, low, last_stable, high });
         }
-        Ok(Taken { offsets, at, wall })
+        Ok(OffsetSnapshot { offsets, at, wall })
     }
 
     fn confirm(&mut self) -> Result<Arc<Topic>, ReadError> {
