@@ -59,7 +59,7 @@ pub trait Message {
 
 /// Where a consumer begins in a partition: always a concrete offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct StartOffset {
     /// The partition.
     pub partition: Partition,
     /// The first offset wanted.
@@ -81,13 +81,13 @@ pub trait Consumer {
 
 /// What became of an event that was offered to the caller.
 #[derive(Debug)]
-pub enum Offered {
+pub enum SendOutcome {
     /// The caller has it.
-    Taken,
+    Sent,
     /// Not within this time; here it is again.
     Full(ReplayEvent),
     /// Nobody listens any more.
-    Gone,
+    Abandoned,
 }
 
 /// The cluster, and the caller of a replay.
@@ -102,17 +102,17 @@ pub trait Cluster {
     /// Low watermark, last stable offset and high watermark of each partition, as their leaders say now.
     fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError>;
     /// The topic, asked after this call began.
-    fn confirm(&mut self) -> Result<Arc<Topic>, ReadError>;
+    fn fetch_topic(&mut self) -> Result<Arc<Topic>, ReadError>;
     /// What is known to be wrong with the topic, at most a second or so old.
     fn problem(&self) -> Option<TopicProblem>;
     /// The topic's min.compaction.lag.ms as it is known now: it may be lowered at any time.
     fn min_compaction_lag(&self) -> Duration;
     /// A consumer at these places.
-    fn consumer(&mut self, places: &[Place]) -> Result<Self::Consumer, ReadError>;
+    fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<Self::Consumer, ReadError>;
     /// Hands an event to the caller, who may be slow.
-    fn offer(&mut self, event: ReplayEvent, wait: Duration) -> Offered;
+    fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome;
     /// The caller has gone.
-    fn is_gone(&self) -> bool;
+    fn is_abandoned(&self) -> bool;
     /// This process is stopping.
     fn is_closed(&self) -> bool;
 }

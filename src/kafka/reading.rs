@@ -24,7 +24,7 @@ use bytes::{Bytes, BytesMut};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{
-    cluster::{Cluster, Consumer, Message, Offered, Place, Polled},
+    cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::Offsets,
     span::{Span, stable},
 };
@@ -285,8 +285,8 @@ impl<C: Cluster> Reading<C> {
         if self.unfinished == 0 && !self.request.follow {
             return Ok(());
         }
-        let places = self.places();
-        let consumer = slot.insert(self.cluster.consumer(&places)?);
+        let start_offsets = self.start_offsets();
+        let consumer = slot.insert(self.cluster.consumer(&start_offsets)?);
         let mut unchecked = 0;
         loop {
             // What is there is taken at once; only a reader that has caught up waits.
@@ -312,11 +312,14 @@ impl<C: Cluster> Reading<C> {
         }
     }
 
-    fn places(&self) -> Vec<Place> {
-        let wanted = self.partitions.values().filter(|p| !p.done || self.request.follow);
-        let place =
-            |p: &Progress| Place { partition: p.span.partition, offset: p.position, leader_epoch: p.span.leader_epoch };
-        wanted.map(place).collect()
+    fn start_offsets(&self) -> Vec<StartOffset> {
+        let unread = self.partitions.values().filter(|p| !p.done || self.request.follow);
+        let start_offset = |p: &Progress| StartOffset {
+            partition: p.span.partition,
+            offset: p.position,
+            leader_epoch: p.span.leader_epoch,
+        };
+        unread.map(start_offset).collect()
     }
 
     fn record(&mut self, message: &impl Message) -> Result<(), Stop> {
@@ -373,10 +376,10 @@ impl<C: Cluster> Reading<C> {
     /// A slow reader pushes back. One who stalls must not hold the replay beyond its deadline, the topic or the process.
     fn send(&mut self, mut event: ReplayEvent) -> Result<(), Stop> {
         loop {
-            match self.cluster.offer(event, POLL) {
-                Offered::Taken => break,
-                Offered::Gone => return Err(Stop::Gone),
-                Offered::Full(back) => event = back,
+            match self.cluster.send(event, POLL) {
+                SendOutcome::Sent => break,
+                SendOutcome::Abandoned => return Err(Stop::Gone),
+                SendOutcome::Full(returned) => event = returned,
             }
             // A reader who takes his time is no log that stands still.
             self.waited = self.cluster.now();
@@ -450,7 +453,7 @@ impl<C: Cluster> Reading<C> {
 
     fn finish(&mut self, number: i32) -> Result<(), Stop> {
         self.flush()?;
-        let topic = self.patiently(|of| of.cluster.confirm())?;
+        let topic = self.patiently(|of| of.cluster.fetch_topic())?;
         same_topic(&self.request.topic, &topic)?;
         // It may have been lowered meanwhile.
         self.bounds.delete_retention = self.bounds.delete_retention.min(topic.delete_retention);
@@ -535,7 +538,7 @@ impl<C: Cluster> Reading<C> {
 
     /// What ends a replay wherever it is, also while its reader stalls.
     fn check_ended(&mut self) -> Result<(), Stop> {
-        if self.cluster.is_gone() {
+        if self.cluster.is_abandoned() {
             return Err(Stop::Gone);
         }
         // A consumer notices this late or never: librdkafka adopts a new topic of the same name, and waits half a minute for

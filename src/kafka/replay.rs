@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, Offered, Place},
+    cluster::{Cluster, SendOutcome, StartOffset},
     native,
     offsets::{OffsetClient, OffsetSnapshot},
     reading::{Bounds, Reading, Stop},
@@ -64,7 +64,7 @@ impl Cluster for Live {
         self.offset_client.list(partitions, deadline)
     }
 
-    fn confirm(&mut self) -> Result<Arc<Topic>, ReadError> {
+    fn fetch_topic(&mut self) -> Result<Arc<Topic>, ReadError> {
         self.runtime.block_on(self.care.confirm(Instant::now()))
     }
 
@@ -79,7 +79,7 @@ impl Cluster for Live {
         self.care.config().min_compaction_lag
     }
 
-    fn consumer(&mut self, places: &[Place]) -> Result<native::Consumer, ReadError> {
+    fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<native::Consumer, ReadError> {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
         let queue_kib = self.settings.read_ahead_bytes / 1024;
@@ -87,10 +87,10 @@ impl Cluster for Live {
             native::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
         let mut list = TopicPartitionList::new();
         let topic = &self.settings.topic;
-        for Place { partition, offset, leader_epoch } in places {
+        for StartOffset { partition, offset, leader_epoch } in start_offsets {
             // A concrete offset: a logical one waits half a second for a leader to become known.
-            let (number, at) = (partition.number(), Offset::Offset(*offset));
-            list.add_partition_offset(topic, number, at).map_err(unreachable)?;
+            let (number, offset) = (partition.number(), Offset::Offset(*offset));
+            list.add_partition_offset(topic, number, offset).map_err(unreachable)?;
             if *leader_epoch >= 0 {
                 native::set_leader_epoch(&mut list, topic, number, *leader_epoch);
             }
@@ -99,24 +99,24 @@ impl Cluster for Live {
         Ok(consumer)
     }
 
-    fn offer(&mut self, event: ReplayEvent, wait: Duration) -> Offered {
+    fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome {
         let event = match self.events.try_send(Ok(event)) {
-            Ok(()) => return Offered::Taken,
+            Ok(()) => return SendOutcome::Sent,
             Err(TrySendError::Full(Ok(event))) => event,
-            Err(_) => return Offered::Gone,
+            Err(_) => return SendOutcome::Abandoned,
         };
-        let place = self.runtime.block_on(async { timeout(wait, self.events.reserve()).await });
-        match place {
-            Ok(Ok(place)) => {
-                place.send(Ok(event));
-                Offered::Taken
+        let permit = self.runtime.block_on(async { timeout(wait, self.events.reserve()).await });
+        match permit {
+            Ok(Ok(permit)) => {
+                permit.send(Ok(event));
+                SendOutcome::Sent
             }
-            Ok(Err(_)) => Offered::Gone,
-            Err(_) => Offered::Full(event),
+            Ok(Err(_)) => SendOutcome::Abandoned,
+            Err(_) => SendOutcome::Full(event),
         }
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         self.events.is_closed()
     }
 

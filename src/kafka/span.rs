@@ -89,7 +89,7 @@ pub fn stable<C: Cluster>(
             let Offsets { partition, last_stable, high, .. } = *first;
             return Err(ReadError::OpenTransaction { partition, last_stable, high });
         }
-        if cluster.is_gone() {
+        if cluster.is_abandoned() {
             return Err(nobody_waits());
         }
         cluster.pause(pause);

@@ -16,7 +16,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use self::world::{Dice, Kind, Millis, Shared, TROUBLES, Transaction, Trouble, World};
 use super::{
-    cluster::{Cluster, Consumer, Message, Offered, Place, Polled},
+    cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::{OffsetSnapshot, Offsets},
     reading::{Bounds, Reading, Stop, same_topic},
     span,
@@ -198,7 +198,7 @@ impl Cluster for SimulatedCluster {
         Ok(OffsetSnapshot { offsets, at, wall })
     }
 
-    fn confirm(&mut self) -> Result<Arc<Topic>, ReadError> {
+    fn fetch_topic(&mut self) -> Result<Arc<Topic>, ReadError> {
         let mut world = self.world.borrow_mut();
         world.step(1);
         Ok(world.described())
@@ -214,22 +214,22 @@ impl Cluster for SimulatedCluster {
         Duration::from_millis(self.world.borrow().min_compaction_lag)
     }
 
-    fn consumer(&mut self, places: &[Place]) -> Result<SimulatedConsumer, ReadError> {
+    fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<SimulatedConsumer, ReadError> {
         let mut world = self.world.borrow_mut();
         world.consumers += 1;
-        let position = |place: &Place| {
-            let epoch = if place.leader_epoch < 0 { i32::MAX } else { place.leader_epoch };
-            (place.partition.number(), Position { offset: place.offset, epoch, said: None, failed: false })
+        let position = |start: &StartOffset| {
+            let epoch = if start.leader_epoch < 0 { i32::MAX } else { start.leader_epoch };
+            (start.partition.number(), Position { offset: start.offset, epoch, said: None, failed: false })
         };
-        let positions = places.iter().map(position).collect::<BTreeMap<_, _>>();
+        let positions = start_offsets.iter().map(position).collect::<BTreeMap<_, _>>();
         Ok(SimulatedConsumer { world: self.world.clone(), positions: positions.into(), ahead: VecDeque::new().into() })
     }
 
-    fn offer(&mut self, event: ReplayEvent, wait: Duration) -> Offered {
+    fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome {
         let mut world = self.world.borrow_mut();
         if world.stall.is_some_and(|(from, until)| (from..until).contains(&world.now)) {
             world.step(wait.as_millis() as Millis);
-            return Offered::Full(event);
+            return SendOutcome::Full(event);
         }
         let slow = world.troubles.contains(&Trouble::SlowReader);
         if let ReplayEvent::End(end) = &event {
@@ -244,10 +244,10 @@ impl Cluster for SimulatedCluster {
             world.step(took);
         }
         self.events.push(event);
-        Offered::Taken
+        SendOutcome::Sent
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         false
     }
 
