@@ -214,18 +214,18 @@ impl Log for KafkaLog {
         let wanted = request.clone();
         let question = self.inner.questions.clone().acquire_owned().await;
         let question = question.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
-        let spans = tokio::task::spawn_blocking(move || {
+        let ranges = tokio::task::spawn_blocking(move || {
             // Held until the thread is free again, not until the caller has lost interest.
             let _question = question;
             if live.events.is_closed() {
-                return Err(span::nobody_waits());
+                return Err(span::abandoned());
             }
-            let spans = span::spans(&mut live, &wanted, bounds.open_transaction_wait);
-            spans.map(|spans| (live, spans))
+            let ranges = span::resolve_ranges(&mut live, &wanted, bounds.open_transaction_wait);
+            ranges.map(|ranges| (live, ranges))
         });
-        let (live, spans) = spans.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let (live, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(live, &reaper, request, bounds, spans, asked);
+        let work = move || replay::run(live, &reaper, request, bounds, ranges, asked);
         // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;

@@ -26,7 +26,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::{
     cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::Offsets,
-    span::{Span, stable},
+    span::{ReplayRange, wait_for_stable_offsets},
 };
 use crate::{
     log::{
@@ -100,7 +100,7 @@ pub fn same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
 }
 
 struct Progress {
-    span: Span,
+    range: ReplayRange,
     /// Everything below has been seen.
     position: i64,
     counts: Counts,
@@ -118,11 +118,11 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(span: Span) -> Self {
-        let since = span.taken;
+    fn new(range: ReplayRange) -> Self {
+        let since = range.end_taken_at;
         Self {
-            position: span.start,
-            span,
+            position: range.start,
+            range,
             counts: Counts::default(),
             rounds: 0,
             done: false,
@@ -247,15 +247,15 @@ impl<C: Cluster> Reading<C> {
     pub fn new(
         cluster: C,
         request: ReplayRequest,
-        spans: Vec<Span>,
+        ranges: Vec<ReplayRange>,
         bounds: Bounds,
         met: Box<dyn FnMut(Partition, Counts, bool) + Send>,
     ) -> Self {
         let now = cluster.now();
         Self {
             deadline: request.deadline.into_std(),
-            unfinished: spans.len(),
-            partitions: spans.into_iter().map(|span| (span.partition.number(), Progress::new(span))).collect(),
+            unfinished: ranges.len(),
+            partitions: ranges.into_iter().map(|range| (range.partition.number(), Progress::new(range))).collect(),
             batch: Batch::default(),
             moved: false,
             progressed: now,
@@ -274,7 +274,7 @@ impl<C: Cluster> Reading<C> {
     /// Reads until every end, or for ever with `follow`. The consumer, if there had to be one, is left in `slot`.
     pub fn read(&mut self, slot: &mut Option<C::Consumer>) -> Result<(), Stop> {
         // A resumed reader may stand at an end that was cut and has grown again: his epoch is for a consumer to check.
-        let nothing_to_read = |p: &Progress| p.position >= p.span.end && p.span.leader_epoch < 0;
+        let nothing_to_read = |p: &Progress| p.position >= p.range.end && p.range.leader_epoch < 0;
         let empty: Vec<i32> =
             self.partitions.iter().filter(|(_, p)| nothing_to_read(p)).map(|(number, _)| *number).collect();
         for number in empty {
@@ -315,9 +315,9 @@ impl<C: Cluster> Reading<C> {
     fn start_offsets(&self) -> Vec<StartOffset> {
         let unread = self.partitions.values().filter(|p| !p.done || self.request.follow);
         let start_offset = |p: &Progress| StartOffset {
-            partition: p.span.partition,
+            partition: p.range.partition,
             offset: p.position,
-            leader_epoch: p.span.leader_epoch,
+            leader_epoch: p.range.leader_epoch,
         };
         unread.map(start_offset).collect()
     }
@@ -328,7 +328,7 @@ impl<C: Cluster> Reading<C> {
             self.first_record = Some(self.cluster.now());
         }
         // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
-        while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.span.end) {
+        while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.range.end) {
             self.reached(number)?;
         }
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
@@ -337,13 +337,13 @@ impl<C: Cluster> Reading<C> {
         }
         progress.position = offset + 1;
         let epoch = message.leader_epoch();
-        progress.span.leader_epoch = epoch;
+        progress.range.leader_epoch = epoch;
         // What a partition that is done brings is no progress of the others.
         self.moved |= !progress.done;
-        let partition = progress.span.partition;
+        let partition = progress.range.partition;
         let class = self.request.selection.classify(partition, message.key());
         progress.counts.count(class);
-        let last = !progress.done && offset >= progress.span.end - 1 && holds(Rule::LastRecordIsEnd);
+        let last = !progress.done && offset >= progress.range.end - 1 && holds(Rule::LastRecordIsEnd);
         if class == Class::Wanted {
             self.keep(partition, message, epoch)?;
         }
@@ -406,7 +406,7 @@ impl<C: Cluster> Reading<C> {
             self.moved |= !progress.done;
         }
         let reached =
-            (offset >= progress.span.end || !holds(Rule::EarlyEndEventIsIgnored)) && holds(Rule::UndeliveredTailIsEnd);
+            (offset >= progress.range.end || !holds(Rule::EarlyEndEventIsIgnored)) && holds(Rule::UndeliveredTailIsEnd);
         if !progress.done && reached { self.reached(number) } else { Ok(()) }
     }
 
@@ -417,22 +417,23 @@ impl<C: Cluster> Reading<C> {
         self.bounds.min_compaction_lag = lag;
         let now = self.cluster.now();
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
-        let took = now.saturating_duration_since(progress.span.taken);
-        let nothing_read = progress.position == progress.span.start && progress.span.start == progress.span.end;
+        let took = now.saturating_duration_since(progress.range.end_taken_at);
+        let nothing_read = progress.position == progress.range.start && progress.range.start == progress.range.end;
         let again = if lag.is_zero() { progress.rounds == 0 || took > SHORT_ROUND } else { took > lag };
         if again && !nothing_read && holds(Rule::SlowReplayTakesEndAgain) {
-            let partition = progress.span.partition;
-            let patience = self.bounds.open_transaction_wait;
+            let partition = progress.range.partition;
+            let max_wait = self.bounds.open_transaction_wait;
             // A leader that has just been lost is given the time that any progress is given.
-            let snapshot = self.patiently(|of| stable(&mut of.cluster, &[partition], patience, of.deadline))?;
+            let snapshot =
+                self.patiently(|of| wait_for_stable_offsets(&mut of.cluster, &[partition], max_wait, of.deadline))?;
             let Some(Offsets { high, .. }) = snapshot.offsets.first().copied() else { return Ok(()) };
             let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
-            if high < progress.span.end {
-                let cause = format!("its end went back from {} to {high}", progress.span.end);
+            if high < progress.range.end {
+                let cause = format!("its end went back from {} to {high}", progress.range.end);
                 return Err(ReadError::Truncated { partition, cause }.into());
             }
             // Nothing came after the old end: nothing can have been superseded beyond it.
-            if high > progress.span.end {
+            if high > progress.range.end {
                 progress.rounds += 1;
                 if progress.rounds >= ROUNDS {
                     let cause = format!(
@@ -441,9 +442,9 @@ impl<C: Cluster> Reading<C> {
                     );
                     return Err(ReadError::Moved { partition, cause }.into());
                 }
-                progress.span.end = high;
-                progress.span.taken = snapshot.at;
-                progress.span.wall = snapshot.wall;
+                progress.range.end = high;
+                progress.range.end_taken_at = snapshot.at;
+                progress.range.end_taken_at_wall = snapshot.wall;
                 // What is known to be passed already may reach the new end, too.
                 return if progress.position >= high { self.reached(number) } else { Ok(()) };
             }
@@ -460,15 +461,15 @@ impl<C: Cluster> Reading<C> {
         self.check_age()?;
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         progress.done = true;
-        progress.since = progress.span.taken;
-        (self.met)(progress.span.partition, progress.counts, progress.span.whole);
+        progress.since = progress.range.end_taken_at;
+        (self.met)(progress.range.partition, progress.counts, progress.range.whole_partition);
         let end = PartitionEnd {
-            partition: progress.span.partition,
-            start: progress.span.start,
-            end: progress.span.end,
+            partition: progress.range.partition,
+            start: progress.range.start,
+            end: progress.range.end,
             counts: std::mem::take(&mut progress.counts),
-            leader_epoch: progress.span.leader_epoch,
-            at_end: progress.span.wall,
+            leader_epoch: progress.range.leader_epoch,
+            at_end: progress.range.end_taken_at_wall,
         };
         self.unfinished -= 1;
         self.send(ReplayEvent::End(end))
@@ -494,7 +495,7 @@ impl<C: Cluster> Reading<C> {
         if concerned.is_some_and(|p| p.done) && !self.request.follow {
             return Ok(());
         }
-        let partition = concerned.map_or_else(|| self.first_unfinished(), |p| p.span.partition);
+        let partition = concerned.map_or_else(|| self.first_unfinished(), |p| p.range.partition);
         let topic = &self.request.topic.name;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
@@ -532,8 +533,8 @@ impl<C: Cluster> Reading<C> {
     }
 
     fn first_unfinished(&self) -> Partition {
-        let any = self.partitions.values().min_by_key(|p| (p.done, p.span.partition));
-        any.map_or_else(|| Partition::new(0).unwrap_or_else(|| unreachable!("0 is a partition")), |p| p.span.partition)
+        let any = self.partitions.values().min_by_key(|p| (p.done, p.range.partition));
+        any.map_or_else(|| Partition::new(0).unwrap_or_else(|| unreachable!("0 is a partition")), |p| p.range.partition)
     }
 
     /// What ends a replay wherever it is, also while its reader stalls.
@@ -551,7 +552,7 @@ impl<C: Cluster> Reading<C> {
         }
         if self.cluster.now() >= self.deadline {
             let partition = self.first_unfinished();
-            let at = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.span.end));
+            let at = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.range.end));
             return Err(ReadError::Deadline { partition, position: at.0, end: at.1 }.into());
         }
         Ok(())
@@ -569,7 +570,7 @@ impl<C: Cluster> Reading<C> {
                     now.saturating_duration_since(progress.since).as_millis(),
                     limit.as_millis()
                 );
-                Err(ReadError::Moved { partition: progress.span.partition, cause }.into())
+                Err(ReadError::Moved { partition: progress.range.partition, cause }.into())
             }
             _ => Ok(()),
         }
@@ -597,17 +598,17 @@ impl<C: Cluster> Reading<C> {
 
     /// Nothing has come for too long: the log went back, or can't be read.
     fn no_progress(&mut self) -> Result<(), Stop> {
-        let waiting: Vec<_> = self.partitions.values().filter(|p| !p.done).map(|p| p.span.partition).collect();
+        let waiting: Vec<_> = self.partitions.values().filter(|p| !p.done).map(|p| p.range.partition).collect();
         let now = self.cluster.offsets(&waiting, self.deadline)?;
         for Offsets { partition, high, .. } in now.offsets {
-            let end = self.partitions.get(&partition.number()).map_or(0, |p| p.span.end);
+            let end = self.partitions.get(&partition.number()).map_or(0, |p| p.range.end);
             if high < end {
                 let cause = format!("its end went back from {end} to {high}");
                 return Err(ReadError::Truncated { partition, cause }.into());
             }
         }
         let partition = self.first_unfinished();
-        let (position, end) = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.span.end));
+        let (position, end) = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.range.end));
         let seconds = self.bounds.no_progress.as_secs();
         let cause = format!("partition {partition}: no progress for {seconds} s at offset {position} of {end}");
         Err(ReadError::Unreachable { cause }.into())
@@ -620,7 +621,7 @@ impl<C: Cluster> Reading<C> {
 
     /// A following replay says how far it is, and looks whether anything hides records from it.
     fn tick(&mut self) -> Result<(), Stop> {
-        let partitions: Vec<_> = self.partitions.values().filter(|p| p.done).map(|p| p.span.partition).collect();
+        let partitions: Vec<_> = self.partitions.values().filter(|p| p.done).map(|p| p.range.partition).collect();
         if partitions.is_empty() {
             return Ok(());
         }
@@ -629,7 +630,7 @@ impl<C: Cluster> Reading<C> {
         let mut events = Vec::new();
         for progress in self.partitions.values_mut().filter(|p| p.done) {
             let seen = snapshot.as_ref().ok().and_then(|snapshot| {
-                let found = snapshot.offsets.iter().find(|o| o.partition == progress.span.partition);
+                let found = snapshot.offsets.iter().find(|o| o.partition == progress.range.partition);
                 found.map(|offsets| (*offsets, snapshot))
             });
             let mut at_end = None;
@@ -644,11 +645,11 @@ impl<C: Cluster> Reading<C> {
                 // An election: what stands still meanwhile is given its time afterwards.
                 progress.starved = None;
             }
-            (self.met)(progress.span.partition, progress.counts, false);
+            (self.met)(progress.range.partition, progress.counts, false);
             events.push(ReplayEvent::Progress {
-                partition: progress.span.partition,
+                partition: progress.range.partition,
                 next_offset: progress.position,
-                leader_epoch: progress.span.leader_epoch,
+                leader_epoch: progress.range.leader_epoch,
                 counts: std::mem::take(&mut progress.counts),
                 at_end,
             });

@@ -26,7 +26,7 @@ use super::{
     reading::{Bounds, Reading, Stop},
     reaper::Reaper,
     settings::{Role, Settings},
-    span::Span,
+    span::ReplayRange,
     topic::TopicCare,
 };
 use crate::{
@@ -126,11 +126,18 @@ impl Cluster for Live {
 }
 
 /// Reads until every end, or for ever with `follow`. Blocks: for a thread of its own.
-pub fn run(live: Live, reaper: &Reaper, request: ReplayRequest, bounds: Bounds, spans: Vec<Span>, asked: Instant) {
+pub fn run(
+    live: Live,
+    reaper: &Reaper,
+    request: ReplayRequest,
+    bounds: Bounds,
+    ranges: Vec<ReplayRange>,
+    asked: Instant,
+) {
     let (events, care) = (live.events.clone(), live.care.clone());
     let began = Instant::now();
     let met = Box::new(move |partition, counts, whole| care.met(partition, counts, whole));
-    let mut reading = Reading::new(live, request, spans, bounds, met);
+    let mut reading = Reading::new(live, request, ranges, bounds, met);
     let mut consumer = None;
     let stop = reading.read(&mut consumer);
     let micros = |i: Instant| i.saturating_duration_since(asked).as_micros() as u64;

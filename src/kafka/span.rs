@@ -16,30 +16,34 @@ use crate::{
 };
 
 /// The longest pause between two looks at a transaction that is open.
-const PAUSE: Duration = Duration::from_millis(50);
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// One partition on its way.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub struct ReplayRange {
     pub partition: Partition,
     pub start: i64,
     /// T
     pub end: i64,
     pub leader_epoch: i32,
     /// It is read from the low watermark: what is counted is what the partition holds.
-    pub whole: bool,
+    pub whole_partition: bool,
     /// When T was asked for.
-    pub taken: Instant,
-    pub wall: SystemTime,
+    pub end_taken_at: Instant,
+    pub end_taken_at_wall: SystemTime,
 }
 
 /// The spans of a request.
-pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Duration) -> Result<Vec<Span>, ReadError> {
+pub fn resolve_ranges<C: Cluster>(
+    cluster: &mut C,
+    request: &ReplayRequest,
+    max_wait: Duration,
+) -> Result<Vec<ReplayRange>, ReadError> {
     let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
-    let snapshot = stable(cluster, &partitions, patience, request.deadline.into_std())?;
+    let snapshot = wait_for_stable_offsets(cluster, &partitions, max_wait, request.deadline.into_std())?;
     #[cfg(feature = "take-out-rules")]
-    let snapshot = remembered(snapshot, &request.topic.id);
-    let mut spans = Vec::new();
+    let snapshot = with_first_known_ends(snapshot, &request.topic.id);
+    let mut ranges = Vec::new();
     for ((partition, start), offsets) in request.partitions.iter().zip(&snapshot.offsets) {
         let (start, leader_epoch) = match *start {
             StartAt::Low => (offsets.low, -1),
@@ -49,53 +53,53 @@ pub fn spans<C: Cluster>(cluster: &mut C, request: &ReplayRequest, patience: Dur
             let (low, end) = (offsets.low, offsets.high);
             return Err(ReadError::OffsetOutOfRange { partition: *partition, offset: start, low, end });
         }
-        spans.push(Span {
+        ranges.push(ReplayRange {
             partition: *partition,
             start,
             end: offsets.high,
             leader_epoch,
-            whole: start == offsets.low,
-            taken: snapshot.at,
-            wall: snapshot.wall,
+            whole_partition: start == offsets.low,
+            end_taken_at: snapshot.at,
+            end_taken_at_wall: snapshot.wall,
         });
     }
-    Ok(spans)
+    Ok(ranges)
 }
 
 /// Told to nobody.
-pub fn nobody_waits() -> ReadError {
+pub fn abandoned() -> ReadError {
     ReadError::Unreachable { cause: "nobody waits for it any more".to_owned() }
 }
 
 /// Offsets at a time when no open transaction hides records below the high watermark that was first seen; bounded by
-/// `patience`.
-pub fn stable<C: Cluster>(
+/// `max_wait`.
+pub fn wait_for_stable_offsets<C: Cluster>(
     cluster: &mut C,
     partitions: &[Partition],
-    patience: Duration,
+    max_wait: Duration,
     deadline: Instant,
 ) -> Result<OffsetSnapshot, ReadError> {
-    let until = deadline.min(cluster.now() + patience);
+    let until = deadline.min(cluster.now() + max_wait);
     let mut snapshot = cluster.offsets(partitions, deadline)?;
     if !holds(Rule::StableOffsetIsNotEnd) {
         snapshot.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
         return Ok(snapshot);
     }
     // After a commit it may lag for a moment.
-    let mut pause = Duration::from_millis(1);
+    let mut delay = Duration::from_millis(1);
     let mut hidden: Vec<_> = snapshot.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
     while let Some(first) = hidden.first() {
-        if cluster.now() + pause >= until {
+        if cluster.now() + delay >= until {
             let Offsets { partition, last_stable, high, .. } = *first;
             return Err(ReadError::OpenTransaction { partition, last_stable, high });
         }
         if cluster.is_abandoned() {
-            return Err(nobody_waits());
+            return Err(abandoned());
         }
-        cluster.pause(pause);
-        pause = (pause * 2).min(PAUSE);
-        let waiting: Vec<_> = hidden.iter().map(|o| o.partition).collect();
-        let now = cluster.offsets(&waiting, deadline)?;
+        cluster.pause(delay);
+        delay = (delay * 2).min(MAX_RETRY_DELAY);
+        let hidden_partitions: Vec<_> = hidden.iter().map(|o| o.partition).collect();
+        let now = cluster.offsets(&hidden_partitions, deadline)?;
         for offsets in &mut hidden {
             if let Some(seen) = now.offsets.iter().find(|o| o.partition == offsets.partition) {
                 offsets.last_stable = seen.last_stable;
@@ -108,7 +112,7 @@ pub fn stable<C: Cluster>(
 
 /// With R1 taken out: the ends that the first request for a partition was given serve all later ones.
 #[cfg(feature = "take-out-rules")]
-fn remembered(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
+fn with_first_known_ends(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
     use std::{
         collections::HashMap,
         sync::{LazyLock, Mutex, PoisonError},

@@ -301,14 +301,14 @@ fn load(world: &Shared) -> Outcome {
     let served = request.topic.clone();
     let mut cluster = SimulatedCluster::new(world, &served);
     let mut outcome = Outcome { asked, highs, topic, records: Vec::new(), ends: Vec::new(), error: None, served };
-    let spans = match span::spans(&mut cluster, &request, bounds.open_transaction_wait) {
-        Ok(spans) => spans,
+    let ranges = match span::resolve_ranges(&mut cluster, &request, bounds.open_transaction_wait) {
+        Ok(ranges) => ranges,
         Err(error) => {
             outcome.error = Some(error);
             return outcome;
         }
     };
-    let mut reading = Reading::new(cluster, request, spans, bounds, Box::new(|_, _, _| {}));
+    let mut reading = Reading::new(cluster, request, ranges, bounds, Box::new(|_, _, _| {}));
     match reading.read(&mut None) {
         Ok(()) => {}
         Err(Stop::Failed(error)) => outcome.error = Some(error),

@@ -43,8 +43,8 @@ impl Log for SimulatedLog {
                 (world.described(), bounds(&world))
             };
             let mut cluster = SimulatedCluster::new(&self.world, &topic);
-            let spans = span::spans(&mut cluster, &request, bounds.open_transaction_wait)?;
-            let mut reading = Reading::new(cluster, request, spans, bounds, Box::new(|_, _, _| {}));
+            let ranges = span::resolve_ranges(&mut cluster, &request, bounds.open_transaction_wait)?;
+            let mut reading = Reading::new(cluster, request, ranges, bounds, Box::new(|_, _, _| {}));
             let stop = reading.read(&mut None);
             (reading.cluster.events, stop)
         };

@@ -25,9 +25,9 @@ fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>
 fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
     let mut cluster = SimulatedCluster::new(world, &topic);
     let request = request(world, topic, start, false);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     meanwhile(&mut world.borrow_mut());
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
     reading.read(&mut None).expect_err("it is not whole")
 }
 
@@ -41,8 +41,8 @@ fn stopped_following_after(
     let mut cluster = SimulatedCluster::new(world, &topic);
     cluster.after_ends = Some((ends, Box::new(happens)));
     let request = request(world, topic, StartAt::Low, true);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
     let stop = reading.read(&mut None).expect_err("it follows until something happens");
     let said = reading.cluster.ends[ends - 1].1;
     (stop, Duration::from_millis(world.borrow().now - said))
@@ -380,9 +380,9 @@ fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(&world, &topic);
     let request = request(&world, topic, StartAt::Low, false);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     put_in_both("w/t/later");
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
+    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
     reading.read(&mut None).expect("it is whole");
     let ends: Vec<_> = reading.cluster.ends.iter().map(|(end, ..)| end.end).collect();
     assert_eq!(ends, [1, 1]);
