@@ -47,7 +47,7 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 use self::{
     offsets::OffsetClient,
     producer::Pool,
-    reading::{Bounds, same_topic},
+    reading::{ReplayLimits, check_same_topic},
     reaper::Reaper,
     replay::Live,
     topic::TopicCare,
@@ -191,12 +191,12 @@ impl Log for KafkaLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        let asked = std::time::Instant::now();
+        let requested_at = std::time::Instant::now();
         let found = self.inner.care.topic().await?;
-        same_topic(&request.topic, &found)?;
+        check_same_topic(&request.topic, &found)?;
         let (events, replay) = Replay::channel();
         let (inner, config) = (self.inner.clone(), self.inner.care.config());
-        let bounds = Bounds {
+        let limits = ReplayLimits {
             open_transaction_wait: inner.settings.open_transaction_wait,
             no_progress: inner.settings.no_progress,
             min_compaction_lag: config.min_compaction_lag,
@@ -220,12 +220,12 @@ impl Log for KafkaLog {
             if live.events.is_closed() {
                 return Err(span::abandoned());
             }
-            let ranges = span::resolve_ranges(&mut live, &wanted, bounds.open_transaction_wait);
+            let ranges = span::resolve_ranges(&mut live, &wanted, limits.open_transaction_wait);
             ranges.map(|ranges| (live, ranges))
         });
         let (live, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(live, &reaper, request, bounds, ranges, asked);
+        let work = move || replay::run(live, &reaper, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;

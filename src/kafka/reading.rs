@@ -38,23 +38,23 @@ use crate::{
 };
 
 /// Records and bytes of a batch.
-const BATCH_RECORDS: usize = 512;
-const BATCH_BYTES: usize = 256 * 1024;
+const MAX_BATCH_RECORDS: usize = 512;
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// How long a poll waits: the bound on noticing that the caller has gone.
-const POLL: Duration = Duration::from_millis(50);
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// How many polls may pass before time, caller and topic are looked at.
-const UNCHECKED: u32 = 256;
+const MAX_UNCHECKED_POLLS: u32 = 256;
 /// How often an end is taken again before the log is said to move too fast.
-const ROUNDS: u32 = 5;
+const MAX_ROUNDS: u32 = 5;
 /// Below this a round is short even where min.compaction.lag.ms is 0, where nothing but the cleaner's own pace bounds what it
 /// takes: a record that came after the round's end must have had its segment closed and cleaned within it.
 pub const SHORT_ROUND: Duration = Duration::from_millis(250);
 /// How long a last stable offset may stand still below the high watermark while a stream follows.
-const STUCK: Duration = Duration::from_secs(60);
+const FOLLOW_STALL: Duration = Duration::from_secs(60);
 
 /// What bounds a replay, beside its request's deadline.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ReplayLimits {
     /// How long an open transaction is waited for.
     pub open_transaction_wait: Duration,
     /// How long nothing may come.
@@ -67,27 +67,27 @@ pub struct Bounds {
 
 /// Why a replay stopped before its end.
 #[derive(Debug)]
-pub enum Stop {
+pub enum StopReason {
     /// Nobody listens any more.
-    Gone,
+    Abandoned,
     /// An error that is owed to the caller.
     Failed(ReadError),
 }
 
-impl From<ReadError> for Stop {
+impl From<ReadError> for StopReason {
     fn from(error: ReadError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<TopicProblem> for Stop {
+impl From<TopicProblem> for StopReason {
     fn from(problem: TopicProblem) -> Self {
         Self::Failed(problem.into())
     }
 }
 
 /// Refuses a topic that is no longer the one a request was made for.
-pub fn same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
+pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
     let topic = expected.name.clone();
     if expected.id != found.id && holds(Rule::RecreatedTopicIsError) {
         return Err(TopicProblem::Recreated { topic, was: expected.id.clone(), now: found.id.clone() });
@@ -99,7 +99,7 @@ pub fn same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
     Ok(())
 }
 
-struct Progress {
+struct PartitionProgress {
     range: ReplayRange,
     /// Everything below has been seen.
     position: i64,
@@ -107,59 +107,61 @@ struct Progress {
     rounds: u32,
     done: bool,
     /// While a stream follows, a last stable offset that stands still below the high watermark, and since when.
-    stuck: Option<(i64, Instant)>,
+    lso_stalled: Option<(i64, Instant)>,
     /// While a stream follows, a position that stands still below the last stable offset, and since when.
-    starved: Option<(i64, Instant)>,
+    position_stalled: Option<(i64, Instant)>,
     /// While a stream follows, the high watermark was below its position when it was last asked for.
-    ahead: bool,
+    hwm_below_position: bool,
     /// Since when a tombstone that is still to be read may have been taken away: when reading began, and, while a stream
     /// follows, when it last stood at the log's end.
-    since: Instant,
+    complete_as_of: Instant,
 }
 
-impl Progress {
+impl PartitionProgress {
     fn new(range: ReplayRange) -> Self {
-        let since = range.end_taken_at;
         Self {
             position: range.start,
+            complete_as_of: range.end_taken_at,
             range,
             counts: Counts::default(),
             rounds: 0,
             done: false,
-            stuck: None,
-            starved: None,
-            ahead: false,
-            since,
+            lso_stalled: None,
+            position_stalled: None,
+            hwm_below_position: false,
         }
     }
-}
 
-impl Progress {
-    /// Whether a stream that follows can go on as things are. `waited`: until when its caller kept it waiting.
-    fn look_at(&mut self, offsets: Offsets, now: Instant, waited: Instant) -> Result<(), ReadError> {
+    /// Whether a stream that follows can go on as things are. `consumer_unblocked_at`: until when its caller kept it waiting.
+    fn check_offsets(
+        &mut self,
+        offsets: Offsets,
+        now: Instant,
+        consumer_unblocked_at: Instant,
+    ) -> Result<(), ReadError> {
         let Offsets { partition, last_stable, high, .. } = offsets;
         let position = self.position;
         if last_stable == high {
-            self.stuck = None;
+            self.lso_stalled = None;
         } else {
-            let since = still_since(&mut self.stuck, last_stable, now);
-            if now.saturating_duration_since(since) >= STUCK {
+            let since = stalled_since(&mut self.lso_stalled, last_stable, now);
+            if now.saturating_duration_since(since) >= FOLLOW_STALL {
                 return Err(ReadError::OpenTransaction { partition, last_stable, high });
             }
         }
         if position >= last_stable {
-            self.starved = None;
+            self.position_stalled = None;
         } else {
-            let since = still_since(&mut self.starved, position, now).max(waited);
-            if now.saturating_duration_since(since) >= STUCK {
-                let seconds = STUCK.as_secs();
+            let since = stalled_since(&mut self.position_stalled, position, now).max(consumer_unblocked_at);
+            if now.saturating_duration_since(since) >= FOLLOW_STALL {
+                let seconds = FOLLOW_STALL.as_secs();
                 let cause =
                     format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
                 return Err(ReadError::Unreachable { cause });
             }
         }
         // Seen once, it may be the answer of a leader that has been replaced.
-        if std::mem::replace(&mut self.ahead, position > high) && position > high {
+        if std::mem::replace(&mut self.hwm_below_position, position > high) && position > high {
             let cause = format!("its end went back from {position} to {high}");
             return Err(ReadError::Truncated { partition, cause });
         }
@@ -168,7 +170,7 @@ impl Progress {
 }
 
 /// Since when it has been at this offset: now, if it was seen elsewhere or nowhere before.
-fn still_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Instant {
+fn stalled_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Instant {
     let since = seen.filter(|(before, _)| *before == at).map_or(now, |(_, since)| since);
     *seen = Some((at, since));
     since
@@ -190,9 +192,9 @@ struct Batch {
 
 impl Batch {
     /// `record` is without its key and value.
-    fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, keep: bool) {
+    fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, owned: bool) {
         self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
-        if keep {
+        if owned {
             (record.key, record.value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
             self.records.push(record);
             return;
@@ -217,69 +219,72 @@ impl Batch {
 }
 
 /// A replay on its way.
-pub struct Reading<C: Cluster> {
+pub struct ReplayReader<C: Cluster> {
     /// Given back to who runs it: the consumer's end is his.
     pub cluster: C,
     request: ReplayRequest,
-    bounds: Bounds,
-    partitions: BTreeMap<i32, Progress>,
+    limits: ReplayLimits,
+    partitions: BTreeMap<i32, PartitionProgress>,
     batch: Batch,
     unfinished: usize,
-    /// Something came since `progressed` was set: the clock is too slow to be asked for each record.
-    moved: bool,
-    progressed: Instant,
-    ticked: Instant,
+    /// Something came since `last_progress` was set: the clock is too slow to be asked for each record.
+    progress_since_check: bool,
+    last_progress: Instant,
+    last_follow_check: Instant,
     /// When an event was last sent, or taken after a wait.
     said: Instant,
     /// When the caller last took what he had kept waiting.
-    waited: Instant,
+    consumer_unblocked_at: Instant,
     /// Since when, while a stream follows, leaders do not say their offsets.
-    unanswered: Option<Instant>,
+    offsets_unavailable_since: Option<Instant>,
     deadline: Instant,
     /// When the first record came.
     pub first_record: Option<Instant>,
     /// What a partition from its low watermark on held; told to who looks after the topic.
-    met: Box<dyn FnMut(Partition, Counts, bool) + Send>,
+    on_counts: Box<dyn FnMut(Partition, Counts, bool) + Send>,
 }
 
-impl<C: Cluster> Reading<C> {
+impl<C: Cluster> ReplayReader<C> {
     /// Before its first record. `met` is told what partitions held (`true`: all that there is).
     pub fn new(
         cluster: C,
         request: ReplayRequest,
         ranges: Vec<ReplayRange>,
-        bounds: Bounds,
-        met: Box<dyn FnMut(Partition, Counts, bool) + Send>,
+        limits: ReplayLimits,
+        on_counts: Box<dyn FnMut(Partition, Counts, bool) + Send>,
     ) -> Self {
         let now = cluster.now();
         Self {
             deadline: request.deadline.into_std(),
             unfinished: ranges.len(),
-            partitions: ranges.into_iter().map(|range| (range.partition.number(), Progress::new(range))).collect(),
+            partitions: ranges
+                .into_iter()
+                .map(|range| (range.partition.number(), PartitionProgress::new(range)))
+                .collect(),
             batch: Batch::default(),
-            moved: false,
-            progressed: now,
-            ticked: now,
+            progress_since_check: false,
+            last_progress: now,
+            last_follow_check: now,
             said: now,
-            waited: now,
-            unanswered: None,
+            consumer_unblocked_at: now,
+            offsets_unavailable_since: None,
             first_record: None,
             cluster,
             request,
-            bounds,
-            met,
+            limits,
+            on_counts,
         }
     }
 
     /// Reads until every end, or for ever with `follow`. The consumer, if there had to be one, is left in `slot`.
-    pub fn read(&mut self, slot: &mut Option<C::Consumer>) -> Result<(), Stop> {
+    pub fn read(&mut self, slot: &mut Option<C::Consumer>) -> Result<(), StopReason> {
         // A resumed reader may stand at an end that was cut and has grown again: his epoch is for a consumer to check.
-        let nothing_to_read = |p: &Progress| p.position >= p.range.end && p.range.leader_epoch < 0;
-        let empty: Vec<i32> =
+        let nothing_to_read = |p: &PartitionProgress| p.position >= p.range.end && p.range.leader_epoch < 0;
+        let nothing_left: Vec<i32> =
             self.partitions.iter().filter(|(_, p)| nothing_to_read(p)).map(|(number, _)| *number).collect();
-        for number in empty {
+        for number in nothing_left {
             if holds(Rule::EmptyPartitionNeedsNoConsumer) {
-                self.reached(number)?;
+                self.end_reached(number)?;
             }
         }
         if self.unfinished == 0 && !self.request.follow {
@@ -287,26 +292,26 @@ impl<C: Cluster> Reading<C> {
         }
         let start_offsets = self.start_offsets();
         let consumer = slot.insert(self.cluster.consumer(&start_offsets)?);
-        let mut unchecked = 0;
+        let mut polls_since_check = 0;
         loop {
             // What is there is taken at once; only a reader that has caught up waits.
-            let wait = if self.batch.records.is_empty() { POLL } else { Duration::ZERO };
+            let wait = if self.batch.records.is_empty() { POLL_TIMEOUT } else { Duration::ZERO };
             match consumer.poll(wait) {
                 Polled::Record(message) => self.record(&message)?,
                 Polled::End { partition, offset } => self.end_event(partition, offset)?,
-                Polled::Failed { partition, code, text } => self.failed(partition, code, &text)?,
+                Polled::Failed { partition, code, text } => self.consumer_failed(partition, code, &text)?,
                 Polled::Nothing => {
                     self.flush()?;
-                    unchecked = UNCHECKED;
+                    polls_since_check = MAX_UNCHECKED_POLLS;
                 }
             }
             if self.unfinished == 0 && !self.request.follow {
                 return Ok(());
             }
             // A loop that runs dry is checked each time, so a trickle is, too.
-            unchecked += 1;
-            if unchecked >= UNCHECKED {
-                unchecked = 0;
+            polls_since_check += 1;
+            if polls_since_check >= MAX_UNCHECKED_POLLS {
+                polls_since_check = 0;
                 self.check_time()?;
             }
         }
@@ -314,7 +319,7 @@ impl<C: Cluster> Reading<C> {
 
     fn start_offsets(&self) -> Vec<StartOffset> {
         let unread = self.partitions.values().filter(|p| !p.done || self.request.follow);
-        let start_offset = |p: &Progress| StartOffset {
+        let start_offset = |p: &PartitionProgress| StartOffset {
             partition: p.range.partition,
             offset: p.position,
             leader_epoch: p.range.leader_epoch,
@@ -322,14 +327,14 @@ impl<C: Cluster> Reading<C> {
         unread.map(start_offset).collect()
     }
 
-    fn record(&mut self, message: &impl Message) -> Result<(), Stop> {
+    fn record(&mut self, message: &impl Message) -> Result<(), StopReason> {
         let (number, offset) = (message.partition(), message.offset());
         if self.first_record.is_none() {
             self.first_record = Some(self.cluster.now());
         }
         // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
         while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.range.end) {
-            self.reached(number)?;
+            self.end_reached(number)?;
         }
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         if progress.done && !self.request.follow {
@@ -339,25 +344,25 @@ impl<C: Cluster> Reading<C> {
         let epoch = message.leader_epoch();
         progress.range.leader_epoch = epoch;
         // What a partition that is done brings is no progress of the others.
-        self.moved |= !progress.done;
+        self.progress_since_check |= !progress.done;
         let partition = progress.range.partition;
         let class = self.request.selection.classify(partition, message.key());
         progress.counts.count(class);
         let last = !progress.done && offset >= progress.range.end - 1 && holds(Rule::LastRecordIsEnd);
         if class == Class::Wanted {
-            self.keep(partition, message, epoch)?;
+            self.add_to_batch(partition, message, epoch)?;
         }
-        if last { self.reached(number) } else { Ok(()) }
+        if last { self.end_reached(number) } else { Ok(()) }
     }
 
-    fn keep(&mut self, partition: Partition, message: &impl Message, epoch: i32) -> Result<(), Stop> {
+    fn add_to_batch(&mut self, partition: Partition, message: &impl Message, epoch: i32) -> Result<(), StopReason> {
         if self.batch.partition.is_some_and(|p| p != partition) {
             self.flush()?;
         }
-        let mut renamed = 0;
-        let headers = message.headers(&mut renamed);
+        let mut lossy_names = 0;
+        let headers = message.headers(&mut lossy_names);
         if let Some(progress) = self.partitions.get_mut(&partition.number()) {
-            progress.counts.renamed_headers += renamed;
+            progress.counts.renamed_headers += lossy_names;
         }
         let record = Record {
             offset: message.offset(),
@@ -370,20 +375,24 @@ impl<C: Cluster> Reading<C> {
         self.batch.leader_epoch = epoch;
         let (key, value) = (message.key().unwrap_or_default(), message.value());
         self.batch.push(record, key, value, self.request.keep);
-        if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        if self.batch.records.len() >= MAX_BATCH_RECORDS || self.batch.bytes >= MAX_BATCH_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// A slow reader pushes back. One who stalls must not hold the replay beyond its deadline, the topic or the process.
-    fn send(&mut self, mut event: ReplayEvent) -> Result<(), Stop> {
+    fn send(&mut self, mut event: ReplayEvent) -> Result<(), StopReason> {
         loop {
-            match self.cluster.send(event, POLL) {
+            match self.cluster.send(event, POLL_TIMEOUT) {
                 SendOutcome::Sent => break,
-                SendOutcome::Abandoned => return Err(Stop::Gone),
+                SendOutcome::Abandoned => return Err(StopReason::Abandoned),
                 SendOutcome::Full(returned) => event = returned,
             }
             // A reader who takes his time is no log that stands still.
-            self.waited = self.cluster.now();
-            self.progressed = self.waited;
+            self.consumer_unblocked_at = self.cluster.now();
+            self.last_progress = self.consumer_unblocked_at;
             self.check_ended()?;
             self.check_age()?;
         }
@@ -391,41 +400,42 @@ impl<C: Cluster> Reading<C> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Stop> {
+    fn flush(&mut self) -> Result<(), StopReason> {
         let Some(partition) = self.batch.partition else { return Ok(()) };
         let batch = std::mem::take(&mut self.batch);
         let leader_epoch = batch.leader_epoch;
         self.send(ReplayEvent::Records { partition, records: batch.into_records(), leader_epoch })
     }
 
-    fn end_event(&mut self, number: i32, offset: i64) -> Result<(), Stop> {
+    fn end_event(&mut self, number: i32, offset: i64) -> Result<(), StopReason> {
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         if offset > progress.position {
             // Markers and holes: passed, though nothing was delivered.
             progress.position = offset;
-            self.moved |= !progress.done;
+            self.progress_since_check |= !progress.done;
         }
         let reached =
             (offset >= progress.range.end || !holds(Rule::EarlyEndEventIsIgnored)) && holds(Rule::UndeliveredTailIsEnd);
-        if !progress.done && reached { self.reached(number) } else { Ok(()) }
+        if !progress.done && reached { self.end_reached(number) } else { Ok(()) }
     }
 
     /// The end of this round is reached: the partition is done, unless compaction may have worked beyond the end meanwhile.
-    fn reached(&mut self, number: i32) -> Result<(), Stop> {
+    fn end_reached(&mut self, number: i32) -> Result<(), StopReason> {
         // The smallest it has been: what it was lowered to binds the cleaner from then on.
-        let lag = self.bounds.min_compaction_lag.min(self.cluster.min_compaction_lag());
-        self.bounds.min_compaction_lag = lag;
+        let lag = self.limits.min_compaction_lag.min(self.cluster.min_compaction_lag());
+        self.limits.min_compaction_lag = lag;
         let now = self.cluster.now();
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
-        let took = now.saturating_duration_since(progress.range.end_taken_at);
+        let elapsed = now.saturating_duration_since(progress.range.end_taken_at);
         let nothing_read = progress.position == progress.range.start && progress.range.start == progress.range.end;
-        let again = if lag.is_zero() { progress.rounds == 0 || took > SHORT_ROUND } else { took > lag };
-        if again && !nothing_read && holds(Rule::SlowReplayTakesEndAgain) {
+        let take_end_again = if lag.is_zero() { progress.rounds == 0 || elapsed > SHORT_ROUND } else { elapsed > lag };
+        if take_end_again && !nothing_read && holds(Rule::SlowReplayTakesEndAgain) {
             let partition = progress.range.partition;
-            let max_wait = self.bounds.open_transaction_wait;
+            let max_wait = self.limits.open_transaction_wait;
             // A leader that has just been lost is given the time that any progress is given.
-            let snapshot =
-                self.patiently(|of| wait_for_stable_offsets(&mut of.cluster, &[partition], max_wait, of.deadline))?;
+            let snapshot = self.retry_unreachable(|of| {
+                wait_for_stable_offsets(&mut of.cluster, &[partition], max_wait, of.deadline)
+            })?;
             let Some(Offsets { high, .. }) = snapshot.offsets.first().copied() else { return Ok(()) };
             let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
             if high < progress.range.end {
@@ -435,9 +445,9 @@ impl<C: Cluster> Reading<C> {
             // Nothing came after the old end: nothing can have been superseded beyond it.
             if high > progress.range.end {
                 progress.rounds += 1;
-                if progress.rounds >= ROUNDS {
+                if progress.rounds >= MAX_ROUNDS {
                     let cause = format!(
-                        "after {ROUNDS} rounds its end is {high} and min.compaction.lag.ms is {}",
+                        "after {MAX_ROUNDS} rounds its end is {high} and min.compaction.lag.ms is {}",
                         lag.as_millis()
                     );
                     return Err(ReadError::Moved { partition, cause }.into());
@@ -446,23 +456,23 @@ impl<C: Cluster> Reading<C> {
                 progress.range.end_taken_at = snapshot.at;
                 progress.range.end_taken_at_wall = snapshot.wall;
                 // What is known to be passed already may reach the new end, too.
-                return if progress.position >= high { self.reached(number) } else { Ok(()) };
+                return if progress.position >= high { self.end_reached(number) } else { Ok(()) };
             }
         }
-        self.finish(number)
+        self.complete(number)
     }
 
-    fn finish(&mut self, number: i32) -> Result<(), Stop> {
+    fn complete(&mut self, number: i32) -> Result<(), StopReason> {
         self.flush()?;
-        let topic = self.patiently(|of| of.cluster.fetch_topic())?;
-        same_topic(&self.request.topic, &topic)?;
+        let topic = self.retry_unreachable(|of| of.cluster.fetch_topic())?;
+        check_same_topic(&self.request.topic, &topic)?;
         // It may have been lowered meanwhile.
-        self.bounds.delete_retention = self.bounds.delete_retention.min(topic.delete_retention);
+        self.limits.delete_retention = self.limits.delete_retention.min(topic.delete_retention);
         self.check_age()?;
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         progress.done = true;
-        progress.since = progress.range.end_taken_at;
-        (self.met)(progress.range.partition, progress.counts, progress.range.whole_partition);
+        progress.complete_as_of = progress.range.end_taken_at;
+        (self.on_counts)(progress.range.partition, progress.counts, progress.range.whole_partition);
         let end = PartitionEnd {
             partition: progress.range.partition,
             start: progress.range.start,
@@ -476,13 +486,16 @@ impl<C: Cluster> Reading<C> {
     }
 
     /// Asks again what can't be answered, for as long as nothing may come: a cluster that has just lost a broker elects others.
-    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, ReadError>) -> Result<T, Stop> {
-        let until = self.deadline.min(self.cluster.now() + self.bounds.no_progress);
+    fn retry_unreachable<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Self) -> Result<T, ReadError>,
+    ) -> Result<T, StopReason> {
+        let until = self.deadline.min(self.cluster.now() + self.limits.no_progress);
         loop {
             match ask(self) {
                 Ok(answer) => return Ok(answer),
-                Err(ReadError::Unreachable { .. }) if self.cluster.now() + POLL < until => {
-                    self.cluster.pause(POLL);
+                Err(ReadError::Unreachable { .. }) if self.cluster.now() + POLL_TIMEOUT < until => {
+                    self.cluster.pause(POLL_TIMEOUT);
                     self.check_ended()?;
                 }
                 Err(error) => return Err(error.into()),
@@ -490,12 +503,12 @@ impl<C: Cluster> Reading<C> {
         }
     }
 
-    fn failed(&mut self, number: i32, code: Code, text: &str) -> Result<(), Stop> {
-        let concerned = self.partitions.get(&number);
-        if concerned.is_some_and(|p| p.done) && !self.request.follow {
+    fn consumer_failed(&mut self, number: i32, code: Code, text: &str) -> Result<(), StopReason> {
+        let progress = self.partitions.get(&number);
+        if progress.is_some_and(|p| p.done) && !self.request.follow {
             return Ok(());
         }
-        let partition = concerned.map_or_else(|| self.first_unfinished(), |p| p.range.partition);
+        let partition = progress.map_or_else(|| self.first_unfinished(), |p| p.range.partition);
         let topic = &self.request.topic.name;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
@@ -538,9 +551,9 @@ impl<C: Cluster> Reading<C> {
     }
 
     /// What ends a replay wherever it is, also while its reader stalls.
-    fn check_ended(&mut self) -> Result<(), Stop> {
+    fn check_ended(&mut self) -> Result<(), StopReason> {
         if self.cluster.is_abandoned() {
-            return Err(Stop::Gone);
+            return Err(StopReason::Abandoned);
         }
         // A consumer notices this late or never: librdkafka adopts a new topic of the same name, and waits half a minute for
         // one that has gone.
@@ -559,15 +572,17 @@ impl<C: Cluster> Reading<C> {
     }
 
     /// A tombstone that is yet to be read must not have been taken away meanwhile.
-    fn check_age(&self) -> Result<(), Stop> {
-        let limit = self.bounds.delete_retention / 2;
+    fn check_age(&self) -> Result<(), StopReason> {
+        let limit = self.limits.delete_retention / 2;
         let now = self.cluster.now();
-        let old = |p: &&Progress| (!p.done || self.request.follow) && now.saturating_duration_since(p.since) > limit;
+        let old = |p: &&PartitionProgress| {
+            (!p.done || self.request.follow) && now.saturating_duration_since(p.complete_as_of) > limit
+        };
         match self.partitions.values().find(old) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
                 let cause = format!(
                     "it has been read for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
-                    now.saturating_duration_since(progress.since).as_millis(),
+                    now.saturating_duration_since(progress.complete_as_of).as_millis(),
                     limit.as_millis()
                 );
                 Err(ReadError::Moved { partition: progress.range.partition, cause }.into())
@@ -576,28 +591,29 @@ impl<C: Cluster> Reading<C> {
         }
     }
 
-    fn check_time(&mut self) -> Result<(), Stop> {
+    fn check_time(&mut self) -> Result<(), StopReason> {
         self.check_ended()?;
         let now = self.cluster.now();
-        if std::mem::take(&mut self.moved) {
-            self.progressed = now;
+        if std::mem::take(&mut self.progress_since_check) {
+            self.last_progress = now;
             if !self.request.follow && now.saturating_duration_since(self.said) >= MOVING_INTERVAL {
                 self.send(ReplayEvent::Moving)?;
             }
         }
-        let still = now.saturating_duration_since(self.progressed);
-        if self.unfinished > 0 && still >= self.bounds.no_progress && holds(Rule::NoProgressIsError) {
+        let stalled = now.saturating_duration_since(self.last_progress);
+        if self.unfinished > 0 && stalled >= self.limits.no_progress && holds(Rule::NoProgressIsError) {
             return self.no_progress();
         }
-        if self.request.follow && now.saturating_duration_since(self.ticked) >= self.tick_interval() {
-            self.ticked = now;
-            self.tick()?;
+        if self.request.follow && now.saturating_duration_since(self.last_follow_check) >= self.follow_check_interval()
+        {
+            self.last_follow_check = now;
+            self.check_follow()?;
         }
         self.check_age()
     }
 
     /// Nothing has come for too long: the log went back, or can't be read.
-    fn no_progress(&mut self) -> Result<(), Stop> {
+    fn no_progress(&mut self) -> Result<(), StopReason> {
         let waiting: Vec<_> = self.partitions.values().filter(|p| !p.done).map(|p| p.range.partition).collect();
         let now = self.cluster.offsets(&waiting, self.deadline)?;
         for Offsets { partition, high, .. } in now.offsets {
@@ -609,18 +625,18 @@ impl<C: Cluster> Reading<C> {
         }
         let partition = self.first_unfinished();
         let (position, end) = self.partitions.get(&partition.number()).map_or((0, 0), |p| (p.position, p.range.end));
-        let seconds = self.bounds.no_progress.as_secs();
+        let seconds = self.limits.no_progress.as_secs();
         let cause = format!("partition {partition}: no progress for {seconds} s at offset {position} of {end}");
         Err(ReadError::Unreachable { cause }.into())
     }
 
     /// Often enough to be seen at the end before tombstones may go.
-    fn tick_interval(&self) -> Duration {
-        PROGRESS_INTERVAL.min(self.bounds.delete_retention / 8).max(Duration::from_millis(100))
+    fn follow_check_interval(&self) -> Duration {
+        PROGRESS_INTERVAL.min(self.limits.delete_retention / 8).max(Duration::from_millis(100))
     }
 
     /// A following replay says how far it is, and looks whether anything hides records from it.
-    fn tick(&mut self) -> Result<(), Stop> {
+    fn check_follow(&mut self) -> Result<(), StopReason> {
         let partitions: Vec<_> = self.partitions.values().filter(|p| p.done).map(|p| p.range.partition).collect();
         if partitions.is_empty() {
             return Ok(());
@@ -635,17 +651,17 @@ impl<C: Cluster> Reading<C> {
             });
             let mut at_end = None;
             if let Some((offsets, snapshot)) = seen {
-                progress.look_at(offsets, now, self.waited)?;
+                progress.check_offsets(offsets, now, self.consumer_unblocked_at)?;
                 // Not beyond it: a log that went back has no end to stand at.
                 if offsets.last_stable == offsets.high && progress.position == offsets.high {
                     at_end = Some(snapshot.wall);
-                    progress.since = snapshot.at;
+                    progress.complete_as_of = snapshot.at;
                 }
             } else {
                 // An election: what stands still meanwhile is given its time afterwards.
-                progress.starved = None;
+                progress.position_stalled = None;
             }
-            (self.met)(progress.range.partition, progress.counts, false);
+            (self.on_counts)(progress.range.partition, progress.counts, false);
             events.push(ReplayEvent::Progress {
                 partition: progress.range.partition,
                 next_offset: progress.position,
@@ -655,11 +671,11 @@ impl<C: Cluster> Reading<C> {
             });
         }
         match snapshot {
-            Ok(_) => self.unanswered = None,
+            Ok(_) => self.offsets_unavailable_since = None,
             // Of one partition or of all: a stream that says nothing of it would pass for one with nothing to say.
             Err(error) => {
-                let since = (*self.unanswered.get_or_insert(now)).max(self.waited);
-                if now.saturating_duration_since(since) >= STUCK {
+                let since = (*self.offsets_unavailable_since.get_or_insert(now)).max(self.consumer_unblocked_at);
+                if now.saturating_duration_since(since) >= FOLLOW_STALL {
                     return Err(error.into());
                 }
             }
@@ -679,19 +695,19 @@ mod tests {
 
     #[test]
     fn an_owned_record_has_its_own_bytes() {
-        for keep in [true, false] {
+        for owned in [true, false] {
             let mut batch = Batch::default();
             for offset in 0..3 {
                 let record = Record { offset, timestamp: None, key: Bytes::new(), value: None, headers: Vec::new() };
-                batch.push(record, b"w/t/a", (offset > 0).then_some(b"1"), keep);
+                batch.push(record, b"w/t/a", (offset > 0).then_some(b"1"), owned);
             }
             let records = batch.into_records();
             assert!(records.iter().all(|record| record.key == b"w/t/a"[..]));
             assert_eq!(records[0].value, None);
             for value in records[1..].iter().map(|record| record.value.as_ref().unwrap()) {
-                assert_eq!((&value[..], value.is_unique()), (&b"1"[..], keep));
+                assert_eq!((&value[..], value.is_unique()), (&b"1"[..], owned));
             }
-            assert!(records.iter().all(|record| record.key.is_unique() == keep));
+            assert!(records.iter().all(|record| record.key.is_unique() == owned));
         }
     }
 }

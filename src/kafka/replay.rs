@@ -23,7 +23,7 @@ use super::{
     cluster::{Cluster, SendOutcome, StartOffset},
     native,
     offsets::{OffsetClient, OffsetSnapshot},
-    reading::{Bounds, Reading, Stop},
+    reading::{ReplayLimits, ReplayReader, StopReason},
     reaper::Reaper,
     settings::{Role, Settings},
     span::ReplayRange,
@@ -130,24 +130,24 @@ pub fn run(
     live: Live,
     reaper: &Reaper,
     request: ReplayRequest,
-    bounds: Bounds,
+    limits: ReplayLimits,
     ranges: Vec<ReplayRange>,
-    asked: Instant,
+    requested_at: Instant,
 ) {
     let (events, care) = (live.events.clone(), live.care.clone());
-    let began = Instant::now();
-    let met = Box::new(move |partition, counts, whole| care.met(partition, counts, whole));
-    let mut reading = Reading::new(live, request, ranges, bounds, met);
+    let started_at = Instant::now();
+    let on_counts = Box::new(move |partition, counts, whole| care.met(partition, counts, whole));
+    let mut reader = ReplayReader::new(live, request, ranges, limits, on_counts);
     let mut consumer = None;
-    let stop = reading.read(&mut consumer);
-    let micros = |i: Instant| i.saturating_duration_since(asked).as_micros() as u64;
+    let stop = reader.read(&mut consumer);
+    let micros = |i: Instant| i.saturating_duration_since(requested_at).as_micros() as u64;
     tracing::debug!(
-        offsets_us = micros(began),
-        first_record_us = reading.first_record.map(micros),
+        offsets_us = micros(started_at),
+        first_record_us = reader.first_record.map(micros),
         end_us = micros(Instant::now()),
         "a replay ended"
     );
-    if let Err(Stop::Failed(error)) = stop
+    if let Err(StopReason::Failed(error)) = stop
         && let Err(TrySendError::Full(error)) = events.try_send(Err(error))
     {
         // The reader stalls. He is owed the error however long he takes, but what was read ahead is let go now.
@@ -157,7 +157,7 @@ pub fn run(
         let _ = events.blocking_send(error);
     }
     // The answer is out: now there is time to let go, which may block.
-    drop(reading);
+    drop(reader);
     drop(events);
     if let Some(consumer) = consumer {
         reaper.take(consumer);

@@ -18,7 +18,7 @@ use self::world::{Dice, Kind, Millis, Shared, TROUBLES, Transaction, Trouble, Wo
 use super::{
     cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::{OffsetSnapshot, Offsets},
-    reading::{Bounds, Reading, Stop, same_topic},
+    reading::{ReplayLimits, ReplayReader, StopReason, check_same_topic},
     span,
 };
 use crate::{
@@ -207,7 +207,7 @@ impl Cluster for SimulatedCluster {
     fn problem(&self) -> Option<TopicProblem> {
         let world = self.world.borrow();
         let (topic, count, _) = world.watched;
-        same_topic(&self.topic, &World::topic_of(topic, count, world.delete_retention)).err()
+        check_same_topic(&self.topic, &World::topic_of(topic, count, world.delete_retention)).err()
     }
 
     fn min_compaction_lag(&self) -> Duration {
@@ -272,8 +272,8 @@ struct Outcome {
 const DEADLINE: Duration = Duration::from_secs(300);
 const NO_PROGRESS: Duration = Duration::from_secs(10);
 
-fn bounds(world: &World) -> Bounds {
-    Bounds {
+fn limits(world: &World) -> ReplayLimits {
+    ReplayLimits {
         open_transaction_wait: Duration::from_secs(5),
         no_progress: NO_PROGRESS,
         min_compaction_lag: Duration::from_millis(world.min_compaction_lag),
@@ -283,7 +283,7 @@ fn bounds(world: &World) -> Bounds {
 
 /// Loads every partition of the world, as the log does: the topic, the ends, the records.
 fn load(world: &Shared) -> Outcome {
-    let (request, bounds, asked, highs, topic) = {
+    let (request, limits, asked, highs, topic) = {
         let world = world.borrow();
         let topic = world.described();
         let request = ReplayRequest {
@@ -294,32 +294,32 @@ fn load(world: &Shared) -> Outcome {
             keep: false,
             deadline: (world.instant() + DEADLINE).into(),
         };
-        let bounds = bounds(&world);
+        let limits = limits(&world);
         let highs = world.parts.iter().map(|(p, part)| (*p, part.high)).collect();
-        (request, bounds, world.now, highs, world.topic)
+        (request, limits, world.now, highs, world.topic)
     };
     let served = request.topic.clone();
     let mut cluster = SimulatedCluster::new(world, &served);
     let mut outcome = Outcome { asked, highs, topic, records: Vec::new(), ends: Vec::new(), error: None, served };
-    let ranges = match span::resolve_ranges(&mut cluster, &request, bounds.open_transaction_wait) {
+    let ranges = match span::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait) {
         Ok(ranges) => ranges,
         Err(error) => {
             outcome.error = Some(error);
             return outcome;
         }
     };
-    let mut reading = Reading::new(cluster, request, ranges, bounds, Box::new(|_, _, _| {}));
-    match reading.read(&mut None) {
+    let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
+    match reader.read(&mut None) {
         Ok(()) => {}
-        Err(Stop::Failed(error)) => outcome.error = Some(error),
-        Err(Stop::Gone) => panic!("nobody goes"),
+        Err(StopReason::Failed(error)) => outcome.error = Some(error),
+        Err(StopReason::Abandoned) => panic!("nobody goes"),
     }
-    for event in reading.cluster.events {
+    for event in reader.cluster.events {
         if let ReplayEvent::Records { partition, records, .. } = event {
             outcome.records.extend(records.into_iter().map(|r| (partition, r)));
         }
     }
-    outcome.ends = reading.cluster.ends;
+    outcome.ends = reader.cluster.ends;
     outcome
 }
 

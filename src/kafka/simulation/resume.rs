@@ -36,17 +36,17 @@ impl Log for SimulatedLog {
     async fn replay(&self, mut request: ReplayRequest) -> Result<Replay, ReadError> {
         let (sender, replay) = Replay::channel();
         let (delivered, stop) = {
-            let (topic, bounds) = {
+            let (topic, limits) = {
                 let world = self.world.borrow();
-                same_topic(&request.topic, &world.described())?;
+                check_same_topic(&request.topic, &world.described())?;
                 request.deadline = (world.instant() + DEADLINE).into();
-                (world.described(), bounds(&world))
+                (world.described(), limits(&world))
             };
             let mut cluster = SimulatedCluster::new(&self.world, &topic);
-            let ranges = span::resolve_ranges(&mut cluster, &request, bounds.open_transaction_wait)?;
-            let mut reading = Reading::new(cluster, request, ranges, bounds, Box::new(|_, _, _| {}));
-            let stop = reading.read(&mut None);
-            (reading.cluster.events, stop)
+            let ranges = span::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
+            let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
+            let stop = reader.read(&mut None);
+            (reader.cluster.events, stop)
         };
         tokio::spawn(async move {
             for event in delivered {
@@ -54,7 +54,7 @@ impl Log for SimulatedLog {
                     return;
                 }
             }
-            if let Err(Stop::Failed(error)) = stop {
+            if let Err(StopReason::Failed(error)) = stop {
                 let _ = sender.send(Err(error)).await;
             }
         });

@@ -18,17 +18,17 @@ fn fill(world: &Shared, keys: u64) {
 }
 
 /// Reads the only partition, after something has happened between its end offset and its first record.
-fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
+fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
     stopped_from(world, StartAt::Low, meanwhile, topic)
 }
 
-fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
+fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
     let mut cluster = SimulatedCluster::new(world, &topic);
     let request = request(world, topic, start, false);
     let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     meanwhile(&mut world.borrow_mut());
-    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
-    reading.read(&mut None).expect_err("it is not whole")
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    reader.read(&mut None).expect_err("it is not whole")
 }
 
 /// Follows every partition, with something happening when so many have said their ends. How it stopped, and after how long.
@@ -36,23 +36,23 @@ fn stopped_following_after(
     ends: usize,
     world: &Shared,
     happens: impl FnOnce(&mut World) + Send + 'static,
-) -> (Stop, Duration) {
+) -> (StopReason, Duration) {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(world, &topic);
     cluster.after_ends = Some((ends, Box::new(happens)));
     let request = request(world, topic, StartAt::Low, true);
     let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
-    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
-    let stop = reading.read(&mut None).expect_err("it follows until something happens");
-    let said = reading.cluster.ends[ends - 1].1;
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    let stop = reader.read(&mut None).expect_err("it follows until something happens");
+    let said = reader.cluster.ends[ends - 1].1;
     (stop, Duration::from_millis(world.borrow().now - said))
 }
 
-fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (Stop, Duration) {
+fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (StopReason, Duration) {
     stopped_following_after(1, world, after_end)
 }
 
-const BOUNDS: Bounds = Bounds {
+const LIMITS: ReplayLimits = ReplayLimits {
     open_transaction_wait: NO_PROGRESS,
     no_progress: NO_PROGRESS,
     min_compaction_lag: Duration::from_secs(60),
@@ -178,7 +178,7 @@ fn a_log_that_became_shorter_is_an_error_at_once() {
         (part.high, part.epoch) = (5, 1);
     };
     let stop = stopped(&world, cut, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
 /// Covers C31, R7.
@@ -190,7 +190,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
         world.parts.get_mut(&0).unwrap().deaf = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
@@ -205,7 +205,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
         world.stall = Some((world.now + 20_000, world.now + 90_000));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
 }
 
@@ -221,7 +221,7 @@ fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
         world.quiet = false;
         world.parts.get_mut(&1).unwrap().frozen_until = Millis::MAX;
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
@@ -238,7 +238,7 @@ fn records_of_a_finished_partition_are_no_progress_of_another() {
         world.quiet = false;
         world.parts.get_mut(&1).unwrap().deaf = true;
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
@@ -253,7 +253,7 @@ fn a_follower_whose_log_became_shorter_gets_an_error() {
         part.slots.truncate(5);
         (part.high, part.epoch) = (5, 1);
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
     assert!(after < Duration::from_secs(20), "{after:?}");
 }
 
@@ -279,7 +279,7 @@ fn records_deleted_before_they_are_read_are_an_error() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.parts.get_mut(&0).unwrap().low = 8, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
 /// Cut, and grown again to the very offset at which a reader resumes: nothing but the leader epoch tells.
@@ -298,7 +298,7 @@ fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
     }
     fill(&world, 5);
     let stop = stopped_from(&world, StartAt::Offset { offset: 10, leader_epoch: 0 }, |_| {}, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
 /// Covers R15, F15.
@@ -308,7 +308,7 @@ fn a_load_of_a_topic_that_is_recreated_is_an_error() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.topic += 1, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Topic(TopicProblem::Recreated { .. }))), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Topic(TopicProblem::Recreated { .. }))), "{stop:?}");
 }
 
 /// Covers R16, F16.
@@ -318,7 +318,10 @@ fn a_load_of_a_topic_that_grows_is_an_error() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.count += 1, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Topic(TopicProblem::PartitionCountChanged { .. }))), "{stop:?}");
+    assert!(
+        matches!(stop, StopReason::Failed(ReadError::Topic(TopicProblem::PartitionCountChanged { .. }))),
+        "{stop:?}"
+    );
 }
 
 /// The key is superseded above the end while the load is under way, and the cleaner takes what is below.
@@ -362,7 +365,7 @@ fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
         world.open(0);
         world.put(0, Kind::Plain, "w/t/hidden".to_owned(), Some(1));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
@@ -382,8 +385,8 @@ fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     let request = request(&world, topic, StartAt::Low, false);
     let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     put_in_both("w/t/later");
-    let mut reading = Reading::new(cluster, request, ranges, BOUNDS, Box::new(|_, _, _| {}));
-    reading.read(&mut None).expect("it is whole");
-    let ends: Vec<_> = reading.cluster.ends.iter().map(|(end, ..)| end.end).collect();
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    reader.read(&mut None).expect("it is whole");
+    let ends: Vec<_> = reader.cluster.ends.iter().map(|(end, ..)| end.end).collect();
     assert_eq!(ends, [1, 1]);
 }
