@@ -17,7 +17,7 @@ use super::{
 };
 use crate::model::PartitionCount;
 
-const ASK: Duration = Duration::from_secs(5);
+const ADMIN_QUERY: Duration = Duration::from_secs(5);
 
 /// The topic that is wanted.
 #[derive(Debug, Clone)]
@@ -136,23 +136,23 @@ pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaE
 
 /// Creates a topic as documented. Answers what was done, in words.
 pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
-    let (replicas, said) = match spec.replication_factor {
+    let (replicas, note) = match spec.replication_factor {
         Some(factor) => (factor, String::new()),
         None => {
-            let metadata = admin.inner().fetch_metadata(None, ASK);
+            let metadata = admin.inner().fetch_metadata(None, ADMIN_QUERY);
             let brokers = metadata.map_err(|e| AdminError::Unreachable(e.to_string()))?.brokers().len();
             let factor = i32::try_from(brokers).unwrap_or(3).clamp(1, 3);
-            let said = if factor < 3 {
+            let note = if factor < 3 {
                 format!("; only {brokers} broker(s) are there, so the replication factor is {factor} instead of 3")
             } else {
                 String::new()
             };
-            (factor, said)
+            (factor, note)
         }
     };
     let created = topic::create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
     let what = if created { "created" } else { "was created by somebody else just now" };
-    Ok(format!("topic {topic:?} {what}: {} partitions{said}", spec.partitions))
+    Ok(format!("topic {topic:?} {what}: {} partitions{note}", spec.partitions))
 }
 
 /// Makes sure that the topic is there. Idempotent; changes an existing one only if told, and never its partition count.
@@ -167,7 +167,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         partitions: spec.partitions,
         notes: Vec::new(),
     };
-    match native::describe_topic(&admin, name, None, ASK) {
+    match native::describe_topic(&admin, name, None, ADMIN_QUERY) {
         Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
             report.notes.push(create(&admin, name, spec).await?);
             report.created = true;
@@ -201,7 +201,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         for (config, value) in kept.iter().chain(&different) {
             alter = alter.set(config, value);
         }
-        let options = AdminOptions::new().request_timeout(Some(ASK));
+        let options = AdminOptions::new().request_timeout(Some(ADMIN_QUERY));
         match admin.alter_configs(&[alter], &options).await?.pop() {
             Some(Err((_, code))) => {
                 return Err(AdminError::Refused(format!("the configuration can't be changed: {code}")));
@@ -261,13 +261,14 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         "unclean.leader.election.enable",
     ];
     let admin = client(settings)?;
-    let described = native::describe_topic(&admin, &settings.topic, None, ASK).map_err(|error| match error.code {
-        Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
-        _ => with_cause(error, &admin),
-    })?;
+    let described =
+        native::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
+            _ => with_cause(error, &admin),
+        })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
     let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
-    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, specs, ASK)?;
+    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
     let at = |list: &[native::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };

@@ -49,8 +49,8 @@ use self::{
     producer::Pool,
     reading::{ReplayLimits, check_same_topic},
     reaper::Reaper,
-    replay::Live,
-    topic::TopicCare,
+    replay::KafkaCluster,
+    topic::TopicWatcher,
 };
 use crate::log::{
     Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
@@ -58,20 +58,20 @@ use crate::log::{
 };
 
 /// How often producers are looked at for fatal errors.
-const LOOK_AT_PRODUCERS: Duration = Duration::from_millis(250);
+const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Replays and descriptions that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
 /// nothing, also when its caller has gone: those who come and go must not fill the pool.
-const QUESTIONS: usize = 64;
+const MAX_OFFSET_QUERIES: usize = 64;
 
 struct Inner {
     settings: Settings,
-    care: Arc<TopicCare>,
+    watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
     pool: OnceLock<Pool>,
-    making_pool: Mutex<()>,
+    pool_creation: Mutex<()>,
     reaper: Reaper,
-    questions: Arc<Semaphore>,
+    offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
 
@@ -102,26 +102,26 @@ impl KafkaLog {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
-        let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
+        let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
             reaper: Reaper::start().map_err(|e| broken(&e))?,
-            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: care.state() },
-            state: care.state(),
+            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
+            state: watcher.state(),
             pool: OnceLock::new(),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
-            making_pool: Mutex::default(),
+            offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
+            pool_creation: Mutex::default(),
             closed: Arc::default(),
-            care,
+            watcher,
             settings,
         });
-        let care = inner.care.clone();
-        let watching = tokio::spawn(async move { care.watch().await });
-        let pools = inner.clone();
+        let watcher = inner.watcher.clone();
+        let watching = tokio::spawn(async move { watcher.watch().await });
+        let checked = inner.clone();
         let replacing = tokio::spawn(async move {
             loop {
-                sleep(LOOK_AT_PRODUCERS).await;
-                let pools = pools.clone();
-                let _ = tokio::task::spawn_blocking(move || pools.look_at_producers()).await;
+                sleep(PRODUCER_CHECK_INTERVAL).await;
+                let checked = checked.clone();
+                let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
             }
         });
         Ok(Self { inner, tasks: vec![watching, replacing] })
@@ -133,10 +133,10 @@ impl Inner {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let _turn = self.making_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.pool_creation.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
-            let limit = self.care.config().max_message_bytes;
-            let pool = Pool::new(self.settings.clone(), limit, self.care.clone(), self.closed.clone());
+            let limit = self.watcher.config().max_message_bytes;
+            let pool = Pool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
@@ -144,7 +144,7 @@ impl Inner {
     }
 
     /// Blocks.
-    fn look_at_producers(&self) {
+    fn check_producers(&self) {
         let Some(pool) = self.pool.get() else {
             // Made before the first write, which else waits for connections and the producer's id. Errors are told by writes.
             if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
@@ -153,7 +153,7 @@ impl Inner {
             return;
         };
         pool.replace_fatal();
-        pool.take_limit(self.care.config().max_message_bytes);
+        pool.take_limit(self.watcher.config().max_message_bytes);
         if matches!(&*self.state.borrow(), TopicState::Wrong(_)) {
             pool.give_up();
         }
@@ -171,7 +171,7 @@ impl Log for KafkaLog {
     }
 
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.inner.care.topic().await
+        self.inner.watcher.topic().await
     }
 
     fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
@@ -192,40 +192,40 @@ impl Log for KafkaLog {
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         let requested_at = std::time::Instant::now();
-        let found = self.inner.care.topic().await?;
+        let found = self.inner.watcher.topic().await?;
         check_same_topic(&request.topic, &found)?;
         let (events, replay) = Replay::channel();
-        let (inner, config) = (self.inner.clone(), self.inner.care.config());
+        let (inner, config) = (self.inner.clone(), self.inner.watcher.config());
         let limits = ReplayLimits {
             open_transaction_wait: inner.settings.open_transaction_wait,
             no_progress: inner.settings.no_progress,
             min_compaction_lag: config.min_compaction_lag,
             delete_retention: config.delete_retention,
         };
-        let mut live = Live {
+        let mut cluster = KafkaCluster {
             settings: inner.settings.clone(),
-            care: inner.care.clone(),
+            watcher: inner.watcher.clone(),
             offset_client: inner.offset_client.clone(),
             closed: inner.closed.clone(),
             runtime: Handle::current(),
-            topic: inner.care.state(),
+            topic_state: inner.watcher.state(),
             events,
         };
         let wanted = request.clone();
-        let question = self.inner.questions.clone().acquire_owned().await;
-        let question = question.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
+        let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
+        let query_permit = query_permit.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
         let ranges = tokio::task::spawn_blocking(move || {
             // Held until the thread is free again, not until the caller has lost interest.
-            let _question = question;
-            if live.events.is_closed() {
+            let _query_permit = query_permit;
+            if cluster.events.is_closed() {
                 return Err(span::abandoned());
             }
-            let ranges = span::resolve_ranges(&mut live, &wanted, limits.open_transaction_wait);
-            ranges.map(|ranges| (live, ranges))
+            let ranges = span::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
+            ranges.map(|ranges| (cluster, ranges))
         });
-        let (live, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(live, &reaper, request, limits, ranges, requested_at);
+        let work = move || replay::run(cluster, &reaper, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
@@ -234,19 +234,19 @@ impl Log for KafkaLog {
 
     async fn describe(&self) -> Description {
         // The state may be a second old; the description should not begin with it.
-        let topic = self.inner.care.topic().await.ok();
+        let topic = self.inner.watcher.topic().await.ok();
         let mut partitions = Vec::new();
-        let mut findings = self.inner.care.findings();
+        let mut findings = self.inner.watcher.findings();
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
-            let question = self.inner.questions.clone().acquire_owned().await;
+            let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
             let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
             let snapshot = tokio::task::spawn_blocking(move || {
-                let _question = question;
+                let _query_permit = query_permit;
                 inner.offset_client.list(&all, deadline)
             })
             .await;
-            let leaders = self.inner.care.described().map(|d| d.partitions).unwrap_or_default();
+            let leaders = self.inner.watcher.described().map(|d| d.partitions).unwrap_or_default();
             match snapshot {
                 Ok(Ok(snapshot)) => {
                     partitions.extend(snapshot.offsets.iter().map(|o| PartitionState {

@@ -31,7 +31,7 @@ use super::{
     lane::{Bell, Came, HOLD, Lane},
     native::{self, Persistence},
     settings::{Role, Settings},
-    topic::{Leader, TopicCare},
+    topic::{LeaderObservation, TopicWatcher},
 };
 use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
 
@@ -57,7 +57,7 @@ pub struct InFlight {
     answer: Option<Answer>,
     bytes: usize,
     /// The partition's leader when it was queued, as last heard.
-    leader: Leader,
+    leader: LeaderObservation,
     load: Arc<Load>,
     lane: usize,
     /// Where it is under way, once it is.
@@ -119,7 +119,7 @@ impl Lanes {
 pub struct Reports {
     topic: String,
     max_message_bytes: usize,
-    care: Arc<TopicCare>,
+    watcher: Arc<TopicWatcher>,
     /// Why the producer is of no more use, in librdkafka's words, if it met a fatal error.
     fatal: OnceLock<String>,
 }
@@ -172,22 +172,22 @@ impl Reports {
         }
         // A leader that is demoted answers NOT_LEADER also of what it has appended and its followers have. librdkafka takes that
         // for not persisted, asks the next leader, and says at the end only that time was up.
-        let leader = self.care.leader(partition);
+        let leader = self.watcher.leader(partition);
         let retried = match code {
             Code::MessageTimedOut => write.leader.may_have_changed(&leader),
-            Code::PurgeQueue | Code::Fatal => write.leader.is_another(&leader),
+            Code::PurgeQueue | Code::Fatal => write.leader.differs_from(&leader),
             _ => false,
         };
         if retried {
             let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
-        if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
+        if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
             return problem.clone().into();
         }
         // librdkafka asks again until the write times out, and then says no more than that.
         if code == Code::MessageTimedOut
-            && let Some((in_sync, min)) = self.care.too_few_in_sync(partition)
+            && let Some((in_sync, min)) = self.watcher.too_few_in_sync(partition)
         {
             let cause = format!(
                 "topic {:?}: partition {partition} has {in_sync} replicas in sync, min.insync.replicas is {min}",
@@ -205,11 +205,11 @@ impl Reports {
             // It was appended by the leader: it may yet be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
             // Refused for the batch that it was in: the topic's limit was lowered, and the producer is about to be replaced.
-            Code::MessageSizeTooLarge if bytes + FRAMING <= self.care.config().max_message_bytes => {
+            Code::MessageSizeTooLarge if bytes + FRAMING <= self.watcher.config().max_message_bytes => {
                 WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
             }
             Code::MessageSizeTooLarge => {
-                let limit = self.care.config().max_message_bytes.min(self.max_message_bytes);
+                let limit = self.watcher.config().max_message_bytes.min(self.max_message_bytes);
                 WriteError::TooLarge { limit, got: bytes }
             }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
@@ -236,7 +236,7 @@ type One = ThreadedProducer<Reports>;
 /// What hands writes over.
 struct Hands {
     topic: String,
-    care: Arc<TopicCare>,
+    watcher: Arc<TopicWatcher>,
     slots: Vec<RwLock<Arc<One>>>,
     lanes: Arc<Lanes>,
 }
@@ -280,7 +280,7 @@ impl Hands {
         };
         while let Some(queued) = taken.pop_front() {
             // What waited for a topic that is gone or another must not get to one of the same name.
-            if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
+            if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
                 refuse(queued, problem.clone().into());
                 continue;
             }
@@ -323,7 +323,7 @@ fn queue_full() -> WriteError {
 pub struct Pool {
     settings: Settings,
     max_message_bytes: AtomicUsize,
-    care: Arc<TopicCare>,
+    watcher: Arc<TopicWatcher>,
     hands: Arc<Hands>,
     /// Ended when this is dropped.
     feeder: Option<JoinHandle<()>>,
@@ -352,23 +352,23 @@ impl Pool {
     pub fn new(
         settings: Settings,
         max_message_bytes: usize,
-        care: Arc<TopicCare>,
+        watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
     ) -> Result<Self, String> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &care)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &watcher)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| e.to_string())?;
         let (limits, loads) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
-        let partitions = care.described().map_or(1, |d| d.partitions.len()).max(1);
+        let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
         let lanes = (0..partitions).map(|_| Lane::default()).collect();
         let lanes = Arc::new(Lanes { lanes, bell: Bell::default() });
-        let hands = Arc::new(Hands { topic: settings.topic.clone(), care: care.clone(), slots, lanes });
+        let hands = Arc::new(Hands { topic: settings.topic.clone(), watcher: watcher.clone(), slots, lanes });
         let feeding = hands.clone();
         let feeder = thread::Builder::new().name("producer-feeder".to_owned()).spawn(move || feeding.run());
         let feeder = Some(feeder.map_err(|e| e.to_string())?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
-        Ok(Self { settings, max_message_bytes, care, hands, feeder, loads, limits, closed })
+        Ok(Self { settings, max_message_bytes, watcher, hands, feeder, loads, limits, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -377,7 +377,7 @@ impl Pool {
         let header_bytes: usize =
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + header_bytes;
-        let leader = self.care.leader(record.partition.number());
+        let leader = self.watcher.leader(record.partition.number());
         let lanes = &self.hands.lanes;
         let lane = record.partition.index() % lanes.lanes.len();
         let load = self.loads[lane % self.loads.len()].clone();
@@ -458,7 +458,7 @@ impl Pool {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.care) {
+            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.watcher) {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
                     last(&slot);
@@ -493,10 +493,10 @@ impl Pool {
     }
 }
 
-fn make(settings: &Settings, max_message_bytes: usize, care: &Arc<TopicCare>) -> KafkaResult<One> {
+fn make(settings: &Settings, max_message_bytes: usize, watcher: &Arc<TopicWatcher>) -> KafkaResult<One> {
     use rdkafka::config::FromClientConfigAndContext;
     let config = settings.config(Role::Producer { max_message_bytes });
     let reports =
-        Reports { topic: settings.topic.clone(), max_message_bytes, care: care.clone(), fatal: OnceLock::new() };
+        Reports { topic: settings.topic.clone(), max_message_bytes, watcher: watcher.clone(), fatal: OnceLock::new() };
     One::from_config_and_context(&config, reports)
 }

@@ -27,7 +27,7 @@ use super::{
     reaper::Reaper,
     settings::{Role, Settings},
     span::ReplayRange,
-    topic::TopicCare,
+    topic::TopicWatcher,
 };
 use crate::{
     log::{ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem, TopicState},
@@ -38,18 +38,18 @@ use crate::{
 pub type Events = mpsc::Sender<Result<ReplayEvent, ReadError>>;
 
 /// The real cluster, and the caller at the other end of a channel. Its calls block.
-pub struct Live {
+pub struct KafkaCluster {
     pub settings: Settings,
-    pub care: Arc<TopicCare>,
+    pub watcher: Arc<TopicWatcher>,
     pub offset_client: OffsetClient,
     pub closed: Arc<AtomicBool>,
     pub runtime: Handle,
     /// What the watch knows of the topic.
-    pub topic: watch::Receiver<TopicState>,
+    pub topic_state: watch::Receiver<TopicState>,
     pub events: Events,
 }
 
-impl Cluster for Live {
+impl Cluster for KafkaCluster {
     type Consumer = native::Consumer;
 
     fn now(&self) -> Instant {
@@ -65,18 +65,18 @@ impl Cluster for Live {
     }
 
     fn fetch_topic(&mut self) -> Result<Arc<Topic>, ReadError> {
-        self.runtime.block_on(self.care.confirm(Instant::now()))
+        self.runtime.block_on(self.watcher.fetch(Instant::now()))
     }
 
     fn problem(&self) -> Option<TopicProblem> {
-        match &*self.topic.borrow() {
+        match &*self.topic_state.borrow() {
             TopicState::Wrong(problem) => Some(problem.clone()),
             _ => None,
         }
     }
 
     fn min_compaction_lag(&self) -> Duration {
-        self.care.config().min_compaction_lag
+        self.watcher.config().min_compaction_lag
     }
 
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<native::Consumer, ReadError> {
@@ -127,17 +127,17 @@ impl Cluster for Live {
 
 /// Reads until every end, or for ever with `follow`. Blocks: for a thread of its own.
 pub fn run(
-    live: Live,
+    cluster: KafkaCluster,
     reaper: &Reaper,
     request: ReplayRequest,
     limits: ReplayLimits,
     ranges: Vec<ReplayRange>,
     requested_at: Instant,
 ) {
-    let (events, care) = (live.events.clone(), live.care.clone());
+    let (events, watcher) = (cluster.events.clone(), cluster.watcher.clone());
     let started_at = Instant::now();
-    let on_counts = Box::new(move |partition, counts, whole| care.met(partition, counts, whole));
-    let mut reader = ReplayReader::new(live, request, ranges, limits, on_counts);
+    let on_counts = Box::new(move |partition, counts, whole| watcher.add_foreign_counts(partition, counts, whole));
+    let mut reader = ReplayReader::new(cluster, request, ranges, limits, on_counts);
     let mut consumer = None;
     let stop = reader.read(&mut consumer);
     let micros = |i: Instant| i.saturating_duration_since(requested_at).as_micros() as u64;
