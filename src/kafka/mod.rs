@@ -46,7 +46,7 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
     offsets::OffsetClient,
-    producer::Pool,
+    producer::ProducerPool,
     reading::{ReplayLimits, check_same_topic},
     reaper::Reaper,
     replay::KafkaCluster,
@@ -68,7 +68,7 @@ struct Inner {
     watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
-    pool: OnceLock<Pool>,
+    pool: OnceLock<ProducerPool>,
     pool_creation: Mutex<()>,
     reaper: Reaper,
     offset_queries: Arc<Semaphore>,
@@ -129,14 +129,14 @@ impl KafkaLog {
 }
 
 impl Inner {
-    fn pool(&self) -> Result<&Pool, WriteError> {
+    fn pool(&self) -> Result<&ProducerPool, WriteError> {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
         let _guard = self.pool_creation.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
-            let pool = Pool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
+            let pool = ProducerPool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
@@ -153,9 +153,9 @@ impl Inner {
             return;
         };
         pool.replace_fatal();
-        pool.take_limit(self.watcher.config().max_message_bytes);
+        pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
         if matches!(&*self.state.borrow(), TopicState::Wrong(_)) {
-            pool.give_up();
+            pool.discard_queued();
         }
     }
 }

@@ -22,13 +22,13 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     message::{Header as KafkaHeader, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer},
 };
 use tokio::sync::oneshot;
 
 use super::{
     context::log_line,
-    lane::{Bell, Came, HOLD, Lane},
+    lane::{MAX_COALESCE_WAIT, PartitionCoalescer, Submit, Wakeup},
     native::{self, Persistence},
     settings::{Role, Settings},
     topic::{LeaderObservation, TopicWatcher},
@@ -36,49 +36,49 @@ use super::{
 use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
 
 /// How long what is under way may still be answered when a producer is let go.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const RETIRE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long where the topic is gone or another, and most of it will never be.
-const LAST_ANSWERS_OF_A_WRONG_TOPIC: Duration = Duration::from_millis(250);
+const DISCARD_FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What a batch of one record takes beside its key, value and headers (KIP-98: 61 bytes, and some for each length).
-const FRAMING: usize = 512;
+const BATCH_OVERHEAD: usize = 512;
 
-type Answer = oneshot::Sender<Result<Appended, WriteError>>;
+type Reply = oneshot::Sender<Result<Appended, WriteError>>;
 
 /// What one producer, and what waits for it, has accepted and not answered.
 #[derive(Debug, Default)]
-struct Load {
+struct QueueUsage {
     writes: AtomicU64,
     bytes: AtomicUsize,
 }
 
 /// A write until its delivery report. Counted down when dropped.
-pub struct InFlight {
-    answer: Option<Answer>,
+pub struct InFlightWrite {
+    reply: Option<Reply>,
     bytes: usize,
     /// The partition's leader when it was queued, as last heard.
     leader: LeaderObservation,
-    load: Arc<Load>,
-    lane: usize,
+    usage: Arc<QueueUsage>,
+    index: usize,
     /// Where it is under way, once it is.
-    handed: Option<Arc<Lanes>>,
+    submitted_to: Option<Arc<Coalescers>>,
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightWrite {
     fn drop(&mut self) {
-        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.load.writes.fetch_sub(1, Ordering::AcqRel);
-        if let Some(lanes) = &self.handed {
-            lanes.answered(self.lane);
+        self.usage.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.usage.writes.fetch_sub(1, Ordering::AcqRel);
+        if let Some(coalescers) = &self.submitted_to {
+            coalescers.completed(self.index);
         }
     }
 }
 
-impl InFlight {
-    fn tell(&mut self, outcome: Result<Appended, WriteError>) {
-        if let Some(answer) = self.answer.take() {
+impl InFlightWrite {
+    fn complete(&mut self, outcome: Result<Appended, WriteError>) {
+        if let Some(reply) = self.reply.take() {
             // Nobody waits any more: the caller's deadline has passed.
-            let _ = answer.send(outcome);
+            let _ = reply.send(outcome);
         }
     }
 }
@@ -86,37 +86,37 @@ impl InFlight {
 /// A write that is to be handed over.
 struct Queued {
     record: NewRecord,
-    write: Box<InFlight>,
+    write: Box<InFlightWrite>,
 }
 
 /// One that librdkafka did not take.
-struct NotTaken {
+struct Rejected {
     queued: Queued,
     error: WriteError,
 }
 
 /// The partitions' lanes.
-struct Lanes {
-    lanes: Vec<Lane<Queued>>,
-    bell: Bell,
+struct Coalescers {
+    partitions: Vec<PartitionCoalescer<Queued>>,
+    wakeup: Wakeup,
 }
 
-impl Lanes {
-    fn answered(&self, lane: usize) {
-        if self.lanes[lane].answered() {
-            self.bell.ring(lane);
+impl Coalescers {
+    fn completed(&self, index: usize) {
+        if self.partitions[index].completed() {
+            self.wakeup.notify(index);
         }
     }
 
-    fn handed(&self, lane: usize, refused: usize, back: VecDeque<Queued>) {
-        if self.lanes[lane].handed(refused, back) {
-            self.bell.ring(lane);
+    fn submitted(&self, index: usize, rejected_count: usize, returned: VecDeque<Queued>) {
+        if self.partitions[index].submitted(rejected_count, returned) {
+            self.wakeup.notify(index);
         }
     }
 }
 
 /// The context of a producer.
-pub struct Reports {
+pub struct DeliveryContext {
     topic: String,
     max_message_bytes: usize,
     watcher: Arc<TopicWatcher>,
@@ -124,7 +124,7 @@ pub struct Reports {
     fatal: OnceLock<String>,
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }
@@ -139,10 +139,10 @@ impl ClientContext for Reports {
     }
 }
 
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<InFlight>;
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = Box<InFlightWrite>;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlight>) {
+    fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlightWrite>) {
         let outcome = match report {
             // The broker knows it for a repetition of what it has, but no longer where that is.
             Ok(message) if message.offset() < 0 => {
@@ -151,15 +151,21 @@ impl ProducerContext for Reports {
             }
             Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
             Err((error, message)) => {
-                Err(self.failure(error, native::persistence(message), &write, message.partition()))
+                Err(self.classify_failure(error, native::persistence(message), &write, message.partition()))
             }
         };
-        write.tell(outcome);
+        write.complete(outcome);
     }
 }
 
-impl Reports {
-    fn failure(&self, error: &KafkaError, persistence: Persistence, write: &InFlight, partition: i32) -> WriteError {
+impl DeliveryContext {
+    fn classify_failure(
+        &self,
+        error: &KafkaError,
+        persistence: Persistence,
+        write: &InFlightWrite,
+        partition: i32,
+    ) -> WriteError {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         let cause = format!("topic {:?}: {code}", self.topic);
         if persistence != Persistence::No {
@@ -195,17 +201,17 @@ impl Reports {
             );
             return WriteError::NotEnoughReplicas { cause };
         }
-        self.unwritten(code, cause, write.bytes)
+        self.not_written_error(code, cause, write.bytes)
     }
 
     /// What is told of a record that is certainly not in the log.
-    fn unwritten(&self, code: Code, cause: String, bytes: usize) -> WriteError {
+    fn not_written_error(&self, code: Code, cause: String, bytes: usize) -> WriteError {
         match code {
             Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
             // It was appended by the leader: it may yet be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
             // Refused for the batch that it was in: the topic's limit was lowered, and the producer is about to be replaced.
-            Code::MessageSizeTooLarge if bytes + FRAMING <= self.watcher.config().max_message_bytes => {
+            Code::MessageSizeTooLarge if bytes + BATCH_OVERHEAD <= self.watcher.config().max_message_bytes => {
                 WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
             }
             Code::MessageSizeTooLarge => {
@@ -231,21 +237,21 @@ impl Reports {
     }
 }
 
-type One = ThreadedProducer<Reports>;
+type Producer = ThreadedProducer<DeliveryContext>;
 
 /// What hands writes over.
-struct Hands {
+struct Submitter {
     topic: String,
     watcher: Arc<TopicWatcher>,
-    slots: Vec<RwLock<Arc<One>>>,
-    lanes: Arc<Lanes>,
+    slots: Vec<RwLock<Arc<Producer>>>,
+    coalescers: Arc<Coalescers>,
 }
 
-impl Hands {
-    fn hand(&self, queued: Queued) -> Result<(), Box<NotTaken>> {
+impl Submitter {
+    fn produce(&self, queued: Queued) -> Result<(), Box<Rejected>> {
         let Queued { record, mut write } = queued;
-        let lane = write.lane;
-        write.handed = Some(self.lanes.clone());
+        let index = write.index;
+        write.submitted_to = Some(self.coalescers.clone());
         let mut new = BaseRecord::with_opaque_to(&self.topic, write)
             .partition(record.partition.number())
             .key(&record.key.bytes()[..]);
@@ -257,57 +263,59 @@ impl Hands {
             });
             new = new.headers(headers);
         }
-        let slot = &self.slots[lane % self.slots.len()];
+        let slot = &self.slots[index % self.slots.len()];
         // Held while the record is queued, so that a replaced producer gets no more of them.
         let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
         let Err((error, BaseRecord { delivery_opaque: mut write, .. })) = producer.send(new) else { return Ok(()) };
-        write.handed = None;
+        write.submitted_to = None;
         let error = match error.rdkafka_error_code() {
             Some(Code::QueueFull) => queue_full(),
-            Some(code) => producer.context().unwritten(code, error.to_string(), write.bytes),
+            Some(code) => producer.context().not_written_error(code, error.to_string(), write.bytes),
             None => WriteError::Unreachable { cause: error.to_string() },
         };
-        Err(Box::new(NotTaken { queued: Queued { record, write }, error }))
+        Err(Box::new(Rejected { queued: Queued { record, write }, error }))
     }
 
     /// All that waits in a lane, if it is its time.
-    fn feed(&self, lane: usize) {
-        let Some(mut taken) = self.lanes.lanes[lane].take() else { return };
-        let mut refused = 0;
-        let mut refuse = |mut queued: Queued, error| {
-            queued.write.tell(Err(error));
-            refused += 1;
+    fn submit_queued(&self, index: usize) {
+        let Some(mut queue) = self.coalescers.partitions[index].take() else { return };
+        let mut rejected_count = 0;
+        let mut reject = |mut queued: Queued, error| {
+            queued.write.complete(Err(error));
+            rejected_count += 1;
         };
-        while let Some(queued) = taken.pop_front() {
+        while let Some(queued) = queue.pop_front() {
             // What waited for a topic that is gone or another must not get to one of the same name.
             if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
-                refuse(queued, problem.clone().into());
+                reject(queued, problem.clone().into());
                 continue;
             }
-            let Err(not_taken) = self.hand(queued) else { continue };
-            let NotTaken { queued, error } = *not_taken;
+            let Err(rejected) = self.produce(queued) else { continue };
+            let Rejected { queued, error } = *rejected;
             if matches!(error, WriteError::QueueFull { .. }) {
-                taken.push_front(queued);
+                queue.push_front(queued);
                 break;
             }
-            refuse(queued, error);
+            reject(queued, error);
         }
-        self.lanes.handed(lane, refused, taken);
+        self.coalescers.submitted(index, rejected_count, queue);
     }
 
     /// Hands over what waits, until it is stopped.
     fn run(&self) {
-        let lanes = &self.lanes;
-        let mut looked = Instant::now();
-        while let Some(rung) = lanes.bell.wait(|| lanes.lanes.iter().any(Lane::any_wait)) {
+        let coalescers = &self.coalescers;
+        let mut last_full_check = Instant::now();
+        while let Some(ready) =
+            coalescers.wakeup.wait(|| coalescers.partitions.iter().any(PartitionCoalescer::has_queued))
+        {
             // Those whose answers don't come never ring.
-            let all = rung.is_empty() || looked.elapsed() >= HOLD / 2;
-            if all {
-                looked = Instant::now();
+            let check_all = ready.is_empty() || last_full_check.elapsed() >= MAX_COALESCE_WAIT / 2;
+            if check_all {
+                last_full_check = Instant::now();
             }
-            let all = if all { 0..lanes.lanes.len() } else { 0..0 };
-            for lane in rung.into_iter().chain(all) {
-                self.feed(lane);
+            let all = if check_all { 0..coalescers.partitions.len() } else { 0..0 };
+            for index in ready.into_iter().chain(all) {
+                self.submit_queued(index);
             }
         }
     }
@@ -320,34 +328,34 @@ fn queue_full() -> WriteError {
 }
 
 /// The producers of one topic.
-pub struct Pool {
+pub struct ProducerPool {
     settings: Settings,
     max_message_bytes: AtomicUsize,
     watcher: Arc<TopicWatcher>,
-    hands: Arc<Hands>,
+    submitter: Arc<Submitter>,
     /// Ended when this is dropped.
-    feeder: Option<JoinHandle<()>>,
+    submit_thread: Option<JoinHandle<()>>,
     /// Of each producer.
-    loads: Vec<Arc<Load>>,
+    usage: Vec<Arc<QueueUsage>>,
     /// Writes and bytes that one producer may have queued, what waits for it included.
     limits: (u64, usize),
     closed: Arc<AtomicBool>,
 }
 
-impl Drop for Pool {
+impl Drop for ProducerPool {
     fn drop(&mut self) {
-        self.hands.lanes.bell.stop();
-        if let Some(feeder) = self.feeder.take() {
-            let _ = feeder.join();
+        self.submitter.coalescers.wakeup.stop();
+        if let Some(submit_thread) = self.submit_thread.take() {
+            let _ = submit_thread.join();
         }
         // Nobody hands these over any more.
-        for mut queued in self.hands.lanes.lanes.iter().flat_map(Lane::give_up) {
-            queued.write.tell(Err(WriteError::Draining));
+        for mut queued in self.submitter.coalescers.partitions.iter().flat_map(PartitionCoalescer::discard_queued) {
+            queued.write.complete(Err(WriteError::Draining));
         }
     }
 }
 
-impl Pool {
+impl ProducerPool {
     /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
     pub fn new(
         settings: Settings,
@@ -356,19 +364,20 @@ impl Pool {
         closed: Arc<AtomicBool>,
     ) -> Result<Self, String> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make(&settings, max_message_bytes, &watcher)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| e.to_string())?;
-        let (limits, loads) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
+        let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
         let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
-        let lanes = (0..partitions).map(|_| Lane::default()).collect();
-        let lanes = Arc::new(Lanes { lanes, bell: Bell::default() });
-        let hands = Arc::new(Hands { topic: settings.topic.clone(), watcher: watcher.clone(), slots, lanes });
-        let feeding = hands.clone();
-        let feeder = thread::Builder::new().name("producer-feeder".to_owned()).spawn(move || feeding.run());
-        let feeder = Some(feeder.map_err(|e| e.to_string())?);
+        let partitions = (0..partitions).map(|_| PartitionCoalescer::default()).collect();
+        let coalescers = Arc::new(Coalescers { partitions, wakeup: Wakeup::default() });
+        let submitter =
+            Arc::new(Submitter { topic: settings.topic.clone(), watcher: watcher.clone(), slots, coalescers });
+        let submitting = submitter.clone();
+        let submit_thread = thread::Builder::new().name("producer-submit".to_owned()).spawn(move || submitting.run());
+        let submit_thread = Some(submit_thread.map_err(|e| e.to_string())?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
-        Ok(Self { settings, max_message_bytes, watcher, hands, feeder, loads, limits, closed })
+        Ok(Self { settings, max_message_bytes, watcher, submitter, submit_thread, usage, limits, closed })
     }
 
     /// Accepts a record or refuses it, at once.
@@ -378,52 +387,52 @@ impl Pool {
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
         let bytes = record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + header_bytes;
         let leader = self.watcher.leader(record.partition.number());
-        let lanes = &self.hands.lanes;
-        let lane = record.partition.index() % lanes.lanes.len();
-        let load = self.loads[lane % self.loads.len()].clone();
-        let queued = (load.writes.fetch_add(1, Ordering::SeqCst), load.bytes.fetch_add(bytes, Ordering::Relaxed));
-        let write = Box::new(InFlight { answer: Some(sender), bytes, leader, load, lane, handed: None });
+        let coalescers = &self.submitter.coalescers;
+        let index = record.partition.index() % coalescers.partitions.len();
+        let usage = self.usage[index % self.usage.len()].clone();
+        let before = (usage.writes.fetch_add(1, Ordering::SeqCst), usage.bytes.fetch_add(bytes, Ordering::Relaxed));
+        let write = Box::new(InFlightWrite { reply: Some(sender), bytes, leader, usage, index, submitted_to: None });
         // After it was counted: who closes sees the count, or this write sees that it is closed.
         if self.closed.load(Ordering::SeqCst) {
             return Err(WriteError::Draining);
         }
-        if queued.0 >= self.limits.0 || queued.1.saturating_add(bytes) > self.limits.1 {
+        if before.0 >= self.limits.0 || before.1.saturating_add(bytes) > self.limits.1 {
             return Err(queue_full());
         }
-        match lanes.lanes[lane].come(Queued { record, write }) {
-            Came::Waits { first } => {
+        match coalescers.partitions[index].submit(Queued { record, write }) {
+            Submit::Queued { first } => {
                 if first {
-                    lanes.bell.look();
+                    coalescers.wakeup.notify_if_idle();
                 }
                 Ok(pending)
             }
-            Came::Now(queued) => {
-                let handed = self.hands.hand(queued);
-                lanes.handed(lane, usize::from(handed.is_err()), VecDeque::new());
-                handed.map(|()| pending).map_err(|not_taken| not_taken.error)
+            Submit::Now(queued) => {
+                let produced = self.submitter.produce(queued);
+                coalescers.submitted(index, usize::from(produced.is_err()), VecDeque::new());
+                produced.map(|()| pending).map_err(|rejected| rejected.error)
             }
         }
     }
 
     /// Writes without a delivery report.
     pub fn in_flight(&self) -> u64 {
-        self.loads.iter().map(|load| load.writes.load(Ordering::SeqCst)).sum()
+        self.usage.iter().map(|usage| usage.writes.load(Ordering::SeqCst)).sum()
     }
 
     /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
     pub fn replace_fatal(&self) {
-        let fatal = |i: usize, producer: &One| {
+        let fatal = |i: usize, producer: &Producer| {
             let Some((code, text)) = producer.client().fatal_error() else { return false };
             tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
             true
         };
         let old = self.replace(fatal, |_| {});
         self.settings.producers_replaced.inc_by(old.len() as u64);
-        old.into_iter().for_each(let_go);
+        old.into_iter().for_each(retire);
     }
 
     /// The topic's limit was changed: batches that were in order are refused as a whole, or need no longer be so small. Blocks.
-    pub fn take_limit(&self, max_message_bytes: usize) {
+    pub fn set_max_message_bytes(&self, max_message_bytes: usize) {
         if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
             return;
         }
@@ -431,37 +440,37 @@ impl Pool {
         // The new producer must overtake nothing that the old one has. What was not sent is told so; of what was, the outcome is
         // not known.
         let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
-        if all.len() < self.hands.slots.len() {
+        if all.len() < self.submitter.slots.len() {
             // To be tried again.
             self.max_message_bytes.store(0, Ordering::Relaxed);
         }
-        all.into_iter().for_each(let_go);
+        all.into_iter().for_each(retire);
     }
 
     /// Lets go of what was accepted for a topic that turned out to be gone, another, or not to be served: it would be tried
     /// until it times out, and may then be written to a topic of the same name. Blocks.
-    pub fn give_up(&self) {
+    pub fn discard_queued(&self) {
         if self.in_flight() == 0 {
             return;
         }
         // With its producer, as one whose queue alone was purged meets a gap in its own sequence at the next write.
         for old in self.replace(|_, _| true, |_| {}) {
             old.purge(PurgeConfig::default().queue());
-            let _ = old.flush(LAST_ANSWERS_OF_A_WRONG_TOPIC);
+            let _ = old.flush(DISCARD_FLUSH_TIMEOUT);
         }
     }
 
     /// Puts new producers in the place of those that `which` picks. `last` is done to each old one while nothing can be queued.
-    fn replace(&self, which: impl Fn(usize, &One) -> bool, last: impl Fn(&One)) -> Vec<Arc<One>> {
+    fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Vec<Arc<Producer>> {
         let mut replaced = Vec::new();
-        for (i, slot) in self.hands.slots.iter().enumerate() {
+        for (i, slot) in self.submitter.slots.iter().enumerate() {
             if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
                 continue;
             }
-            match make(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.watcher) {
+            match make_producer(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.watcher) {
                 Ok(new) => {
                     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-                    last(&slot);
+                    before_swap(&slot);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
                 }
                 Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
@@ -474,9 +483,9 @@ impl Pool {
 /// Delivery reports of what it had accepted come during the flush (not sent, or not known); what is left is purged as it is
 /// dropped, and reported too. On a thread of its own: the next producer that meets a fatal error must not wait for the rest of
 /// this one. Ended by what a flush and a drop may take, some two seconds.
-fn let_go(old: Arc<One>) {
+fn retire(old: Arc<Producer>) {
     let flush = move || {
-        let _ = old.flush(LAST_ANSWERS);
+        let _ = old.flush(RETIRE_FLUSH_TIMEOUT);
     };
     if let Err(error) = std::thread::Builder::new().name("old-producer".to_owned()).spawn(flush) {
         tracing::warn!(%error, "no thread can be had: what an old producer still has is purged");
@@ -484,19 +493,23 @@ fn let_go(old: Arc<One>) {
 }
 
 #[cfg(test)]
-impl Pool {
+impl ProducerPool {
     /// As if the broker had refused what no retry mends.
     pub fn inject_fatal_error(&self) {
-        for slot in &self.hands.slots {
+        for slot in &self.submitter.slots {
             native::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
         }
     }
 }
 
-fn make(settings: &Settings, max_message_bytes: usize, watcher: &Arc<TopicWatcher>) -> KafkaResult<One> {
+fn make_producer(settings: &Settings, max_message_bytes: usize, watcher: &Arc<TopicWatcher>) -> KafkaResult<Producer> {
     use rdkafka::config::FromClientConfigAndContext;
     let config = settings.config(Role::Producer { max_message_bytes });
-    let reports =
-        Reports { topic: settings.topic.clone(), max_message_bytes, watcher: watcher.clone(), fatal: OnceLock::new() };
-    One::from_config_and_context(&config, reports)
+    let context = DeliveryContext {
+        topic: settings.topic.clone(),
+        max_message_bytes,
+        watcher: watcher.clone(),
+        fatal: OnceLock::new(),
+    };
+    Producer::from_config_and_context(&config, context)
 }
