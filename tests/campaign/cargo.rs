@@ -54,7 +54,7 @@ pub fn simulation(seeds: u64, report: &mut Report) {
             );
         }
         _ => {
-            let failed = said.lines().find(|l| l.contains("plays it again")).unwrap_or("it failed").to_owned();
+            let failed = said.lines().find(|l| l.contains("runs it again")).unwrap_or("it failed").to_owned();
             report.failure(format!("simulation: {failed}"));
             report.section("Simulation", &format!("**failed**: {failed}"));
         }

@@ -2,27 +2,32 @@
 
 use super::*;
 
-fn still(count: i64) -> Shared {
-    Shared::new(World::still(count))
+fn still(count: i64) -> SharedWorld {
+    SharedWorld::new(World::still(count))
 }
 
-fn put(world: &Shared, key: &str, value: Option<u64>) -> i64 {
+fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
     world.borrow_mut().put(0, Kind::Plain, key.to_owned(), value)
 }
 
 /// So many keys, once each, from offset 0 on.
-fn fill(world: &Shared, keys: u64) {
+fn fill(world: &SharedWorld, keys: u64) {
     for n in 0..keys {
         put(world, &format!("w/t/{n}"), Some(n));
     }
 }
 
 /// Reads the only partition, after something has happened between its end offset and its first record.
-fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
+fn stopped(world: &SharedWorld, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
     stopped_from(world, StartAt::Low, meanwhile, topic)
 }
 
-fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
+fn stopped_from(
+    world: &SharedWorld,
+    start: StartAt,
+    meanwhile: impl FnOnce(&mut World),
+    topic: Arc<Topic>,
+) -> StopReason {
     let mut cluster = SimulatedCluster::new(world, &topic);
     let request = request(world, topic, start, false);
     let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
@@ -34,21 +39,24 @@ fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut Worl
 /// Follows every partition, with something happening when so many have said their ends. How it stopped, and after how long.
 fn stopped_following_after(
     ends: usize,
-    world: &Shared,
-    happens: impl FnOnce(&mut World) + Send + 'static,
+    world: &SharedWorld,
+    action: impl FnOnce(&mut World) + Send + 'static,
 ) -> (StopReason, Duration) {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(world, &topic);
-    cluster.after_ends = Some((ends, Box::new(happens)));
+    cluster.after_ends = Some((ends, Box::new(action)));
     let request = request(world, topic, StartAt::Low, true);
     let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
     let stop = reader.read(&mut None).expect_err("it follows until something happens");
-    let said = reader.cluster.ends[ends - 1].1;
-    (stop, Duration::from_millis(world.borrow().now - said))
+    let completed_at = reader.cluster.ends[ends - 1].1;
+    (stop, Duration::from_millis(world.borrow().now - completed_at))
 }
 
-fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (StopReason, Duration) {
+fn stopped_following(
+    world: &SharedWorld,
+    after_end: impl FnOnce(&mut World) + Send + 'static,
+) -> (StopReason, Duration) {
     stopped_following_after(1, world, after_end)
 }
 
@@ -59,7 +67,7 @@ const LIMITS: ReplayLimits = ReplayLimits {
     delete_retention: Duration::from_secs(86_400),
 };
 
-fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
+fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
     ReplayRequest {
         selection: Selection::all(topic.partition_count),
         partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
@@ -71,7 +79,7 @@ fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> R
 }
 
 /// Of a world with one partition.
-fn whole(world: &Shared) -> Outcome {
+fn whole(world: &SharedWorld) -> Outcome {
     let outcome = load(world);
     assert_eq!(outcome.error, None);
     assert_eq!(outcome.ends.len(), 1);
@@ -145,10 +153,10 @@ fn an_end_event_below_the_end_is_ignored() {
     let world = still(1);
     fill(&world, 10);
     // A new leader that lags, and catches up.
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, 3_000));
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, 3_000));
     assert_eq!(whole(&world).records.len(), 10);
     // One that does not.
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
     assert!(outcome.ends.is_empty());
@@ -159,9 +167,9 @@ fn an_end_event_below_the_end_is_ignored() {
 fn no_progress_is_an_error_at_its_deadline() {
     let world = still(1);
     fill(&world, 10);
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
-    let took = Duration::from_millis(world.borrow().now - outcome.asked);
+    let took = Duration::from_millis(world.borrow().now - outcome.requested_at);
     assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
@@ -173,9 +181,9 @@ fn a_log_that_became_shorter_is_an_error_at_once() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let cut = |world: &mut World| {
-        let part = world.parts.get_mut(&0).unwrap();
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
     };
     let stop = stopped(&world, cut, topic);
     assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
@@ -187,7 +195,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.partitions.get_mut(&0).unwrap().delivers_nothing = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
     });
     assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
@@ -201,7 +209,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.partitions.get_mut(&0).unwrap().delivers_nothing = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
         world.stall = Some((world.now + 20_000, world.now + 90_000));
     });
@@ -219,7 +227,7 @@ fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     }
     let (stop, after) = stopped_following_after(2, &world, |world| {
         world.quiet = false;
-        world.parts.get_mut(&1).unwrap().frozen_until = Millis::MAX;
+        world.partitions.get_mut(&1).unwrap().frozen_until = Millis::MAX;
     });
     assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
@@ -236,7 +244,7 @@ fn records_of_a_finished_partition_are_no_progress_of_another() {
     world.borrow_mut().put(0, Kind::Plain, "w/t/a".to_owned(), Some(1));
     let (stop, after) = stopped_following(&world, |world| {
         world.quiet = false;
-        world.parts.get_mut(&1).unwrap().deaf = true;
+        world.partitions.get_mut(&1).unwrap().delivers_nothing = true;
     });
     assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
@@ -248,10 +256,10 @@ fn a_follower_whose_log_became_shorter_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        let part = world.parts.get_mut(&0).unwrap();
-        part.deaf = true;
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.delivers_nothing = true;
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
     });
     assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
     assert!(after < Duration::from_secs(20), "{after:?}");
@@ -265,7 +273,7 @@ fn a_load_slower_than_half_of_the_delete_retention_is_an_error() {
     {
         let mut world = world.borrow_mut();
         world.delete_retention = 2_000;
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
     }
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Moved { .. })), "{:?}", outcome.error);
@@ -278,7 +286,7 @@ fn records_deleted_before_they_are_read_are_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
-    let stop = stopped(&world, |world| world.parts.get_mut(&0).unwrap().low = 8, topic);
+    let stop = stopped(&world, |world| world.partitions.get_mut(&0).unwrap().low = 8, topic);
     assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
@@ -291,10 +299,10 @@ fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
     let topic = world.borrow().described();
     {
         let mut world = world.borrow_mut();
-        let part = world.parts.get_mut(&0).unwrap();
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
-        part.cuts.push((1, 5));
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
+        log.cuts.push((1, 5));
     }
     fill(&world, 5);
     let stop = stopped_from(&world, StartAt::Offset { offset: 10, leader_epoch: 0 }, |_| {}, topic);
@@ -333,7 +341,7 @@ fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
     {
         let mut world = world.borrow_mut();
         world.min_compaction_lag = 50;
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
         world.overwrite = Some("w/t/599".to_owned());
     }
     let outcome = whole(&world);
@@ -348,7 +356,7 @@ fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
     fill(&world, 600);
     {
         let mut world = world.borrow_mut();
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
         world.overwrite = Some("w/t/599".to_owned());
         world.lowered_lag = Some(50);
     }
