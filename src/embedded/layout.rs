@@ -40,37 +40,37 @@ pub(super) fn latest_key(partition: Partition, key: &[u8]) -> Vec<u8> {
 }
 
 /// The key at a place in `latest`.
-pub(super) fn key_of_latest(place: &[u8]) -> &[u8] {
-    place.get(PARTITION_BYTES..).unwrap_or_default()
+pub(super) fn key_of_latest(entry_key: &[u8]) -> &[u8] {
+    entry_key.get(PARTITION_BYTES..).unwrap_or_default()
 }
 
 /// The place of an offset in `log`.
 pub(super) fn log_key(partition: Partition, offset: i64) -> [u8; 12] {
-    let mut place = [0; 12];
-    place[..4].copy_from_slice(&partition_prefix(partition));
-    place[4..].copy_from_slice(&offset.to_be_bytes());
-    place
+    let mut entry_key = [0; 12];
+    entry_key[..4].copy_from_slice(&partition_prefix(partition));
+    entry_key[4..].copy_from_slice(&offset.to_be_bytes());
+    entry_key
 }
 
 /// The offset of a place in `log`.
-pub(super) fn offset_of_log(place: &[u8]) -> Option<i64> {
-    let place: &[u8; 12] = place.try_into().ok()?;
-    Some(i64_at(place, 4)?.0)
+pub(super) fn offset_of_log(entry_key: &[u8]) -> Option<i64> {
+    let entry_key: &[u8; 12] = entry_key.try_into().ok()?;
+    Some(i64_at(entry_key, 4)?.0)
 }
 
 /// The place of a tombstone in `tombstones`, by the time it was written. Not the time it expires: the retention of the day decides.
 pub(super) fn tombstone_key(written: i64, partition: Partition, offset: i64) -> [u8; 20] {
-    let mut place = [0; 20];
-    place[..8].copy_from_slice(&written.max(0).to_be_bytes());
-    place[8..].copy_from_slice(&log_key(partition, offset));
-    place
+    let mut entry_key = [0; 20];
+    entry_key[..8].copy_from_slice(&written.max(0).to_be_bytes());
+    entry_key[8..].copy_from_slice(&log_key(partition, offset));
+    entry_key
 }
 
 /// Where the tombstone at a place in `tombstones` is in the log.
-pub(super) fn position_of_tombstone(place: &[u8]) -> Option<(Partition, i64)> {
-    let place: &[u8; 20] = place.try_into().ok()?;
-    let partition = i32::from_be_bytes(place[8..12].try_into().ok()?);
-    Some((Partition::new(partition)?, i64_at(place, 12)?.0))
+pub(super) fn position_of_tombstone(entry_key: &[u8]) -> Option<(Partition, i64)> {
+    let entry_key: &[u8; 20] = entry_key.try_into().ok()?;
+    let partition = i32::from_be_bytes(entry_key[8..12].try_into().ok()?);
+    Some((Partition::new(partition)?, i64_at(entry_key, 12)?.0))
 }
 
 /// All batches in a keyspace. No partition and no time starts so: these are never negative.
@@ -81,28 +81,28 @@ pub(super) const IDENTITY: &[u8] = b"i";
 /// The place of a batch, in each keyspace. Each takes away the one before it, so that two of them tell of batches that were put in
 /// another order, or of one that is missing in between: the engine's journal does not check that.
 pub(super) fn sequence_key(sequence: u64) -> [u8; 9] {
-    let mut place = [255; 9];
-    place[1..].copy_from_slice(&sequence.to_be_bytes());
-    place
+    let mut entry_key = [255; 9];
+    entry_key[1..].copy_from_slice(&sequence.to_be_bytes());
+    entry_key
 }
 
 /// The batch at such a place.
-pub(super) fn sequence_of(place: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(place.strip_prefix(SEQUENCE)?.try_into().ok()?))
+pub(super) fn sequence_of(entry_key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(entry_key.strip_prefix(SEQUENCE)?.try_into().ok()?))
 }
 
 /// The place of a partition's head in `meta`.
 pub(super) fn head_key(partition: Partition) -> [u8; 5] {
-    let mut place = [b'p'; 5];
-    place[1..].copy_from_slice(&partition_prefix(partition));
-    place
+    let mut entry_key = [b'p'; 5];
+    entry_key[1..].copy_from_slice(&partition_prefix(partition));
+    entry_key
 }
 
 /// The place in `meta` of what has been swept of a partition.
-pub(super) fn horizon_key(partition: Partition) -> [u8; 5] {
-    let mut place = [b'h'; 5];
-    place[1..].copy_from_slice(&partition_prefix(partition));
-    place
+pub(super) fn purged_below_key(partition: Partition) -> [u8; 5] {
+    let mut entry_key = [b'h'; 5];
+    entry_key[1..].copy_from_slice(&partition_prefix(partition));
+    entry_key
 }
 
 /// Where a partition goes on.
@@ -127,26 +127,26 @@ impl Head {
 }
 
 /// Puts content between its version and its checksum.
-pub(super) fn seal(place: &[u8], content: &[u8]) -> Vec<u8> {
+pub(super) fn seal(entry_key: &[u8], content: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(1 + content.len() + CRC_BYTES);
     sealed.push(VERSION);
     sealed.extend_from_slice(content);
-    let crc = checksum(place, &sealed);
+    let crc = checksum(entry_key, &sealed);
     sealed.extend_from_slice(&crc.to_be_bytes());
     sealed
 }
 
 /// The content that was sealed at this place; `None` if it is not what was written there.
-pub(super) fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn unseal<'a>(entry_key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
     let (body, crc) = sealed.split_last_chunk::<CRC_BYTES>()?;
     let (version, content) = body.split_first()?;
-    (u32::from_be_bytes(*crc) == checksum(place, body) && *version == VERSION).then_some(content)
+    (u32::from_be_bytes(*crc) == checksum(entry_key, body) && *version == VERSION).then_some(content)
 }
 
-fn checksum(place: &[u8], body: &[u8]) -> u32 {
+fn checksum(entry_key: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(place.len() as u64).to_be_bytes());
-    hasher.update(place);
+    hasher.update(&(entry_key.len() as u64).to_be_bytes());
+    hasher.update(entry_key);
     hasher.update(body);
     hasher.finalize()
 }
@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn the_layout_matches_existing_stores() {
         let partition = Partition::new(7).unwrap();
-        let place = latest_key(partition, b"w/t/1");
+        let entry_key = latest_key(partition, b"w/t/1");
         let headers = [
             Header { key: "h".into(), value: Some(Bytes::from_static(b"v")) },
             Header { key: "n".into(), value: None },
         ];
         let content = encode_record(258, 1_700_000_000_000, &headers, Some(b"{}"));
-        assert_eq!(hex(&place), "00000007772f742f31");
+        assert_eq!(hex(&entry_key), "00000007772f742f31");
         assert_eq!(hex(&log_key(partition, 258)), "000000070000000000000102");
         assert_eq!(hex(&tombstone_key(1, partition, 258)), "0000000000000001000000070000000000000102");
         assert_eq!(hex(&head_key(partition)), "7000000007");

@@ -27,26 +27,26 @@ const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
 
 /// Whether the engine's files in this directory can be left to it.
 pub(super) fn check(dir: &Path, engine: &Path) -> Result<(), OpenError> {
-    (0..KEYSPACES).try_for_each(|n| keyspace(dir, &engine.join("keyspaces").join(n.to_string())))
+    (0..KEYSPACES).try_for_each(|n| check_keyspace(dir, &engine.join("keyspaces").join(n.to_string())))
 }
 
-fn keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
+fn check_keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
     let read = |file: &Path| fs::read(file).map_err(|cause| OpenError::engine_file(dir, file, cause));
-    let place = keyspace.join("current");
-    let current = read(&place)?;
+    let path = keyspace.join("current");
+    let current = read(&path)?;
     let Some((version, checksum)) = parse_current(&current) else {
-        return Err(damaged(dir, &place, format_args!("its {} bytes are not a version and a checksum", current.len())));
+        return Err(damaged(dir, &path, format_args!("its {} bytes are not a version and a checksum", current.len())));
     };
-    let place = keyspace.join(format!("v{version}"));
-    let content = read(&place)?;
+    let path = keyspace.join(format!("v{version}"));
+    let content = read(&path)?;
     if xxh3_128(&content) != checksum {
         let what = format_args!("its checksum is not the one in the file \"current\" beside it");
-        return Err(damaged(dir, &place, what));
+        return Err(damaged(dir, &path, what));
     }
-    let Some(tables) = tables(&content) else {
-        return Err(damaged(dir, &place, format_args!("it can't be read, though its checksum is right")));
+    let Some(tables) = table_ids(&content) else {
+        return Err(damaged(dir, &path, format_args!("it can't be read, though its checksum is right")));
     };
-    tables.iter().try_for_each(|table| contents(dir, &keyspace.join("tables").join(table.to_string())))
+    tables.iter().try_for_each(|table| check_table(dir, &keyspace.join("tables").join(table.to_string())))
 }
 
 fn damaged(dir: &Path, file: &Path, what: fmt::Arguments<'_>) -> OpenError {
@@ -60,29 +60,29 @@ fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
 }
 
 /// The ids of a version's tables; its checksum was right.
-fn tables(version: &[u8]) -> Option<Vec<u64>> {
+fn table_ids(version: &[u8]) -> Option<Vec<u64>> {
     let archive = sfa::Reader::from_reader(&mut Cursor::new(version)).ok()?;
     let section = archive.toc().section(b"tables")?;
     let start = usize::try_from(section.pos()).ok()?;
     let end = start.checked_add(usize::try_from(section.len()).ok()?)?;
-    let mut bytes = Bytes(version.get(start..end)?);
+    let mut bytes = ByteReader(version.get(start..end)?);
     let mut ids = Vec::new();
-    for _level in 0..u8::from_le_bytes(bytes.take()?) {
-        for _run in 0..u8::from_le_bytes(bytes.take()?) {
-            for _table in 0..u32::from_le_bytes(bytes.take()?) {
-                ids.push(u64::from_le_bytes(bytes.take()?));
+    for _level in 0..u8::from_le_bytes(bytes.read()?) {
+        for _run in 0..u8::from_le_bytes(bytes.read()?) {
+            for _table in 0..u32::from_le_bytes(bytes.read()?) {
+                ids.push(u64::from_le_bytes(bytes.read()?));
                 // The kind of its checksum, the checksum, the sequence of all that is in it.
-                let _: [u8; 1 + 16 + 8] = bytes.take()?;
+                let _: [u8; 1 + 16 + 8] = bytes.read()?;
             }
         }
     }
     bytes.0.is_empty().then_some(ids)
 }
 
-struct Bytes<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Bytes<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl ByteReader<'_> {
+    fn read<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
@@ -90,7 +90,7 @@ impl Bytes<'_> {
 }
 
 /// A table's table of contents.
-fn contents(dir: &Path, table: &Path) -> Result<(), OpenError> {
+fn check_table(dir: &Path, table: &Path) -> Result<(), OpenError> {
     let io = |cause| OpenError::engine_file(dir, table, cause);
     let file = File::open(table).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
@@ -112,11 +112,11 @@ fn contents(dir: &Path, table: &Path) -> Result<(), OpenError> {
 
 /// The checksum and the place of a table of contents that ends where the trailer starts.
 fn parse_trailer(trailer: &[u8], end: u64) -> Option<(u128, u64)> {
-    let mut bytes = Bytes(trailer);
-    let known = bytes.take()? == TRAILER;
-    let checksum = u128::from_le_bytes(bytes.take()?);
-    let start = u64::from_le_bytes(bytes.take()?);
-    let length = u64::from_le_bytes(bytes.take()?);
-    let there = start.checked_add(length) == Some(end) && length <= MAX_CONTENTS_BYTES;
-    (known && there).then_some((checksum, start))
+    let mut bytes = ByteReader(trailer);
+    let is_trailer = bytes.read()? == TRAILER;
+    let checksum = u128::from_le_bytes(bytes.read()?);
+    let start = u64::from_le_bytes(bytes.read()?);
+    let length = u64::from_le_bytes(bytes.read()?);
+    let is_in_place = start.checked_add(length) == Some(end) && length <= MAX_CONTENTS_BYTES;
+    (is_trailer && is_in_place).then_some((checksum, start))
 }

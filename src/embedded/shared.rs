@@ -12,7 +12,7 @@ use std::{
 use fjall::Snapshot;
 use tokio::sync::watch;
 
-use super::{layout::Head, replay::Span, store::Store};
+use super::{layout::Head, replay::ReplayRange, store::Store};
 use crate::{
     log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
@@ -26,32 +26,32 @@ pub(super) struct Published {
     pub(super) snapshot: Snapshot,
     pub(super) ends: Vec<i64>,
     /// Of each partition, one above the last tombstone that was taken away: who has read less far may have missed it.
-    horizons: Vec<i64>,
+    purged_below: Vec<i64>,
     pub(super) store: Arc<Store>,
 }
 
 impl Published {
     /// Only the writer may: its batches are the only ones, and it is between two of them.
-    pub(super) fn of(store: &Arc<Store>, heads: &[Head], horizons: &[i64]) -> Self {
+    pub(super) fn of(store: &Arc<Store>, heads: &[Head], purged_below: &[i64]) -> Self {
         Self {
             snapshot: store.db.snapshot(),
             ends: heads.iter().map(|h| h.next).collect(),
-            horizons: horizons.to_vec(),
+            purged_below: purged_below.to_vec(),
             store: store.clone(),
         }
     }
 
     /// Whether who has read a partition up to here, and no further, may have missed a tombstone. The clocks by which tombstones
     /// come of age, and tokens and followers are told by their age, can be set; this does not ask them.
-    pub(super) fn swept_beyond(&self, partition: Partition, from: i64) -> bool {
-        self.horizons.get(partition.index()).is_some_and(|horizon| from < *horizon)
+    pub(super) fn purged_beyond(&self, partition: Partition, from: i64) -> bool {
+        self.purged_below.get(partition.index()).is_some_and(|purged_below| from < *purged_below)
     }
 
     pub(super) fn end(&self, partition: Partition) -> Option<i64> {
         self.ends.get(partition.index()).copied()
     }
 
-    pub(super) fn span(&self, partition: Partition, start: StartAt) -> Result<Span, ReadError> {
+    pub(super) fn range(&self, partition: Partition, start: StartAt) -> Result<ReplayRange, ReadError> {
         let end = self.end(partition);
         let from = match start {
             StartAt::Low => 0,
@@ -60,11 +60,11 @@ impl Published {
         match end {
             Some(end) if (0..=end).contains(&from) => {
                 let whole = start == StartAt::Low;
-                if !whole && self.swept_beyond(partition, from) {
+                if !whole && self.purged_beyond(partition, from) {
                     let cause = format!("tombstones beyond offset {from} have been taken away");
                     return Err(ReadError::Truncated { partition, cause });
                 }
-                Ok(Span { partition, from, end, whole })
+                Ok(ReplayRange { partition, from, end, whole })
             }
             end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
         }
@@ -72,7 +72,7 @@ impl Published {
 }
 
 /// What the writer, the replays and the log's face have in common.
-pub(super) struct Shared {
+pub(super) struct StoreState {
     pub(super) topic: Arc<Topic>,
     pub(super) dir: PathBuf,
     pub(super) sort_bytes: usize,
@@ -85,12 +85,12 @@ pub(super) struct Shared {
     /// The first reason is kept.
     pub(super) read_only: OnceLock<String>,
     pub(super) corrupt: OnceLock<Corrupt>,
-    pub(super) state: watch::Sender<TopicState>,
+    pub(super) topic_state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
-    pub(super) unsettled: AtomicU64,
+    pub(super) unanswered: AtomicU64,
 }
 
-impl Shared {
+impl StoreState {
     pub(super) fn publish(&self, published: Published) {
         self.published.send_replace(Some(Arc::new(published)));
     }
@@ -107,7 +107,7 @@ impl Shared {
         if self.read_only.set(cause.to_owned()).is_ok() {
             let failed = TopicState::Failed(StoreFailure::ReadOnly { cause: cause.to_owned() });
             // Damage is worse, and stays.
-            self.state.send_if_modified(|state| {
+            self.topic_state.send_if_modified(|state| {
                 let sound = matches!(state, TopicState::Ready(_));
                 if sound {
                     *state = failed;
@@ -121,7 +121,7 @@ impl Shared {
     /// Nothing is served from here on. Answers the first damage that was met.
     pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
         if self.corrupt.set(corrupt.clone()).is_ok() {
-            self.state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
+            self.topic_state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
             tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
         }
         self.corrupt.get().cloned().unwrap_or(corrupt)

@@ -42,16 +42,16 @@ use crate::model::{Partition, PartitionCount};
 const LOCK: &str = "lock";
 const MARKER: &str = "store";
 const MARKER_NEW: &str = "store.new";
-const WITNESS: &str = "acknowledged";
+const ACKED_SEQUENCE: &str = "acknowledged";
 const ENGINE: &str = "engine";
 const ENGINE_NEW: &str = "engine.new";
 /// What may lie in a directory in which a store is made: leftovers of an interrupted making, and what mkfs puts there.
-const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, WITNESS, ENGINE_NEW, "lost+found"];
+const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost+found"];
 /// A keyspace's memory before it is written to a table; what is to be read again after a crash.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long the engine may take to write four entries to tables. It takes some 10 ms.
-const FLUSH: Duration = Duration::from_secs(30);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a store is, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +111,9 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) identity: Identity,
     pub(super) heads: Vec<Head>,
-    pub(super) horizons: Vec<i64>,
+    pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
-    pub(super) witness: Witness,
+    pub(super) acked_sequence: AckedSequence,
     /// Its sender goes with the store.
     pub(super) open: watch::Receiver<()>,
 }
@@ -153,10 +153,10 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
 fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenError> {
     let engine = |error| OpenError::engine(dir, error);
     let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE)).map_err(engine)?;
-    let read = |place: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
-        let Some(sealed) = meta.get(place).map_err(engine)? else { return Ok(None) };
-        let content = layout::unseal(place, &sealed).map(<[u8]>::to_vec);
-        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {place:02x?} is damaged")))
+    let read = |entry_key: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(sealed) = meta.get(entry_key).map_err(engine)? else { return Ok(None) };
+        let content = layout::unseal(entry_key, &sealed).map(<[u8]>::to_vec);
+        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {entry_key:02x?} is damaged")))
     };
     if read(layout::IDENTITY)?.as_deref() != Some(identity.to_text().as_bytes()) {
         return Err(OpenError::corrupt(dir, "the marker file and the storage engine's files are not of one store"));
@@ -173,8 +173,8 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
             return Err(OpenError::corrupt(dir, detail));
         }
     }
-    let witness = Witness::open(&dir.join(WITNESS)).map_err(|cause| OpenError::io(dir, cause))?;
-    match witness.read() {
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(|cause| OpenError::io(dir, cause))?;
+    match acked_sequence.read() {
         Some(acknowledged) if acknowledged <= sequence => {}
         Some(acknowledged) => {
             let detail = format!(
@@ -183,9 +183,9 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
             );
             return Err(OpenError::corrupt(dir, detail));
         }
-        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(WITNESS).display()))),
+        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(ACKED_SEQUENCE).display()))),
     }
-    let (mut heads, mut horizons) = (Vec::new(), Vec::new());
+    let (mut heads, mut purged_below) = (Vec::new(), Vec::new());
     for partition in identity.partition_count.all() {
         let head = match read(&layout::head_key(partition))? {
             None => Head::default(),
@@ -194,18 +194,18 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
         };
         check_end(dir, &log, partition, head)?;
         heads.push(head);
-        let horizon = match read(&layout::horizon_key(partition))? {
+        let below = match read(&layout::purged_below_key(partition))? {
             None => 0,
             Some(content) => content.try_into().map(i64::from_be_bytes).map_err(|_| {
                 OpenError::corrupt(dir, format!("what has been swept of partition {partition} is damaged"))
             })?,
         };
-        horizons.push(horizon);
+        purged_below.push(below);
     }
     let (sender, open) = watch::channel(());
     let dir = dir.to_owned();
     let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
-    Ok(Opened { store, identity, heads, horizons, sequence, witness, open })
+    Ok(Opened { store, identity, heads, purged_below, sequence, acked_sequence, open })
 }
 
 /// The last batch that a keyspace has; 0 of a new store, which is in its tables from the start.
@@ -217,8 +217,8 @@ fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenEr
             format!("keyspace {name} of the storage engine has no batch, not even the first"),
         ));
     };
-    let (place, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
-    let sequence = layout::unseal(&place, &sealed).and_then(|_| layout::sequence_of(&place));
+    let (entry_key, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
+    let sequence = layout::unseal(&entry_key, &sealed).and_then(|_| layout::sequence_of(&entry_key));
     match (sequence, batches.next()) {
         (Some(sequence), None) => Ok(sequence),
         _ => {
@@ -286,9 +286,9 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
     }
     // The engine has not: a keyspace whose name was lost with the power would be a damage.
     sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
-    File::create(dir.join(WITNESS)).map_err(fail)?;
-    let witness = Witness::open(&dir.join(WITNESS)).map_err(fail)?;
-    witness.write(0).and_then(|()| witness.0.sync_all()).map_err(fail)?;
+    File::create(dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    acked_sequence.write(0).and_then(|()| acked_sequence.0.sync_all()).map_err(fail)?;
     let mut marker = File::create(dir.join(MARKER_NEW)).map_err(fail)?;
     marker.write_all(identity.to_text().as_bytes()).and_then(|()| marker.sync_all()).map_err(fail)?;
     sync_dir(dir).map_err(fail)?;
@@ -316,7 +316,7 @@ fn flush(keyspaces: [Keyspace; 4]) -> Result<(), Option<fjall::Error>> {
             let _ = done.send(outcome);
         });
     }
-    let until = Instant::now() + FLUSH;
+    let until = Instant::now() + FLUSH_TIMEOUT;
     for _ in 0..4 {
         outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|_| None)?.map_err(Some)?;
     }
@@ -338,7 +338,7 @@ impl Store {
     }
 
     /// Bytes the file system can still take beyond what the engine has yet to write to tables.
-    pub(super) fn room(&self) -> io::Result<u64> {
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.dir)?;
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize)).saturating_sub(self.db.write_buffer_size()))
     }
@@ -346,9 +346,9 @@ impl Store {
 
 /// The file that says which batch was acknowledged.
 #[derive(Debug)]
-pub(super) struct Witness(File);
+pub(super) struct AckedSequence(File);
 
-impl Witness {
+impl AckedSequence {
     fn open(path: &Path) -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).open(path).map(Self)
     }

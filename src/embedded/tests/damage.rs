@@ -15,11 +15,11 @@ async fn after_the_first_damage_nothing_is_served() {
     }
     {
         let store = store::open(dir.path(), None, PartitionCount::new(4).unwrap()).unwrap().store;
-        let place = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
-        let mut sealed = store.latest.get(&place).unwrap().unwrap().to_vec();
+        let entry_key = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
+        let mut sealed = store.latest.get(&entry_key).unwrap().unwrap().to_vec();
         let value = sealed.len() - 5;
         sealed[value] ^= 1;
-        store.latest.insert(place, sealed).unwrap();
+        store.latest.insert(entry_key, sealed).unwrap();
         store.db.persist(PersistMode::SyncAll).unwrap();
     }
     let log = open(&dir);
@@ -53,7 +53,7 @@ async fn write_some(log: &EmbeddedLog, in_tables: InTables) -> Vec<Record> {
         put(log, key, Some(value)).await;
     }
     put(log, "v/t/2", None).await;
-    let store = log.shared.published.borrow().clone().unwrap().store.clone();
+    let store = log.state.published.borrow().clone().unwrap().store.clone();
     for (keyspace, _) in store.keyspaces().iter().zip(in_tables).filter(|(_, in_tables)| *in_tables) {
         keyspace.rotate_memtable_and_wait().unwrap();
     }
@@ -247,7 +247,7 @@ async fn damage_in_an_older_journal_is_found_when_nothing_was_in_tables() {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);
-        let store = log.shared.published.borrow().clone().unwrap().store.clone();
+        let store = log.state.published.borrow().clone().unwrap().store.clone();
         // Of no pattern, so that nothing makes it smaller.
         let (mut state, mut value) = (1_u64, String::new());
         for n in 0..70 {

@@ -59,7 +59,7 @@ impl Gate {
 
 fn record(log: &EmbeddedLog, key: &str, value: Option<&str>) -> NewRecord {
     let key = Key::parse(key).unwrap();
-    let partition = log.shared.topic.partition_count.of_workspace(key.workspace_bytes());
+    let partition = log.state.topic.partition_count.of_workspace(key.workspace_bytes());
     let value = value.map(|v| bytes::Bytes::copy_from_slice(v.as_bytes()));
     NewRecord { partition, key, value, headers: Headers::default() }
 }
@@ -84,39 +84,39 @@ async fn collect(log: &EmbeddedLog, mut replay: Replay) -> Result<Vec<Record>, R
             ReplayEvent::Progress { .. } | ReplayEvent::Moving => panic!("progress without follow"),
         }
     }
-    assert_eq!(ends, log.shared.topic.partition_count.get());
+    assert_eq!(ends, log.state.topic.partition_count.get());
     Ok(all)
 }
 
 async fn load(log: &EmbeddedLog, workspace: &str) -> Result<Vec<Record>, ReadError> {
     let workspace = WorkspaceId::parse(workspace).unwrap();
-    let selection = Selection::workspace(workspace, HashSet::new(), log.shared.topic.partition_count);
+    let selection = Selection::workspace(workspace, HashSet::new(), log.state.topic.partition_count);
     replay(log, selection, StartAt::Low).await
 }
 
 async fn all(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    replay(log, Selection::all(log.shared.topic.partition_count), StartAt::Low).await
+    replay(log, Selection::all(log.state.topic.partition_count), StartAt::Low).await
 }
 
 /// Through the log, not the index.
 async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    if let Some(corrupt) = log.shared.corrupt.get() {
+    if let Some(corrupt) = log.state.corrupt.get() {
         return Err(corrupt.clone().into());
     }
-    let published = log.shared.published.borrow().clone().ok_or(ReadError::Draining)?;
+    let published = log.state.published.borrow().clone().ok_or(ReadError::Draining)?;
     let topic = log.topic().await?;
-    let span = |partition| {
+    let range = |partition| {
         let end = published.end(partition).expect("an end");
-        super::replay::Span { partition, from: 0, end, whole: false }
+        super::replay::ReplayRange { partition, from: 0, end, whole: false }
     };
-    let spans: Vec<_> = topic.partition_count.all().map(span).collect();
+    let ranges: Vec<_> = topic.partition_count.all().map(range).collect();
     let selection = Selection::all(topic.partition_count);
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
     let request =
         ReplayRequest { topic, partitions, selection: selection.clone(), follow: false, keep: false, deadline: soon() };
     let (events, replay) = Replay::channel();
-    let reader = Reader { shared: log.shared.clone(), request, selection: Arc::new(selection), events };
-    tokio::spawn(reader.run(published, spans, SystemTime::now(), Instant::now()));
+    let reader = Reader { state: log.state.clone(), request, selection: Arc::new(selection), events };
+    tokio::spawn(reader.run(published, ranges, SystemTime::now(), Instant::now()));
     collect(log, replay).await
 }
 
@@ -160,7 +160,7 @@ async fn of_one_key_in_one_batch_the_last_record_remains() {
     // Across batches too, and a tombstone leaves nothing behind when it is superseded.
     put(&log, "w/t/2", Some("d")).await;
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "c"), pair("w/t/2", "d")]);
-    let published = log.shared.published.borrow().clone().unwrap();
+    let published = log.state.published.borrow().clone().unwrap();
     // Beside the number of the last batch.
     assert_eq!(published.store.tombstones.len().unwrap(), 1);
     assert_eq!(published.store.log.len().unwrap(), 2 + 1);
@@ -261,8 +261,8 @@ async fn tombstones_are_not_purged_while_the_disk_is_full() {
     }
     let full = Settings { reserve_bytes: u64::MAX, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&full, Arc::new(|| 90 * HOUR)).unwrap();
-    let answer = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
-    assert!(matches!(answer, Err(WriteError::DiskFull { .. })), "the sweep came before it: {answer:?}");
+    let reply = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
+    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "the sweep came before it: {reply:?}");
     assert_eq!(all(&log).await.unwrap().len(), 1, "the tombstone is still there");
 }
 
@@ -321,7 +321,7 @@ fn the_partition_count_is_fixed_and_the_marker_is_checked() {
     let error = EmbeddedLog::open(asked).unwrap_err();
     assert!(matches!(error, OpenError::PartitionCount { stored, asked, .. } if (stored.get(), asked.get()) == (4, 5)));
     let none_asked = EmbeddedLog::open(Settings::new(dir.path())).unwrap();
-    assert_eq!(none_asked.shared.topic.partition_count.get(), 4);
+    assert_eq!(none_asked.state.topic.partition_count.get(), 4);
     drop(none_asked);
 
     let marker = dir.path().join("store");
@@ -398,8 +398,8 @@ async fn a_full_queue_refuses_and_loses_nothing() {
     }
     put(&log, "w/t/9", Some("b")).await;
     assert_eq!(load(&log, "w").await.unwrap().len(), 4);
-    assert_eq!(log.shared.queued_bytes.load(SeqCst), 0);
-    assert_eq!(log.shared.unsettled.load(SeqCst), 0);
+    assert_eq!(log.state.queued_bytes.load(SeqCst), 0);
+    assert_eq!(log.state.unanswered.load(SeqCst), 0);
 }
 
 /// Covers R30, F18.
@@ -434,8 +434,8 @@ async fn a_late_close_counts_unwritten_records_and_a_drop_refuses_them() {
 async fn a_full_disk_refuses_writes_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { reserve_bytes: u64::MAX, ..settings(&dir) }).unwrap();
-    let answer = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
-    assert!(matches!(answer, Err(WriteError::DiskFull { .. })), "{answer:?}");
+    let reply = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
+    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "{reply:?}");
     assert!(log.describe().await.findings.is_empty());
     drop(log);
     let log = open(&dir);
@@ -452,7 +452,7 @@ async fn a_workspace_is_not_mixed_with_one_whose_name_starts_alike() {
         put(&log, key, Some("v")).await;
     }
     assert_eq!(texts(&load(&log, "ws").await.unwrap()), [pair("ws/t/1", "v"), pair("ws/t/10", "v")]);
-    let one = Selection::key(Key::parse("ws/t/1").unwrap(), log.shared.topic.partition_count);
+    let one = Selection::key(Key::parse("ws/t/1").unwrap(), log.state.topic.partition_count);
     assert_eq!(texts(&replay(&log, one, StartAt::Low).await.unwrap()), [pair("ws/t/1", "v")]);
 }
 
