@@ -15,11 +15,11 @@
 //!
 //! Does not: replicate, or keep superseded records.
 
+mod engine_check;
 mod error;
 mod layout;
-mod manifest;
 mod replay;
-mod shared;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -51,7 +51,7 @@ pub use error::OpenError;
 
 use self::{
     replay::Reader,
-    shared::{Clock, Published, StoreState},
+    state::{Clock, Published, StoreState},
     writer::{QueuedWrite, Writer},
 };
 use crate::{

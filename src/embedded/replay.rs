@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     layout,
-    shared::{Published, StoreState},
+    state::{Published, StoreState},
 };
 use crate::{
     log::{

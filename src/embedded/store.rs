@@ -33,9 +33,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
+    engine_check,
     error::OpenError,
     layout::{self, Head},
-    manifest,
 };
 use crate::model::{Partition, PartitionCount};
 
@@ -144,7 +144,7 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
         // The engine would make a new one.
         return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
     }
-    manifest::check(dir, &dir.join(ENGINE))?;
+    engine_check::check(dir, &dir.join(ENGINE))?;
     // Damage makes the engine panic in places.
     catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
         .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))

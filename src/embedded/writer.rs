@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use super::{
     layout::{self, Head, RecordHead},
-    shared::{Clock, Published, StoreState},
+    state::{Clock, Published, StoreState},
     store::{AckedSequence, Store},
 };
 use crate::{
