@@ -10,8 +10,8 @@ use rdkafka::{
 use serde::Serialize;
 
 use super::{
-    context::Context,
-    native::{self, NativeError, OffsetSpec},
+    client_context::Context,
+    ffi::{self, NativeError, OffsetSpec},
     settings::{Role, Settings},
     topic,
 };
@@ -103,7 +103,7 @@ impl From<KafkaError> for AdminError {
 
 /// An admin call says only that it timed out: what the connection met is the better answer.
 fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
-    native::poll_logs(admin);
+    ffi::poll_logs(admin);
     match admin.inner().context().take_last_failure() {
         Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
             AdminError::Unreachable(cause)
@@ -130,7 +130,7 @@ pub struct EnsureReport {
 /// A long-lived client: topic care, offsets.
 pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
     let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
-    native::redirect_logs(admin.inner());
+    ffi::redirect_logs(admin.inner());
     Ok(admin)
 }
 
@@ -167,7 +167,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         partitions: spec.partitions,
         notes: Vec::new(),
     };
-    match native::describe_topic(&admin, name, None, ADMIN_QUERY) {
+    match ffi::describe_topic(&admin, name, None, ADMIN_QUERY) {
         Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
             report.notes.push(create(&admin, name, spec).await?);
             report.created = true;
@@ -262,14 +262,14 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     ];
     let admin = client(settings)?;
     let described =
-        native::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
+        ffi::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
             _ => with_cause(error, &admin),
         })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
     let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
-    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
-    let at = |list: &[native::PartitionOffset], p: i32| {
+    let [low, stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
+    let at = |list: &[ffi::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };
     let entries = topic::read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;

@@ -7,19 +7,12 @@
 //! Does not: notice writers that use another partitioner before a replay meets their records.
 
 pub mod admin;
-mod cluster;
-mod context;
-mod lane;
-mod native;
-mod offsets;
-mod producer;
-mod reading;
+mod client_context;
+mod ffi;
+mod produce;
 mod reaper;
 mod replay;
 mod settings;
-#[cfg(test)]
-mod simulation;
-mod span;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -45,11 +38,14 @@ use tokio::{
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
-    offsets::OffsetClient,
-    producer::ProducerPool,
-    reading::{ReplayLimits, check_same_topic},
+    produce::ProducerPool,
     reaper::Reaper,
-    replay::KafkaCluster,
+    replay::{
+        KafkaCluster,
+        offsets::OffsetClient,
+        range,
+        reader::{ReplayLimits, check_same_topic},
+    },
     topic::TopicWatcher,
 };
 use crate::log::{
@@ -218,9 +214,9 @@ impl Log for KafkaLog {
             // Held until the thread is free again, not until the caller has lost interest.
             let _query_permit = query_permit;
             if cluster.events.is_closed() {
-                return Err(span::abandoned());
+                return Err(range::abandoned());
             }
-            let ranges = span::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
+            let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
             ranges.map(|ranges| (cluster, ranges))
         });
         let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::native::Consumer;
+use super::ffi::Consumer;
 
 const THREADS: usize = 2;
 const WAITING: usize = 64;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
-use super::context::Context;
+use super::client_context::Context;
 use crate::{
     model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
     rule::{Rule, holds},

@@ -152,8 +152,8 @@ async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null()
     let World { cluster, log } = world(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
     let producer: BaseProducer = config.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
-    native::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
-    native::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
+    ffi::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
+    ffi::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
     producer.flush(Duration::from_secs(10)).unwrap();
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!((records.len(), ends[0].counts.skipped, ends[0].counts.renamed_headers), (1, 1, 1));

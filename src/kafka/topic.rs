@@ -21,8 +21,8 @@ use tokio::sync::watch;
 
 use super::{
     admin::TopicSpec,
-    context::Context,
-    native::{self, DescribedTopic, NativeError},
+    client_context::Context,
+    ffi::{self, DescribedTopic, NativeError},
     settings::{RECORD_OVERHEAD, Settings},
 };
 use crate::{
@@ -374,7 +374,7 @@ impl TopicWatcher {
                 (self.brokers(), self.last_responder.clone(), self.use_long_timeout.clone());
             tokio::task::spawn_blocking(move || {
                 // Log lines wait on this client's main queue until somebody serves it.
-                native::poll_logs(&admin);
+                ffi::poll_logs(&admin);
                 if !no_controller.load(Relaxed) {
                     let described =
                         describe_by_any_broker(&admin, &topic, &brokers, &last_responder, &use_long_timeout);
@@ -382,15 +382,15 @@ impl TopicWatcher {
                     if !(timed_out && may_lack_id) {
                         return described;
                     }
-                    let Some(from_metadata) = native::describe_from_metadata(&admin, &topic, METADATA_QUERY) else {
+                    let Some(from_metadata) = ffi::describe_from_metadata(&admin, &topic, METADATA_QUERY) else {
                         return described;
                     };
                     no_controller.store(true, Relaxed);
                     return from_metadata;
                 }
-                native::describe_from_metadata(&admin, &topic, METADATA_QUERY).unwrap_or_else(|| {
+                ffi::describe_from_metadata(&admin, &topic, METADATA_QUERY).unwrap_or_else(|| {
                     no_controller.store(false, Relaxed);
-                    native::describe_topic(&admin, &topic, None, TOPIC_QUERY)
+                    ffi::describe_topic(&admin, &topic, None, TOPIC_QUERY)
                 })
             })
             .await
@@ -477,7 +477,7 @@ impl TopicWatcher {
                 TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
             _ => {
-                native::poll_logs(&self.admin);
+                ffi::poll_logs(&self.admin);
                 // An admin call says only that it timed out: what the connection met is the better answer.
                 let failure = self.admin.inner().context().take_last_failure();
                 let cause = failure.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
@@ -603,7 +603,7 @@ fn describe_by_any_broker(
     let (several, started_at) = (brokers.len() > 1, Instant::now());
     let timeout = if several && !use_long_timeout.load(Relaxed) { TOPIC_QUERY_SHORT } else { TOPIC_QUERY };
     let query = |broker: i32| {
-        let described = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
+        let described = ffi::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
         let unavailable = described.as_ref().is_err_and(|e| {
             matches!(e.code, Code::OperationTimedOut | Code::BrokerTransportFailure | Code::RequestTimedOut)
         });
@@ -708,12 +708,7 @@ mod tests {
         let mut observations = TopicObservations::default();
         let described = |leader| DescribedTopic {
             id: String::new(),
-            partitions: vec![native::DescribedPartition {
-                partition: 0,
-                leader,
-                replicas: vec![1, 2],
-                isr: vec![1, 2],
-            }],
+            partitions: vec![ffi::DescribedPartition { partition: 0, leader, replicas: vec![1, 2], isr: vec![1, 2] }],
         };
         for (leader, changes) in [(1, 0), (1, 0), (2, 1), (1, 2)] {
             observations.describe(described(leader));

@@ -23,8 +23,8 @@ use rdkafka::{
 };
 
 use super::{
-    cluster::{self, Polled},
-    context::Context,
+    client_context::Context,
+    replay::cluster::{self, Polled},
 };
 use crate::model::Header;
 

@@ -1,7 +1,7 @@
 //! The producer pool. Order holds only inside one producer and partition, so a partition, and with it a workspace, always
 //! goes through the same one.
 //!
-//! A partition's writes are handed to librdkafka one batch after another, see [`super::lane`]: by the caller, if the partition is
+//! A partition's writes are handed to librdkafka one batch after another, see [`super::coalesce`]: by the caller, if the partition is
 //! idle, else by the pool's feeder, a thread of its own. What waits for that counts as queued.
 //!
 //! A delivery report answers each write. At a failure librdkafka's message status decides whether the record can be in the
@@ -26,14 +26,16 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    context::log_line,
-    lane::{MAX_COALESCE_WAIT, PartitionCoalescer, Submit, Wakeup},
-    native::{self, Persistence},
-    settings::{Role, Settings},
-    topic::{LeaderObservation, TopicWatcher},
+use super::coalesce::{MAX_COALESCE_WAIT, PartitionCoalescer, Submit, Wakeup};
+use crate::{
+    kafka::{
+        client_context::log_line,
+        ffi::{self, Persistence},
+        settings::{Role, Settings},
+        topic::{LeaderObservation, TopicWatcher},
+    },
+    log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError},
 };
-use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
 
 /// How long what is under way may still be answered when a producer is let go.
 const RETIRE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -151,7 +153,7 @@ impl ProducerContext for DeliveryContext {
             }
             Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
             Err((error, message)) => {
-                Err(self.classify_failure(error, native::persistence(message), &write, message.partition()))
+                Err(self.classify_failure(error, ffi::persistence(message), &write, message.partition()))
             }
         };
         write.complete(outcome);
@@ -497,7 +499,7 @@ impl ProducerPool {
     /// As if the broker had refused what no retry mends.
     pub fn inject_fatal_error(&self) {
         for slot in &self.submitter.slots {
-            native::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
+            ffi::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
         }
     }
 }

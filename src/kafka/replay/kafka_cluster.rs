@@ -1,5 +1,5 @@
 //! A replay of the real cluster: a thread of its own, which asks leaders for offsets, polls a short-lived consumer and hands
-//! batches over a bounded channel. What decides about its end is in [`super::reading`].
+//! batches over a bounded channel. What decides about its end is in [`super::reader`].
 
 use std::{
     sync::{
@@ -21,15 +21,17 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, SendOutcome, StartOffset},
-    native,
     offsets::{OffsetClient, OffsetSnapshot},
-    reading::{ReplayLimits, ReplayReader, StopReason},
-    reaper::Reaper,
-    settings::{Role, Settings},
-    span::ReplayRange,
-    topic::TopicWatcher,
+    range::ReplayRange,
+    reader::{ReplayLimits, ReplayReader, StopReason},
 };
 use crate::{
+    kafka::{
+        ffi,
+        reaper::Reaper,
+        settings::{Role, Settings},
+        topic::TopicWatcher,
+    },
     log::{ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem, TopicState},
     model::Partition,
 };
@@ -50,7 +52,7 @@ pub struct KafkaCluster {
 }
 
 impl Cluster for KafkaCluster {
-    type Consumer = native::Consumer;
+    type Consumer = ffi::Consumer;
 
     fn now(&self) -> Instant {
         Instant::now()
@@ -79,12 +81,11 @@ impl Cluster for KafkaCluster {
         self.watcher.config().min_compaction_lag
     }
 
-    fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<native::Consumer, ReadError> {
+    fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<ffi::Consumer, ReadError> {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
         let queue_kib = self.settings.read_ahead_bytes / 1024;
-        let consumer =
-            native::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
+        let consumer = ffi::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
         let mut list = TopicPartitionList::new();
         let topic = &self.settings.topic;
         for StartOffset { partition, offset, leader_epoch } in start_offsets {
@@ -92,7 +93,7 @@ impl Cluster for KafkaCluster {
             let (number, offset) = (partition.number(), Offset::Offset(*offset));
             list.add_partition_offset(topic, number, offset).map_err(unreachable)?;
             if *leader_epoch >= 0 {
-                native::set_leader_epoch(&mut list, topic, number, *leader_epoch);
+                ffi::set_leader_epoch(&mut list, topic, number, *leader_epoch);
             }
         }
         consumer.assign(&list).map_err(unreachable)?;

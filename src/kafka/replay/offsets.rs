@@ -8,11 +8,11 @@ use std::{
 use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
 use tokio::sync::watch;
 
-use super::{
-    context::Context,
-    native::{self, NativeError, OffsetSpec},
-};
 use crate::{
+    kafka::{
+        client_context::Context,
+        ffi::{self, NativeError, OffsetSpec},
+    },
     log::{ReadError, TopicProblem, TopicState},
     model::Partition,
 };
@@ -93,11 +93,11 @@ impl OffsetClient {
         // high watermark would, under writes, look like an open transaction.
         let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
-        let listed = native::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
+        let listed = ffi::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
         let [low, high, last_stable] = listed.map_err(|e| self.request_error(&e))?;
         let mut offsets = Vec::new();
         for partition in partitions {
-            let of = |list: &[native::PartitionOffset]| {
+            let of = |list: &[ffi::PartitionOffset]| {
                 let found = list.iter().find(|(p, _)| *p == partition.number()).map(|(_, offset)| *offset);
                 found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.partition_error(*partition, code))
             };

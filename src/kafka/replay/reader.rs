@@ -26,7 +26,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::{
     cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::Offsets,
-    span::{ReplayRange, wait_for_stable_offsets},
+    range::{ReplayRange, wait_for_stable_offsets},
 };
 use crate::{
     log::{

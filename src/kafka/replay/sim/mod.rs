@@ -18,8 +18,8 @@ use self::world::{FAULTS, Fault, Kind, Millis, Rng, SharedWorld, Transaction, Wo
 use super::{
     cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
     offsets::{OffsetSnapshot, Offsets},
-    reading::{ReplayLimits, ReplayReader, StopReason, check_same_topic},
-    span,
+    range,
+    reader::{ReplayLimits, ReplayReader, StopReason, check_same_topic},
 };
 use crate::{
     log::{PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem},
@@ -306,7 +306,7 @@ fn load(world: &SharedWorld) -> Outcome {
     let mut cluster = SimulatedCluster::new(world, &served);
     let mut outcome =
         Outcome { requested_at, high_watermarks, topic, records: Vec::new(), ends: Vec::new(), error: None, served };
-    let ranges = match span::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait) {
+    let ranges = match range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait) {
         Ok(ranges) => ranges,
         Err(error) => {
             outcome.error = Some(error);

@@ -43,7 +43,7 @@ impl Log for SimulatedLog {
                 (world.described(), limits(&world))
             };
             let mut cluster = SimulatedCluster::new(&self.world, &topic);
-            let ranges = span::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
+            let ranges = range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
             let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
             let stop = reader.read(&mut None);
             (reader.cluster.events, stop)

@@ -30,7 +30,7 @@ fn stopped_from(
 ) -> StopReason {
     let mut cluster = SimulatedCluster::new(world, &topic);
     let request = request(world, topic, start, false);
-    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     meanwhile(&mut world.borrow_mut());
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
     reader.read(&mut None).expect_err("it is not whole")
@@ -46,7 +46,7 @@ fn stopped_following_after(
     let mut cluster = SimulatedCluster::new(world, &topic);
     cluster.after_ends = Some((ends, Box::new(action)));
     let request = request(world, topic, StartAt::Low, true);
-    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
     let stop = reader.read(&mut None).expect_err("it follows until something happens");
     let completed_at = reader.cluster.ends[ends - 1].1;
@@ -391,7 +391,7 @@ fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(&world, &topic);
     let request = request(&world, topic, StartAt::Low, false);
-    let ranges = span::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     put_in_both("w/t/later");
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
     reader.read(&mut None).expect("it is whole");

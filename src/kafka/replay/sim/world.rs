@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::super::reading::SHORT_ROUND;
+use super::super::reader::SHORT_ROUND;
 use crate::{
     log::Topic,
     model::{Partition, PartitionCount},
