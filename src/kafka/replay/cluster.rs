@@ -1,5 +1,7 @@
-//! What a replay asks of a cluster and of its caller, so that a simulated cluster can stand in for a real one: everything that
-//! decides whether a load is whole is above this and runs the same on both.
+//! The traits between a replay and the cluster it reads, and between a replay and its caller.
+//!
+//! A simulated cluster implements them too. All decisions about whether a load is complete are made above these traits,
+//! so the same code runs on a real and on a simulated cluster.
 
 use std::{
     sync::Arc,
@@ -14,55 +16,50 @@ use crate::{
     model::{Header, Partition},
 };
 
-/// What a poll of a consumer gave.
+/// The result of a poll.
 #[derive(Debug)]
 pub enum Polled<M> {
     /// A record, borrowed until the next poll.
     Record(M),
-    /// The end of a partition, as the reader sees it now.
+    /// The end of a partition, as the consumer sees it now.
     End {
-        /// The partition.
         partition: i32,
-        /// The offset at which it ends: no record below it is still to come.
+        /// No record below this offset is still to come.
         offset: i64,
     },
     /// An error, of a partition or of the client.
     Failed {
-        /// The partition; negative if it is the client's.
+        /// Negative if the error is the client's.
         partition: i32,
-        /// librdkafka's code.
         code: RDKafkaErrorCode,
-        /// librdkafka's words.
+        /// librdkafka's message.
         text: String,
     },
-    /// Nothing in time.
+    /// Nothing came in time.
     Nothing,
 }
 
 /// A record as a consumer delivers it.
 pub trait Message {
-    /// Its partition.
     fn partition(&self) -> i32;
-    /// Its offset.
     fn offset(&self) -> i64;
-    /// Its key; `None` is null.
+    /// `None` is a null key.
     fn key(&self) -> Option<&[u8]>;
-    /// Its value; `None` is null: a tombstone. An empty one is a value.
+    /// `None` is a tombstone. An empty value is a value.
     fn value(&self) -> Option<&[u8]>;
     /// The log's timestamp, in milliseconds since 1970.
     fn timestamp(&self) -> Option<i64>;
-    /// The leader epoch it was written in; -1 = not known.
+    /// The leader epoch of its write; -1 = not known.
     fn leader_epoch(&self) -> i32;
-    /// Its headers, in order; names that are not UTF-8 are replaced lossily, and counted.
+    /// In order. Names that are not UTF-8 are replaced lossily, and added to `lossy_names`.
     fn headers(&self, lossy_names: &mut u64) -> Vec<Header>;
 }
 
-/// Where a consumer begins in a partition: always a concrete offset.
+/// Where a consumer starts in a partition: always a concrete offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartOffset {
-    /// The partition.
     pub partition: Partition,
-    /// The first offset wanted.
+    /// The first offset to be read.
     pub offset: i64,
     /// The leader epoch of the record before it; -1 = not known.
     pub leader_epoch: i32,
@@ -70,49 +67,46 @@ pub struct StartOffset {
 
 /// A consumer that lives for one replay.
 pub trait Consumer {
-    /// A record it delivers.
     type Message<'a>: Message
     where
         Self: 'a;
 
-    /// What comes next, within this time.
+    /// The next record or event, or [`Polled::Nothing`] after this time.
     fn poll(&self, wait: Duration) -> Polled<Self::Message<'_>>;
 }
 
-/// What became of an event that was offered to the caller.
+/// The outcome of sending an event to the caller.
 #[derive(Debug)]
 pub enum SendOutcome {
-    /// The caller has it.
     Sent,
-    /// Not within this time; here it is again.
+    /// The channel stayed full. The event is returned.
     Full(ReplayEvent),
-    /// Nobody listens any more.
+    /// The caller has dropped the replay.
     Abandoned,
 }
 
 /// The cluster, and the caller of a replay.
 pub trait Cluster {
-    /// Its consumers.
     type Consumer: Consumer;
 
-    /// The time: monotonic.
+    /// The monotonic clock.
     fn now(&self) -> Instant;
-    /// Lets time pass.
+    /// Sleeps.
     fn pause(&mut self, time: Duration);
-    /// Low watermark, last stable offset and high watermark of each partition, as their leaders say now.
+    /// Queries the low watermark, last stable offset and high watermark of each partition from its leader.
     fn offsets(&mut self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError>;
-    /// The topic, asked after this call began.
+    /// The topic, by a query sent after this call began.
     fn fetch_topic(&mut self) -> Result<Arc<Topic>, ReadError>;
-    /// What is known to be wrong with the topic, at most a second or so old.
+    /// The topic's problem as of the last check, which is about a second old at most.
     fn problem(&self) -> Option<TopicProblem>;
-    /// The topic's min.compaction.lag.ms as it is known now: it may be lowered at any time.
+    /// The topic's min.compaction.lag.ms as last read. It may be lowered at any time.
     fn min_compaction_lag(&self) -> Duration;
-    /// A consumer at these places.
+    /// Creates a consumer that is assigned at these offsets.
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<Self::Consumer, ReadError>;
-    /// Hands an event to the caller, who may be slow.
+    /// Sends an event to the caller, and waits at most this time for room in the channel.
     fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome;
-    /// The caller has gone.
+    /// Whether the caller has dropped the replay.
     fn is_abandoned(&self) -> bool;
-    /// This process is stopping.
+    /// Whether this process is stopping.
     fn is_closed(&self) -> bool;
 }

@@ -1,5 +1,7 @@
-//! A replay of the real cluster: a thread of its own, which asks leaders for offsets, polls a short-lived consumer and hands
-//! batches over a bounded channel. What decides about its end is in [`super::reader`].
+//! A replay of a real cluster. A thread of its own queries offsets, polls a short-lived consumer, and sends batches
+//! over a bounded channel.
+//!
+//! Does not decide where a replay ends: that is in [`super::reader`].
 
 use std::{
     sync::{
@@ -36,17 +38,15 @@ use crate::{
     model::Partition,
 };
 
-/// Where events go.
 pub type Events = mpsc::Sender<Result<ReplayEvent, ReadError>>;
 
-/// The real cluster, and the caller at the other end of a channel. Its calls block.
+/// A real cluster, and the caller at the other end of the channel. Its calls block.
 pub struct KafkaCluster {
     pub settings: Settings,
     pub watcher: Arc<TopicWatcher>,
     pub offset_client: OffsetClient,
     pub closed: Arc<AtomicBool>,
     pub runtime: Handle,
-    /// What the watch knows of the topic.
     pub topic_state: watch::Receiver<TopicState>,
     pub events: Events,
 }
@@ -89,7 +89,7 @@ impl Cluster for KafkaCluster {
         let mut list = TopicPartitionList::new();
         let topic = &self.settings.topic;
         for StartOffset { partition, offset, leader_epoch } in start_offsets {
-            // A concrete offset: a logical one waits half a second for a leader to become known.
+            // A concrete offset. With a logical one librdkafka waits half a second for a leader to become known.
             let (number, offset) = (partition.number(), Offset::Offset(*offset));
             list.add_partition_offset(topic, number, offset).map_err(unreachable)?;
             if *leader_epoch >= 0 {
@@ -126,7 +126,7 @@ impl Cluster for KafkaCluster {
     }
 }
 
-/// Reads until every end, or for ever with `follow`. Blocks: for a thread of its own.
+/// Reads until every end offset, or without an end if the request follows. Blocks, so it runs on a thread of its own.
 pub fn run(
     cluster: KafkaCluster,
     reaper: &Reaper,
@@ -151,13 +151,14 @@ pub fn run(
     if let Err(StopReason::Failed(error)) = stop
         && let Err(TrySendError::Full(error)) = events.try_send(Err(error))
     {
-        // The reader stalls. He is owed the error however long he takes, but what was read ahead is let go now.
+        // The caller's channel is full. The error waits for room, however long that takes. The consumer, with what it
+        // has read ahead, is destroyed now.
         if let Some(consumer) = consumer.take() {
             reaper.take(consumer);
         }
         let _ = events.blocking_send(error);
     }
-    // The answer is out: now there is time to let go, which may block.
+    // The last event is sent, so the destruction of the consumer delays no answer.
     drop(reader);
     drop(events);
     if let Some(consumer) = consumer {

@@ -1,4 +1,6 @@
-//! The offsets between which a partition is read, asked of its leader.
+//! Queries of the offsets between which a partition is read.
+//!
+//! Promises that the high watermark is the one of the partition's leader, and that an election is waited for, bounded.
 
 use std::{
     sync::Arc,
@@ -17,12 +19,12 @@ use crate::{
     model::Partition,
 };
 
-/// How long the leaders may take to say their offsets, elections included.
+/// How long a query of offsets may take, elections included.
 const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
-/// Between two questions about the same thing.
+/// The pause before a query is sent again.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// One partition's offsets, at one time.
+/// The offsets of one partition at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
     pub partition: Partition,
@@ -31,7 +33,7 @@ pub struct Offsets {
     pub high: i64,
 }
 
-/// Offsets of partitions, and a time before they were taken.
+/// The offsets of several partitions, and the time before the query was sent.
 #[derive(Debug)]
 pub struct OffsetSnapshot {
     pub offsets: Vec<Offsets>,
@@ -39,12 +41,12 @@ pub struct OffsetSnapshot {
     pub wall: SystemTime,
 }
 
-/// Asks leaders.
+/// Queries offsets from partition leaders.
 #[derive(Clone)]
 pub struct OffsetClient {
     pub admin: Arc<AdminClient<Context>>,
     pub topic: String,
-    /// What is known of the topic meanwhile.
+    /// The watched state of the topic. A problem with the topic ends the retries.
     pub state: watch::Receiver<TopicState>,
 }
 
@@ -59,15 +61,15 @@ fn is_transient(code: Code) -> bool {
             | Code::ReplicaNotAvailable
             | Code::BrokerTransportFailure
             | Code::RequestTimedOut
-            // What librdkafka says of partitions of which none has a leader after one look at the metadata; also of a topic that
-            // has gone, which is known in another way.
+            // librdkafka's code if no partition has a leader in one metadata response. It means a deleted topic too,
+            // but the topic's watched state reports that.
             | Code::NoEnt
     )
 }
 
 impl OffsetClient {
-    /// Low watermark, last stable offset and high watermark of each partition, the last as its leader alone knows it. Blocks,
-    /// bounded by the deadline and by seconds; an election within that is waited for.
+    /// Low watermark, last stable offset and high watermark of each partition. Blocks until the deadline, and at most
+    /// for [`OFFSETS_QUERY`]. Waits for an election within that time.
     pub fn list(&self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError> {
         let until = deadline.min(Instant::now() + OFFSETS_QUERY);
         loop {
@@ -89,8 +91,8 @@ impl OffsetClient {
     fn try_list(&self, partitions: &[Partition], until: Instant) -> Result<OffsetSnapshot, (ReadError, bool)> {
         let numbers: Vec<_> = partitions.iter().map(|p| p.number()).collect();
         let (at, wall) = (Instant::now(), SystemTime::now());
-        // In this order: a broker answers a connection's requests one after another, and a last stable offset from before the
-        // high watermark would, under writes, look like an open transaction.
+        // In this order, because a broker answers a connection's requests one after another. A last stable offset taken
+        // before the high watermark would look like an open transaction while records are written.
         let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
         let listed = ffi::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
@@ -102,7 +104,7 @@ impl OffsetClient {
                 found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.partition_error(*partition, code))
             };
             let high = of(&high)?;
-            // It may have gone on meanwhile.
+            // It was taken after the high watermark, so it may be above it.
             let last_stable = of(&last_stable)?.min(high);
             offsets.push(Offsets { partition: *partition, low: of(&low)?, last_stable, high });
         }

@@ -1,7 +1,8 @@
-//! Where a replay begins and ends in each partition, fixed before its first record.
+//! Where a replay starts and ends in each partition, fixed before its first record.
 //!
-//! The end is T, the leader's high watermark after the request arrived. Records between the last stable offset and T may be
-//! hidden from a reader by an open transaction of anybody's: they are waited for, bounded, and never passed over.
+//! The end offset is the leader's high watermark, taken after the request arrived. An open transaction may hide records
+//! between the last stable offset and the end offset. The replay waits for its end, bounded, and never skips those
+//! records.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,25 +16,25 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// The longest pause between two looks at a transaction that is open.
+/// The longest pause between two queries while a transaction is open.
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// One partition on its way.
+/// The range of one partition that a replay reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayRange {
     pub partition: Partition,
     pub start: i64,
-    /// T
+    /// The end offset, exclusive.
     pub end: i64,
     pub leader_epoch: i32,
-    /// It is read from the low watermark: what is counted is what the partition holds.
+    /// The range starts at the low watermark, so its counts are of the whole partition.
     pub whole_partition: bool,
-    /// When T was asked for.
+    /// When the end offset was queried.
     pub end_taken_at: Instant,
     pub end_taken_at_wall: SystemTime,
 }
 
-/// The spans of a request.
+/// The ranges that a request reads, with end offsets as of now.
 pub fn resolve_ranges<C: Cluster>(
     cluster: &mut C,
     request: &ReplayRequest,
@@ -66,13 +67,13 @@ pub fn resolve_ranges<C: Cluster>(
     Ok(ranges)
 }
 
-/// Told to nobody.
+/// The error of a replay whose caller has left, so it is never delivered.
 pub fn abandoned() -> ReadError {
-    ReadError::Unreachable { cause: "nobody waits for it any more".to_owned() }
+    ReadError::Unreachable { cause: "the caller has dropped the replay".to_owned() }
 }
 
-/// Offsets at a time when no open transaction hides records below the high watermark that was first seen; bounded by
-/// `max_wait`.
+/// Queries the offsets, and waits until no open transaction hides a record below the high watermarks that were
+/// returned. Waits at most for `max_wait`.
 pub fn wait_for_stable_offsets<C: Cluster>(
     cluster: &mut C,
     partitions: &[Partition],
@@ -85,7 +86,7 @@ pub fn wait_for_stable_offsets<C: Cluster>(
         snapshot.offsets.iter_mut().for_each(|o| o.high = o.last_stable);
         return Ok(snapshot);
     }
-    // After a commit it may lag for a moment.
+    // After a commit the last stable offset may lag for a moment.
     let mut delay = Duration::from_millis(1);
     let mut hidden: Vec<_> = snapshot.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
     while let Some(first) = hidden.first() {
@@ -110,7 +111,7 @@ pub fn wait_for_stable_offsets<C: Cluster>(
     Ok(snapshot)
 }
 
-/// With R1 taken out: the ends that the first request for a partition was given serve all later ones.
+/// With the rule taken out, all requests get the end offsets of the first request for the partition.
 #[cfg(feature = "take-out-rules")]
 fn with_first_known_ends(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
     use std::{

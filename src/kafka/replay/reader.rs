@@ -1,19 +1,21 @@
-//! One replay, from its first record to its ends: a state machine over a [`Cluster`], real or simulated.
+//! One replay, from its first record to its end offsets: a state machine over a [`Cluster`], real or simulated.
 //!
-//! Where a partition ends is the one thing that must not be got wrong. It is the leader's high watermark T, taken after the
-//! request, and it is reached by a record at T-1 or beyond, or by an end-of-partition event whose own offset is T or beyond:
-//! transaction markers, aborted batches and compacted records occupy offsets and are never delivered. An event below T comes
-//! from a reader that lags, and is no end. Time is never an end.
+//! Promises:
 //!
-//! Compaction can take a record below T because a later one of its key came above T. That takes at least
-//! min.compaction.lag.ms, so if T is reached later than that after it was taken, T is taken again and reading goes on.
+//! - **The end** of a partition is an offset, never a time. It is the leader's high watermark, taken after the request
+//!   arrived. A record at `end - 1` or above reaches it, or an end-of-partition event at `end` or above. Transaction
+//!   markers, aborted batches and compacted records occupy offsets and are never delivered. An event below the end
+//!   comes from a broker that lags, and is ignored.
+//! - **No key is missed.** Compaction can remove a record below the end, because a later record of its key came above
+//!   the end. That takes at least min.compaction.lag.ms. If reading took longer, the end is taken again and reading
+//!   goes on.
+//! - **No deletion is missed.** Compaction can remove a tombstone after the replay has read the key's value. That takes
+//!   at least delete.retention.ms. A replay that takes more than half of that is an error. A replay that follows must
+//!   have been at the end of the log within that time.
+//! - **The topic is the same one.** It is queried after a partition's last record and before its end is reported,
+//!   because librdkafka adopts a new topic of the same name and reads on in it.
 //!
-//! Compaction can take a tombstone whose key's value has been read already. That takes at least delete.retention.ms, so a
-//! replay that takes more than half of it is not called whole, and a stream that follows must have stood at the log's end
-//! within it.
-//!
-//! That the topic is still the same one is asked after the last record and before the end is said: librdkafka adopts a new
-//! topic of the same name, and reads on in it.
+//! Does not fold, sort or keep records.
 
 use std::{
     collections::BTreeMap,
@@ -37,27 +39,28 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// Records and bytes of a batch.
+/// A batch is sent when it has this many records or bytes.
 const MAX_BATCH_RECORDS: usize = 512;
 const MAX_BATCH_BYTES: usize = 256 * 1024;
-/// How long a poll waits: the bound on noticing that the caller has gone.
+/// How long a poll waits. It bounds how late a dropped replay is noticed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-/// How many polls may pass before time, caller and topic are looked at.
+/// How many polls may pass between checks of the time, the caller and the topic.
 const MAX_UNCHECKED_POLLS: u32 = 256;
-/// How often an end is taken again before the log is said to move too fast.
+/// How often an end is taken again before the replay ends with an error.
 const MAX_ROUNDS: u32 = 5;
-/// Below this a round is short even where min.compaction.lag.ms is 0, where nothing but the cleaner's own pace bounds what it
-/// takes: a record that came after the round's end must have had its segment closed and cleaned within it.
+/// A shorter round is safe even if min.compaction.lag.ms is 0. A record above the round's end must have its segment
+/// closed and cleaned within the round to remove anything below the end.
 pub const SHORT_ROUND: Duration = Duration::from_millis(250);
-/// How long a last stable offset may stand still below the high watermark while a stream follows.
+/// How long a replay that follows may be stalled: by a last stable offset below the high watermark, by a position below
+/// the last stable offset, or by leaders that do not return offsets.
 const FOLLOW_STALL: Duration = Duration::from_secs(60);
 
-/// What bounds a replay, beside its request's deadline.
+/// What bounds a replay, in addition to its request's deadline.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayLimits {
-    /// How long an open transaction is waited for.
+    /// How long a replay waits for an open transaction.
     pub open_transaction_wait: Duration,
-    /// How long nothing may come.
+    /// How long a replay may read nothing.
     pub no_progress: Duration,
     /// The topic's min.compaction.lag.ms.
     pub min_compaction_lag: Duration,
@@ -68,9 +71,9 @@ pub struct ReplayLimits {
 /// Why a replay stopped before its end.
 #[derive(Debug)]
 pub enum StopReason {
-    /// Nobody listens any more.
+    /// The caller has dropped the replay.
     Abandoned,
-    /// An error that is owed to the caller.
+    /// An error to be sent to the caller.
     Failed(ReadError),
 }
 
@@ -86,7 +89,7 @@ impl From<TopicProblem> for StopReason {
     }
 }
 
-/// Refuses a topic that is no longer the one a request was made for.
+/// Rejects a topic that is not the one a request was made for.
 pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
     let topic = expected.name.clone();
     if expected.id != found.id && holds(Rule::RecreatedTopicIsError) {
@@ -101,19 +104,19 @@ pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProb
 
 struct PartitionProgress {
     range: ReplayRange,
-    /// Everything below has been seen.
+    /// Everything below this offset has been read.
     position: i64,
     counts: Counts,
     rounds: u32,
     done: bool,
-    /// While a stream follows, a last stable offset that stands still below the high watermark, and since when.
+    /// While following: a last stable offset that stays below the high watermark, and since when.
     lso_stalled: Option<(i64, Instant)>,
-    /// While a stream follows, a position that stands still below the last stable offset, and since when.
+    /// While following: a position that stays below the last stable offset, and since when.
     position_stalled: Option<(i64, Instant)>,
-    /// While a stream follows, the high watermark was below its position when it was last asked for.
+    /// While following: the high watermark was below the position at the last check.
     hwm_below_position: bool,
-    /// Since when a tombstone that is still to be read may have been taken away: when reading began, and, while a stream
-    /// follows, when it last stood at the log's end.
+    /// A tombstone written after this time may have been removed before it was read. It is when the end was taken and,
+    /// while following, when the position was last at the end of the log.
     complete_as_of: Instant,
 }
 
@@ -132,7 +135,8 @@ impl PartitionProgress {
         }
     }
 
-    /// Whether a stream that follows can go on as things are. `consumer_unblocked_at`: until when its caller kept it waiting.
+    /// Checks a replay that follows against new offsets. Time before `consumer_unblocked_at` is no stall of the log,
+    /// because the caller kept the reader waiting.
     fn check_offsets(
         &mut self,
         offsets: Offsets,
@@ -160,7 +164,7 @@ impl PartitionProgress {
                 return Err(ReadError::Unreachable { cause });
             }
         }
-        // Seen once, it may be the answer of a leader that has been replaced.
+        // Once is not enough: it may be the response of a leader that has been replaced.
         if std::mem::replace(&mut self.hwm_below_position, position > high) && position > high {
             let cause = format!("its end went back from {position} to {high}");
             return Err(ReadError::Truncated { partition, cause });
@@ -169,29 +173,30 @@ impl PartitionProgress {
     }
 }
 
-/// Since when it has been at this offset: now, if it was seen elsewhere or nowhere before.
+/// Since when the offset has been `at`; now, if it was another one before.
 fn stalled_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Instant {
     let since = seen.filter(|(before, _)| *before == at).map_or(now, |(_, since)| since);
     *seen = Some((at, since));
     since
 }
 
-/// Records that wait to be sent, of one partition. Unless they are to be kept ([`ReplayRequest::keep`]), their keys and values are
-/// copied into one buffer: an allocation for each, which another thread gives back, costs more than the copying.
+/// Records of one partition that wait to be sent. Unless the caller asks for owned records ([`ReplayRequest::keep`]),
+/// their keys and values are copied into one buffer. An allocation for each, freed by another thread, costs more than
+/// the copying.
 #[derive(Default)]
 struct Batch {
     partition: Option<Partition>,
     records: Vec<Record>,
-    /// Keys and values, one after another.
+    /// Keys and values, concatenated.
     buffer: BytesMut,
-    /// Where each record's value ends, which begins where its key ends; `None`: it has none.
+    /// For each record, where its key ends, and where its value ends if it has one.
     ends: Vec<(usize, Option<usize>)>,
     bytes: usize,
     leader_epoch: i32,
 }
 
 impl Batch {
-    /// `record` is without its key and value.
+    /// Adds a record that comes without its key and value.
     fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, owned: bool) {
         self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
         if owned {
@@ -206,7 +211,7 @@ impl Batch {
         self.records.push(record);
     }
 
-    /// With their keys and values.
+    /// The records with their keys and values.
     fn into_records(self) -> Vec<Record> {
         let (mut records, buffer, mut from) = (self.records, self.buffer.freeze(), 0);
         for (record, (key_end, value_end)) in records.iter_mut().zip(self.ends) {
@@ -218,34 +223,34 @@ impl Batch {
     }
 }
 
-/// A replay on its way.
+/// A replay in progress.
 pub struct ReplayReader<C: Cluster> {
-    /// Given back to who runs it: the consumer's end is his.
     pub cluster: C,
     request: ReplayRequest,
     limits: ReplayLimits,
     partitions: BTreeMap<i32, PartitionProgress>,
     batch: Batch,
     unfinished: usize,
-    /// Something came since `last_progress` was set: the clock is too slow to be asked for each record.
+    /// Something was read since `last_progress` was set. The clock is not read for each record, because it is too slow.
     progress_since_check: bool,
     last_progress: Instant,
     last_follow_check: Instant,
-    /// When an event was last sent, or taken after a wait.
+    /// When an event was last sent.
     said: Instant,
-    /// When the caller last took what he had kept waiting.
+    /// When the caller last took an event that had waited for room.
     consumer_unblocked_at: Instant,
-    /// Since when, while a stream follows, leaders do not say their offsets.
+    /// While following: since when leaders do not return offsets.
     offsets_unavailable_since: Option<Instant>,
     deadline: Instant,
-    /// When the first record came.
+    /// When the first record was read.
     pub first_record: Option<Instant>,
-    /// What a partition from its low watermark on held; told to who looks after the topic.
+    /// Called with the counts of a partition, and whether they are of the whole partition.
     on_counts: Box<dyn FnMut(Partition, Counts, bool) + Send>,
 }
 
 impl<C: Cluster> ReplayReader<C> {
-    /// Before its first record. `met` is told what partitions held (`true`: all that there is).
+    /// A replay before its first record. `on_counts` gets the counts of a partition, and whether they are of the whole
+    /// partition.
     pub fn new(
         cluster: C,
         request: ReplayRequest,
@@ -276,9 +281,11 @@ impl<C: Cluster> ReplayReader<C> {
         }
     }
 
-    /// Reads until every end, or for ever with `follow`. The consumer, if there had to be one, is left in `slot`.
+    /// Reads until every end offset, or without an end if the request follows. A consumer that was needed is left in
+    /// `slot`.
     pub fn read(&mut self, slot: &mut Option<C::Consumer>) -> Result<(), StopReason> {
-        // A resumed reader may stand at an end that was cut and has grown again: his epoch is for a consumer to check.
+        // A resumed replay may start at the end of a log that was truncated and has grown again. A consumer checks its
+        // leader epoch, so that partition is not complete without one.
         let nothing_to_read = |p: &PartitionProgress| p.position >= p.range.end && p.range.leader_epoch < 0;
         let nothing_left: Vec<i32> =
             self.partitions.iter().filter(|(_, p)| nothing_to_read(p)).map(|(number, _)| *number).collect();
@@ -294,7 +301,7 @@ impl<C: Cluster> ReplayReader<C> {
         let consumer = slot.insert(self.cluster.consumer(&start_offsets)?);
         let mut polls_since_check = 0;
         loop {
-            // What is there is taken at once; only a reader that has caught up waits.
+            // Records that are ready are taken at once. The poll waits only if no batch waits to be sent.
             let wait = if self.batch.records.is_empty() { POLL_TIMEOUT } else { Duration::ZERO };
             match consumer.poll(wait) {
                 Polled::Record(message) => self.record(&message)?,
@@ -308,7 +315,7 @@ impl<C: Cluster> ReplayReader<C> {
             if self.unfinished == 0 && !self.request.follow {
                 return Ok(());
             }
-            // A loop that runs dry is checked each time, so a trickle is, too.
+            // A poll that finds nothing forces the checks below, so they also run if records are rare.
             polls_since_check += 1;
             if polls_since_check >= MAX_UNCHECKED_POLLS {
                 polls_since_check = 0;
@@ -332,7 +339,7 @@ impl<C: Cluster> ReplayReader<C> {
         if self.first_record.is_none() {
             self.first_record = Some(self.cluster.now());
         }
-        // Beyond the end: it tells that the end is reached, unless the end is taken anew beyond it.
+        // A record above the end means that the end is reached, unless the end is then taken again above the record.
         while self.partitions.get(&number).is_some_and(|p| !p.done && offset >= p.range.end) {
             self.end_reached(number)?;
         }
@@ -343,7 +350,7 @@ impl<C: Cluster> ReplayReader<C> {
         progress.position = offset + 1;
         let epoch = message.leader_epoch();
         progress.range.leader_epoch = epoch;
-        // What a partition that is done brings is no progress of the others.
+        // Records of a partition that is done are no progress of the others.
         self.progress_since_check |= !progress.done;
         let partition = progress.range.partition;
         let class = self.request.selection.classify(partition, message.key());
@@ -382,7 +389,8 @@ impl<C: Cluster> ReplayReader<C> {
         }
     }
 
-    /// A slow reader pushes back. One who stalls must not hold the replay beyond its deadline, the topic or the process.
+    /// Sends an event, and waits while the caller's channel is full. A caller that stalls can't keep the replay past
+    /// its deadline, past a problem with the topic, or past the end of the process.
     fn send(&mut self, mut event: ReplayEvent) -> Result<(), StopReason> {
         loop {
             match self.cluster.send(event, POLL_TIMEOUT) {
@@ -390,7 +398,7 @@ impl<C: Cluster> ReplayReader<C> {
                 SendOutcome::Abandoned => return Err(StopReason::Abandoned),
                 SendOutcome::Full(returned) => event = returned,
             }
-            // A reader who takes his time is no log that stands still.
+            // Time spent on a slow caller is no stall of the log.
             self.consumer_unblocked_at = self.cluster.now();
             self.last_progress = self.consumer_unblocked_at;
             self.check_ended()?;
@@ -410,7 +418,7 @@ impl<C: Cluster> ReplayReader<C> {
     fn end_event(&mut self, number: i32, offset: i64) -> Result<(), StopReason> {
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
         if offset > progress.position {
-            // Markers and holes: passed, though nothing was delivered.
+            // Transaction markers and removed records were passed, though nothing was delivered.
             progress.position = offset;
             self.progress_since_check |= !progress.done;
         }
@@ -419,9 +427,10 @@ impl<C: Cluster> ReplayReader<C> {
         if !progress.done && reached { self.end_reached(number) } else { Ok(()) }
     }
 
-    /// The end of this round is reached: the partition is done, unless compaction may have worked beyond the end meanwhile.
+    /// The end of this round is reached. The partition is complete, unless the round was long enough for compaction to
+    /// remove a record because of a later one above the end.
     fn end_reached(&mut self, number: i32) -> Result<(), StopReason> {
-        // The smallest it has been: what it was lowered to binds the cleaner from then on.
+        // The smallest value so far, because the cleaner follows a lowered one at once.
         let lag = self.limits.min_compaction_lag.min(self.cluster.min_compaction_lag());
         self.limits.min_compaction_lag = lag;
         let now = self.cluster.now();
@@ -432,7 +441,7 @@ impl<C: Cluster> ReplayReader<C> {
         if take_end_again && !nothing_read && holds(Rule::SlowReplayTakesEndAgain) {
             let partition = progress.range.partition;
             let max_wait = self.limits.open_transaction_wait;
-            // A leader that has just been lost is given the time that any progress is given.
+            // A lost leader has as long to return as any other progress.
             let snapshot = self.retry_unreachable(|of| {
                 wait_for_stable_offsets(&mut of.cluster, &[partition], max_wait, of.deadline)
             })?;
@@ -442,7 +451,7 @@ impl<C: Cluster> ReplayReader<C> {
                 let cause = format!("its end went back from {} to {high}", progress.range.end);
                 return Err(ReadError::Truncated { partition, cause }.into());
             }
-            // Nothing came after the old end: nothing can have been superseded beyond it.
+            // If nothing came above the old end, nothing above it can have superseded a record.
             if high > progress.range.end {
                 progress.rounds += 1;
                 if progress.rounds >= MAX_ROUNDS {
@@ -455,7 +464,7 @@ impl<C: Cluster> ReplayReader<C> {
                 progress.range.end = high;
                 progress.range.end_taken_at = snapshot.at;
                 progress.range.end_taken_at_wall = snapshot.wall;
-                // What is known to be passed already may reach the new end, too.
+                // The position may be at the new end already.
                 return if progress.position >= high { self.end_reached(number) } else { Ok(()) };
             }
         }
@@ -466,7 +475,7 @@ impl<C: Cluster> ReplayReader<C> {
         self.flush()?;
         let topic = self.retry_unreachable(|of| of.cluster.fetch_topic())?;
         check_same_topic(&self.request.topic, &topic)?;
-        // It may have been lowered meanwhile.
+        // The topic's delete.retention.ms may have been lowered meanwhile.
         self.limits.delete_retention = self.limits.delete_retention.min(topic.delete_retention);
         self.check_age()?;
         let Some(progress) = self.partitions.get_mut(&number) else { return Ok(()) };
@@ -485,7 +494,8 @@ impl<C: Cluster> ReplayReader<C> {
         self.send(ReplayEvent::End(end))
     }
 
-    /// Asks again what can't be answered, for as long as nothing may come: a cluster that has just lost a broker elects others.
+    /// Retries a query while the brokers are unreachable, for as long as the replay may make no progress. A cluster
+    /// that has just lost a broker elects new leaders within that time.
     fn retry_unreachable<T>(
         &mut self,
         mut ask: impl FnMut(&mut Self) -> Result<T, ReadError>,
@@ -524,8 +534,8 @@ impl<C: Cluster> ReplayReader<C> {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
                 Err(TopicProblem::NotFound { topic: topic.clone() }.into())
             }
-            // The group is never joined; a principal without rights on it can read all the same. Lost connections are
-            // mended by librdkafka, or end in no progress.
+            // The group is never joined, so a principal without rights on it can still read. librdkafka reconnects lost
+            // connections, or the replay ends for want of progress.
             Code::GroupAuthorizationFailed
             | Code::BrokerTransportFailure
             | Code::AllBrokersDown
@@ -540,7 +550,7 @@ impl<C: Cluster> ReplayReader<C> {
                 tracing::debug!(%code, text, "a replay goes on over an error");
                 Ok(())
             }
-            // Anything else may stand for records that will not come: never to be passed over.
+            // Any other error may mean records that will not come, so it is never ignored.
             _ => Err(ReadError::Unreachable { cause: format!("partition {partition}: {text} ({code})") }.into()),
         }
     }
@@ -550,13 +560,13 @@ impl<C: Cluster> ReplayReader<C> {
         any.map_or_else(|| Partition::new(0).unwrap_or_else(|| unreachable!("0 is a partition")), |p| p.range.partition)
     }
 
-    /// What ends a replay wherever it is, also while its reader stalls.
+    /// What ends a replay at any time, also while its caller takes nothing.
     fn check_ended(&mut self) -> Result<(), StopReason> {
         if self.cluster.is_abandoned() {
             return Err(StopReason::Abandoned);
         }
-        // A consumer notices this late or never: librdkafka adopts a new topic of the same name, and waits half a minute for
-        // one that has gone.
+        // A consumer notices this late or never. librdkafka adopts a new topic of the same name, and waits half a
+        // minute for a deleted one.
         if let Some(problem) = self.cluster.problem() {
             return Err(problem.into());
         }
@@ -571,7 +581,7 @@ impl<C: Cluster> ReplayReader<C> {
         Ok(())
     }
 
-    /// A tombstone that is yet to be read must not have been taken away meanwhile.
+    /// Fails if a tombstone that is still to be read may have been removed meanwhile.
     fn check_age(&self) -> Result<(), StopReason> {
         let limit = self.limits.delete_retention / 2;
         let now = self.cluster.now();
@@ -612,7 +622,7 @@ impl<C: Cluster> ReplayReader<C> {
         self.check_age()
     }
 
-    /// Nothing has come for too long: the log went back, or can't be read.
+    /// Nothing was read for too long: the log was truncated, or it can't be read.
     fn no_progress(&mut self) -> Result<(), StopReason> {
         let waiting: Vec<_> = self.partitions.values().filter(|p| !p.done).map(|p| p.range.partition).collect();
         let now = self.cluster.offsets(&waiting, self.deadline)?;
@@ -630,12 +640,12 @@ impl<C: Cluster> ReplayReader<C> {
         Err(ReadError::Unreachable { cause }.into())
     }
 
-    /// Often enough to be seen at the end before tombstones may go.
+    /// Often enough to find the position at the end of the log before tombstones may be removed.
     fn follow_check_interval(&self) -> Duration {
         PROGRESS_INTERVAL.min(self.limits.delete_retention / 8).max(Duration::from_millis(100))
     }
 
-    /// A following replay says how far it is, and looks whether anything hides records from it.
+    /// Reports the progress of a replay that follows, and checks whether anything hides records from it.
     fn check_follow(&mut self) -> Result<(), StopReason> {
         let partitions: Vec<_> = self.partitions.values().filter(|p| p.done).map(|p| p.range.partition).collect();
         if partitions.is_empty() {
@@ -652,13 +662,13 @@ impl<C: Cluster> ReplayReader<C> {
             let mut at_end = None;
             if let Some((offsets, snapshot)) = seen {
                 progress.check_offsets(offsets, now, self.consumer_unblocked_at)?;
-                // Not beyond it: a log that went back has no end to stand at.
+                // Equal, not above: a position above the high watermark is in a truncated log.
                 if offsets.last_stable == offsets.high && progress.position == offsets.high {
                     at_end = Some(snapshot.wall);
                     progress.complete_as_of = snapshot.at;
                 }
             } else {
-                // An election: what stands still meanwhile is given its time afterwards.
+                // During an election the position can't move, so its time starts again afterwards.
                 progress.position_stalled = None;
             }
             (self.on_counts)(progress.range.partition, progress.counts, false);
@@ -672,7 +682,7 @@ impl<C: Cluster> ReplayReader<C> {
         }
         match snapshot {
             Ok(_) => self.offsets_unavailable_since = None,
-            // Of one partition or of all: a stream that says nothing of it would pass for one with nothing to say.
+            // Whether it is one partition or all: without an error, the caller would take the silence for a quiet log.
             Err(error) => {
                 let since = (*self.offsets_unavailable_since.get_or_insert(now)).max(self.consumer_unblocked_at);
                 if now.saturating_duration_since(since) >= FOLLOW_STALL {
@@ -680,7 +690,7 @@ impl<C: Cluster> ReplayReader<C> {
                 }
             }
         }
-        // Progress speaks of what has been delivered.
+        // The records below the reported offset must be delivered before it.
         self.flush()?;
         for event in events {
             self.send(event)?;
