@@ -1,14 +1,17 @@
-//! Batches that make themselves: what comes for a partition while it has writes under way waits for their answer, and then goes
-//! as one.
+//! Per-partition write coalescing. While a partition has writes in flight, new ones are queued. When the ones in flight
+//! are completed, the queued ones are submitted together.
 //!
-//! With linger.ms=0 librdkafka sends what it has as soon as it may: right for a lone write, but under load many small requests,
-//! each of which costs it and the broker as much as a large one. A longer linger would hold up the lone write, too. This is what
-//! Nagle's algorithm does for segments (RFC 896): the round trip that is waited for anyway is the linger.
+//! With linger.ms=0 librdkafka sends each record as soon as it can. That is right for a lone write. Under load it makes
+//! many small requests, and a small request costs librdkafka and the broker as much as a large one. A longer linger
+//! would delay the lone write, too. Nagle's algorithm (RFC 896) does the same for TCP segments: the round trip of the
+//! writes in flight is the linger.
 //!
-//! Promises: the order in which writes came is the order in which they are handed over; one that finds its partition idle is
-//! handed over at once; none waits for the answers of others for longer than [`MAX_COALESCE_WAIT`] and the feeder's next look.
+//! Promises:
+//! - Writes of a partition are submitted in the order in which they came.
+//! - A write to an idle partition is submitted at once.
+//! - No write waits for others longer than [`MAX_COALESCE_WAIT`] and the submit thread's next check.
 //!
-//! Does not: know what it carries, or hand anything over itself.
+//! Does not know what it queues, and submits nothing itself.
 
 use std::{
     collections::VecDeque,
@@ -16,21 +19,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an answer is waited for. A leader that is lost, or far away, is then left to librdkafka, whose times it keeps.
+/// How long queued writes wait for the ones in flight. If the leader is lost or far away, librdkafka's own timeouts
+/// take over.
 pub const MAX_COALESCE_WAIT: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct State<T> {
-    /// Handed over, or about to be, and not answered.
+    /// Writes that are submitted, or taken to be submitted, and not completed.
     in_flight: usize,
-    /// Somebody hands over now: what comes meanwhile must not overtake it.
+    /// A thread submits now. New writes must not overtake it, so they are queued.
     submitting: bool,
     queued: VecDeque<T>,
-    /// When the first of them came.
+    /// When the first queued write came.
     queued_since: Option<Instant>,
 }
 
-/// One partition's writes.
+/// The queue of one partition.
 #[derive(Debug)]
 pub struct PartitionCoalescer<T> {
     state: Mutex<State<T>>,
@@ -43,14 +47,14 @@ impl<T> Default for PartitionCoalescer<T> {
     }
 }
 
-/// What is to be done with a write that came.
+/// What the caller must do with a write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Submit<T> {
-    /// Hand it over, and say so with [`PartitionCoalescer::submitted`].
+    /// Submit it, then call [`PartitionCoalescer::submitted`].
     Now(T),
-    /// It waits. `first`: nothing did before.
+    /// It is queued.
     Queued {
-        /// Somebody has to look after it.
+        /// It is the only one, so the submit thread must know of the queue.
         first: bool,
     },
 }
@@ -60,7 +64,7 @@ impl<T> PartitionCoalescer<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A write comes.
+    /// Takes a new write.
     pub fn submit(&self, write: T) -> Submit<T> {
         let mut state = self.state();
         if state.in_flight == 0 && !state.submitting && state.queued.is_empty() {
@@ -75,7 +79,7 @@ impl<T> PartitionCoalescer<T> {
         Submit::Queued { first }
     }
 
-    /// All that wait, if they are to be handed over now; to be followed by [`PartitionCoalescer::submitted`].
+    /// The queue, if it is to be submitted now. [`PartitionCoalescer::submitted`] must be called afterwards.
     pub fn take(&self) -> Option<VecDeque<T>> {
         let mut state = self.state();
         let overdue = state.queued_since.is_some_and(|queued_since| queued_since.elapsed() >= MAX_COALESCE_WAIT);
@@ -87,8 +91,9 @@ impl<T> PartitionCoalescer<T> {
         Some(std::mem::take(&mut state.queued))
     }
 
-    /// All were handed over but for the first `rejected`, which were answered otherwise, and those `returned`, for which there was no
-    /// room: they wait on. True if what waits is to be handed over now.
+    /// Writes that were taken have been submitted, except for `rejected` ones, which are completed, and `returned`
+    /// ones, for which librdkafka had no room. The returned ones stay queued. Returns whether the queue is to be
+    /// submitted now.
     pub fn submitted(&self, rejected: usize, returned: VecDeque<T>) -> bool {
         let mut state = self.state();
         state.submitting = false;
@@ -102,19 +107,18 @@ impl<T> PartitionCoalescer<T> {
         state.in_flight == 0 && !state.queued.is_empty()
     }
 
-    /// One was answered. True if what waits is to be handed over now.
+    /// A write was completed. Returns whether the queue is to be submitted now.
     pub fn completed(&self) -> bool {
         let mut state = self.state();
         state.in_flight -= 1;
         state.in_flight == 0 && !state.submitting && !state.queued.is_empty()
     }
 
-    /// Whether any wait.
     pub fn has_queued(&self) -> bool {
         !self.state().queued.is_empty()
     }
 
-    /// All that wait, which nobody is going to hand over.
+    /// Takes the queue, to discard it.
     pub fn discard_queued(&self) -> VecDeque<T> {
         std::mem::take(&mut self.state().queued)
     }
@@ -123,12 +127,12 @@ impl<T> PartitionCoalescer<T> {
 #[derive(Debug, Default)]
 struct WakeupState {
     ready: Vec<usize>,
-    /// The feeder sleeps until it is woken.
+    /// The submit thread sleeps without a timeout.
     idle: bool,
     stopped: bool,
 }
 
-/// Wakes the feeder.
+/// Wakes the submit thread.
 #[derive(Debug, Default)]
 pub struct Wakeup {
     state: Mutex<WakeupState>,
@@ -140,7 +144,7 @@ impl Wakeup {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This lane is to be seen to now.
+    /// The queue of this partition is ready to be submitted.
     pub fn notify(&self, coalescer: usize) {
         let mut state = self.state();
         state.ready.push(coalescer);
@@ -148,7 +152,7 @@ impl Wakeup {
         self.condvar.notify_one();
     }
 
-    /// Something began to wait somewhere.
+    /// A queue is not empty any more.
     pub fn notify_if_idle(&self) {
         let mut state = self.state();
         if std::mem::take(&mut state.idle) {
@@ -156,17 +160,18 @@ impl Wakeup {
         }
     }
 
-    /// Ends the feeder.
+    /// Ends the submit thread.
     pub fn stop(&self) {
         self.state().stopped = true;
         self.condvar.notify_one();
     }
 
-    /// Waits for something to see to. The lanes that were named; none: all are to be looked at. `None`: it is over.
+    /// Waits until queues are ready, and returns their partitions. An empty list means that all queues are to be
+    /// checked; `None` means that the thread must end.
     pub fn wait(&self, has_queued: impl Fn() -> bool) -> Option<Vec<usize>> {
         let mut state = self.state();
         if state.ready.is_empty() && !state.stopped {
-            // Before it is looked: what begins to wait after that rings.
+            // Set before the check, so that a queue that fills after the check wakes the thread.
             state.idle = true;
             drop(state);
             let queued = has_queued();
@@ -202,7 +207,7 @@ mod tests {
         assert!(!coalescer.submitted(0, none()));
         assert_eq!(coalescer.submit(2), Submit::Queued { first: true });
         assert_eq!(coalescer.submit(3), Submit::Queued { first: false });
-        assert!(coalescer.take().is_none(), "they wait for the answer");
+        assert!(coalescer.take().is_none(), "the writes in flight are not completed");
         assert!(coalescer.completed());
         assert_eq!(coalescer.take().unwrap(), [2, 3]);
         assert!(!coalescer.submitted(0, none()));
@@ -210,7 +215,7 @@ mod tests {
         assert!(!coalescer.completed(), "one of two");
         assert!(coalescer.completed());
         assert_eq!(coalescer.take().unwrap(), [4]);
-        assert!(!coalescer.submitted(1, none()), "refused, and so answered");
+        assert!(!coalescer.submitted(1, none()), "a rejected write is completed");
         assert_eq!(coalescer.submit(5), Submit::Now(5), "idle again");
     }
 
@@ -221,12 +226,12 @@ mod tests {
         assert_eq!(coalescer.submit(1), Submit::Now(1));
         assert_eq!(coalescer.submit(2), Submit::Queued { first: true });
         std::thread::sleep(MAX_COALESCE_WAIT);
-        assert!(coalescer.take().is_none(), "the first is not handed over yet");
-        assert!(!coalescer.completed(), "who hands over is told");
+        assert!(coalescer.take().is_none(), "the first is not submitted yet");
+        assert!(!coalescer.completed(), "`submitted` reports it");
         assert!(coalescer.submitted(0, none()));
         assert_eq!(coalescer.take().unwrap(), [2]);
         assert_eq!(coalescer.submit(3), Submit::Queued { first: true });
-        assert!(!coalescer.submitted(0, VecDeque::from([2])), "no room: tried again later, and not at once");
+        assert!(!coalescer.submitted(0, VecDeque::from([2])), "without room it is tried later");
         std::thread::sleep(MAX_COALESCE_WAIT);
         assert_eq!(coalescer.take().unwrap(), [2, 3]);
     }
@@ -245,9 +250,9 @@ mod tests {
     fn the_submit_thread_sleeps_only_when_nothing_is_queued() {
         let wakeup = Wakeup::default();
         wakeup.notify(3);
-        assert_eq!(wakeup.wait(|| unreachable!("it is named")), Some(vec![3]));
-        assert_eq!(wakeup.wait(|| true), Some(Vec::new()), "it looks at all of them after a while");
-        // What begins to wait just as it falls asleep wakes it.
+        assert_eq!(wakeup.wait(|| unreachable!("a partition is ready")), Some(vec![3]));
+        assert_eq!(wakeup.wait(|| true), Some(Vec::new()), "all are checked after a while");
+        // A queue that fills just before the thread sleeps wakes it.
         let begins_to_queue = || {
             wakeup.notify_if_idle();
             false

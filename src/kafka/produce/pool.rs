@@ -1,11 +1,13 @@
-//! The producer pool. Order holds only inside one producer and partition, so a partition, and with it a workspace, always
-//! goes through the same one.
+//! The producer pool. librdkafka keeps the order of writes only within one producer and partition. So a partition, and
+//! with it a workspace, always uses the same producer.
 //!
-//! A partition's writes are handed to librdkafka one batch after another, see [`super::coalesce`]: by the caller, if the partition is
-//! idle, else by the pool's feeder, a thread of its own. What waits for that counts as queued.
+//! Writes of a partition are coalesced, see [`super::coalesce`]. The caller submits a write to an idle partition. The
+//! pool's submit thread submits queued writes. Queued writes count against the queue limits.
 //!
-//! A delivery report answers each write. At a failure librdkafka's message status decides whether the record can be in the
-//! log. Nothing is re-sent here: a retry of ours could double or reorder what librdkafka has already sent.
+//! A delivery report completes each write. After a failure librdkafka's message status decides whether the record can
+//! be in the log.
+//!
+//! Does not send a record again, because that could duplicate or reorder what librdkafka has already sent.
 
 use std::{
     collections::VecDeque,
@@ -37,32 +39,33 @@ use crate::{
     log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError},
 };
 
-/// How long what is under way may still be answered when a producer is let go.
+/// How long a retired producer may still receive delivery reports.
 const RETIRE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long where the topic is gone or another, and most of it will never be.
+/// The same if the topic is deleted or another one, where most reports will never come.
 const DISCARD_FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a batch of one record takes beside its key, value and headers (KIP-98: 61 bytes, and some for each length).
+/// The bytes of a batch of one record in addition to its key, value and headers (KIP-98: 61 bytes, and some for each
+/// length).
 const BATCH_OVERHEAD: usize = 512;
 
 type Reply = oneshot::Sender<Result<Appended, WriteError>>;
 
-/// What one producer, and what waits for it, has accepted and not answered.
+/// Writes of one producer that are accepted and not completed, queued ones included.
 #[derive(Debug, Default)]
 struct QueueUsage {
     writes: AtomicU64,
     bytes: AtomicUsize,
 }
 
-/// A write until its delivery report. Counted down when dropped.
+/// A write until its delivery report. Dropping it releases its part of the queue usage.
 pub struct InFlightWrite {
     reply: Option<Reply>,
     bytes: usize,
-    /// The partition's leader when it was queued, as last heard.
+    /// The partition's leader when the write was accepted, as last observed.
     leader: LeaderObservation,
     usage: Arc<QueueUsage>,
     index: usize,
-    /// Where it is under way, once it is.
+    /// Set once the write is submitted.
     submitted_to: Option<Arc<Coalescers>>,
 }
 
@@ -79,25 +82,25 @@ impl Drop for InFlightWrite {
 impl InFlightWrite {
     fn complete(&mut self, outcome: Result<Appended, WriteError>) {
         if let Some(reply) = self.reply.take() {
-            // Nobody waits any more: the caller's deadline has passed.
+            // The send fails if the caller has stopped waiting, for example at its deadline.
             let _ = reply.send(outcome);
         }
     }
 }
 
-/// A write that is to be handed over.
+/// A write that is not submitted yet.
 struct Queued {
     record: NewRecord,
     write: Box<InFlightWrite>,
 }
 
-/// One that librdkafka did not take.
+/// A write that librdkafka did not accept.
 struct Rejected {
     queued: Queued,
     error: WriteError,
 }
 
-/// The partitions' lanes.
+/// The coalescers of all partitions.
 struct Coalescers {
     partitions: Vec<PartitionCoalescer<Queued>>,
     wakeup: Wakeup,
@@ -117,12 +120,12 @@ impl Coalescers {
     }
 }
 
-/// The context of a producer.
+/// The context of a producer: it receives delivery reports and errors.
 pub struct DeliveryContext {
     topic: String,
     max_message_bytes: usize,
     watcher: Arc<TopicWatcher>,
-    /// Why the producer is of no more use, in librdkafka's words, if it met a fatal error.
+    /// librdkafka's message of a fatal error, after which the producer is unusable.
     fatal: OnceLock<String>,
 }
 
@@ -146,7 +149,7 @@ impl ProducerContext for DeliveryContext {
 
     fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlightWrite>) {
         let outcome = match report {
-            // The broker knows it for a repetition of what it has, but no longer where that is.
+            // The broker has the record already, from an earlier attempt, and no longer knows its offset.
             Ok(message) if message.offset() < 0 => {
                 let cause = format!("topic {:?}: it was written, and the broker does not say where", self.topic);
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
@@ -173,13 +176,13 @@ impl DeliveryContext {
         if persistence != Persistence::No {
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
-        // For librdkafka not persisted, as every code that it does not know better; but a broker that failed in the middle of an
-        // append, or was not answered itself, has not said so.
+        // librdkafka calls every code that it has no rule for not persisted. But a broker that fails during an append
+        // returns these codes too.
         if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
             return WriteError::OutcomeUnknown { by_time: false, cause };
         }
-        // A leader that is demoted answers NOT_LEADER also of what it has appended and its followers have. librdkafka takes that
-        // for not persisted, asks the next leader, and says at the end only that time was up.
+        // A demoted leader returns NOT_LEADER also for records that it has appended and replicated. librdkafka takes
+        // that for not persisted and retries at the next leader. At the end it reports only that the time was up.
         let leader = self.watcher.leader(partition);
         let retried = match code {
             Code::MessageTimedOut => write.leader.may_have_changed(&leader),
@@ -193,7 +196,7 @@ impl DeliveryContext {
         if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
             return problem.clone().into();
         }
-        // librdkafka asks again until the write times out, and then says no more than that.
+        // librdkafka retries this error until the write times out, and then reports only the timeout.
         if code == Code::MessageTimedOut
             && let Some((in_sync, min)) = self.watcher.too_few_in_sync(partition)
         {
@@ -206,13 +209,14 @@ impl DeliveryContext {
         self.not_written_error(code, cause, write.bytes)
     }
 
-    /// What is told of a record that is certainly not in the log.
+    /// The error for a record that is certainly not in the log.
     fn not_written_error(&self, code: Code, cause: String, bytes: usize) -> WriteError {
         match code {
             Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
-            // It was appended by the leader: it may yet be replicated.
+            // The leader has appended the record, so it may still be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
-            // Refused for the batch that it was in: the topic's limit was lowered, and the producer is about to be replaced.
+            // The broker rejected the batch, not this record: the topic's limit was lowered, and the producer will be
+            // replaced.
             Code::MessageSizeTooLarge if bytes + BATCH_OVERHEAD <= self.watcher.config().max_message_bytes => {
                 WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
             }
@@ -221,8 +225,8 @@ impl DeliveryContext {
                 WriteError::TooLarge { limit, got: bytes }
             }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
-            // Purged from the queue, or refused, by a producer that met a fatal error. It can be that its deployment lost the
-            // right to write, and with it the right to a producer's id: that is told in these words only.
+            // Purged or rejected by a producer with a fatal error. The cause may be that the service lost the right to
+            // write, and with it the right to a producer id. Only librdkafka's message says so.
             Code::PurgeQueue | Code::Fatal => match self.fatal.get() {
                 Some(reason) if reason.contains("authorization failed") => self.not_authorized(reason.clone()),
                 _ => WriteError::Unreachable { cause },
@@ -241,7 +245,7 @@ impl DeliveryContext {
 
 type Producer = ThreadedProducer<DeliveryContext>;
 
-/// What hands writes over.
+/// Submits writes to librdkafka.
 struct Submitter {
     topic: String,
     watcher: Arc<TopicWatcher>,
@@ -266,7 +270,7 @@ impl Submitter {
             new = new.headers(headers);
         }
         let slot = &self.slots[index % self.slots.len()];
-        // Held while the record is queued, so that a replaced producer gets no more of them.
+        // Held while the record is queued, so that a replaced producer gets no more records.
         let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
         let Err((error, BaseRecord { delivery_opaque: mut write, .. })) = producer.send(new) else { return Ok(()) };
         write.submitted_to = None;
@@ -278,7 +282,7 @@ impl Submitter {
         Err(Box::new(Rejected { queued: Queued { record, write }, error }))
     }
 
-    /// All that waits in a lane, if it is its time.
+    /// Submits the queue of a partition, if it is ready.
     fn submit_queued(&self, index: usize) {
         let Some(mut queue) = self.coalescers.partitions[index].take() else { return };
         let mut rejected_count = 0;
@@ -287,7 +291,7 @@ impl Submitter {
             rejected_count += 1;
         };
         while let Some(queued) = queue.pop_front() {
-            // What waited for a topic that is gone or another must not get to one of the same name.
+            // A write queued for a deleted topic must not be sent to a new topic of the same name.
             if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
                 reject(queued, problem.clone().into());
                 continue;
@@ -303,14 +307,14 @@ impl Submitter {
         self.coalescers.submitted(index, rejected_count, queue);
     }
 
-    /// Hands over what waits, until it is stopped.
+    /// Submits queued writes until the pool is dropped.
     fn run(&self) {
         let coalescers = &self.coalescers;
         let mut last_full_check = Instant::now();
         while let Some(ready) =
             coalescers.wakeup.wait(|| coalescers.partitions.iter().any(PartitionCoalescer::has_queued))
         {
-            // Those whose answers don't come never ring.
+            // A partition whose writes are not completed never notifies, so all are checked from time to time.
             let check_all = ready.is_empty() || last_full_check.elapsed() >= MAX_COALESCE_WAIT / 2;
             if check_all {
                 last_full_check = Instant::now();
@@ -335,11 +339,11 @@ pub struct ProducerPool {
     max_message_bytes: AtomicUsize,
     watcher: Arc<TopicWatcher>,
     submitter: Arc<Submitter>,
-    /// Ended when this is dropped.
+    /// Ends when the pool is dropped.
     submit_thread: Option<JoinHandle<()>>,
-    /// Of each producer.
+    /// One for each producer.
     usage: Vec<Arc<QueueUsage>>,
-    /// Writes and bytes that one producer may have queued, what waits for it included.
+    /// How many writes and bytes one producer may have queued.
     limits: (u64, usize),
     closed: Arc<AtomicBool>,
 }
@@ -350,7 +354,7 @@ impl Drop for ProducerPool {
         if let Some(submit_thread) = self.submit_thread.take() {
             let _ = submit_thread.join();
         }
-        // Nobody hands these over any more.
+        // No thread submits these any more.
         for mut queued in self.submitter.coalescers.partitions.iter().flat_map(PartitionCoalescer::discard_queued) {
             queued.write.complete(Err(WriteError::Draining));
         }
@@ -358,7 +362,7 @@ impl Drop for ProducerPool {
 }
 
 impl ProducerPool {
-    /// Made when the topic is known: its max.message.bytes bounds what a batch may be.
+    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch.
     pub fn new(
         settings: Settings,
         max_message_bytes: usize,
@@ -382,7 +386,7 @@ impl ProducerPool {
         Ok(Self { settings, max_message_bytes, watcher, submitter, submit_thread, usage, limits, closed })
     }
 
-    /// Accepts a record or refuses it, at once.
+    /// Accepts or rejects a record at once.
     pub fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
         let (sender, pending) = oneshot::channel();
         let header_bytes: usize =
@@ -394,7 +398,8 @@ impl ProducerPool {
         let usage = self.usage[index % self.usage.len()].clone();
         let before = (usage.writes.fetch_add(1, Ordering::SeqCst), usage.bytes.fetch_add(bytes, Ordering::Relaxed));
         let write = Box::new(InFlightWrite { reply: Some(sender), bytes, leader, usage, index, submitted_to: None });
-        // After it was counted: who closes sees the count, or this write sees that it is closed.
+        // Checked after the write is counted. So either `close` sees the count, or this write sees that the log is
+        // closed.
         if self.closed.load(Ordering::SeqCst) {
             return Err(WriteError::Draining);
         }
@@ -416,12 +421,12 @@ impl ProducerPool {
         }
     }
 
-    /// Writes without a delivery report.
+    /// How many writes have no delivery report yet.
     pub fn in_flight(&self) -> u64 {
         self.usage.iter().map(|usage| usage.writes.load(Ordering::SeqCst)).sum()
     }
 
-    /// Replaces producers that met a fatal error. Blocks: what such a producer had queued resolves as it is let go.
+    /// Replaces producers with a fatal error. Blocks while the new ones are created.
     pub fn replace_fatal(&self) {
         let fatal = |i: usize, producer: &Producer| {
             let Some((code, text)) = producer.client().fatal_error() else { return false };
@@ -433,36 +438,37 @@ impl ProducerPool {
         old.into_iter().for_each(retire);
     }
 
-    /// The topic's limit was changed: batches that were in order are refused as a whole, or need no longer be so small. Blocks.
+    /// Replaces the producers if the topic's limit has changed, because the batch size follows it. Blocks.
     pub fn set_max_message_bytes(&self, max_message_bytes: usize) {
         if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
             return;
         }
         tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
-        // The new producer must overtake nothing that the old one has. What was not sent is told so; of what was, the outcome is
-        // not known.
+        // The new producer must not overtake records of the old one. Records that were not sent are reported as not
+        // written. The outcome of the others is not known.
         let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
         if all.len() < self.submitter.slots.len() {
-            // To be tried again.
+            // So that the next call tries again.
             self.max_message_bytes.store(0, Ordering::Relaxed);
         }
         all.into_iter().for_each(retire);
     }
 
-    /// Lets go of what was accepted for a topic that turned out to be gone, another, or not to be served: it would be tried
-    /// until it times out, and may then be written to a topic of the same name. Blocks.
+    /// Discards writes accepted for a topic that is deleted, recreated or not served. librdkafka would retry them until
+    /// they time out, and could write them to a new topic of the same name. Blocks.
     pub fn discard_queued(&self) {
         if self.in_flight() == 0 {
             return;
         }
-        // With its producer, as one whose queue alone was purged meets a gap in its own sequence at the next write.
+        // The producers are replaced too: after a purge, the next write of a producer has a gap in its sequence.
         for old in self.replace(|_, _| true, |_| {}) {
             old.purge(PurgeConfig::default().queue());
             let _ = old.flush(DISCARD_FLUSH_TIMEOUT);
         }
     }
 
-    /// Puts new producers in the place of those that `which` picks. `last` is done to each old one while nothing can be queued.
+    /// Replaces the producers that `which` selects. `before_swap` is called with each old one while no record can be
+    /// queued.
     fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Vec<Arc<Producer>> {
         let mut replaced = Vec::new();
         for (i, slot) in self.submitter.slots.iter().enumerate() {
@@ -482,9 +488,9 @@ impl ProducerPool {
     }
 }
 
-/// Delivery reports of what it had accepted come during the flush (not sent, or not known); what is left is purged as it is
-/// dropped, and reported too. On a thread of its own: the next producer that meets a fatal error must not wait for the rest of
-/// this one. Ended by what a flush and a drop may take, some two seconds.
+/// Flushes and drops an old producer. Delivery reports of its writes come during the flush. The rest is purged and
+/// reported when it is dropped. It runs on a thread of its own, so that the next replacement does not wait. The thread
+/// ends after about two seconds, the time of a flush and a drop.
 fn retire(old: Arc<Producer>) {
     let flush = move || {
         let _ = old.flush(RETIRE_FLUSH_TIMEOUT);
@@ -496,7 +502,7 @@ fn retire(old: Arc<Producer>) {
 
 #[cfg(test)]
 impl ProducerPool {
-    /// As if the broker had refused what no retry mends.
+    /// Gives each producer a fatal error.
     pub fn inject_fatal_error(&self) {
         for slot in &self.submitter.slots {
             ffi::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
