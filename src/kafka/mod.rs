@@ -1,10 +1,10 @@
 //! The log on a topic of Apache Kafka.
 //!
-//! Promises what [`Log`] does. One long-lived client looks after the topic and asks for offsets; a small pool of producers
-//! writes; each replay has a consumer of its own, made for it and dropped after it. Nothing subscribes, nothing commits, and
-//! no topic is created unless that was asked for.
+//! Promises what [`Log`] promises. One long-lived admin client watches the topic and queries offsets. A small pool of
+//! producers writes. Each replay has a consumer of its own. Nothing subscribes, nothing commits, and a topic is created
+//! only with `--create-topic`.
 //!
-//! Does not: notice writers that use another partitioner before a replay meets their records.
+//! Does not notice a writer with another partitioner until a replay reads its records.
 
 pub mod admin;
 mod client_context;
@@ -53,10 +53,11 @@ use crate::log::{
     TopicState, WriteError,
 };
 
-/// How often producers are looked at for fatal errors.
+/// How often producers are checked for fatal errors.
 const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// Replays and descriptions that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
-/// nothing, also when its caller has gone: those who come and go must not fill the pool.
+/// How many replays and descriptions query offsets at a time. Where leaders do not answer, a query holds a blocking
+/// thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the
+/// runtime's pool.
 const MAX_OFFSET_QUERIES: usize = 64;
 
 struct Inner {
@@ -74,7 +75,7 @@ struct Inner {
 /// A log on a Kafka topic.
 pub struct KafkaLog {
     inner: Arc<Inner>,
-    /// Ended when this is dropped.
+    /// Aborted when this is dropped.
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -92,8 +93,10 @@ impl Drop for KafkaLog {
 }
 
 impl KafkaLog {
-    /// Starts to look after the topic. Fails only for what is wrong without asking a broker; everything else is told by the
-    /// topic's state. Must be called on a tokio runtime.
+    /// Starts to watch the topic. Must be called on a tokio runtime.
+    ///
+    /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
+    /// [`Log::topic_state`].
     pub fn start(settings: Settings) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
@@ -142,7 +145,8 @@ impl Inner {
     /// Blocks.
     fn check_producers(&self) {
         let Some(pool) = self.pool.get() else {
-            // Made before the first write, which else waits for connections and the producer's id. Errors are told by writes.
+            // The producers are made before the first write. Otherwise it waits for connections and a producer id.
+            // Writes report the errors.
             if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
                 let _ = self.pool();
             }
@@ -175,7 +179,7 @@ impl Log for KafkaLog {
             return Err(WriteError::Draining);
         }
         match &*self.inner.state.borrow() {
-            // Brokers that were there may be back before the write times out: delivery decides.
+            // Brokers that are lost may return before the write times out, so the delivery report decides.
             TopicState::Ready(_) | TopicState::Unreachable { topic: Some(_), .. } => {}
             TopicState::Unreachable { cause, topic: None } => {
                 return Err(WriteError::Unreachable { cause: cause.clone() });
@@ -211,7 +215,7 @@ impl Log for KafkaLog {
         let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
         let query_permit = query_permit.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
         let ranges = tokio::task::spawn_blocking(move || {
-            // Held until the thread is free again, not until the caller has lost interest.
+            // Held until the thread is free again, also if the caller has left.
             let _query_permit = query_permit;
             if cluster.events.is_closed() {
                 return Err(range::abandoned());
@@ -222,14 +226,14 @@ impl Log for KafkaLog {
         let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let reaper = self.inner.reaper.clone();
         let work = move || replay::run(cluster, &reaper, request, limits, ranges, requested_at);
-        // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
+        // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
     }
 
     async fn describe(&self) -> Description {
-        // The state may be a second old; the description should not begin with it.
+        // The watched state may be a second old, so the topic is queried again.
         let topic = self.inner.watcher.topic().await.ok();
         let mut partitions = Vec::new();
         let mut findings = self.inner.watcher.findings();

@@ -1,5 +1,5 @@
-//! On librdkafka's mock cluster, which has no last stable offset of its own, no topic configuration, and never compacts: what
-//! depends on those is tested against a real broker.
+//! On librdkafka's mock cluster, which has no last stable offset of its own, no topic configuration, and never
+//! compacts: what depends on those is tested against a real broker.
 
 use std::time::{Duration, Instant as StdInstant};
 
@@ -231,8 +231,8 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
     }
 }
 
-/// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the protocol's.
-/// Covers R7, R18, F4.
+/// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the
+/// protocol's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_waits_for_an_election() {
     let World { cluster, log } = world(1, |_| {}).await;
@@ -245,9 +245,8 @@ async fn a_load_waits_for_an_election() {
     assert_eq!(found.unwrap().0.len(), 1);
 }
 
-/// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
-/// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
-/// Covers C43, R5.
+/// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset
+/// looks like an empty partition, and the rest of the cluster is well enough to confirm the topic.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
@@ -271,9 +270,8 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
 }
 
-/// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was still
-/// queued is not, and never will be.
-/// Covers C54, C55, R29, F17.
+/// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was
+/// still queued is not, and never will be.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
     let replaced = Counter::default();
@@ -376,8 +374,8 @@ async fn the_last_write_sent_for_each_key_is_the_one_read() {
     assert!(last.len() == 20 && last.values().all(|v| *v == Some(b"199")), "{last:?}");
 }
 
-/// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any more.
-/// Covers C55, R28.
+/// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any
+/// more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_times_out_after_an_election_is_unknown() {
     let cluster = MockCluster::new(3).expect("a mock cluster");

@@ -1,8 +1,10 @@
-//! Topic care: what the topic is, asked once a second, and whether it is the one that this process may serve.
+//! Watches the topic: queries it once a second, and decides whether this process may serve it.
 //!
-//! librdkafka alone does not notice that a topic was deleted and created again, and notices growth late: the id and the
-//! count are asked from a broker, remembered, and a change of either is final for the process. A policy, an expected count
-//! or a missing topic can be mended under it.
+//! librdkafka does not notice that a topic was deleted and created again, and notices a new partition count late. So
+//! the id and the count are queried from a broker and remembered. A change of either is final for the process. A wrong
+//! policy, an unexpected count at start, or a missing topic can be fixed while the process runs.
+//!
+//! Does not read records: replays report foreign records to it.
 
 use std::{
     collections::BTreeMap,
@@ -31,29 +33,31 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// How old an answer about the topic may be that is shared, from the moment that it was asked for; and how often it is.
+/// How old a shared description of the topic may be, counted from when it was queried; and how often it is queried.
 const MAX_TOPIC_AGE: Duration = Duration::from_secs(1);
-/// How long one question to the brokers may take.
+/// How long one query of the topic may take.
 const TOPIC_QUERY: Duration = Duration::from_secs(2);
-/// How old what is known of leaders may be to be leant on: it is asked for each second.
+/// How old an observed leader may be to be relied on. Leaders are queried each second.
 const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
-/// How long one of several brokers may take, before another is asked.
+/// How long one of several brokers may take before another is queried.
 const TOPIC_QUERY_SHORT: Duration = Duration::from_millis(800);
-/// How many are asked beside the one that passes for the controller.
+/// How many brokers are queried in addition to the controller.
 const MAX_OTHER_BROKERS: usize = 3;
-/// How long it may take on a cluster without a controller.
+/// How long a query of plain metadata may take, on a cluster without a controller.
 const METADATA_QUERY: Duration = Duration::from_secs(1);
-/// How long a caller waits for all that is asked.
+/// How long a caller waits for all queries together.
 const TOPIC_WAIT: Duration = Duration::from_secs(4);
-/// Loads slower than half of delete.retention.ms are ended; what leaves them less than this is warned of.
+/// A load slower than half of delete.retention.ms is an error. A retention that leaves loads less time than this is a
+/// warning.
 const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
 
 const NOT_QUERIED: &str = "the brokers have not been asked yet";
 
-/// What of the topic's configuration is leant on.
+/// The part of the topic's configuration that changelogd relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicConfig {
-    /// False: the brokers do not say (not authorized, or not supported), and Kafka's defaults are assumed.
+    /// False if the brokers did not return it (not authorized, or not supported). Then the last known values or Kafka's
+    /// defaults are assumed.
     pub known: bool,
     pub cleanup_policy: String,
     pub min_compaction_lag: Duration,
@@ -61,7 +65,7 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     pub min_insync_replicas: i64,
     pub unclean_election: bool,
-    /// Why it is not known.
+    /// Why the configuration is not known.
     pub cause: String,
 }
 
@@ -95,12 +99,11 @@ impl TopicConfig {
         }
     }
 
-    /// The largest value beside the longest key and headers.
+    /// The largest value that fits together with the longest key and headers.
     pub fn max_value_bytes(&self) -> usize {
         self.max_message_bytes.saturating_sub(RECORD_OVERHEAD).max(1)
     }
 
-    /// What is noticed about it.
     fn findings(&self, replicas: usize) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
@@ -128,20 +131,21 @@ impl TopicConfig {
     }
 }
 
-/// What was last heard.
+/// What the queries have found so far.
 #[derive(Debug, Default)]
 struct TopicObservations {
-    /// When the question was sent to which the state is the answer.
+    /// When the query was sent that the current state is from.
     queried_at: Option<Instant>,
-    /// When that answer came.
+    /// When its answer came.
     answered_at: Option<Instant>,
     config: Option<TopicConfig>,
     described: Option<DescribedTopic>,
-    /// When the question was sent that was last answered with the partitions' leaders.
+    /// When the query was sent that the leaders are from.
     leaders_as_of: Option<Instant>,
-    /// How often a partition's leader was seen to be another than before.
+    /// By partition: how often its leader differed from the one before.
     leader_changes: BTreeMap<i32, u64>,
-    /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
+    /// By partition: foreign and misplaced records of the last replay of the whole partition, and of what was followed
+    /// since.
     foreign_counts: BTreeMap<i32, (u64, u64)>,
 }
 
@@ -158,26 +162,26 @@ impl TopicObservations {
     }
 }
 
-/// Who led a partition, and when that was asked for.
+/// The leader of a partition, and when it was queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaderObservation {
     /// -1 = none, or not known.
     broker: i32,
-    /// How often it was seen to be another than before.
+    /// How often the leader has changed.
     changes: u64,
     as_of: Option<Instant>,
-    /// No broker could be reached when that was looked up.
+    /// No broker could be reached at that time.
     unreachable: bool,
 }
 
 impl LeaderObservation {
-    /// An election is known to lie between this and what is known now.
+    /// Whether an election is known to have happened between this observation and `now`.
     pub fn differs_from(&self, now: &Self) -> bool {
         (self.broker, self.changes) != (now.broker, now.changes)
     }
 
-    /// Whether an election may lie between this and what is known now. Brokers that could not be reached all the while, as far as
-    /// the questions about the topic tell, have taken no write, whoever led.
+    /// Whether an election may have happened between this observation and `now`. Brokers that were unreachable all the
+    /// time, as far as the queries of the topic show, have taken no write, so an election does not matter then.
     pub fn may_have_changed(&self, now: &Self) -> bool {
         let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= LEADER_MAX_AGE);
         let never_reached = self.unreachable && self.as_of == now.as_of;
@@ -185,21 +189,21 @@ impl LeaderObservation {
     }
 }
 
-/// The topic under care.
+/// Watches one topic.
 pub struct TopicWatcher {
     settings: Settings,
     admin: Arc<AdminClient<Context>>,
     state: watch::Sender<TopicState>,
-    /// The identity that this process serves; set once.
+    /// The topic id and partition count that this process serves. Set once.
     served_identity: OnceLock<(String, PartitionCount)>,
     observations: Mutex<TopicObservations>,
-    /// One question at a time.
+    /// One query at a time.
     query_lock: tokio::sync::Mutex<()>,
-    /// The cluster has no controller: topic ids can't be asked for.
+    /// The cluster has no controller, so topic ids can't be queried.
     no_controller: Arc<AtomicBool>,
-    /// The broker that told of the topic last; -1 = the one that passes for the controller.
+    /// The broker that answered last; -1 = the controller.
     last_responder: Arc<AtomicI32>,
-    /// No broker told in the time that one of several is given: the link is slow, and they are given more.
+    /// No broker answered in the short time, so the link is slow and brokers get the long one.
     use_long_timeout: Arc<AtomicBool>,
 }
 
@@ -223,7 +227,7 @@ impl TopicWatcher {
         self.state.subscribe()
     }
 
-    /// Looks at the topic and its configuration each second, for ever; the owner drops it.
+    /// Queries the topic and its configuration each second. Does not return: its owner drops it.
     pub async fn watch(&self) {
         let mut tick = tokio::time::interval(MAX_TOPIC_AGE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -233,20 +237,21 @@ impl TopicWatcher {
             if self.is_final() || matches!(&*self.state.borrow(), TopicState::Unreachable { .. }) {
                 continue;
             }
-            // Here and not in `refresh`: a load should not wait for it.
+            // Not in `refresh`, because a load should not wait for it.
             if self.refresh_config().await {
                 self.refresh(Instant::now()).await;
             }
         }
     }
 
-    /// The topic, from a question asked at most a second ago. Waits a few seconds at most: who asks must be told within five.
+    /// The topic, from a query sent at most [`MAX_TOPIC_AGE`] ago. Waits at most [`TOPIC_WAIT`], because a caller must
+    /// be answered within five seconds.
     pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         let fresh = self.observations().queried_at.filter(|queried_at| queried_at.elapsed() <= MAX_TOPIC_AGE);
         self.fetch(fresh.unwrap_or_else(Instant::now)).await
     }
 
-    /// The topic, from a question asked at `after` or later: one asked before may have been answered before, too.
+    /// The topic, from a query sent at `after` or later. An earlier query may have been answered before `after`, too.
     pub async fn fetch(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
         if tokio::time::timeout(TOPIC_WAIT, self.refresh(after)).await.is_err() {
             let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, TOPIC_WAIT.as_secs());
@@ -256,23 +261,23 @@ impl TopicWatcher {
             TopicState::Ready(topic) => Ok(topic.clone()),
             TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
             TopicState::Wrong(problem) => Err(problem.clone().into()),
-            // A store on disk does; not a topic.
+            // Only a store on disk has this state.
             TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
         }
     }
 
-    /// The configuration, as last heard.
+    /// The configuration, as last queried.
     pub fn config(&self) -> TopicConfig {
         let observations = self.observations();
         observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not asked yet".to_owned()))
     }
 
-    /// The partitions' leaders and replicas, as last heard.
+    /// The partitions' leaders and replicas, as last queried.
     pub fn described(&self) -> Option<DescribedTopic> {
         self.observations().described.clone()
     }
 
-    /// A partition's leader, as last heard.
+    /// A partition's leader, as last queried.
     pub fn leader(&self, partition: i32) -> LeaderObservation {
         let observations = self.observations();
         let described = observations.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
@@ -286,7 +291,8 @@ impl TopicWatcher {
         }
     }
 
-    /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
+    /// If too few replicas of a partition are in sync to take a write: how many are, and how many must be. As last
+    /// queried.
     pub fn too_few_in_sync(&self, partition: i32) -> Option<(usize, i64)> {
         let observations = self.observations();
         let min = observations.config.as_ref()?.min_insync_replicas;
@@ -294,7 +300,7 @@ impl TopicWatcher {
         ((in_sync as i64) < min).then_some((in_sync, min))
     }
 
-    /// Told what a replay met in a partition; `whole` if that is all that the partition holds.
+    /// Adds what a replay found in a partition. Counts of a whole partition replace the earlier ones.
     pub fn add_foreign_counts(&self, partition: Partition, counts: Counts, whole_partition: bool) {
         let mut observations = self.observations();
         let number = partition.number();
@@ -311,7 +317,7 @@ impl TopicWatcher {
         self.observations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An id or a count that has changed stays changed.
+    /// A changed id or partition count is final for this process.
     fn is_final(&self) -> bool {
         matches!(
             &*self.state.borrow(),
@@ -321,8 +327,9 @@ impl TopicWatcher {
         )
     }
 
-    /// Asks the brokers, unless somebody has done so at `after` or later. Those who wait while a question is under way share
-    /// the next one, which begins after all of them have come; or this one, if it finds nobody to answer.
+    /// Queries the brokers, unless a query was sent at `after` or later. Callers that wait while a query runs share the
+    /// next one, which starts after all of them have arrived. If the running query finds no broker, they share that
+    /// result.
     async fn refresh(&self, after: Instant) {
         let arrived_at = Instant::now();
         let is_current = || {
@@ -344,7 +351,7 @@ impl TopicWatcher {
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
-                // The words of a lost connection vary from try to try; that it is lost is one change.
+                // The text of a lost connection varies between attempts, but losing it is one change of state.
                 let still_unreachable =
                     matches!((&*state, &next), (TopicState::Unreachable { .. }, TopicState::Unreachable { .. }));
                 if !still_unreachable
@@ -356,7 +363,7 @@ impl TopicWatcher {
             }
             changed
         });
-        // Only now: who sees that the question was asked late enough takes the state for its answer.
+        // Set after the state, because a caller that sees a query sent late enough takes the state as its answer.
         let mut observations = self.observations();
         (observations.queried_at, observations.answered_at) = (Some(queried_at), Some(Instant::now()));
         if described {
@@ -367,13 +374,13 @@ impl TopicWatcher {
     async fn query(&self) -> TopicState {
         let described = {
             let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
-            // A process that has served an id does not go on without one.
+            // A process that has served a topic id does not go on without one.
             let may_lack_id = self.served_identity.get().is_none_or(|(id, _)| id.is_empty());
             let no_controller = self.no_controller.clone();
             let (brokers, last_responder, use_long_timeout) =
                 (self.brokers(), self.last_responder.clone(), self.use_long_timeout.clone());
             tokio::task::spawn_blocking(move || {
-                // Log lines wait on this client's main queue until somebody serves it.
+                // Log lines wait on this client's main queue until it is polled.
                 ffi::poll_logs(&admin);
                 if !no_controller.load(Relaxed) {
                     let described =
@@ -402,7 +409,7 @@ impl TopicWatcher {
         }
     }
 
-    /// Some brokers that may be asked.
+    /// Brokers that may be queried in addition to the controller.
     fn brokers(&self) -> Vec<i32> {
         let observations = self.observations();
         let replicas = observations.described.iter().flat_map(|d| &d.partitions).flat_map(|p| &p.replicas);
@@ -447,7 +454,7 @@ impl TopicWatcher {
             return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
         let _ = self.served_identity.set((id.clone(), count));
-        // The first one that was served, should the cluster only now say more.
+        // The id that was served first, in case the cluster returns an id only now.
         let id = self.served_identity.get().map_or(id, |(served_id, _)| served_id.clone());
         TopicState::Ready(Arc::new(Topic {
             name,
@@ -462,7 +469,8 @@ impl TopicWatcher {
         let topic = &self.settings.topic;
         match error.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownTopicId => {
-                // What was served and is gone is not created anew: its records would be missed silently.
+                // A served topic that is deleted is not created again, because its records would be missing without an
+                // error.
                 if self.settings.create_topic && self.served_identity.get().is_none() {
                     let spec = TopicSpec::new(self.settings.expected_partitions);
                     match super::admin::create(&self.admin, topic, &spec).await {
@@ -478,7 +486,7 @@ impl TopicWatcher {
             }
             _ => {
                 ffi::poll_logs(&self.admin);
-                // An admin call says only that it timed out: what the connection met is the better answer.
+                // An admin call's error says only that it timed out. The connection's failure names the cause.
                 let failure = self.admin.inner().context().take_last_failure();
                 let cause = failure.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
                 self.unreachable(format!("brokers {}: {cause}", self.settings.brokers))
@@ -486,7 +494,7 @@ impl TopicWatcher {
         }
     }
 
-    /// What was said before goes on being so: one line a change of state, and not one a second.
+    /// The cause of the current state, so that a query without a cause is no change of state.
     fn last_cause(&self) -> Option<String> {
         match &*self.state.borrow() {
             TopicState::Unreachable { cause, .. } => {
@@ -505,7 +513,7 @@ impl TopicWatcher {
         TopicState::Unreachable { cause, topic }
     }
 
-    /// The configuration, asked for only if it never was.
+    /// The configuration, queried only if it never was.
     async fn known_config(&self) -> TopicConfig {
         if self.observations().config.is_none() {
             self.refresh_config().await;
@@ -513,13 +521,13 @@ impl TopicWatcher {
         self.config()
     }
 
-    /// Asks for the configuration. True if what is told of the topic changes with it.
+    /// Queries the configuration. Returns whether the topic's state depends on what changed.
     async fn refresh_config(&self) -> bool {
         let read = read_config(&self.admin, &self.settings.topic).await;
         let mut observations = self.observations();
         let config = match (read, &observations.config) {
             (Ok(entries), _) => TopicConfig::read(&entries),
-            // What was known is not forgotten: a wrong policy is not mended by brokers that don't answer.
+            // The last known values stay: brokers that don't answer do not make a wrong policy right.
             (Err(cause), Some(last)) => TopicConfig { known: false, cause, ..last.clone() },
             (Err(cause), None) => TopicConfig::assumed(cause),
         };
@@ -529,7 +537,7 @@ impl TopicWatcher {
         changed
     }
 
-    /// What is noticed about the topic besides its state.
+    /// The findings about the topic, its state included.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
@@ -547,7 +555,7 @@ impl TopicWatcher {
             found(Severity::Warning, "PARTITIONS_NOT_EXPECTED", message.to_owned());
         }
         if self.served_identity.get().is_some_and(|(id, _)| id.is_empty()) {
-            let message = "the cluster has no controller that tells topic ids: a topic that is deleted and created again \
+            let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created again \
                            can't be noticed";
             found(Severity::Warning, "TOPIC_ID_UNKNOWN", message.to_owned());
         }
@@ -561,15 +569,15 @@ impl TopicWatcher {
         };
         if skipped > 0 {
             let message = format!(
-                "{skipped} records without a key, or with one outside the grammar, were met and passed over in partitions {}: \
-                 somebody else writes to this topic",
+                "{skipped} records without a key, or with one outside the grammar, were skipped in partitions {}: \
+                 another writer uses this topic",
                 at(|counts| counts.0)
             );
             found(Severity::Warning, "FOREIGN_RECORDS", message);
         }
         if misplaced > 0 {
             let message = format!(
-                "{misplaced} records of workspaces that belong to other partitions were met and passed over in partitions {}: \
+                "{misplaced} records of workspaces that belong to other partitions were skipped in partitions {}: \
                  a writer uses another partitioner, or the topic had another partition count",
                 at(|counts| counts.1)
             );
@@ -578,7 +586,7 @@ impl TopicWatcher {
         let (Some(config), Some(described)) = (&observations.config, &observations.described) else { return findings };
         if !config.known {
             let message = format!(
-                "the topic's configuration can't be read ({}); what was last known or is Kafka's default is taken",
+                "the topic's configuration can't be read ({}); the last known values or Kafka's defaults are assumed",
                 config.cause
             );
             found(Severity::Warning, "TOPIC_CONFIG_UNKNOWN", message);
@@ -590,9 +598,9 @@ impl TopicWatcher {
     }
 }
 
-/// The topic as the broker tells it that told it last, or, if that one says nothing, the next one: a broker that is frozen
-/// must not keep loads from leaders that are well. `last_responder` is who told it last; -1 = who passes for the controller. Where all
-/// say nothing in the little time that one of several has, the next question waits longer for the first.
+/// Describes the topic by the broker that answered last, or by the others if that one does not answer. So a frozen
+/// broker does not block loads from healthy leaders. If none answers in the short time, the next query waits longer for
+/// its first broker.
 fn describe_by_any_broker(
     admin: &AdminClient<Context>,
     topic: &str,
@@ -624,7 +632,7 @@ fn describe_by_any_broker(
                 return described;
             }
         }
-        // In turn, as the one may be frozen, or all of them slow.
+        // The timeout alternates, because either the first broker is frozen, or all brokers are slow.
         use_long_timeout.store(!use_long_timeout.load(Relaxed), Relaxed);
         let all: Vec<i32> = [-1].into_iter().chain(brokers.iter().copied()).collect();
         let next = all.iter().position(|broker| *broker == last).map_or(0, |at| (at + 1) % all.len());
@@ -635,7 +643,7 @@ fn describe_by_any_broker(
     first
 }
 
-/// One line a change.
+/// Logs one line for a change of state.
 fn log_transition(state: &TopicState, topic: &str) {
     match state {
         TopicState::Ready(t) => {
@@ -647,11 +655,10 @@ fn log_transition(state: &TopicState, topic: &str) {
     }
 }
 
-/// The topic's configuration entries.
 pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
     let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
     let resource = ResourceSpecifier::Topic(topic);
-    // The wrapper's own timeout is librdkafka's; a second bound guards against an answer that never comes.
+    // rust-rdkafka relies on librdkafka's timeout. The second bound guards against an answer that never comes.
     let answer = tokio::time::timeout(2 * TOPIC_QUERY, admin.describe_configs(&[resource], &options)).await;
     match answer {
         Err(_) => Err("no answer in time".to_owned()),
@@ -664,7 +671,7 @@ pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Ve
     }
 }
 
-/// Creates a topic; another process that was faster is no error.
+/// Creates a topic. Returns false if it exists already, for example because another process was faster.
 pub async fn create_topic(
     admin: &AdminClient<Context>,
     topic: &str,
@@ -700,11 +707,11 @@ mod tests {
             |broker, as_of, unreachable| LeaderObservation { broker, changes: 0, as_of: Some(as_of), unreachable };
         assert!(!leader(1, old, false).may_have_changed(&leader(1, now, false)));
         assert!(leader(1, old, false).may_have_changed(&leader(2, now, false)));
-        // Nobody has been heard since: it may have been refused by a leader that has gone.
+        // No broker has answered since, so a leader that is gone may have rejected it.
         assert!(leader(1, old, false).may_have_changed(&leader(1, old, true)));
-        // It was queued when nobody could be reached, and nobody has been since.
+        // It was queued while no broker could be reached, and none has been reached since.
         assert!(!leader(1, old, true).may_have_changed(&leader(1, old, true)));
-        // There and back.
+        // The leader changes and changes back.
         let mut observations = TopicObservations::default();
         let described = |leader| DescribedTopic {
             id: String::new(),
