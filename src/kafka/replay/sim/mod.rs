@@ -1,6 +1,6 @@
-//! Replays over a simulated cluster: the same code that reads a real one, in worlds made of a seed each.
+//! Replays over a simulated cluster: the code that reads a real cluster, in worlds that are each made from a seed.
 //!
-//! `CHANGELOGD_TEST_SEEDS` says how many worlds (200); `CHANGELOGD_TEST_SEED` plays one of them again.
+//! `CHANGELOGD_TEST_SEEDS` sets the number of worlds (200). `CHANGELOGD_TEST_SEED` runs one of them again.
 
 mod resume;
 mod rules;
@@ -26,7 +26,7 @@ use crate::{
     model::{Header, Partition, Record},
 };
 
-/// A record as it was fetched: later it may be gone from the log.
+/// A record as it was fetched. It may be removed from the log afterwards.
 #[derive(Debug, Clone)]
 struct Fetched {
     partition: i32,
@@ -60,18 +60,18 @@ impl Message for Fetched {
     }
 }
 
-/// Where a consumer is in a partition.
+/// The position of a consumer in a partition.
 #[derive(Debug)]
 struct Position {
     offset: i64,
     epoch: i32,
-    /// An end is said once.
+    /// The end that was reported last, because each end is reported once.
     reported_end: Option<i64>,
     failed: bool,
 }
 
-/// Does what librdkafka does: reads ahead, passes markers and holes, says an end when it finds itself at one, adopts a new topic
-/// of the same name, and notices a cut that it has read beyond.
+/// Does what librdkafka does: it reads ahead, skips markers and holes, reports the end of a partition, adopts a new
+/// topic of the same name, and detects a truncation below its position.
 struct SimulatedConsumer {
     world: SharedWorld,
     positions: std::cell::RefCell<BTreeMap<i32, Position>>,
@@ -114,7 +114,7 @@ impl SimulatedConsumer {
                         partition: *number,
                         offset: slot.offset,
                         key: slot.key.clone(),
-                        // The topic goes into the value, so that a test can tell where a record came from.
+                        // The value has the topic's number, so that a test knows where a record came from.
                         value: slot.value.map(|v| format!("{}:{v}", world.topic).into_bytes()),
                         epoch: slot.epoch,
                     }));
@@ -152,12 +152,12 @@ impl Consumer for SimulatedConsumer {
 
 struct SimulatedCluster {
     world: SharedWorld,
-    /// The topic that the request was for.
+    /// The topic of the request.
     topic: Arc<Topic>,
     events: Vec<ReplayEvent>,
-    /// When each partition's end was said, and the topic of that time.
+    /// The end of each partition, when it was reported, and the topic of that time.
     ends: Vec<(PartitionEnd, Millis, Arc<Topic>)>,
-    /// What happens after so many ends were said.
+    /// An action to run after this many ends were reported.
     after_ends: Option<(usize, Action)>,
 }
 
@@ -260,16 +260,16 @@ impl Cluster for SimulatedCluster {
     }
 }
 
-/// How a load went.
+/// The outcome of a load.
 struct Outcome {
     requested_at: Millis,
-    /// High watermarks when it was asked for.
+    /// The high watermarks at the time of the request.
     high_watermarks: HashMap<i32, i64>,
     topic: u64,
     records: Vec<(Partition, Record)>,
     ends: Vec<(PartitionEnd, Millis, Arc<Topic>)>,
     error: Option<ReadError>,
-    /// What the topic was for the caller.
+    /// The topic of the request.
     served: Arc<Topic>,
 }
 
@@ -285,7 +285,7 @@ fn limits(world: &World) -> ReplayLimits {
     }
 }
 
-/// Loads every partition of the world, as the log does: the topic, the ends, the records.
+/// Loads every partition of the world, in the order of the real log: the topic, the end offsets, the records.
 fn load(world: &SharedWorld) -> Outcome {
     let (request, limits, requested_at, high_watermarks, topic) = {
         let world = world.borrow();
@@ -317,7 +317,7 @@ fn load(world: &SharedWorld) -> Outcome {
     match reader.read(&mut None) {
         Ok(()) => {}
         Err(StopReason::Failed(error)) => outcome.error = Some(error),
-        Err(StopReason::Abandoned) => panic!("nobody goes"),
+        Err(StopReason::Abandoned) => panic!("the caller stays"),
     }
     for event in reader.cluster.events {
         if let ReplayEvent::Records { partition, records, .. } = event {
@@ -328,7 +328,7 @@ fn load(world: &SharedWorld) -> Outcome {
     outcome
 }
 
-/// What the contract says of a load that called a partition whole.
+/// Checks the contract for each partition whose end was reported.
 fn check(world: &World, outcome: &Outcome) -> Result<(), String> {
     for (end, completed_at, topic) in &outcome.ends {
         let partition = end.partition.number();
@@ -336,7 +336,7 @@ fn check(world: &World, outcome: &Outcome) -> Result<(), String> {
         if **topic != *outcome.served {
             return fail(format!("the topic is {topic:?} by now"));
         }
-        // A log that was cut meanwhile ends where it ends.
+        // A log that was truncated meanwhile may end earlier.
         let cut = world.partitions.get(&partition).is_some_and(|p| !p.cuts.is_empty());
         if end.end < outcome.high_watermarks[&partition] && !cut {
             return fail(format!(
@@ -369,11 +369,11 @@ fn check(world: &World, outcome: &Outcome) -> Result<(), String> {
     Ok(())
 }
 
-/// What is known of each key: the offset of its last record, and whether that is a value.
+/// By key: the offset of its last record, and whether that record has a value.
 type State<'a> = HashMap<&'a str, (i64, bool)>;
 
-/// Whether a state that was asked for then and said to be whole now holds what it must: what was acknowledged before, or a later
-/// value; and nothing that had been deleted before.
+/// Checks a state that was requested at one time and reported complete at another. It must have each write acknowledged
+/// before the request, or a later one of its key. It must not have a key that was deleted before the request.
 fn check_state(
     world: &World,
     (topic, partition): (u64, i32),
@@ -407,7 +407,7 @@ fn check_state(
     Ok(())
 }
 
-/// One world: a few loads, with things happening before, between and under them.
+/// Runs one world: a few loads, with events before, between and during them.
 fn run_seed(seed: u64) -> Result<(bool, Vec<Fault>), String> {
     let mut rng = Rng::new(!seed);
     let mut faults: Vec<_> = FAULTS.into_iter().filter(|_| rng.one_in(5)).collect();
@@ -425,7 +425,7 @@ fn run_seed(seed: u64) -> Result<(bool, Vec<Fault>), String> {
             world.borrow_mut().settle();
         }
         if world.borrow().count != world.borrow().partitions.len() as i64 {
-            // It has grown: whoever adopts it now has records in the wrong places.
+            // The topic has grown, so a load of it would find misplaced records.
             break;
         }
         let outcome = load(&world);
@@ -443,8 +443,8 @@ fn run_seed(seed: u64) -> Result<(bool, Vec<Fault>), String> {
                 return Err(format!("it ended without error and without all ends: {:?}", outcome.ends));
             }
             None => whole = true,
-            // A world that writes faster than it is read, or that forgets tombstones at once, may outrun a reader; a transaction
-            // of the world's own may still be open when patience ends.
+            // A world that writes faster than it is read, or purges tombstones at once, may outrun a reader. A
+            // transaction may be open for longer than the replay waits.
             Some(ReadError::Moved { .. } | ReadError::OpenTransaction { .. }) => {}
             Some(error) if faults.is_empty() => return Err(format!("without any fault: {error}")),
             Some(_) => {}

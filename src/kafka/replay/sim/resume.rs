@@ -1,5 +1,5 @@
-//! Streams over a simulated log, broken off and resumed by token: what the reader knows in the end must be the truth, or he must
-//! have been told to start again.
+//! Streams over a simulated log that are interrupted and resumed by token. The client's state must be right in the end,
+//! or the client must have got an error that tells it to start again.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::{
     log::{Description, Log, NewRecord, Pending, Replay, StoreKind, TopicState, WriteError},
 };
 
-/// A log on a simulated cluster. A replay is run to its end when it is asked for; its events wait for the reader.
+/// A log on a simulated cluster. A replay runs to its end when it is requested, and its events wait for the client.
 #[derive(Debug)]
 struct SimulatedLog {
     world: SharedWorld,
@@ -61,14 +61,14 @@ impl Log for SimulatedLog {
         Ok(replay)
     }
     async fn describe(&self) -> Description {
-        unreachable!("nobody asks")
+        unreachable!("no test describes it")
     }
     async fn close(&self, _: tokio::time::Instant) -> u64 {
         0
     }
 }
 
-/// A reader who keeps what he knew when he was given his newest token.
+/// A client that keeps the state that belongs to its newest token.
 #[derive(Default)]
 struct Reader {
     known: BTreeMap<String, (i64, bool)>,
@@ -76,11 +76,11 @@ struct Reader {
 }
 
 enum Round {
-    /// All snapshots came.
+    /// All snapshots were received.
     Whole,
-    /// He stopped listening, or can try again from his token.
+    /// The client stopped reading, or can try again from its token.
     Broken,
-    /// He must start again.
+    /// The client must start again without a token.
     Again,
 }
 

@@ -1,4 +1,4 @@
-//! One rule a test, in worlds where nothing else happens.
+//! One rule per test, in worlds where nothing else happens.
 
 use super::*;
 
@@ -10,14 +10,14 @@ fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
     world.borrow_mut().put(0, Kind::Plain, key.to_owned(), value)
 }
 
-/// So many keys, once each, from offset 0 on.
+/// Writes this many keys once each.
 fn fill(world: &SharedWorld, keys: u64) {
     for n in 0..keys {
         put(world, &format!("w/t/{n}"), Some(n));
     }
 }
 
-/// Reads the only partition, after something has happened between its end offset and its first record.
+/// Reads the only partition. `meanwhile` runs between the end offset and the first record.
 fn stopped(world: &SharedWorld, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
     stopped_from(world, StartAt::Low, meanwhile, topic)
 }
@@ -36,7 +36,8 @@ fn stopped_from(
     reader.read(&mut None).expect_err("it is not whole")
 }
 
-/// Follows every partition, with something happening when so many have said their ends. How it stopped, and after how long.
+/// Follows every partition, and runs `action` when this many ends were reported. Returns how the replay stopped, and
+/// how long after that.
 fn stopped_following_after(
     ends: usize,
     world: &SharedWorld,
@@ -78,7 +79,7 @@ fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool)
     }
 }
 
-/// Of a world with one partition.
+/// Loads a world with one partition, and checks the outcome.
 fn whole(world: &SharedWorld) -> Outcome {
     let outcome = load(world);
     assert_eq!(outcome.error, None);
@@ -116,7 +117,7 @@ fn markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
         world.borrow_mut().end(0, number, commit);
         let outcome = whole(&world);
         assert_eq!((outcome.records.len(), outcome.ends[0].0.end), (1 + usize::from(commit), 3));
-        // What was aborted goes, and leaves a hole before the marker.
+        // The cleaner removes the aborted records and leaves a hole before the marker.
         world.borrow_mut().now += 120_000;
         world.borrow_mut().clean(0);
         assert_eq!(whole(&world).ends[0].0.end, 3);
@@ -152,10 +153,10 @@ fn empty_partitions_need_no_consumer() {
 fn an_end_event_below_the_end_is_ignored() {
     let world = still(1);
     fill(&world, 10);
-    // A new leader that lags, and catches up.
+    // A new leader lags, and catches up.
     world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, 3_000));
     assert_eq!(whole(&world).records.len(), 10);
-    // One that does not.
+    // A new leader lags, and never catches up.
     world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
@@ -202,7 +203,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
-/// The time in which its caller took nothing is the caller's.
+/// The time in which the caller took nothing does not count.
 /// Covers C31, R7.
 #[test]
 fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
@@ -217,7 +218,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
 }
 
-/// Of two partitions the one goes on, and the other's leader is gone.
+/// One of two partitions goes on, and the leader of the other does not answer.
 /// Covers C31, R7.
 #[test]
 fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
@@ -233,7 +234,7 @@ fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
-/// What the one brings after its end is no progress of the other.
+/// One partition receives records after its end while the other delivers nothing.
 /// Covers R7.
 #[test]
 fn records_of_a_finished_partition_are_no_progress_of_another() {
@@ -290,7 +291,7 @@ fn records_deleted_before_they_are_read_are_an_error() {
     assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
-/// Cut, and grown again to the very offset at which a reader resumes: nothing but the leader epoch tells.
+/// The log is truncated, and grows again to exactly the offset of the resume. Only the leader epoch shows it.
 /// Covers C49, R14, F13.
 #[test]
 fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
@@ -332,7 +333,7 @@ fn a_load_of_a_topic_that_grows_is_an_error() {
     );
 }
 
-/// The key is superseded above the end while the load is under way, and the cleaner takes what is below.
+/// The key is superseded above the end during the load, and the cleaner removes the record below it.
 /// Covers R40, F10.
 #[test]
 fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
@@ -348,7 +349,7 @@ fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
 }
 
-/// The cleaner may do at once what it is told, and a load must not lean on what it was told before.
+/// The cleaner follows a lowered lag at once, so a load must not rely on the earlier value.
 /// Covers R40, F10.
 #[test]
 fn a_compaction_lag_lowered_during_a_load_applies_to_it() {

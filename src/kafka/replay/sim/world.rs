@@ -1,5 +1,5 @@
-//! A cluster made of lists, with a clock that only moves when it is asked something. Everything that happens in it comes from
-//! one seed: what writers, transactions, the cleaner, elections and administrators do between two questions of a replay.
+//! A cluster made of lists, with a clock that moves only when the cluster is used. One seed decides everything that
+//! happens: writes, transactions, the cleaner, elections and administrators act between two calls of a replay.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,7 @@ use crate::{
 /// Milliseconds since the world began.
 pub type Millis = u64;
 
-/// A small generator: the same seed, the same world.
+/// A small random number generator. The same seed makes the same world.
 #[derive(Debug)]
 pub struct Rng(u64);
 
@@ -46,24 +46,24 @@ impl Rng {
     }
 }
 
-/// What may go wrong in a world. Without any of it a load must be whole.
+/// A fault that a world may have. Without faults a load must be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// A transaction is left open.
+    /// A transaction stays open.
     OpenTransaction,
     /// Records are deleted from the low end.
     Deleted,
     /// A new leader lacks the end of the log.
     Truncated,
-    /// The topic is deleted and created anew.
+    /// The topic is deleted and created again.
     Recreated,
-    /// The topic gets one partition more.
+    /// The topic gets one more partition.
     Grown,
-    /// A leader says nothing.
+    /// A leader does not answer.
     Frozen,
-    /// Who is read from has less than the leader had.
+    /// The broker that is read from lags behind the leader.
     Lagging,
-    /// The caller takes his time.
+    /// The caller reads slowly.
     SlowReader,
 }
 
@@ -81,12 +81,12 @@ pub const FAULTS: [Fault; 8] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Plain,
-    /// In the transaction of this number.
+    /// A record of the transaction with this number.
     InTransaction(usize),
     Marker,
 }
 
-/// What lies at an offset.
+/// The record or marker at an offset.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub offset: i64,
@@ -96,7 +96,7 @@ pub struct Slot {
     pub value: Option<u64>,
     pub epoch: i32,
     written: Millis,
-    /// When a tombstone, or a marker, that the cleaner has seen may go.
+    /// When the cleaner may remove a tombstone or marker that it has seen.
     purge_at: Option<Millis>,
 }
 
@@ -114,12 +114,12 @@ pub struct PartitionLog {
     pub high: i64,
     pub epoch: i32,
     pub transactions: Vec<Transaction>,
-    /// Elections that lost the end of the log: the epoch, and where it was cut.
+    /// Elections that truncated the log: the epoch, and the new end.
     pub cuts: Vec<(i32, i64)>,
     pub frozen_until: Millis,
-    /// Readers see no more than this until then.
+    /// Readers see the log up to this offset until this time.
     pub lag: Option<(i64, Millis)>,
-    /// Its consumers get nothing more, while its leader answers questions.
+    /// Consumers get no more records, while the leader still returns offsets.
     pub delivers_nothing: bool,
     keys: Vec<String>,
 }
@@ -134,7 +134,7 @@ impl PartitionLog {
     }
 }
 
-/// An acknowledged change, or one that was committed.
+/// An acknowledged or committed write.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub topic: u64,
@@ -143,7 +143,7 @@ pub struct Write {
     pub offset: i64,
     pub value: Option<u64>,
     pub acknowledged: Millis,
-    /// Lost to an election, or deleted by an administrator: nobody's to find.
+    /// When the write was lost in an election, or deleted by an administrator.
     pub gone: Option<Millis>,
 }
 
@@ -152,31 +152,31 @@ pub struct World {
     pub rng: Rng,
     pub now: Millis,
     pub faults: Vec<Fault>,
-    /// Counts the topics of this name.
+    /// The number of times that the topic was created again.
     pub topic: u64,
     pub count: i64,
     pub partitions: BTreeMap<i32, PartitionLog>,
     pub writes: Vec<Write>,
     pub min_compaction_lag: Millis,
     pub delete_retention: Millis,
-    /// What a watch has seen of topic and count, and when it looked.
+    /// The topic and partition count that the watcher has seen, and when.
     pub watched: (u64, i64, Millis),
     pub consumers: u64,
     pub polls: u64,
-    /// Nothing happens any more but time.
+    /// Only time passes, and nothing else happens.
     pub quiet: bool,
-    /// A key that is overwritten once, and cleaned, when a reader is on its way.
+    /// A key that is overwritten and cleaned once, during a replay.
     pub overwrite: Option<String>,
-    /// What min.compaction.lag.ms is lowered to just before that.
+    /// min.compaction.lag.ms is lowered to this just before.
     pub lowered_lag: Option<Millis>,
-    /// From when until when the caller takes nothing.
+    /// The time during which the caller takes nothing.
     pub stall: Option<(Millis, Millis)>,
     began: Instant,
     wall: SystemTime,
     next_value: u64,
 }
 
-/// A world that a replay, its cluster and its consumer look at in turn.
+/// A world that a replay, its cluster and its consumer share.
 #[derive(Debug, Clone)]
 pub struct SharedWorld(Arc<RwLock<World>>);
 
@@ -194,7 +194,7 @@ impl SharedWorld {
     }
 }
 
-/// Workspaces by their partition.
+/// Some keys of a partition.
 fn keys(count: i64, partition: i32) -> Vec<String> {
     let count = PartitionCount::new(count).expect("a count");
     let mut found = Vec::new();
@@ -239,7 +239,7 @@ impl World {
         world
     }
 
-    /// A world in which nothing happens that a test does not do.
+    /// A world in which only the test acts.
     pub fn still(count: i64) -> Self {
         let mut world = Self { count, quiet: true, min_compaction_lag: 60_000, ..Self::new(0, Vec::new()) };
         world.delete_retention = 86_400_000;
@@ -268,7 +268,7 @@ impl World {
         self.began + Duration::from_millis(self.now)
     }
 
-    /// Stands still: how old a token may be is asked of the real clock, and tested elsewhere.
+    /// The wall clock stands still, because the age of a token is tested elsewhere.
     pub fn wall(&self) -> SystemTime {
         self.wall
     }
@@ -287,7 +287,7 @@ impl World {
         })
     }
 
-    /// One question was asked: time passes, and others do what they do.
+    /// Time passes, and one random event may happen.
     pub fn step(&mut self, millis: Millis) {
         self.now += millis;
         if self.now - self.watched.2 > 1_000 {
@@ -345,14 +345,14 @@ impl World {
         self.writes.push(Write { topic, partition, key, offset, value, acknowledged, gone: None });
     }
 
-    /// Opens one, adds to the open one, or ends it.
+    /// Opens a transaction, adds to the open one, or ends it.
     fn transaction(&mut self, partition: i32) {
         let log = &self.partitions[&partition];
         match log.transactions.iter().position(|t| matches!(t, Transaction::Open { .. })) {
             None => {
                 self.open(partition);
             }
-            // A transaction that stays open is trouble; without it the world ends it soon.
+            // With the fault the transaction stays open. Without it the world ends it soon.
             Some(_) if self.faults.contains(&Fault::OpenTransaction) && !self.rng.one_in(4) => {}
             Some(number) if self.rng.one_in(2) => {
                 self.write(partition, Kind::InTransaction(number));
@@ -382,7 +382,7 @@ impl World {
         }
     }
 
-    /// Ends what is open, so that a load has nothing to wait for.
+    /// Ends open transactions, so that a load has nothing to wait for.
     pub fn settle(&mut self) {
         for partition in 0..self.partitions.len() as i32 {
             let open =
@@ -393,11 +393,12 @@ impl World {
         }
     }
 
-    /// Kafka's cleaner: below the active segment, the last stable offset and the compaction lag, the last record of each key
-    /// stays; what was aborted goes; tombstones and markers go a delete retention after it has first passed them.
+    /// Kafka's cleaner. It cleans below the active segment, the last stable offset and the compaction lag. The last
+    /// record of each key stays, and aborted records are removed. Tombstones and markers are removed a delete retention
+    /// after the cleaner first saw them.
     pub fn clean(&mut self, partition: i32) {
         let (now, retention) = (self.now, self.delete_retention);
-        // Without a lag, too, a segment must have been closed before it is cleaned.
+        // Even without a lag a segment must be closed before it is cleaned.
         let lag = self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis);
         let active = self.rng.below(4) as i64;
         let log = self.partitions.get_mut(&partition).expect("a partition");
@@ -456,8 +457,8 @@ impl World {
                         *transaction = Transaction::Aborted;
                     }
                 }
-                // What the cleaner took for the sake of a record that is lost now would still be there at a new leader that
-                // never had that record. Here it isn't, and nobody is owed it.
+                // A real new leader that never had a lost record would still have the records that it superseded. This
+                // cluster has removed them, so no load has to find them.
                 let there: std::collections::HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
                 self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
             }
@@ -484,7 +485,7 @@ impl World {
         }
     }
 
-    /// How far a reader sees: nothing of an open transaction, and no more than who it reads from.
+    /// The end of the log for a reader: below an open transaction, and not above the end of a lagging broker.
     pub fn visible(&self, partition: Partition) -> i64 {
         let log = &self.partitions[&partition.number()];
         let lag = log.lag.filter(|(_, until)| *until > self.now).map_or(i64::MAX, |(at, _)| at);
