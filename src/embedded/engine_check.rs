@@ -1,4 +1,5 @@
-//! What the storage engine believes of its own files without a look at their checksums: checked before it does.
+//! Checks the parts of the storage engine's files that the engine reads without checking their checksums. Runs before
+//! the engine starts.
 //!
 //! ```text
 //!   engine/keyspaces/<n>/current      which version is the last one, and its XXH3-128
@@ -6,10 +7,10 @@
 //!   engine/keyspaces/<n>/tables/<id>  blocks (each with a checksum), a table of contents, and its XXH3-128 at the end
 //! ```
 //!
-//! A flipped bit in a version would let a table go or be read as older than it is, and one in a count makes the engine ask for
-//! memory until the process is ended. A keyspace that is not there would be made anew, empty.
+//! A flipped bit in a version could drop a table, or make it count as older than it is. A flipped bit in a count makes
+//! the engine allocate memory until the process is killed. The engine would create a missing keyspace again, empty.
 //!
-//! Does not: look at blocks. They are checked when they are read.
+//! Does not check blocks: the engine checks them when it reads them.
 
 use std::{fmt, fs, fs::File, io::Cursor, os::unix::fs::FileExt as _, path::Path};
 
@@ -17,15 +18,15 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::OpenError;
 
-/// The engine's own and our four, numbered as they were made.
+/// The engine's own keyspace and our four, numbered in the order of their creation.
 const KEYSPACES: u64 = 5;
-/// The start of what is at a table's end; behind it come the checksum, the place and the length of its table of contents.
+/// The start of a table's trailer. The checksum, the position and the length of the table of contents follow.
 const TRAILER: [u8; 6] = *b"SFA!\x01\0";
 const TRAILER_BYTES: u64 = TRAILER.len() as u64 + 16 + 8 + 8;
-/// A table of contents names some ten sections.
+/// A table of contents has about ten sections.
 const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
 
-/// Whether the engine's files in this directory can be left to it.
+/// Returns an error if one of the engine's files is damaged or missing.
 pub(super) fn check(dir: &Path, engine: &Path) -> Result<(), OpenError> {
     (0..KEYSPACES).try_for_each(|n| check_keyspace(dir, &engine.join("keyspaces").join(n.to_string())))
 }
@@ -40,7 +41,7 @@ fn check_keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
     let path = keyspace.join(format!("v{version}"));
     let content = read(&path)?;
     if xxh3_128(&content) != checksum {
-        let what = format_args!("its checksum is not the one in the file \"current\" beside it");
+        let what = format_args!("its checksum is not the one in the file \"current\" next to it");
         return Err(damaged(dir, &path, what));
     }
     let Some(tables) = table_ids(&content) else {
@@ -59,7 +60,7 @@ fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
     (*kind == [0]).then(|| (u64::from_le_bytes(*version), u128::from_le_bytes(*checksum)))
 }
 
-/// The ids of a version's tables; its checksum was right.
+/// The ids of a version's tables. Its checksum was right.
 fn table_ids(version: &[u8]) -> Option<Vec<u64>> {
     let archive = sfa::Reader::from_reader(&mut Cursor::new(version)).ok()?;
     let section = archive.toc().section(b"tables")?;
@@ -71,7 +72,7 @@ fn table_ids(version: &[u8]) -> Option<Vec<u64>> {
         for _run in 0..u8::from_le_bytes(bytes.read()?) {
             for _table in 0..u32::from_le_bytes(bytes.read()?) {
                 ids.push(u64::from_le_bytes(bytes.read()?));
-                // The kind of its checksum, the checksum, the sequence of all that is in it.
+                // The kind of its checksum, the checksum, and a sequence number.
                 let _: [u8; 1 + 16 + 8] = bytes.read()?;
             }
         }
@@ -89,18 +90,18 @@ impl ByteReader<'_> {
     }
 }
 
-/// A table's table of contents.
+/// Checks a table's table of contents.
 fn check_table(dir: &Path, table: &Path) -> Result<(), OpenError> {
     let io = |cause| OpenError::engine_file(dir, table, cause);
     let file = File::open(table).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let Some(end) = length.checked_sub(TRAILER_BYTES) else {
-        return Err(damaged(dir, table, format_args!("it ends at byte {length}, within what is at its end")));
+        return Err(damaged(dir, table, format_args!("it ends at byte {length}, which is too short for its trailer")));
     };
     let mut trailer = [0; TRAILER_BYTES as usize];
     file.read_exact_at(&mut trailer, end).map_err(io)?;
     let Some((checksum, start)) = parse_trailer(&trailer, end) else {
-        return Err(damaged(dir, table, format_args!("what is at its end, at byte {end}, is damaged")));
+        return Err(damaged(dir, table, format_args!("its trailer, at byte {end}, is damaged")));
     };
     let mut contents = vec![0; (end - start) as usize];
     file.read_exact_at(&mut contents, start).map_err(io)?;
@@ -110,7 +111,7 @@ fn check_table(dir: &Path, table: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The checksum and the place of a table of contents that ends where the trailer starts.
+/// The checksum and the position of a table of contents that ends where the trailer starts.
 fn parse_trailer(trailer: &[u8], end: u64) -> Option<(u128, u64)> {
     let mut bytes = ByteReader(trailer);
     let is_trailer = bytes.read()? == TRAILER;

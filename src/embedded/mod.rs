@@ -1,8 +1,13 @@
 //! The log without Kafka: an embedded store in a directory of its own.
 //!
-//! Promises what [`Log`] does, and: one process has the directory ([`OpenError::Locked`]); an answer comes after an fsync; it is
-//! always compacted, only the last record of a key exists; tombstones go when they are older than the retention; what is damaged
-//! is not served, and after the first damage met nothing is. A replay reads one snapshot, published together with its end offsets.
+//! Promises what [`Log`] promises, and:
+//!
+//! - Only one process has the directory open ([`OpenError::Locked`]).
+//! - A write is acknowledged after an fsync.
+//! - The store is always compacted: only the last record of each key exists.
+//! - Tombstones are purged when they are older than the retention.
+//! - Damaged data is not served. After the first damage is found, nothing is served.
+//! - A replay reads one snapshot, which is published together with its end offsets.
 //!
 //! ```text
 //!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> answers
@@ -10,10 +15,10 @@
 //!   replay (a task each) <----------------------------------------------+
 //! ```
 //!
-//! The low watermark is 0 for ever: any offset up to the end may be started from, since compaction takes only what a later
-//! offset supersedes.
+//! The low watermark is always 0. A replay may start at any offset up to the end, because compaction removes only
+//! records that a later one supersedes.
 //!
-//! Does not: replicate, or keep superseded records.
+//! Does not replicate, and does not keep superseded records.
 
 mod engine_check;
 mod error;
@@ -62,30 +67,31 @@ use crate::{
     model::{Partition, PartitionCount},
 };
 
-/// Partitions of a store that is made without asking for a number.
+/// The partition count of a new store, if none is configured.
 const DEFAULT_PARTITIONS: u8 = 10;
 
-/// How to open a store.
+/// The settings of the embedded store.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its directory; made if there is none.
+    /// The data directory. It is created if it does not exist.
     pub dir: PathBuf,
-    /// How many partitions; `None` = what the store has, or 10 when it is made. Fixed for ever then.
+    /// The partition count, which is fixed when the store is created. `None` = the store's own, or 10 for a new store.
     pub partition_count: Option<PartitionCount>,
-    /// How long tombstones stay, from their write.
+    /// How long a tombstone stays, from its write.
     pub delete_retention: Duration,
-    /// Records that may wait to be written.
+    /// How many records may wait to be written.
     pub queue_records: usize,
-    /// Bytes of these; a single record may have more.
+    /// How many bytes may wait to be written. A single record may have more.
     pub queue_bytes: usize,
-    /// Writes are refused when the file system has less left than this, so that what was accepted can always be merged.
+    /// Writes are rejected if the file system has less free space than this, in bytes. So there is always room to merge
+    /// tables.
     pub reserve_bytes: u64,
-    /// What one replay may hold to bring records into order; what is more is read twice.
+    /// How many bytes one replay may hold to sort records. Records above that are read twice.
     pub sort_bytes: usize,
 }
 
 impl Settings {
-    /// A directory with everything else as documented.
+    /// The documented defaults for this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -101,15 +107,16 @@ impl Settings {
 
 /// A log in a directory.
 ///
-/// [`Log::close`] waits for what was accepted. Dropping it without that finishes the batch at hand, refuses what waits, and lets go
-/// of the directory; it blocks for as long as that batch's fsync takes. Replays keep the directory until they end.
+/// [`Log::close`] waits for accepted writes. Dropping the log without it finishes the current batch, rejects queued
+/// writes, and unlocks the directory. The drop blocks while that batch is fsynced. Replays keep the directory locked
+/// until they end.
 pub struct EmbeddedLog {
     state: Arc<StoreState>,
-    /// `None` once it is closed. Held while a record is queued, which never blocks.
+    /// `None` after the close. The lock is held while a record is queued, which never blocks.
     queue: Mutex<Option<SyncSender<QueuedWrite>>>,
     queue_limits: (usize, usize),
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Its sender goes with the store.
+    /// Closed when the store is dropped.
     open: watch::Receiver<()>,
 }
 
@@ -120,7 +127,7 @@ impl fmt::Debug for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the store of a directory, or makes one. Blocks: reads the journal again after a crash.
+    /// Opens the store of a directory, or creates one. Blocks: after a crash it reads the journal again.
     #[allow(clippy::needless_pass_by_value)] // they are the log's from here on
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         Self::open_at(&settings, Arc::new(wall_clock))
@@ -169,7 +176,8 @@ impl EmbeddedLog {
         };
         let writer_state = state.clone();
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
-            // The answers it owed are dropped with it: not known. What it published stays readable.
+            // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
+            // readable.
             if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
                 writer_state.set_read_only("the writer panicked");
             }
@@ -184,13 +192,13 @@ impl EmbeddedLog {
         })
     }
 
-    /// Stops accepting; answers the thread that lets go of the store when the writer is through with its queue.
+    /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
     fn begin_close(&self) -> Option<JoinHandle<()>> {
         self.state.closed.send_replace(true);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let state = self.state.clone();
-        // Stopping the engine joins its threads: nothing for a runtime's worker.
+        // Stopping the engine joins its threads, which must not block a worker of the runtime.
         thread::Builder::new()
             .name("embedded-close".to_owned())
             .spawn(move || {
@@ -258,12 +266,12 @@ impl Log for EmbeddedLog {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
         let (max_records, max_bytes) = self.queue_limits;
-        // Only added to under the lock, so it can't be passed by two at once.
+        // Only increased under the lock, so two writes can't pass the limit together.
         let queued = self.state.queued_bytes.load(Relaxed);
         if queued > 0 && queued.saturating_add(weight) > max_bytes {
             return Err(WriteError::QueueFull { limit: format!("{max_bytes} bytes") });
         }
-        // Before it is sent: the writer may have settled it before we are back.
+        // Before the send, because the writer may complete the write before `try_send` returns.
         self.state.queued_bytes.fetch_add(weight, Relaxed);
         self.state.unanswered.fetch_add(1, SeqCst);
         sender.try_send(QueuedWrite { record, weight, reply }).map_err(|error| {
@@ -284,7 +292,7 @@ impl Log for EmbeddedLog {
             return Err(corrupt.clone().into());
         }
         self.check_topic(&request.topic)?;
-        // The time first: it must not be later than the ends.
+        // The time is taken first, because it must not be later than the end offsets.
         let (at_end, requested_at) = (SystemTime::now(), Instant::now());
         let published = self.state.published.borrow().clone().ok_or(ReadError::Draining)?;
         let ranges = request.partitions.iter().map(|(partition, start)| published.range(*partition, *start));
@@ -323,7 +331,8 @@ impl Log for EmbeddedLog {
     async fn close(&self, deadline: Instant) -> u64 {
         let _closer = self.begin_close();
         let mut open = self.open.clone();
-        // Until the store is gone, so that the directory may be opened again. Nothing is ever sent.
+        // Waits until the store is dropped, so that the directory may be opened again. Nothing is ever sent on this
+        // channel.
         let _ = tokio::time::timeout_at(deadline, open.changed()).await;
         self.state.unanswered.load(SeqCst)
     }
@@ -334,7 +343,7 @@ fn wall_clock() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The directory's own name, also of `.` and of `data/..`.
+/// The directory's own name, also for `.` and `data/..`.
 fn name_of(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     dir.file_name().map_or_else(|| "embedded".to_owned(), |name| name.to_string_lossy().into_owned())

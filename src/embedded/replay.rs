@@ -1,15 +1,15 @@
-//! Reading: one published snapshot, its end offsets, and a walk over one of its two orders.
+//! Replays of the embedded store: a scan of one published snapshot up to its end offsets, in one of two orders.
 //!
-//! - **Start to end** of some workspaces, of one key, or of a partition that is small: `latest`, by prefix, then sorted by
-//!   offset. Costs what it delivers.
-//! - **Anything else**: `log` from an offset, each record looked up in `latest`. In one snapshot the two agree, or the store is
-//!   corrupt: a record that is not where the log says is an error, not a gap.
+//! - **A whole partition**, for some workspaces, for one key, or if the partition is small: scans `latest` by prefix,
+//!   and sorts by offset. The cost depends only on the records that are delivered.
+//! - **Any other replay**: scans `log` from an offset, and looks each record up in `latest`. In one snapshot both
+//!   agree, or the store is corrupt. A record that is missing in `latest` is an error, not a gap.
 //!
-//! A replay is a task. Each batch is read by a call on the runtime's blocking threads, unless it is in memory already, and sent from
-//! the task, so that a slow or waiting reader holds no thread, however many follow, and a panic of the engine over damage becomes an
-//! error of this replay.
+//! A replay is a task. It reads each batch on a blocking thread of the runtime, unless the batch is in memory already,
+//! and sends it from the task. So a slow or waiting reader holds no thread, and a panic of the engine on damage becomes
+//! an error of this replay.
 //!
-//! A follower that lags sees only the last record of each key: what was superseded meanwhile is gone.
+//! Does not deliver superseded records: a follower that lags gets only the last record of each key.
 
 use std::{
     future::Future,
@@ -33,16 +33,16 @@ use crate::{
     model::{Partition, Record, Shown, WorkspaceId},
 };
 
-/// Records a batch.
+/// A batch is sent when it has this many records.
 const MAX_BATCH_RECORDS: usize = 512;
-/// Bytes a batch, or one record.
+/// A batch is sent when it has this many bytes. A single record may have more.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
-/// Bytes of a chunk, or one key or value.
+/// The size of a chunk of the arena, in bytes. A single key or value may have more.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Entries looked at for a batch, so that a filter that matches nothing still comes up for its deadline.
+/// The most entries that are scanned for a batch, so that a filter that matches nothing still checks its deadline.
 const MAX_BATCH_ENTRIES: u64 = 16 * 1024;
 
-/// A record that was found by its key; read again if it was not held.
+/// A record that was found in `latest`. It is read again if it was not kept.
 struct Found {
     offset: i64,
     key: Vec<u8>,
@@ -53,13 +53,13 @@ enum Source {
     Unstarted,
     Index {
         found: vec::IntoIter<Found>,
-        /// None of them is to be read again.
+        /// All records are in memory.
         in_memory: bool,
     },
     Log(Box<fjall::Iter>),
 }
 
-/// A walk over `[from, end)` of one partition of one snapshot.
+/// A scan of `[from, end)` of one partition of one snapshot.
 struct PartitionScan {
     state: Arc<StoreState>,
     published: Arc<Published>,
@@ -67,16 +67,16 @@ struct PartitionScan {
     partition: Partition,
     from: i64,
     end: i64,
-    /// From the low watermark, so the index may be used.
+    /// The scan starts at the low watermark, so it may use `latest`.
     whole: bool,
     source: Source,
     arena: ByteArena,
     counts: Counts,
 }
 
-/// Where small keys and values that are held lie one after another: an allocation for each costs more than the copying. Each key of
-/// the index is there once and what is held goes together, so little of it is kept for the sake of another. Room that is left unused
-/// is no more than a quarter of a chunk, or than what is held: it is not counted.
+/// Memory for small keys and values, concatenated in chunks, because an allocation for each costs more than the
+/// copying. The records of a replay are dropped together, so a small one rarely keeps a chunk alive. Unused room is at
+/// most a quarter of a chunk, or as much as is held. It is not counted.
 #[derive(Default)]
 struct ByteArena {
     last: BytesMut,
@@ -98,12 +98,12 @@ impl ByteArena {
 }
 
 impl PartitionScan {
-    /// What is left is in memory: the next batch blocks nobody.
+    /// Whether the rest is in memory, so that the next batch does not block.
     fn is_in_memory(&self) -> bool {
         matches!(self.source, Source::Index { in_memory: true, .. })
     }
 
-    /// The next wanted records; `None` at the end. Blocks, unless what is left is held.
+    /// The next selected records; `None` at the end. Blocks, unless the rest is in memory.
     fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Corrupt> {
         if matches!(self.source, Source::Unstarted) {
             self.source = self.start()?;
@@ -162,7 +162,7 @@ impl PartitionScan {
                     if count.of_workspace(workspace.as_bytes()) != self.partition {
                         continue;
                     }
-                    // With the separator: "ws" is not the start of "ws2".
+                    // With the separator, so that "ws" does not match "ws2".
                     let prefix = layout::latest_key(self.partition, format!("{workspace}/").as_bytes());
                     for entry in published.snapshot.prefix(&published.store.latest, prefix) {
                         let (entry_key, sealed) = entry.into_inner().map_err(|e| self.read_failed(&e))?;
@@ -181,19 +181,20 @@ impl PartitionScan {
         Ok(Source::Index { found: found.into_iter(), in_memory })
     }
 
-    /// One record after another, with nothing to be sorted: what needs no memory, and takes the longest.
+    /// A scan in the order of the log. It needs no memory for sorting, and takes the longest.
     fn in_log_order(&mut self) -> Source {
         self.counts = Counts::default();
         let range = layout::log_key(self.partition, self.from)..layout::log_key(self.partition, self.end);
         Source::Log(Box::new(self.published.snapshot.range(&self.published.store.log, range)))
     }
 
-    /// What may be held for sorting: records, and as much again of the places of those that there was no room for.
+    /// The most bytes that sorting may hold: records, and as much again for the keys of records that did not fit.
     fn max_held_bytes(&self) -> usize {
         2 * self.state.sort_bytes
     }
 
-    /// The whole partition, if sorting may hold it: in key order it is read several times faster than one by one. Says whether.
+    /// Adds the whole partition, if sorting may hold it, because a scan in key order is faster than single look-ups.
+    /// Returns whether it fits.
     fn add_all_entries(
         &mut self,
         published: &Published,
@@ -222,10 +223,11 @@ impl PartitionScan {
         let key = layout::key_of_latest(entry_key);
         let class = self.selection.classify(self.partition, Some(key));
         self.counts.count(class);
-        // Also of records that are not wanted: half a check would pass what the whole refuses.
+        // The checksum of filtered-out records is verified too. Otherwise a filtered load would succeed on a store that
+        // an unfiltered one reports as corrupt.
         let content = layout::unseal(entry_key, sealed).ok_or_else(|| self.damaged("latest", entry_key))?;
         if class == Class::Wanted {
-            // What is not going to be held must not take a chunk's room from what is.
+            // A record that does not fit must not use the arena.
             let fits = *held_bytes + key.len() + content.len() <= self.state.sort_bytes;
             let copy = |bytes: &[u8]| if fits { self.arena.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
             let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", entry_key))?;
@@ -241,7 +243,7 @@ impl PartitionScan {
         Ok(())
     }
 
-    /// The record that the log has at this offset.
+    /// Reads the record that the log has at this offset.
     fn read(&self, key: &[u8], offset: i64) -> Result<Record, Corrupt> {
         let entry_key = layout::latest_key(self.partition, key);
         let sealed = self.published.snapshot.get(&self.published.store.latest, &entry_key);
@@ -269,12 +271,12 @@ impl PartitionScan {
     }
 }
 
-/// A follower looks no more often than this whether it still stands at the end.
+/// The shortest time between a follower's checks of whether it is still at the end.
 const MIN_FOLLOW_WAIT: Duration = Duration::from_millis(10);
 
-/// Why a replay stops.
+/// Why a replay stopped.
 enum StopReason {
-    /// Nobody listens.
+    /// The caller has dropped the replay.
     Abandoned,
     Error(ReadError),
 }
@@ -286,18 +288,18 @@ pub(super) struct Reader {
     pub(super) events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
 }
 
-/// Where a partition is read from and to.
+/// The range of one partition that a replay reads.
 #[derive(Clone, Copy)]
 pub(super) struct ReplayRange {
     pub(super) partition: Partition,
     pub(super) from: i64,
     pub(super) end: i64,
-    /// From the low watermark.
+    /// The range starts at the low watermark.
     pub(super) whole: bool,
 }
 
 impl Reader {
-    /// Reads to the ends, which `published` has, and follows if that is wanted.
+    /// Reads to the end offsets of `published`, and follows if the request does.
     pub(super) async fn run(
         self,
         published: Arc<Published>,
@@ -333,14 +335,15 @@ impl Reader {
         Ok(())
     }
 
-    /// `caught_up_at`: when it last had all that was there. A tombstone that was written since must not have been swept.
+    /// Delivers what is written after the end offsets. `caught_up_at` is when the replay was last at the end: a
+    /// tombstone written since must not have been purged.
     async fn follow(&self, ranges: &[ReplayRange], mut caught_up_at: Instant) -> Result<(), StopReason> {
         let limit = self.state.topic.delete_retention / 2;
         let mut changes = self.state.published.subscribe();
         let mut closed = self.state.closed.subscribe();
         let mut next: Vec<_> = ranges.iter().map(|s| ReplayRange { from: s.end, whole: false, ..*s }).collect();
         let mut last_progress_at = None::<Instant>;
-        // Until it has looked, it can't know.
+        // Not known before the first check.
         let mut published_since = true;
         loop {
             if *closed.borrow() {
@@ -349,7 +352,7 @@ impl Reader {
             if let Some(corrupt) = self.state.corrupt.get() {
                 return Err(StopReason::Error(corrupt.clone().into()));
             }
-            // Before the ends are taken: then nothing was left.
+            // Taken before the end offsets, so nothing was left to read at this time.
             let (at_end, now) = (SystemTime::now(), Instant::now());
             if !published_since && matches!(changes.has_changed(), Ok(false)) {
                 caught_up_at = now;
@@ -369,7 +372,7 @@ impl Reader {
             for range in &mut next {
                 range.end = published.end(range.partition).unwrap_or(range.from);
                 if published.purged_beyond(range.partition, range.from) {
-                    let cause = format!("tombstones beyond offset {} have been taken away", range.from);
+                    let cause = format!("tombstones beyond offset {} have been purged", range.from);
                     return Err(StopReason::Error(ReadError::Moved { partition: range.partition, cause }));
                 }
                 if range.end == range.from && !progress_due {
@@ -389,7 +392,7 @@ impl Reader {
             if progress_due {
                 last_progress_at = Some(Instant::now());
             }
-            // A waiting follower must not keep the engine from dropping what was superseded.
+            // A snapshot that is held while waiting would keep the engine from removing superseded records.
             drop(published);
             let wake = last_progress_at.map_or_else(Instant::now, |at| at + PROGRESS_INTERVAL);
             let wake = wake.min(Instant::now() + (limit / 4).max(MIN_FOLLOW_WAIT));
@@ -401,7 +404,7 @@ impl Reader {
         }
     }
 
-    /// Sends the wanted records of a span.
+    /// Sends the selected records of a range.
     async fn deliver(
         &self,
         published: &Arc<Published>,
@@ -437,7 +440,7 @@ impl Reader {
                     let what = format_args!("the engine panicked reading partition {} near {}", at.partition, at.from);
                     return Err(StopReason::Error(self.state.damage(what).into()));
                 }
-                // The runtime is going down.
+                // The runtime is shutting down.
                 Err(_) => return Err(StopReason::Error(ReadError::Draining)),
             };
             scan = returned;
@@ -463,7 +466,7 @@ impl Reader {
     ) -> Result<T, StopReason> {
         let ReplayRange { partition, from: position, end, .. } = at;
         let deadline_exceeded = || Err(StopReason::Error(ReadError::Deadline { partition, position, end }));
-        // Timers are coarse.
+        // A timer may fire late, so a passed deadline is checked first.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return deadline_exceeded();
         }

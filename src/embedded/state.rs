@@ -1,4 +1,6 @@
-//! What the writer, the replays and the log's face have in common: what may be read, and why nothing more is written or served.
+//! The state that the log, its writer and its replays share: what may be read, and why writes or reads are rejected.
+//!
+//! Does not read or write the engine.
 
 use std::{
     fmt,
@@ -18,20 +20,20 @@ use crate::{
     model::Partition,
 };
 
-/// Milliseconds since 1970. Tests turn it.
+/// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// What may be read: fsynced, and whole.
+/// A snapshot that may be read: everything in it is fsynced.
 pub(super) struct Published {
     pub(super) snapshot: Snapshot,
     pub(super) ends: Vec<i64>,
-    /// Of each partition, one above the last tombstone that was taken away: who has read less far may have missed it.
+    /// For each partition, the offset above the last purged tombstone. A reader below it may have missed a tombstone.
     purged_below: Vec<i64>,
     pub(super) store: Arc<Store>,
 }
 
 impl Published {
-    /// Only the writer may: its batches are the only ones, and it is between two of them.
+    /// Called only by the writer, between two batches.
     pub(super) fn of(store: &Arc<Store>, heads: &[Head], purged_below: &[i64]) -> Self {
         Self {
             snapshot: store.db.snapshot(),
@@ -41,8 +43,8 @@ impl Published {
         }
     }
 
-    /// Whether who has read a partition up to here, and no further, may have missed a tombstone. The clocks by which tombstones
-    /// come of age, and tokens and followers are told by their age, can be set; this does not ask them.
+    /// Whether a reader that has read a partition up to `from` may have missed a purged tombstone. This does not depend
+    /// on a clock: the wall clock, by which tombstones and tokens expire, can be set.
     pub(super) fn purged_beyond(&self, partition: Partition, from: i64) -> bool {
         self.purged_below.get(partition.index()).is_some_and(|purged_below| from < *purged_below)
     }
@@ -61,7 +63,7 @@ impl Published {
             Some(end) if (0..=end).contains(&from) => {
                 let whole = start == StartAt::Low;
                 if !whole && self.purged_beyond(partition, from) {
-                    let cause = format!("tombstones beyond offset {from} have been taken away");
+                    let cause = format!("tombstones beyond offset {from} have been purged");
                     return Err(ReadError::Truncated { partition, cause });
                 }
                 Ok(ReplayRange { partition, from, end, whole })
@@ -71,18 +73,18 @@ impl Published {
     }
 }
 
-/// What the writer, the replays and the log's face have in common.
+/// The shared state of a store.
 pub(super) struct StoreState {
     pub(super) topic: Arc<Topic>,
     pub(super) dir: PathBuf,
     pub(super) sort_bytes: usize,
-    /// `None` once the store is closed. Replays that run keep theirs.
+    /// `None` after the store is closed. Running replays keep their snapshot.
     pub(super) published: watch::Sender<Option<Arc<Published>>>,
-    /// No more writes are accepted, followers stop.
+    /// Set when the log closes: writes are rejected and followers end.
     pub(super) closed: watch::Sender<bool>,
-    /// What still waits is refused.
+    /// Set when the log is dropped: queued writes are rejected.
     pub(super) abandoned: AtomicBool,
-    /// The first reason is kept.
+    /// Why the store is read-only. The first reason is kept.
     pub(super) read_only: OnceLock<String>,
     pub(super) corrupt: OnceLock<Corrupt>,
     pub(super) topic_state: watch::Sender<TopicState>,
@@ -95,7 +97,7 @@ impl StoreState {
         self.published.send_replace(Some(Arc::new(published)));
     }
 
-    /// Why nothing is written any more.
+    /// The error for new writes, if the store takes none.
     pub(super) fn refusal(&self) -> Option<WriteError> {
         if let Some(corrupt) = self.corrupt.get() {
             return Some(WriteError::Corrupt(corrupt.clone()));
@@ -106,7 +108,7 @@ impl StoreState {
     pub(super) fn set_read_only(&self, cause: &str) {
         if self.read_only.set(cause.to_owned()).is_ok() {
             let failed = TopicState::Failed(StoreFailure::ReadOnly { cause: cause.to_owned() });
-            // Damage is worse, and stays.
+            // A state of damage stays.
             self.topic_state.send_if_modified(|state| {
                 let sound = matches!(state, TopicState::Ready(_));
                 if sound {
@@ -118,7 +120,7 @@ impl StoreState {
         }
     }
 
-    /// Nothing is served from here on. Answers the first damage that was met.
+    /// Stops serving anything. Returns the first damage that was found.
     pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
         if self.corrupt.set(corrupt.clone()).is_ok() {
             self.topic_state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));

@@ -1,15 +1,17 @@
-//! The one thread that writes: group commit, and the sweep of old tombstones.
+//! The writer thread: group commit, and the purge of old tombstones.
 //!
-//! It takes what waits in the queue, makes one atomic batch of it, has it fsynced, publishes a snapshot of the store together with
-//! the end offsets, and only then answers. So an answer means durable, and a read shows only what no crash can take.
+//! It takes the queued writes, commits them as one atomic batch with an fsync, publishes a snapshot together with the
+//! end offsets, and then replies. So an acknowledged write is durable, and a replay reads only data that survives a
+//! crash.
 //!
-//! - **Always compacted**: the record that a write supersedes goes in the same batch. Of several records of one key in one batch
-//!   only the last is stored; the others have their offsets and answers, and were compacted at once.
-//! - **A failed commit ends it**: what the disk holds is not known then, and trying again could prove the wrong thing. The store
-//!   stays readable as of the last commit, and read-only until it is opened again. The first reason is the one that is told.
-//! - **A full disk is met before the engine meets it**, while it is certain that nothing was written, and passes by itself.
+//! - **Always compacted**: the batch that supersedes a record removes it. Of several records of one key in one batch,
+//!   only the last is stored. The others get offsets and replies.
+//! - **A failed commit makes the store read-only** until it is opened again, because the content of the disk is not
+//!   known. The store stays readable as of the last commit. The first cause is reported.
+//! - **Free space is checked before each batch**, so that DISK_FULL means that nothing was written. Writes succeed
+//!   again when there is room.
 //!
-//! Does not: read for anybody else, or decide what may be written.
+//! Does not read for replays, and does not decide what may be written.
 
 use std::{
     collections::HashMap,
@@ -36,23 +38,23 @@ use crate::{
     model::{Key, Partition, Shown},
 };
 
-/// Records a batch.
+/// The most records of a batch.
 const MAX_BATCH_RECORDS: usize = 4096;
-/// Bytes a batch, or one record.
+/// The most bytes of a batch. A single record may have more.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Tombstones a sweep; more wait until the writes that came meanwhile are done.
+/// The most tombstones of one purge. Queued writes are committed before the next one.
 const MAX_PURGE_RECORDS: usize = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// An accepted record.
+/// An accepted write.
 pub(super) struct QueuedWrite {
     pub(super) record: NewRecord,
-    /// Bytes it takes in the queue.
+    /// The bytes it takes in the queue.
     pub(super) weight: usize,
     pub(super) reply: oneshot::Sender<Result<Appended, WriteError>>,
 }
 
-/// A record to be stored: the last one of its key in its batch.
+/// A record to be stored: the last one of its key in the batch.
 struct Planned<'a> {
     partition: Partition,
     key: &'a Key,
@@ -65,7 +67,7 @@ struct Planned<'a> {
 enum CommitError {
     /// Nothing was written.
     NotWritten(WriteError),
-    /// Some of it may be there when the store is opened again.
+    /// Some of the batch may be there when the store is opened again.
     Unknown(String),
 }
 
@@ -75,11 +77,11 @@ pub(super) struct Writer {
     pub(super) queue: Receiver<QueuedWrite>,
     pub(super) clock: Clock,
     pub(super) heads: Vec<Head>,
-    /// Of each partition, one above the last tombstone that was taken away.
+    /// For each partition, the offset above the last purged tombstone.
     pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
     pub(super) acked_sequence: AckedSequence,
-    /// What is left free on the disk: for tables that are merged, and for whatever else lives there.
+    /// How many bytes stay free on the disk, for merges of tables and for other programs.
     pub(super) reserve_bytes: u64,
 }
 
@@ -112,7 +114,7 @@ impl Writer {
         writes
     }
 
-    /// Writes a batch and answers it.
+    /// Commits a batch and replies to its writes.
     fn commit_and_reply(&mut self, writes: Vec<QueuedWrite>) {
         let outcome = self.commit_batch(&writes);
         let failure = match &outcome {
@@ -124,7 +126,7 @@ impl Writer {
         };
         let mut appended = outcome.unwrap_or_default().into_iter();
         for write in writes {
-            // Before the answer: who has it may count on the room.
+            // Before the reply, so that a caller that has it finds room in the queue.
             self.state.queued_bytes.fetch_sub(write.weight, Relaxed);
             self.state.unanswered.fetch_sub(1, SeqCst);
             let reply = match (&failure, appended.next()) {
@@ -132,7 +134,7 @@ impl Writer {
                 (Some(failure), _) => Err(failure.clone()),
                 (None, None) => continue,
             };
-            // Nobody may be waiting any more.
+            // The send fails if the caller has stopped waiting.
             let _ = write.reply.send(reply);
         }
     }
@@ -156,7 +158,7 @@ impl Writer {
             head.timestamp = head.timestamp.max(now);
             all.push(Appended { offset: head.next, timestamp: Some(head.timestamp) });
             head.next += 1;
-            // A key is of one workspace, so of one partition.
+            // A key belongs to one workspace, so to one partition.
             last_of_key.insert(key.bytes(), index);
         }
 
@@ -180,7 +182,7 @@ impl Writer {
         Ok(all)
     }
 
-    /// Stores a record and takes away the one it supersedes.
+    /// Adds a record to the batch, and removes the one that it supersedes.
     fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), CommitError> {
         let Planned { partition, key, appended: Appended { offset, .. }, timestamp, write } = *planned;
         let latest = layout::latest_key(partition, key.bytes());
@@ -222,9 +224,11 @@ impl Writer {
         CommitError::NotWritten(WriteError::Corrupt(self.state.set_corrupt(corrupt)))
     }
 
-    /// The engine writes to a journal now and to tables later, where a full disk would be met too late to name its victim.
+    /// The engine writes to a journal now and to tables later. A disk that is full only then would fail other writes
+    /// than this one.
     fn check_free_space(&self, bytes: u64) -> Result<(), CommitError> {
-        // A record is in the journal, in a table, and in a merged table. What can't be asked is left to the commit.
+        // A record is in the journal, in a table, and in a merged table. If the free space is not known, the commit
+        // decides.
         let wanted = self.reserve_bytes.saturating_add(bytes.saturating_mul(3));
         match self.store.free_bytes() {
             Ok(free_bytes) if free_bytes < wanted => {
@@ -245,7 +249,7 @@ impl Writer {
         }
         match batch.commit() {
             Ok(()) => {}
-            // Asked before anything is written.
+            // The engine returns this before it writes anything.
             Err(fjall::Error::Poisoned) => {
                 self.state.set_read_only("the storage engine failed in the background; see the log and the disk");
                 return Err(CommitError::NotWritten(self.state.refusal().unwrap_or(WriteError::Draining)));
@@ -265,8 +269,8 @@ impl Writer {
         }
         self.sequence = sequence;
         if let Err(error) = self.acked_sequence.write(sequence) {
-            // Costs the proof at the next start, not the write.
-            tracing::warn!(%error, "the file that witnesses acknowledged writes can't be written");
+            // The write is durable. Only the check at the next start is weaker.
+            tracing::warn!(%error, "the file with the last acknowledged batch can't be written");
         }
         Ok(())
     }
@@ -275,7 +279,7 @@ impl Writer {
         self.state.publish(Published::of(&self.store, &self.heads, &self.purged_below));
     }
 
-    /// Takes away tombstones that are older than the retention. Says whether there are more.
+    /// Purges tombstones that are older than the retention. Returns whether there are more.
     fn purge(&mut self) -> bool {
         if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
             return false;
@@ -290,7 +294,7 @@ impl Writer {
     }
 
     fn try_purge(&mut self) -> Result<bool, Corrupt> {
-        // A full disk passes by itself; a commit that fails does not.
+        // The purge waits while the disk is full, because a failed commit would make the store read-only.
         if self.check_free_space(0).is_err() {
             return Ok(false);
         }
@@ -306,7 +310,7 @@ impl Writer {
             let (partition, offset) = layout::position_of_tombstone(&entry_key).ok_or_else(damaged)?;
             let key = layout::unseal(&entry_key, &sealed).ok_or_else(damaged)?;
             let latest = layout::latest_key(partition, key);
-            // What supersedes a tombstone takes its entry away.
+            // A write that supersedes a tombstone removes its entry.
             let record = self.latest(&latest)?.filter(|r| r.tombstone && r.offset == offset).ok_or_else(damaged)?;
             self.remove_from_log(&mut batch, partition, record);
             batch.remove(&self.store.latest, latest);

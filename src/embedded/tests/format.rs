@@ -1,7 +1,8 @@
-//! Stores that exist can still be opened: a store of format 2, made once with the binary of that time, is read and written.
+//! Stores that exist can still be opened: a store of format 2, made once with the binary of that time, is read and
+//! written.
 //!
-//! `tests/fixtures/embedded-format-2/make.sh` has the exact commands that made the store and the listing of its records. The
-//! listing is what that binary's own `changelogd stream --output json` printed.
+//! `tests/fixtures/embedded-format-2/make.sh` has the exact commands that made the store and the listing of its
+//! records. The listing is what that binary's own `changelogd stream --output json` printed.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;

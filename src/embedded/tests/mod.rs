@@ -1,4 +1,4 @@
-//! What is particular to the embedded store. What every log must do is in the contract suite.
+//! Tests of behaviour that only the embedded store has. The contract suite tests what every log must do.
 
 mod damage;
 mod follow;
@@ -37,7 +37,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_mins(1)
 }
 
-/// Holds the writer back at its clock until it is opened.
+/// A clock that blocks the writer until the gate is opened.
 #[derive(Default)]
 struct Gate(Mutex<bool>, Condvar);
 
@@ -98,7 +98,7 @@ async fn all(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
     replay(log, Selection::all(log.state.topic.partition_count), StartAt::Low).await
 }
 
-/// Through the log, not the index.
+/// Reads in the order of the log.
 async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
     if let Some(corrupt) = log.state.corrupt.get() {
         return Err(corrupt.clone().into());
@@ -157,11 +157,11 @@ async fn of_one_key_in_one_batch_the_last_record_remains() {
     assert_eq!(texts(&load(&log, "w").await.unwrap()), expected);
     assert_eq!(texts(&all(&log).await.unwrap()), expected);
     assert_eq!(texts(&scan(&log).await.unwrap()), expected);
-    // Across batches too, and a tombstone leaves nothing behind when it is superseded.
+    // The same across batches. A superseded tombstone leaves no entry.
     put(&log, "w/t/2", Some("d")).await;
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "c"), pair("w/t/2", "d")]);
     let published = log.state.published.borrow().clone().unwrap();
-    // Beside the number of the last batch.
+    // Each keyspace has the entry of the last batch, too.
     assert_eq!(published.store.tombstones.len().unwrap(), 1);
     assert_eq!(published.store.log.len().unwrap(), 2 + 1);
 }
@@ -191,7 +191,7 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
         assert_eq!(log.close(soon()).await, 0);
     }
     let log = open_at(&dir, 25 * HOUR);
-    // The writer has swept before it takes this. The retention is not over yet, but just reached.
+    // The writer purges before it takes this write. The retention is just reached, and not over.
     assert_eq!(put(&log, "w/t/3", Some("c")).await.offset, 3);
     assert_eq!(load(&log, "w").await.unwrap().len(), 3);
     drop(log);
@@ -202,7 +202,7 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     put(&log, "w/t/3", None).await;
     drop(log);
 
-    // Swept with all that was last, and the clock went back.
+    // The last records of the partition were purged, and the clock went back.
     let log = open_at(&dir, 90 * HOUR);
     log.close(soon()).await;
     let log = open_at(&dir, 2 * HOUR);
@@ -212,8 +212,8 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     assert!(appended.timestamp.unwrap() > 25 * HOUR, "{appended:?}");
 }
 
-/// The clock was ahead, and tombstones were swept by it that a reader has yet to see; now it is right, and his token young.
-/// Covers C49, R9, F26.
+/// The clock was ahead, and tombstones were purged that a reader has not read. Now the clock is right, and the reader's
+/// token is young. Covers C49, R9, F26.
 #[tokio::test]
 async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clock() {
     let dir = tempfile::tempdir().unwrap();
@@ -245,11 +245,11 @@ async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clo
     };
     let error = from(1).await.unwrap_err();
     assert!(matches!(error, ReadError::Truncated { .. }), "{error:?}");
-    from(2).await.expect("he has read what was swept");
+    from(2).await.expect("it has read what was purged");
     assert_eq!(all(&log).await.unwrap().len(), 1);
 }
 
-/// What is not asked for by any client must not make the store read-only.
+/// A purge must not make the store read-only.
 /// Covers F23.
 #[tokio::test]
 async fn tombstones_are_not_purged_while_the_disk_is_full() {
@@ -262,11 +262,11 @@ async fn tombstones_are_not_purged_while_the_disk_is_full() {
     let full = Settings { reserve_bytes: u64::MAX, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&full, Arc::new(|| 90 * HOUR)).unwrap();
     let reply = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
-    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "the sweep came before it: {reply:?}");
+    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "the purge came before it: {reply:?}");
     assert_eq!(all(&log).await.unwrap().len(), 1, "the tombstone is still there");
 }
 
-/// Many small entities of one workspace: their places alone are more than may be held.
+/// Many small entities of one workspace: their keys alone are more than sorting may hold.
 /// Covers C48, R21.
 #[tokio::test]
 async fn a_workspace_with_too_many_keys_to_sort_is_read_in_log_order() {
@@ -305,7 +305,7 @@ fn a_foreign_directory_is_left_untouched() {
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
     assert!(matches!(&error, OpenError::Foreign { found, .. } if found == "notes"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    // What mkfs puts into a volume is no obstacle.
+    // A directory that mkfs created is allowed.
     fs::remove_file(dir.path().join("notes")).unwrap();
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     drop(open(&dir));
@@ -346,7 +346,7 @@ fn an_interrupted_creation_of_a_store_is_finished() {
     // After the marker, before the rename.
     fs::rename(dir.path().join("engine"), dir.path().join("engine.new")).unwrap();
     drop(open(&dir));
-    // Not so: the engine is gone, and must not be made anew.
+    // The engine is missing, and must not be created again.
     fs::remove_dir_all(dir.path().join("engine")).unwrap();
     assert!(matches!(EmbeddedLog::open(settings(&dir)), Err(OpenError::Corrupt { .. })));
 }
@@ -494,7 +494,7 @@ async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 2, at_end: Some(_), .. }))));
-    // It lets go of the directory within the close.
+    // The replay does not keep the directory locked after the close.
     assert_eq!(log.close(soon()).await, 0);
     assert!(matches!(replay.next().await, Some(Err(ReadError::Draining))));
     assert!(replay.next().await.is_none());
@@ -554,7 +554,7 @@ proptest! {
                 if round % 3 == 2 {
                     drop(log);
                     if round % 2 == 1 {
-                        // All tombstones are swept, as the next sweep is before the next write.
+                        // All tombstones are purged, because the writer purges before the next write.
                         time.fetch_add(100 * HOUR, SeqCst);
                         model.retain(|_, value| value.is_some());
                     }
