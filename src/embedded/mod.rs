@@ -261,21 +261,21 @@ impl Log for EmbeddedLog {
             .iter()
             .map(|h| 64 + h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len))
             .sum();
-        let weight = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
+        let queue_bytes = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
         let (reply, pending) = oneshot::channel();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
         let (max_records, max_bytes) = self.queue_limits;
         // Only increased under the lock, so two writes can't pass the limit together.
         let queued = self.state.queued_bytes.load(Relaxed);
-        if queued > 0 && queued.saturating_add(weight) > max_bytes {
+        if queued > 0 && queued.saturating_add(queue_bytes) > max_bytes {
             return Err(WriteError::QueueFull { limit: format!("{max_bytes} bytes") });
         }
         // Before the send, because the writer may complete the write before `try_send` returns.
-        self.state.queued_bytes.fetch_add(weight, Relaxed);
+        self.state.queued_bytes.fetch_add(queue_bytes, Relaxed);
         self.state.unanswered.fetch_add(1, SeqCst);
-        sender.try_send(QueuedWrite { record, weight, reply }).map_err(|error| {
-            self.state.queued_bytes.fetch_sub(weight, Relaxed);
+        sender.try_send(QueuedWrite { record, queue_bytes, reply }).map_err(|error| {
+            self.state.queued_bytes.fetch_sub(queue_bytes, Relaxed);
             self.state.unanswered.fetch_sub(1, SeqCst);
             match error {
                 TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },

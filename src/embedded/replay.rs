@@ -68,7 +68,7 @@ struct PartitionScan {
     from: i64,
     end: i64,
     /// The scan starts at the low watermark, so it may use `latest`.
-    whole: bool,
+    whole_partition: bool,
     source: Source,
     arena: ByteArena,
     counts: Counts,
@@ -148,7 +148,7 @@ impl PartitionScan {
         let published = self.published.clone();
         let selection = self.selection.clone();
         match &selection.keys {
-            Keys::One(key) if self.whole => {
+            Keys::One(key) if self.whole_partition => {
                 let entry_key = layout::latest_key(self.partition, key.bytes());
                 let sealed =
                     published.snapshot.get(&published.store.latest, &entry_key).map_err(|e| self.read_failed(&e))?;
@@ -156,7 +156,7 @@ impl PartitionScan {
                     self.add_entry(&entry_key, &sealed, &mut held_bytes, &mut found)?;
                 }
             }
-            Keys::Workspaces(workspaces) if self.whole => {
+            Keys::Workspaces(workspaces) if self.whole_partition => {
                 let count = selection.partition_count;
                 for workspace in workspaces.iter().map(WorkspaceId::as_str) {
                     if count.of_workspace(workspace.as_bytes()) != self.partition {
@@ -173,7 +173,7 @@ impl PartitionScan {
                     }
                 }
             }
-            Keys::All if self.whole && self.add_all_entries(&published, &mut held_bytes, &mut found)? => {}
+            Keys::All if self.whole_partition && self.add_all_entries(&published, &mut held_bytes, &mut found)? => {}
             _ => return Ok(self.in_log_order()),
         }
         found.sort_unstable_by_key(|f: &Found| f.offset);
@@ -231,9 +231,9 @@ impl PartitionScan {
             let fits = *held_bytes + key.len() + content.len() <= self.state.sort_bytes;
             let copy = |bytes: &[u8]| if fits { self.arena.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
             let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", entry_key))?;
-            let (offset, weight) = (record.offset, record.weight());
-            if *held_bytes + weight <= self.state.sort_bytes {
-                *held_bytes += weight;
+            let (offset, size) = (record.offset, record.weight());
+            if *held_bytes + size <= self.state.sort_bytes {
+                *held_bytes += size;
                 found.push(Found { offset, key: Vec::new(), record: Some(record) });
             } else {
                 *held_bytes += size_of::<Found>() + key.len();
@@ -295,7 +295,7 @@ pub(super) struct ReplayRange {
     pub(super) from: i64,
     pub(super) end: i64,
     /// The range starts at the low watermark.
-    pub(super) whole: bool,
+    pub(super) whole_partition: bool,
 }
 
 impl Reader {
@@ -341,7 +341,8 @@ impl Reader {
         let limit = self.state.topic.delete_retention / 2;
         let mut changes = self.state.published.subscribe();
         let mut closed = self.state.closed.subscribe();
-        let mut next: Vec<_> = ranges.iter().map(|s| ReplayRange { from: s.end, whole: false, ..*s }).collect();
+        let mut next: Vec<_> =
+            ranges.iter().map(|s| ReplayRange { from: s.end, whole_partition: false, ..*s }).collect();
         let mut last_progress_at = None::<Instant>;
         // Not known before the first check.
         let mut published_since = true;
@@ -421,7 +422,7 @@ impl Reader {
             partition: range.partition,
             from: range.from,
             end: range.end,
-            whole: range.whole,
+            whole_partition: range.whole_partition,
             source: Source::Unstarted,
             arena: ByteArena::default(),
             counts: Counts::default(),

@@ -61,12 +61,12 @@ impl Published {
         };
         match end {
             Some(end) if (0..=end).contains(&from) => {
-                let whole = start == StartAt::Low;
-                if !whole && self.purged_beyond(partition, from) {
+                let whole_partition = start == StartAt::Low;
+                if !whole_partition && self.purged_beyond(partition, from) {
                     let cause = format!("tombstones beyond offset {from} have been purged");
                     return Err(ReadError::Truncated { partition, cause });
                 }
-                Ok(ReplayRange { partition, from, end, whole })
+                Ok(ReplayRange { partition, from, end, whole_partition })
             }
             end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
         }

@@ -50,7 +50,7 @@ const PURGE_INTERVAL: Duration = Duration::from_mins(1);
 pub(super) struct QueuedWrite {
     pub(super) record: NewRecord,
     /// The bytes it takes in the queue.
-    pub(super) weight: usize,
+    pub(super) queue_bytes: usize,
     pub(super) reply: oneshot::Sender<Result<Appended, WriteError>>,
 }
 
@@ -105,10 +105,10 @@ impl Writer {
     }
 
     fn collect_batch(&self, first: QueuedWrite) -> Vec<QueuedWrite> {
-        let (mut bytes, mut writes) = (first.weight, vec![first]);
+        let (mut bytes, mut writes) = (first.queue_bytes, vec![first]);
         while writes.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES {
             let Ok(write) = self.queue.try_recv() else { break };
-            bytes += write.weight;
+            bytes += write.queue_bytes;
             writes.push(write);
         }
         writes
@@ -127,7 +127,7 @@ impl Writer {
         let mut appended = outcome.unwrap_or_default().into_iter();
         for write in writes {
             // Before the reply, so that a caller that has it finds room in the queue.
-            self.state.queued_bytes.fetch_sub(write.weight, Relaxed);
+            self.state.queued_bytes.fetch_sub(write.queue_bytes, Relaxed);
             self.state.unanswered.fetch_sub(1, SeqCst);
             let reply = match (&failure, appended.next()) {
                 (None, Some(appended)) => Ok(appended),
@@ -146,7 +146,7 @@ impl Writer {
         if let Some(refusal) = self.state.refusal() {
             return Err(CommitError::NotWritten(refusal));
         }
-        self.check_free_space(writes.iter().map(|write| write.weight as u64).sum())?;
+        self.check_free_space(writes.iter().map(|write| write.queue_bytes as u64).sum())?;
 
         let now = (self.clock)();
         let mut heads: HashMap<Partition, Head> = HashMap::new();

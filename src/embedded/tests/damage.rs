@@ -154,9 +154,9 @@ async fn a_torn_end_of_the_journal_is_cut_and_acknowledged_writes_are_there() {
     }
     drop(open(&dir));
     let journal = dir.path().join("engine/0.jnl");
-    let whole = fs::read(&journal).unwrap();
+    let intact = fs::read(&journal).unwrap();
     // The start of a batch, as a crash may leave it.
-    let torn = [&whole[..], &whole[..whole.len() / 3]].concat();
+    let torn = [&intact[..], &intact[..intact.len() / 3]].concat();
     fs::write(&journal, torn).unwrap();
     let log = open(&dir);
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "a")]);
