@@ -247,7 +247,8 @@ async fn a_load_waits_for_an_election() {
 }
 
 /// librdkafka sets no error on the offsets of a leader that does not answer. Three equal invalid offsets would look
-/// like an empty partition, and the other brokers still describe the topic. Covers C43, R5.
+/// like an empty partition, and the other brokers still describe the topic.
+/// Covers C43, R5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
@@ -272,7 +273,8 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
 }
 
 /// Both directions of a fatal error. A record that was sent may be in the log, even if its answer never comes. A record
-/// that was queued is not in the log. Covers C54, C55, R29, F17.
+/// that was queued is not in the log.
+/// Covers C54, C55, R29, F17.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
     let replaced = Counter::default();

@@ -213,7 +213,8 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
 }
 
 /// The clock was ahead, and tombstones were purged that a reader has not read. Now the clock is right, and the reader's
-/// token is young. Covers C49, R9, F26.
+/// token is young.
+/// Covers C49, R9, F26.
 #[tokio::test]
 async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clock() {
     let dir = tempfile::tempdir().unwrap();
