@@ -10,7 +10,7 @@
 //! - A replay reads one snapshot, which is published together with its end offsets.
 //!
 //! ```text
-//!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> answers
+//!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> replies
 //!                                                                       |
 //!   replay (a task each) <----------------------------------------------+
 //! ```
@@ -160,7 +160,7 @@ impl EmbeddedLog {
             corrupt: OnceLock::new(),
             topic_state: watch::Sender::new(TopicState::Ready(topic)),
             queued_bytes: AtomicUsize::new(0),
-            unanswered: AtomicU64::new(0),
+            pending_writes: AtomicU64::new(0),
         });
         let (sender, queue) = sync_channel(settings.queue_records.max(1));
         let writer = Writer {
@@ -273,10 +273,10 @@ impl Log for EmbeddedLog {
         }
         // Before the send, because the writer may complete the write before `try_send` returns.
         self.state.queued_bytes.fetch_add(queue_bytes, Relaxed);
-        self.state.unanswered.fetch_add(1, SeqCst);
+        self.state.pending_writes.fetch_add(1, SeqCst);
         sender.try_send(QueuedWrite { record, queue_bytes, reply }).map_err(|error| {
             self.state.queued_bytes.fetch_sub(queue_bytes, Relaxed);
-            self.state.unanswered.fetch_sub(1, SeqCst);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
             match error {
                 TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },
                 TrySendError::Disconnected(_) => {
@@ -334,7 +334,7 @@ impl Log for EmbeddedLog {
         // Waits until the store is dropped, so that the directory may be opened again. Nothing is ever sent on this
         // channel.
         let _ = tokio::time::timeout_at(deadline, open.changed()).await;
-        self.state.unanswered.load(SeqCst)
+        self.state.pending_writes.load(SeqCst)
     }
 }
 

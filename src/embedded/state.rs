@@ -89,7 +89,7 @@ pub(super) struct StoreState {
     pub(super) corrupt: OnceLock<Corrupt>,
     pub(super) topic_state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
-    pub(super) unanswered: AtomicU64,
+    pub(super) pending_writes: AtomicU64,
 }
 
 impl StoreState {

@@ -128,7 +128,7 @@ impl Writer {
         for write in writes {
             // Before the reply, so that a caller that has it finds room in the queue.
             self.state.queued_bytes.fetch_sub(write.queue_bytes, Relaxed);
-            self.state.unanswered.fetch_sub(1, SeqCst);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
             let reply = match (&failure, appended.next()) {
                 (None, Some(appended)) => Ok(appended),
                 (Some(failure), _) => Err(failure.clone()),

@@ -271,7 +271,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
     let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
-    let [low, stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
+    let [low, last_stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
     let at = |list: &[ffi::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };
@@ -286,7 +286,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
                 partition: p.partition,
                 leader: p.leader,
                 low_offset: at(&low, p.partition),
-                last_stable_offset: at(&stable, p.partition),
+                last_stable_offset: at(&last_stable, p.partition),
                 high_offset: at(&high, p.partition),
                 replicas: p.replicas,
                 isr: p.isr,

@@ -291,16 +291,16 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     }
     assert_eq!(replaced.get(), 0);
     log.inner.pool.get().unwrap().inject_fatal_error();
-    let (mut unknown, mut unwritten) = (Vec::new(), Vec::new());
+    let (mut unknown, mut not_written) = (Vec::new(), Vec::new());
     for (key, pending) in pending {
         match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {
             Err(WriteError::OutcomeUnknown { .. }) => unknown.push(key),
-            Err(WriteError::Unreachable { .. }) => unwritten.push(key),
+            Err(WriteError::Unreachable { .. }) => not_written.push(key),
             other => panic!("{key}: {other:?}"),
         }
     }
-    println!("{} in flight, {} queued", unknown.len(), unwritten.len());
-    assert!(!unknown.is_empty() && !unwritten.is_empty(), "{} {}", unknown.len(), unwritten.len());
+    println!("{} in flight, {} queued", unknown.len(), not_written.len());
+    assert!(!unknown.is_empty() && !not_written.is_empty(), "{} {}", unknown.len(), not_written.len());
     assert_eq!(replaced.get(), 1);
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
     // The connection of the new producer gets slow answers too.
@@ -317,7 +317,7 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     let there: std::collections::HashSet<_> =
         records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect();
     assert!(there.contains("w/t/last") && there.contains("w/t/first"));
-    for key in &unwritten {
+    for key in &not_written {
         assert!(!there.contains(key), "{key} was said not to be written");
     }
     assert!(unknown.iter().any(|key| there.contains(key)), "what is not known may be there: {unknown:?}");

@@ -400,7 +400,7 @@ async fn a_full_queue_refuses_and_loses_nothing() {
     put(&log, "w/t/9", Some("b")).await;
     assert_eq!(load(&log, "w").await.unwrap().len(), 4);
     assert_eq!(log.state.queued_bytes.load(SeqCst), 0);
-    assert_eq!(log.state.unanswered.load(SeqCst), 0);
+    assert_eq!(log.state.pending_writes.load(SeqCst), 0);
 }
 
 /// Covers R30, F18.

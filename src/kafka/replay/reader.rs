@@ -498,11 +498,11 @@ impl<C: Cluster> ReplayReader<C> {
     /// that has just lost a broker elects new leaders within that time.
     fn retry_unreachable<T>(
         &mut self,
-        mut ask: impl FnMut(&mut Self) -> Result<T, ReadError>,
+        mut query: impl FnMut(&mut Self) -> Result<T, ReadError>,
     ) -> Result<T, StopReason> {
         let until = self.deadline.min(self.cluster.now() + self.limits.no_progress);
         loop {
-            match ask(self) {
+            match query(self) {
                 Ok(answer) => return Ok(answer),
                 Err(ReadError::Unreachable { .. }) if self.cluster.now() + POLL_TIMEOUT < until => {
                     self.cluster.pause(POLL_TIMEOUT);
