@@ -180,8 +180,8 @@ impl LeaderObservation {
         (self.broker, self.changes) != (now.broker, now.changes)
     }
 
-    /// Whether an election may have happened between this observation and `now`. Brokers that were unreachable all the
-    /// time, as far as the queries of the topic show, have taken no write, so an election does not matter then.
+    /// Whether an election may have happened between this observation and `now`. If the queries of the topic show that
+    /// the brokers were unreachable all the time, they have taken no write. An election does not matter then.
     pub fn may_have_changed(&self, now: &Self) -> bool {
         let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= LEADER_MAX_AGE);
         let never_reached = self.unreachable && self.as_of == now.as_of;

@@ -1,7 +1,7 @@
 //! The traits between a replay and the cluster it reads, and between a replay and its caller.
 //!
-//! A simulated cluster implements them too. All decisions about whether a load is complete are made above these traits,
-//! so the same code runs on a real and on a simulated cluster.
+//! A simulated cluster implements them too. All decisions about whether a load is complete are made above these traits.
+//! So the same code runs on a real and on a simulated cluster.
 
 use std::{
     sync::Arc,

@@ -12,8 +12,8 @@
 //! - **No deletion is missed.** Compaction can remove a tombstone after the replay has read the key's value. That takes
 //!   at least delete.retention.ms. A replay that takes more than half of that is an error. A replay that follows must
 //!   have been at the end of the log within that time.
-//! - **The topic is the same one.** It is queried after a partition's last record and before its end is reported,
-//!   because librdkafka adopts a new topic of the same name and reads on in it.
+//! - **The topic is the same one.** It is queried after a partition's last record and before its end is reported.
+//!   librdkafka itself adopts a new topic of the same name and reads on in it.
 //!
 //! Does not fold, sort or keep records.
 

@@ -70,8 +70,8 @@ struct Position {
     failed: bool,
 }
 
-/// Does what librdkafka does: it reads ahead, skips markers and holes, reports the end of a partition, adopts a new
-/// topic of the same name, and detects a truncation below its position.
+/// Does what librdkafka does. It reads ahead, skips markers and holes, and reports the end of a partition. It adopts a
+/// new topic of the same name, and detects a truncation below its position.
 struct SimulatedConsumer {
     world: SharedWorld,
     positions: std::cell::RefCell<BTreeMap<i32, Position>>,
