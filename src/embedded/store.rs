@@ -181,7 +181,8 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
         Some(acknowledged) if acknowledged <= sequence => {}
         Some(acknowledged) => {
             let detail = format!(
-                "acknowledged writes are missing: batch {acknowledged} was written, the journal in {} ends at {sequence}",
+                "acknowledged writes are missing: batch {acknowledged} was written, \
+                 the journal in {} ends at {sequence}",
                 dir.join(ENGINE).display()
             );
             return Err(OpenError::corrupt(dir, detail));

@@ -117,8 +117,8 @@ impl TopicConfig {
         }
         if self.delete_retention / 2 < MIN_REPLAY_LIMIT {
             let message = format!(
-                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions may vanish \
-                 from under it",
+                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions \
+                 may be removed during it",
                 self.delete_retention.as_millis()
             );
             found(Severity::Warning, "SHORT_DELETE_RETENTION", message);
@@ -550,13 +550,13 @@ impl TopicWatcher {
             TopicState::Failed(failure) => found(Severity::Error, "STORE_READ_ONLY", failure.to_string()),
         }
         if self.settings.expected_partitions.is_none() {
-            let message = "no partition count is expected: set --partitions, so that a topic that grew, and so re-homes \
-                           workspaces, is refused and not loaded from the wrong partitions";
+            let message = "no partition count is expected: set --partitions, so that a topic that grew, and so \
+                           re-homes workspaces, is refused and not loaded from the wrong partitions";
             found(Severity::Warning, "PARTITIONS_NOT_EXPECTED", message.to_owned());
         }
         if self.served_identity.get().is_some_and(|(id, _)| id.is_empty()) {
-            let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created again \
-                           can't be noticed";
+            let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created \
+                           again can't be noticed";
             found(Severity::Warning, "TOPIC_ID_UNKNOWN", message.to_owned());
         }
         let observations = self.observations();

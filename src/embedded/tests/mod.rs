@@ -532,7 +532,9 @@ proptest! {
     /// Covers R10.
     #[test]
     fn reads_by_workspace_and_by_offset_agree_with_a_map(
-        batches in prop::collection::vec(prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6), 1..8),
+        batches in prop::collection::vec(
+            prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6), 1..8,
+        ),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
