@@ -1,5 +1,5 @@
-//! On librdkafka's mock cluster, which has no last stable offset of its own, no topic configuration, and never compacts: what
-//! depends on those is tested against a real broker.
+//! Tests on librdkafka's mock cluster. It has no last stable offset of its own, no topic configuration, and never
+//! compacts. Behaviour that depends on those is tested on a real broker.
 
 use std::time::{Duration, Instant as StdInstant};
 
@@ -80,7 +80,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     assert!(ends.iter().all(|e| e.end == if e.partition.number() == home { 3 } else { 0 }));
 }
 
-/// A follower that lags says that the partition ends earlier than its leader does: no end.
+/// A lagging follower reports an earlier end than the leader.
 /// Covers R6.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_event_of_a_lagging_follower_is_ignored() {
@@ -89,7 +89,7 @@ async fn an_end_event_of_a_lagging_follower_is_ignored() {
         log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap().await.unwrap().unwrap();
     }
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 10);
-    // The mock cluster sends readers to this follower, which has seen four records.
+    // The mock cluster sends readers to this follower, which has four records.
     cluster.partition_follower("t", 0, 1).unwrap();
     cluster.follower_watermarks("t", 0, Some(0), Some(4)).unwrap();
     match read(&log, &[0]).await {
@@ -152,8 +152,8 @@ async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null()
     let World { cluster, log } = world(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
     let producer: BaseProducer = config.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
-    native::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
-    native::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
+    ffi::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
+    ffi::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
     producer.flush(Duration::from_secs(10)).unwrap();
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!((records.len(), ends[0].counts.skipped, ends[0].counts.renamed_headers), (1, 1, 1));
@@ -174,7 +174,7 @@ async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sendi
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
-    log.inner.pool.get().unwrap().make_fatal();
+    log.inner.pool.get().unwrap().inject_fatal_error();
     let started = StdInstant::now();
     while replaced.get() < 3 {
         assert!(started.elapsed() < Duration::from_secs(1), "{} of 3 producers are replaced", replaced.get());
@@ -197,13 +197,14 @@ async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sendi
     }
     assert_eq!(replaced.get(), 3);
     assert_eq!(log.close(Instant::now() + Duration::from_secs(5)).await, 0);
-    // Most are misplaced, so counted and not delivered: one a, four c, and of the b at least those that were confirmed.
+    // Most records are misplaced, so they are counted and not delivered: one a, four c, and at least the confirmed ones
+    // of b.
     let (_, ends) = read(&log, &[0, 1, 2, 3]).await.unwrap();
     let there: u64 = ends.iter().map(|e| e.counts.read).sum();
     assert!((5 + written..=9).contains(&there), "{written} were confirmed, {there} are there");
 }
 
-/// What a long-lived client knows of leaders is old after an election.
+/// A long-lived client has an old leader in its metadata after an election.
 /// Covers F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_is_found_by_reads_and_writes() {
@@ -231,7 +232,7 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
     }
 }
 
-/// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the protocol's.
+/// librdkafka's code for a partition without a leader in one metadata response is not a code of the protocol.
 /// Covers R7, R18, F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_waits_for_an_election() {
@@ -245,8 +246,8 @@ async fn a_load_waits_for_an_election() {
     assert_eq!(found.unwrap().0.len(), 1);
 }
 
-/// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
-/// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
+/// librdkafka sets no error on the offsets of a leader that does not answer. Three equal invalid offsets would look
+/// like an empty partition, and the other brokers still describe the topic.
 /// Covers C43, R5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
@@ -261,18 +262,18 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 1);
     cluster.broker_round_trip_time(2, Duration::from_secs(30)).unwrap();
     let partitions = [Partition::new(0).unwrap()];
-    let offsetter = log.inner.offsetter.clone();
-    let taken = tokio::task::spawn_blocking(move || {
-        offsetter.take(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
+    let offset_client = log.inner.offset_client.clone();
+    let listed = tokio::task::spawn_blocking(move || {
+        offset_client.list(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
     });
-    let taken = taken.await.unwrap();
-    assert!(matches!(taken, Err(ReadError::Unreachable { .. })), "{taken:?}");
+    let listed = listed.await.unwrap();
+    assert!(matches!(listed, Err(ReadError::Unreachable { .. })), "{listed:?}");
     let found = read(&log, &[0]).await;
     assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
 }
 
-/// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was still
-/// queued is not, and never will be.
+/// Both directions of a fatal error. A record that was sent may be in the log, even if its answer never comes. A record
+/// that was queued is not in the log.
 /// Covers C54, C55, R29, F17.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
@@ -280,29 +281,29 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     let counter = replaced.clone();
     let World { cluster, log } = world(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
-    // The mock broker appends at once; its answers come later than the producer is waited for.
+    // The mock broker appends at once. Its answers come after the old producer is purged.
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
     let mut pending = Vec::new();
     for i in 0..50 {
-        // Each in a request of its own, until five are under way and the rest waits.
+        // Each write has a request of its own, until five are in flight. The rest is queued.
         pending.push((format!("w/t/{i}"), log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap()));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(replaced.get(), 0);
-    log.inner.pool.get().unwrap().make_fatal();
-    let (mut unknown, mut unwritten) = (Vec::new(), Vec::new());
+    log.inner.pool.get().unwrap().inject_fatal_error();
+    let (mut unknown, mut not_written) = (Vec::new(), Vec::new());
     for (key, pending) in pending {
         match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {
             Err(WriteError::OutcomeUnknown { .. }) => unknown.push(key),
-            Err(WriteError::Unreachable { .. }) => unwritten.push(key),
+            Err(WriteError::Unreachable { .. }) => not_written.push(key),
             other => panic!("{key}: {other:?}"),
         }
     }
-    println!("{} in flight, {} queued", unknown.len(), unwritten.len());
-    assert!(!unknown.is_empty() && !unwritten.is_empty(), "{} {}", unknown.len(), unwritten.len());
+    println!("{} in flight, {} queued", unknown.len(), not_written.len());
+    assert!(!unknown.is_empty() && !not_written.is_empty(), "{} {}", unknown.len(), not_written.len());
     assert_eq!(replaced.get(), 1);
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
-    // The replacing one's connection met the slow answers too.
+    // The connection of the new producer gets slow answers too.
     let started = StdInstant::now();
     loop {
         if let Ok(sent) = log.append(record(0, "w/t/last", Some(b"1")))
@@ -316,13 +317,13 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     let there: std::collections::HashSet<_> =
         records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect();
     assert!(there.contains("w/t/last") && there.contains("w/t/first"));
-    for key in &unwritten {
+    for key in &not_written {
         assert!(!there.contains(key), "{key} was said not to be written");
     }
     assert!(unknown.iter().any(|key| there.contains(key)), "what is not known may be there: {unknown:?}");
 }
 
-/// The answer is lost, and the time is over: the record is in the log, and nobody may be told that nothing was written.
+/// The answer is lost and the write times out, but the record is in the log.
 /// Covers C54, C55, R28.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise() {
@@ -334,7 +335,7 @@ async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise()
     let World { cluster: gone, log: other } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     other.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     gone.broker_down(1).unwrap();
-    // The lost connection is noticed, so that nothing is sent into it.
+    // Wait until the lost connection is noticed, so that nothing is sent into it.
     let mut state = other.topic_state();
     let lost = state.wait_for(|s| matches!(s, TopicState::Unreachable { .. }));
     tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
@@ -350,7 +351,7 @@ async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise()
     }
 }
 
-/// The same partition, the same producer, and with it the same order.
+/// A partition always has the same producer, so its order is kept.
 /// Covers C45, R26, R27.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_write_sent_for_each_key_is_the_one_read() {
@@ -376,7 +377,7 @@ async fn the_last_write_sent_for_each_key_is_the_one_read() {
     assert!(last.len() == 20 && last.values().all(|v| *v == Some(b"199")), "{last:?}");
 }
 
-/// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any more.
+/// A demoted leader returns NOT_LEADER also for records that it has appended, so the outcome is not known.
 /// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_times_out_after_an_election_is_unknown() {

@@ -8,7 +8,7 @@ use changelogd::rule::Rule;
 use super::report::Report;
 
 /// The tests of the simulation, and those that must notice when a rule is taken out: `cargo test` filters.
-const SIMULATION: &str = "kafka::simulation";
+const SIMULATION: &str = "kafka::replay::sim";
 const NOTICE: [&str; 2] = ["kafka::", "changelog::"];
 /// Tests of settings are left out: they look at the very values that taking out a rule changes.
 const LEFT_OUT: &str = "settings";
@@ -54,7 +54,7 @@ pub fn simulation(seeds: u64, report: &mut Report) {
             );
         }
         _ => {
-            let failed = said.lines().find(|l| l.contains("plays it again")).unwrap_or("it failed").to_owned();
+            let failed = said.lines().find(|l| l.contains("runs it again")).unwrap_or("it failed").to_owned();
             report.failure(format!("simulation: {failed}"));
             report.section("Simulation", &format!("**failed**: {failed}"));
         }

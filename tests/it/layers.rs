@@ -72,7 +72,7 @@ const RULES: [(&str, &[&str]); 15] = [
     ("axum", &["server/"]),
     ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "metrics.rs"]),
     // The simulation is tests only: streams are resumed over its log.
-    ("changelog", &["service/", "app.rs", "kafka/simulation/"]),
+    ("changelog", &["service/", "app.rs", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
     ("server", &["app.rs", "config/", "commands/"]),
     ("kafka", &["app.rs", "commands/"]),

@@ -1,5 +1,5 @@
-//! Streams over a simulated log, broken off and resumed by token: what the reader knows in the end must be the truth, or he must
-//! have been told to start again.
+//! Streams over a simulated log that are interrupted and resumed by token. The client's state must be right in the end,
+//! or the client must have got an error that tells it to start again.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,10 +12,10 @@ use crate::{
     log::{Description, Log, NewRecord, Pending, Replay, StoreKind, TopicState, WriteError},
 };
 
-/// A log on a simulated cluster. A replay is run to its end when it is asked for; its events wait for the reader.
+/// A log on a simulated cluster. A replay runs to its end when it is requested, and its events wait for the client.
 #[derive(Debug)]
 struct SimulatedLog {
-    world: Shared,
+    world: SharedWorld,
     state: watch::Sender<TopicState>,
 }
 
@@ -36,17 +36,17 @@ impl Log for SimulatedLog {
     async fn replay(&self, mut request: ReplayRequest) -> Result<Replay, ReadError> {
         let (sender, replay) = Replay::channel();
         let (delivered, stop) = {
-            let (topic, bounds) = {
+            let (topic, limits) = {
                 let world = self.world.borrow();
-                same_topic(&request.topic, &world.described())?;
+                check_same_topic(&request.topic, &world.described())?;
                 request.deadline = (world.instant() + DEADLINE).into();
-                (world.described(), bounds(&world))
+                (world.described(), limits(&world))
             };
             let mut cluster = SimulatedCluster::new(&self.world, &topic);
-            let spans = span::spans(&mut cluster, &request, bounds.open_transaction_wait)?;
-            let mut reading = Reading::new(cluster, request, spans, bounds, Box::new(|_, _, _| {}));
-            let stop = reading.read(&mut None);
-            (reading.cluster.events, stop)
+            let ranges = range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
+            let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
+            let stop = reader.read(&mut None);
+            (reader.cluster.events, stop)
         };
         tokio::spawn(async move {
             for event in delivered {
@@ -54,21 +54,21 @@ impl Log for SimulatedLog {
                     return;
                 }
             }
-            if let Err(Stop::Failed(error)) = stop {
+            if let Err(StopReason::Failed(error)) = stop {
                 let _ = sender.send(Err(error)).await;
             }
         });
         Ok(replay)
     }
     async fn describe(&self) -> Description {
-        unreachable!("nobody asks")
+        unreachable!("no test describes it")
     }
     async fn close(&self, _: tokio::time::Instant) -> u64 {
         0
     }
 }
 
-/// A reader who keeps what he knew when he was given his newest token.
+/// A client that keeps the state that belongs to its newest token.
 #[derive(Default)]
 struct Reader {
     known: BTreeMap<String, (i64, bool)>,
@@ -76,11 +76,11 @@ struct Reader {
 }
 
 enum Round {
-    /// All snapshots came.
+    /// All snapshots were received.
     Whole,
-    /// He stopped listening, or can try again from his token.
+    /// The client stopped reading, or can try again from its token.
     Broken,
-    /// He must start again.
+    /// The client must start again without a token.
     Again,
 }
 
@@ -97,7 +97,7 @@ impl Reader {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         let mut streaming = match changelog.stream(request, Peer::default(), deadline).await {
             Ok(streaming) => streaming,
-            Err(error) => return Self::told(&error),
+            Err(error) => return Self::outcome_of(&error),
         };
         let mut state = self.known.clone();
         for _ in 0..stop_after {
@@ -114,13 +114,13 @@ impl Reader {
                     self.known.clone_from(&state);
                 }
                 Some(Ok(StreamEvent::Bookmark(_))) => unreachable!("nothing follows"),
-                Some(Err(error)) => return Self::told(&error),
+                Some(Err(error)) => return Self::outcome_of(&error),
             }
         }
         Round::Broken
     }
 
-    fn told(error: &LoadError) -> Round {
+    fn outcome_of(error: &LoadError) -> Round {
         match error {
             LoadError::Read(ReadError::Unreachable { .. } | ReadError::OpenTransaction { .. }) => Round::Broken,
             _ => Round::Again,
@@ -128,25 +128,25 @@ impl Reader {
     }
 }
 
-async fn play(seed: u64) -> Result<u64, String> {
-    let mut dice = Dice::new(!seed);
-    let possible = [Trouble::Pinned, Trouble::Deleted, Trouble::Truncated, Trouble::Recreated, Trouble::Frozen];
-    let troubles: Vec<_> = possible.into_iter().filter(|_| dice.one_in(4)).collect();
-    let mut world = World::new(seed, troubles);
+async fn run_seed(seed: u64) -> Result<u64, String> {
+    let mut rng = Rng::new(!seed);
+    let possible = [Fault::OpenTransaction, Fault::Deleted, Fault::Truncated, Fault::Recreated, Fault::Frozen];
+    let faults: Vec<_> = possible.into_iter().filter(|_| rng.one_in(4)).collect();
+    let mut world = World::new(seed, faults);
     world.delete_retention = 86_400_000;
-    let world = Shared::new(world);
+    let world = SharedWorld::new(world);
     let topic = world.borrow().described();
     let log = SimulatedLog { world: world.clone(), state: watch::Sender::new(TopicState::Ready(topic)) };
     let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
-    let content = if dice.one_in(2) { Content::Records } else { Content::Latest };
+    let content = if rng.one_in(2) { Content::Records } else { Content::Latest };
     let (mut reader, mut resumed) = (Reader::default(), 0);
     for _ in 0..8 {
-        for _ in 0..dice.below(40) {
-            let took = dice.pick(&[0, 1, 20, 200]);
+        for _ in 0..rng.below(40) {
+            let took = rng.pick(&[0, 1, 20, 200]);
             world.borrow_mut().step(took);
         }
-        let stop_after = if dice.one_in(3) { dice.below(6) } else { u64::MAX };
-        let asked = world.borrow().now;
+        let stop_after = if rng.one_in(3) { rng.below(6) } else { u64::MAX };
+        let requested_at = world.borrow().now;
         let had_token = !reader.token.is_empty();
         match reader.round(&changelog, content, stop_after).await {
             Round::Broken => {}
@@ -154,9 +154,9 @@ async fn play(seed: u64) -> Result<u64, String> {
             Round::Whole => {
                 resumed += u64::from(had_token);
                 let world = world.borrow();
-                for partition in world.parts.keys() {
+                for partition in world.partitions.keys() {
                     let state = reader.known.iter().map(|(key, known)| (&**key, *known)).collect();
-                    owed(&world, (world.topic, *partition), asked, world.now, &state)?;
+                    check_state(&world, (world.topic, *partition), requested_at, world.now, &state)?;
                 }
             }
         }
@@ -170,9 +170,9 @@ fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (seeds, mut resumed) = (number("CHANGELOGD_TEST_SEEDS").unwrap_or(200), 0);
     for seed in number("CHANGELOGD_TEST_SEED").map_or(0..seeds, |seed| seed..seed + 1) {
-        match runtime.block_on(play(seed)) {
+        match runtime.block_on(run_seed(seed)) {
             Ok(times) => resumed += times,
-            Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} plays it again): {error}"),
+            Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} runs it again): {error}"),
         }
     }
     println!("resumed {resumed} times over {seeds} seeds");

@@ -1,6 +1,12 @@
-//! The little of librdkafka's C API that the wrapper lacks, with a safe face: ListOffsets with an isolation level a call,
-//! DescribeTopics with topic ids, polled messages with the offset of an end-of-partition event and with headers as they are,
-//! and the persistence status of a failed write. All the unsafe code of the project is here.
+//! Safe functions over the parts of librdkafka's C API that rust-rdkafka does not wrap. All unsafe code of the program
+//! is here.
+//!
+//! - ListOffsets with an isolation level for each request.
+//! - DescribeTopics with topic ids.
+//! - Polling that keeps the offset of an end-of-partition event, and header names that are not UTF-8.
+//! - The persistence status of a failed write.
+//!
+//! Does not retry, and does not decide what an error means.
 
 #![allow(unsafe_code)]
 
@@ -23,27 +29,25 @@ use rdkafka::{
 };
 
 use super::{
-    cluster::{self, Polled},
-    context::Context,
+    client_context::Context,
+    replay::cluster::{self, Polled},
 };
 use crate::model::Header;
 
-/// Why a call of the C API gave no answer.
+/// Why a call of the C API failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {text} ({code:?})")]
 pub struct NativeError {
-    /// The call.
     pub what: &'static str,
-    /// librdkafka's code.
     pub code: RDKafkaErrorCode,
-    /// librdkafka's words.
+    /// librdkafka's message.
     pub text: String,
 }
 
-/// Frees what the C API handed out.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+/// A pointer from the C API, with the function that frees it.
+struct NativePtr<T>(*mut T, unsafe extern "C" fn(*mut T));
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for NativePtr<T> {
     fn drop(&mut self) {
         // Safety: made by the constructor that belongs to this destructor, and not freed elsewhere.
         unsafe { (self.1)(self.0) }
@@ -63,26 +67,27 @@ unsafe extern "C" fn log_line(
         5 | 6 => RDKafkaLogLevel::Info,
         _ => RDKafkaLogLevel::Debug,
     };
-    // Safety: librdkafka gives two strings, and the opaque that the wrapper set: its context, which outlives the client.
+    // Safety: librdkafka gives two strings, and the opaque that the wrapper set: its context, which outlives the
+    // client.
     unsafe {
         let (facility, text) = (CStr::from_ptr(facility).to_string_lossy(), CStr::from_ptr(text).to_string_lossy());
         let context = c::rd_kafka_opaque(client).cast::<Context>();
         if let Some(context) = context.as_ref() {
-            context.line(level, &facility, &text);
+            context.log_line(level, &facility, &text);
         }
     }
 }
 
-/// Sends a client's log lines to its context. The wrapper does so only where it polls itself; librdkafka would write them to
-/// standard error.
-pub fn take_log_lines(client: &Client<Context>) {
+/// Sends a client's log lines to its context. rust-rdkafka does this only for clients that it polls itself. Without it
+/// librdkafka writes the lines to standard error.
+pub fn redirect_logs(client: &Client<Context>) {
     // Safety: the client is alive, and its opaque is a `Context`.
     unsafe { c::rd_kafka_set_logger(client.native_ptr(), Some(log_line)) }
 }
 
 /// Which offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum OffsetSpec {
     /// The low watermark.
     Low,
     /// The last stable offset: the end as read_committed sees it.
@@ -91,10 +96,10 @@ pub enum Bound {
     High,
 }
 
-/// One offset of one partition, or why it can't be had.
+/// One offset of one partition, or the leader's error.
 pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
 
-fn topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
+fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     CString::new(topic).map_err(|_| NativeError {
         what,
         code: RDKafkaErrorCode::InvalidTopic,
@@ -102,27 +107,27 @@ fn topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     })
 }
 
-fn options(
+fn admin_options(
     client: *mut c::rd_kafka_t,
     operation: c::rd_kafka_admin_op_t,
     timeout: Duration,
-) -> Owned<c::rd_kafka_AdminOptions_t> {
+) -> NativePtr<c::rd_kafka_AdminOptions_t> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
     let mut error = [0 as c_char; 256];
     // Safety: the client is alive; the buffer outlives the call.
     unsafe {
         let options = c::rd_kafka_AdminOptions_new(client, operation);
         c::rd_kafka_AdminOptions_set_request_timeout(options, millis, error.as_mut_ptr(), error.len());
-        Owned(options, c::rd_kafka_AdminOptions_destroy)
+        NativePtr(options, c::rd_kafka_AdminOptions_destroy)
     }
 }
 
-/// Waits for one answer on a queue of its own.
-fn answer(
-    queue: &Owned<c::rd_kafka_queue_t>,
+/// Waits for the next event of a queue.
+fn wait_for_event(
+    queue: &NativePtr<c::rd_kafka_queue_t>,
     deadline: Instant,
     what: &'static str,
-) -> Result<Owned<c::rd_kafka_event_t>, NativeError> {
+) -> Result<NativePtr<c::rd_kafka_event_t>, NativeError> {
     let wait = deadline.saturating_duration_since(Instant::now());
     // Safety: the queue is alive; the event is ours and freed by its guard; the string is copied before that.
     unsafe {
@@ -131,7 +136,7 @@ fn answer(
             let text = "no answer in time".to_owned();
             return Err(NativeError { what, code: RDKafkaErrorCode::OperationTimedOut, text });
         }
-        let event = Owned(event, c::rd_kafka_event_destroy);
+        let event = NativePtr(event, c::rd_kafka_event_destroy);
         let code = c::rd_kafka_event_error(event.0);
         if code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(event);
@@ -142,35 +147,37 @@ fn answer(
     }
 }
 
-/// Asks the partitions' leaders for these offsets, all in one round trip. Blocks until `timeout` at most.
+/// Queries these offsets from the partitions' leaders, in one round trip. Blocks at most for `timeout`.
 pub fn list_offsets<const N: usize>(
     admin: &AdminClient<Context>,
     topic: &str,
     partitions: &[i32],
-    bounds: [Bound; N],
+    specs: [OffsetSpec; N],
     timeout: Duration,
 ) -> Result<[Vec<PartitionOffset>; N], NativeError> {
     const WHAT: &str = "ListOffsets";
-    let topic = topic_name(topic, WHAT)?;
+    let topic = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    // librdkafka may take a moment longer than the request's own timeout to say so.
+    // librdkafka may report a timeout a moment after the request's own.
     let deadline = Instant::now() + timeout + Duration::from_millis(500);
-    // Safety: every pointer is made here and freed by its guard; what an event holds is read before the event is freed; the
-    // opaque is an index and never followed.
+    // Safety: every pointer is made here and freed by its guard; what an event holds is read before the event is freed;
+    // the opaque is an index and never followed.
     unsafe {
-        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
-        for (i, bound) in bounds.iter().enumerate() {
+        let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        for (i, spec) in specs.iter().enumerate() {
             let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-            let list = Owned(c::rd_kafka_topic_partition_list_new(count), c::rd_kafka_topic_partition_list_destroy);
+            let list = NativePtr(c::rd_kafka_topic_partition_list_new(count), c::rd_kafka_topic_partition_list_destroy);
             for partition in partitions {
                 let entry = c::rd_kafka_topic_partition_list_add(list.0, topic.as_ptr(), *partition);
                 // RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST
-                (*entry).offset = if *bound == Bound::Low { -2 } else { -1 };
+                (*entry).offset = if *spec == OffsetSpec::Low { -2 } else { -1 };
             }
-            let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
-            let isolation = match bound {
-                Bound::LastStable => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
-                Bound::Low | Bound::High => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            let options = admin_options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+            let isolation = match spec {
+                OffsetSpec::LastStable => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                OffsetSpec::Low | OffsetSpec::High => {
+                    c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
+                }
             };
             let error = c::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation);
             if !error.is_null() {
@@ -181,7 +188,7 @@ pub fn list_offsets<const N: usize>(
         }
         let mut found = [const { Vec::new() }; N];
         for _ in 0..N {
-            let event = answer(&queue, deadline, WHAT)?;
+            let event = wait_for_event(&queue, deadline, WHAT)?;
             let which = c::rd_kafka_event_opaque(event.0) as usize;
             let result = c::rd_kafka_event_ListOffsets_result(event.0);
             let mut count = 0;
@@ -190,8 +197,8 @@ pub fn list_offsets<const N: usize>(
             for info in infos {
                 let entry = &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
                 let offset = match entry.err {
-                    // Where a leader's answer failed as a whole (a broker that says nothing in time), librdkafka leaves the
-                    // entry without an error, at an invalid offset. Three of those would look like an empty partition.
+                    // Where a leader's whole response failed, for example by a timeout, librdkafka sets no error on the
+                    // entry and an invalid offset. Three of those would look like an empty partition.
                     c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR if entry.offset < 0 => {
                         Err(RDKafkaErrorCode::RequestTimedOut)
                     }
@@ -208,8 +215,8 @@ pub fn list_offsets<const N: usize>(
     }
 }
 
-/// Serves a client's log lines and errors, which wait on its main queue.
-pub fn serve(admin: &AdminClient<Context>) {
+/// Polls a client's main queue, where its log lines and errors wait.
+pub fn poll_logs(admin: &AdminClient<Context>) {
     // Safety: the client is alive.
     unsafe {
         c::rd_kafka_poll(admin.inner().native_ptr(), 0);
@@ -219,13 +226,12 @@ pub fn serve(admin: &AdminClient<Context>) {
 /// One partition of a described topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedPartition {
-    /// Its number.
     pub partition: i32,
     /// The leader's broker id; -1 = none.
     pub leader: i32,
     /// Broker ids.
     pub replicas: Vec<i32>,
-    /// Broker ids.
+    /// Broker ids of the replicas in sync.
     pub isr: Vec<i32>,
 }
 
@@ -234,7 +240,7 @@ pub struct DescribedPartition {
 pub struct DescribedTopic {
     /// In Kafka's base64 form.
     pub id: String,
-    /// In order.
+    /// Sorted by number.
     pub partitions: Vec<DescribedPartition>,
 }
 
@@ -242,12 +248,12 @@ unsafe fn node_ids(nodes: *mut *const c::rd_kafka_Node_t, count: usize) -> Vec<i
     if count == 0 {
         return Vec::new();
     }
-    // Safety: the caller has just been given this list.
+    // Safety: the caller got this list from librdkafka and has not freed it.
     unsafe { slice::from_raw_parts(nodes, count).iter().map(|n| c::rd_kafka_Node_id(*n)).collect() }
 }
 
-/// Asks a broker what the topic is: this one, or the one that passes for the controller. Never creates it. Blocks until
-/// `timeout` at most.
+/// Describes the topic, and never creates it. Asks this broker, or the controller if `broker` is `None`. Blocks at most
+/// for `timeout`.
 pub fn describe_topic(
     admin: &AdminClient<Context>,
     topic: &str,
@@ -255,22 +261,22 @@ pub fn describe_topic(
     timeout: Duration,
 ) -> Result<DescribedTopic, NativeError> {
     const WHAT: &str = "DescribeTopics";
-    let name = topic_name(topic, WHAT)?;
+    let name = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
     let deadline = Instant::now() + timeout + Duration::from_millis(100);
     // Safety: as in `list_offsets`.
     unsafe {
-        let queue = Owned(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
+        let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
         let mut names = [name.as_ptr()];
         let collection = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let collection = Owned(collection, c::rd_kafka_TopicCollection_destroy);
-        let options = options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        let collection = NativePtr(collection, c::rd_kafka_TopicCollection_destroy);
+        let options = admin_options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
         if let Some(broker) = broker {
             let mut error = [0 as c_char; 256];
             c::rd_kafka_AdminOptions_set_broker(options.0, broker, error.as_mut_ptr(), error.len());
         }
         c::rd_kafka_DescribeTopics(client, collection.0, options.0, queue.0);
-        let event = answer(&queue, deadline, WHAT)?;
+        let event = wait_for_event(&queue, deadline, WHAT)?;
         let result = c::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
         let topics = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
@@ -317,9 +323,9 @@ pub fn describe_topic(
     }
 }
 
-/// What the cluster's plain metadata says of the topic: no id. For clusters without a controller, which admin calls need.
-/// `None` if there is one after all, so that its silence is a failure like any other.
-pub fn topic_without_controller(
+/// Describes the topic from plain metadata, without its id. For clusters without a controller, which admin calls need.
+/// `None` if the cluster has a controller: its missing answer is then an ordinary failure.
+pub fn describe_from_metadata(
     admin: &AdminClient<Context>,
     topic: &str,
     timeout: Duration,
@@ -355,11 +361,11 @@ pub fn topic_without_controller(
     Some(Ok(DescribedTopic { id: String::new(), partitions }))
 }
 
-/// A consumer that is assigned, never subscribes, and is let go without a close: there is no group to leave, and a close asks
-/// for the group's coordinator, which may be in trouble.
+/// A consumer that is assigned and never subscribes. It is destroyed without a close, because there is no group to
+/// leave, and a close queries the group's coordinator, which may not answer.
 pub struct Consumer {
     handle: *mut c::rd_kafka_t,
-    /// What log lines go to; after the handle, which uses it until it is destroyed.
+    /// The opaque of the log callback. Declared after the handle, which uses it until it is destroyed.
     _context: Box<Context>,
 }
 
@@ -373,13 +379,13 @@ impl std::fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// Makes one; it is not assigned yet.
+    /// Creates a consumer without an assignment.
     pub fn new(config: &ClientConfig) -> KafkaResult<Self> {
         let native = config.create_native_config()?;
         let context = Box::new(Context::default());
         let mut error = [0 as c_char; 512];
-        // Safety: the context is boxed and outlives the handle. A configuration that made a client is the client's, and must
-        // not be destroyed by its guard.
+        // Safety: the context is boxed and outlives the handle. `rd_kafka_new` takes over the configuration if it
+        // succeeds, so its guard must not destroy it then.
         unsafe {
             c::rd_kafka_conf_set_opaque(native.ptr(), ptr::from_ref(&*context).cast_mut().cast());
             c::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_line));
@@ -394,7 +400,6 @@ impl Consumer {
         }
     }
 
-    /// Where to read.
     pub fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
         // Safety: both are alive; the list is copied.
         match unsafe { c::rd_kafka_assign(self.handle, list.ptr()) } {
@@ -405,16 +410,16 @@ impl Consumer {
 }
 
 impl Drop for Consumer {
-    /// Blocks until its threads have ended.
+    /// Blocks until the consumer's threads have ended.
     fn drop(&mut self) {
         // Safety: made by `new`, and destroyed once.
         unsafe { c::rd_kafka_destroy_flags(self.handle, c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
     }
 }
 
-/// A record in librdkafka's memory.
+/// A message in librdkafka's memory.
 pub struct Message<'a> {
-    message: Owned<c::rd_kafka_message_t>,
+    message: NativePtr<c::rd_kafka_message_t>,
     _consumer: std::marker::PhantomData<&'a ()>,
 }
 
@@ -427,8 +432,8 @@ impl std::fmt::Debug for Message<'_> {
 impl cluster::Consumer for Consumer {
     type Message<'a> = Message<'a>;
 
-    /// Errors of the wrapper's kind (a header name that is not UTF-8 makes it panic, an end of partition loses its offset) do
-    /// not happen here.
+    /// rust-rdkafka's poll panics on a header name that is not UTF-8, and drops the offset of an end-of-partition
+    /// event. This one does neither.
     fn poll(&self, timeout: Duration) -> Polled<Message<'_>> {
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // Safety: the consumer outlives the borrow; the message is freed by its guard.
@@ -437,14 +442,14 @@ impl cluster::Consumer for Consumer {
             if message.is_null() {
                 return Polled::Nothing;
             }
-            let message = Owned(message, c::rd_kafka_message_destroy);
-            let of = &*message.0;
-            match of.err {
+            let message = NativePtr(message, c::rd_kafka_message_destroy);
+            let raw = &*message.0;
+            match raw.err {
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     Polled::Record(Message { message, _consumer: std::marker::PhantomData })
                 }
                 c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                    Polled::End { partition: of.partition, offset: of.offset }
+                    Polled::End { partition: raw.partition, offset: raw.offset }
                 }
                 code => {
                     let text = c::rd_kafka_message_errstr(message.0);
@@ -453,8 +458,8 @@ impl cluster::Consumer for Consumer {
                     } else {
                         CStr::from_ptr(text).to_string_lossy().into_owned()
                     };
-                    // Where no partition is concerned the field is not set.
-                    let partition = if of.rkt.is_null() { -1 } else { of.partition };
+                    // The field is set only if the error is of one partition.
+                    let partition = if raw.rkt.is_null() { -1 } else { raw.partition };
                     Polled::Failed { partition, code: code.into(), text }
                 }
             }
@@ -479,15 +484,15 @@ impl cluster::Message for Message<'_> {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        let of = self.get();
+        let raw = self.get();
         // Safety: librdkafka gives the pointer and its length together.
-        (!of.key.is_null()).then(|| unsafe { slice::from_raw_parts(of.key.cast(), of.key_len) })
+        (!raw.key.is_null()).then(|| unsafe { slice::from_raw_parts(raw.key.cast(), raw.key_len) })
     }
 
     fn value(&self) -> Option<&[u8]> {
-        let of = self.get();
+        let raw = self.get();
         // Safety: as for the key.
-        (!of.payload.is_null()).then(|| unsafe { slice::from_raw_parts(of.payload.cast(), of.len) })
+        (!raw.payload.is_null()).then(|| unsafe { slice::from_raw_parts(raw.payload.cast(), raw.len) })
     }
 
     fn timestamp(&self) -> Option<i64> {
@@ -502,7 +507,7 @@ impl cluster::Message for Message<'_> {
         unsafe { c::rd_kafka_message_leader_epoch(self.message.0) }
     }
 
-    fn headers(&self, renamed: &mut u64) -> Vec<Header> {
+    fn headers(&self, lossy_names: &mut u64) -> Vec<Header> {
         let mut list = ptr::null_mut();
         let mut headers = Vec::new();
         // Safety: the message is alive and owns the list; each name and value is copied before the next call.
@@ -519,7 +524,7 @@ impl cluster::Message for Message<'_> {
                 let key: Cow<'_, str> = CStr::from_ptr(name).to_string_lossy();
                 let value =
                     (!value.is_null()).then(|| Bytes::copy_from_slice(slice::from_raw_parts(value.cast(), size)));
-                *renamed += u64::from(matches!(key, Cow::Owned(_)));
+                *lossy_names += u64::from(matches!(key, Cow::Owned(_)));
                 headers.push(Header { key: key.into_owned(), value });
             }
         }
@@ -527,7 +532,7 @@ impl cluster::Message for Message<'_> {
     }
 }
 
-/// Sets the leader epoch to resume with, by which librdkafka notices a truncation (KIP-320).
+/// Sets the leader epoch of a start offset. librdkafka detects a truncated log by it (KIP-320).
 pub fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i32, epoch: i32) {
     let Ok(topic) = CString::new(topic) else { return };
     // Safety: the list is borrowed mutably, and owns its entries.
@@ -544,13 +549,13 @@ pub fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i
 pub enum Persistence {
     /// It was never sent, or was refused.
     No,
-    /// It was sent, and nobody knows.
+    /// It was sent, and the outcome is not known.
     Possibly,
-    /// It is there.
+    /// It is in the log.
     Yes,
 }
 
-/// That of a delivery report's message.
+/// The persistence status of a delivery report.
 pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
     // Safety: the message is alive.
     match unsafe { c::rd_kafka_message_status(message.ptr()) } {
@@ -560,15 +565,15 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
     }
 }
 
-/// Sets off librdkafka's own test of a fatal producer error.
+/// Triggers a fatal producer error by librdkafka's own test function.
 #[cfg(test)]
-pub fn make_fatal<C: rdkafka::ClientContext>(client: &Client<C>) {
+pub fn inject_fatal_error<C: rdkafka::ClientContext>(client: &Client<C>) {
     let code = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     // Safety: the client is alive; the text is static.
     unsafe { c::rd_kafka_test_fatal_error(client.native_ptr(), code, c"a test".as_ptr()) };
 }
 
-/// Queues a record with a header whose name may be any bytes, which the wrapper can't.
+/// Queues a record with a header name of any bytes, which rust-rdkafka can't.
 #[cfg(test)]
 pub fn produce_with_header<C: rdkafka::ClientContext>(client: &Client<C>, topic: &CStr, key: &[u8], name: &CStr) {
     use c::rd_kafka_vtype_t as v;

@@ -1,5 +1,5 @@
-//! A cluster made of lists, with a clock that only moves when it is asked something. Everything that happens in it comes from
-//! one seed: what writers, transactions, the cleaner, elections and administrators do between two questions of a replay.
+//! A cluster made of lists, with a clock that moves only when the cluster is used. One seed decides everything that
+//! happens: writes, transactions, the cleaner, elections and administrators act between two calls of a replay.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::super::reading::SHORT_ROUND;
+use super::super::reader::SHORT_ROUND;
 use crate::{
     log::Topic,
     model::{Partition, PartitionCount},
@@ -16,11 +16,11 @@ use crate::{
 /// Milliseconds since the world began.
 pub type Millis = u64;
 
-/// A small generator: the same seed, the same world.
+/// A small random number generator. The same seed makes the same world.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
@@ -46,47 +46,47 @@ impl Dice {
     }
 }
 
-/// What may go wrong in a world. Without any of it a load must be whole.
+/// A fault that a world may have. Without faults a load must be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trouble {
-    /// A transaction is left open.
-    Pinned,
+pub enum Fault {
+    /// A transaction stays open.
+    OpenTransaction,
     /// Records are deleted from the low end.
     Deleted,
     /// A new leader lacks the end of the log.
     Truncated,
-    /// The topic is deleted and created anew.
+    /// The topic is deleted and created again.
     Recreated,
-    /// The topic gets one partition more.
+    /// The topic gets one more partition.
     Grown,
-    /// A leader says nothing.
+    /// A leader does not answer.
     Frozen,
-    /// Who is read from has less than the leader had.
+    /// The broker that is read from lags behind the leader.
     Lagging,
-    /// The caller takes his time.
+    /// The caller reads slowly.
     SlowReader,
 }
 
-pub const TROUBLES: [Trouble; 8] = [
-    Trouble::Pinned,
-    Trouble::Deleted,
-    Trouble::Truncated,
-    Trouble::Recreated,
-    Trouble::Grown,
-    Trouble::Frozen,
-    Trouble::Lagging,
-    Trouble::SlowReader,
+pub const FAULTS: [Fault; 8] = [
+    Fault::OpenTransaction,
+    Fault::Deleted,
+    Fault::Truncated,
+    Fault::Recreated,
+    Fault::Grown,
+    Fault::Frozen,
+    Fault::Lagging,
+    Fault::SlowReader,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Plain,
-    /// In the transaction of this number.
+    /// A record of the transaction with this number.
     InTransaction(usize),
     Marker,
 }
 
-/// What lies at an offset.
+/// The record or marker at an offset.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub offset: i64,
@@ -96,8 +96,8 @@ pub struct Slot {
     pub value: Option<u64>,
     pub epoch: i32,
     written: Millis,
-    /// When a tombstone, or a marker, that the cleaner has seen may go.
-    horizon: Option<Millis>,
+    /// When the cleaner may remove a tombstone or marker that it has seen.
+    purge_at: Option<Millis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,23 +108,23 @@ pub enum Transaction {
 }
 
 #[derive(Debug)]
-pub struct Part {
+pub struct PartitionLog {
     pub slots: Vec<Slot>,
     pub low: i64,
     pub high: i64,
     pub epoch: i32,
     pub transactions: Vec<Transaction>,
-    /// Elections that lost the end of the log: the epoch, and where it was cut.
+    /// Elections that truncated the log: the epoch, and the new end.
     pub cuts: Vec<(i32, i64)>,
     pub frozen_until: Millis,
-    /// Readers see no more than this until then.
+    /// Readers see the log up to this offset until this time.
     pub lag: Option<(i64, Millis)>,
-    /// Its consumers get nothing more, while its leader answers questions.
-    pub deaf: bool,
+    /// Consumers get no more records, while the leader still returns offsets.
+    pub delivers_nothing: bool,
     keys: Vec<String>,
 }
 
-impl Part {
+impl PartitionLog {
     pub fn last_stable(&self) -> i64 {
         let open = self.transactions.iter().filter_map(|t| match t {
             Transaction::Open { first } => Some(*first),
@@ -134,7 +134,7 @@ impl Part {
     }
 }
 
-/// An acknowledged change, or one that was committed.
+/// An acknowledged or committed write.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub topic: u64,
@@ -143,44 +143,44 @@ pub struct Write {
     pub offset: i64,
     pub value: Option<u64>,
     pub acknowledged: Millis,
-    /// Lost to an election, or deleted by an administrator: nobody's to find.
+    /// When the write was lost in an election, or deleted by an administrator.
     pub gone: Option<Millis>,
 }
 
 #[derive(Debug)]
 pub struct World {
-    pub dice: Dice,
+    pub rng: Rng,
     pub now: Millis,
-    pub troubles: Vec<Trouble>,
-    /// Counts the topics of this name.
+    pub faults: Vec<Fault>,
+    /// The number of times that the topic was created again.
     pub topic: u64,
     pub count: i64,
-    pub parts: BTreeMap<i32, Part>,
+    pub partitions: BTreeMap<i32, PartitionLog>,
     pub writes: Vec<Write>,
     pub min_compaction_lag: Millis,
     pub delete_retention: Millis,
-    /// What a watch has seen of topic and count, and when it looked.
+    /// The topic and partition count that the watcher has seen, and when.
     pub watched: (u64, i64, Millis),
     pub consumers: u64,
     pub polls: u64,
-    /// Nothing happens any more but time.
+    /// Only time passes, and nothing else happens.
     pub quiet: bool,
-    /// A key that is overwritten once, and cleaned, when a reader is on its way.
+    /// A key that is overwritten and cleaned once, during a replay.
     pub overwrite: Option<String>,
-    /// What min.compaction.lag.ms is lowered to just before that.
+    /// min.compaction.lag.ms is lowered to this just before.
     pub lowered_lag: Option<Millis>,
-    /// From when until when the caller takes nothing.
+    /// The time during which the caller takes nothing.
     pub stall: Option<(Millis, Millis)>,
     began: Instant,
     wall: SystemTime,
     next_value: u64,
 }
 
-/// A world that a replay, its cluster and its consumer look at in turn.
+/// A world that a replay, its cluster and its consumer share.
 #[derive(Debug, Clone)]
-pub struct Shared(Arc<RwLock<World>>);
+pub struct SharedWorld(Arc<RwLock<World>>);
 
-impl Shared {
+impl SharedWorld {
     pub fn new(world: World) -> Self {
         Self(Arc::new(RwLock::new(world)))
     }
@@ -194,7 +194,7 @@ impl Shared {
     }
 }
 
-/// Workspaces by their partition.
+/// Some keys of a partition.
 fn keys(count: i64, partition: i32) -> Vec<String> {
     let count = PartitionCount::new(count).expect("a count");
     let mut found = Vec::new();
@@ -211,18 +211,18 @@ fn keys(count: i64, partition: i32) -> Vec<String> {
 }
 
 impl World {
-    pub fn new(seed: u64, troubles: Vec<Trouble>) -> Self {
-        let mut dice = Dice::new(seed);
-        let count = 1 + dice.below(3) as i64;
+    pub fn new(seed: u64, faults: Vec<Fault>) -> Self {
+        let mut rng = Rng::new(seed);
+        let count = 1 + rng.below(3) as i64;
         let mut world = Self {
             now: 0,
-            troubles,
+            faults,
             topic: 0,
             count,
-            parts: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             writes: Vec::new(),
-            min_compaction_lag: dice.pick(&[0, 50, 60_000]),
-            delete_retention: dice.pick(&[2_000, 100_000, 86_400_000]),
+            min_compaction_lag: rng.pick(&[0, 50, 60_000]),
+            delete_retention: rng.pick(&[2_000, 100_000, 86_400_000]),
             watched: (0, count, 0),
             consumers: 0,
             polls: 0,
@@ -233,13 +233,13 @@ impl World {
             began: Instant::now(),
             wall: SystemTime::now(),
             next_value: 0,
-            dice,
+            rng,
         };
         world.create();
         world
     }
 
-    /// A world in which nothing happens that a test does not do.
+    /// A world in which only the test acts.
     pub fn still(count: i64) -> Self {
         let mut world = Self { count, quiet: true, min_compaction_lag: 60_000, ..Self::new(0, Vec::new()) };
         world.delete_retention = 86_400_000;
@@ -249,7 +249,7 @@ impl World {
     }
 
     fn create(&mut self) {
-        let part = |partition| Part {
+        let log = |partition| PartitionLog {
             slots: Vec::new(),
             low: 0,
             high: 0,
@@ -258,17 +258,17 @@ impl World {
             cuts: Vec::new(),
             frozen_until: 0,
             lag: None,
-            deaf: false,
+            delivers_nothing: false,
             keys: keys(self.count, partition),
         };
-        self.parts = (0..self.count as i32).map(|p| (p, part(p))).collect();
+        self.partitions = (0..self.count as i32).map(|p| (p, log(p))).collect();
     }
 
     pub fn instant(&self) -> Instant {
         self.began + Duration::from_millis(self.now)
     }
 
-    /// Stands still: how old a token may be is asked of the real clock, and tested elsewhere.
+    /// The wall clock stands still, because the age of a token is tested elsewhere.
     pub fn wall(&self) -> SystemTime {
         self.wall
     }
@@ -287,7 +287,7 @@ impl World {
         })
     }
 
-    /// One question was asked: time passes, and others do what they do.
+    /// Time passes, and one random event may happen.
     pub fn step(&mut self, millis: Millis) {
         self.now += millis;
         if self.now - self.watched.2 > 1_000 {
@@ -309,31 +309,31 @@ impl World {
         if self.quiet {
             return;
         }
-        let partition = self.dice.below(self.parts.len() as u64) as i32;
-        match self.dice.below(16) {
+        let partition = self.rng.below(self.partitions.len() as u64) as i32;
+        match self.rng.below(16) {
             0..=2 => {
                 self.write(partition, Kind::Plain);
             }
             3 => self.transaction(partition),
             4 => self.clean(partition),
-            5 if self.dice.one_in(6) => self.trouble(partition),
+            5 if self.rng.one_in(6) => self.inject_fault(partition),
             _ => {}
         }
     }
 
     pub fn write(&mut self, partition: i32, kind: Kind) -> i64 {
         self.next_value += 1;
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        let key = part.keys[self.dice.below(part.keys.len() as u64) as usize].clone();
-        let value = (!self.dice.one_in(4)).then_some(self.next_value);
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        let key = log.keys[self.rng.below(log.keys.len() as u64) as usize].clone();
+        let value = (!self.rng.one_in(4)).then_some(self.next_value);
         self.put(partition, kind, key, value)
     }
 
     pub fn put(&mut self, partition: i32, kind: Kind, key: String, value: Option<u64>) -> i64 {
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        let (offset, epoch) = (part.high, part.epoch);
-        part.high += 1;
-        part.slots.push(Slot { offset, kind, key: key.clone(), value, epoch, written: self.now, horizon: None });
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        let (offset, epoch) = (log.high, log.epoch);
+        log.high += 1;
+        log.slots.push(Slot { offset, kind, key: key.clone(), value, epoch, written: self.now, purge_at: None });
         if kind == Kind::Plain {
             self.acknowledge(partition, key, offset, value);
         }
@@ -345,76 +345,78 @@ impl World {
         self.writes.push(Write { topic, partition, key, offset, value, acknowledged, gone: None });
     }
 
-    /// Opens one, adds to the open one, or ends it.
+    /// Opens a transaction, adds to the open one, or ends it.
     fn transaction(&mut self, partition: i32) {
-        let part = &self.parts[&partition];
-        match part.transactions.iter().position(|t| matches!(t, Transaction::Open { .. })) {
+        let log = &self.partitions[&partition];
+        match log.transactions.iter().position(|t| matches!(t, Transaction::Open { .. })) {
             None => {
                 self.open(partition);
             }
-            // A transaction that stays open is trouble; without it the world ends it soon.
-            Some(_) if self.troubles.contains(&Trouble::Pinned) && !self.dice.one_in(4) => {}
-            Some(number) if self.dice.one_in(2) => {
+            // With the fault the transaction stays open. Without it the world ends it soon.
+            Some(_) if self.faults.contains(&Fault::OpenTransaction) && !self.rng.one_in(4) => {}
+            Some(number) if self.rng.one_in(2) => {
                 self.write(partition, Kind::InTransaction(number));
             }
             Some(number) => {
-                let commit = self.dice.one_in(2);
+                let commit = self.rng.one_in(2);
                 self.end(partition, number, commit);
             }
         }
     }
 
     pub fn open(&mut self, partition: i32) -> usize {
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        part.transactions.push(Transaction::Open { first: part.high });
-        let number = part.transactions.len() - 1;
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        log.transactions.push(Transaction::Open { first: log.high });
+        let number = log.transactions.len() - 1;
         self.write(partition, Kind::InTransaction(number));
         number
     }
 
     pub fn end(&mut self, partition: i32, number: usize, commit: bool) {
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        part.transactions[number] = if commit { Transaction::Committed } else { Transaction::Aborted };
-        let inside: Vec<_> = part.slots.iter().filter(|s| s.kind == Kind::InTransaction(number)).cloned().collect();
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        log.transactions[number] = if commit { Transaction::Committed } else { Transaction::Aborted };
+        let inside: Vec<_> = log.slots.iter().filter(|s| s.kind == Kind::InTransaction(number)).cloned().collect();
         self.put(partition, Kind::Marker, String::new(), None);
         for slot in inside.into_iter().filter(|_| commit) {
             self.acknowledge(partition, slot.key, slot.offset, slot.value);
         }
     }
 
-    /// Ends what is open, so that a load has nothing to wait for.
+    /// Ends open transactions, so that a load has nothing to wait for.
     pub fn settle(&mut self) {
-        for partition in 0..self.parts.len() as i32 {
-            let open = self.parts[&partition].transactions.iter().position(|t| matches!(t, Transaction::Open { .. }));
+        for partition in 0..self.partitions.len() as i32 {
+            let open =
+                self.partitions[&partition].transactions.iter().position(|t| matches!(t, Transaction::Open { .. }));
             if let Some(number) = open {
                 self.end(partition, number, true);
             }
         }
     }
 
-    /// Kafka's cleaner: below the active segment, the last stable offset and the compaction lag, the last record of each key
-    /// stays; what was aborted goes; tombstones and markers go a delete retention after it has first passed them.
+    /// Kafka's cleaner. It cleans below the active segment, the last stable offset and the compaction lag. The last
+    /// record of each key stays, and aborted records are removed. Tombstones and markers are removed a delete retention
+    /// after the cleaner first saw them.
     pub fn clean(&mut self, partition: i32) {
         let (now, retention) = (self.now, self.delete_retention);
-        // Without a lag, too, a segment must have been closed before it is cleaned.
+        // Even without a lag a segment must be closed before it is cleaned.
         let lag = self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis);
-        let active = self.dice.below(4) as i64;
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        let young = part.slots.iter().find(|s| s.written + lag >= now).map_or(i64::MAX, |s| s.offset);
-        let dirty_end = young.min(part.last_stable()).min(part.high - active);
+        let active = self.rng.below(4) as i64;
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        let first_recent = log.slots.iter().find(|s| s.written + lag >= now).map_or(i64::MAX, |s| s.offset);
+        let clean_end = first_recent.min(log.last_stable()).min(log.high - active);
         let aborted = |transactions: &[Transaction], s: &Slot| match s.kind {
             Kind::InTransaction(n) => transactions[n] == Transaction::Aborted,
             _ => false,
         };
-        let transactions = part.transactions.clone();
+        let transactions = log.transactions.clone();
         let mut last = HashMap::new();
-        for slot in part.slots.iter().filter(|s| s.offset < dirty_end) {
+        for slot in log.slots.iter().filter(|s| s.offset < clean_end) {
             if slot.kind != Kind::Marker && !aborted(&transactions, slot) {
                 last.insert(slot.key.clone(), slot.offset);
             }
         }
-        part.slots.retain_mut(|slot| {
-            if slot.offset >= dirty_end {
+        log.slots.retain_mut(|slot| {
+            if slot.offset >= clean_end {
                 return true;
             }
             let superseded = slot.kind != Kind::Marker && last.get(&slot.key) != Some(&slot.offset);
@@ -422,55 +424,55 @@ impl World {
                 return false;
             }
             if slot.value.is_none() {
-                return *slot.horizon.get_or_insert(now + retention) > now;
+                return *slot.purge_at.get_or_insert(now + retention) > now;
             }
             true
         });
     }
 
-    fn trouble(&mut self, partition: i32) {
-        if self.troubles.is_empty() {
+    fn inject_fault(&mut self, partition: i32) {
+        if self.faults.is_empty() {
             return;
         }
-        let which = self.dice.below(self.troubles.len() as u64) as usize;
-        let (now, some) = (self.now, self.dice.below(6) as i64);
-        let pause = self.dice.pick(&[100, 2_000, 30_000]);
-        let part = self.parts.get_mut(&partition).expect("a partition");
-        match self.troubles[which] {
-            Trouble::Pinned | Trouble::SlowReader => {}
-            Trouble::Deleted => {
-                let before = (part.low + some).min(part.last_stable());
-                part.low = before;
-                part.slots.retain(|s| s.offset >= before);
+        let which = self.rng.below(self.faults.len() as u64) as usize;
+        let (now, some) = (self.now, self.rng.below(6) as i64);
+        let pause = self.rng.pick(&[100, 2_000, 30_000]);
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        match self.faults[which] {
+            Fault::OpenTransaction | Fault::SlowReader => {}
+            Fault::Deleted => {
+                let before = (log.low + some).min(log.last_stable());
+                log.low = before;
+                log.slots.retain(|s| s.offset >= before);
                 self.lose(partition, |w| w.offset < before);
             }
-            Trouble::Truncated => {
-                let at = (part.high - some).max(part.low);
-                part.slots.retain(|s| s.offset < at);
-                part.high = at;
-                part.epoch += 1;
-                part.cuts.push((part.epoch, at));
-                for transaction in &mut part.transactions {
+            Fault::Truncated => {
+                let at = (log.high - some).max(log.low);
+                log.slots.retain(|s| s.offset < at);
+                log.high = at;
+                log.epoch += 1;
+                log.cuts.push((log.epoch, at));
+                for transaction in &mut log.transactions {
                     if matches!(transaction, Transaction::Open { .. }) {
                         *transaction = Transaction::Aborted;
                     }
                 }
-                // What the cleaner took for the sake of a record that is lost now would still be there at a new leader that
-                // never had that record. Here it isn't, and nobody is owed it.
-                let there: std::collections::HashSet<i64> = part.slots.iter().map(|s| s.offset).collect();
+                // A real new leader that never had a lost record would still have the records that it superseded. This
+                // cluster has removed them, so no load has to find them.
+                let there: std::collections::HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
                 self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
             }
-            Trouble::Recreated => {
+            Fault::Recreated => {
                 self.topic += 1;
                 self.create();
-                for _ in 0..self.dice.below(30) {
-                    let any = self.dice.below(self.parts.len() as u64) as i32;
+                for _ in 0..self.rng.below(30) {
+                    let any = self.rng.below(self.partitions.len() as u64) as i32;
                     self.write(any, Kind::Plain);
                 }
             }
-            Trouble::Grown => self.count += 1,
-            Trouble::Frozen => part.frozen_until = now + pause,
-            Trouble::Lagging => part.lag = Some(((part.high - some).max(part.low), now + pause)),
+            Fault::Grown => self.count += 1,
+            Fault::Frozen => log.frozen_until = now + pause,
+            Fault::Lagging => log.lag = Some(((log.high - some).max(log.low), now + pause)),
         }
     }
 
@@ -483,10 +485,10 @@ impl World {
         }
     }
 
-    /// How far a reader sees: nothing of an open transaction, and no more than who it reads from.
+    /// The end of the log for a reader: below an open transaction, and not above the end of a lagging broker.
     pub fn visible(&self, partition: Partition) -> i64 {
-        let part = &self.parts[&partition.number()];
-        let lag = part.lag.filter(|(_, until)| *until > self.now).map_or(i64::MAX, |(at, _)| at);
-        part.last_stable().min(lag)
+        let log = &self.partitions[&partition.number()];
+        let lag = log.lag.filter(|(_, until)| *until > self.now).map_or(i64::MAX, |(at, _)| at);
+        log.last_stable().min(lag)
     }
 }

@@ -1,4 +1,6 @@
-//! What the writer, the replays and the log's face have in common: what may be read, and why nothing more is written or served.
+//! The state that the log, its writer and its replays share: what may be read, and why writes or reads are rejected.
+//!
+//! Does not read or write the engine.
 
 use std::{
     fmt,
@@ -12,46 +14,46 @@ use std::{
 use fjall::Snapshot;
 use tokio::sync::watch;
 
-use super::{layout::Head, replay::Span, store::Store};
+use super::{layout::Head, replay::ReplayRange, store::Store};
 use crate::{
     log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
 };
 
-/// Milliseconds since 1970. Tests turn it.
+/// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// What may be read: fsynced, and whole.
+/// A snapshot that may be read: everything in it is fsynced.
 pub(super) struct Published {
     pub(super) snapshot: Snapshot,
     pub(super) ends: Vec<i64>,
-    /// Of each partition, one above the last tombstone that was taken away: who has read less far may have missed it.
-    horizons: Vec<i64>,
+    /// For each partition, the offset above the last purged tombstone. A reader below it may have missed a tombstone.
+    purged_below: Vec<i64>,
     pub(super) store: Arc<Store>,
 }
 
 impl Published {
-    /// Only the writer may: its batches are the only ones, and it is between two of them.
-    pub(super) fn of(store: &Arc<Store>, heads: &[Head], horizons: &[i64]) -> Self {
+    /// Called only by the writer, between two batches.
+    pub(super) fn of(store: &Arc<Store>, heads: &[Head], purged_below: &[i64]) -> Self {
         Self {
             snapshot: store.db.snapshot(),
             ends: heads.iter().map(|h| h.next).collect(),
-            horizons: horizons.to_vec(),
+            purged_below: purged_below.to_vec(),
             store: store.clone(),
         }
     }
 
-    /// Whether who has read a partition up to here, and no further, may have missed a tombstone. The clocks by which tombstones
-    /// come of age, and tokens and followers are told by their age, can be set; this does not ask them.
-    pub(super) fn swept_beyond(&self, partition: Partition, from: i64) -> bool {
-        self.horizons.get(partition.index()).is_some_and(|horizon| from < *horizon)
+    /// Whether a reader that has read a partition up to `from` may have missed a purged tombstone. This does not depend
+    /// on a clock: the wall clock, by which tombstones and tokens expire, can be set.
+    pub(super) fn purged_beyond(&self, partition: Partition, from: i64) -> bool {
+        self.purged_below.get(partition.index()).is_some_and(|purged_below| from < *purged_below)
     }
 
     pub(super) fn end(&self, partition: Partition) -> Option<i64> {
         self.ends.get(partition.index()).copied()
     }
 
-    pub(super) fn span(&self, partition: Partition, start: StartAt) -> Result<Span, ReadError> {
+    pub(super) fn range(&self, partition: Partition, start: StartAt) -> Result<ReplayRange, ReadError> {
         let end = self.end(partition);
         let from = match start {
             StartAt::Low => 0,
@@ -59,43 +61,43 @@ impl Published {
         };
         match end {
             Some(end) if (0..=end).contains(&from) => {
-                let whole = start == StartAt::Low;
-                if !whole && self.swept_beyond(partition, from) {
-                    let cause = format!("tombstones beyond offset {from} have been taken away");
+                let whole_partition = start == StartAt::Low;
+                if !whole_partition && self.purged_beyond(partition, from) {
+                    let cause = format!("tombstones beyond offset {from} have been purged");
                     return Err(ReadError::Truncated { partition, cause });
                 }
-                Ok(Span { partition, from, end, whole })
+                Ok(ReplayRange { partition, from, end, whole_partition })
             }
             end => Err(ReadError::OffsetOutOfRange { partition, offset: from, low: 0, end: end.unwrap_or(0) }),
         }
     }
 }
 
-/// What the writer, the replays and the log's face have in common.
-pub(super) struct Shared {
+/// The shared state of a store.
+pub(super) struct StoreState {
     pub(super) topic: Arc<Topic>,
     pub(super) dir: PathBuf,
     pub(super) sort_bytes: usize,
-    /// `None` once the store is closed. Replays that run keep theirs.
+    /// `None` after the store is closed. Running replays keep their snapshot.
     pub(super) published: watch::Sender<Option<Arc<Published>>>,
-    /// No more writes are accepted, followers stop.
+    /// Set when the log closes: writes are rejected and followers end.
     pub(super) closed: watch::Sender<bool>,
-    /// What still waits is refused.
+    /// Set when the log is dropped: queued writes are rejected.
     pub(super) abandoned: AtomicBool,
-    /// The first reason is kept.
+    /// Why the store is read-only. The first reason is kept.
     pub(super) read_only: OnceLock<String>,
     pub(super) corrupt: OnceLock<Corrupt>,
-    pub(super) state: watch::Sender<TopicState>,
+    pub(super) topic_state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
-    pub(super) unsettled: AtomicU64,
+    pub(super) pending_writes: AtomicU64,
 }
 
-impl Shared {
+impl StoreState {
     pub(super) fn publish(&self, published: Published) {
         self.published.send_replace(Some(Arc::new(published)));
     }
 
-    /// Why nothing is written any more.
+    /// The error for new writes, if the store takes none.
     pub(super) fn refusal(&self) -> Option<WriteError> {
         if let Some(corrupt) = self.corrupt.get() {
             return Some(WriteError::Corrupt(corrupt.clone()));
@@ -106,8 +108,8 @@ impl Shared {
     pub(super) fn set_read_only(&self, cause: &str) {
         if self.read_only.set(cause.to_owned()).is_ok() {
             let failed = TopicState::Failed(StoreFailure::ReadOnly { cause: cause.to_owned() });
-            // Damage is worse, and stays.
-            self.state.send_if_modified(|state| {
+            // A state of damage stays.
+            self.topic_state.send_if_modified(|state| {
                 let sound = matches!(state, TopicState::Ready(_));
                 if sound {
                     *state = failed;
@@ -118,10 +120,10 @@ impl Shared {
         }
     }
 
-    /// Nothing is served from here on. Answers the first damage that was met.
+    /// Stops serving anything. Returns the first damage that was found.
     pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
         if self.corrupt.set(corrupt.clone()).is_ok() {
-            self.state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
+            self.topic_state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
             tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
         }
         self.corrupt.get().cloned().unwrap_or(corrupt)

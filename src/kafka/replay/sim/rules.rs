@@ -1,65 +1,74 @@
-//! One rule a test, in worlds where nothing else happens.
+//! One rule per test, in worlds where nothing else happens.
 
 use super::*;
 
-fn still(count: i64) -> Shared {
-    Shared::new(World::still(count))
+fn still(count: i64) -> SharedWorld {
+    SharedWorld::new(World::still(count))
 }
 
-fn put(world: &Shared, key: &str, value: Option<u64>) -> i64 {
+fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
     world.borrow_mut().put(0, Kind::Plain, key.to_owned(), value)
 }
 
-/// So many keys, once each, from offset 0 on.
-fn fill(world: &Shared, keys: u64) {
+/// Writes this many keys once each.
+fn fill(world: &SharedWorld, keys: u64) {
     for n in 0..keys {
         put(world, &format!("w/t/{n}"), Some(n));
     }
 }
 
-/// Reads the only partition, after something has happened between its end offset and its first record.
-fn stopped(world: &Shared, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
+/// Reads the only partition. `meanwhile` runs between the end offset and the first record.
+fn stopped(world: &SharedWorld, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> StopReason {
     stopped_from(world, StartAt::Low, meanwhile, topic)
 }
 
-fn stopped_from(world: &Shared, start: StartAt, meanwhile: impl FnOnce(&mut World), topic: Arc<Topic>) -> Stop {
+fn stopped_from(
+    world: &SharedWorld,
+    start: StartAt,
+    meanwhile: impl FnOnce(&mut World),
+    topic: Arc<Topic>,
+) -> StopReason {
     let mut cluster = SimulatedCluster::new(world, &topic);
     let request = request(world, topic, start, false);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     meanwhile(&mut world.borrow_mut());
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
-    reading.read(&mut None).expect_err("it is not whole")
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    reader.read(&mut None).expect_err("it is not whole")
 }
 
-/// Follows every partition, with something happening when so many have said their ends. How it stopped, and after how long.
+/// Follows every partition, and runs `action` when this many ends were reported. Returns how the replay stopped, and
+/// how long after that.
 fn stopped_following_after(
     ends: usize,
-    world: &Shared,
-    happens: impl FnOnce(&mut World) + Send + 'static,
-) -> (Stop, Duration) {
+    world: &SharedWorld,
+    action: impl FnOnce(&mut World) + Send + 'static,
+) -> (StopReason, Duration) {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(world, &topic);
-    cluster.after_ends = Some((ends, Box::new(happens)));
+    cluster.after_ends = Some((ends, Box::new(action)));
     let request = request(world, topic, StartAt::Low, true);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
-    let stop = reading.read(&mut None).expect_err("it follows until something happens");
-    let said = reading.cluster.ends[ends - 1].1;
-    (stop, Duration::from_millis(world.borrow().now - said))
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    let stop = reader.read(&mut None).expect_err("it follows until something happens");
+    let completed_at = reader.cluster.ends[ends - 1].1;
+    (stop, Duration::from_millis(world.borrow().now - completed_at))
 }
 
-fn stopped_following(world: &Shared, after_end: impl FnOnce(&mut World) + Send + 'static) -> (Stop, Duration) {
+fn stopped_following(
+    world: &SharedWorld,
+    after_end: impl FnOnce(&mut World) + Send + 'static,
+) -> (StopReason, Duration) {
     stopped_following_after(1, world, after_end)
 }
 
-const BOUNDS: Bounds = Bounds {
+const LIMITS: ReplayLimits = ReplayLimits {
     open_transaction_wait: NO_PROGRESS,
     no_progress: NO_PROGRESS,
     min_compaction_lag: Duration::from_secs(60),
     delete_retention: Duration::from_secs(86_400),
 };
 
-fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
+fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
     ReplayRequest {
         selection: Selection::all(topic.partition_count),
         partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
@@ -70,8 +79,8 @@ fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> R
     }
 }
 
-/// Of a world with one partition.
-fn whole(world: &Shared) -> Outcome {
+/// Loads a world with one partition, and checks the outcome.
+fn whole(world: &SharedWorld) -> Outcome {
     let outcome = load(world);
     assert_eq!(outcome.error, None);
     assert_eq!(outcome.ends.len(), 1);
@@ -108,7 +117,7 @@ fn markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
         world.borrow_mut().end(0, number, commit);
         let outcome = whole(&world);
         assert_eq!((outcome.records.len(), outcome.ends[0].0.end), (1 + usize::from(commit), 3));
-        // What was aborted goes, and leaves a hole before the marker.
+        // The cleaner removes the aborted records and leaves a hole before the marker.
         world.borrow_mut().now += 120_000;
         world.borrow_mut().clean(0);
         assert_eq!(whole(&world).ends[0].0.end, 3);
@@ -144,11 +153,11 @@ fn empty_partitions_need_no_consumer() {
 fn an_end_event_below_the_end_is_ignored() {
     let world = still(1);
     fill(&world, 10);
-    // A new leader that lags, and catches up.
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, 3_000));
+    // A new leader lags, and catches up.
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, 3_000));
     assert_eq!(whole(&world).records.len(), 10);
-    // One that does not.
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
+    // A new leader lags, and never catches up.
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
     assert!(outcome.ends.is_empty());
@@ -159,9 +168,9 @@ fn an_end_event_below_the_end_is_ignored() {
 fn no_progress_is_an_error_at_its_deadline() {
     let world = still(1);
     fill(&world, 10);
-    world.borrow_mut().parts.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
+    world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
-    let took = Duration::from_millis(world.borrow().now - outcome.asked);
+    let took = Duration::from_millis(world.borrow().now - outcome.requested_at);
     assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
@@ -173,12 +182,12 @@ fn a_log_that_became_shorter_is_an_error_at_once() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let cut = |world: &mut World| {
-        let part = world.parts.get_mut(&0).unwrap();
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
     };
     let stop = stopped(&world, cut, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
 /// Covers C31, R7.
@@ -187,29 +196,29 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.partitions.get_mut(&0).unwrap().delivers_nothing = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
-/// The time in which its caller took nothing is the caller's.
+/// The time in which the caller took nothing does not count.
 /// Covers C31, R7.
 #[test]
 fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        world.parts.get_mut(&0).unwrap().deaf = true;
+        world.partitions.get_mut(&0).unwrap().delivers_nothing = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
         world.stall = Some((world.now + 20_000, world.now + 90_000));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
 }
 
-/// Of two partitions the one goes on, and the other's leader is gone.
+/// One of two partitions goes on, and the leader of the other does not answer.
 /// Covers C31, R7.
 #[test]
 fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
@@ -219,13 +228,13 @@ fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     }
     let (stop, after) = stopped_following_after(2, &world, |world| {
         world.quiet = false;
-        world.parts.get_mut(&1).unwrap().frozen_until = Millis::MAX;
+        world.partitions.get_mut(&1).unwrap().frozen_until = Millis::MAX;
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
-/// What the one brings after its end is no progress of the other.
+/// One partition receives records after its end while the other delivers nothing.
 /// Covers R7.
 #[test]
 fn records_of_a_finished_partition_are_no_progress_of_another() {
@@ -236,9 +245,9 @@ fn records_of_a_finished_partition_are_no_progress_of_another() {
     world.borrow_mut().put(0, Kind::Plain, "w/t/a".to_owned(), Some(1));
     let (stop, after) = stopped_following(&world, |world| {
         world.quiet = false;
-        world.parts.get_mut(&1).unwrap().deaf = true;
+        world.partitions.get_mut(&1).unwrap().delivers_nothing = true;
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
@@ -248,12 +257,12 @@ fn a_follower_whose_log_became_shorter_gets_an_error() {
     let world = still(1);
     fill(&world, 10);
     let (stop, after) = stopped_following(&world, |world| {
-        let part = world.parts.get_mut(&0).unwrap();
-        part.deaf = true;
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.delivers_nothing = true;
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
     assert!(after < Duration::from_secs(20), "{after:?}");
 }
 
@@ -265,7 +274,7 @@ fn a_load_slower_than_half_of_the_delete_retention_is_an_error() {
     {
         let mut world = world.borrow_mut();
         world.delete_retention = 2_000;
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
     }
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Moved { .. })), "{:?}", outcome.error);
@@ -278,11 +287,11 @@ fn records_deleted_before_they_are_read_are_an_error() {
     let world = still(1);
     fill(&world, 10);
     let topic = world.borrow().described();
-    let stop = stopped(&world, |world| world.parts.get_mut(&0).unwrap().low = 8, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    let stop = stopped(&world, |world| world.partitions.get_mut(&0).unwrap().low = 8, topic);
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
-/// Cut, and grown again to the very offset at which a reader resumes: nothing but the leader epoch tells.
+/// The log is truncated, and grows again to exactly the offset of the resume. Only the leader epoch shows it.
 /// Covers C49, R14, F13.
 #[test]
 fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
@@ -291,14 +300,14 @@ fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
     let topic = world.borrow().described();
     {
         let mut world = world.borrow_mut();
-        let part = world.parts.get_mut(&0).unwrap();
-        part.slots.truncate(5);
-        (part.high, part.epoch) = (5, 1);
-        part.cuts.push((1, 5));
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
+        log.cuts.push((1, 5));
     }
     fill(&world, 5);
     let stop = stopped_from(&world, StartAt::Offset { offset: 10, leader_epoch: 0 }, |_| {}, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Truncated { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
 /// Covers R15, F15.
@@ -308,7 +317,7 @@ fn a_load_of_a_topic_that_is_recreated_is_an_error() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.topic += 1, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Topic(TopicProblem::Recreated { .. }))), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::Topic(TopicProblem::Recreated { .. }))), "{stop:?}");
 }
 
 /// Covers R16, F16.
@@ -318,10 +327,13 @@ fn a_load_of_a_topic_that_grows_is_an_error() {
     fill(&world, 10);
     let topic = world.borrow().described();
     let stop = stopped(&world, |world| world.count += 1, topic);
-    assert!(matches!(stop, Stop::Failed(ReadError::Topic(TopicProblem::PartitionCountChanged { .. }))), "{stop:?}");
+    assert!(
+        matches!(stop, StopReason::Failed(ReadError::Topic(TopicProblem::PartitionCountChanged { .. }))),
+        "{stop:?}"
+    );
 }
 
-/// The key is superseded above the end while the load is under way, and the cleaner takes what is below.
+/// The key is superseded above the end during the load, and the cleaner removes the record below it.
 /// Covers R40, F10.
 #[test]
 fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
@@ -330,14 +342,14 @@ fn a_key_that_the_cleaner_removes_during_a_load_is_still_in_it() {
     {
         let mut world = world.borrow_mut();
         world.min_compaction_lag = 50;
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
         world.overwrite = Some("w/t/599".to_owned());
     }
     let outcome = whole(&world);
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
 }
 
-/// The cleaner may do at once what it is told, and a load must not lean on what it was told before.
+/// The cleaner follows a lowered lag at once, so a load must not rely on the earlier value.
 /// Covers R40, F10.
 #[test]
 fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
@@ -345,7 +357,7 @@ fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
     fill(&world, 600);
     {
         let mut world = world.borrow_mut();
-        world.troubles = vec![Trouble::SlowReader];
+        world.faults = vec![Fault::SlowReader];
         world.overwrite = Some("w/t/599".to_owned());
         world.lowered_lag = Some(50);
     }
@@ -362,7 +374,7 @@ fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
         world.open(0);
         world.put(0, Kind::Plain, "w/t/hidden".to_owned(), Some(1));
     });
-    assert!(matches!(stop, Stop::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::OpenTransaction { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
@@ -380,10 +392,10 @@ fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(&world, &topic);
     let request = request(&world, topic, StartAt::Low, false);
-    let spans = span::spans(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     put_in_both("w/t/later");
-    let mut reading = Reading::new(cluster, request, spans, BOUNDS, Box::new(|_, _, _| {}));
-    reading.read(&mut None).expect("it is whole");
-    let ends: Vec<_> = reading.cluster.ends.iter().map(|(end, ..)| end.end).collect();
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    reader.read(&mut None).expect("it is whole");
+    let ends: Vec<_> = reader.cluster.ends.iter().map(|(end, ..)| end.end).collect();
     assert_eq!(ends, [1, 1]);
 }

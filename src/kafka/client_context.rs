@@ -1,20 +1,22 @@
-//! What librdkafka tells besides answers: its log lines become ours.
+//! The context of librdkafka's clients: its log lines become ours.
+//!
+//! Promises that no log line goes to standard error past the log filter. Does not report errors: calls return them.
 
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
 
-/// The context of every client but producers.
+/// The context of admin clients and consumers. Producers have `DeliveryContext`.
 #[derive(Debug, Default)]
 pub struct Context {
     last_failure: Mutex<Option<String>>,
 }
 
 impl Context {
-    /// One of librdkafka's log lines, of this client.
-    pub fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    /// Writes a log line of this client, and keeps the text of a failed connection.
+    pub fn log_line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            // librdkafka says the same of every certificate that it refuses, and thinks of one cause only.
+            // librdkafka's text is the same for every certificate that it rejects, and it names only one cause.
             let hint = if message.contains("certificate verify failed") {
                 "; else the broker's certificate has expired, or is for another name"
             } else {
@@ -25,15 +27,15 @@ impl Context {
         log_line(level, facility, message);
     }
 
-    /// Why a broker could last not be talked to: an admin call says only that it timed out.
+    /// Takes the text of the last failed connection. An admin call's own error says only that it timed out.
     pub fn take_last_failure(&self) -> Option<String> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// One of librdkafka's log lines.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    // Lost connections, over and over while a broker is gone: the topic's state says it once, with the cause.
+    // Lost connections are logged at debug: librdkafka repeats them while a broker is unreachable. The topic's state
+    // logs the loss once, with the cause.
     if matches!(facility, "FAIL" | "ERROR") {
         tracing::debug!(target: "librdkafka", facility, "{message}");
         return;
@@ -52,7 +54,7 @@ pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.line(level, facility, message);
+        self.log_line(level, facility, message);
     }
 
     fn stats(&self, _: Statistics) {}
@@ -62,5 +64,5 @@ impl ClientContext for Context {
     }
 }
 
-// Nothing subscribes and nothing commits: there is nothing to be told of.
+// Nothing subscribes and nothing commits, so rebalances and commits have no callbacks.
 impl ConsumerContext for Context {}
