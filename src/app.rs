@@ -232,13 +232,13 @@ fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
-        max_replays_per_peer: args.max_replays_per_peer().into(),
+        max_replays_per_client: args.max_replays_per_peer().into(),
         share_replays: args.share_replays,
-        replay_queue_wait: args.replay_queue_wait,
-        max_follows: args.max_follows().into(),
-        replay_budget: size(args.replay_budget()),
+        replay_queue_timeout: args.replay_queue_wait,
+        max_following_streams: args.max_follows().into(),
+        replay_memory: size(args.replay_budget()),
         read_ahead: size(args.read_ahead()),
-        max_load_bytes: size(args.max_load_bytes()),
+        max_load_memory: size(args.max_load_bytes()),
     }
 }
 

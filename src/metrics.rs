@@ -191,17 +191,17 @@ impl Metrics {
     }
 
     /// So many loads did not need a replay of their own.
-    pub fn loads_rode_along(&self, loads: u64) {
+    pub fn loads_coalesced(&self, loads: u64) {
         self.rode_along.inc_by(loads);
     }
 
     /// A stream follows, or is to.
-    pub fn follow_started(&self) -> Running {
+    pub fn following_stream_started(&self) -> Running {
         Running::begin(&self.follows)
     }
 
     /// Replays hold so many bytes more, or less.
-    pub fn replay_bytes_held(&self, more: i64) {
+    pub fn add_replay_memory(&self, more: i64) {
         self.replay_bytes.inc_by(more);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         metrics.producers_replaced().inc();
         let running = metrics.replay_started();
         drop(metrics.replay_started());
-        metrics.replay_bytes_held(7);
+        metrics.add_replay_memory(7);
         metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0, renamed_headers: 3 });
         let text = metrics.render();
         for line in [

@@ -16,7 +16,7 @@ use super::{
     rides::{Ride, Seat},
     snapshot::Fold,
     stream::broke_off,
-    turns::Turn,
+    turns::ReplayPermit,
 };
 use crate::{
     log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
@@ -72,7 +72,7 @@ pub struct Bus {
     by_workspace: HashMap<String, Vec<usize>>,
     /// Those that ask for every workspace.
     about_all: Vec<usize>,
-    turn: Option<Turn>,
+    permit: Option<ReplayPermit>,
     /// While it is held, no other replay of the partition begins.
     under_way: Option<Way>,
     /// Held instead of that while it stands still.
@@ -87,7 +87,7 @@ impl Bus {
     pub fn new(
         partition: Partition,
         aboard: Vec<(Selection, Instant, Seat)>,
-        turn: Turn,
+        permit: ReplayPermit,
         under_way: Option<Way>,
         limit: usize,
     ) -> Self {
@@ -97,7 +97,7 @@ impl Bus {
             groups: Vec::new(),
             by_workspace: HashMap::new(),
             about_all: Vec::new(),
-            turn: Some(turn),
+            permit: Some(permit),
             under_way,
             beside: None,
             limit,
@@ -261,10 +261,10 @@ impl Bus {
 
     /// Of the process's budget. Where there is no room, the largest is told so, and the others go on.
     fn hold(&mut self) {
-        let Some(turn) = &mut self.turn else { return };
+        let Some(permit) = &mut self.permit else { return };
         loop {
             let held = self.groups.iter().map(|group| group.fold.weight()).sum();
-            let Err(error) = turn.hold(held) else { return };
+            let Err(error) = permit.reserve_memory(held) else { return };
             let left = self.groups.iter_mut().filter(|group| !group.seats.is_empty());
             let Some(largest) = left.max_by_key(|group| group.fold.weight()) else { return };
             largest.end(&error);
@@ -273,7 +273,7 @@ impl Bus {
 
     /// Hands to each what he asked for.
     pub fn arrive(mut self, ended: &Result<PartitionEnd, LoadError>) {
-        let Some(turn) = self.turn.take().map(Arc::new) else { return };
+        let Some(permit) = self.permit.take().map(Arc::new) else { return };
         let shared = self.groups.iter().map(|group| group.seats.len()).sum::<usize>() > 1;
         for mut group in self.groups {
             let end = match ended {
@@ -284,7 +284,7 @@ impl Bus {
                 }
             };
             let (records, matched) = group.fold.finish(false);
-            let ride = Ride { records: Arc::new(records), matched, end, shared, _turn: turn.clone() };
+            let ride = Ride { records: Arc::new(records), matched, end, shared, _permit: permit.clone() };
             for seat in group.seats {
                 let _ = seat.send(Ok(ride.clone()));
             }

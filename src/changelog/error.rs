@@ -20,13 +20,13 @@ pub enum LoadError {
         "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-peer); it is told \
          by its address, on loopback and Unix sockets by its connection"
     )]
-    TooManyOfPeer {
+    TooManyReplaysOfPeer {
         /// How many it may run.
         limit: usize,
     },
     /// Every slot for following streams is taken.
     #[error("{limit} streams are following, which is the limit (--max-follows)")]
-    TooManyFollows {
+    TooManyFollowingStreams {
         /// How many may follow.
         limit: usize,
     },
@@ -35,7 +35,7 @@ pub enum LoadError {
         "{limit} streams of this client are following, which is the limit for one client, three quarters of --max-follows; it is \
          told by its address, on loopback and Unix sockets by its connection"
     )]
-    TooManyFollowsOfPeer {
+    TooManyFollowingStreamsOfPeer {
         /// How many of its streams may follow.
         limit: usize,
     },
@@ -52,16 +52,16 @@ pub enum LoadError {
     },
     /// All replays together are at the bound on memory.
     #[error(
-        "there is no room for {wanted} more bytes: the replays of this process hold {held} of the {limit} bytes that they may \
+        "there is no room for {requested} more bytes: the replays of this process hold {reserved} of the {limit} bytes that they may \
          hold together (--replay-budget)"
     )]
-    NoRoom {
+    MemoryBudgetExceeded {
         /// The budget, in bytes.
         limit: usize,
         /// What is held.
-        held: usize,
+        reserved: usize,
         /// What was wanted on top.
-        wanted: usize,
+        requested: usize,
     },
     /// The deadline passed before the log was asked.
     #[error("{0}")]

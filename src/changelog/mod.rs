@@ -43,7 +43,7 @@ use crate::{
 };
 use flush::Tracker;
 use rides::Rides;
-use turns::{Shares, Turns};
+use turns::{PeerLimiter, ReplayLimiter};
 
 /// How long answers of a closed log may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -56,19 +56,19 @@ pub struct Limits {
     /// Replays at a time.
     pub max_replays: usize,
     /// Of these, those of one peer.
-    pub max_replays_per_peer: usize,
+    pub max_replays_per_client: usize,
     /// Loads that wait for the same partition share one replay, where that reads the partition as a whole.
     pub share_replays: bool,
     /// How long a load waits for its turn among them.
-    pub replay_queue_wait: Duration,
+    pub replay_queue_timeout: Duration,
     /// Bytes that all replays together may hold.
-    pub replay_budget: usize,
+    pub replay_memory: usize,
     /// Of these, what each takes for what it reads ahead.
     pub read_ahead: usize,
     /// Streams that follow at a time.
-    pub max_follows: usize,
+    pub max_following_streams: usize,
     /// Bytes that the folded state of one load may hold in memory.
-    pub max_load_bytes: usize,
+    pub max_load_memory: usize,
 }
 
 #[cfg(test)]
@@ -78,13 +78,13 @@ impl Limits {
         Self {
             values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
             max_replays: 4,
-            max_replays_per_peer: 4,
+            max_replays_per_client: 4,
             share_replays: true,
-            replay_queue_wait: Duration::from_millis(20),
-            replay_budget: usize::MAX,
+            replay_queue_timeout: Duration::from_millis(20),
+            replay_memory: usize::MAX,
             read_ahead: 0,
-            max_follows: 2,
-            max_load_bytes: usize::MAX,
+            max_following_streams: 2,
+            max_load_memory: usize::MAX,
         }
     }
 }
@@ -95,10 +95,10 @@ pub struct Changelog {
     log: Arc<dyn Log>,
     limits: Limits,
     writes: Arc<Tracker>,
-    replays: Arc<Turns>,
+    replays: Arc<ReplayLimiter>,
     rides: Arc<Rides>,
-    follows: Arc<Semaphore>,
-    follow_shares: Arc<Shares>,
+    following: Arc<Semaphore>,
+    following_by_peer: Arc<PeerLimiter>,
     draining: watch::Sender<bool>,
     /// The last failure that a flush could still be told of.
     failures_before: Arc<OnceLock<u64>>,
@@ -112,11 +112,11 @@ impl Changelog {
             log,
             limits,
             writes: Arc::default(),
-            replays: Turns::new(limits, metrics.clone()),
+            replays: ReplayLimiter::new(limits, metrics.clone()),
             rides: Arc::default(),
-            follows: Arc::new(Semaphore::new(limits.max_follows)),
+            following: Arc::new(Semaphore::new(limits.max_following_streams)),
             // As with replays, no peer has all.
-            follow_shares: Shares::new((limits.max_follows * 3 / 4).max(1)),
+            following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
             draining: watch::Sender::new(false),
             failures_before: Arc::default(),
             metrics,

@@ -27,7 +27,7 @@ use super::{
     bus::{Bus, Way},
     snapshot::Matched,
     stream::broke_off,
-    turns::{Part, Turn},
+    turns::{PeerPermit, ReplayPermit},
 };
 use crate::{
     log::{PartitionEnd, Selection, StoreKind, Topic},
@@ -49,7 +49,7 @@ pub struct Ride {
     /// It was read for others, too: as many may hold what they got, and send it as slowly as they like.
     pub shared: bool,
     /// Held for as long as anybody holds a part of what was read in it.
-    pub(super) _turn: Arc<Turn>,
+    pub(super) _permit: Arc<ReplayPermit>,
 }
 
 /// A ride that one load was given, and what it holds for it.
@@ -57,7 +57,7 @@ pub struct Ride {
 pub struct Arrived {
     /// What was read.
     pub ride: Ride,
-    _part: Part,
+    _peer_permit: PeerPermit,
 }
 
 /// Where what was read goes.
@@ -131,34 +131,34 @@ impl Changelog {
         peer: Peer,
         deadline: Instant,
     ) -> Result<Arrived, LoadError> {
-        let part = self.replays.part(peer, deadline).await?;
+        let peer_permit = self.replays.acquire_peer(peer, deadline).await?;
         let ((seat, ride), (boarded, boarding)) = (oneshot::channel(), oneshot::channel());
         let rider = Rider { selection, deadline, since: Instant::now(), boarded, seat };
         let arrived = arrived(ride, partition, deadline);
         if !self.shares_replays() {
-            let turn = self.replays.shared_turn(deadline).await?;
-            self.depart(topic.clone(), partition, vec![rider], turn, None);
-            return Ok(Arrived { ride: arrived.await?, _part: part });
+            let permit = self.replays.acquire_shared(deadline).await?;
+            self.depart(topic.clone(), partition, vec![rider], permit, None);
+            return Ok(Arrived { ride: arrived.await?, _peer_permit: peer_permit });
         }
         let place = Place { topic: topic.id.clone(), partition };
         let [driver, replay, beside] = self.rides.wait_at(&place, rider);
         let drive = async {
             // Closed never: the wait ends with the load.
             let _driver = driver.acquire_owned().await.ok();
-            let turn = match self.replays.shared_turn(deadline).await {
+            let permit = match self.replays.acquire_shared(deadline).await {
                 Err(error @ LoadError::TooManyReplays { .. }) => {
                     // There is none for those either who have waited as long.
-                    for rider in self.rides.take_along(&place, self.limits.replay_queue_wait) {
+                    for rider in self.rides.take_along(&place, self.limits.replay_queue_timeout) {
                         let _ = rider.seat.send(Err(error.clone()));
                     }
                     return Err(error);
                 }
-                turn => turn?,
+                permit => permit?,
             };
             let way = replay.acquire_owned().await.ok().map(|alone| Way { _alone: alone, beside });
             // This one is among them.
             let riders = self.rides.take_along(&place, Duration::ZERO);
-            self.depart(topic.clone(), partition, riders, turn, way);
+            self.depart(topic.clone(), partition, riders, permit, way);
             Ok(())
         };
         tokio::pin!(arrived);
@@ -172,7 +172,7 @@ impl Changelog {
                 Err(error) => Err(error),
             },
         };
-        Ok(Arrived { ride: ride?, _part: part })
+        Ok(Arrived { ride: ride?, _peer_permit: peer_permit })
     }
 
     fn shares_replays(&self) -> bool {
@@ -180,17 +180,24 @@ impl Changelog {
     }
 
     /// On a task of its own: it is not this caller's alone.
-    fn depart(&self, topic: Arc<Topic>, partition: Partition, riders: Vec<Rider>, turn: Turn, under_way: Option<Way>) {
+    fn depart(
+        &self,
+        topic: Arc<Topic>,
+        partition: Partition,
+        riders: Vec<Rider>,
+        permit: ReplayPermit,
+        under_way: Option<Way>,
+    ) {
         let mut aboard = Vec::new();
         for rider in riders.into_iter().filter(|rider| !rider.seat.is_closed()) {
             // Before anything else runs: his time to wait for a turn may be over at any moment.
             let _ = rider.boarded.send(());
             aboard.push((rider.selection, rider.deadline, rider.seat));
         }
-        let (log, metrics, limit) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_bytes);
-        metrics.loads_rode_along(aboard.len().saturating_sub(1) as u64);
+        let (log, metrics, limit) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_memory);
+        metrics.loads_coalesced(aboard.len().saturating_sub(1) as u64);
         tokio::spawn(async move {
-            let mut bus = Bus::new(partition, aboard, turn, under_way, limit);
+            let mut bus = Bus::new(partition, aboard, permit, under_way, limit);
             if let Some(ended) = bus.run(&*log, topic, &metrics).await {
                 bus.arrive(&ended);
             }

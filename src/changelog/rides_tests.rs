@@ -105,7 +105,7 @@ impl World {
             gate: Arc::new(Semaphore::new(0)),
             frozen: AtomicBool::new(false),
         });
-        let mut limits = Limits { replay_queue_wait: Duration::from_secs(60), ..Limits::for_tests() };
+        let mut limits = Limits { replay_queue_timeout: Duration::from_secs(60), ..Limits::for_tests() };
         change(&mut limits);
         Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log, peers: AtomicUsize::new(1) }
     }
@@ -155,7 +155,7 @@ fn keys(load: &Load) -> Vec<String> {
 
 #[tokio::test]
 async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_before_it() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     world.set("ws/t/a").await;
     let first = world.load("ws");
     world.settle().await;
@@ -182,7 +182,7 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
 
 #[tokio::test]
 async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
-    let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_peer) = (false, 8, 8));
+    let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_client) = (false, 8, 8));
     world.set("ws/t/a").await;
     let loads: Vec<_> = (0..8).map(|_| world.load("ws")).collect();
     world.settle().await;
@@ -195,7 +195,7 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
 
 #[tokio::test]
 async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
     world.set("ws/t/a").await;
     let first = world.load("ws");
     world.settle().await;
@@ -220,7 +220,7 @@ async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() 
 /// The driver of a replay is no more than the first of its riders.
 #[tokio::test]
 async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     world.set("ws/t/a").await;
     let blocking = world.load("ws");
     world.settle().await;
@@ -241,7 +241,7 @@ async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
 
 #[tokio::test]
 async fn r7_a_rider_s_deadline_is_its_own() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     world.set("ws/t/a").await;
     let first = world.load("ws");
     world.settle().await;
@@ -256,7 +256,7 @@ async fn r7_a_rider_s_deadline_is_its_own() {
 
 #[tokio::test]
 async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 2_000));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 2_000));
     for i in 0..20 {
         world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
     }
@@ -276,7 +276,7 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
 #[tokio::test]
 async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
     for leaves in [false, true] {
-        let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.max_load_bytes) = (4, 4, 40_000));
+        let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 40_000));
         // Many batches of each.
         for i in 0..2_000 {
             world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
@@ -312,7 +312,7 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
 #[tokio::test]
 async fn s4_each_rider_holds_his_own_peer_s_share() {
     let wait = Duration::from_millis(100);
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (8, 2, wait));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (8, 2, wait));
     world.set("ws/t/a").await;
     let (driver, slow) = (Peer::Connection(1_001), Peer::Connection(1_002));
     let mut held = Vec::new();
@@ -326,7 +326,7 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
         drives.await.unwrap().unwrap();
         held.push(rides.await.unwrap().unwrap());
     }
-    assert_eq!(world.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyOfPeer { limit: 2 });
+    assert_eq!(world.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
     world.log.gate.add_permits(1);
     world.load_of(driver).await.unwrap().expect("others' slowness is not his");
 }
@@ -335,7 +335,7 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
 #[tokio::test]
 async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     let wait = Duration::from_millis(100);
-    let world = World::of(10, |l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (3, 3, wait));
+    let world = World::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (3, 3, wait));
     let count = PartitionCount::new(10).unwrap();
     let home = |w: &str| count.of_workspace(w.as_bytes());
     let elsewhere = (0..100).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
@@ -361,7 +361,7 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
 #[tokio::test]
 async fn r21_a_load_that_rides_along_needs_no_turn() {
     let wait = Duration::from_millis(100);
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer, l.replay_queue_wait) = (2, 2, wait));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (2, 2, wait));
     world.set("ws/t/a").await;
     let first = world.load("ws");
     world.settle().await;
@@ -383,7 +383,7 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
 /// Alone it would have been told in seconds: a replay that a lost leader holds up for longer is not to be waited for.
 #[tokio::test]
 async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_peer) = (4, 4));
+    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     world.set("ws/t/a").await;
     world.log.frozen.store(true, SeqCst);
     let held_up = world.load("ws");

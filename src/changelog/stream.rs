@@ -18,7 +18,7 @@ use super::{
     load::{cursors_at_start, given},
     snapshot::{Fold, Matched},
     token::{Cursor, Token},
-    turns::{Part, Turn},
+    turns::{PeerPermit, ReplayPermit},
 };
 use crate::{
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
@@ -184,15 +184,15 @@ pub struct Streaming {
     bookmarked: Instant,
     draining: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
-    turn: Turn,
-    _follow: Option<Follow>,
+    permit: ReplayPermit,
+    _follow_permit: Option<FollowPermit>,
 }
 
 /// A place among the streams that follow.
 #[derive(Debug)]
-struct Follow {
-    _all: OwnedSemaphorePermit,
-    _part: Part,
+struct FollowPermit {
+    _permit: OwnedSemaphorePermit,
+    _peer_permit: PeerPermit,
     _running: Running,
 }
 
@@ -211,16 +211,22 @@ pub(super) fn broke_off(partition: Partition) -> LoadError {
 impl Changelog {
     /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
     pub async fn stream(&self, request: StreamRequest, peer: Peer, deadline: Instant) -> Result<Streaming, LoadError> {
-        let follow = if request.follow {
-            let permit = self.follows.clone().try_acquire_owned();
-            let permit = permit.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?;
-            let limit = self.follow_shares.limit();
-            let part = self.follow_shares.try_part(peer).ok_or(LoadError::TooManyFollowsOfPeer { limit })?;
-            Some(Follow { _all: permit, _part: part, _running: self.metrics.follow_started() })
+        let follow_permit = if request.follow {
+            let permit = self.following.clone().try_acquire_owned();
+            let permit =
+                permit.map_err(|_| LoadError::TooManyFollowingStreams { limit: self.limits.max_following_streams })?;
+            let limit = self.following_by_peer.limit();
+            let peer_permit =
+                self.following_by_peer.try_acquire(peer).ok_or(LoadError::TooManyFollowingStreamsOfPeer { limit })?;
+            Some(FollowPermit {
+                _permit: permit,
+                _peer_permit: peer_permit,
+                _running: self.metrics.following_stream_started(),
+            })
         } else {
             None
         };
-        let turn = self.replays.take(peer, deadline).await?;
+        let permit = self.replays.acquire(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partitions = request.selected(topic.partition_count)?;
         let cursors = match given(&request.resume_token) {
@@ -245,7 +251,7 @@ impl Changelog {
             .map_err(|_| LoadError::Deadline("the deadline passed before the end offsets were known".to_owned()))?
             .map_err(|error| resync_if_outside(error, resumed))?;
         let unfinished = |p: &Partition| {
-            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_bytes));
+            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
             (*p, Unfinished { fold, matched: Matched::default() })
         };
         Ok(Streaming {
@@ -254,7 +260,7 @@ impl Changelog {
             follow: request.follow,
             resumed,
             deadline,
-            limit: self.limits.max_load_bytes,
+            limit: self.limits.max_load_memory,
             unfinished: partitions.iter().map(unfinished).collect(),
             cursors,
             ready: VecDeque::new(),
@@ -262,8 +268,8 @@ impl Changelog {
             draining: self.draining.subscribe(),
             metrics: self.metrics.clone(),
             topic,
-            turn,
-            _follow: follow,
+            permit,
+            _follow_permit: follow_permit,
         })
     }
 }
@@ -291,7 +297,7 @@ impl Streaming {
             }
             let following = self.unfinished.is_empty();
             if following {
-                self.turn.leave();
+                self.permit.release_slot();
             }
             let event = tokio::select! {
                 event = self.replay.next() => event,
@@ -361,7 +367,7 @@ impl Streaming {
         if held > self.limit {
             return Err(LoadError::TooLarge { partition, limit: self.limit });
         }
-        self.turn.hold(held)
+        self.permit.reserve_memory(held)
     }
 
     fn end(&mut self, end: PartitionEnd) -> Result<(), LoadError> {

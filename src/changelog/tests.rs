@@ -89,18 +89,18 @@ async fn r21_replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_l
 
 #[tokio::test]
 async fn followers_over_the_limit_are_refused() {
-    let changelog = changelog(|l| l.max_follows = 1);
+    let changelog = changelog(|l| l.max_following_streams = 1);
     let follow = || StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
     let held = changelog.stream(follow(), Peer::default(), soon()).await.unwrap();
     let error = changelog.stream(follow(), Peer::default(), soon()).await.unwrap_err();
-    assert_eq!(error, LoadError::TooManyFollows { limit: 1 });
+    assert_eq!(error, LoadError::TooManyFollowingStreams { limit: 1 });
     drop(held);
     changelog.stream(follow(), Peer::default(), soon()).await.expect("its turn");
 }
 
 #[tokio::test]
 async fn s4_no_peer_has_all_the_streams_that_may_follow() {
-    let changelog = changelog(|l| l.max_follows = 4);
+    let changelog = changelog(|l| l.max_following_streams = 4);
     let follow = |peer| changelog.stream(StreamRequest { follow: true, ..request(bytes::Bytes::new()) }, peer, soon());
     let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
     let mut held = Vec::new();
@@ -111,7 +111,7 @@ async fn s4_no_peer_has_all_the_streams_that_may_follow() {
         let _ = tokio::time::timeout(Duration::from_millis(1), stream.next()).await;
         held.push(stream);
     }
-    assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowsOfPeer { limit: 3 });
+    assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowingStreamsOfPeer { limit: 3 });
     follow(modest).await.expect("its share");
     held.pop();
     follow(greedy).await.expect("its share");
@@ -119,7 +119,7 @@ async fn s4_no_peer_has_all_the_streams_that_may_follow() {
 
 #[tokio::test]
 async fn r21_a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
-    let changelog = changelog(|l| l.max_load_bytes = 1_000);
+    let changelog = changelog(|l| l.max_load_memory = 1_000);
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;
     }
@@ -223,12 +223,12 @@ async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_l
 
 #[tokio::test]
 async fn r21_a_stream_that_follows_gives_its_turn_back_at_its_ends() {
-    let changelog = changelog(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
+    let changelog = changelog(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
     set(&changelog, "ws/t/a").await;
     let request = StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
     let mut following = changelog.stream(request, Peer::default(), soon()).await.unwrap();
     let busy = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
-    assert!(matches!(busy, LoadError::TooManyOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
+    assert!(matches!(busy, LoadError::TooManyReplaysOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
     while !matches!(following.next().await.unwrap().unwrap(), StreamEvent::Snapshot(_)) {}
     // It stands at its end, and waits for what comes.
     let waiting = tokio::spawn(async move {

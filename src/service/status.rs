@@ -138,16 +138,16 @@ pub fn of_write(error: &WriteError, what: &str) -> Status {
 pub fn of_read(error: &LoadError, what: &str) -> Status {
     let kind = match error {
         LoadError::Read(error) => of_log_read(error),
-        LoadError::TooManyReplays { .. } | LoadError::TooManyOfPeer { .. } => {
+        LoadError::TooManyReplays { .. } | LoadError::TooManyReplaysOfPeer { .. } => {
             refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
         }
-        LoadError::TooManyFollows { .. } | LoadError::TooManyFollowsOfPeer { .. } => {
+        LoadError::TooManyFollowingStreams { .. } | LoadError::TooManyFollowingStreamsOfPeer { .. } => {
             refusal(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
         }
         LoadError::TooLarge { .. } => {
             refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
         }
-        LoadError::NoRoom { .. } => {
+        LoadError::MemoryBudgetExceeded { .. } => {
             refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
         }
         LoadError::Deadline(_) => refusal(Code::DeadlineExceeded, "DEADLINE"),
