@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Failures of buffered writes that are kept.
-const RING: usize = 10_000;
+const MAX_KEPT_FAILURES: usize = 10_000;
 
 /// A buffered write that failed after it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +56,13 @@ pub struct Undelivered {
 }
 
 /// Keys that are named at the end of a drain.
-const NAMED: usize = 100;
+const MAX_NAMED_KEYS: usize = 100;
 
 impl Undelivered {
     fn add(&mut self, partition: Partition, key: &Key) {
         self.count += 1;
         self.partitions.insert(partition);
-        if self.keys.len() < NAMED {
+        if self.keys.len() < MAX_NAMED_KEYS {
             self.keys.push(Shown(key.as_str()).to_string());
         }
     }
@@ -70,68 +70,68 @@ impl Undelivered {
 
 /// Writes in the order of their acceptance; a settled one is taken off as soon as all before it are.
 #[derive(Debug, Default)]
-struct InFlight {
+struct Window {
     /// The number of the first write in the window.
     first: u64,
     /// `None`: settled.
-    window: VecDeque<Option<(Partition, Key)>>,
+    writes: VecDeque<Option<(Partition, Key)>>,
 }
 
-impl InFlight {
+impl Window {
     fn accept(&mut self, partition: Partition, key: Key) -> u64 {
-        self.window.push_back(Some((partition, key)));
-        self.first + self.window.len() as u64 - 1
+        self.writes.push_back(Some((partition, key)));
+        self.first + self.writes.len() as u64 - 1
     }
 
-    /// True if the front moved.
+    /// Whether the front advanced.
     fn settle(&mut self, number: u64) -> bool {
-        self.window[(number - self.first) as usize] = None;
+        self.writes[(number - self.first) as usize] = None;
         let before = self.first;
-        while matches!(self.window.front(), Some(None)) {
-            self.window.pop_front();
+        while matches!(self.writes.front(), Some(None)) {
+            self.writes.pop_front();
             self.first += 1;
         }
         self.first != before
     }
 
     fn next(&self) -> u64 {
-        self.first + self.window.len() as u64
+        self.first + self.writes.len() as u64
     }
 
     fn outstanding_below(&self, number: u64) -> u64 {
-        let window = number.saturating_sub(self.first) as usize;
-        self.window.iter().take(window).flatten().count() as u64
+        let below = number.saturating_sub(self.first) as usize;
+        self.writes.iter().take(below).flatten().count() as u64
     }
 }
 
 #[derive(Debug, Default)]
 struct Failures {
     newest: u64,
-    ring: VecDeque<FailedWrite>,
+    kept: VecDeque<FailedWrite>,
 }
 
 /// Counts accepted writes until their outcome is known.
 #[derive(Debug, Default)]
-pub struct Tracker {
-    in_flight: Mutex<InFlight>,
+pub struct InFlightWrites {
+    window: Mutex<Window>,
     failures: Mutex<Failures>,
     /// The first write that is not settled is another one: said only where a flush waits for it, since each write would pay.
-    moved: watch::Sender<()>,
+    front_advanced: watch::Sender<()>,
 }
 
 /// An accepted write. Settled when dropped.
 #[derive(Debug)]
-pub struct Ticket {
-    tracker: Arc<Tracker>,
+pub struct InFlightGuard {
+    writes: Arc<InFlightWrites>,
     number: u64,
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let moved = lock(&self.tracker.in_flight).settle(self.number);
+        let advanced = lock(&self.writes.window).settle(self.number);
         // A flush that comes between the two looks for itself once it listens.
-        if moved && self.tracker.moved.receiver_count() > 0 {
-            self.tracker.moved.send_replace(());
+        if advanced && self.writes.front_advanced.receiver_count() > 0 {
+            self.writes.front_advanced.send_replace(());
         }
     }
 }
@@ -140,22 +140,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Tracker {
+impl InFlightWrites {
     /// Counts a write that is about to be accepted.
-    pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> Ticket {
-        let number = lock(&self.in_flight).accept(partition, key);
-        Ticket { tracker: self.clone(), number }
+    pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
+        let number = lock(&self.window).accept(partition, key);
+        InFlightGuard { writes: self.clone(), number }
     }
 
     /// Keeps a failure, to be told by every flush that has not seen it.
-    pub fn fail(&self, partition: Partition, key: Key, error: WriteError) {
+    pub fn record_failure(&self, partition: Partition, key: Key, error: WriteError) {
         let mut failures = lock(&self.failures);
         failures.newest += 1;
         let id = failures.newest;
-        if failures.ring.len() == RING {
-            failures.ring.pop_front();
+        if failures.kept.len() == MAX_KEPT_FAILURES {
+            failures.kept.pop_front();
         }
-        failures.ring.push_back(FailedWrite { id, partition, key, error });
+        failures.kept.push_back(FailedWrite { id, partition, key, error });
     }
 
     /// The greatest failure id given out so far.
@@ -166,10 +166,10 @@ impl Tracker {
     /// Writes whose outcome is not known, and buffered ones that failed after this failure: nobody can flush any more.
     pub fn undelivered(&self, failures_after: u64) -> Undelivered {
         let mut found = Undelivered::default();
-        for failed in lock(&self.failures).ring.iter().filter(|f| f.id > failures_after) {
+        for failed in lock(&self.failures).kept.iter().filter(|f| f.id > failures_after) {
             found.add(failed.partition, &failed.key);
         }
-        for (partition, key) in lock(&self.in_flight).window.iter().flatten() {
+        for (partition, key) in lock(&self.window).writes.iter().flatten() {
             found.add(*partition, key);
         }
         found
@@ -177,23 +177,23 @@ impl Tracker {
 
     /// Waits, until the deadline, for every write accepted before the call.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
-        let target = lock(&self.in_flight).next();
-        let mut moved = self.moved.subscribe();
+        let target = lock(&self.window).next();
+        let mut front_advanced = self.front_advanced.subscribe();
         let all = async {
-            while lock(&self.in_flight).first < target {
-                // The other end is this tracker's.
-                let _ = moved.changed().await;
+            while lock(&self.window).first < target {
+                // The other end is this writes's.
+                let _ = front_advanced.changed().await;
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        let remaining = if in_time { 0 } else { lock(&self.in_flight).outstanding_below(target) };
+        let remaining = if in_time { 0 } else { lock(&self.window).outstanding_below(target) };
 
         let failures = lock(&self.failures);
         // Ids start at 1 in every process: one that was never given out here is another process's, and hides nothing.
         let after = if failures_after > failures.newest { 0 } else { failures_after };
-        let kept: Vec<_> = failures.ring.iter().filter(|f| f.id > after).cloned().collect();
-        let omitted = failures.newest - after - kept.len() as u64;
-        Flushed { remaining, failures: kept, omitted, newest: failures.newest }
+        let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > after).cloned().collect();
+        let omitted = failures.newest - after - newer.len() as u64;
+        Flushed { remaining, failures: newer, omitted, newest: failures.newest }
     }
 }
 
@@ -207,7 +207,7 @@ mod tests {
         Instant::now() + Duration::from_millis(20)
     }
 
-    fn home() -> Partition {
+    fn partition() -> Partition {
         Partition::new(0).unwrap()
     }
 
@@ -215,78 +215,78 @@ mod tests {
         Key::parse(&format!("w/t/{n}")).unwrap()
     }
 
-    fn accept(tracker: &Arc<Tracker>) -> Ticket {
-        tracker.accept(home(), key(0))
+    fn accept(writes: &Arc<InFlightWrites>) -> InFlightGuard {
+        writes.accept(partition(), key(0))
     }
 
-    fn fail(tracker: &Tracker, n: usize) {
-        tracker.fail(home(), key(n), WriteError::Draining);
+    fn fail(writes: &InFlightWrites, n: usize) {
+        writes.record_failure(partition(), key(n), WriteError::Draining);
     }
 
     #[tokio::test(start_paused = true)]
     async fn r31_a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
-        let tracker = Arc::new(Tracker::default());
-        let (first, second) = (accept(&tracker), accept(&tracker));
+        let writes = Arc::new(InFlightWrites::default());
+        let (first, second) = (accept(&writes), accept(&writes));
         let flush = {
-            let tracker = tracker.clone();
-            tokio::spawn(async move { tracker.flush(0, Instant::now() + Duration::from_secs(60)).await })
+            let writes = writes.clone();
+            tokio::spawn(async move { writes.flush(0, Instant::now() + Duration::from_secs(60)).await })
         };
         tokio::task::yield_now().await;
-        let _later = accept(&tracker);
+        let _later = accept(&writes);
         drop(second);
         tokio::task::yield_now().await;
         assert!(!flush.is_finished());
         drop(first);
         assert_eq!(flush.await.unwrap().remaining, 0);
-        assert_eq!(tracker.undelivered(0).count, 1);
+        assert_eq!(writes.undelivered(0).count, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn r31_what_is_not_settled_in_time_is_counted() {
-        let tracker = Arc::new(Tracker::default());
-        let (_a, b, _c) = (accept(&tracker), accept(&tracker), accept(&tracker));
+        let writes = Arc::new(InFlightWrites::default());
+        let (_a, b, _c) = (accept(&writes), accept(&writes), accept(&writes));
         drop(b);
-        assert_eq!(tracker.flush(0, soon()).await.remaining, 2);
+        assert_eq!(writes.flush(0, soon()).await.remaining, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn r31_each_client_is_told_every_failure_it_has_not_seen() {
-        let tracker = Arc::new(Tracker::default());
-        (0..3).for_each(|n| fail(&tracker, n));
+        let writes = Arc::new(InFlightWrites::default());
+        (0..3).for_each(|n| fail(&writes, n));
         let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
-        assert_eq!(ids(tracker.flush(0, soon()).await), [1, 2, 3]);
-        assert_eq!(ids(tracker.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
-        assert_eq!(ids(tracker.flush(2, soon()).await), [3]);
-        assert_eq!(ids(tracker.flush(3, soon()).await), [0u64; 0]);
-        assert_eq!(ids(tracker.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
+        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3]);
+        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
+        assert_eq!(ids(writes.flush(2, soon()).await), [3]);
+        assert_eq!(ids(writes.flush(3, soon()).await), [0u64; 0]);
+        assert_eq!(ids(writes.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
     }
 
     #[test]
     fn r32_what_was_not_delivered_is_named_and_what_was_known_before_is_not() {
-        let tracker = Arc::new(Tracker::default());
-        fail(&tracker, 1);
-        let before = tracker.newest_failure();
-        let settled = tracker.accept(home(), key(2));
-        let open = tracker.accept(Partition::new(3).unwrap(), Key::parse("w/t/\u{202e}").unwrap());
-        fail(&tracker, 4);
+        let writes = Arc::new(InFlightWrites::default());
+        fail(&writes, 1);
+        let before = writes.newest_failure();
+        let settled = writes.accept(partition(), key(2));
+        let open = writes.accept(Partition::new(3).unwrap(), Key::parse("w/t/\u{202e}").unwrap());
+        fail(&writes, 4);
         drop(settled);
-        let found = tracker.undelivered(before);
+        let found = writes.undelivered(before);
         assert_eq!(found.count, 2);
         assert_eq!(found.partitions.iter().map(|p| p.number()).collect::<Vec<_>>(), [0, 3]);
         assert!(found.keys[0].contains("w/t/4") && found.keys[1].is_ascii(), "{:?}", found.keys);
         drop(open);
-        (0..200).for_each(|n| fail(&tracker, n));
-        let found = tracker.undelivered(before);
-        assert_eq!((found.count, found.keys.len()), (201, NAMED));
+        (0..200).for_each(|n| fail(&writes, n));
+        let found = writes.undelivered(before);
+        assert_eq!((found.count, found.keys.len()), (201, MAX_NAMED_KEYS));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_ring_keeps_ten_thousand_and_says_what_it_dropped() {
-        let tracker = Arc::new(Tracker::default());
-        (0..RING + 5).for_each(|n| fail(&tracker, n));
-        let flushed = tracker.flush(0, soon()).await;
-        assert_eq!((flushed.failures.len(), flushed.omitted), (RING, 5));
+    async fn ten_thousand_failures_are_kept_and_the_rest_are_counted() {
+        let writes = Arc::new(InFlightWrites::default());
+        (0..MAX_KEPT_FAILURES + 5).for_each(|n| fail(&writes, n));
+        let flushed = writes.flush(0, soon()).await;
+        assert_eq!((flushed.failures.len(), flushed.omitted), (MAX_KEPT_FAILURES, 5));
         assert_eq!(flushed.failures[0].id, 6);
-        assert_eq!(tracker.flush(3, soon()).await.omitted, 2);
+        assert_eq!(writes.flush(3, soon()).await.omitted, 2);
     }
 }

@@ -34,14 +34,14 @@ pub use snapshot::Summary;
 pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
 pub use token::TokenError;
 pub use turns::Peer;
-pub use write::{Accepted, Ack, Change, Written};
+pub use write::{AcceptedWrite, Ack, Change, Written};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState, WriteError},
     metrics::Metrics,
     model::ValueRules,
 };
-use flush::Tracker;
+use flush::InFlightWrites;
 use rides::Rides;
 use turns::{PeerLimiter, ReplayLimiter};
 
@@ -94,7 +94,7 @@ impl Limits {
 pub struct Changelog {
     log: Arc<dyn Log>,
     limits: Limits,
-    writes: Arc<Tracker>,
+    writes: Arc<InFlightWrites>,
     replays: Arc<ReplayLimiter>,
     rides: Arc<Rides>,
     following: Arc<Semaphore>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Changelog, Flushed, flush::Ticket};
+use super::{Changelog, Flushed, flush::InFlightGuard};
 use crate::{
     log::{NewRecord, Pending, WriteError},
     model::{Headers, Key, Partition, Position},
@@ -40,15 +40,15 @@ pub struct Written {
 
 /// A write that the log has accepted, in the order of the calls. Whoever lets go of it leaves it in flight.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct AcceptedWrite {
     partition: Partition,
     /// Until the log has answered.
     pending: Option<Pending>,
     /// A flush waits for it.
-    ticket: Option<Ticket>,
+    guard: Option<InFlightGuard>,
 }
 
-impl Accepted {
+impl AcceptedWrite {
     /// Where it goes.
     pub fn partition(&self) -> Partition {
         self.partition
@@ -56,11 +56,11 @@ impl Accepted {
 
     /// What became of it.
     pub async fn outcome(mut self) -> Result<Written, WriteError> {
-        self.answer().await
+        self.wait().await
     }
 
     /// As above; still to be settled.
-    async fn answer(&mut self) -> Result<Written, WriteError> {
+    async fn wait(&mut self) -> Result<Written, WriteError> {
         let answer = match &mut self.pending {
             Some(pending) => pending.await,
             None => unreachable!("it is asked for once"),
@@ -74,13 +74,13 @@ impl Accepted {
     }
 }
 
-impl Drop for Accepted {
+impl Drop for AcceptedWrite {
     /// If the waiting ends early, the write is still counted until it is settled.
     fn drop(&mut self) {
-        if let (Some(pending), Some(ticket)) = (self.pending.take(), self.ticket.take()) {
+        if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
             tokio::spawn(async move {
                 let _ = pending.await;
-                drop(ticket);
+                drop(guard);
             });
         }
     }
@@ -88,13 +88,13 @@ impl Drop for Accepted {
 
 impl Changelog {
     /// Hands a change to the log, at once, or says why not: nothing is written then.
-    pub fn accept(&self, change: Change) -> Result<Accepted, WriteError> {
+    pub fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let topic = self.topic_for_write()?;
         let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
-        let ticket = self.writes.accept(partition, change.key.clone());
+        let guard = self.writes.accept(partition, change.key.clone());
         let record = NewRecord { partition, key: change.key, value: change.value, headers: change.headers };
         let pending = self.log.append(record)?;
-        Ok(Accepted { partition, pending: Some(pending), ticket: Some(ticket) })
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
     }
 
     /// Writes a change. The log has accepted it, in the order of the calls, before this first waits. `None` with
@@ -110,11 +110,11 @@ impl Changelog {
                 let (key, writes) = (change.key.clone(), self.writes.clone());
                 let mut accepted = self.accept(change)?;
                 tokio::spawn(async move {
-                    if let Err(error) = accepted.answer().await {
+                    if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
                         // Before it is settled: a flush that waited for it must name it.
-                        writes.fail(partition, key, error);
+                        writes.record_failure(partition, key, error);
                     }
                 });
                 Ok(None)

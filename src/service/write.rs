@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::{request, response, status, stream::Feed};
 use crate::{
-    changelog::{Accepted, Change, Changelog, Written},
+    changelog::{AcceptedWrite, Change, Changelog, Written},
     log::WriteError,
     model::{Key, Partition, Shown, ValueRules},
     proto::{
@@ -44,7 +44,7 @@ const NO_ROOM: Duration = Duration::from_millis(2);
 struct OnItsWay {
     id: u64,
     key: Key,
-    accepted: Accepted,
+    accepted: AcceptedWrite,
     place: OwnedSemaphorePermit,
 }
 
@@ -168,7 +168,7 @@ impl Writing {
     }
 
     /// A full producer pushes back on who sends, and so on the order of nothing.
-    async fn accept(&self, change: Change) -> Result<Accepted, WriteError> {
+    async fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let until = Instant::now() + self.patience;
         loop {
             match self.changelog.accept(change.clone()) {
