@@ -80,9 +80,9 @@ async fn r8_a_stream_whose_replay_breaks_off_has_no_snapshot_and_ends_with_an_er
         resume_token: bytes::Bytes::new(),
         follow: false,
     };
-    let mut streaming = changelog.stream(request, Peer::default(), soon()).await.unwrap();
-    let first = streaming.next().await.unwrap().unwrap();
+    let mut stream = changelog.stream(request, Peer::default(), soon()).await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
     assert!(matches!(first, StreamEvent::Batch { .. }), "{first:?}");
-    let error = streaming.next().await.unwrap().unwrap_err();
+    let error = stream.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");
 }

@@ -15,7 +15,7 @@ use super::{
     LoadError,
     rides::{Ride, Seat},
     snapshot::Fold,
-    stream::broke_off,
+    stream::ended_early,
     turns::ReplayPermit,
 };
 use crate::{
@@ -191,7 +191,7 @@ impl Bus {
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
                 None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
-                None => return Some(Err(broke_off(self.partition))),
+                None => return Some(Err(ended_early(self.partition))),
             }
             if self.nobody_waits() {
                 return None;

@@ -78,11 +78,11 @@ pub enum LoadError {
         count: i32,
     },
     /// A workspace outside the partitions asked for.
-    #[error("workspace {workspace} is in partition {home}, which is not among the partitions asked for")]
-    WorkspaceElsewhere {
+    #[error("workspace {workspace} is in partition {partition}, which is not among the partitions asked for")]
+    WorkspaceNotInPartitions {
         /// As it may be shown.
         workspace: String,
         /// Its partition.
-        home: Partition,
+        partition: Partition,
     },
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Changelog, LoadError, Peer, Summary,
+    Changelog, LoadError, Peer, Snapshot,
     rides::Arrived,
     stream::Scope,
     token::{Cursor, Token},
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Load {
     /// The proof.
-    pub summary: Summary,
+    pub snapshot: Snapshot,
     /// Where they are.
     pub partition: Partition,
     arrived: Arrived,
@@ -68,13 +68,13 @@ impl Changelog {
         let (ride, end) = (&arrived.ride, arrived.ride.end);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
-        let summary = Summary {
+        let snapshot = Snapshot {
             end,
             entries: ride.matched.entries,
             tombstones: ride.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { summary, partition, arrived })
+        Ok(Load { snapshot, partition, arrived })
     }
 
     /// One entity.
@@ -88,7 +88,7 @@ impl Changelog {
 }
 
 /// An empty token is no token.
-pub(super) fn given(token: &Bytes) -> Option<&Bytes> {
+pub(super) fn non_empty(token: &Bytes) -> Option<&Bytes> {
     (!token.is_empty()).then_some(token)
 }
 

@@ -30,8 +30,8 @@ use tokio::{
 pub use error::LoadError;
 pub use flush::{FailedWrite, Flushed, Undelivered};
 pub use load::{Get, Load};
-pub use snapshot::Summary;
-pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
+pub use snapshot::Snapshot;
+pub use stream::{Content, RecordStream, Scope, StreamEvent, StreamRequest};
 pub use token::TokenError;
 pub use turns::Peer;
 pub use write::{AcceptedWrite, Ack, Change, Written};

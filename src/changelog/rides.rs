@@ -25,8 +25,8 @@ use tokio::{
 use super::{
     Changelog, LoadError, Peer,
     bus::{Bus, Way},
-    snapshot::Matched,
-    stream::broke_off,
+    snapshot::MatchCounts,
+    stream::ended_early,
     turns::{PeerPermit, ReplayPermit},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub struct Ride {
     /// In the order of their last change; no tombstones.
     pub records: Arc<Vec<Record>>,
     /// What matched.
-    pub matched: Matched,
+    pub matched: MatchCounts,
     /// The proof.
     pub end: PartitionEnd,
     /// It was read for others, too: as many may hold what they got, and send it as slowly as they like.
@@ -211,5 +211,5 @@ async fn arrived(
     deadline: Instant,
 ) -> Result<Ride, LoadError> {
     let late = |_| LoadError::Deadline(format!("the deadline passed while partition {partition} was replayed"));
-    timeout_at(deadline, ride).await.map_err(late)?.unwrap_or_else(|_| Err(broke_off(partition)))
+    timeout_at(deadline, ride).await.map_err(late)?.unwrap_or_else(|_| Err(ended_early(partition)))
 }

@@ -174,8 +174,8 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
         let load = load.await.unwrap().unwrap();
         let expected: &[&str] = if i % 2 == 0 { &["ws/t/a", "ws/t/b"] } else { &["other/t/c"] };
         assert_eq!(keys(&load), expected);
-        assert_eq!((load.summary.end.end, load.summary.end.counts.read), (3, 3));
-        assert_eq!(load.summary.entries as usize, expected.len());
+        assert_eq!((load.snapshot.end.end, load.snapshot.end.counts.read), (3, 3));
+        assert_eq!(load.snapshot.entries as usize, expected.len());
     }
     assert_eq!(world.asked(), 2);
 }
@@ -298,7 +298,7 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
         }
         world.log.gate.add_permits(1);
         let small = small.await.unwrap().unwrap();
-        assert_eq!((small.records().len(), small.summary.entries), (7, 7));
+        assert_eq!((small.records().len(), small.snapshot.entries), (7, 7));
         assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
         assert_eq!(&get.await.unwrap().unwrap().record.unwrap().key[..], b"small/t/3");
         assert_eq!(world.asked(), 2);

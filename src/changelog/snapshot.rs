@@ -13,7 +13,7 @@ use crate::{
 
 /// The proof that one partition was read whole; see `Snapshot` in the .proto.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+pub struct Snapshot {
     /// The range, and what was met in it before filters.
     pub end: PartitionEnd,
     /// Entries with a value that matched.
@@ -26,14 +26,14 @@ pub struct Summary {
 
 /// What matched, of one partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Matched {
+pub struct MatchCounts {
     /// Records with a value.
     pub entries: u64,
     /// Records without.
     pub tombstones: u64,
 }
 
-impl Matched {
+impl MatchCounts {
     /// Counts records that are delivered as they are.
     pub fn count(&mut self, records: &[Record]) {
         let tombstones = records.iter().filter(|r| r.is_tombstone()).count() as u64;
@@ -88,7 +88,7 @@ impl Fold {
             debug_assert!(last.is_none_or(|last| last.offset < record.offset), "{last:?} and then {record:?}");
             self.weight += record.weight();
             // Tombstones stay until the end: a resumed fold delivers them, and all count them.
-            let superseded = self.put(record).and_then(|at| self.records[at].take());
+            let superseded = self.insert(record).and_then(|index| self.records[index].take());
             self.weight -= superseded.map_or(0, |record| record.weight());
             if self.weight > self.limit {
                 return Err(TooLarge { limit: self.limit });
@@ -98,9 +98,9 @@ impl Fold {
     }
 
     /// Says where the one of the same key is that it supersedes.
-    fn put(&mut self, record: Record) -> Option<usize> {
+    fn insert(&mut self, record: Record) -> Option<usize> {
         if self.records.len() == self.records.capacity() && self.latest.len() <= self.records.len() / 2 {
-            self.close_up();
+            self.compact();
         }
         let (records, hasher) = (&self.records, &self.hasher);
         let key_at = |at: &usize| records[*at].as_ref().map_or(&[][..], |record| &record.key);
@@ -122,7 +122,7 @@ impl Fold {
     }
 
     /// Instead of growing, where half of the places or more are superseded.
-    fn close_up(&mut self) {
+    fn compact(&mut self) {
         self.records.retain(Option::is_some);
         self.latest.clear();
         let hash = |record: &Option<Record>| self.hasher.hash_one(record.as_ref().map_or(&[][..], |r| &r.key));
@@ -132,9 +132,9 @@ impl Fold {
     }
 
     /// The latest records in the order of their last change, and their counts; tombstones only if wanted.
-    pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, Matched) {
+    pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, MatchCounts) {
         let mut records: Vec<_> = self.records.into_iter().flatten().collect();
-        let mut matched = Matched::default();
+        let mut matched = MatchCounts::default();
         matched.count(&records);
         if !with_tombstones {
             records.retain(|r| !r.is_tombstone());
@@ -179,7 +179,7 @@ mod tests {
             let (records, matched) = fold.finish(true);
             prop_assert_eq!(records.capacity(), records.len());
             prop_assert_eq!(&records, &expected);
-            prop_assert_eq!(matched, Matched { entries: expected.len() as u64 - deleted, tombstones: deleted });
+            prop_assert_eq!(matched, MatchCounts { entries: expected.len() as u64 - deleted, tombstones: deleted });
         }
     }
 

@@ -14,9 +14,9 @@ use tokio::{
 };
 
 use super::{
-    Changelog, LoadError, Peer, Summary, TokenError,
-    load::{cursors_at_start, given},
-    snapshot::{Fold, Matched},
+    Changelog, LoadError, Peer, Snapshot, TokenError,
+    load::{cursors_at_start, non_empty},
+    snapshot::{Fold, MatchCounts},
     token::{Cursor, Token},
     turns::{PeerPermit, ReplayPermit},
 };
@@ -126,16 +126,16 @@ impl StreamRequest {
         if self.workspaces.is_empty() {
             return Ok(if asked.is_empty() { count.all().collect() } else { asked.into_iter().collect() });
         }
-        let mut homes = BTreeSet::new();
+        let mut selected = BTreeSet::new();
         for workspace in &self.workspaces {
-            let home = count.of_workspace(workspace.as_str().as_bytes());
-            if !asked.is_empty() && !asked.contains(&home) {
+            let partition = count.of_workspace(workspace.as_str().as_bytes());
+            if !asked.is_empty() && !asked.contains(&partition) {
                 let workspace = Shown(workspace.as_str()).to_string();
-                return Err(LoadError::WorkspaceElsewhere { workspace, home });
+                return Err(LoadError::WorkspaceNotInPartitions { workspace, partition });
             }
-            homes.insert(home);
+            selected.insert(partition);
         }
-        Ok(homes.into_iter().collect())
+        Ok(selected.into_iter().collect())
     }
 
     fn selection(&self, count: PartitionCount) -> Selection {
@@ -158,17 +158,17 @@ pub enum StreamEvent {
         records: Vec<Record>,
     },
     /// A partition's end.
-    Snapshot(Summary),
+    Snapshot(Snapshot),
     /// A place to resume from.
     Bookmark(Bytes),
 }
 
 /// Busy streams say where they are no more often than this; quiet ones each [`crate::log::PROGRESS_INTERVAL`].
-const BOOKMARK_PAUSE: Duration = Duration::from_secs(2);
+const MIN_BOOKMARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A running stream. Holds its turns until it is dropped.
 #[derive(Debug)]
-pub struct Streaming {
+pub struct RecordStream {
     topic: Arc<Topic>,
     scope: Bytes,
     replay: Replay,
@@ -176,12 +176,12 @@ pub struct Streaming {
     resumed: bool,
     deadline: Instant,
     /// Bytes that all folds together may hold.
-    limit: usize,
+    max_load_memory: usize,
     cursors: BTreeMap<Partition, Cursor>,
     /// Of partitions whose end is still to come.
-    unfinished: HashMap<Partition, Unfinished>,
+    pending: HashMap<Partition, PendingPartition>,
     ready: VecDeque<StreamEvent>,
-    bookmarked: Instant,
+    last_bookmark: Instant,
     draining: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     permit: ReplayPermit,
@@ -197,20 +197,25 @@ struct FollowPermit {
 }
 
 #[derive(Debug)]
-struct Unfinished {
+struct PendingPartition {
     fold: Option<Fold>,
-    matched: Matched,
+    matched: MatchCounts,
 }
 
 /// A replay that ended without a word: must not pass for the end.
-pub(super) fn broke_off(partition: Partition) -> LoadError {
+pub(super) fn ended_early(partition: Partition) -> LoadError {
     let cause = format!("the replay of partition {partition} broke off before its end");
     ReadError::Unreachable { cause }.into()
 }
 
 impl Changelog {
     /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
-    pub async fn stream(&self, request: StreamRequest, peer: Peer, deadline: Instant) -> Result<Streaming, LoadError> {
+    pub async fn stream(
+        &self,
+        request: StreamRequest,
+        peer: Peer,
+        deadline: Instant,
+    ) -> Result<RecordStream, LoadError> {
         let follow_permit = if request.follow {
             let permit = self.following.clone().try_acquire_owned();
             let permit =
@@ -229,7 +234,7 @@ impl Changelog {
         let permit = self.replays.acquire(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partitions = request.selected(topic.partition_count)?;
-        let cursors = match given(&request.resume_token) {
+        let cursors = match non_empty(&request.resume_token) {
             None => cursors_at_start(&partitions),
             Some(bytes) => {
                 let token = Token::decode(bytes)?;
@@ -237,7 +242,7 @@ impl Changelog {
                 token.cursors
             }
         };
-        let resumed = given(&request.resume_token).is_some();
+        let resumed = non_empty(&request.resume_token).is_some();
         let replay_request = ReplayRequest {
             topic: topic.clone(),
             partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
@@ -249,22 +254,22 @@ impl Changelog {
         let replay = timeout_at(deadline, self.log.replay(replay_request))
             .await
             .map_err(|_| LoadError::Deadline("the deadline passed before the end offsets were known".to_owned()))?
-            .map_err(|error| resync_if_outside(error, resumed))?;
-        let unfinished = |p: &Partition| {
+            .map_err(|error| offset_error_is_resync(error, resumed))?;
+        let pending = |p: &Partition| {
             let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
-            (*p, Unfinished { fold, matched: Matched::default() })
+            (*p, PendingPartition { fold, matched: MatchCounts::default() })
         };
-        Ok(Streaming {
+        Ok(RecordStream {
             scope: request.scope().fingerprint(),
             replay,
             follow: request.follow,
             resumed,
             deadline,
-            limit: self.limits.max_load_memory,
-            unfinished: partitions.iter().map(unfinished).collect(),
+            max_load_memory: self.limits.max_load_memory,
+            pending: partitions.iter().map(pending).collect(),
             cursors,
             ready: VecDeque::new(),
-            bookmarked: Instant::now(),
+            last_bookmark: Instant::now(),
             draining: self.draining.subscribe(),
             metrics: self.metrics.clone(),
             topic,
@@ -276,7 +281,7 @@ impl Changelog {
 
 /// A resumed stream whose offset is no longer in the log, or no longer of its log, is to start again, not to be refused for
 /// ever.
-fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
+fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
     match error {
         ReadError::OffsetOutOfRange { .. } | ReadError::Truncated { .. } if resumed => {
             TokenError::Resync(error.to_string()).into()
@@ -285,25 +290,25 @@ fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
     }
 }
 
-impl Streaming {
+impl RecordStream {
     /// The next event. `None`: every partition's summary has been delivered.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, LoadError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
-            if self.unfinished.is_empty() && !self.follow {
+            if self.pending.is_empty() && !self.follow {
                 return None;
             }
-            let following = self.unfinished.is_empty();
+            let following = self.pending.is_empty();
             if following {
                 self.permit.release_slot();
             }
             let event = tokio::select! {
                 event = self.replay.next() => event,
                 () = tokio::time::sleep_until(self.deadline), if !following => {
-                    let waiting: Vec<_> = self.unfinished.keys().map(Partition::to_string).collect();
-                    let what = format!("the deadline passed before the end of partition {}", waiting.join(", "));
+                    let pending: Vec<_> = self.pending.keys().map(Partition::to_string).collect();
+                    let what = format!("the deadline passed before the end of partition {}", pending.join(", "));
                     return Some(Err(LoadError::Deadline(what)));
                 }
                 // A load may finish while the process drains; a stream that follows would never.
@@ -313,16 +318,16 @@ impl Streaming {
             };
             let event = match event {
                 Some(Ok(event)) => event,
-                Some(Err(error)) => return Some(Err(resync_if_outside(error, self.resumed))),
-                None => return Some(Err(broke_off(self.cursors.keys().next().copied()?))),
+                Some(Err(error)) => return Some(Err(offset_error_is_resync(error, self.resumed))),
+                None => return Some(Err(ended_early(self.cursors.keys().next().copied()?))),
             };
-            if let Err(error) = self.take(event) {
+            if let Err(error) = self.handle_event(event) {
                 return Some(Err(error));
             }
         }
     }
 
-    fn take(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
+    fn handle_event(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
         match event {
             ReplayEvent::Records { partition, records, leader_epoch } => {
                 self.records(partition, records, leader_epoch)?;
@@ -336,8 +341,8 @@ impl Streaming {
                     cursor.leader_epoch = leader_epoch;
                     cursor.as_of = at_end.unwrap_or(cursor.as_of);
                 }
-                if self.bookmarked.elapsed() >= BOOKMARK_PAUSE {
-                    self.bookmarked = Instant::now();
+                if self.last_bookmark.elapsed() >= MIN_BOOKMARK_INTERVAL {
+                    self.last_bookmark = Instant::now();
                     self.ready.push_back(StreamEvent::Bookmark(self.token()));
                 }
             }
@@ -346,12 +351,12 @@ impl Streaming {
     }
 
     fn records(&mut self, partition: Partition, records: Vec<Record>, leader_epoch: i32) -> Result<(), LoadError> {
-        if let Some(unfinished) = self.unfinished.get_mut(&partition) {
-            if let Some(fold) = &mut unfinished.fold {
+        if let Some(pending) = self.pending.get_mut(&partition) {
+            if let Some(fold) = &mut pending.fold {
                 fold.apply(records).map_err(|e| e.in_partition(partition))?;
-                return self.hold_folds(partition);
+                return self.reserve_folds(partition);
             }
-            unfinished.matched.count(&records);
+            pending.matched.count(&records);
         }
         if let (Some(cursor), Some(last)) = (self.cursors.get_mut(&partition), records.last()) {
             cursor.next = Some(last.offset + 1);
@@ -362,17 +367,17 @@ impl Streaming {
     }
 
     /// Partitions interleave, so that many may be folded at a time: the bound is on all of them.
-    fn hold_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
-        let held: usize = self.unfinished.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
-        if held > self.limit {
-            return Err(LoadError::TooLarge { partition, limit: self.limit });
+    fn reserve_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
+        let fold_bytes: usize = self.pending.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
+        if fold_bytes > self.max_load_memory {
+            return Err(LoadError::TooLarge { partition, limit: self.max_load_memory });
         }
-        self.permit.reserve_memory(held)
+        self.permit.reserve_memory(fold_bytes)
     }
 
     fn end(&mut self, end: PartitionEnd) -> Result<(), LoadError> {
         self.check_age(end.partition)?;
-        let Some(Unfinished { fold, mut matched }) = self.unfinished.remove(&end.partition) else { return Ok(()) };
+        let Some(PendingPartition { fold, mut matched }) = self.pending.remove(&end.partition) else { return Ok(()) };
         if let Some(fold) = fold {
             let (records, folded) = fold.finish(self.resumed);
             matched = folded;
@@ -383,9 +388,9 @@ impl Streaming {
         self.metrics.replayed(end.counts);
         self.cursors
             .insert(end.partition, Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end });
-        let Matched { entries, tombstones } = matched;
+        let MatchCounts { entries, tombstones } = matched;
         let resume_token = self.token();
-        self.ready.push_back(StreamEvent::Snapshot(Summary { end, entries, tombstones, resume_token }));
+        self.ready.push_back(StreamEvent::Snapshot(Snapshot { end, entries, tombstones, resume_token }));
         Ok(())
     }
 

@@ -142,8 +142,11 @@ async fn compaction_changes_no_state() {
     log.compact();
     let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     assert_eq!(before.records(), after.records());
-    assert_eq!((before.summary.entries, before.summary.tombstones), (after.summary.entries, after.summary.tombstones));
-    assert!(after.summary.end.counts.read < before.summary.end.counts.read);
+    assert_eq!(
+        (before.snapshot.entries, before.snapshot.tombstones),
+        (after.snapshot.entries, after.snapshot.tombstones)
+    );
+    assert!(after.snapshot.end.counts.read < before.snapshot.end.counts.read);
 }
 
 #[tokio::test]

@@ -170,13 +170,13 @@ impl ChangelogService for Service {
             let load = changelog.load(workspace, types, call.peer, deadline).await;
             let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
             call.facts.set_partition(load.partition.number());
-            call.facts.add_records(load.summary.end.counts.read);
+            call.facts.add_records(load.snapshot.end.counts.read);
             let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
             for (entries, batch) in response::batches(load.partition, load.records(), format, load.is_shared()) {
                 call.facts.add_entries(entries);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }
-            let snapshot = response::snapshot(load.summary.clone());
+            let snapshot = response::snapshot(load.snapshot.clone());
             send(v1::load_workspace_response::Event::Snapshot(snapshot)).await?;
             let taken = feed.taken().await;
             drop(load);
@@ -320,8 +320,8 @@ async fn stream_events(
     };
     let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
     let feed = if wanted.follow { feed.without_deadline() } else { feed };
-    let mut streaming = changelog.stream(wanted, call.peer, deadline).await.map_err(failed)?;
-    while let Some(event) = streaming.next().await {
+    let mut stream = changelog.stream(wanted, call.peer, deadline).await.map_err(failed)?;
+    while let Some(event) = stream.next().await {
         let send = |event| feed.send(v1::StreamAllResponse { event: Some(event) });
         match event.map_err(failed)? {
             StreamEvent::Batch { partition, records } => {
@@ -330,9 +330,9 @@ async fn stream_events(
                     send(Event::Batch(batch)).await?;
                 }
             }
-            StreamEvent::Snapshot(summary) => {
-                call.facts.add_records(summary.end.counts.read);
-                send(Event::Snapshot(response::snapshot(summary))).await?;
+            StreamEvent::Snapshot(snapshot) => {
+                call.facts.add_records(snapshot.end.counts.read);
+                send(Event::Snapshot(response::snapshot(snapshot))).await?;
             }
             StreamEvent::Bookmark(resume_token) => {
                 send(Event::Bookmark(v1::Bookmark { resume_token })).await?;
@@ -340,6 +340,6 @@ async fn stream_events(
         }
     }
     let taken = feed.taken().await;
-    drop(streaming);
+    drop(stream);
     taken
 }

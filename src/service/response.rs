@@ -7,7 +7,7 @@ use tonic_types::pb;
 
 use super::json;
 use crate::{
-    changelog::{self, Summary},
+    changelog::{self, Snapshot},
     log::{Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
     proto::{Written, google::rpc, timestamp, v1},
@@ -87,8 +87,8 @@ fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -
 }
 
 /// The proof that a partition was read whole.
-pub fn snapshot(summary: Summary) -> v1::Snapshot {
-    let Summary { end, entries, tombstones, resume_token } = summary;
+pub fn snapshot(snapshot: Snapshot) -> v1::Snapshot {
+    let Snapshot { end, entries, tombstones, resume_token } = snapshot;
     v1::Snapshot {
         partition: end.partition.number(),
         start_offset: end.start,

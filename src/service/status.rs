@@ -156,7 +156,7 @@ pub fn of_read(error: &LoadError, what: &str) -> Status {
         }
         LoadError::Token(TokenError::Resync(_)) => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
         LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
-        LoadError::WorkspaceElsewhere { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
+        LoadError::WorkspaceNotInPartitions { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
     };
     kind.status(format!("{what}: {error}"))
 }

@@ -109,8 +109,8 @@ impl Reader {
                         state.insert(key, (record.offset, record.value.is_some()));
                     }
                 }
-                Some(Ok(StreamEvent::Snapshot(summary))) => {
-                    self.token = summary.resume_token;
+                Some(Ok(StreamEvent::Snapshot(snapshot))) => {
+                    self.token = snapshot.resume_token;
                     self.known.clone_from(&state);
                 }
                 Some(Ok(StreamEvent::Bookmark(_))) => unreachable!("nothing follows"),
