@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     LoadError,
-    rides::{Ride, Seat},
+    rides::{LoadedPartition, Reply},
     snapshot::Fold,
     stream::ended_early,
     turns::ReplayPermit,
@@ -26,107 +26,107 @@ use crate::{
 };
 
 /// How often it looks whether anybody is left to read for.
-const LOOK: Duration = Duration::from_millis(250);
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a replay may stand still before the next one of the partition may begin beside it: what holds this one up, a leader
 /// that was lost under it or a slow link, is not to hold up those who came later. Much longer than
 /// [`crate::log::MOVING_INTERVAL`]; short, as what they are told then is to be told within five seconds.
-pub(super) const STILL: Duration = Duration::from_millis(500);
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The right to be the replay of a partition that is under way.
 #[derive(Debug)]
 pub struct Way {
     /// Of one.
-    pub _alone: OwnedSemaphorePermit,
+    pub _running: OwnedSemaphorePermit,
     /// Of those that may stand still beside each other: what one partition holds up must leave turns to the others.
-    pub beside: Arc<Semaphore>,
+    pub stalled: Arc<Semaphore>,
 }
 
 /// All who asked for the same.
-struct Group {
+struct LoadGroup {
     selection: Selection,
     fold: Fold,
     /// None: they have their answer, and nothing more is folded for them.
-    seats: Vec<Seat>,
+    replies: Vec<Reply>,
 }
 
-impl Group {
-    fn nobody_waits(&self) -> bool {
-        self.seats.iter().all(Seat::is_closed)
+impl LoadGroup {
+    fn is_abandoned(&self) -> bool {
+        self.replies.iter().all(Reply::is_closed)
     }
 
     fn end(&mut self, error: &LoadError) {
-        for seat in self.seats.drain(..) {
+        for reply in self.replies.drain(..) {
             // He may have gone.
-            let _ = seat.send(Err(error.clone()));
+            let _ = reply.send(Err(error.clone()));
         }
         self.fold = Fold::new(0);
     }
 }
 
 /// One replay, and for whom.
-pub struct Bus {
+pub struct ReplayRun {
     partition: Partition,
-    /// As they came aboard: none is taken out, since what is read is read for all of them to the end.
-    groups: Vec<Group>,
+    /// As they came waiters: none is taken out, since what is read is read for all of them to the end.
+    groups: Vec<LoadGroup>,
     /// By the workspaces that they ask for.
     by_workspace: HashMap<String, Vec<usize>>,
     /// Those that ask for every workspace.
-    about_all: Vec<usize>,
+    all_workspaces: Vec<usize>,
     permit: Option<ReplayPermit>,
     /// While it is held, no other replay of the partition begins.
-    under_way: Option<Way>,
+    slot: Option<Way>,
     /// Held instead of that while it stands still.
-    beside: Option<OwnedSemaphorePermit>,
+    stalled: Option<OwnedSemaphorePermit>,
     /// Bytes that one load may hold.
-    limit: usize,
+    max_load_memory: usize,
     deadline: Instant,
 }
 
-impl Bus {
+impl ReplayRun {
     /// Before it departs.
     pub fn new(
         partition: Partition,
-        aboard: Vec<(Selection, Instant, Seat)>,
+        waiters: Vec<(Selection, Instant, Reply)>,
         permit: ReplayPermit,
-        under_way: Option<Way>,
-        limit: usize,
+        slot: Option<Way>,
+        max_load_memory: usize,
     ) -> Self {
-        let deadline = aboard.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
-        let mut bus = Self {
+        let deadline = waiters.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
+        let mut run = Self {
             partition,
             groups: Vec::new(),
             by_workspace: HashMap::new(),
-            about_all: Vec::new(),
+            all_workspaces: Vec::new(),
             permit: Some(permit),
-            under_way,
-            beside: None,
-            limit,
+            slot,
+            stalled: None,
+            max_load_memory,
             deadline,
         };
-        for (selection, _, seat) in aboard {
-            bus.seat(selection, seat);
+        for (selection, _, reply) in waiters {
+            run.add_waiter(selection, reply);
         }
-        bus
+        run
     }
 
-    fn seat(&mut self, selection: Selection, seat: Seat) {
+    fn add_waiter(&mut self, selection: Selection, reply: Reply) {
         let workspaces = workspaces(&selection);
-        let about_it = match workspaces.first() {
+        let candidates = match workspaces.first() {
             Some(workspace) => self.by_workspace.get(workspace.as_str()).map_or(&[][..], Vec::as_slice),
-            None => &self.about_all,
+            None => &self.all_workspaces,
         };
-        let same = about_it.iter().find(|group| self.groups[**group].selection == selection).copied();
+        let same = candidates.iter().find(|group| self.groups[**group].selection == selection).copied();
         if let Some(group) = same {
-            self.groups[group].seats.push(seat);
+            self.groups[group].replies.push(reply);
             return;
         }
         if workspaces.is_empty() {
-            self.about_all.push(self.groups.len());
+            self.all_workspaces.push(self.groups.len());
         }
         for workspace in workspaces {
             self.by_workspace.entry(workspace).or_default().push(self.groups.len());
         }
-        self.groups.push(Group { selection, fold: Fold::new(self.limit), seats: vec![seat] });
+        self.groups.push(LoadGroup { selection, fold: Fold::new(self.max_load_memory), replies: vec![reply] });
     }
 
     /// What all of them want, and perhaps more.
@@ -159,7 +159,7 @@ impl Bus {
     ) -> Option<Result<PartitionEnd, LoadError>> {
         let ended = self.read(log, topic, metrics).await;
         // The next may begin before these have sent what they got.
-        (self.under_way, self.beside) = (None, None);
+        (self.slot, self.stalled) = (None, None);
         ended
     }
 
@@ -177,12 +177,12 @@ impl Bus {
             keep: true,
             deadline: self.deadline,
         };
-        let mut replay = match self.while_wanted(log.replay(request)).await? {
+        let mut replay = match self.until_abandoned(log.replay(request)).await? {
             Ok(replay) => replay,
             Err(error) => return Some(Err(error.into())),
         };
         loop {
-            match self.while_wanted(replay.next()).await? {
+            match self.until_abandoned(replay.next()).await? {
                 Some(Ok(ReplayEvent::Records { records, .. })) => self.fold(records),
                 Some(Ok(ReplayEvent::End(end))) => {
                     metrics.replayed(end.counts);
@@ -193,37 +193,37 @@ impl Bus {
                 None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
                 None => return Some(Err(ended_early(self.partition))),
             }
-            if self.nobody_waits() {
+            if self.is_abandoned() {
                 return None;
             }
         }
     }
 
     /// `None` as soon as nobody is left to wait for it.
-    async fn while_wanted<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    async fn until_abandoned<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
-        let since = Instant::now();
+        let started = Instant::now();
         loop {
-            match tokio::time::timeout(LOOK, &mut work).await {
+            match tokio::time::timeout(CANCEL_CHECK_INTERVAL, &mut work).await {
                 Ok(done) => return Some(done),
-                Err(_) if self.nobody_waits() => return None,
-                Err(_) if since.elapsed() >= STILL => self.stand_aside(),
+                Err(_) if self.is_abandoned() => return None,
+                Err(_) if started.elapsed() >= STALL_TIMEOUT => self.release_slot(),
                 Err(_) => {}
             }
         }
     }
 
     /// Lets the next one begin.
-    fn stand_aside(&mut self) {
-        if let Some(way) = &self.under_way
-            && let Ok(beside) = way.beside.clone().try_acquire_owned()
+    fn release_slot(&mut self) {
+        if let Some(slot) = &self.slot
+            && let Ok(stalled) = slot.stalled.clone().try_acquire_owned()
         {
-            (self.beside, self.under_way) = (Some(beside), None);
+            (self.stalled, self.slot) = (Some(stalled), None);
         }
     }
 
-    fn nobody_waits(&self) -> bool {
-        self.groups.iter().all(Group::nobody_waits)
+    fn is_abandoned(&self) -> bool {
+        self.groups.iter().all(LoadGroup::is_abandoned)
     }
 
     fn fold(&mut self, records: Vec<Record>) {
@@ -233,20 +233,20 @@ impl Bus {
                 only.end(&error.in_partition(self.partition));
             }
         } else {
-            self.sort_out(records);
+            self.distribute(records);
         }
-        self.hold();
+        self.reserve_memory();
     }
 
     /// To each group what it asked for.
-    fn sort_out(&mut self, records: Vec<Record>) {
+    fn distribute(&mut self, records: Vec<Record>) {
         for record in records {
             // Selected records have keys in the grammar.
             let Ok(key) = KeyRef::parse(&record.key) else { continue };
-            let about_it = self.by_workspace.get(key.workspace()).into_iter().flatten();
-            for group in about_it.chain(&self.about_all) {
+            let candidates = self.by_workspace.get(key.workspace()).into_iter().flatten();
+            for group in candidates.chain(&self.all_workspaces) {
                 let group = &mut self.groups[*group];
-                if group.seats.is_empty() || !group.selection.wants(key) {
+                if group.replies.is_empty() || !group.selection.wants(key) {
                     continue;
                 }
                 if let Err(error) = group.fold.apply([record.clone()]) {
@@ -254,27 +254,27 @@ impl Bus {
                 }
             }
         }
-        for group in self.groups.iter_mut().filter(|group| group.nobody_waits()) {
-            (group.fold, group.seats) = (Fold::new(0), Vec::new());
+        for group in self.groups.iter_mut().filter(|group| group.is_abandoned()) {
+            (group.fold, group.replies) = (Fold::new(0), Vec::new());
         }
     }
 
     /// Of the process's budget. Where there is no room, the largest is told so, and the others go on.
-    fn hold(&mut self) {
+    fn reserve_memory(&mut self) {
         let Some(permit) = &mut self.permit else { return };
         loop {
-            let held = self.groups.iter().map(|group| group.fold.weight()).sum();
-            let Err(error) = permit.reserve_memory(held) else { return };
-            let left = self.groups.iter_mut().filter(|group| !group.seats.is_empty());
+            let fold_bytes = self.groups.iter().map(|group| group.fold.weight()).sum();
+            let Err(error) = permit.reserve_memory(fold_bytes) else { return };
+            let left = self.groups.iter_mut().filter(|group| !group.replies.is_empty());
             let Some(largest) = left.max_by_key(|group| group.fold.weight()) else { return };
             largest.end(&error);
         }
     }
 
     /// Hands to each what he asked for.
-    pub fn arrive(mut self, ended: &Result<PartitionEnd, LoadError>) {
+    pub fn deliver(mut self, ended: &Result<PartitionEnd, LoadError>) {
         let Some(permit) = self.permit.take().map(Arc::new) else { return };
-        let shared = self.groups.iter().map(|group| group.seats.len()).sum::<usize>() > 1;
+        let shared = self.groups.iter().map(|group| group.replies.len()).sum::<usize>() > 1;
         for mut group in self.groups {
             let end = match ended {
                 Ok(end) => *end,
@@ -284,9 +284,9 @@ impl Bus {
                 }
             };
             let (records, matched) = group.fold.finish(false);
-            let ride = Ride { records: Arc::new(records), matched, end, shared, _permit: permit.clone() };
-            for seat in group.seats {
-                let _ = seat.send(Ok(ride.clone()));
+            let loaded = LoadedPartition { records: Arc::new(records), matched, end, shared, _permit: permit.clone() };
+            for reply in group.replies {
+                let _ = reply.send(Ok(loaded.clone()));
             }
         }
     }

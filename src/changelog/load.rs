@@ -32,12 +32,12 @@ pub struct Load {
 impl Load {
     /// The latest records, in the order of their last change; no tombstones.
     pub fn records(&self) -> &[Record] {
-        &self.arrived.ride.records
+        &self.arrived.loaded.records
     }
 
     /// Whether the replay was others', too.
     pub fn is_shared(&self) -> bool {
-        self.arrived.ride.shared
+        self.arrived.loaded.shared
     }
 }
 
@@ -64,14 +64,14 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let arrived = self.ride(&topic, partition, selection, peer, deadline).await?;
-        let (ride, end) = (&arrived.ride, arrived.ride.end);
+        let arrived = self.load_partition(&topic, partition, selection, peer, deadline).await?;
+        let (loaded, end) = (&arrived.loaded, arrived.loaded.end);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
         let snapshot = Snapshot {
             end,
-            entries: ride.matched.entries,
-            tombstones: ride.matched.tombstones,
+            entries: loaded.matched.entries,
+            tombstones: loaded.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
         Ok(Load { snapshot, partition, arrived })
@@ -82,8 +82,8 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
         let selection = Selection::key(key, topic.partition_count);
-        let ride = self.ride(&topic, partition, selection, peer, deadline).await?.ride;
-        Ok(Get { record: ride.records.last().cloned(), partition, end: ride.end })
+        let loaded = self.load_partition(&topic, partition, selection, peer, deadline).await?.loaded;
+        Ok(Get { record: loaded.records.last().cloned(), partition, end: loaded.end })
     }
 }
 

@@ -42,7 +42,7 @@ use crate::{
     model::ValueRules,
 };
 use flush::InFlightWrites;
-use rides::Rides;
+use rides::SharedReplays;
 use turns::{PeerLimiter, ReplayLimiter};
 
 /// How long answers of a closed log may take to be noticed.
@@ -96,7 +96,7 @@ pub struct Changelog {
     limits: Limits,
     writes: Arc<InFlightWrites>,
     replays: Arc<ReplayLimiter>,
-    rides: Arc<Rides>,
+    shared_replays: Arc<SharedReplays>,
     following: Arc<Semaphore>,
     following_by_peer: Arc<PeerLimiter>,
     draining: watch::Sender<bool>,
@@ -113,7 +113,7 @@ impl Changelog {
             limits,
             writes: Arc::default(),
             replays: ReplayLimiter::new(limits, metrics.clone()),
-            rides: Arc::default(),
+            shared_replays: Arc::default(),
             following: Arc::new(Semaphore::new(limits.max_following_streams)),
             // As with replays, no peer has all.
             following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),

@@ -6,7 +6,7 @@
 //! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two. A replay that
 //! stands still holds nobody up: the next one begins beside it, up to a few.
 //!
-//! Promises: a rider's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
+//! Promises: a waiter's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
 //! on for as long as there is anybody to read for. Each holds a part of his own peer's share until he has sent what he got. What
 //! is folded is folded once for all who asked for the same, and is held of the budget, with the turn, until the last of them has
 //! sent it.
@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     Changelog, LoadError, Peer,
-    bus::{Bus, Way},
+    bus::{ReplayRun, Way},
     snapshot::MatchCounts,
     stream::ended_early,
     turns::{PeerPermit, ReplayPermit},
@@ -35,11 +35,11 @@ use crate::{
 };
 
 /// Replays of one partition that stand still while another is under way.
-const BESIDE: usize = 4;
+const MAX_STALLED_REPLAYS: usize = 4;
 
 /// The latest records of what was asked for, whole.
 #[derive(Debug, Clone)]
-pub struct Ride {
+pub struct LoadedPartition {
     /// In the order of their last change; no tombstones.
     pub records: Arc<Vec<Record>>,
     /// What matched.
@@ -56,74 +56,75 @@ pub struct Ride {
 #[derive(Debug)]
 pub struct Arrived {
     /// What was read.
-    pub ride: Ride,
+    pub loaded: LoadedPartition,
     _peer_permit: PeerPermit,
 }
 
 /// Where what was read goes.
-pub type Seat = oneshot::Sender<Result<Ride, LoadError>>;
+pub type Reply = oneshot::Sender<Result<LoadedPartition, LoadError>>;
 
 /// Somebody who waits for a replay.
 #[derive(Debug)]
-struct Rider {
+struct Waiter {
     selection: Selection,
     deadline: Instant,
-    since: Instant,
+    queued_at: Instant,
     /// Told when a replay is to begin for him.
     boarded: oneshot::Sender<()>,
-    seat: Seat,
+    reply: Reply,
 }
 
 /// One partition of one topic: an id that is another is another log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Place {
-    topic: String,
+struct PartitionId {
+    topic_id: String,
     partition: Partition,
 }
 
 #[derive(Debug)]
-struct Stop {
+struct PartitionQueue {
     /// One replay at a time.
-    replay: Arc<Semaphore>,
+    slot: Arc<Semaphore>,
     /// Those that stand still, beside it.
-    beside: Arc<Semaphore>,
+    stalled: Arc<Semaphore>,
     /// One of those who wait holds this: only he takes a turn from others.
     driver: Arc<Semaphore>,
-    waiting: Vec<Rider>,
+    waiters: Vec<Waiter>,
 }
 
 /// Who waits where. No larger than the topic's partitions, and those who wait.
 #[derive(Debug, Default)]
-pub struct Rides {
-    stops: Mutex<HashMap<Place, Stop>>,
+pub struct SharedReplays {
+    partitions: Mutex<HashMap<PartitionId, PartitionQueue>>,
 }
 
-impl Rides {
-    fn wait_at(&self, place: &Place, rider: Rider) -> [Arc<Semaphore>; 3] {
-        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+impl SharedReplays {
+    fn enqueue(&self, id: &PartitionId, waiter: Waiter) -> [Arc<Semaphore>; 3] {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let one = || Arc::new(Semaphore::new(1));
-        let beside = || Arc::new(Semaphore::new(BESIDE));
-        let new = || Stop { replay: one(), beside: beside(), driver: one(), waiting: Vec::new() };
-        let stop = stops.entry(place.clone()).or_insert_with(new);
+        let stalled = || Arc::new(Semaphore::new(MAX_STALLED_REPLAYS));
+        let new = || PartitionQueue { slot: one(), stalled: stalled(), driver: one(), waiters: Vec::new() };
+        let queue = partitions.entry(id.clone()).or_insert_with(new);
         // Those who have gone: else a partition whose replay stands still would collect them.
-        stop.waiting.retain(|rider| !rider.seat.is_closed());
-        stop.waiting.push(rider);
-        [stop.driver.clone(), stop.replay.clone(), stop.beside.clone()]
+        queue.waiters.retain(|waiter| !waiter.reply.is_closed());
+        queue.waiters.push(waiter);
+        [queue.driver.clone(), queue.slot.clone(), queue.stalled.clone()]
     }
 
     /// Those who wait, or those of them who have waited for so long.
-    fn take_along(&self, place: &Place, since: Duration) -> Vec<Rider> {
-        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stop) = stops.get_mut(place) else { return Vec::new() };
-        let (taken, left) = std::mem::take(&mut stop.waiting).into_iter().partition(|r| r.since.elapsed() >= since);
-        stop.waiting = left;
-        taken
+    fn drain_waiters(&self, id: &PartitionId, min_wait: Duration) -> Vec<Waiter> {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = partitions.get_mut(id) else { return Vec::new() };
+        let (drained, left) =
+            std::mem::take(&mut queue.waiters).into_iter().partition(|w| w.queued_at.elapsed() >= min_wait);
+        queue.waiters = left;
+        drained
     }
 }
 
 impl Changelog {
     /// The latest records of one partition that are selected, read from its low watermark to its end.
-    pub(super) async fn ride(
+    pub(super) async fn load_partition(
         &self,
         topic: &Arc<Topic>,
         partition: Partition,
@@ -132,39 +133,39 @@ impl Changelog {
         deadline: Instant,
     ) -> Result<Arrived, LoadError> {
         let peer_permit = self.replays.acquire_peer(peer, deadline).await?;
-        let ((seat, ride), (boarded, boarding)) = (oneshot::channel(), oneshot::channel());
-        let rider = Rider { selection, deadline, since: Instant::now(), boarded, seat };
-        let arrived = arrived(ride, partition, deadline);
+        let ((reply, loaded), (boarded, boarding)) = (oneshot::channel(), oneshot::channel());
+        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), boarded, reply };
+        let arrived = arrived(loaded, partition, deadline);
         if !self.shares_replays() {
             let permit = self.replays.acquire_shared(deadline).await?;
-            self.depart(topic.clone(), partition, vec![rider], permit, None);
-            return Ok(Arrived { ride: arrived.await?, _peer_permit: peer_permit });
+            self.start_run(topic.clone(), partition, vec![waiter], permit, None);
+            return Ok(Arrived { loaded: arrived.await?, _peer_permit: peer_permit });
         }
-        let place = Place { topic: topic.id.clone(), partition };
-        let [driver, replay, beside] = self.rides.wait_at(&place, rider);
+        let id = PartitionId { topic_id: topic.id.clone(), partition };
+        let [driver, slot, stalled] = self.shared_replays.enqueue(&id, waiter);
         let drive = async {
             // Closed never: the wait ends with the load.
             let _driver = driver.acquire_owned().await.ok();
             let permit = match self.replays.acquire_shared(deadline).await {
                 Err(error @ LoadError::TooManyReplays { .. }) => {
                     // There is none for those either who have waited as long.
-                    for rider in self.rides.take_along(&place, self.limits.replay_queue_timeout) {
-                        let _ = rider.seat.send(Err(error.clone()));
+                    for waiter in self.shared_replays.drain_waiters(&id, self.limits.replay_queue_timeout) {
+                        let _ = waiter.reply.send(Err(error.clone()));
                     }
                     return Err(error);
                 }
                 permit => permit?,
             };
-            let way = replay.acquire_owned().await.ok().map(|alone| Way { _alone: alone, beside });
+            let slot = slot.acquire_owned().await.ok().map(|running| Way { _running: running, stalled });
             // This one is among them.
-            let riders = self.rides.take_along(&place, Duration::ZERO);
-            self.depart(topic.clone(), partition, riders, permit, way);
+            let waiters = self.shared_replays.drain_waiters(&id, Duration::ZERO);
+            self.start_run(topic.clone(), partition, waiters, permit, slot);
             Ok(())
         };
         tokio::pin!(arrived);
-        let ride = tokio::select! {
+        let loaded = tokio::select! {
             biased;
-            ride = &mut arrived => ride,
+            loaded = &mut arrived => loaded,
             // Who is taken along needs no turn of his own, and is not to be told that there is none.
             _ = boarding => arrived.await,
             driven = drive => match driven {
@@ -172,7 +173,7 @@ impl Changelog {
                 Err(error) => Err(error),
             },
         };
-        Ok(Arrived { ride: ride?, _peer_permit: peer_permit })
+        Ok(Arrived { loaded: loaded?, _peer_permit: peer_permit })
     }
 
     fn shares_replays(&self) -> bool {
@@ -180,36 +181,36 @@ impl Changelog {
     }
 
     /// On a task of its own: it is not this caller's alone.
-    fn depart(
+    fn start_run(
         &self,
         topic: Arc<Topic>,
         partition: Partition,
-        riders: Vec<Rider>,
+        waiters: Vec<Waiter>,
         permit: ReplayPermit,
-        under_way: Option<Way>,
+        slot: Option<Way>,
     ) {
-        let mut aboard = Vec::new();
-        for rider in riders.into_iter().filter(|rider| !rider.seat.is_closed()) {
+        let mut open = Vec::new();
+        for waiter in waiters.into_iter().filter(|waiter| !waiter.reply.is_closed()) {
             // Before anything else runs: his time to wait for a turn may be over at any moment.
-            let _ = rider.boarded.send(());
-            aboard.push((rider.selection, rider.deadline, rider.seat));
+            let _ = waiter.boarded.send(());
+            open.push((waiter.selection, waiter.deadline, waiter.reply));
         }
-        let (log, metrics, limit) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_memory);
-        metrics.loads_coalesced(aboard.len().saturating_sub(1) as u64);
+        let (log, metrics, max_load_memory) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_memory);
+        metrics.loads_coalesced(open.len().saturating_sub(1) as u64);
         tokio::spawn(async move {
-            let mut bus = Bus::new(partition, aboard, permit, under_way, limit);
-            if let Some(ended) = bus.run(&*log, topic, &metrics).await {
-                bus.arrive(&ended);
+            let mut run = ReplayRun::new(partition, open, permit, slot, max_load_memory);
+            if let Some(ended) = run.run(&*log, topic, &metrics).await {
+                run.deliver(&ended);
             }
         });
     }
 }
 
 async fn arrived(
-    ride: oneshot::Receiver<Result<Ride, LoadError>>,
+    loaded: oneshot::Receiver<Result<LoadedPartition, LoadError>>,
     partition: Partition,
     deadline: Instant,
-) -> Result<Ride, LoadError> {
+) -> Result<LoadedPartition, LoadError> {
     let late = |_| LoadError::Deadline(format!("the deadline passed while partition {partition} was replayed"));
-    timeout_at(deadline, ride).await.map_err(late)?.unwrap_or_else(|_| Err(ended_early(partition)))
+    timeout_at(deadline, loaded).await.map_err(late)?.unwrap_or_else(|_| Err(ended_early(partition)))
 }

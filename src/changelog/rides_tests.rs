@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Ack, Change, Changelog, Limits, Load, LoadError, Peer, bus::STILL};
+use super::{Ack, Change, Changelog, Limits, Load, LoadError, Peer, bus::STALL_TIMEOUT};
 use crate::{
     log::{
         Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent,
@@ -84,7 +84,7 @@ impl Log for Gated {
     }
 }
 
-struct World {
+struct TestChangelog {
     log: Arc<Gated>,
     changelog: Changelog,
     peers: AtomicUsize,
@@ -92,7 +92,7 @@ struct World {
 
 type Loading = JoinHandle<Result<Load, LoadError>>;
 
-impl World {
+impl TestChangelog {
     fn new(change: impl FnOnce(&mut Limits)) -> Self {
         Self::of(1, change)
     }
@@ -155,21 +155,21 @@ fn keys(load: &Load) -> Vec<String> {
 
 #[tokio::test]
 async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_before_it() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
-    world.set("ws/t/a").await;
-    let first = world.load("ws");
-    world.settle().await;
-    assert_eq!(world.asked(), 1);
-    world.set("ws/t/b").await;
-    world.set("other/t/c").await;
-    let mut later: Vec<_> = (0..63).map(|i| world.load(if i % 2 == 0 { "ws" } else { "other" })).collect();
-    world.settle().await;
-    assert_eq!(world.asked(), 1, "they wait");
-    world.log.gate.add_permits(1);
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
+    assert_eq!(test.asked(), 1);
+    test.set("ws/t/b").await;
+    test.set("other/t/c").await;
+    let mut later: Vec<_> = (0..63).map(|i| test.load(if i % 2 == 0 { "ws" } else { "other" })).collect();
+    test.settle().await;
+    assert_eq!(test.asked(), 1, "they wait");
+    test.log.gate.add_permits(1);
     assert_eq!(keys(&first.await.unwrap().unwrap()), ["ws/t/a"]);
-    world.settle().await;
-    assert_eq!(world.asked(), 2, "one for all of them");
-    world.log.gate.add_permits(1);
+    test.settle().await;
+    assert_eq!(test.asked(), 2, "one for all of them");
+    test.log.gate.add_permits(1);
     for (i, load) in later.drain(..).enumerate() {
         let load = load.await.unwrap().unwrap();
         let expected: &[&str] = if i % 2 == 0 { &["ws/t/a", "ws/t/b"] } else { &["other/t/c"] };
@@ -177,17 +177,17 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
         assert_eq!((load.snapshot.end.end, load.snapshot.end.counts.read), (3, 3));
         assert_eq!(load.snapshot.entries as usize, expected.len());
     }
-    assert_eq!(world.asked(), 2);
+    assert_eq!(test.asked(), 2);
 }
 
 #[tokio::test]
 async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
-    let world = World::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_client) = (false, 8, 8));
-    world.set("ws/t/a").await;
-    let loads: Vec<_> = (0..8).map(|_| world.load("ws")).collect();
-    world.settle().await;
-    assert_eq!(world.asked(), 8);
-    world.log.gate.add_permits(8);
+    let test = TestChangelog::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_client) = (false, 8, 8));
+    test.set("ws/t/a").await;
+    let loads: Vec<_> = (0..8).map(|_| test.load("ws")).collect();
+    test.settle().await;
+    assert_eq!(test.asked(), 8);
+    test.log.gate.add_permits(8);
     for load in loads {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
@@ -195,77 +195,77 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
 
 #[tokio::test]
 async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
-    world.set("ws/t/a").await;
-    let first = world.load("ws");
-    world.settle().await;
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
     first.abort();
-    let second = world.load("ws");
+    let second = test.load("ws");
     // The first's replay ends, as nobody waits for it: the only turn is free again, without the gate.
     let started = Instant::now();
-    while world.asked() < 2 {
+    while test.asked() < 2 {
         assert!(started.elapsed() < Duration::from_secs(2), "the turn of who has gone is given back");
         sleep(Duration::from_millis(10)).await;
     }
-    let third = world.load("ws");
-    world.settle().await;
+    let third = test.load("ws");
+    test.settle().await;
     second.abort();
-    let fourth = world.load("ws");
-    world.log.gate.add_permits(2);
+    let fourth = test.load("ws");
+    test.log.gate.add_permits(2);
     for load in [third, fourth] {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
 }
 
-/// The driver of a replay is no more than the first of its riders.
+/// The driver of a replay is no more than the first of its waiters.
 #[tokio::test]
 async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
-    world.set("ws/t/a").await;
-    let blocking = world.load("ws");
-    world.settle().await;
-    let driver = world.load("ws");
-    world.settle().await;
-    let rider = world.load("ws");
-    world.settle().await;
-    world.log.gate.add_permits(1);
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
+    test.set("ws/t/a").await;
+    let blocking = test.load("ws");
+    test.settle().await;
+    let driver = test.load("ws");
+    test.settle().await;
+    let waiter = test.load("ws");
+    test.settle().await;
+    test.log.gate.add_permits(1);
     blocking.await.unwrap().unwrap();
-    world.settle().await;
-    assert_eq!(world.asked(), 2);
+    test.settle().await;
+    assert_eq!(test.asked(), 2);
     driver.abort();
-    world.settle().await;
-    world.log.gate.add_permits(1);
-    assert_eq!(keys(&rider.await.unwrap().unwrap()), ["ws/t/a"]);
-    assert_eq!(world.asked(), 2, "it is the same replay");
+    test.settle().await;
+    test.log.gate.add_permits(1);
+    assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
+    assert_eq!(test.asked(), 2, "it is the same replay");
 }
 
 #[tokio::test]
 async fn r7_a_rider_s_deadline_is_its_own() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
-    world.set("ws/t/a").await;
-    let first = world.load("ws");
-    world.settle().await;
-    let hasty = world.load_until("ws", Instant::now() + Duration::from_millis(50));
-    let patient = world.load("ws");
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
+    let hasty = test.load_until("ws", Instant::now() + Duration::from_millis(50));
+    let patient = test.load("ws");
     let error = hasty.await.unwrap().unwrap_err();
     assert!(matches!(error, LoadError::Deadline(_)), "{error:?}");
-    world.log.gate.add_permits(2);
+    test.log.gate.add_permits(2);
     first.await.unwrap().unwrap();
     patient.await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 2_000));
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 2_000));
     for i in 0..20 {
-        world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
+        test.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
     }
-    world.set("small/t/a").await;
-    let first = world.load("small");
-    world.settle().await;
-    let (large, small) = (world.load("large"), world.load("small"));
-    world.settle().await;
-    world.log.gate.add_permits(2);
+    test.set("small/t/a").await;
+    let first = test.load("small");
+    test.settle().await;
+    let (large, small) = (test.load("large"), test.load("small"));
+    test.settle().await;
+    test.log.gate.add_permits(2);
     first.await.unwrap().unwrap();
     let error = large.await.unwrap().unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 2_000, .. }), "{error:?}");
@@ -276,32 +276,33 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
 #[tokio::test]
 async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
     for leaves in [false, true] {
-        let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 40_000));
+        let test =
+            TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 40_000));
         // Many batches of each.
         for i in 0..2_000 {
-            world.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
-            world.set(&format!("small/t/{}", i % 7)).await;
+            test.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
+            test.set(&format!("small/t/{}", i % 7)).await;
         }
-        let first = world.load("small");
-        world.settle().await;
-        let (large, small) = (world.load("large"), world.load("small"));
+        let first = test.load("small");
+        test.settle().await;
+        let (large, small) = (test.load("large"), test.load("small"));
         let key = Key::parse("small/t/3").unwrap();
-        let (changelog, deadline) = (world.changelog.clone(), Instant::now() + Duration::from_secs(60));
+        let (changelog, deadline) = (test.changelog.clone(), Instant::now() + Duration::from_secs(60));
         let get = tokio::spawn(async move { changelog.get(key, Peer::Connection(0), deadline).await });
-        world.settle().await;
-        world.log.gate.add_permits(1);
+        test.settle().await;
+        test.log.gate.add_permits(1);
         first.await.unwrap().unwrap();
-        world.settle().await;
+        test.settle().await;
         if leaves {
             large.abort();
-            world.settle().await;
+            test.settle().await;
         }
-        world.log.gate.add_permits(1);
+        test.log.gate.add_permits(1);
         let small = small.await.unwrap().unwrap();
         assert_eq!((small.records().len(), small.snapshot.entries), (7, 7));
         assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
         assert_eq!(&get.await.unwrap().unwrap().record.unwrap().key[..], b"small/t/3");
-        assert_eq!(world.asked(), 2);
+        assert_eq!(test.asked(), 2);
         if !leaves {
             assert!(matches!(large.await.unwrap().unwrap_err(), LoadError::TooLarge { .. }));
         }
@@ -312,98 +313,99 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
 #[tokio::test]
 async fn s4_each_rider_holds_his_own_peer_s_share() {
     let wait = Duration::from_millis(100);
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (8, 2, wait));
-    world.set("ws/t/a").await;
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (8, 2, wait));
+    test.set("ws/t/a").await;
     let (driver, slow) = (Peer::Connection(1_001), Peer::Connection(1_002));
     let mut held = Vec::new();
     for _ in 0..2 {
-        let blocking = world.load("ws");
-        world.settle().await;
-        let (drives, rides) = (world.load_of(driver), world.load_of(slow));
-        world.settle().await;
-        world.log.gate.add_permits(2);
+        let blocking = test.load("ws");
+        test.settle().await;
+        let (first, second) = (test.load_of(driver), test.load_of(slow));
+        test.settle().await;
+        test.log.gate.add_permits(2);
         blocking.await.unwrap().unwrap();
-        drives.await.unwrap().unwrap();
-        held.push(rides.await.unwrap().unwrap());
+        first.await.unwrap().unwrap();
+        held.push(second.await.unwrap().unwrap());
     }
-    assert_eq!(world.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
-    world.log.gate.add_permits(1);
-    world.load_of(driver).await.unwrap().expect("others' slowness is not his");
+    assert_eq!(test.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
+    test.log.gate.add_permits(1);
+    test.load_of(driver).await.unwrap().expect("others' slowness is not his");
 }
 
 /// Loads of a partition that is being replayed wait without the turns that others could use.
 #[tokio::test]
 async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     let wait = Duration::from_millis(100);
-    let world = World::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (3, 3, wait));
+    let test =
+        TestChangelog::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (3, 3, wait));
     let count = PartitionCount::new(10).unwrap();
     let home = |w: &str| count.of_workspace(w.as_bytes());
     let elsewhere = (0..100).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
-    world.set("ws/t/a").await;
-    let first = world.load("ws");
-    world.settle().await;
-    let waiting: Vec<_> = (0..20).map(|_| world.load("ws")).collect();
-    world.settle().await;
-    let other = world.load(&elsewhere);
-    world.settle().await;
-    assert_eq!(world.asked(), 2, "it has a turn");
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
+    let waiting: Vec<_> = (0..20).map(|_| test.load("ws")).collect();
+    test.settle().await;
+    let other = test.load(&elsewhere);
+    test.settle().await;
+    assert_eq!(test.asked(), 2, "it has a turn");
     sleep(2 * wait).await;
-    world.log.gate.add_permits(3);
+    test.log.gate.add_permits(3);
     first.await.unwrap().unwrap();
     other.await.unwrap().unwrap();
     for load in waiting {
         load.await.unwrap().expect("the next replay takes all along");
     }
-    assert_eq!(world.asked(), 3);
+    assert_eq!(test.asked(), 3);
 }
 
 /// Who is on board is not told that there is no turn for him.
 #[tokio::test]
 async fn r21_a_load_that_rides_along_needs_no_turn() {
     let wait = Duration::from_millis(100);
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (2, 2, wait));
-    world.set("ws/t/a").await;
-    let first = world.load("ws");
-    world.settle().await;
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (2, 2, wait));
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
     // One has the other turn, and waits for the partition; eight have none.
-    let riders: Vec<_> = (0..9).map(|_| world.load("ws")).collect();
-    world.settle().await;
-    world.log.gate.add_permits(1);
+    let waiters: Vec<_> = (0..9).map(|_| test.load("ws")).collect();
+    test.settle().await;
+    test.log.gate.add_permits(1);
     let held = first.await.unwrap().unwrap();
-    world.settle().await;
+    test.settle().await;
     sleep(2 * wait).await;
-    world.log.gate.add_permits(1);
-    for rider in riders {
-        assert_eq!(keys(&rider.await.unwrap().unwrap()), ["ws/t/a"]);
+    test.log.gate.add_permits(1);
+    for waiter in waiters {
+        assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
     }
     drop(held);
-    assert_eq!(world.asked(), 2);
+    assert_eq!(test.asked(), 2);
 }
 
 /// Alone it would have been told in seconds: a replay that a lost leader holds up for longer is not to be waited for.
 #[tokio::test]
 async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
-    let world = World::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
-    world.set("ws/t/a").await;
-    world.log.frozen.store(true, SeqCst);
-    let held_up = world.load("ws");
-    world.settle().await;
-    world.log.frozen.store(false, SeqCst);
-    let (second, third) = (world.load("ws"), world.load("ws"));
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
+    test.set("ws/t/a").await;
+    test.log.frozen.store(true, SeqCst);
+    let held_up = test.load("ws");
+    test.settle().await;
+    test.log.frozen.store(false, SeqCst);
+    let (second, third) = (test.load("ws"), test.load("ws"));
     let waited = async {
-        while world.asked() < 2 {
+        while test.asked() < 2 {
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(Duration::from_secs(10), waited).await.expect("the next replay begins beside it");
-    world.settle().await;
+    test.settle().await;
     // One that moves is waited for, however long it takes.
-    let fourth = world.load("ws");
-    sleep(3 * STILL).await;
-    assert_eq!(world.asked(), 2);
-    world.log.gate.add_permits(3);
+    let fourth = test.load("ws");
+    sleep(3 * STALL_TIMEOUT).await;
+    assert_eq!(test.asked(), 2);
+    test.log.gate.add_permits(3);
     for load in [held_up, second, third, fourth] {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
-    assert_eq!(world.asked(), 3);
+    assert_eq!(test.asked(), 3);
 }
