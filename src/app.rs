@@ -150,7 +150,7 @@ impl App {
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
             write_timeout: self.args.write_timeout + WRITE_GRACE,
-            stall_timeout: self.args.stall_timeout,
+            client_stall_timeout: self.args.stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
         let service = Service::new(self.changelog.clone(), call_limits);

@@ -35,7 +35,7 @@ pub mod changelog {
 }
 
 pub use changelog::v1;
-pub use entry_batch::{EntryBatch, Written};
+pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 
 /// Milliseconds since 1970.
 pub fn timestamp(millis: i64) -> prost_types::Timestamp {

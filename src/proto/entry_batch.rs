@@ -1,4 +1,4 @@
-//! `EntryBatch`, which is most of what is sent. Entries are written as they go over the wire, straight from the records, and not
+//! `EntryBatch`, which is most of what is sent. Entries are encoded as they go over the wire, straight from the records, and not
 //! first made into messages of their own, unless many answers share the values. Who reads one gets messages, as of any other.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -28,18 +28,18 @@ pub struct EntryBatch {
     /// What was read, or is to be sent one by one.
     pub entries: Vec<v1::Entry>,
     /// What is to be sent besides, before them: in their form on the wire.
-    written: Bytes,
+    encoded: Bytes,
 }
 
 impl From<Vec<v1::Entry>> for EntryBatch {
     fn from(entries: Vec<v1::Entry>) -> Self {
-        Self { entries, written: Bytes::new() }
+        Self { entries, encoded: Bytes::new() }
     }
 }
 
 impl Message for EntryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.written);
+        buf.put_slice(&self.encoded);
         encoding::message::encode_repeated(ENTRIES, &self.entries, buf);
     }
 
@@ -57,7 +57,7 @@ impl Message for EntryBatch {
     }
 
     fn encoded_len(&self) -> usize {
-        self.written.len() + encoding::message::encoded_len_repeated(ENTRIES, &self.entries)
+        self.encoded.len() + encoding::message::encoded_len_repeated(ENTRIES, &self.entries)
     }
 
     fn clear(&mut self) {
@@ -65,16 +65,16 @@ impl Message for EntryBatch {
     }
 }
 
-/// Entries that are written down, with values as they are in the log.
+/// Encodes entries, with values as they are in the log.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct EntryBatchEncoder {
     buf: BytesMut,
     entries: u64,
 }
 
-impl Written {
+impl EntryBatchEncoder {
     /// With room for so many bytes.
-    pub fn of_about(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { buf: BytesMut::with_capacity(bytes), entries: 0 }
     }
 
@@ -85,7 +85,7 @@ impl Written {
 
     /// A batch of them.
     pub fn into_batch(self) -> EntryBatch {
-        EntryBatch { entries: Vec::new(), written: self.buf.freeze() }
+        EntryBatch { entries: Vec::new(), encoded: self.buf.freeze() }
     }
 
     /// Adds a record, unless there are some and it would make them more than `limit` bytes. Says whether it did.

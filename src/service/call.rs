@@ -1,4 +1,4 @@
-//! What is known of a call across the layers: its deadline, set by the transport; facts for its log line, set by its RPC.
+//! What is known of a call across the layers: its deadline, set by the transport; stats for its log line, set by its RPC.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -18,31 +18,36 @@ pub struct Call {
     /// Who it comes from.
     pub peer: Peer,
     /// For the log line.
-    pub facts: std::sync::Arc<Facts>,
+    pub stats: std::sync::Arc<CallStats>,
 }
 
 impl Call {
     /// That of a request, which has arrived: from here on its RPC answers for the deadline.
-    pub fn of(extensions: &Extensions) -> Self {
+    pub fn from_request(extensions: &Extensions) -> Self {
         let call = extensions.get::<Self>().cloned().unwrap_or_default();
-        call.facts.arrived.store(true, Ordering::Relaxed);
+        call.stats.mark_received();
         call
     }
 }
 
 /// What the log line says beside code and duration. Never values; keys only at debug.
 #[derive(Debug, Default)]
-pub struct Facts {
-    arrived: AtomicBool,
+pub struct CallStats {
+    request_received: AtomicBool,
     partition: Mutex<Option<i32>>,
     entries: AtomicU64,
     records: AtomicU64,
 }
 
-impl Facts {
+impl CallStats {
+    /// The RPC has the whole request.
+    fn mark_received(&self) {
+        self.request_received.store(true, Ordering::Relaxed);
+    }
+
     /// Whether its RPC has the whole request.
-    pub fn arrived(&self) -> bool {
-        self.arrived.load(Ordering::Relaxed)
+    pub fn request_received(&self) -> bool {
+        self.request_received.load(Ordering::Relaxed)
     }
 
     /// The partition it is about.

@@ -57,13 +57,13 @@ pub fn entity_types(types: Vec<String>) -> Result<HashSet<String>, Status> {
     Ok(types.into_iter().collect())
 }
 
-fn known<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Status> {
+fn enum_value<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Status> {
     E::try_from(number).map_err(|_| status::bad_argument(field, format!("{number} is not a value of {field}")))
 }
 
 /// When to answer.
 pub fn ack(number: i32) -> Result<Ack, Status> {
-    Ok(match known(number, "ack")? {
+    Ok(match enum_value(number, "ack")? {
         v1::Ack::Unspecified | v1::Ack::Durable => Ack::Durable,
         v1::Ack::Buffered => Ack::Buffered,
     })
@@ -71,7 +71,7 @@ pub fn ack(number: i32) -> Result<Ack, Status> {
 
 /// What to stream.
 pub fn content(number: i32) -> Result<Content, Status> {
-    Ok(match known(number, "content")? {
+    Ok(match enum_value(number, "content")? {
         v1::Content::Unspecified | v1::Content::Records => Content::Records,
         v1::Content::Latest => Content::Latest,
     })
@@ -79,5 +79,5 @@ pub fn content(number: i32) -> Result<Content, Status> {
 
 /// How to return values.
 pub fn value_format(number: i32) -> Result<v1::ValueFormat, Status> {
-    known(number, "value_format")
+    enum_value(number, "value_format")
 }

@@ -10,7 +10,7 @@ use crate::{
     changelog::{self, Snapshot},
     log::{Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
-    proto::{Written, google::rpc, timestamp, v1},
+    proto::{EntryBatchEncoder, google::rpc, timestamp, v1},
 };
 
 /// The most that a batch of more than one entry holds, in bytes. The API allows 256 KiB; a client decodes the first while the next
@@ -42,7 +42,7 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
 }
 
 /// A batch, with its number of entries.
-pub type Counted = (u64, v1::EntryBatch);
+pub type CountedBatch = (u64, v1::EntryBatch);
 
 /// Records in batches of at most 64 KiB, or of one entry. Written down where they can be, unless many answers came of one replay
 /// (`shared`): values are then not copied before the transport asks for them, so that what waits for a thousand slow readers is there
@@ -52,26 +52,26 @@ pub fn batches<'a>(
     records: &'a [Record],
     format: v1::ValueFormat,
     shared: bool,
-) -> Box<dyn Iterator<Item = Counted> + Send + 'a> {
+) -> Box<dyn Iterator<Item = CountedBatch> + Send + 'a> {
     match format {
-        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw if !shared => Box::new(written(partition, records)),
+        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw if !shared => Box::new(encoded(partition, records)),
         _ => Box::new(messages(partition, records, format)),
     }
 }
 
-fn written(partition: Partition, records: &[Record]) -> impl Iterator<Item = Counted> {
+fn encoded(partition: Partition, records: &[Record]) -> impl Iterator<Item = CountedBatch> {
     let mut left: usize = records.iter().map(Record::weight).sum();
     let mut records = records.iter().peekable();
     std::iter::from_fn(move || {
         records.peek()?;
-        let mut written = Written::of_about(left.min(MAX_BATCH_BYTES));
+        let mut encoder = EntryBatchEncoder::with_capacity(left.min(MAX_BATCH_BYTES));
         left = left.saturating_sub(MAX_BATCH_BYTES);
-        while records.next_if(|record| written.push(partition, record, MAX_BATCH_BYTES)).is_some() {}
-        Some((written.entries(), written.into_batch()))
+        while records.next_if(|record| encoder.push(partition, record, MAX_BATCH_BYTES)).is_some() {}
+        Some((encoder.entries(), encoder.into_batch()))
     })
 }
 
-fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -> impl Iterator<Item = Counted> {
+fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -> impl Iterator<Item = CountedBatch> {
     let mut entries = records.iter().map(move |r| entry(partition, r.clone(), format)).peekable();
     std::iter::from_fn(move || {
         let mut batch = vec![entries.next()?];
@@ -168,18 +168,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_the_messages_it_stands_for(
+        fn encoded_records_decode_to_the_messages_they_stand_for(
             records in prop::collection::vec(a_record(), 0..9), number in 0..2000_i32, limit in 0..3000_usize,
         ) {
             let partition = Partition::new(number).unwrap();
-            let mut written = Written::default();
-            let taken = records.iter().take_while(|r| written.push(partition, r, limit)).count();
-            prop_assert_eq!(written.entries(), taken as u64);
-            let entries = records[..taken].iter().map(|r| entry(partition, r.clone(), v1::ValueFormat::Raw));
-            let (batch, expected) = (written.into_batch(), v1::EntryBatch::from(entries.collect::<Vec<_>>()));
+            let mut encoder = EntryBatchEncoder::default();
+            let pushed = records.iter().take_while(|r| encoder.push(partition, r, limit)).count();
+            prop_assert_eq!(encoder.entries(), pushed as u64);
+            let entries = records[..pushed].iter().map(|r| entry(partition, r.clone(), v1::ValueFormat::Raw));
+            let (batch, expected) = (encoder.into_batch(), v1::EntryBatch::from(entries.collect::<Vec<_>>()));
             let sent = batch.encode_to_vec();
             prop_assert_eq!(batch.encoded_len(), sent.len());
-            prop_assert!(sent.len() <= limit || taken <= 1);
+            prop_assert!(sent.len() <= limit || pushed <= 1);
             prop_assert_eq!(&sent, &expected.encode_to_vec());
             prop_assert_eq!(v1::EntryBatch::decode(&*sent).unwrap(), expected);
         }

@@ -16,18 +16,18 @@ use crate::{
 };
 
 /// A status under construction: its code and reason belong together.
-struct Refusal {
+struct StatusSpec {
     code: Code,
     reason: &'static str,
     retry_after: Option<Duration>,
     field: Option<String>,
 }
 
-const fn refusal(code: Code, reason: &'static str) -> Refusal {
-    Refusal { code, reason, retry_after: None, field: None }
+const fn spec(code: Code, reason: &'static str) -> StatusSpec {
+    StatusSpec { code, reason, retry_after: None, field: None }
 }
 
-impl Refusal {
+impl StatusSpec {
     fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
@@ -47,7 +47,7 @@ impl Refusal {
 }
 
 fn bad_field(reason: &'static str, field: &str, message: String) -> Status {
-    Refusal { field: Some(field.to_owned()), ..refusal(Code::InvalidArgument, reason) }.status(message)
+    StatusSpec { field: Some(field.to_owned()), ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
 /// A request that can never work.
@@ -86,106 +86,104 @@ pub fn bad_headers(error: &HeaderError) -> Status {
 
 /// An RPC that this version does not have.
 pub fn not_implemented(rpc: &str) -> Status {
-    refusal(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
+    spec(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
 }
 
 /// `Get` of what is not there.
 pub fn key_not_found(key: &str) -> Status {
-    refusal(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
+    spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
 /// A request that did not arrive whole while its client was still waiting.
 pub fn request_too_slow() -> Status {
-    too_late("the deadline passed before the request had arrived; nothing was done".to_owned())
+    deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())
 }
 
 /// A call that did not end in time: its own, or its reader's.
-pub fn too_late(message: String) -> Status {
-    refusal(Code::DeadlineExceeded, "DEADLINE").status(message)
+pub fn deadline_exceeded(message: String) -> Status {
+    spec(Code::DeadlineExceeded, "DEADLINE").status(message)
 }
 
-fn topic(problem: &TopicProblem) -> Refusal {
-    refusal(Code::FailedPrecondition, problem.reason())
+fn topic(problem: &TopicProblem) -> StatusSpec {
+    spec(Code::FailedPrecondition, problem.reason())
 }
 
 /// A write that was refused, failed, or whose outcome is not known. `what` names it: `set "ws/type/id"`.
-pub fn of_write(error: &WriteError, what: &str) -> Status {
-    let kind = match error {
+pub fn from_write_error(error: &WriteError, what: &str) -> Status {
+    let spec = match error {
         WriteError::Topic(problem) => topic(problem),
         WriteError::QueueFull { .. } => {
-            refusal(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
+            spec(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
         }
         WriteError::TooLarge { .. } => return bad_field("VALUE_TOO_LARGE", "raw", format!("{what}: {error}")),
         WriteError::Unreachable { .. } => {
-            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         WriteError::NotEnoughReplicas { .. } => {
-            refusal(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
         }
-        WriteError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
-        WriteError::DiskFull { .. } => {
-            refusal(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10))
-        }
-        WriteError::ReadOnly { .. } => refusal(Code::FailedPrecondition, "STORE_READ_ONLY"),
-        WriteError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
-        WriteError::OutcomeUnknown { by_time: true, .. } => refusal(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
-        WriteError::OutcomeUnknown { by_time: false, .. } => refusal(Code::Unknown, "OUTCOME_UNKNOWN"),
+        WriteError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
+        WriteError::ReadOnly { .. } => spec(Code::FailedPrecondition, "STORE_READ_ONLY"),
+        WriteError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
+        WriteError::OutcomeUnknown { by_time: true, .. } => spec(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
+        WriteError::OutcomeUnknown { by_time: false, .. } => spec(Code::Unknown, "OUTCOME_UNKNOWN"),
     };
-    kind.status(format!("{what}: {error}"))
+    spec.status(format!("{what}: {error}"))
 }
 
 /// A load, get or stream that did not reach its end. `what` names it: `load "ws"`.
-pub fn of_read(error: &LoadError, what: &str) -> Status {
-    let kind = match error {
-        LoadError::Read(error) => of_log_read(error),
+pub fn from_load_error(error: &LoadError, what: &str) -> Status {
+    let spec = match error {
+        LoadError::Read(error) => from_read_error(error),
         LoadError::TooManyReplays { .. } | LoadError::TooManyReplaysOfPeer { .. } => {
-            refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
+            spec(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
         }
         LoadError::TooManyFollowingStreams { .. } | LoadError::TooManyFollowingStreamsOfPeer { .. } => {
-            refusal(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
+            spec(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
         }
         LoadError::TooLarge { .. } => {
-            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
+            spec(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
         }
         LoadError::MemoryBudgetExceeded { .. } => {
-            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
+            spec(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
         }
-        LoadError::Deadline(_) => refusal(Code::DeadlineExceeded, "DEADLINE"),
+        LoadError::Deadline(_) => spec(Code::DeadlineExceeded, "DEADLINE"),
         LoadError::Token(TokenError::Invalid(_)) => {
             return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"));
         }
-        LoadError::Token(TokenError::Resync(_)) => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
+        LoadError::Token(TokenError::Resync(_)) => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
         LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
         LoadError::WorkspaceNotInPartitions { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
     };
-    kind.status(format!("{what}: {error}"))
+    spec.status(format!("{what}: {error}"))
 }
 
 /// Why a read was ABORTED, if it was: the log changed under it.
 pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
     match error {
         LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
-            Some(of_log_read(error).reason)
+            Some(from_read_error(error).reason)
         }
         _ => None,
     }
 }
 
-fn of_log_read(error: &ReadError) -> Refusal {
+fn from_read_error(error: &ReadError) -> StatusSpec {
     match error {
         ReadError::Topic(problem) => topic(problem),
         ReadError::Unreachable { .. } => {
-            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         ReadError::OpenTransaction { .. } => {
-            refusal(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
         }
-        ReadError::Truncated { .. } => refusal(Code::Aborted, "LOG_TRUNCATED"),
-        ReadError::Moved { .. } => refusal(Code::Aborted, "LOG_MOVED"),
+        ReadError::Truncated { .. } => spec(Code::Aborted, "LOG_TRUNCATED"),
+        ReadError::Moved { .. } => spec(Code::Aborted, "LOG_MOVED"),
         // Only a token names an offset; what a token can't say is caught above the log.
-        ReadError::OffsetOutOfRange { .. } => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
-        ReadError::Deadline { .. } => refusal(Code::DeadlineExceeded, "DEADLINE"),
-        ReadError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
-        ReadError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
+        ReadError::OffsetOutOfRange { .. } => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
+        ReadError::Deadline { .. } => spec(Code::DeadlineExceeded, "DEADLINE"),
+        ReadError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        ReadError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
     }
 }

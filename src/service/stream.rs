@@ -18,39 +18,40 @@ use tonic::Status;
 use super::status;
 
 /// Messages that may wait for the transport.
-const AHEAD: usize = 4;
+const MAX_BUFFERED_MESSAGES: usize = 4;
 
-/// Where a task puts its answer.
+/// Where a task puts its messages.
 #[derive(Debug, Clone)]
-pub struct Feed<T> {
+pub struct ResponseSender<T> {
     messages: mpsc::Sender<T>,
     deadline: Option<Instant>,
-    stall: Duration,
+    stall_timeout: Duration,
 }
 
-impl<T> Feed<T> {
+impl<T> ResponseSender<T> {
     /// Hands a message to the transport. Errors end the task: the reader is gone, too slow, or out of time.
     pub async fn send(&self, message: T) -> Result<(), Status> {
-        self.in_time(self.messages.send(message)).await
+        self.within_limits(self.messages.send(message)).await
     }
 
-    async fn in_time<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
-        let stalled = Instant::now() + self.stall;
+    async fn within_limits<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
+        let stalled = Instant::now() + self.stall_timeout;
         let until = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
         match tokio::time::timeout_at(until, work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => Err(Status::cancelled("the client has gone")),
-            Err(_) if until == stalled => {
-                Err(status::too_late(format!("the client took no message for {} s", self.stall.as_secs())))
-            }
-            Err(_) => Err(status::too_late("the deadline passed before the client had taken all".to_owned())),
+            Err(_) if until == stalled => Err(status::deadline_exceeded(format!(
+                "the client took no message for {} s",
+                self.stall_timeout.as_secs()
+            ))),
+            Err(_) => Err(status::deadline_exceeded("the deadline passed before the client had taken all".to_owned())),
         }
     }
 
     /// Waits until the transport has taken all that was sent. What the messages were made from, and the turn they were made in,
     /// must be held until then: a client that takes nothing would else hold memory that nobody counts, for as long as it likes.
-    pub async fn taken(&self) -> Result<(), Status> {
-        self.in_time(self.messages.reserve_many(AHEAD)).await.map(drop)
+    pub async fn flushed(&self) -> Result<(), Status> {
+        self.within_limits(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
 
     /// From here on the stream may last.
@@ -62,32 +63,32 @@ impl<T> Feed<T> {
 
 /// The stream that a call answers with.
 #[derive(Debug)]
-pub struct Answer<T> {
+pub struct ResponseStream<T> {
     messages: mpsc::Receiver<T>,
     end: Option<oneshot::Receiver<Result<(), Status>>>,
 }
 
-impl<T: Send + 'static> Answer<T> {
+impl<T: Send + 'static> ResponseStream<T> {
     /// Starts the task. Whatever it holds is dropped when it ends, or within a poll of the client's going away.
-    pub fn spawn<F>(deadline: Instant, stall: Duration, task: impl FnOnce(Feed<T>) -> F) -> Self
+    pub fn spawn<F>(deadline: Instant, stall_timeout: Duration, task: impl FnOnce(ResponseSender<T>) -> F) -> Self
     where
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
-        let (sender, messages) = mpsc::channel(AHEAD);
+        let (sender, messages) = mpsc::channel(MAX_BUFFERED_MESSAGES);
         let (ended, end) = oneshot::channel();
-        let gone = sender.clone();
-        let work = task(Feed { messages: sender, deadline: Some(deadline), stall });
+        let client = sender.clone();
+        let work = task(ResponseSender { messages: sender, deadline: Some(deadline), stall_timeout });
         tokio::spawn(async move {
             tokio::select! {
                 result = work => { let _ = ended.send(result); }
-                () = gone.closed() => {}
+                () = client.closed() => {}
             }
         });
         Self { messages, end: Some(end) }
     }
 }
 
-impl<T> Stream for Answer<T> {
+impl<T> Stream for ResponseStream<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -116,64 +117,67 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f24_a_reader_who_takes_nothing_is_cut_at_the_deadline_and_told_why() {
         let deadline = Instant::now() + MINUTE / 2;
-        let mut answer = Answer::spawn(deadline, MINUTE, |feed| async move {
+        let mut stream = ResponseStream::spawn(deadline, MINUTE, |responses| async move {
             loop {
-                feed.send(1).await?;
+                responses.send(1).await?;
             }
         });
         tokio::time::sleep(MINUTE).await;
         let mut taken = 0;
         let status = loop {
-            match answer.next().await.expect("a status ends it") {
+            match stream.next().await.expect("a status ends it") {
                 Ok(_) => taken += 1,
                 Err(status) => break status,
             }
         };
-        assert_eq!((taken, status.code()), (AHEAD, Code::DeadlineExceeded));
-        assert!(answer.next().await.is_none());
+        assert_eq!((taken, status.code()), (MAX_BUFFERED_MESSAGES, Code::DeadlineExceeded));
+        assert!(stream.next().await.is_none());
     }
 
-    /// The last messages, too: a small answer has no others.
+    /// The last messages, too: a small response has no others.
     #[tokio::test(start_paused = true)]
     async fn s4_f24_what_an_answer_holds_is_held_until_its_last_message_is_taken_or_its_time_is_over() {
         for reads in [true, false] {
             let (held, mut gone) = oneshot::channel::<()>();
-            let mut answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE / 2, |feed| async move {
-                let _held = held;
-                feed.send(1).await?;
-                feed.taken().await
-            });
+            let mut stream: ResponseStream<u8> =
+                ResponseStream::spawn(Instant::now() + MINUTE, MINUTE / 2, |responses| async move {
+                    let _held = held;
+                    responses.send(1).await?;
+                    responses.flushed().await
+                });
             tokio::time::sleep(MINUTE / 4).await;
             assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Empty), "nobody has taken it yet");
             if reads {
-                assert_eq!(answer.next().await.unwrap().unwrap(), 1);
+                assert_eq!(stream.next().await.unwrap().unwrap(), 1);
             } else {
                 tokio::time::sleep(MINUTE / 2).await;
             }
             assert!(gone.await.is_err(), "it is let go");
             if !reads {
-                assert_eq!(answer.next().await.unwrap().unwrap(), 1);
-                assert_eq!(answer.next().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+                assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+                assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
             }
-            assert!(answer.next().await.is_none());
+            assert!(stream.next().await.is_none());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_dies_is_an_error_and_not_an_end() {
-        let mut answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE, |_feed| async { panic!("a bug") });
-        assert_eq!(answer.next().await.unwrap().unwrap_err().code(), Code::Internal);
+        let mut stream: ResponseStream<u8> =
+            ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async { panic!("a bug") });
+        assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Internal);
     }
 
     #[tokio::test(start_paused = true)]
     async fn r24_f24_a_reader_who_goes_away_ends_the_task() {
         let (held, gone) = oneshot::channel::<()>();
-        let answer: Answer<u8> = Answer::spawn(Instant::now() + MINUTE, MINUTE, |_feed| async move {
-            let _held = held;
-            std::future::pending().await
-        });
+        let stream: ResponseStream<u8> =
+            ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async move {
+                let _held = held;
+                std::future::pending().await
+            });
         tokio::task::yield_now().await;
-        drop(answer);
+        drop(stream);
         assert!(gone.await.is_err(), "what the task held is dropped");
     }
 }

@@ -5,7 +5,7 @@
 //! no further, so that what waits is bounded by [`WINDOW`]; and it keeps nobody's flush waiting, since a write is settled when the
 //! log has answered, and not when its verdict is taken.
 //!
-//! Each partition has a lane of its own, in which answers come in order: one that stands still does not hold up the others.
+//! Each partition has a queue of its own, in which answers come in order: one that stands still does not hold up the others.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{request, response, status, stream::Feed};
+use super::{request, response, status, stream::ResponseSender};
 use crate::{
     changelog::{AcceptedWrite, Change, Changelog, Written},
     log::WriteError,
@@ -35,55 +35,68 @@ const MAX_MUTATIONS: usize = 1_000;
 const WINDOW: usize = 16_384;
 /// Verdicts of one message.
 const MAX_VERDICTS: usize = 1_000;
-/// Fewer than these are not sent before others have had the chance to become known.
-const FEW: usize = 64;
+/// Fewer than these are not sent before others have had the chance to complete.
+const MIN_VERDICTS: usize = 64;
 /// Between two tries of a record for which its producer has no room.
-const NO_ROOM: Duration = Duration::from_millis(2);
+const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
 
 /// A mutation that the log has accepted.
-struct OnItsWay {
+struct PendingWrite {
     id: u64,
     key: Key,
     accepted: AcceptedWrite,
-    place: OwnedSemaphorePermit,
+    window_permit: OwnedSemaphorePermit,
 }
 
 /// One that the log has answered.
-struct Known {
+struct CompletedWrite {
     id: u64,
     key: Key,
     outcome: Result<Written, WriteError>,
     /// Given back when its verdict is handed over.
-    _place: OwnedSemaphorePermit,
+    _window_permit: OwnedSemaphorePermit,
 }
 
 /// One stream.
 pub struct Writing {
     changelog: Changelog,
-    verdicts: Feed<v1::WriteResponse>,
+    verdicts: ResponseSender<v1::WriteResponse>,
     /// How long a producer that is full is waited for, before that is the verdict.
-    patience: Duration,
+    queue_full_timeout: Duration,
     window: Arc<Semaphore>,
-    lanes: HashMap<Partition, mpsc::UnboundedSender<OnItsWay>>,
-    known: mpsc::UnboundedSender<Known>,
+    partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
+    completed: mpsc::UnboundedSender<CompletedWrite>,
     /// Hands over verdicts. Answers how many.
-    teller: JoinHandle<Result<u64, Status>>,
+    verdict_task: JoinHandle<Result<u64, Status>>,
     accepted: u64,
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.teller.abort();
+        self.verdict_task.abort();
     }
 }
 
 impl Writing {
     /// Before its first message.
-    pub fn new(changelog: Changelog, verdicts: Feed<v1::WriteResponse>, patience: Duration) -> Self {
-        let (known, answered) = mpsc::unbounded_channel();
-        let teller = tokio::spawn(tell(answered, verdicts.clone()));
+    pub fn new(
+        changelog: Changelog,
+        verdicts: ResponseSender<v1::WriteResponse>,
+        queue_full_timeout: Duration,
+    ) -> Self {
+        let (completed, answered) = mpsc::unbounded_channel();
+        let verdict_task = tokio::spawn(send_verdicts(answered, verdicts.clone()));
         let window = Arc::new(Semaphore::new(WINDOW));
-        Self { changelog, verdicts, patience, window, lanes: HashMap::new(), known, teller, accepted: 0 }
+        Self {
+            changelog,
+            verdicts,
+            queue_full_timeout,
+            window,
+            partition_queues: HashMap::new(),
+            completed,
+            verdict_task,
+            accepted: 0,
+        }
     }
 
     /// Reads until the client closes its half, or an error; then hands over the verdicts of what was read.
@@ -92,14 +105,14 @@ impl Writing {
         S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
     {
         let ended = self.read(&mut messages).await;
-        // The lanes end when all that is in them is answered, and with the last of them the teller.
-        self.lanes.clear();
-        self.known = mpsc::unbounded_channel().0;
-        if self.teller.is_finished() && ended.is_err() {
+        // The queues end when all their writes are answered, and the verdict task ends with the last queue.
+        self.partition_queues.clear();
+        self.completed = mpsc::unbounded_channel().0;
+        if self.verdict_task.is_finished() && ended.is_err() {
             return ended;
         }
-        let told = (&mut self.teller).await.unwrap_or_else(|_| Err(lost()))?;
-        if told == self.accepted { ended } else { Err(lost()) }
+        let sent = (&mut self.verdict_task).await.unwrap_or_else(|_| Err(lost()))?;
+        if sent == self.accepted { ended } else { Err(lost()) }
     }
 
     async fn read<S>(&mut self, messages: &mut S) -> Result<(), Status>
@@ -111,20 +124,20 @@ impl Writing {
         loop {
             let message = tokio::select! {
                 message = messages.next() => message,
-                () = &mut draining => return Err(status::of_write(&WriteError::Draining, "write")),
+                () = &mut draining => return Err(status::from_write_error(&WriteError::Draining, "write")),
                 // It ends early only if nobody takes its verdicts.
-                told = &mut self.teller => {
-                    return told.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
+                sent = &mut self.verdict_task => {
+                    return sent.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
                 }
             };
             match message {
                 None => return Ok(()),
-                Some(message) => self.take(message?.mutations).await?,
+                Some(message) => self.accept_all(message?.mutations).await?,
             }
         }
     }
 
-    async fn take(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
+    async fn accept_all(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
         if mutations.len() > MAX_MUTATIONS {
             let message = format!(
                 "{} mutations in one message, the limit is {MAX_MUTATIONS}; none of them was written",
@@ -151,28 +164,30 @@ impl Writing {
 
     async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
         let weight = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
-        let place = self.window.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(u32::MAX)).await;
-        let place = place.map_err(|_| lost())?;
+        let window_permit = self.window.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(u32::MAX)).await;
+        let window_permit = window_permit.map_err(|_| lost())?;
         let (key, verb) = (change.key.clone(), verb(change.value.is_none()));
         let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
-        let known = &self.known;
-        let lane = self.lanes.entry(accepted.partition()).or_insert_with(|| {
-            let (lane, on_their_way) = mpsc::unbounded_channel();
+        let completed = &self.completed;
+        let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
+            let (queue, writes) = mpsc::unbounded_channel();
             // It ends by itself: what was accepted is waited for also when its client has gone.
-            tokio::spawn(answer(on_their_way, known.clone()));
-            lane
+            tokio::spawn(complete(writes, completed.clone()));
+            queue
         });
         self.accepted += 1;
-        let _ = lane.send(OnItsWay { id, key, accepted, place });
+        let _ = queue.send(PendingWrite { id, key, accepted, window_permit });
         Ok(())
     }
 
     /// A full producer pushes back on who sends, and so on the order of nothing.
     async fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.queue_full_timeout;
         loop {
             match self.changelog.accept(change.clone()) {
-                Err(WriteError::QueueFull { .. }) if Instant::now() < until => tokio::time::sleep(NO_ROOM).await,
+                Err(WriteError::QueueFull { .. }) if Instant::now() < until => {
+                    tokio::time::sleep(QUEUE_FULL_RETRY).await
+                }
                 accepted => return accepted,
             }
         }
@@ -180,43 +195,46 @@ impl Writing {
 }
 
 /// Waits for the log's answers about one partition, which come in order.
-async fn answer(mut lane: mpsc::UnboundedReceiver<OnItsWay>, known: mpsc::UnboundedSender<Known>) {
-    while let Some(OnItsWay { id, key, accepted, place }) = lane.recv().await {
+async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
+    while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
         let outcome = accepted.outcome().await;
         // Nobody may want to know any more.
-        let _ = known.send(Known { id, key, outcome, _place: place });
+        let _ = completed.send(CompletedWrite { id, key, outcome, _window_permit: window_permit });
     }
 }
 
-/// Hands over verdicts, as many at a time as are known.
-async fn tell(mut known: mpsc::UnboundedReceiver<Known>, feed: Feed<v1::WriteResponse>) -> Result<u64, Status> {
-    let (mut told, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
-    while known.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
-        if batch.len() < FEW {
+/// Hands over verdicts, as many at a time as there are.
+async fn send_verdicts(
+    mut completed: mpsc::UnboundedReceiver<CompletedWrite>,
+    responses: ResponseSender<v1::WriteResponse>,
+) -> Result<u64, Status> {
+    let (mut sent, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
+    while completed.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
+        if batch.len() < MIN_VERDICTS {
             tokio::task::yield_now().await;
             while batch.len() < MAX_VERDICTS
-                && let Ok(more) = known.try_recv()
+                && let Ok(more) = completed.try_recv()
             {
                 batch.push(more);
             }
         }
         let verdicts = batch.iter().map(verdict).collect();
-        feed.send(v1::WriteResponse { verdicts }).await?;
-        told += batch.len() as u64;
+        responses.send(v1::WriteResponse { verdicts }).await?;
+        sent += batch.len() as u64;
         batch.clear();
     }
-    Ok(told)
+    Ok(sent)
 }
 
-fn verdict(known: &Known) -> v1::Verdict {
-    let outcome = match &known.outcome {
+fn verdict(completed: &CompletedWrite) -> v1::Verdict {
+    let outcome = match &completed.outcome {
         Ok(written) => verdict::Outcome::Written(v1::Written {
             position: Some(response::position(written)),
             timestamp: written.timestamp.map(proto::timestamp),
         }),
-        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &known.key))),
+        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &completed.key))),
     };
-    verdict_of(known.id, outcome)
+    verdict_of(completed.id, outcome)
 }
 
 fn lost() -> Status {
@@ -232,7 +250,7 @@ fn verb(deletion: bool) -> &'static str {
 }
 
 fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
-    status::of_write(error, &format!("{verb} {}", Shown(key.as_str())))
+    status::from_write_error(error, &format!("{verb} {}", Shown(key.as_str())))
 }
 
 fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {
