@@ -31,7 +31,7 @@ use crate::{
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},
     service::{Peer, Service},
 };
-use observe::Observed;
+use observe::CallService;
 
 /// Bounds on connections; sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
 const MAX_CONNECTIONS: usize = 1024;
@@ -81,7 +81,7 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     stop: impl Future<Output = Instant>,
 ) -> usize {
-    let service = Observed::new(routes.prepare(), metrics);
+    let service = CallService::new(routes.prepare(), metrics);
     let mut connection_number = 0;
     let (draining, _) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -100,7 +100,7 @@ pub async fn serve(
                 Ok((io, address)) => {
                     connection_number += 1;
                     let peer = address.map_or(Peer::Connection(connection_number), Peer::Address);
-                    let connection = serve_connection(io, service.of_peer(peer), draining.subscribe());
+                    let connection = serve_connection(io, service.for_peer(peer), draining.subscribe());
                     connections.spawn(async move {
                         let _slot = slot;
                         connection.await;
@@ -123,7 +123,7 @@ pub async fn serve(
     cut
 }
 
-async fn serve_connection(io: Box<dyn Io>, service: Observed<Routes>, mut draining: watch::Receiver<bool>) {
+async fn serve_connection(io: Box<dyn Io>, service: CallService<Routes>, mut draining: watch::Receiver<bool>) {
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

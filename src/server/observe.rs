@@ -28,32 +28,32 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The layer around the routes.
 #[derive(Debug, Clone)]
-pub struct Observed<S> {
+pub struct CallService<S> {
     inner: S,
     peer: Peer,
     metrics: Arc<Metrics>,
 }
 
-impl<S: Clone> Observed<S> {
+impl<S: Clone> CallService<S> {
     /// For the calls of one peer.
-    pub fn of_peer(&self, peer: Peer) -> Self {
+    pub fn for_peer(&self, peer: Peer) -> Self {
         Self { peer, ..self.clone() }
     }
 }
 
-impl<S> Observed<S> {
+impl<S> CallService<S> {
     /// Around a service.
     pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
         Self { inner, peer: Peer::default(), metrics }
     }
 }
 
-impl<S, B> Service<Request<B>> for Observed<S>
+impl<S, B> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = Response<ObservedBody>;
+    type Response = Response<CallBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -64,37 +64,37 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
-        let mut watched = Watched::begin(rpc, call.clone(), self.metrics.clone());
-        let facts = call.facts.clone();
+        let mut guard = CallGuard::begin(rpc, call.clone(), self.metrics.clone());
+        let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
-        let arrived_by = call.deadline.map_or(cap, |deadline| deadline.min(cap));
+        let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
-        let answer = self.inner.call(request);
+        let response_future = self.inner.call(request);
         Box::pin(async move {
-            let mut answer = std::pin::pin!(answer);
-            let response = match tokio::time::timeout_at(arrived_by, &mut answer).await {
+            let mut response_future = std::pin::pin!(response_future);
+            let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response?,
                 // Nobody else answers for a request whose message is still on its way.
-                Err(_) if rpc.ours && !facts.arrived() => request_too_slow().into_http(),
-                Err(_) => answer.await?,
+                Err(_) if rpc.ours && !stats.request_received() => request_too_slow().into_http(),
+                Err(_) => response_future.await?,
             };
-            // An answer without messages carries its status in the head.
+            // A response without messages carries its status in the head.
             if let Some(status) = Status::from_header_map(response.headers()) {
-                watched.end(&status);
+                guard.end(&status);
             }
-            Ok(response.map(|inner| ObservedBody { inner, watched }))
+            Ok(response.map(|inner| CallBody { inner, guard }))
         })
     }
 }
 
-/// An answer's messages and trailers, passed through.
+/// The messages and trailers of a response, passed through.
 #[derive(Debug)]
-pub struct ObservedBody {
+pub struct CallBody {
     inner: tonic::body::Body,
-    watched: Watched,
+    guard: CallGuard,
 }
 
-impl Body for ObservedBody {
+impl Body for CallBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -103,7 +103,7 @@ impl Body for ObservedBody {
         if let Some(Ok(frame)) = &frame
             && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
         {
-            self.watched.end(&status);
+            self.guard.end(&status);
         }
         Poll::Ready(frame)
     }
@@ -119,7 +119,7 @@ impl Body for ObservedBody {
 
 /// A call until its end is known.
 #[derive(Debug)]
-struct Watched {
+struct CallGuard {
     rpc: Rpc,
     call: Call,
     started: Instant,
@@ -127,7 +127,7 @@ struct Watched {
     ended: bool,
 }
 
-impl Watched {
+impl CallGuard {
     fn begin(rpc: Rpc, call: Call, metrics: Arc<Metrics>) -> Self {
         metrics.call_started(rpc.name);
         Self { rpc, call, started: Instant::now(), metrics, ended: false }
@@ -141,7 +141,7 @@ impl Watched {
         self.metrics.call_ended(self.rpc.name, code, duration);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
-        let facts = &self.call.facts;
+        let stats = &self.call.stats;
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let count = |n: u64| (n > 0).then_some(n);
         macro_rules! line {
@@ -151,9 +151,9 @@ impl Watched {
                     code,
                     reason,
                     duration_ms,
-                    partition = facts.partition(),
-                    records = count(facts.records()),
-                    entries = count(facts.entries()),
+                    partition = stats.partition(),
+                    records = count(stats.records()),
+                    entries = count(stats.entries()),
                     "call"
                 )
             };
@@ -172,7 +172,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         self.end(&Status::cancelled("the client went away"));
     }
