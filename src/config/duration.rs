@@ -25,7 +25,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// As it would be given.
-pub fn shown_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, unit_millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if millis >= unit_millis && millis.is_multiple_of(unit_millis) {
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_given() {
         for text in ["250ms", "10s", "5m", "24h", "0ms"] {
-            assert_eq!(shown_duration(parse_duration(text).unwrap()), text);
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
 }

@@ -12,7 +12,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::UsageError;
+use super::{Exit, UsageError};
 
 /// Where variables are looked up: the process's, or a test's.
 pub trait Environment {
@@ -83,12 +83,12 @@ impl Parsed {
     }
 }
 
-/// Parses a command line. `Err(Ok(text))`: help or version was asked for, and is to be printed.
+/// Parses a command line, with the environment's values for flags that it does not give.
 pub fn parse(
     command: &Command,
     arguments: &[String],
     environment: &impl Environment,
-) -> Result<Parsed, Result<String, UsageError>> {
+) -> Result<Parsed, Exit> {
     // What the command line alone says: enough to know the command and which flags are given.
     let first = command.clone().ignore_errors(true).try_get_matches_from(arguments);
     let mut given = first.as_ref().ok();
@@ -118,7 +118,7 @@ pub fn parse(
             ArgAction::SetTrue => match &*value {
                 "true" | "1" => inserted.push(format!("--{long}")),
                 "false" | "0" => continue,
-                _ => return Err(Err(UsageError::value(&name, &value, "must be true or false"))),
+                _ => return Err(UsageError::value(&name, &value, "must be true or false").into()),
             },
             ArgAction::Append => inserted.extend(value.lines().map(|line| format!("--{long}={line}"))),
             _ => inserted.push(format!("--{long}={value}")),
@@ -131,9 +131,9 @@ pub fn parse(
     match command.clone().try_get_matches_from(whole) {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Err(Ok(error.render().to_string()))
+            Err(Exit::Help(error.render().to_string()))
         }
-        Err(error) => Err(Err(usage(&error, &variables))),
+        Err(error) => Err(usage(&error, &variables).into()),
     }
 }
 
@@ -206,7 +206,10 @@ mod tests {
     fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, String> {
         let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        parse(&command(), &arguments, &variables).map_err(|e| e.unwrap_or_else(|e| e.to_string()))
+        parse(&command(), &arguments, &variables).map_err(|exit| match exit {
+            Exit::Help(text) => text,
+            Exit::Usage(error) => error.to_string(),
+        })
     }
 
     fn brokers(parsed: &Parsed) -> String {

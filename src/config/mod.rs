@@ -6,7 +6,7 @@ mod environment;
 mod memory;
 mod serve;
 
-pub use duration::{parse_duration, shown_duration};
+pub use duration::{parse_duration, format_duration};
 pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 
@@ -19,6 +19,21 @@ impl UsageError {
     /// A value that can't be used.
     pub fn value(setting: &str, value: &str, reason: impl std::fmt::Display) -> Self {
         Self(format!("{setting}: {value:?}: {reason}"))
+    }
+}
+
+/// Why parsing ends the process before it does anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Help or version was asked for: print the text to standard output and exit with 0.
+    Help(String),
+    /// The process was started wrongly: exit with [`EXIT_USAGE`].
+    Usage(UsageError),
+}
+
+impl From<UsageError> for Exit {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
     }
 }
 

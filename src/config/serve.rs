@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, memory::memory_limit, parse_duration, shown_duration};
+use super::{Origin, UsageError, memory::memory_limit, parse_duration, format_duration};
 use crate::{
     model::{PartitionCount, ValueMode},
     server::Address,
@@ -284,7 +284,7 @@ impl ServeArgs {
             ("insecure-listen", self.insecure_listen.to_string()),
             ("store", choice(&self.store())),
             ("data-dir", self.data_dir.display().to_string()),
-            ("delete-retention", shown_duration(self.delete_retention)),
+            ("delete-retention", format_duration(self.delete_retention)),
             (
                 "brokers",
                 if self.store() == StoreChoice::Kafka { self.kafka.brokers().to_owned() } else { String::new() },
@@ -298,17 +298,17 @@ impl ServeArgs {
             ("producers", self.producers.to_string()),
             ("values", choice(&self.values)),
             ("max-value-bytes", self.max_value_bytes.to_string()),
-            ("write-timeout", shown_duration(self.write_timeout)),
-            ("read-timeout", shown_duration(self.read_timeout)),
-            ("stall-timeout", shown_duration(self.stall_timeout)),
+            ("write-timeout", format_duration(self.write_timeout)),
+            ("read-timeout", format_duration(self.read_timeout)),
+            ("stall-timeout", format_duration(self.stall_timeout)),
             ("max-replays", self.max_replays.to_string()),
             ("share-replays", self.share_replays.to_string()),
             ("max-replays-per-peer", self.max_replays_per_peer().to_string()),
-            ("replay-queue-wait", shown_duration(self.replay_queue_wait)),
+            ("replay-queue-wait", format_duration(self.replay_queue_wait)),
             ("max-follows", self.max_follows().to_string()),
             ("replay-budget", self.replay_budget().to_string()),
             ("max-load-bytes", self.max_load_bytes().to_string()),
-            ("drain-timeout", shown_duration(self.drain_timeout)),
+            ("drain-timeout", format_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
         ];
