@@ -1,6 +1,6 @@
 //! Why a load, a get or a stream did not reach its end.
 
-use super::token::TokenError;
+use super::resume::TokenError;
 use crate::{log::ReadError, model::Partition};
 
 /// Why a read failed. None of these is followed by a Snapshot.

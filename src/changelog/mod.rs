@@ -1,20 +1,10 @@
 //! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
 //! backend and no gRPC.
 
-#[cfg(test)]
-mod broken_replay;
-mod budget;
-mod bus;
+mod admission;
 mod error;
-mod flush;
-mod load;
-mod rides;
-#[cfg(test)]
-mod rides_tests;
-mod snapshot;
-mod stream;
-mod token;
-mod turns;
+mod read;
+mod resume;
 mod write;
 
 use std::{
@@ -27,23 +17,20 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use admission::Peer;
 pub use error::LoadError;
-pub use flush::{FailedWrite, Flushed, Undelivered};
-pub use load::{Get, Load};
-pub use snapshot::Snapshot;
-pub use stream::{Content, RecordStream, Scope, StreamEvent, StreamRequest};
-pub use token::TokenError;
-pub use turns::Peer;
-pub use write::{AcceptedWrite, Ack, Change, Written};
+pub use read::{Content, Get, Load, RecordStream, Scope, Snapshot, StreamEvent, StreamRequest};
+pub use resume::TokenError;
+pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState, WriteError},
     metrics::Metrics,
     model::ValueRules,
 };
-use flush::InFlightWrites;
-use rides::SharedReplays;
-use turns::{PeerLimiter, ReplayLimiter};
+use admission::{PeerLimiter, ReplayLimiter};
+use read::SharedReplays;
+use write::InFlightWrites;
 
 /// How long answers of a closed log may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -211,6 +198,3 @@ fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

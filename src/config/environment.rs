@@ -84,11 +84,7 @@ impl Parsed {
 }
 
 /// Parses a command line, with the environment's values for flags that it does not give.
-pub fn parse(
-    command: &Command,
-    arguments: &[String],
-    environment: &impl Environment,
-) -> Result<Parsed, Exit> {
+pub fn parse(command: &Command, arguments: &[String], environment: &impl Environment) -> Result<Parsed, Exit> {
     // What the command line alone says: enough to know the command and which flags are given.
     let first = command.clone().ignore_errors(true).try_get_matches_from(arguments);
     let mut given = first.as_ref().ok();

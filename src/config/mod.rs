@@ -6,7 +6,7 @@ mod environment;
 mod memory;
 mod serve;
 
-pub use duration::{parse_duration, format_duration};
+pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, memory::memory_limit, parse_duration, format_duration};
+use super::{Origin, UsageError, format_duration, memory::memory_limit, parse_duration};
 use crate::{
     model::{PartitionCount, ValueMode},
     server::Address,

@@ -4,7 +4,7 @@ use std::{fmt, str};
 
 use bytes::Bytes;
 
-use super::text::Shown;
+use super::escape::Shown;
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;

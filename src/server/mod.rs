@@ -6,7 +6,7 @@
 
 mod admin;
 mod health;
-mod listen;
+mod listener;
 mod observe;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
@@ -24,7 +24,7 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 
 pub use admin::serve_admin;
 pub use health::Health;
-pub use listen::{Address, Io, Listener};
+pub use listener::{Address, Io, Listener};
 
 use crate::{
     metrics::Metrics,

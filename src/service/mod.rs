@@ -4,8 +4,8 @@ mod call;
 mod json;
 mod request;
 mod response;
+mod response_stream;
 mod status;
-mod stream;
 mod write;
 
 use std::{pin::Pin, time::Duration};
@@ -27,7 +27,7 @@ use crate::{
         v1::{self, changelog_service_server::ChangelogService},
     },
 };
-use stream::{ResponseSender, ResponseStream};
+use response_stream::{ResponseSender, ResponseStream};
 use write::Writing;
 
 /// Bytes of failures that one Flush answers with: below the 4 MiB that clients take by default.

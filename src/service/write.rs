@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{request, response, status, stream::ResponseSender};
+use super::{request, response, response_stream::ResponseSender, status};
 use crate::{
     changelog::{AcceptedWrite, Change, Changelog, Written},
     log::WriteError,

@@ -22,14 +22,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    Changelog, LoadError, Peer,
-    bus::{ReplayRun, Way},
-    snapshot::MatchCounts,
-    stream::ended_early,
-    turns::{PeerPermit, ReplayPermit},
-};
+use super::run::{ReplayRun, Way};
 use crate::{
+    changelog::{
+        Changelog, LoadError, Peer,
+        admission::{PeerPermit, ReplayPermit},
+        read::{fold::MatchCounts, stream::ended_early},
+    },
     log::{PartitionEnd, Selection, StoreKind, Topic},
     model::{Partition, Record},
 };
@@ -124,7 +123,7 @@ impl SharedReplays {
 
 impl Changelog {
     /// The latest records of one partition that are selected, read from its low watermark to its end.
-    pub(super) async fn load_partition(
+    pub(in crate::changelog::read) async fn load_partition(
         &self,
         topic: &Arc<Topic>,
         partition: Partition,

@@ -16,8 +16,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Ack, Change, Changelog, Limits, Load, LoadError, Peer, bus::STALL_TIMEOUT};
+use super::run::STALL_TIMEOUT;
 use crate::{
+    changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Peer},
     log::{
         Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent,
         ReplayRequest, StoreKind, Topic, TopicState, WriteError,

@@ -15,11 +15,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    Limits, LoadError,
-    budget::{Exhausted, MemoryBudget, MemoryReservation},
+use super::memory::{Exhausted, MemoryBudget, MemoryReservation};
+use crate::{
+    changelog::{Limits, LoadError},
+    metrics::{Metrics, Running},
 };
-use crate::metrics::{Metrics, Running};
 
 /// Who a call comes from, as far as shares go.
 ///

@@ -8,13 +8,12 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{
-    Changelog, LoadError, Peer, Snapshot,
-    rides::Arrived,
-    stream::Scope,
-    token::{Cursor, Token},
-};
+use super::{fold::Snapshot, shared_replay::Arrived, stream::Scope};
 use crate::{
+    changelog::{
+        Changelog, LoadError, Peer,
+        resume::{Cursor, Token},
+    },
     log::{PartitionEnd, Selection},
     model::{Key, Partition, Record, WorkspaceId},
 };

@@ -1,4 +1,4 @@
-//! One replay of a partition, and those for whom it is read: see [`super::rides`].
+//! One replay of a partition, and those for whom it is read: see [`super::queue`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,14 +11,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    LoadError,
-    rides::{LoadedPartition, Reply},
-    snapshot::Fold,
-    stream::ended_early,
-    turns::ReplayPermit,
-};
+use super::queue::{LoadedPartition, Reply};
 use crate::{
+    changelog::{
+        LoadError,
+        admission::ReplayPermit,
+        read::{fold::Fold, stream::ended_early},
+    },
     log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
     metrics::Metrics,
     model::{KeyRef, Partition, Record},

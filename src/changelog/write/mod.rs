@@ -1,13 +1,19 @@
 //! Writes: a key's partition, the log's acknowledgement, and what is owed to the caller when it does not come in time.
 
+mod in_flight;
+
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Changelog, Flushed, flush::InFlightGuard};
+use super::Changelog;
 use crate::{
     log::{NewRecord, Pending, WriteError},
     model::{Headers, Key, Partition, Position},
 };
+
+pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
+
+use in_flight::InFlightGuard;
 
 /// When a write is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

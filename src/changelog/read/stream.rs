@@ -14,13 +14,15 @@ use tokio::{
 };
 
 use super::{
-    Changelog, LoadError, Peer, Snapshot, TokenError,
+    fold::{Fold, MatchCounts, Snapshot},
     load::{cursors_at_start, non_empty},
-    snapshot::{Fold, MatchCounts},
-    token::{Cursor, Token},
-    turns::{PeerPermit, ReplayPermit},
 };
 use crate::{
+    changelog::{
+        Changelog, LoadError, Peer,
+        admission::{PeerPermit, ReplayPermit},
+        resume::{Cursor, Token, TokenError},
+    },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
     metrics::{Metrics, Running},
     model::{Partition, PartitionCount, Record, Shown, WorkspaceId},

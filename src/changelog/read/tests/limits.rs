@@ -2,16 +2,18 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{
-    stream::Scope,
-    token::{Cursor, Token},
-    *,
-};
+use tokio::time::Instant;
+
 use crate::{
-    log::MemoryLog,
+    changelog::{
+        Ack, Change, Changelog, Content, Limits, LoadError, Peer, Scope, StreamEvent, StreamRequest, Undelivered,
+        resume::{Cursor, Token, TokenError},
+    },
+    log::{MemoryLog, ReadError, WriteError},
     model::{Headers, Key, Partition, PartitionCount, WorkspaceId},
 };
 

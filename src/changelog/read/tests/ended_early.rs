@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest};
 use crate::{
+    changelog::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest},
     log::{
         Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
         Topic, TopicState, WriteError,

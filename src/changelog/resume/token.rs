@@ -11,8 +11,8 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use super::millis;
 use crate::{
+    changelog::millis,
     log::{StartAt, Topic},
     model::Partition,
 };

@@ -7,6 +7,7 @@ use foldhash::quality::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
+    changelog::LoadError,
     log::PartitionEnd,
     model::{Partition, Record},
 };
@@ -63,8 +64,8 @@ pub struct TooLarge {
 
 impl TooLarge {
     /// With the partition it happened in.
-    pub fn in_partition(self, partition: Partition) -> super::LoadError {
-        super::LoadError::TooLarge { partition, limit: self.limit }
+    pub fn in_partition(self, partition: Partition) -> LoadError {
+        LoadError::TooLarge { partition, limit: self.limit }
     }
 }
 
