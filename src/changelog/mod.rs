@@ -1,5 +1,8 @@
-//! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
-//! backend and no gRPC.
+//! The domain above a log: acknowledged writes, complete loads, resumable streams.
+//!
+//! Promises: an acknowledged write is in every load that starts afterwards; a load or stream is complete or ends with
+//! an error; work beyond the [`Limits`] is refused or waits for a bounded time.
+//! Does not: know which log is below, or gRPC.
 
 mod admission;
 mod error;
@@ -32,35 +35,36 @@ use admission::{PeerLimiter, ReplayLimiter};
 use read::SharedReplays;
 use write::InFlightWrites;
 
-/// How long answers of a closed log may take to be noticed.
+/// How long [`Changelog::drain`] waits for outcomes that a closed log has already reported.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What bounds the work of one process.
+/// Limits on the work of one process.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// What values must be, before the topic lowers it.
+    /// Rules for values. The topic can lower the maximum size: see [`Changelog::value_rules`].
     pub values: ValueRules,
-    /// Replays at a time.
+    /// Replays that run at the same time.
     pub max_replays: usize,
-    /// Of these, those of one peer.
+    /// Replays that one client may run at the same time.
     pub max_replays_per_client: usize,
-    /// Loads that wait for the same partition share one replay, where that reads the partition as a whole.
+    /// Whether loads that wait for the same partition share one replay. Only for logs that read whole partitions
+    /// (Kafka).
     pub share_replays: bool,
-    /// How long a load waits for its turn among them.
+    /// How long a load waits for a replay permit before it is refused.
     pub replay_queue_timeout: Duration,
-    /// Bytes that all replays together may hold.
+    /// Bytes of memory that all replays together may reserve.
     pub replay_memory: usize,
-    /// Of these, what each takes for what it reads ahead.
+    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead.
     pub read_ahead: usize,
-    /// Streams that follow at a time.
+    /// Streams that may follow at the same time. One client may have three quarters of them, at least one.
     pub max_following_streams: usize,
-    /// Bytes that the folded state of one load may hold in memory.
+    /// Bytes of memory that the folded records of one load or stream may take.
     pub max_load_memory: usize,
 }
 
 #[cfg(test)]
 impl Limits {
-    /// Small ones, which most tests do not meet.
+    /// Limits that most tests do not reach.
     pub(crate) fn for_tests() -> Self {
         Self {
             values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
@@ -76,7 +80,7 @@ impl Limits {
     }
 }
 
-/// The changelog of one topic. Cloning shares it.
+/// The changelog of one topic. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Changelog {
     log: Arc<dyn Log>,
@@ -87,13 +91,13 @@ pub struct Changelog {
     following: Arc<Semaphore>,
     following_by_peer: Arc<PeerLimiter>,
     draining: watch::Sender<bool>,
-    /// The last failure that a flush could still be told of.
+    /// The id of the newest failure when draining began: a `Flush` could still report failures up to it.
     failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
 }
 
 impl Changelog {
-    /// The domain over a log.
+    /// Creates a changelog over `log`.
     pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             log,
@@ -102,7 +106,7 @@ impl Changelog {
             replays: ReplayLimiter::new(limits, metrics.clone()),
             shared_replays: Arc::default(),
             following: Arc::new(Semaphore::new(limits.max_following_streams)),
-            // As with replays, no peer has all.
+            // No client may use all of them, as with replays.
             following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
             draining: watch::Sender::new(false),
             failures_before: Arc::default(),
@@ -110,12 +114,13 @@ impl Changelog {
         }
     }
 
-    /// The limits, as configured.
+    /// The limits that it was created with.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The checks on values, lowered to what the topic takes as far as that is known.
+    /// The rules for values, with the maximum size lowered to what the topic accepts. Before the topic is known, the
+    /// configured maximum holds.
     pub fn value_rules(&self) -> ValueRules {
         let mut rules = self.limits.values;
         if let TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } =
@@ -127,32 +132,32 @@ impl Changelog {
         rules
     }
 
-    /// Where it counts.
+    /// The metrics that it updates.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Which log is below.
+    /// The kind of the log below.
     pub fn kind(&self) -> crate::log::StoreKind {
         self.log.kind()
     }
 
-    /// What is known of the topic, and every change of it.
+    /// The state of the topic, and every change of it.
     pub fn topic_state(&self) -> watch::Receiver<TopicState> {
         self.log.topic_state()
     }
 
-    /// Ends when the process begins to drain.
+    /// Completes when draining begins.
     pub async fn draining(&self) {
         let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
-    /// The log as it is now.
+    /// Describes the log as it is now.
     pub async fn describe(&self) -> Description {
         self.log.describe().await
     }
 
-    /// The topic by which a write's partition is computed: the one being served, also while its brokers are lost.
+    /// The topic that the partition of a write is computed for. It is known even while the brokers are unreachable.
     fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
         if *self.draining.borrow() {
             return Err(WriteError::Draining);
@@ -171,23 +176,24 @@ impl Changelog {
         }
         match timeout_at(deadline, self.log.topic()).await {
             Ok(topic) => Ok(topic?),
-            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be looked at".to_owned())),
+            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be checked".to_owned())),
         }
     }
 
-    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers what was not delivered.
+    /// Refuses new work, ends following streams, and waits until `deadline` for accepted writes. Returns the writes
+    /// that were not delivered.
     pub async fn drain(&self, deadline: Instant) -> Undelivered {
         let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
-        // Answers that the log has given are still on their way to us.
+        // Tasks of ours may not have seen all outcomes that the log reported.
         let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
         let mut undelivered = self.writes.undelivered(failures_before);
         undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
         undelivered
     }
 
-    /// From here on writes and loads are answered DRAINING, and streams that follow end with it. Answers the greatest id of a
-    /// buffered write's failure before.
+    /// From now on writes and loads fail with `Draining`, and following streams end with it. Returns the id of the
+    /// newest failure of a buffered write before that.
     pub fn refuse_new_work(&self) -> u64 {
         self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
         *self.failures_before.get_or_init(|| self.writes.newest_failure())

@@ -1,11 +1,10 @@
-//! The bytes that all replays of the process together may hold: what they read ahead, what they fold, what is being sent.
+//! The memory budget of all replays of the process: records read ahead, folded, or being sent.
 //!
-//! Promises: what was taken comes back when its [`MemoryReservation`] is dropped, which is when the stream ends; the whole is never more
-//! than the budget. Nobody waits here: a load that has begun and finds no room is an error, since waiting for others that wait
-//! as well would end with nobody.
-//!
-//! Does not: measure. Bytes are counted by [`Record::weight`](crate::model::Record::weight), and taken in steps, so that a
-//! record costs no atomic operation.
+//! Promises: reservations together never exceed the budget. A reservation is released when its [`MemoryReservation`] is
+//! dropped, which is when the stream ends. No reservation waits: a replay that has begun holds memory, so replays that
+//! wait for each other could wait forever. It fails instead.
+//! Does not: measure memory. Bytes are estimated by [`Record::weight`](crate::model::Record::weight). They are reserved
+//! in steps, so that a record costs no atomic operation.
 
 use std::sync::{
     Arc,
@@ -17,10 +16,10 @@ use std::sync::{
 
 use crate::metrics::Metrics;
 
-/// What is taken at a time.
+/// Bytes that are reserved at a time.
 const STEP: usize = 256 * 1024;
 
-/// The process's budget.
+/// A budget in bytes, with what is reserved of it.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,
@@ -28,24 +27,23 @@ pub struct MemoryBudget {
     metrics: Arc<Metrics>,
 }
 
-/// There is no room.
+/// The budget has too few bytes left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted {
     /// The budget, in bytes.
     pub limit: usize,
-    /// What all replays held at that moment.
+    /// Bytes that all replays had reserved.
     pub reserved: usize,
-    /// What one of them wanted on top.
+    /// Bytes that one of them requested in addition.
     pub requested: usize,
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
     pub fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { limit, reserved: AtomicUsize::new(0), metrics })
     }
 
-    /// Takes what a replay reads ahead, if there is room.
+    /// Reserves the memory of a replay for reading ahead.
     pub fn reserve(self: &Arc<Self>, read_ahead: usize) -> Result<MemoryReservation, Exhausted> {
         let mut reservation = MemoryReservation { budget: self.clone(), read_ahead, bytes: 0 };
         reservation.reserve(0)?;
@@ -64,18 +62,18 @@ impl MemoryBudget {
     }
 }
 
-/// What one stream has taken. Given back when dropped.
+/// The memory that one replay has reserved. Released on drop.
 #[derive(Debug)]
 pub struct MemoryReservation {
     budget: Arc<MemoryBudget>,
-    /// What it reads ahead.
+    /// Bytes for reading ahead.
     read_ahead: usize,
     bytes: usize,
 }
 
 impl MemoryReservation {
-    /// Holds so many bytes beside what is read ahead, or more, until the end: what was folded is sent, and is in memory until
-    /// then.
+    /// Reserves memory for folded records, next to the memory for reading ahead. Never shrinks: folded records stay in
+    /// memory until they are sent.
     pub fn reserve(&mut self, fold_bytes: usize) -> Result<(), Exhausted> {
         let wanted = self.read_ahead.saturating_add(fold_bytes.div_ceil(STEP).saturating_mul(STEP));
         if wanted > self.bytes {
@@ -85,7 +83,7 @@ impl MemoryReservation {
         Ok(())
     }
 
-    /// Gives back all but what is read ahead.
+    /// Releases the memory for folded records.
     pub fn release_fold(&mut self) {
         let surplus = self.bytes.saturating_sub(self.read_ahead);
         self.bytes -= surplus;

@@ -1,8 +1,10 @@
-//! ReplayLimiter among the replays: so many at a time in the process, of these so many a peer, and each with bytes of the budget.
+//! Permits for replays, and fair shares of them.
 //!
-//! Promises: a turn is held until it is dropped, which is when the stream ends, or until a stream that follows has reached its
-//! ends, which then counts among the follows; a peer over its share waits for its own share
-//! first, so that it stands in nobody's way; turns are given in the order in which they were asked for.
+//! Promises: at most `max_replays` replays run at the same time, and at most `max_replays_per_client` of one client.
+//! Permits are granted in the order of the requests. A client at its limit waits for its own permits, so it delays no
+//! other client. Each wait ends at the queue timeout or at the caller's deadline. A permit is held until it is dropped,
+//! or until its slot is released.
+//! Does not: count following streams. A stream that reached its ends releases its slot, and is limited separately.
 
 use std::{
     collections::HashMap,
@@ -21,58 +23,57 @@ use crate::{
     metrics::{Metrics, Running},
 };
 
-/// Who a call comes from, as far as shares go.
+/// The client of a call, for limits per client.
 ///
-/// An address, since a machine can open as many connections as it likes. But on loopback and on a Unix socket it is the
-/// connection: all clients of a pod share 127.0.0.1, and one share would make of the greedy and the modest one peer.
+/// A remote client is its address, because one machine can open many connections. On loopback and Unix sockets a client
+/// is its connection, because all processes of a pod have the address 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// A machine.
+    /// A remote machine.
     Address(IpAddr),
-    /// A connection from this machine, or this pod; numbered within the process.
+    /// A connection from this machine or pod, numbered within the process.
     Connection(u64),
 }
 
 impl Default for Peer {
-    /// Calls that came over no listener: all of them one peer.
+    /// Calls that came over no listener: all of them are one client.
     fn default() -> Self {
         Self::Connection(0)
     }
 }
 
-/// A peer's share, for as long as anybody waits for it or holds a part of it.
+/// The permits of one client. The entry exists while a call waits for a permit or holds one.
 #[derive(Debug)]
 struct PeerEntry {
     semaphore: Arc<Semaphore>,
     uses: usize,
 }
 
-/// What each peer may have of something.
+/// The same number of permits for each client.
 #[derive(Debug)]
 pub struct PeerLimiter {
     limit: usize,
-    /// No larger than the calls that are open.
+    /// At most one entry for each open call.
     entries: Mutex<HashMap<Peer, PeerEntry>>,
 }
 
 impl PeerLimiter {
-    /// So many each.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, entries: Mutex::default() })
     }
 
-    /// How many each.
+    /// Permits of each client.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// A part of a peer's, if there is one left.
+    /// A permit of this client, or `None` if it has no more.
     pub fn try_acquire(self: &Arc<Self>, peer: Peer) -> Option<PeerPermit> {
         let (semaphore, guard) = self.entry(peer);
         Some(PeerPermit { _permit: semaphore.try_acquire_owned().ok()?, _guard: guard })
     }
 
-    /// That of a peer, and what keeps it for as long as it is used.
+    /// The permits of a client, and a guard that keeps its entry.
     fn entry(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, PeerEntryGuard) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || PeerEntry { semaphore: Arc::new(Semaphore::new(self.limit)), uses: 0 };
@@ -82,7 +83,7 @@ impl PeerLimiter {
     }
 }
 
-/// Keeps a peer's entry.
+/// Keeps the entry of a client. The last guard removes it.
 #[derive(Debug)]
 struct PeerEntryGuard {
     limiter: Arc<PeerLimiter>,
@@ -101,7 +102,7 @@ impl Drop for PeerEntryGuard {
     }
 }
 
-/// The turns of one process.
+/// Admits the replays of one process.
 #[derive(Debug)]
 pub struct ReplayLimiter {
     limits: Limits,
@@ -111,23 +112,23 @@ pub struct ReplayLimiter {
     metrics: Arc<Metrics>,
 }
 
-/// A turn, with its bytes. Given back when dropped.
+/// The right to run a replay, and the memory that it reserved. Both are released on drop.
 #[derive(Debug)]
 pub struct ReplayPermit {
     memory: MemoryReservation,
     slot: Option<ReplaySlot>,
 }
 
-/// A place among the replays.
+/// One of the `max_replays` slots.
 #[derive(Debug)]
 struct ReplaySlot {
     _permit: OwnedSemaphorePermit,
-    /// Whose it is, unless many share it, each with his own.
+    /// `None` for a shared replay: there each load holds a permit of its own client.
     _peer_permit: Option<PeerPermit>,
     _running: Running,
 }
 
-/// A part of a peer's share.
+/// One of the permits of a client.
 #[derive(Debug)]
 pub struct PeerPermit {
     _permit: OwnedSemaphorePermit,
@@ -135,13 +136,13 @@ pub struct PeerPermit {
 }
 
 impl ReplayPermit {
-    /// Holds so many bytes beside what is read ahead, until the turn is over.
+    /// Reserves memory for folded records, next to the memory for reading ahead. Never shrinks.
     pub fn reserve_memory(&mut self, fold_bytes: usize) -> Result<(), LoadError> {
         self.memory.reserve(fold_bytes).map_err(memory_budget_exceeded)
     }
 
-    /// The ends are reached and sent: what follows reads ahead, and no more. Else as many streams could follow as may replay,
-    /// and nobody could load beside them.
+    /// Releases the slot and the memory for folded records, and keeps the memory for reading ahead. For streams that
+    /// reached their ends and follow: with slots, they would block all loads.
     pub fn release_slot(&mut self) {
         if self.slot.take().is_some() {
             self.memory.release_fold();
@@ -155,7 +156,6 @@ fn memory_budget_exceeded(error: Exhausted) -> LoadError {
 }
 
 impl ReplayLimiter {
-    /// All free.
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -166,19 +166,20 @@ impl ReplayLimiter {
         })
     }
 
-    /// Waits for a turn, for as long as the queue is to be waited in.
+    /// Waits for a permit of the client and a slot, at most for the queue timeout.
     pub async fn acquire(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<ReplayPermit, LoadError> {
         let queue_deadline = self.queue_deadline();
         let peer_permit = self.acquire_peer_until(peer, queue_deadline, deadline).await?;
         self.acquire_until(Some(peer_permit), queue_deadline, deadline).await
     }
 
-    /// A part of this peer's share, without a turn.
+    /// Waits for a permit of the client only, at most for the queue timeout.
     pub async fn acquire_peer(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<PeerPermit, LoadError> {
         self.acquire_peer_until(peer, self.queue_deadline(), deadline).await
     }
 
-    /// A turn for many, each with his part of his peer's share.
+    /// Waits for a slot only, at most for the queue timeout. For a replay whose loads each hold a permit of their
+    /// client.
     pub async fn acquire_shared(&self, deadline: Instant) -> Result<ReplayPermit, LoadError> {
         self.acquire_until(None, self.queue_deadline(), deadline).await
     }
@@ -219,7 +220,7 @@ impl ReplayLimiter {
 }
 
 fn deadline_exceeded() -> String {
-    "the deadline passed before it was this replay's turn".to_owned()
+    "the deadline passed while this replay waited for a permit".to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! One workspace, or one entity, as it is now: folded, whole, or an error.
+//! Loads of one workspace, and gets of one entity.
+//!
+//! Promises: the result contains every write that was acknowledged before the call, or is an error.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,41 +20,41 @@ use crate::{
     model::{Key, Partition, Record, WorkspaceId},
 };
 
-/// A whole load. Holds its turn among the replays until it is dropped.
+/// A complete load. It holds its replay permit, and the memory of its records, until it is dropped.
 #[derive(Debug)]
 pub struct Load {
-    /// The proof.
+    /// The proof that the partition was read completely.
     pub snapshot: Snapshot,
-    /// Where they are.
+    /// The partition of the workspace.
     pub partition: Partition,
     arrived: Arrived,
 }
 
 impl Load {
-    /// The latest records, in the order of their last change; no tombstones.
+    /// The latest records in the order of their offsets, without tombstones.
     pub fn records(&self) -> &[Record] {
         &self.arrived.loaded.records
     }
 
-    /// Whether the replay was others', too.
+    /// Whether the records are shared with other loads of the same replay.
     pub fn is_shared(&self) -> bool {
         self.arrived.loaded.shared
     }
 }
 
-/// One entity that was looked for.
+/// The result of a get.
 #[derive(Debug)]
 pub struct Get {
-    /// Its latest record, if it is there and not deleted.
+    /// The latest record of the key; `None` if the entity does not exist or was deleted.
     pub record: Option<Record>,
-    /// Where it was looked for.
+    /// The partition of the key.
     pub partition: Partition,
-    /// How far.
+    /// The range of the partition that was read.
     pub end: PartitionEnd,
 }
 
 impl Changelog {
-    /// The state of one workspace.
+    /// Loads the latest records of one workspace. No types means all types.
     pub async fn load(
         &self,
         workspace: WorkspaceId,
@@ -76,7 +78,7 @@ impl Changelog {
         Ok(Load { snapshot, partition, arrived })
     }
 
-    /// One entity.
+    /// Reads the latest record of one key.
     pub async fn get(&self, key: Key, peer: Peer, deadline: Instant) -> Result<Get, LoadError> {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
@@ -86,12 +88,12 @@ impl Changelog {
     }
 }
 
-/// An empty token is no token.
+/// The token, or `None` if it is empty: an empty token means that the request has none.
 pub(super) fn non_empty(token: &Bytes) -> Option<&Bytes> {
     (!token.is_empty()).then_some(token)
 }
 
-/// When a stream began, as a cursor that has read nothing.
+/// Cursors of a stream that begins now, at the low watermarks.
 pub(super) fn cursors_at_start(partitions: &[Partition]) -> BTreeMap<Partition, Cursor> {
     let now = SystemTime::now();
     partitions.iter().map(|p| (*p, Cursor::start(now))).collect()

@@ -1,4 +1,8 @@
-//! Streams over partitions: records or latest values, a summary for each partition, and places to resume from.
+//! Streams over partitions: records or latest values, a snapshot for each partition, and resume tokens.
+//!
+//! Promises: every partition ends with a [`Snapshot`], or the stream ends with an error. A stream that resumes misses
+//! no deletion: it is refused when tombstones that it has not seen may be gone.
+//! Does not: share replays. Each stream has its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -29,16 +33,16 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// What a stream delivers.
+/// Which records a stream delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// Every record still in the log.
+    /// Every record that is still in the log.
     Records,
     /// The latest value of each key.
     Latest,
 }
 
-/// What a stream is a stream of: a token of one scope does not serve another.
+/// Partitions, workspaces, types and content of a stream. A token is valid for one scope only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     family: &'static str,
@@ -49,7 +53,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Of a load of one workspace.
+    /// The scope of a load of one workspace.
     pub fn of_workspace(workspace: WorkspaceId, types: HashSet<String>) -> Self {
         Self {
             family: "workspace",
@@ -60,7 +64,8 @@ impl Scope {
         }
     }
 
-    /// 16 bytes that stand for it in tokens: lists are length-prefixed, so no two scopes are written alike.
+    /// A hash of 16 bytes that identifies the scope in tokens. Lists are length-prefixed before hashing, so different
+    /// scopes have different input.
     pub fn fingerprint(&self) -> Bytes {
         let mut hash = Sha256::new();
         let mut put = |bytes: &[u8]| {
@@ -81,20 +86,20 @@ impl Scope {
     }
 }
 
-/// What is asked for.
+/// A request for a stream.
 #[derive(Debug, Clone)]
 pub struct StreamRequest {
-    /// Only these partitions; empty = all.
+    /// Partitions to read; empty means all.
     pub partitions: Vec<i32>,
-    /// Only these workspaces; empty = all.
+    /// Workspaces to deliver; empty means all.
     pub workspaces: Vec<WorkspaceId>,
-    /// Only these types; empty = all.
+    /// Entity types to deliver; empty means all.
     pub types: HashSet<String>,
-    /// What to deliver.
+    /// Which records to deliver.
     pub content: Content,
-    /// Where to go on; empty = from the low watermarks.
+    /// Where to continue; empty means from the low watermarks.
     pub resume_token: Bytes,
-    /// Go on after the ends.
+    /// Whether to deliver new records after the end offsets.
     pub follow: bool,
 }
 
@@ -109,7 +114,7 @@ impl StreamRequest {
         }
     }
 
-    /// The scopes whose tokens serve: its own, and that of a load of its one workspace.
+    /// Fingerprints of the scopes whose tokens are accepted: its own, and of a load if it names one workspace.
     fn accepted_scopes(&self) -> Vec<Bytes> {
         let mut scopes = vec![self.scope().fingerprint()];
         if let [workspace] = &*self.workspaces {
@@ -118,7 +123,7 @@ impl StreamRequest {
         scopes
     }
 
-    /// The partitions to be read, in order.
+    /// The partitions to read, in order.
     fn selected(&self, count: PartitionCount) -> Result<Vec<Partition>, LoadError> {
         let mut asked = BTreeSet::new();
         for number in &self.partitions {
@@ -149,26 +154,26 @@ impl StreamRequest {
     }
 }
 
-/// What a stream delivers, in this order.
+/// An event of a stream. Batches of a partition come before its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
     /// Records of one partition.
     Batch {
-        /// The partition.
+        /// The partition of the records.
         partition: Partition,
-        /// In order; not empty.
+        /// In the order of their offsets; not empty.
         records: Vec<Record>,
     },
-    /// A partition's end.
+    /// The end of a partition was reached.
     Snapshot(Snapshot),
-    /// A place to resume from.
+    /// A resume token: the stream can continue here.
     Bookmark(Bytes),
 }
 
-/// Busy streams say where they are no more often than this; quiet ones each [`crate::log::PROGRESS_INTERVAL`].
+/// The shortest time between two bookmarks. A stream without records sends one each [`crate::log::PROGRESS_INTERVAL`].
 const MIN_BOOKMARK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A running stream. Holds its turns until it is dropped.
+/// A running stream. It holds its permits until it is dropped.
 #[derive(Debug)]
 pub struct RecordStream {
     topic: Arc<Topic>,
@@ -177,10 +182,10 @@ pub struct RecordStream {
     follow: bool,
     resumed: bool,
     deadline: Instant,
-    /// Bytes that all folds together may hold.
+    /// Bytes of memory that all folds of this stream together may take.
     max_load_memory: usize,
     cursors: BTreeMap<Partition, Cursor>,
-    /// Of partitions whose end is still to come.
+    /// Partitions whose end was not reached yet.
     pending: HashMap<Partition, PendingPartition>,
     ready: VecDeque<StreamEvent>,
     last_bookmark: Instant,
@@ -190,7 +195,7 @@ pub struct RecordStream {
     _follow_permit: Option<FollowPermit>,
 }
 
-/// A place among the streams that follow.
+/// The right to follow.
 #[derive(Debug)]
 struct FollowPermit {
     _permit: OwnedSemaphorePermit,
@@ -204,14 +209,14 @@ struct PendingPartition {
     matched: MatchCounts,
 }
 
-/// A replay that ended without a word: must not pass for the end.
+/// The error for a replay that ended without an end event. It must not be taken for the end of the partition.
 pub(super) fn ended_early(partition: Partition) -> LoadError {
-    let cause = format!("the replay of partition {partition} broke off before its end");
+    let cause = format!("the replay of partition {partition} ended before its end offset");
     ReadError::Unreachable { cause }.into()
 }
 
 impl Changelog {
-    /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
+    /// Starts a stream. The deadline applies until the end offsets are reached. A following stream has none after that.
     pub async fn stream(
         &self,
         request: StreamRequest,
@@ -281,8 +286,8 @@ impl Changelog {
     }
 }
 
-/// A resumed stream whose offset is no longer in the log, or no longer of its log, is to start again, not to be refused for
-/// ever.
+/// The offset of a resume token can be outside the log, or be of another history of it. The client must then start
+/// again without the token: with it, each attempt would fail.
 fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
     match error {
         ReadError::OffsetOutOfRange { .. } | ReadError::Truncated { .. } if resumed => {
@@ -293,7 +298,7 @@ fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
 }
 
 impl RecordStream {
-    /// The next event. `None`: every partition's summary has been delivered.
+    /// The next event; `None` after the snapshot of the last partition.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, LoadError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -313,7 +318,7 @@ impl RecordStream {
                     let what = format!("the deadline passed before the end of partition {}", pending.join(", "));
                     return Some(Err(LoadError::Deadline(what)));
                 }
-                // A load may finish while the process drains; a stream that follows would never.
+                // While the process drains, a load may finish. A following stream would never end.
                 () = async { let _ = self.draining.wait_for(|d| *d).await; }, if following => {
                     return Some(Err(ReadError::Draining.into()));
                 }
@@ -368,7 +373,7 @@ impl RecordStream {
         Ok(())
     }
 
-    /// Partitions interleave, so that many may be folded at a time: the bound is on all of them.
+    /// Reserves memory for all folds. Records of partitions interleave, so many folds exist at the same time.
     fn reserve_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
         let fold_bytes: usize = self.pending.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
         if fold_bytes > self.max_load_memory {
@@ -396,8 +401,8 @@ impl RecordStream {
         Ok(())
     }
 
-    /// A token that was young enough when it came, and what it took since to read from there to the end, must not be longer
-    /// together than tombstones are kept.
+    /// A resumed stream must reach the end before tombstones that it has not read can be removed. The time counts from
+    /// the moment that the token stands for.
     fn check_age(&self, partition: Partition) -> Result<(), LoadError> {
         let Some(cursor) = self.cursors.get(&partition).filter(|_| self.resumed) else { return Ok(()) };
         let age = SystemTime::now().duration_since(cursor.as_of).unwrap_or_default();
@@ -406,7 +411,7 @@ impl RecordStream {
             return Ok(());
         }
         Err(TokenError::Resync(format!(
-            "in partition {partition} it took until {} ms after it was given out to reach the end, and tombstones may be gone after \
+            "in partition {partition} the end was reached {} ms after the token was issued, and tombstones may be gone after \
              delete.retention.ms = {} ms",
             age.as_millis(),
             limit.as_millis()

@@ -1,4 +1,8 @@
-//! What became of accepted writes: how many are in flight, and which buffered ones failed.
+//! Accepted writes: how many are in flight, and which buffered ones failed.
+//!
+//! Promises: a flush waits for every write accepted before it and for no later one; every flush reports all kept
+//! failures that its caller has not seen.
+//! Does not: keep failures beyond the newest [`MAX_KEPT_FAILURES`], or over a restart.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -15,47 +19,47 @@ use crate::{
     model::{Key, Partition, Shown},
 };
 
-/// Failures of buffered writes that are kept.
+/// Failures of buffered writes that are kept. Older ones are only counted.
 const MAX_KEPT_FAILURES: usize = 10_000;
 
 /// A buffered write that failed after it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedWrite {
-    /// Increasing within this process, from 1.
+    /// Increases within one process, from 1.
     pub id: u64,
-    /// Where it was to go.
+    /// The partition of the record.
     pub partition: Partition,
-    /// Its key.
+    /// The key of the record.
     pub key: Key,
-    /// What a durable write would have been told.
+    /// The error that a durable write would have returned.
     pub error: WriteError,
 }
 
-/// What a flush found.
+/// The result of a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flushed {
-    /// Writes accepted before it that are not settled.
+    /// Writes accepted before the flush whose outcome is still unknown.
     pub remaining: u64,
-    /// Failures after the id asked for, oldest first.
+    /// Failures with a greater id than the request named, oldest first.
     pub failures: Vec<FailedWrite>,
-    /// Failures after the id asked for that are no longer kept.
+    /// Failures with a greater id than the request named that are no longer kept.
     pub omitted: u64,
-    /// The greatest failure id given out so far.
+    /// The id of the newest failure; 0 if there was none.
     pub newest: u64,
 }
 
 /// Accepted writes that were not delivered when the process stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undelivered {
-    /// How many.
+    /// How many writes.
     pub count: u64,
-    /// Where they were to go.
+    /// The partitions of their records.
     pub partitions: BTreeSet<Partition>,
-    /// Some of them, escaped.
+    /// The first hundred of their keys, escaped.
     pub keys: Vec<String>,
 }
 
-/// Keys that are named at the end of a drain.
+/// Keys that are logged when a drain ends with undelivered writes.
 const MAX_NAMED_KEYS: usize = 100;
 
 impl Undelivered {
@@ -68,12 +72,12 @@ impl Undelivered {
     }
 }
 
-/// Writes in the order of their acceptance; a settled one is taken off as soon as all before it are.
+/// Writes in the order in which they were accepted. A completed write is removed when all earlier ones are completed.
 #[derive(Debug, Default)]
 struct Window {
-    /// The number of the first write in the window.
+    /// The number of the first write in `writes`.
     first: u64,
-    /// `None`: settled.
+    /// `None` for a completed write.
     writes: VecDeque<Option<(Partition, Key)>>,
 }
 
@@ -110,16 +114,17 @@ struct Failures {
     kept: VecDeque<FailedWrite>,
 }
 
-/// Counts accepted writes until their outcome is known.
+/// Accepted writes whose outcome is not known, and kept failures of buffered writes.
 #[derive(Debug, Default)]
 pub struct InFlightWrites {
     window: Mutex<Window>,
     failures: Mutex<Failures>,
-    /// The first write that is not settled is another one: said only where a flush waits for it, since each write would pay.
+    /// Notifies flushes that the front of the window advanced. Sent only while a flush waits, because every write would
+    /// pay for it.
     front_advanced: watch::Sender<()>,
 }
 
-/// An accepted write. Settled when dropped.
+/// Keeps a write in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlightGuard {
     writes: Arc<InFlightWrites>,
@@ -129,7 +134,7 @@ pub struct InFlightGuard {
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let advanced = lock(&self.writes.window).settle(self.number);
-        // A flush that comes between the two looks for itself once it listens.
+        // A flush that subscribes between these two lines reads the window after subscribing.
         if advanced && self.writes.front_advanced.receiver_count() > 0 {
             self.writes.front_advanced.send_replace(());
         }
@@ -141,13 +146,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl InFlightWrites {
-    /// Counts a write that is about to be accepted.
+    /// Counts a write as in flight. Called just before the log accepts it.
     pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
         let number = lock(&self.window).accept(partition, key);
         InFlightGuard { writes: self.clone(), number }
     }
 
-    /// Keeps a failure, to be told by every flush that has not seen it.
+    /// Keeps a failure for the flushes that have not reported it.
     pub fn record_failure(&self, partition: Partition, key: Key, error: WriteError) {
         let mut failures = lock(&self.failures);
         failures.newest += 1;
@@ -158,12 +163,13 @@ impl InFlightWrites {
         failures.kept.push_back(FailedWrite { id, partition, key, error });
     }
 
-    /// The greatest failure id given out so far.
+    /// The id of the newest failure; 0 if there was none.
     pub fn newest_failure(&self) -> u64 {
         lock(&self.failures).newest
     }
 
-    /// Writes whose outcome is not known, and buffered ones that failed after this failure: nobody can flush any more.
+    /// Writes that are in flight, and buffered writes with a failure id above `failures_after`: no flush can report
+    /// them any more.
     pub fn undelivered(&self, failures_after: u64) -> Undelivered {
         let mut found = Undelivered::default();
         for failed in lock(&self.failures).kept.iter().filter(|f| f.id > failures_after) {
@@ -175,13 +181,13 @@ impl InFlightWrites {
         found
     }
 
-    /// Waits, until the deadline, for every write accepted before the call.
+    /// Waits until `deadline` for every write accepted before the call.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
         let target = lock(&self.window).next();
         let mut front_advanced = self.front_advanced.subscribe();
         let all = async {
             while lock(&self.window).first < target {
-                // The other end is this writes's.
+                // The sender is a field of `self`, so this can not fail.
                 let _ = front_advanced.changed().await;
             }
         };
@@ -189,7 +195,8 @@ impl InFlightWrites {
         let remaining = if in_time { 0 } else { lock(&self.window).outstanding_below(target) };
 
         let failures = lock(&self.failures);
-        // Ids start at 1 in every process: one that was never given out here is another process's, and hides nothing.
+        // Ids start at 1 in every process. A greater id than the newest one comes from an earlier process and hides
+        // nothing.
         let after = if failures_after > failures.newest { 0 } else { failures_after };
         let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > after).cloned().collect();
         let omitted = failures.newest - after - newer.len() as u64;

@@ -1,4 +1,8 @@
-//! Writes: a key's partition, the log's acknowledgement, and what is owed to the caller when it does not come in time.
+//! Writes: the partition of a key, the log's acknowledgement, and the outcome that the caller gets.
+//!
+//! Promises: writes of one partition are applied in the order of the calls; an accepted write counts as in flight until
+//! the log reports its outcome, even if its caller has gone.
+//! Does not: retry. Librdkafka retries, or the caller does.
 
 mod in_flight;
 
@@ -15,61 +19,61 @@ pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
 
 use in_flight::InFlightGuard;
 
-/// When a write is answered.
+/// When a write returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ack {
-    /// After the log's acknowledgement.
+    /// After the log has acknowledged the record.
     Durable,
-    /// When it is accepted.
+    /// When the log has accepted the record. A later failure is reported by `Flush`.
     Buffered,
 }
 
-/// One change of one entity.
+/// A new value for an entity, or its deletion.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Which.
+    /// The key of the entity.
     pub key: Key,
     /// The new value; `None` deletes.
     pub value: Option<Bytes>,
-    /// Stored with it.
+    /// Headers to store with the record.
     pub headers: Headers,
 }
 
-/// Where an acknowledged write is.
+/// An acknowledged write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Its place in the log.
+    /// Partition and offset of the record.
     pub position: Position,
-    /// The log's timestamp, in milliseconds since 1970.
+    /// The timestamp that the log gave the record, in milliseconds since 1970; `None` if the log has none.
     pub timestamp: Option<i64>,
 }
 
-/// A write that the log has accepted, in the order of the calls. Whoever lets go of it leaves it in flight.
+/// A write that the log has accepted. Dropping it does not cancel the write, which stays in flight.
 #[derive(Debug)]
 pub struct AcceptedWrite {
     partition: Partition,
-    /// Until the log has answered.
+    /// `None` after the log has reported the outcome.
     pending: Option<Pending>,
-    /// A flush waits for it.
+    /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
 }
 
 impl AcceptedWrite {
-    /// Where it goes.
+    /// The partition of the record.
     pub fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// What became of it.
+    /// Waits for the outcome.
     pub async fn outcome(mut self) -> Result<Written, WriteError> {
         self.wait().await
     }
 
-    /// As above; still to be settled.
+    /// Waits for the outcome, and keeps the write in flight until this is dropped.
     async fn wait(&mut self) -> Result<Written, WriteError> {
         let answer = match &mut self.pending {
             Some(pending) => pending.await,
-            None => unreachable!("it is asked for once"),
+            None => unreachable!("the outcome is awaited once"),
         };
         self.pending = None;
         let appended = answer.unwrap_or_else(|_| {
@@ -81,7 +85,7 @@ impl AcceptedWrite {
 }
 
 impl Drop for AcceptedWrite {
-    /// If the waiting ends early, the write is still counted until it is settled.
+    /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
             tokio::spawn(async move {
@@ -93,7 +97,7 @@ impl Drop for AcceptedWrite {
 }
 
 impl Changelog {
-    /// Hands a change to the log, at once, or says why not: nothing is written then.
+    /// Passes a change to the log without waiting. On an error nothing is written.
     pub fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let topic = self.topic_for_write()?;
         let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
@@ -103,8 +107,8 @@ impl Changelog {
         Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
     }
 
-    /// Writes a change. The log has accepted it, in the order of the calls, before this first waits. `None` with
-    /// [`Ack::Buffered`].
+    /// Writes a change. The log accepts it before the first await, so the order of calls is the order of records.
+    /// Returns `None` with [`Ack::Buffered`].
     pub async fn write(
         &self,
         change: Change,
@@ -119,7 +123,8 @@ impl Changelog {
                     if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
-                        // Before it is settled: a flush that waited for it must name it.
+                        // Before the write leaves the in-flight set: a flush that waited for it must report the
+                        // failure.
                         writes.record_failure(partition, key, error);
                     }
                 });

@@ -1,15 +1,7 @@
-//! Loads that wait for the same partition share one replay of it.
+//! The queues of waiting loads, one for each partition, and the start of replays for them.
 //!
-//! A replay of a partition costs the same whoever it is for, so a storm of loads need not cost one each. One replay at a time is
-//! under way of a partition. Of those who wait one is the next driver: he waits for a turn among the replays, and for the
-//! partition, and then takes along all who wait. The replay's end offsets are taken after the last of them has come, so each of
-//! them reads what was acknowledged before it began; who comes later waits for the next one. A storm costs two. A replay that
-//! stands still holds nobody up: the next one begins beside it, up to a few.
-//!
-//! Promises: a waiter's end is his own. His deadline, his going away and his bound on memory end no other's ride; the replay goes
-//! on for as long as there is anybody to read for. Each holds a part of his own peer's share until he has sent what he got. What
-//! is folded is folded once for all who asked for the same, and is held of the budget, with the turn, until the last of them has
-//! sent it.
+//! One waiter of a partition is the driver. It waits for a replay permit and for the partition, and then starts a
+//! replay for all waiters. If the driver leaves, another waiter takes its role.
 
 use std::{
     collections::HashMap,
@@ -33,47 +25,45 @@ use crate::{
     model::{Partition, Record},
 };
 
-/// Replays of one partition that stand still while another is under way.
+/// Stalled replays of one partition that may exist while another one runs. Other partitions need replay permits, too.
 const MAX_STALLED_REPLAYS: usize = 4;
 
-/// The latest records of what was asked for, whole.
+/// The latest records that one load asked for, complete.
 #[derive(Debug, Clone)]
 pub struct LoadedPartition {
-    /// In the order of their last change; no tombstones.
+    /// In the order of their offsets, without tombstones.
     pub records: Arc<Vec<Record>>,
-    /// What matched.
     pub matched: MatchCounts,
-    /// The proof.
+    /// The range that was read.
     pub end: PartitionEnd,
-    /// It was read for others, too: as many may hold what they got, and send it as slowly as they like.
+    /// Whether other loads of the same replay hold these records, too.
     pub shared: bool,
-    /// Held for as long as anybody holds a part of what was read in it.
+    /// Released when the last load of the replay is dropped, because the records are in memory until then.
     pub(super) _permit: Arc<ReplayPermit>,
 }
 
-/// A ride that one load was given, and what it holds for it.
+/// A loaded partition, with the permit of the client that asked for it.
 #[derive(Debug)]
 pub struct Arrived {
-    /// What was read.
     pub loaded: LoadedPartition,
     _peer_permit: PeerPermit,
 }
 
-/// Where what was read goes.
+/// Delivers the result to one load.
 pub type Reply = oneshot::Sender<Result<LoadedPartition, LoadError>>;
 
-/// Somebody who waits for a replay.
+/// A load that waits for a replay.
 #[derive(Debug)]
 struct Waiter {
     selection: Selection,
     deadline: Instant,
     queued_at: Instant,
-    /// Told when a replay is to begin for him.
+    /// Notified when a replay starts for this waiter.
     boarded: oneshot::Sender<()>,
     reply: Reply,
 }
 
-/// One partition of one topic: an id that is another is another log.
+/// One partition of one topic. A topic that was created again has another id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PartitionId {
     topic_id: String,
@@ -82,16 +72,16 @@ struct PartitionId {
 
 #[derive(Debug)]
 struct PartitionQueue {
-    /// One replay at a time.
+    /// One permit: for the replay that runs.
     slot: Arc<Semaphore>,
-    /// Those that stand still, beside it.
+    /// Permits for stalled replays.
     stalled: Arc<Semaphore>,
-    /// One of those who wait holds this: only he takes a turn from others.
+    /// One permit: for the driver. So one partition waits for one replay permit at a time.
     driver: Arc<Semaphore>,
     waiters: Vec<Waiter>,
 }
 
-/// Who waits where. No larger than the topic's partitions, and those who wait.
+/// The queues of all partitions. They hold no more than the waiting loads.
 #[derive(Debug, Default)]
 pub struct SharedReplays {
     partitions: Mutex<HashMap<PartitionId, PartitionQueue>>,
@@ -104,13 +94,13 @@ impl SharedReplays {
         let stalled = || Arc::new(Semaphore::new(MAX_STALLED_REPLAYS));
         let new = || PartitionQueue { slot: one(), stalled: stalled(), driver: one(), waiters: Vec::new() };
         let queue = partitions.entry(id.clone()).or_insert_with(new);
-        // Those who have gone: else a partition whose replay stands still would collect them.
+        // Remove cancelled loads. Otherwise a partition whose replay stalls would collect them.
         queue.waiters.retain(|waiter| !waiter.reply.is_closed());
         queue.waiters.push(waiter);
         [queue.driver.clone(), queue.slot.clone(), queue.stalled.clone()]
     }
 
-    /// Those who wait, or those of them who have waited for so long.
+    /// Removes and returns the waiters that have waited for at least `min_wait`.
     fn drain_waiters(&self, id: &PartitionId, min_wait: Duration) -> Vec<Waiter> {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = partitions.get_mut(id) else { return Vec::new() };
@@ -122,7 +112,7 @@ impl SharedReplays {
 }
 
 impl Changelog {
-    /// The latest records of one partition that are selected, read from its low watermark to its end.
+    /// Loads the latest selected records of one partition, from its low watermark to its end offset.
     pub(in crate::changelog::read) async fn load_partition(
         &self,
         topic: &Arc<Topic>,
@@ -143,11 +133,11 @@ impl Changelog {
         let id = PartitionId { topic_id: topic.id.clone(), partition };
         let [driver, slot, stalled] = self.shared_replays.enqueue(&id, waiter);
         let drive = async {
-            // Closed never: the wait ends with the load.
+            // The semaphore is never closed. The wait ends with the load.
             let _driver = driver.acquire_owned().await.ok();
             let permit = match self.replays.acquire_shared(deadline).await {
                 Err(error @ LoadError::TooManyReplays { .. }) => {
-                    // There is none for those either who have waited as long.
+                    // Waiters that have waited as long would get no permit either.
                     for waiter in self.shared_replays.drain_waiters(&id, self.limits.replay_queue_timeout) {
                         let _ = waiter.reply.send(Err(error.clone()));
                     }
@@ -156,7 +146,7 @@ impl Changelog {
                 permit => permit?,
             };
             let slot = slot.acquire_owned().await.ok().map(|running| Way { _running: running, stalled });
-            // This one is among them.
+            // This load is one of them.
             let waiters = self.shared_replays.drain_waiters(&id, Duration::ZERO);
             self.start_run(topic.clone(), partition, waiters, permit, slot);
             Ok(())
@@ -165,7 +155,7 @@ impl Changelog {
         let loaded = tokio::select! {
             biased;
             loaded = &mut arrived => loaded,
-            // Who is taken along needs no turn of his own, and is not to be told that there is none.
+            // A waiter with a replay needs no permit, and must not fail because there is none.
             _ = boarding => arrived.await,
             driven = drive => match driven {
                 Ok(()) => arrived.await,
@@ -179,7 +169,7 @@ impl Changelog {
         self.limits.share_replays && self.log.kind() == StoreKind::Kafka
     }
 
-    /// On a task of its own: it is not this caller's alone.
+    /// Starts a replay in its own task, because it serves other loads, too.
     fn start_run(
         &self,
         topic: Arc<Topic>,
@@ -190,7 +180,7 @@ impl Changelog {
     ) {
         let mut open = Vec::new();
         for waiter in waiters.into_iter().filter(|waiter| !waiter.reply.is_closed()) {
-            // Before anything else runs: his time to wait for a turn may be over at any moment.
+            // Before anything else: its wait for a permit may time out at any moment.
             let _ = waiter.boarded.send(());
             open.push((waiter.selection, waiter.deadline, waiter.reply));
         }

@@ -1,4 +1,6 @@
-//! One replay of a partition, and those for whom it is read: see [`super::queue`].
+//! One replay of a partition, and the loads that it serves.
+//!
+//! Loads with the same selection form a group with one fold. A load that leaves, or takes too much memory, ends alone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,27 +26,26 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// How often it looks whether anybody is left to read for.
+/// How often a replay checks whether a load still waits for it.
 const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a replay may stand still before the next one of the partition may begin beside it: what holds this one up, a leader
-/// that was lost under it or a slow link, is not to hold up those who came later. Much longer than
-/// [`crate::log::MOVING_INTERVAL`]; short, as what they are told then is to be told within five seconds.
+/// After this time without progress a replay is stalled, and the next one of the partition may start. A lost leader or
+/// a slow link must not delay later loads. Much longer than [`crate::log::MOVING_INTERVAL`], which counts as progress.
+/// Short, because a load behind a lost leader must fail within five seconds.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The right to be the replay of a partition that is under way.
+/// The right to be the replay of a partition that runs.
 #[derive(Debug)]
 pub struct Way {
-    /// Of one.
     pub _running: OwnedSemaphorePermit,
-    /// Of those that may stand still beside each other: what one partition holds up must leave turns to the others.
+    /// Permits for stalled replays. They are limited so that one partition does not use all replay permits.
     pub stalled: Arc<Semaphore>,
 }
 
-/// All who asked for the same.
+/// Loads with the same selection.
 struct LoadGroup {
     selection: Selection,
     fold: Fold,
-    /// None: they have their answer, and nothing more is folded for them.
+    /// Empty when all of them have a result. Nothing is folded for them then.
     replies: Vec<Reply>,
 }
 
@@ -55,34 +56,33 @@ impl LoadGroup {
 
     fn end(&mut self, error: &LoadError) {
         for reply in self.replies.drain(..) {
-            // He may have gone.
+            // The load may have been cancelled.
             let _ = reply.send(Err(error.clone()));
         }
         self.fold = Fold::new(0);
     }
 }
 
-/// One replay, and for whom.
+/// One replay, and the loads that it serves.
 pub struct ReplayRun {
     partition: Partition,
-    /// As they came waiters: none is taken out, since what is read is read for all of them to the end.
+    /// Never removed: the other fields hold indexes into this.
     groups: Vec<LoadGroup>,
-    /// By the workspaces that they ask for.
+    /// Groups by the workspaces that they select, as indexes.
     by_workspace: HashMap<String, Vec<usize>>,
-    /// Those that ask for every workspace.
+    /// Groups that select every workspace, as indexes.
     all_workspaces: Vec<usize>,
     permit: Option<ReplayPermit>,
-    /// While it is held, no other replay of the partition begins.
+    /// While it is held, no other replay of the partition starts.
     slot: Option<Way>,
-    /// Held instead of that while it stands still.
+    /// Held instead of `slot` after the replay stalled.
     stalled: Option<OwnedSemaphorePermit>,
-    /// Bytes that one load may hold.
+    /// Bytes of memory that one fold may take.
     max_load_memory: usize,
     deadline: Instant,
 }
 
 impl ReplayRun {
-    /// Before it departs.
     pub fn new(
         partition: Partition,
         waiters: Vec<(Selection, Instant, Reply)>,
@@ -128,7 +128,7 @@ impl ReplayRun {
         self.groups.push(LoadGroup { selection, fold: Fold::new(self.max_load_memory), replies: vec![reply] });
     }
 
-    /// What all of them want, and perhaps more.
+    /// A selection that contains those of all groups; `None` without a group.
     fn selection(&self) -> Option<Selection> {
         let [first, others @ ..] = &*self.groups else { return None };
         let mut all = first.selection.clone();
@@ -149,7 +149,7 @@ impl ReplayRun {
         Some(all)
     }
 
-    /// Reads to the end. `None`: nobody is left to read for.
+    /// Reads to the end offset. Returns `None` if no load waits any more.
     pub async fn run(
         &mut self,
         log: &dyn Log,
@@ -157,7 +157,7 @@ impl ReplayRun {
         metrics: &Metrics,
     ) -> Option<Result<PartitionEnd, LoadError>> {
         let ended = self.read(log, topic, metrics).await;
-        // The next may begin before these have sent what they got.
+        // The next replay may start before these loads have sent their records.
         (self.slot, self.stalled) = (None, None);
         ended
     }
@@ -198,7 +198,7 @@ impl ReplayRun {
         }
     }
 
-    /// `None` as soon as nobody is left to wait for it.
+    /// Runs `work`. Returns `None` as soon as no load waits for it.
     async fn until_abandoned<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         let started = Instant::now();
@@ -212,7 +212,7 @@ impl ReplayRun {
         }
     }
 
-    /// Lets the next one begin.
+    /// Lets the next replay start, unless as many stalled replays exist as may.
     fn release_slot(&mut self) {
         if let Some(slot) = &self.slot
             && let Ok(stalled) = slot.stalled.clone().try_acquire_owned()
@@ -226,7 +226,7 @@ impl ReplayRun {
     }
 
     fn fold(&mut self, records: Vec<Record>) {
-        // Of one alone no more is read than it asked for.
+        // For one group alone nothing else is read than it selects.
         if let [only] = &mut *self.groups {
             if let Err(error) = only.fold.apply(records) {
                 only.end(&error.in_partition(self.partition));
@@ -237,7 +237,7 @@ impl ReplayRun {
         self.reserve_memory();
     }
 
-    /// To each group what it asked for.
+    /// Gives each group the records that it selects.
     fn distribute(&mut self, records: Vec<Record>) {
         for record in records {
             // Selected records have keys in the grammar.
@@ -258,7 +258,8 @@ impl ReplayRun {
         }
     }
 
-    /// Of the process's budget. Where there is no room, the largest is told so, and the others go on.
+    /// Reserves memory for all folds. If the budget is exceeded, the group with the largest fold fails, and the others
+    /// continue.
     fn reserve_memory(&mut self) {
         let Some(permit) = &mut self.permit else { return };
         loop {
@@ -270,7 +271,7 @@ impl ReplayRun {
         }
     }
 
-    /// Hands to each what he asked for.
+    /// Sends the result to each load.
     pub fn deliver(mut self, ended: &Result<PartitionEnd, LoadError>) {
         let Some(permit) = self.permit.take().map(Arc::new) else { return };
         let shared = self.groups.iter().map(|group| group.replies.len()).sum::<usize>() > 1;
@@ -291,7 +292,7 @@ impl ReplayRun {
     }
 }
 
-/// Those that a selection is about. None: all.
+/// The workspaces that a selection names; empty if it selects all.
 fn workspaces(selection: &Selection) -> Vec<String> {
     match &selection.keys {
         Keys::All => Vec::new(),

@@ -1,4 +1,4 @@
-//! What is made of a replay that ends without a word: a log that breaks off after its first batch.
+//! Reads over a log whose replays end after their first batch, without an end event or an error.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
 };
 
 #[derive(Debug)]
-struct Breaking(MemoryLog);
+struct EndsEarly(MemoryLog);
 
 #[async_trait]
-impl Log for Breaking {
+impl Log for EndsEarly {
     fn kind(&self) -> StoreKind {
         StoreKind::Memory
     }
@@ -48,7 +48,7 @@ impl Log for Breaking {
 }
 
 async fn changelog() -> Changelog {
-    let log = Breaking(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
+    let log = EndsEarly(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
     let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
     changelog.write(change, Ack::Durable, None).await.unwrap();
@@ -64,9 +64,9 @@ async fn r8_a_load_whose_replay_breaks_off_is_an_error_and_not_a_short_load() {
     let changelog = changelog().await;
     let error =
         changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
     let error = changelog.get(Key::parse("ws/t/a").unwrap(), Peer::default(), soon()).await.unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn r8_a_stream_whose_replay_breaks_off_has_no_snapshot_and_ends_with_an_er
     let first = stream.next().await.unwrap().unwrap();
     assert!(matches!(first, StreamEvent::Batch { .. }), "{first:?}");
     let error = stream.next().await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
 }
