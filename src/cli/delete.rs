@@ -12,10 +12,8 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct DeleteArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// A header of the tombstone, may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]

@@ -15,10 +15,8 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct SetArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// The value: text, @FILE, or - for standard input
     #[arg(allow_hyphen_values = true)]
