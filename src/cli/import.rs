@@ -1,7 +1,7 @@
 //! `changelogd import`.
 //!
-//! Durable calls, many at a time. Lines of one key go through one worker, a call at a time, so that the last of them wins as it
-//! does in the file; everything else is free to overtake.
+//! It sends many durable writes at the same time. All lines of one key go through one worker, one call at a time, so
+//! the last line of a key wins. Lines of different keys are written in any order.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -34,12 +34,11 @@ const MAX_LINE: usize = 96 * 1024 * 1024;
 /// Lines that may wait for their worker.
 const WORKER_QUEUE: usize = 4;
 
-/// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`, `stream`
-/// and `export` print is read too. Exit status 1 if a line failed.
+/// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`,
+/// `stream` and `export` print is read too. Exit status 1 if a line failed.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Where from; by default, or with -, standard input
     pub file: Option<PathBuf>,
@@ -153,7 +152,7 @@ async fn import(
         let mut hash = DefaultHasher::new();
         work.key.hash(&mut hash);
         let worker = &workers[(hash.finish() % u64::from(args.in_flight)) as usize];
-        // While a worker is busy the outcomes of the others are received, or all would stop.
+        // While this worker is busy, the outcomes of the others must be received. Otherwise all workers would block.
         let mut sending = std::pin::pin!(worker.send(work));
         loop {
             tokio::select! {

@@ -1,4 +1,6 @@
-//! How foreign text is put into messages and logs: escaped and cut, so that it can forge no line.
+//! Escapes foreign text for messages and logs.
+//!
+//! Promises: text can not forge a line or change how a line reads, and takes at most 80 characters.
 
 use std::fmt;
 

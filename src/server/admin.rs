@@ -30,7 +30,7 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until `stop`. Open requests are not waited for: nothing here is a promise.
+/// Serves until `stop` completes. Open requests are cut then: none of them changes anything.
 pub async fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,

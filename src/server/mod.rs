@@ -1,8 +1,14 @@
-//! The transport: connections, their bounds, and their drain.
+//! The transport: connections, their limits, and their drain.
 //!
-//! hyper is driven directly where tonic's own server would do for most: that server answers `grpc-timeout` with CANCELLED
-//! where the contract says DEADLINE_EXCEEDED, leaves streaming bodies without a deadline, switches hyper's bounds on
-//! resets and streams off unless each is set, and waits without bound for connections when it stops.
+//! It uses hyper directly, because tonic's server does not fit for four reasons:
+//!
+//! - It answers `grpc-timeout` with CANCELLED. The contract says DEADLINE_EXCEEDED.
+//! - It leaves streaming bodies without a deadline.
+//! - It switches off hyper's limits on resets and streams, unless each is set.
+//! - It waits for connections without limit when it stops.
+//!
+//! Promises: connections, streams and unread bytes are limited; a stop ends at its deadline, and counts what it cut.
+//! Does not: know what an RPC does.
 
 mod admin;
 mod health;
@@ -33,20 +39,20 @@ use crate::{
 };
 use observe::CallService;
 
-/// Bounds on connections; sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
+/// Limits on connections. Sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
-/// What of a request may wait to be read; and of all requests of a connection. Streams of writes whose client takes no verdicts
-/// are not read, and must leave room for the other calls of their connection.
+/// Unread bytes of one request, and of all requests of a connection. A `Write` stream whose client receives no verdicts
+/// is not read. It must leave room for other calls of the connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The API, with health and reflection.
+/// The API with health and reflection.
 pub fn api_routes(service: Service, health: &Health, max_request_bytes: usize) -> Routes {
     let api = ChangelogServiceServer::new(service)
         .max_decoding_message_size(max_request_bytes)
@@ -68,13 +74,13 @@ pub fn api_routes(service: Service, health: &Health, max_request_bytes: usize) -
     }
 }
 
-/// Health alone, for a port that may be opened to the pod.
+/// Health only, for a port that can be reachable from outside the pod.
 pub fn health_routes(health: &Health) -> Routes {
     Routes::new(health.server())
 }
 
-/// Serves until `stop`, then refuses new connections and streams, and waits for open calls until `stop`'s deadline; what is
-/// open then is cut. Answers how many connections were cut.
+/// Serves until `stop` completes. Then it refuses new connections and streams, and waits for open calls until the
+/// instant that `stop` returned. Connections that are still open are cut. Returns how many.
 pub async fn serve(
     listener: Listener,
     routes: Routes,
@@ -89,7 +95,7 @@ pub async fn serve(
     let mut stop = pin!(stop);
     let deadline = loop {
         let accepted = async {
-            // A full house leaves newcomers in the listen queue.
+            // At the limit, new connections wait in the listen queue of the system.
             let slot = slots.clone().acquire_owned().await;
             (listener.accept().await, slot)
         };
@@ -107,7 +113,7 @@ pub async fn serve(
                     });
                 }
                 Err(error) => {
-                    // Out of file descriptors, most often: the next try must not spin.
+                    // Most often no file descriptors are left. The pause avoids a busy loop.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -144,7 +150,7 @@ async fn serve_connection(io: Box<dyn Io>, service: CallService<Routes>, mut dra
         }
     };
     if let Err(error) = result {
-        // HTTP/1.1, TLS or plain bytes come here too: not our error, and no reason for more than a line.
+        // Clients that speak HTTP/1.1, TLS or something else end here, too. That is not an error of the server.
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -1,5 +1,8 @@
-//! What every call gets, whatever its RPC: its deadline read, metrics, one log line (at info if it failed, else at debug). A
-//! call that is dropped before its end is CANCELLED, not OK.
+//! What every call gets: its deadline, metrics, and one log line.
+//!
+//! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
+//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED.
+//! Does not: log values or, above debug, keys.
 
 use std::{
     convert::Infallible,
@@ -23,7 +26,7 @@ use crate::{
     service::{Call, Peer, request_too_slow},
 };
 
-/// The longest that a request may take to arrive, once it has begun.
+/// The longest time between the start of a request and its last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The layer around the routes.
@@ -35,14 +38,13 @@ pub struct CallService<S> {
 }
 
 impl<S: Clone> CallService<S> {
-    /// For the calls of one peer.
+    /// The same service for the calls of one client.
     pub fn for_peer(&self, peer: Peer) -> Self {
         Self { peer, ..self.clone() }
     }
 }
 
 impl<S> CallService<S> {
-    /// Around a service.
     pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
         Self { inner, peer: Peer::default(), metrics }
     }
@@ -74,11 +76,11 @@ where
             let mut response_future = std::pin::pin!(response_future);
             let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response?,
-                // Nobody else answers for a request whose message is still on its way.
+                // The RPC has not started: its request has not arrived completely.
                 Err(_) if rpc.ours && !stats.request_received() => request_too_slow().into_http(),
                 Err(_) => response_future.await?,
             };
-            // A response without messages carries its status in the head.
+            // A response without messages has its status in the headers.
             if let Some(status) = Status::from_header_map(response.headers()) {
                 guard.end(&status);
             }
@@ -158,8 +160,8 @@ impl CallGuard {
                 )
             };
         }
-        // What went well is told by metrics: at tens of thousands of writes a second their lines would cost more than they do.
-        // Probes come every second, and say nothing new.
+        // Successful calls are logged at debug: at tens of thousands of writes per second, logging would cost more than
+        // the writes. So are probes, which come every second.
         if self.rpc.ours && status.code() != Code::Ok {
             line!(info);
         } else {
@@ -178,7 +180,7 @@ impl Drop for CallGuard {
     }
 }
 
-/// A name from a fixed list: it becomes a metric's label.
+/// A name from a fixed list, because it becomes the label of a metric.
 #[derive(Debug, Clone, Copy)]
 struct Rpc {
     name: &'static str,
@@ -200,8 +202,8 @@ fn rpc_name(path: &str) -> Rpc {
     Rpc { name, ours: false }
 }
 
-/// The client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the specification allows;
-/// the server's own caps hold then.
+/// The deadline from the client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the
+/// specification allows. The server's own limits apply then.
 fn deadline(headers: &HeaderMap) -> Option<Instant> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;

@@ -1,4 +1,7 @@
-//! `ChangelogService`: a request is parsed, the changelog is asked, the answer is put into messages. Decides nothing else.
+//! `ChangelogService`: parses requests, calls the changelog, and puts results into messages.
+//!
+//! Promises: after `request.rs` there are only valid types; `status.rs` is the only place where an error becomes a status.
+//! Does not: decide what the changelog does, or know which log is below.
 
 mod call;
 mod json;
@@ -30,24 +33,24 @@ use crate::{
 use response_stream::{ResponseSender, ResponseStream};
 use write::Writing;
 
-/// Bytes of failures that one Flush answers with: below the 4 MiB that clients take by default.
+/// Bytes of failures in one response to `Flush`. Less than 4 MiB, the default limit of clients.
 const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
 
-/// Bounds on calls.
+/// Limits on calls.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// The longest that a load, get or stream may take; a client's shorter deadline wins.
+    /// The longest time for a load, get or stream. A shorter deadline of the client wins.
     pub read_timeout: Duration,
-    /// The longest that a write may take; as above. More than what the log itself allows: its own verdict may be that nothing
-    /// was written.
+    /// The longest time for a write. A shorter deadline of the client wins. Longer than the log's own limit, because
+    /// the log may still report that nothing was written.
     pub write_timeout: Duration,
-    /// The longest that a reader may take nothing.
+    /// The longest time that a client may receive nothing although messages wait for it.
     pub client_stall_timeout: Duration,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
 }
 
-/// The service over a changelog.
+/// Implements the service on a changelog.
 #[derive(Debug, Clone)]
 pub struct Service {
     changelog: Changelog,
@@ -57,7 +60,6 @@ pub struct Service {
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    /// The service.
     pub fn new(changelog: Changelog, limits: CallLimits) -> Self {
         Self { changelog, limits }
     }
@@ -67,7 +69,7 @@ impl Service {
         call.deadline.map_or(cap, |deadline| deadline.min(cap))
     }
 
-    /// The status of a read that failed; one that the log moved under is counted.
+    /// The status of a failed read. Counts reads that were aborted because the log changed.
     fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
         if let Some(reason) = status::aborted_reason(error) {
             changelog.metrics().replay_aborted(reason);
@@ -208,7 +210,7 @@ impl ChangelogService for Service {
             resume_token: request.resume_token,
             follow: request.follow,
         };
-        // A follower's deadline is its client's alone; the server's cap holds until the ends are reached.
+        // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
         let deadline = self.read_deadline(&call);
         let (changelog, follow) = (self.changelog.clone(), stream_request.follow);
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, move |responses| async move {
@@ -284,7 +286,7 @@ impl ChangelogService for Service {
         let call = Call::from_request(request.extensions());
         let (changelog, queue_full_timeout) = (self.changelog.clone(), self.limits.write_timeout);
         let messages = request.into_inner();
-        // A writer may write for ever: its deadline is its client's alone.
+        // A stream of mutations may last forever. It has only the deadline of its client.
         let stream =
             ResponseStream::spawn(Instant::now(), self.limits.client_stall_timeout, move |responses| async move {
                 let work = Writing::new(changelog, responses.without_deadline(), queue_full_timeout).run(messages);

@@ -1,4 +1,4 @@
-//! Domain values into messages.
+//! Puts domain values into messages.
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,16 +13,14 @@ use crate::{
     proto::{EntryBatchEncoder, google::rpc, timestamp, v1},
 };
 
-/// The most that a batch of more than one entry holds, in bytes. The API allows 256 KiB; a client decodes the first while the next
-/// is written, which made embedded loads of 2,000 entries some 4 % faster, and streams no slower.
+/// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
+/// while the server encodes the next.
 const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-/// Where a write is.
 pub fn position(written: &changelog::Written) -> v1::Position {
     v1::Position { partition: written.position.partition.number(), offset: written.position.offset }
 }
 
-/// One record.
 pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v1::Entry {
     let is_tombstone = record.is_tombstone();
     let value = record.value.map(|raw| match format {
@@ -30,7 +28,7 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
         v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => v1::entry::Value::Raw(raw),
     });
     v1::Entry {
-        // Selected records have keys in the grammar, which are UTF-8.
+        // The keys of selected records are valid, and so UTF-8.
         key: String::from_utf8_lossy(&record.key).into_owned(),
         value,
         partition: partition.number(),
@@ -41,12 +39,13 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
     }
 }
 
-/// A batch, with its number of entries.
+/// A batch, and how many entries it has.
 pub type CountedBatch = (u64, v1::EntryBatch);
 
-/// Records in batches of at most 64 KiB, or of one entry. Written down where they can be, unless many answers came of one replay
-/// (`shared`): values are then not copied before the transport asks for them, so that what waits for a thousand slow readers is there
-/// once, and counted.
+/// Records in batches of at most 64 KiB, or of one entry. Raw records are encoded here, which copies them.
+///
+/// Records that other responses share (`shared`) are not copied before the transport asks for them. Otherwise a
+/// thousand slow clients would hold a thousand copies that no budget counts.
 pub fn batches<'a>(
     partition: Partition,
     records: &'a [Record],
@@ -75,7 +74,7 @@ fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -
     let mut entries = records.iter().map(move |r| entry(partition, r.clone(), format)).peekable();
     std::iter::from_fn(move || {
         let mut batch = vec![entries.next()?];
-        // A tag and a length of at most five bytes stand before each entry.
+        // Each entry is preceded by a tag of one byte and a length of at most five.
         let framed = |entry: &v1::Entry| entry.encoded_len() + 6;
         let mut size = framed(&batch[0]);
         while let Some(next) = entries.next_if(|next| size + framed(next) <= MAX_BATCH_BYTES) {
@@ -86,7 +85,6 @@ fn messages(partition: Partition, records: &[Record], format: v1::ValueFormat) -
     })
 }
 
-/// The proof that a partition was read whole.
 pub fn snapshot(snapshot: Snapshot) -> v1::Snapshot {
     let Snapshot { end, entries, tombstones, resume_token } = snapshot;
     v1::Snapshot {
@@ -102,7 +100,7 @@ pub fn snapshot(snapshot: Snapshot) -> v1::Snapshot {
     }
 }
 
-/// A status as a message, details included.
+/// A status as a message, with its details.
 pub fn rpc_status(status: &Status) -> rpc::Status {
     let encoded = pb::Status::decode(Bytes::copy_from_slice(status.details()));
     rpc::Status {
@@ -112,7 +110,6 @@ pub fn rpc_status(status: &Status) -> rpc::Status {
     }
 }
 
-/// One partition.
 pub fn partition_info(state: &PartitionState) -> v1::PartitionInfo {
     v1::PartitionInfo {
         partition: state.partition.number(),
@@ -123,7 +120,6 @@ pub fn partition_info(state: &PartitionState) -> v1::PartitionInfo {
     }
 }
 
-/// Something noticed.
 pub fn finding(finding: &Finding) -> v1::Finding {
     let severity = match finding.severity {
         Severity::Error => v1::Severity::Error,
@@ -133,7 +129,6 @@ pub fn finding(finding: &Finding) -> v1::Finding {
     v1::Finding { severity: severity.into(), code: finding.code.to_owned(), message: finding.message.clone() }
 }
 
-/// Which log.
 pub fn store(kind: StoreKind) -> v1::Store {
     match kind {
         StoreKind::Embedded => v1::Store::Embedded,

@@ -1,5 +1,9 @@
-//! Answers that stream: one task feeds a bounded channel, so that a reader who takes nothing holds up the replay, and is
-//! cut when his time is over; and a reader who goes away ends the task.
+//! Streaming responses. A task sends messages through a bounded channel to the transport.
+//!
+//! Promises: a client that receives nothing is disconnected after a time limit, and holds up the replay until then. The
+//! task ends when the client leaves. The task holds its resources until the transport has taken the last message.
+//! Does not: poll work from the response body. The transport does not poll the body of a client that receives nothing,
+//! so its deadline would pass unnoticed.
 
 use std::{
     future::Future,
@@ -20,7 +24,7 @@ use super::status;
 /// Messages that may wait for the transport.
 const MAX_BUFFERED_MESSAGES: usize = 4;
 
-/// Where a task puts its messages.
+/// Sends the messages of a response to the transport.
 #[derive(Debug, Clone)]
 pub struct ResponseSender<T> {
     messages: mpsc::Sender<T>,
@@ -29,7 +33,7 @@ pub struct ResponseSender<T> {
 }
 
 impl<T> ResponseSender<T> {
-    /// Hands a message to the transport. Errors end the task: the reader is gone, too slow, or out of time.
+    /// Sends a message. On an error the task must end: the client left, was too slow, or its deadline passed.
     pub async fn send(&self, message: T) -> Result<(), Status> {
         self.within_limits(self.messages.send(message)).await
     }
@@ -48,20 +52,20 @@ impl<T> ResponseSender<T> {
         }
     }
 
-    /// Waits until the transport has taken all that was sent. What the messages were made from, and the turn they were made in,
-    /// must be held until then: a client that takes nothing would else hold memory that nobody counts, for as long as it likes.
+    /// Waits until the transport has taken all messages. The caller must hold its records and its replay permit until
+    /// then. Otherwise a client that receives nothing holds memory that no budget counts.
     pub async fn flushed(&self) -> Result<(), Status> {
         self.within_limits(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
 
-    /// From here on the stream may last.
+    /// Removes the deadline. The limit on a client that receives nothing stays.
     pub fn without_deadline(mut self) -> Self {
         self.deadline = None;
         self
     }
 }
 
-/// The stream that a call answers with.
+/// The messages of a streaming response, and its status.
 #[derive(Debug)]
 pub struct ResponseStream<T> {
     messages: mpsc::Receiver<T>,
@@ -69,7 +73,7 @@ pub struct ResponseStream<T> {
 }
 
 impl<T: Send + 'static> ResponseStream<T> {
-    /// Starts the task. Whatever it holds is dropped when it ends, or within a poll of the client's going away.
+    /// Starts the task. It is dropped when it ends, or when the client leaves.
     pub fn spawn<F>(deadline: Instant, stall_timeout: Duration, task: impl FnOnce(ResponseSender<T>) -> F) -> Self
     where
         F: Future<Output = Result<(), Status>> + Send + 'static,
@@ -98,9 +102,10 @@ impl<T> Stream for ResponseStream<T> {
         let Some(end) = &mut self.end else { return Poll::Ready(None) };
         let result = ready!(Pin::new(end).poll(cx));
         self.end = None;
-        // A task that died must not look like one that came to its end.
-        let result =
-            result.unwrap_or_else(|_| Err(Status::internal("the stream broke off; nothing after it is known")));
+        // A task that panicked must not look like a complete response.
+        let result = result.unwrap_or_else(|_| {
+            Err(Status::internal("the stream ended early because of an internal error; it is not complete"))
+        });
         Poll::Ready(result.err().map(Err))
     }
 }

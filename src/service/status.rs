@@ -1,7 +1,7 @@
 //! The only place where a domain error becomes a gRPC status.
 //!
-//! UNAVAILABLE with our ErrorInfo promises that nothing was written, so an operation whose outcome is not known must never
-//! come out as it.
+//! Promises: UNAVAILABLE with our ErrorInfo means that nothing was written. An operation with an unknown outcome never
+//! returns it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     proto::DOMAIN,
 };
 
-/// A status under construction: its code and reason belong together.
+/// The parts of a status. Code and reason belong together.
 struct StatusSpec {
     code: Code,
     reason: &'static str,
@@ -50,12 +50,12 @@ fn bad_field(reason: &'static str, field: &str, message: String) -> Status {
     StatusSpec { field: Some(field.to_owned()), ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
-/// A request that can never work.
+/// A request that can never succeed.
 pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
     bad_field("ARGUMENT_INVALID", field, message.into())
 }
 
-/// Two strings that name no entity.
+/// `workspace_id` and `changelog_id` that are not a key.
 pub fn bad_key(error: &KeyError, relative: bool) -> Status {
     // A full key names its workspace itself.
     let field = match error.part() {
@@ -65,12 +65,11 @@ pub fn bad_key(error: &KeyError, relative: bool) -> Status {
     bad_field("KEY_INVALID", field, error.to_string())
 }
 
-/// A workspace ID that is none.
+/// A workspace ID that is not valid.
 pub fn bad_workspace(error: &KeyError, field: &str) -> Status {
     bad_field("KEY_INVALID", field, error.to_string())
 }
 
-/// A value that is refused.
 pub fn bad_value(error: &ValueError, field: &str) -> Status {
     let reason = match error {
         ValueError::TooLarge { .. } => "VALUE_TOO_LARGE",
@@ -79,27 +78,26 @@ pub fn bad_value(error: &ValueError, field: &str) -> Status {
     bad_field(reason, field, error.to_string())
 }
 
-/// Headers that are refused.
 pub fn bad_headers(error: &HeaderError) -> Status {
     bad_field("ARGUMENT_INVALID", "headers", error.to_string())
 }
 
-/// An RPC that this version does not have.
+/// An RPC that this version does not implement.
 pub fn not_implemented(rpc: &str) -> Status {
     spec(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
 }
 
-/// `Get` of what is not there.
+/// `Get` of an entity that does not exist.
 pub fn key_not_found(key: &str) -> Status {
     spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
-/// A request that did not arrive whole while its client was still waiting.
+/// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
     deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())
 }
 
-/// A call that did not end in time: its own, or its reader's.
+/// A call whose deadline passed, or whose client received nothing for too long.
 pub fn deadline_exceeded(message: String) -> Status {
     spec(Code::DeadlineExceeded, "DEADLINE").status(message)
 }
@@ -108,7 +106,7 @@ fn topic(problem: &TopicProblem) -> StatusSpec {
     spec(Code::FailedPrecondition, problem.reason())
 }
 
-/// A write that was refused, failed, or whose outcome is not known. `what` names it: `set "ws/type/id"`.
+/// A write that was refused, failed, or has an unknown outcome. `what` names it: `set "ws/type/id"`.
 pub fn from_write_error(error: &WriteError, what: &str) -> Status {
     let spec = match error {
         WriteError::Topic(problem) => topic(problem),
@@ -159,7 +157,7 @@ pub fn from_load_error(error: &LoadError, what: &str) -> Status {
     spec.status(format!("{what}: {error}"))
 }
 
-/// Why a read was ABORTED, if it was: the log changed under it.
+/// The reason of a read that is ABORTED because the log changed; `None` for other errors.
 pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
     match error {
         LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
@@ -180,7 +178,7 @@ fn from_read_error(error: &ReadError) -> StatusSpec {
         }
         ReadError::Truncated { .. } => spec(Code::Aborted, "LOG_TRUNCATED"),
         ReadError::Moved { .. } => spec(Code::Aborted, "LOG_MOVED"),
-        // Only a token names an offset; what a token can't say is caught above the log.
+        // Only resume tokens name offsets, and streams turn this error into RESYNC_REQUIRED themselves.
         ReadError::OffsetOutOfRange { .. } => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
         ReadError::Deadline { .. } => spec(Code::DeadlineExceeded, "DEADLINE"),
         ReadError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),

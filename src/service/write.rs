@@ -1,11 +1,13 @@
-//! The stream of mutations: each is handed to the log as it is read, and its verdict comes when the log has answered.
+//! The `Write` stream. Each mutation is passed to the log as it is read, and its verdict is sent when the log has
+//! reported the outcome.
 //!
-//! Promises: mutations of one workspace are applied in the order sent; every mutation that was read gets one verdict, also when
-//! the stream ends with an error, as long as the client is there to take it; a client that does not take its verdicts is read
-//! no further, so that what waits is bounded by [`WINDOW`]; and it keeps nobody's flush waiting, since a write is settled when the
-//! log has answered, and not when its verdict is taken.
+//! Promises: mutations of one workspace are applied in the order sent. Every mutation that was read gets one verdict,
+//! even if the stream ends with an error, as long as the client receives verdicts. A client that does not receive
+//! verdicts is read no further, so memory is limited by [`WINDOW`]. A slow client does not delay `Flush`: a write
+//! completes when the log reports its outcome, not when its verdict is sent.
 //!
-//! Each partition has a queue of its own, in which answers come in order: one that stands still does not hold up the others.
+//! Each partition has its own queue, whose outcomes come in order. So a slow partition does not delay the verdicts of
+//! others.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -28,16 +30,16 @@ use crate::{
     },
 };
 
-/// Mutations of one message; more end the stream.
+/// Mutations in one message. More end the stream.
 const MAX_MUTATIONS: usize = 1_000;
-/// What a stream may have between reading a mutation and handing over its verdict: a mutation counts one, and one for each KiB
-/// of its value. The few messages of verdicts that wait for the transport are beside it.
+/// Units between reading mutations and sending their verdicts. A mutation takes one unit, and one for each KiB of its
+/// value. Messages of verdicts that wait for the transport do not count.
 const WINDOW: usize = 16_384;
-/// Verdicts of one message.
+/// Verdicts in one message.
 const MAX_VERDICTS: usize = 1_000;
-/// Fewer than these are not sent before others have had the chance to complete.
+/// With fewer verdicts than this, the task yields once before it sends them: others may complete meanwhile.
 const MIN_VERDICTS: usize = 64;
-/// Between two tries of a record for which its producer has no room.
+/// The pause before a record is offered again to a full write queue.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
 
 /// A mutation that the log has accepted.
@@ -48,25 +50,25 @@ struct PendingWrite {
     window_permit: OwnedSemaphorePermit,
 }
 
-/// One that the log has answered.
+/// A mutation whose outcome the log has reported.
 struct CompletedWrite {
     id: u64,
     key: Key,
     outcome: Result<Written, WriteError>,
-    /// Given back when its verdict is handed over.
+    /// Released when the verdict is sent.
     _window_permit: OwnedSemaphorePermit,
 }
 
-/// One stream.
+/// One `Write` stream.
 pub struct Writing {
     changelog: Changelog,
     verdicts: ResponseSender<v1::WriteResponse>,
-    /// How long a producer that is full is waited for, before that is the verdict.
+    /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
     queue_full_timeout: Duration,
     window: Arc<Semaphore>,
     partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
     completed: mpsc::UnboundedSender<CompletedWrite>,
-    /// Hands over verdicts. Answers how many.
+    /// Sends verdicts. Returns how many it sent.
     verdict_task: JoinHandle<Result<u64, Status>>,
     accepted: u64,
 }
@@ -78,7 +80,6 @@ impl Drop for Writing {
 }
 
 impl Writing {
-    /// Before its first message.
     pub fn new(
         changelog: Changelog,
         verdicts: ResponseSender<v1::WriteResponse>,
@@ -99,7 +100,7 @@ impl Writing {
         }
     }
 
-    /// Reads until the client closes its half, or an error; then hands over the verdicts of what was read.
+    /// Reads until the client closes its half of the stream, or an error. Then sends the remaining verdicts.
     pub async fn run<S>(mut self, mut messages: S) -> Result<(), Status>
     where
         S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
@@ -125,7 +126,7 @@ impl Writing {
             let message = tokio::select! {
                 message = messages.next() => message,
                 () = &mut draining => return Err(status::from_write_error(&WriteError::Draining, "write")),
-                // It ends early only if nobody takes its verdicts.
+                // It ends early only if the client does not receive verdicts.
                 sent = &mut self.verdict_task => {
                     return sent.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
                 }
@@ -147,8 +148,8 @@ impl Writing {
         }
         let rules = self.changelog.value_rules();
         let mut refused = Vec::new();
-        // All are looked at before the first is handed over: a producer sends at once what it has, and what comes to it in one go
-        // is one batch.
+        // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
+        // arrive together become one batch.
         let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, &rules))).collect();
         for (id, change) in changes {
             let sent = match change {
@@ -171,7 +172,7 @@ impl Writing {
         let completed = &self.completed;
         let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
             let (queue, writes) = mpsc::unbounded_channel();
-            // It ends by itself: what was accepted is waited for also when its client has gone.
+            // The task ends by itself. Accepted writes are awaited even if the client has left.
             tokio::spawn(complete(writes, completed.clone()));
             queue
         });
@@ -180,7 +181,8 @@ impl Writing {
         Ok(())
     }
 
-    /// A full producer pushes back on who sends, and so on the order of nothing.
+    /// Passes a change to the log, and waits while the write queue is full. The stream is not read meanwhile, so the
+    /// order of mutations is kept.
     async fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let until = Instant::now() + self.queue_full_timeout;
         loop {
@@ -194,16 +196,16 @@ impl Writing {
     }
 }
 
-/// Waits for the log's answers about one partition, which come in order.
+/// Waits for the outcomes of the writes to one partition, in order.
 async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
     while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
         let outcome = accepted.outcome().await;
-        // Nobody may want to know any more.
+        // The stream may have ended.
         let _ = completed.send(CompletedWrite { id, key, outcome, _window_permit: window_permit });
     }
 }
 
-/// Hands over verdicts, as many at a time as there are.
+/// Sends verdicts, as many in one message as there are.
 async fn send_verdicts(
     mut completed: mpsc::UnboundedReceiver<CompletedWrite>,
     responses: ResponseSender<v1::WriteResponse>,

@@ -411,8 +411,8 @@ impl RecordStream {
             return Ok(());
         }
         Err(TokenError::Resync(format!(
-            "in partition {partition} the end was reached {} ms after the token was issued, and tombstones may be gone after \
-             delete.retention.ms = {} ms",
+            "in partition {partition} the end was reached {} ms after the token was issued, and tombstones may be gone \
+             after delete.retention.ms = {} ms",
             age.as_millis(),
             limit.as_millis()
         ))

@@ -2,7 +2,7 @@
 //!
 //! Bytes: a version (1), the protobuf message [`Wire`], and its CRC-32 (big-endian).
 //!
-//! Promises: tokens of earlier versions of this program stay readable; a damaged token is refused.
+//! Promises: the encoding of a version does not change; a damaged token is refused.
 //! Does not: protect. A client can make a token; a token grants nothing.
 
 use std::{
@@ -156,7 +156,9 @@ impl Token {
     ) -> Result<(), TokenError> {
         if !scopes.contains(&self.scope) {
             return Err(TokenError::Invalid(
-                "is of another scope: partitions, workspaces, entity types and content must be those of the stream that issued it".to_owned(),
+                "is of another scope: partitions, workspaces, entity types and content must be those of the stream \
+                 that issued it"
+                    .to_owned(),
             ));
         }
         if self.topic_id != topic.id {
@@ -188,7 +190,8 @@ impl Token {
             let age = now.duration_since(cursor.as_of).unwrap_or_default();
             if cursor.next.is_some() && age > limit {
                 return Err(TokenError::Resync(format!(
-                    "in partition {partition} it is {} s old, and tombstones may be gone after delete.retention.ms / 2 = {} s",
+                    "in partition {partition} it is {} s old, and tombstones may be gone after \
+                     delete.retention.ms / 2 = {} s",
                     age.as_secs(),
                     limit.as_secs()
                 )));

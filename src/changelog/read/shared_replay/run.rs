@@ -66,7 +66,7 @@ impl LoadGroup {
 /// One replay, and the loads that it serves.
 pub struct ReplayRun {
     partition: Partition,
-    /// Never removed: the other fields hold indexes into this.
+    /// None is removed, even if its loads have left: the replay reads for all of them, and other fields hold indexes.
     groups: Vec<LoadGroup>,
     /// Groups by the workspaces that they select, as indexes.
     by_workspace: HashMap<String, Vec<usize>>,
