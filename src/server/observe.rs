@@ -119,7 +119,7 @@ impl Body for CallBody {
     }
 }
 
-/// A call until its end is known.
+/// Counts a call, and logs it when it ends or is dropped.
 #[derive(Debug)]
 struct CallGuard {
     rpc: Rpc,
