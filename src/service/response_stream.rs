@@ -151,13 +151,13 @@ mod tests {
                     responses.flushed().await
                 });
             tokio::time::sleep(MINUTE / 4).await;
-            assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Empty), "nobody has taken it yet");
+            assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Empty), "the message is still waiting");
             if reads {
                 assert_eq!(stream.next().await.unwrap().unwrap(), 1);
             } else {
                 tokio::time::sleep(MINUTE / 2).await;
             }
-            assert!(gone.await.is_err(), "it is let go");
+            assert!(gone.await.is_err(), "it is released");
             if !reads {
                 assert_eq!(stream.next().await.unwrap().unwrap(), 1);
                 assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);

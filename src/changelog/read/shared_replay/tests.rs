@@ -1,4 +1,4 @@
-//! Shared replays over a log whose replays begin when a test lets them.
+//! Shared replays over a log whose replays wait at a gate until the test opens it.
 
 use std::{
     collections::HashSet,
@@ -26,14 +26,14 @@ use crate::{
     model::{Headers, Key, PartitionCount, WorkspaceId},
 };
 
-/// A log that reads a partition as a whole, as a topic is read.
+/// A log that reads whole partitions, as Kafka does.
 #[derive(Debug)]
 struct Gated {
     log: MemoryLog,
-    /// Replays that were asked for.
-    asked: AtomicUsize,
+    /// How many replays were started.
+    replays: AtomicUsize,
     gate: Arc<Semaphore>,
-    /// Before the gate, replays say nothing; else that they move.
+    /// Whether replays stall before the gate. Otherwise they report progress.
     frozen: AtomicBool,
 }
 
@@ -52,10 +52,10 @@ impl Log for Gated {
         self.log.append(record)
     }
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        self.asked.fetch_add(1, SeqCst);
-        // Its end is fixed now; what it reads comes when the gate lets it through.
-        let mut whole = self.log.replay(request).await?;
-        let (events, replay) = Replay::channel();
+        self.replays.fetch_add(1, SeqCst);
+        // The end offsets are fixed now. Records come when the gate opens.
+        let mut replay = self.log.replay(request).await?;
+        let (events, gated) = Replay::channel();
         let (gate, frozen) = (self.gate.clone(), self.frozen.load(SeqCst));
         tokio::spawn(async move {
             loop {
@@ -69,13 +69,13 @@ impl Log for Gated {
                     () = sleep(MOVING_INTERVAL), if !frozen => drop(events.try_send(Ok(ReplayEvent::Moving))),
                 }
             }
-            while let Some(event) = whole.next().await {
+            while let Some(event) = replay.next().await {
                 if events.send(event).await.is_err() {
                     return;
                 }
             }
         });
-        Ok(replay)
+        Ok(gated)
     }
     async fn describe(&self) -> Description {
         self.log.describe().await
@@ -102,7 +102,7 @@ impl TestChangelog {
         let log = MemoryLog::new(PartitionCount::new(partitions).unwrap(), Duration::from_secs(86_400));
         let log = Arc::new(Gated {
             log,
-            asked: AtomicUsize::new(0),
+            replays: AtomicUsize::new(0),
             gate: Arc::new(Semaphore::new(0)),
             frozen: AtomicBool::new(false),
         });
@@ -127,7 +127,7 @@ impl TestChangelog {
 
     fn load_until(&self, workspace: &str, deadline: Instant) -> Loading {
         let (changelog, workspace) = (self.changelog.clone(), WorkspaceId::parse(workspace).unwrap());
-        // Each a client of its own.
+        // Each load comes from another client.
         let peer = Peer::Connection(self.peers.fetch_add(1, SeqCst) as u64);
         tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
     }
@@ -138,15 +138,15 @@ impl TestChangelog {
         tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
     }
 
-    /// Lets everything happen that can.
+    /// Lets all tasks run until they wait.
     async fn settle(&self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
 
-    fn asked(&self) -> usize {
-        self.log.asked.load(SeqCst)
+    fn replays(&self) -> usize {
+        self.log.replays.load(SeqCst)
     }
 }
 
@@ -160,16 +160,16 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
     test.set("ws/t/a").await;
     let first = test.load("ws");
     test.settle().await;
-    assert_eq!(test.asked(), 1);
+    assert_eq!(test.replays(), 1);
     test.set("ws/t/b").await;
     test.set("other/t/c").await;
     let mut later: Vec<_> = (0..63).map(|i| test.load(if i % 2 == 0 { "ws" } else { "other" })).collect();
     test.settle().await;
-    assert_eq!(test.asked(), 1, "they wait");
+    assert_eq!(test.replays(), 1, "they wait");
     test.log.gate.add_permits(1);
     assert_eq!(keys(&first.await.unwrap().unwrap()), ["ws/t/a"]);
     test.settle().await;
-    assert_eq!(test.asked(), 2, "one for all of them");
+    assert_eq!(test.replays(), 2, "one for all of them");
     test.log.gate.add_permits(1);
     for (i, load) in later.drain(..).enumerate() {
         let load = load.await.unwrap().unwrap();
@@ -178,7 +178,7 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
         assert_eq!((load.snapshot.end.end, load.snapshot.end.counts.read), (3, 3));
         assert_eq!(load.snapshot.entries as usize, expected.len());
     }
-    assert_eq!(test.asked(), 2);
+    assert_eq!(test.replays(), 2);
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     test.set("ws/t/a").await;
     let loads: Vec<_> = (0..8).map(|_| test.load("ws")).collect();
     test.settle().await;
-    assert_eq!(test.asked(), 8);
+    assert_eq!(test.replays(), 8);
     test.log.gate.add_permits(8);
     for load in loads {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
@@ -202,10 +202,10 @@ async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() 
     test.settle().await;
     first.abort();
     let second = test.load("ws");
-    // The first's replay ends, as nobody waits for it: the only turn is free again, without the gate.
+    // The replay of the first load ends without the gate, because no load waits for it. Its permit is free again.
     let started = Instant::now();
-    while test.asked() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(2), "the turn of who has gone is given back");
+    while test.replays() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(2), "the permit of the cancelled load is released");
         sleep(Duration::from_millis(10)).await;
     }
     let third = test.load("ws");
@@ -232,12 +232,12 @@ async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
     test.log.gate.add_permits(1);
     blocking.await.unwrap().unwrap();
     test.settle().await;
-    assert_eq!(test.asked(), 2);
+    assert_eq!(test.replays(), 2);
     driver.abort();
     test.settle().await;
     test.log.gate.add_permits(1);
     assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
-    assert_eq!(test.asked(), 2, "it is the same replay");
+    assert_eq!(test.replays(), 2, "it is the same replay");
 }
 
 #[tokio::test]
@@ -303,7 +303,7 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
         assert_eq!((small.records().len(), small.snapshot.entries), (7, 7));
         assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
         assert_eq!(&get.await.unwrap().unwrap().record.unwrap().key[..], b"small/t/3");
-        assert_eq!(test.asked(), 2);
+        assert_eq!(test.replays(), 2);
         if !leaves {
             assert!(matches!(large.await.unwrap().unwrap_err(), LoadError::TooLarge { .. }));
         }
@@ -330,7 +330,7 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
     }
     assert_eq!(test.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
     test.log.gate.add_permits(1);
-    test.load_of(driver).await.unwrap().expect("others' slowness is not his");
+    test.load_of(driver).await.unwrap().expect("a slow client does not affect other clients");
 }
 
 /// Loads of a partition that is being replayed wait without the turns that others could use.
@@ -349,15 +349,15 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     test.settle().await;
     let other = test.load(&elsewhere);
     test.settle().await;
-    assert_eq!(test.asked(), 2, "it has a turn");
+    assert_eq!(test.replays(), 2, "it has a permit");
     sleep(2 * wait).await;
     test.log.gate.add_permits(3);
     first.await.unwrap().unwrap();
     other.await.unwrap().unwrap();
     for load in waiting {
-        load.await.unwrap().expect("the next replay takes all along");
+        load.await.unwrap().expect("the next replay serves all of them");
     }
-    assert_eq!(test.asked(), 3);
+    assert_eq!(test.replays(), 3);
 }
 
 /// Who is on board is not told that there is no turn for him.
@@ -368,7 +368,7 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
     test.set("ws/t/a").await;
     let first = test.load("ws");
     test.settle().await;
-    // One has the other turn, and waits for the partition; eight have none.
+    // One has the other permit, and waits for the partition. Eight have none.
     let waiters: Vec<_> = (0..9).map(|_| test.load("ws")).collect();
     test.settle().await;
     test.log.gate.add_permits(1);
@@ -380,7 +380,7 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
         assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
     }
     drop(held);
-    assert_eq!(test.asked(), 2);
+    assert_eq!(test.replays(), 2);
 }
 
 /// Alone it would have been told in seconds: a replay that a lost leader holds up for longer is not to be waited for.
@@ -394,19 +394,19 @@ async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
     test.log.frozen.store(false, SeqCst);
     let (second, third) = (test.load("ws"), test.load("ws"));
     let waited = async {
-        while test.asked() < 2 {
+        while test.replays() < 2 {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(10), waited).await.expect("the next replay begins beside it");
+    timeout(Duration::from_secs(10), waited).await.expect("the next replay starts");
     test.settle().await;
-    // One that moves is waited for, however long it takes.
+    // A load waits for a replay that makes progress, however long it takes.
     let fourth = test.load("ws");
     sleep(3 * STALL_TIMEOUT).await;
-    assert_eq!(test.asked(), 2);
+    assert_eq!(test.replays(), 2);
     test.log.gate.add_permits(3);
     for load in [held_up, second, third, fourth] {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
-    assert_eq!(test.asked(), 3);
+    assert_eq!(test.replays(), 3);
 }

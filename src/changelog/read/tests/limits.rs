@@ -1,4 +1,4 @@
-//! The domain on the memory log: what needs a hand inside, and so is not in the contract suite.
+//! Limits and resume tokens, over the memory log.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -50,7 +50,7 @@ fn request(resume_token: bytes::Bytes) -> StreamRequest {
     }
 }
 
-/// A token of a load of the workspace, that says it was at `next` so long ago.
+/// A token of a load of the workspace, issued `age` ago at the offset `next`.
 async fn token(changelog: &Changelog, next: i64, age: Duration) -> bytes::Bytes {
     let topic = changelog.log.topic().await.unwrap();
     let cursor = Cursor { next: Some(next), leader_epoch: -1, as_of: SystemTime::now() - age };
@@ -86,7 +86,7 @@ async fn r21_replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_l
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyReplays { limit: 1 });
     drop(held);
-    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("its turn");
+    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn followers_over_the_limit_are_refused() {
     let error = changelog.stream(follow(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyFollowingStreams { limit: 1 });
     drop(held);
-    changelog.stream(follow(), Peer::default(), soon()).await.expect("its turn");
+    changelog.stream(follow(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
 #[tokio::test]
@@ -108,15 +108,15 @@ async fn s4_no_peer_has_all_the_streams_that_may_follow() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = follow(greedy).await.unwrap();
-        // Its turn among the replays is given back at its end.
+        // It releases its replay slot at its ends.
         stream.next().await.unwrap().unwrap();
         let _ = tokio::time::timeout(Duration::from_millis(1), stream.next()).await;
         held.push(stream);
     }
     assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowingStreamsOfPeer { limit: 3 });
-    follow(modest).await.expect("its share");
+    follow(modest).await.expect("a permit of this client is free");
     held.pop();
-    follow(greedy).await.expect("its share");
+    follow(greedy).await.expect("a permit of this client is free");
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn r9_a_resumed_stream_that_reaches_its_end_after_the_delete_retention_req
         set(&changelog, "ws/t/a").await;
         let token = token(&changelog, 0, SHORT / 4).await;
         let mut stream = changelog.stream(request(token), Peer::default(), soon()).await.unwrap();
-        // The wall's clock alone goes on, which tokens are measured by.
+        // Only the wall clock advances: the age of tokens is measured by it.
         std::thread::sleep(SHORT);
         let last = loop {
             match stream.next().await.expect("a snapshot or an error") {
@@ -217,7 +217,7 @@ async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_l
         stream.next().await.unwrap().unwrap();
         tokio::time::advance(RETENTION / 2 + Duration::from_secs(1)).await;
         let error = loop {
-            match stream.next().await.expect("it does not pass for whole") {
+            match stream.next().await.expect("the stream does not end as complete") {
                 Ok(event) => assert!(matches!(event, StreamEvent::Batch { .. })),
                 Err(error) => break error,
             }
@@ -235,7 +235,7 @@ async fn r21_a_stream_that_follows_gives_its_turn_back_at_its_ends() {
     let busy = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert!(matches!(busy, LoadError::TooManyReplaysOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
     while !matches!(following.next().await.unwrap().unwrap(), StreamEvent::Snapshot(_)) {}
-    // It stands at its end, and waits for what comes.
+    // It is at its end, and waits for new records.
     let waiting = tokio::spawn(async move {
         loop {
             if let StreamEvent::Batch { records, .. } = following.next().await.unwrap().unwrap() {
@@ -245,7 +245,7 @@ async fn r21_a_stream_that_follows_gives_its_turn_back_at_its_ends() {
     });
     let started = Instant::now();
     while changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10), "its turn is free again");
+        assert!(started.elapsed() < Duration::from_secs(10), "its permit is released");
     }
     set(&changelog, "ws/t/b").await;
     assert_eq!(waiting.await.unwrap(), 1, "and it still follows");
