@@ -180,7 +180,7 @@ async fn s4_a_greedy_connection_starves_nobody() {
     for call in more {
         let status = call.await.unwrap().unwrap_err();
         is_refusal(&status, &["TOO_MANY_REPLAYS"]);
-        assert!(status.message().contains("--max-replays-per-peer"), "{status:?}");
+        assert!(status.message().contains("--max-replays-per-client"), "{status:?}");
     }
     drop(held);
     assert_eq!(load(&mut greedy).await.unwrap(), ENTRIES, "its turn");
@@ -191,7 +191,7 @@ async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
     let world = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
     let status = load(&mut world.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
-    assert!(status.message().contains("--replay-budget"), "{status:?}");
+    assert!(status.message().contains("--replay-memory"), "{status:?}");
     given_back(&world, Duration::from_secs(2)).await;
 }
 
