@@ -210,24 +210,29 @@ async fn one_line_a_call_and_never_a_value() {
     let reading = tokio::spawn(async move {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let mut lines = BufReader::new(&mut stderr).lines();
-        let mut all = Vec::new();
+        let (mut all, mut calls) = (Vec::new(), None);
         while let Some(line) = lines.next_line().await.unwrap() {
             let line: serde_json::Value =
                 serde_json::from_str(&line).expect("an object a line, when not on a terminal");
             if line["message"] == "serving" {
-                let mut client = connect(line["api"].as_str().unwrap()).await;
-                let request = v1::SetRequest {
-                    changelog_id: "ws/t/planted-key".to_owned(),
-                    value: raw("\"planted-value\""),
-                    ..Default::default()
-                };
-                client.set(request.clone()).await.unwrap();
-                client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
-                let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-                assert!(kill.success());
+                let (api, pid) = (line["api"].as_str().unwrap().to_owned(), pid.clone());
+                // The pipe must be read while the calls run. When it is full, the process waits with its next line.
+                calls = Some(tokio::spawn(async move {
+                    let mut client = connect(&api).await;
+                    let request = v1::SetRequest {
+                        changelog_id: "ws/t/planted-key".to_owned(),
+                        value: raw("\"planted-value\""),
+                        ..Default::default()
+                    };
+                    client.set(request.clone()).await.unwrap();
+                    client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
+                    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+                    assert!(kill.success());
+                }));
             }
             all.push(line);
         }
+        calls.expect("it serves").await.unwrap();
         all
     });
     let lines = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("it stops").unwrap();
