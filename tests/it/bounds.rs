@@ -7,13 +7,13 @@ use changelogd::proto::v1;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::contract::world::{Client, PATIENCE, World, connect, directory, raw, reason};
+use crate::contract::world::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
 
 /// More than the buffers between a store and a client that reads nothing: theirs are a few MiB.
 const ENTRIES: usize = 160;
 const VALUE: usize = 100_000;
 
-async fn filled(world: &World) {
+async fn filled(server: &TestServer) {
     let value = format!("\"{}\"", "x".repeat(VALUE));
     for i in 0..ENTRIES {
         let request = v1::SetRequest {
@@ -22,19 +22,19 @@ async fn filled(world: &World) {
             ack: v1::Ack::Buffered.into(),
             ..Default::default()
         };
-        world.client.clone().set(request).await.unwrap();
+        server.client.clone().set(request).await.unwrap();
     }
-    let flushed = world.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
+    let flushed = server.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
     assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0));
 }
 
-async fn embedded(more: &[&str]) -> World {
+async fn embedded(more: &[&str]) -> TestServer {
     let (keep, path) = directory();
     let data = format!("--data-dir={}", path.display());
     let arguments = std::iter::once(&*data).chain(more.iter().copied()).map(str::to_owned).collect();
-    let world = World::in_process(arguments).await.ready().await.keeping(Box::new(keep));
-    filled(&world).await;
-    world
+    let server = TestServer::in_process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&server).await;
+    server
 }
 
 fn load_request() -> v1::LoadWorkspaceRequest {
@@ -83,13 +83,13 @@ fn is_refusal(status: &Status, reasons: &[&str]) {
 }
 
 /// All is given back, within what was promised.
-async fn given_back(world: &World, within: Duration) {
+async fn given_back(server: &TestServer, within: Duration) {
     let started = Instant::now();
     loop {
         let held = (
-            world.metric("changelogd_replays_running").await,
-            world.metric("changelogd_replay_held_bytes").await,
-            world.metric("changelogd_follows_running").await,
+            server.metric("changelogd_replays_running").await,
+            server.metric("changelogd_replay_held_bytes").await,
+            server.metric("changelogd_follows_running").await,
         );
         if held == (0, 0, 0) {
             return;
@@ -115,17 +115,17 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
         "--max-replays=8".to_owned(),
         "--replay-queue-wait=300ms".to_owned(),
     ];
-    let world = World::process(arguments).await.ready().await.keeping(Box::new(keep));
-    filled(&world).await;
+    let server = TestServer::process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&server).await;
     // Once each, so that what a first call costs is not counted.
     let mut clients = Vec::new();
     for _ in 0..10 {
-        clients.push(connect(&world.api).await);
+        clients.push(connect(&server.api).await);
     }
     assert_eq!(load(&mut clients[0]).await.unwrap(), ENTRIES);
     assert_eq!(stream_latest(&mut clients[1]).await.unwrap(), ENTRIES);
-    given_back(&world, PATIENCE).await;
-    let before = peak_kib(world.pid());
+    given_back(&server, PATIENCE).await;
+    let before = peak_kib(server.pid());
 
     let mut calls = Vec::new();
     for i in 0..1000 {
@@ -148,11 +148,11 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
         }
     }
     assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
-    let grown = peak_kib(world.pid()) - before;
+    let grown = peak_kib(server.pid()) - before;
     // Beside the budget: answers that wait for the transport, a few batches of 64 KiB a replay, and the allocator's own.
     assert!(grown < 2 * BUDGET_KIB, "{grown} KiB more at the peak, where replays may hold {BUDGET_KIB} KiB");
 
-    given_back(&world, PATIENCE).await;
+    given_back(&server, PATIENCE).await;
     for client in &mut clients {
         assert_eq!(load(client).await.unwrap(), ENTRIES, "fair afterwards");
     }
@@ -160,13 +160,13 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_greedy_connection_starves_nobody() {
-    let world = embedded(&["--max-replays=4", "--replay-queue-wait=5s"]).await;
-    let mut greedy = connect(&world.api).await;
+    let server = embedded(&["--max-replays=4", "--replay-queue-wait=5s"]).await;
+    let mut greedy = connect(&server.api).await;
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(begun(&mut greedy).await);
     }
-    assert_eq!(world.metric("changelogd_replays_running").await, 3);
+    assert_eq!(server.metric("changelogd_replays_running").await, 3);
     let mut more = Vec::new();
     for _ in 0..60 {
         let mut greedy = greedy.clone();
@@ -174,7 +174,7 @@ async fn s4_a_greedy_connection_starves_nobody() {
     }
     // While those wait for their own share, others don't wait behind them.
     for _ in 0..3 {
-        let mut modest = connect(&world.api).await;
+        let mut modest = connect(&server.api).await;
         assert_eq!(load(&mut modest).await.unwrap(), ENTRIES);
     }
     for call in more {
@@ -188,43 +188,43 @@ async fn s4_a_greedy_connection_starves_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
-    let world = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
-    let status = load(&mut world.client.clone()).await.unwrap_err();
+    let server = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
+    let status = load(&mut server.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
     assert!(status.message().contains("--replay-memory"), "{status:?}");
-    given_back(&world, Duration::from_secs(2)).await;
+    given_back(&server, Duration::from_secs(2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
-    let world = embedded(&[]).await;
-    let mut client = connect(&world.api).await;
+    let server = embedded(&[]).await;
+    let mut client = connect(&server.api).await;
     let (first, second) = (begun(&mut client).await, begun(&mut client).await);
     let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
     let follow = client.stream_all(follow).await.unwrap().into_inner();
     let started = Instant::now();
-    while world.metric("changelogd_follows_running").await != 1 {
+    while server.metric("changelogd_follows_running").await != 1 {
         assert!(started.elapsed() < PATIENCE, "it follows");
     }
-    assert_eq!(world.metric("changelogd_replays_running").await, 3);
-    assert!(world.metric("changelogd_replay_held_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    assert_eq!(server.metric("changelogd_replays_running").await, 3);
+    assert!(server.metric("changelogd_replay_held_bytes").await > (2 * ENTRIES * VALUE) as i64);
     // A stream is cancelled.
     drop(first);
     let started = Instant::now();
-    while world.metric("changelogd_replays_running").await != 2 {
+    while server.metric("changelogd_replays_running").await != 2 {
         assert!(started.elapsed() < Duration::from_secs(2), "a cancelled stream gives its turn back");
     }
     // The connection goes, with what is open on it.
     drop((second, follow, client));
-    given_back(&world, Duration::from_secs(2)).await;
+    given_back(&server, Duration::from_secs(2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f24_a_reader_that_stops_reading_is_cut_at_the_stall_timeout_and_its_turn_comes_back() {
-    let world = embedded(&["--stall-timeout=300ms"]).await;
-    let mut client = connect(&world.api).await;
+    let server = embedded(&["--stall-timeout=300ms"]).await;
+    let mut client = connect(&server.api).await;
     let mut stream = begun(&mut client).await;
-    given_back(&world, PATIENCE).await;
+    given_back(&server, PATIENCE).await;
     let status = loop {
         match stream.message().await {
             Ok(message) => assert!(message.is_some(), "what was cut does not pass for whole"),
