@@ -165,7 +165,7 @@ impl Changelog {
         match &*self.log.topic_state().borrow() {
             TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
             TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
-            TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Invalid(problem) => Err(problem.clone().into()),
             TopicState::Failed(failure) => Err(failure.clone().into()),
         }
     }

@@ -30,7 +30,7 @@ use crate::{
     log::{
         Class, Corrupt, Counts, Keys, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection,
     },
-    model::{Partition, Record, Shown, WorkspaceId},
+    model::{Escaped, Partition, Record, WorkspaceId},
 };
 
 /// Records a batch.
@@ -136,7 +136,7 @@ impl Walk {
                 return Ok(if records.is_empty() { None } else { Some(records) });
             };
             self.from = record.offset + 1;
-            bytes += record.weight();
+            bytes += record.memory_size();
             records.push(record);
         }
         Ok(Some(records))
@@ -217,7 +217,7 @@ impl Walk {
             let fits = *held + key.len() + content.len() <= self.shared.sort_bytes;
             let copy = |bytes: &[u8]| if fits { self.chunks.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
             let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", place))?;
-            let (offset, weight) = (record.offset, record.weight());
+            let (offset, weight) = (record.offset, record.memory_size());
             if *held + weight <= self.shared.sort_bytes {
                 *held += weight;
                 found.push(Found { offset, key: Vec::new(), held: Some(record) });
@@ -252,7 +252,7 @@ impl Walk {
             "partition {}, near offset {}: the entry of {} in {keyspace} is missing or damaged",
             self.partition,
             self.from,
-            if keyspace == "latest" { Shown(&key).to_string() } else { format!("{place:02x?}") },
+            if keyspace == "latest" { Escaped(&key).to_string() } else { format!("{place:02x?}") },
         ))
     }
 }
@@ -332,7 +332,7 @@ impl Reader {
                 stood = now;
             }
             if now - stood > limit {
-                return Err(Stop::Error(ReadError::away(self.request.partitions[0].0, now - stood, limit)));
+                return Err(Stop::Error(ReadError::follower_lagged(self.request.partitions[0].0, now - stood, limit)));
             }
             (stood, published_since) = (now, false);
             let Some(published) = changes.borrow_and_update().clone() else {

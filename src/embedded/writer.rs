@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     log::{Appended, Corrupt, NewRecord, WriteError},
-    model::{Key, Partition, Shown},
+    model::{Escaped, Key, Partition},
 };
 
 /// Records a batch.
@@ -207,7 +207,7 @@ impl Writer {
     }
 
     fn latest(&self, place: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
-        let shown = || Shown(&String::from_utf8_lossy(layout::key_of_latest(place))).to_string();
+        let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(place))).to_string();
         let found = self.store.latest.get(place);
         let found = found.map_err(|e| self.shared.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
         let Some(sealed) = found else { return Ok(None) };

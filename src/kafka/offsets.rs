@@ -80,7 +80,7 @@ impl Offsetter {
                 }
             }
             std::thread::sleep(PAUSE);
-            if let TopicState::Wrong(problem) = &*self.state.borrow() {
+            if let TopicState::Invalid(problem) = &*self.state.borrow() {
                 return Err(problem.clone().into());
             }
         }

@@ -33,7 +33,7 @@ use super::{
     settings::{Role, Settings},
     topic::{Leader, TopicCare},
 };
-use crate::log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError};
+use crate::log::{Appended, NewRecord, PendingAppend, TopicProblem, TopicState, WriteError};
 
 /// How long what is under way may still be answered when a producer is let go.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -182,7 +182,7 @@ impl Reports {
             let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
-        if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
+        if let TopicState::Invalid(problem) = &*self.care.state().borrow() {
             return problem.clone().into();
         }
         // librdkafka asks again until the write times out, and then says no more than that.
@@ -280,7 +280,7 @@ impl Hands {
         };
         while let Some(queued) = taken.pop_front() {
             // What waited for a topic that is gone or another must not get to one of the same name.
-            if let TopicState::Wrong(problem) = &*self.care.state().borrow() {
+            if let TopicState::Invalid(problem) = &*self.care.state().borrow() {
                 refuse(queued, problem.clone().into());
                 continue;
             }
@@ -372,7 +372,7 @@ impl Pool {
     }
 
     /// Accepts a record or refuses it, at once.
-    pub fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    pub fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         let header_bytes: usize =
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();

@@ -174,7 +174,7 @@ fn still_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> Inst
     since
 }
 
-/// Records that wait to be sent, of one partition. Unless they are to be kept ([`ReplayRequest::keep`]), their keys and values are
+/// Records that wait to be sent, of one partition. Unless they are to be kept ([`ReplayRequest::owned_records`]), their keys and values are
 /// copied into one buffer: an allocation for each, which another thread gives back, costs more than the copying.
 #[derive(Default)]
 struct Batch {
@@ -191,7 +191,7 @@ struct Batch {
 impl Batch {
     /// `record` is without its key and value.
     fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, keep: bool) {
-        self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
+        self.bytes += record.memory_size() + key.len() + value.map_or(0, <[u8]>::len);
         if keep {
             (record.key, record.value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
             self.records.push(record);
@@ -366,7 +366,7 @@ impl<C: Cluster> Reading<C> {
         self.batch.partition = Some(partition);
         self.batch.leader_epoch = epoch;
         let (key, value) = (message.key().unwrap_or_default(), message.value());
-        self.batch.push(record, key, value, self.request.keep);
+        self.batch.push(record, key, value, self.request.owned_records);
         if self.batch.records.len() >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 

@@ -70,7 +70,7 @@ impl Cluster for Live {
 
     fn problem(&self) -> Option<TopicProblem> {
         match &*self.topic.borrow() {
-            TopicState::Wrong(problem) => Some(problem.clone()),
+            TopicState::Invalid(problem) => Some(problem.clone()),
             _ => None,
         }
     }

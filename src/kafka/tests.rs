@@ -47,7 +47,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
         topic,
         partitions: partitions.iter().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
         follow: false,
-        keep: false,
+        owned_records: false,
         deadline: Instant::now() + Duration::from_secs(20),
     };
     let mut replay = log.replay(request).await?;

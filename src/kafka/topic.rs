@@ -255,7 +255,7 @@ impl TopicCare {
         match &*self.state.borrow() {
             TopicState::Ready(topic) => Ok(topic.clone()),
             TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
-            TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Invalid(problem) => Err(problem.clone().into()),
             // A store on disk does; not a topic.
             TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
         }
@@ -310,7 +310,7 @@ impl TopicCare {
     fn is_final(&self) -> bool {
         matches!(
             &*self.state.borrow(),
-            TopicState::Wrong(
+            TopicState::Invalid(
                 TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. }
             )
         )
@@ -409,11 +409,15 @@ impl TopicCare {
         };
         if let Some((id, served)) = self.served.get() {
             if !id.is_empty() && *id != described.id && holds(Rule::R15) {
-                return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
+                return TopicState::Invalid(TopicProblem::Recreated {
+                    topic: name,
+                    was: id.clone(),
+                    now: described.id,
+                });
             }
             if *served != count && holds(Rule::R16) {
                 let (expected, actual) = (served.get(), count.get());
-                return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+                return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                     topic: name,
                     expected,
                     actual,
@@ -422,7 +426,7 @@ impl TopicCare {
             }
         } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::R16)) {
             let (expected, actual) = (expected.get(), count.get());
-            return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+            return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                 topic: name,
                 expected,
                 actual,
@@ -433,7 +437,7 @@ impl TopicCare {
         let id = described.id.clone();
         self.heard().describe(described);
         if config.cleanup_policy != "compact" {
-            return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
+            return TopicState::Invalid(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
         let _ = self.served.set((id.clone(), count));
         // The first one that was served, should the cluster only now say more.
@@ -459,11 +463,11 @@ impl TopicCare {
                         Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
                     }
                 }
-                TopicState::Wrong(TopicProblem::NotFound { topic: topic.clone() })
+                TopicState::Invalid(TopicProblem::NotFound { topic: topic.clone() })
             }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
                 let what = format!("describe topic {topic:?}");
-                TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
+                TopicState::Invalid(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
             _ => {
                 native::serve(&self.admin);
@@ -489,7 +493,7 @@ impl TopicCare {
         let topic = match &*self.state.borrow() {
             TopicState::Ready(topic) => Some(topic.clone()),
             TopicState::Unreachable { topic, .. } => topic.clone(),
-            TopicState::Wrong(_) | TopicState::Failed(_) => None,
+            TopicState::Invalid(_) | TopicState::Failed(_) => None,
         };
         TopicState::Unreachable { cause, topic }
     }
@@ -525,7 +529,7 @@ impl TopicCare {
         match &*self.state.borrow() {
             TopicState::Ready(_) => {}
             TopicState::Unreachable { cause, .. } => found(Severity::Error, "BROKERS_UNREACHABLE", cause.clone()),
-            TopicState::Wrong(problem) => {
+            TopicState::Invalid(problem) => {
                 found(Severity::Error, problem.reason(), problem.to_string());
             }
             TopicState::Failed(failure) => found(Severity::Error, "STORE_READ_ONLY", failure.to_string()),
@@ -629,7 +633,7 @@ fn tell(state: &TopicState, topic: &str) {
             tracing::info!(topic, id = t.id, partitions = t.partition_count.get(), "the topic is served");
         }
         TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
-        TopicState::Wrong(problem) => tracing::error!(topic, %problem, "the topic is not served"),
+        TopicState::Invalid(problem) => tracing::error!(topic, %problem, "the topic is not served"),
         TopicState::Failed(failure) => tracing::error!(topic, %failure, "the topic is not served"),
     }
 }

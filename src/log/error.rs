@@ -161,10 +161,10 @@ pub struct Corrupt {
 
 impl ReadError {
     /// A reader that fell behind by so long that tombstones which it has not seen may have been taken away.
-    pub fn away(partition: Partition, away: Duration, limit: Duration) -> Self {
+    pub fn follower_lagged(partition: Partition, lag: Duration, limit: Duration) -> Self {
         let cause = format!(
             "the reader was away from the end for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
-            away.as_millis(),
+            lag.as_millis(),
             limit.as_millis()
         );
         Self::Moved { partition, cause }

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, Pending, ReadError,
-    Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
+    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend,
+    ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
 };
 use crate::model::{Partition, PartitionCount, Record};
 
@@ -135,16 +135,16 @@ struct Reader {
     request: ReplayRequest,
     events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
     /// When it last had all that was there. Tombstones that were written since must not be gone.
-    stood: Instant,
+    caught_up_at: Instant,
 }
 
 impl Reader {
     /// Delivers the wanted records of `[from, to)`. `None`: nobody listens any more.
     async fn deliver(&self, partition: Partition, mut from: i64, to: i64, counts: &mut Counts) -> Option<()> {
         while from < to {
-            let (away, limit) = (self.stood.elapsed(), self.limit());
-            if away > limit {
-                let _ = self.events.send(Err(ReadError::away(partition, away, limit))).await;
+            let (lag, limit) = (self.caught_up_at.elapsed(), self.limit());
+            if lag > limit {
+                let _ = self.events.send(Err(ReadError::follower_lagged(partition, lag, limit))).await;
                 return None;
             }
             let batch = self.log.read(partition, from, to);
@@ -188,7 +188,7 @@ impl Reader {
         loop {
             let now = Instant::now();
             if !appended_since && matches!(version.has_changed(), Ok(false)) {
-                self.stood = now;
+                self.caught_up_at = now;
             }
             version.borrow_and_update();
             for (partition, from) in &mut next {
@@ -205,7 +205,7 @@ impl Reader {
                 };
                 self.events.send(Ok(progress)).await.ok()?;
             }
-            self.stood = now;
+            self.caught_up_at = now;
             let wait = PROGRESS_INTERVAL.min((self.limit() / 4).max(Duration::from_millis(10)));
             tokio::select! {
                 () = self.events.closed() => return None,
@@ -238,7 +238,7 @@ impl Log for MemoryLog {
         Ok(self.topic.clone())
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         if *self.closed.borrow() {
             return Err(WriteError::Draining);
         }
@@ -259,7 +259,7 @@ impl Log for MemoryLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        let (mut starts, stood) = (Vec::new(), Instant::now());
+        let (mut starts, caught_up_at) = (Vec::new(), Instant::now());
         for (partition, start) in &request.partitions {
             let (end, at_end) = (self.end(*partition), SystemTime::now());
             let start = match *start {
@@ -272,7 +272,7 @@ impl Log for MemoryLog {
             starts.push((*partition, start, end, at_end));
         }
         let (events, replay) = Replay::channel();
-        tokio::spawn(Reader { log: self.clone(), request, events, stood }.run(starts));
+        tokio::spawn(Reader { log: self.clone(), request, events, caught_up_at }.run(starts));
         Ok(replay)
     }
 

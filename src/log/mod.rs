@@ -96,7 +96,7 @@ pub enum TopicState {
     /// Served.
     Ready(Arc<Topic>),
     /// Refused; recoverable unless the problem is one of identity.
-    Wrong(TopicProblem),
+    Invalid(TopicProblem),
     /// The store itself failed; final until it is opened again.
     Failed(StoreFailure),
 }
@@ -125,7 +125,7 @@ pub struct Appended {
 
 /// An accepted record's outcome, when it is known. A sender that is dropped without an answer means that the outcome is not
 /// known.
-pub type Pending = oneshot::Receiver<Result<Appended, WriteError>>;
+pub type PendingAppend = oneshot::Receiver<Result<Appended, WriteError>>;
 
 /// Where a replay starts in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,7 @@ pub struct ReplayRequest {
     pub follow: bool,
     /// Each record is to hold no more than its own bytes, for whoever keeps some of them: else those of a batch may share a buffer,
     /// all of which lasts as long as any of them.
-    pub keep: bool,
+    pub owned_records: bool,
     /// When to give up (until the ends: a replay that follows has none after them).
     pub deadline: Instant,
 }
@@ -178,7 +178,7 @@ pub struct PartitionEnd {
 
 impl PartitionEnd {
     /// Of an empty partition.
-    pub(crate) fn of_nothing(partition: Partition) -> Self {
+    pub(crate) fn empty(partition: Partition) -> Self {
         let counts = Counts::default();
         Self { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end: SystemTime::now() }
     }
@@ -308,7 +308,7 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
 
     /// Accepts a record or refuses it, at once: never blocks, and keeps the order of its calls for a partition. `Err` means
     /// that nothing was written and never will be.
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError>;
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError>;
 
     /// Takes the end offsets of the wanted partitions and starts to read. A partition that is empty is answered without
     /// reading. Errors that are known before the first record come as `Err`, later ones through the [`Replay`].

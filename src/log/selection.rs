@@ -8,7 +8,7 @@ use crate::model::{Key, KeyRef, Partition, PartitionCount, WorkspaceId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Foreign: no key, or a key outside the grammar.
-    Skipped,
+    Foreign,
     /// Its workspace belongs to another partition.
     Misplaced,
     /// A good record that was not asked for.
@@ -58,7 +58,7 @@ impl Selection {
     /// What the record with this key, read from this partition, is to this replay.
     pub fn classify(&self, partition: Partition, key: Option<&[u8]>) -> Class {
         let Some(Ok(key)) = key.map(KeyRef::parse) else {
-            return Class::Skipped;
+            return Class::Foreign;
         };
         if self.partition_count.of_workspace(key.workspace().as_bytes()) != partition {
             return Class::Misplaced;
@@ -100,7 +100,7 @@ impl Counts {
     pub fn count(&mut self, class: Class) {
         self.read += 1;
         match class {
-            Class::Skipped => self.skipped += 1,
+            Class::Foreign => self.skipped += 1,
             Class::Misplaced => self.misplaced += 1,
             Class::Unwanted | Class::Wanted => {}
         }
@@ -117,9 +117,9 @@ mod tests {
         let home = count.of_workspace(b"ws");
         let away = count.partition((home.number() + 1) % 10).unwrap();
         let selection = Selection::workspace(WorkspaceId::parse("ws").unwrap(), HashSet::from(["a".into()]), count);
-        assert_eq!(selection.classify(home, None), Class::Skipped);
-        assert_eq!(selection.classify(home, Some(b"\xff")), Class::Skipped);
-        assert_eq!(selection.classify(home, Some(b"no-slash")), Class::Skipped);
+        assert_eq!(selection.classify(home, None), Class::Foreign);
+        assert_eq!(selection.classify(home, Some(b"\xff")), Class::Foreign);
+        assert_eq!(selection.classify(home, Some(b"no-slash")), Class::Foreign);
         assert_eq!(selection.classify(away, Some(b"ws/a/1")), Class::Misplaced);
         assert_eq!(selection.classify(home, Some(b"ws/b/1")), Class::Unwanted);
         assert_eq!(selection.classify(home, Some(b"ws/a/1")), Class::Wanted);

@@ -5,9 +5,9 @@
 use std::fmt;
 
 /// Shows text in messages: quoted, control and format characters escaped, cut after 80 characters.
-pub struct Shown<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LIMIT: usize = 80;
         f.write_str("\"")?;
@@ -28,14 +28,14 @@ impl fmt::Display for Shown<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Shown;
+    use super::Escaped;
 
     #[test]
     fn control_and_bidirectional_characters_are_escaped_and_long_text_is_cut() {
-        assert_eq!(Shown("a\nb").to_string(), r#""a\nb""#);
-        assert_eq!(Shown("x\u{202e}y\u{85}").to_string(), r#""x\u{202e}y\u{85}""#);
-        assert_eq!(Shown("say \"hi\"").to_string(), r#""say \"hi\"""#);
-        let long = Shown(&"é".repeat(81)).to_string();
+        assert_eq!(Escaped("a\nb").to_string(), r#""a\nb""#);
+        assert_eq!(Escaped("x\u{202e}y\u{85}").to_string(), r#""x\u{202e}y\u{85}""#);
+        assert_eq!(Escaped("say \"hi\"").to_string(), r#""say \"hi\"""#);
+        let long = Escaped(&"é".repeat(81)).to_string();
         assert!(long.ends_with("…\"") && long.chars().count() == 83);
     }
 }

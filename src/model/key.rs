@@ -4,7 +4,7 @@ use std::{fmt, str};
 
 use bytes::Bytes;
 
-use super::escape::Shown;
+use super::escape::Escaped;
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -147,7 +147,7 @@ fn check_workspace(text: &str) -> Result<(), KeyError> {
         return Err(KeyError::WorkspaceTooLong { got: text.len() });
     }
     if text.as_bytes().contains(&b'/') {
-        return Err(KeyError::SlashInWorkspace { shown: Shown(text).to_string() });
+        return Err(KeyError::SlashInWorkspace { shown: Escaped(text).to_string() });
     }
     check_control(KeyPart::Workspace, text)?;
     if text.chars().all(char::is_whitespace) {
@@ -194,7 +194,7 @@ impl<'a> KeyRef<'a> {
             return Err(KeyError::TooLong { got: bytes.len() });
         }
         let text = str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?;
-        let incomplete = || KeyError::Incomplete { shown: Shown(text).to_string() };
+        let incomplete = || KeyError::Incomplete { shown: Escaped(text).to_string() };
         let mut slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let workspace_end = slashes.next().ok_or_else(incomplete)?;
         check_workspace(&text[..workspace_end])?;
@@ -212,7 +212,7 @@ impl<'a> KeyRef<'a> {
         let is_empty_somewhere =
             || id.starts_with(b"/") || id.ends_with(b"/") || id.windows(2).any(|pair| pair == b"//");
         if id.contains(&b'/') && is_empty_somewhere() {
-            return Err(KeyError::EmptySegment { shown: Shown(entity_id).to_string() });
+            return Err(KeyError::EmptySegment { shown: Escaped(entity_id).to_string() });
         }
         check_control(KeyPart::EntityId, entity_id)?;
         Ok(Self { text, workspace_end, type_end })
@@ -257,7 +257,7 @@ impl Key {
     pub fn from_request(workspace_id: &str, changelog_id: &str) -> Result<Self, KeyError> {
         if changelog_id.starts_with('/') {
             if workspace_id.is_empty() {
-                return Err(KeyError::RelativeWithoutWorkspace { shown: Shown(changelog_id).to_string() });
+                return Err(KeyError::RelativeWithoutWorkspace { shown: Escaped(changelog_id).to_string() });
             }
             check_workspace(workspace_id)?;
             let text = [workspace_id, changelog_id].concat();
@@ -277,10 +277,10 @@ impl Key {
         let first = changelog_id.split('/').next().unwrap_or_default();
         if first != workspace_id {
             return Err(KeyError::WorkspaceMismatch {
-                shown: Shown(changelog_id).to_string(),
-                first: Shown(first).to_string(),
-                workspace: Shown(workspace_id).to_string(),
-                meant: Shown(&format!("/{changelog_id}")).to_string(),
+                shown: Escaped(changelog_id).to_string(),
+                first: Escaped(first).to_string(),
+                workspace: Escaped(workspace_id).to_string(),
+                meant: Escaped(&format!("/{changelog_id}")).to_string(),
             });
         }
         Self::parse(changelog_id)

@@ -6,7 +6,7 @@ mod partition;
 mod record;
 mod value;
 
-pub use escape::Shown;
+pub use escape::Escaped;
 pub use key::{Key, KeyError, KeyPart, KeyRef, MAX_KEY_BYTES, MAX_WORKSPACE_BYTES, WorkspaceId};
 pub use partition::{Partition, PartitionCount, murmur2};
 pub use record::{Header, HeaderError, Headers, MAX_HEADER_BYTES, MAX_HEADERS, Position, Record};

@@ -114,7 +114,7 @@ impl Record {
     }
 
     /// Bytes it holds in memory, about.
-    pub fn weight(&self) -> usize {
+    pub fn memory_size(&self) -> usize {
         const OVERHEAD: usize = 128;
         let headers: usize =
             self.headers.iter().map(|h| 64 + h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum();

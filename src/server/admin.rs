@@ -64,7 +64,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     let cause = match &*admin.state.borrow() {
         TopicState::Ready(_) => "draining".to_owned(),
         TopicState::Unreachable { cause, .. } => cause.clone(),
-        TopicState::Wrong(problem) => TopicProblem::to_string(problem),
+        TopicState::Invalid(problem) => TopicProblem::to_string(problem),
         TopicState::Failed(failure) => failure.to_string(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))

@@ -24,7 +24,7 @@ pub use status::request_too_slow;
 use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
     log::WriteError,
-    model::{Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, Shown},
+    model::{Escaped, Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES},
     proto::{
         self,
         v1::{self, changelog_service_server::ChangelogService},
@@ -78,7 +78,7 @@ impl Service {
     }
 
     async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
-        let what = format!("{verb} {}", Shown(change.key.as_str()));
+        let what = format!("{verb} {}", Escaped(change.key.as_str()));
         let cap = Instant::now() + self.limits.write_timeout;
         let deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         let written = self.changelog.write(change, ack, Some(deadline)).await;
@@ -141,7 +141,7 @@ impl ChangelogService for Service {
         };
         let mut bytes = 0;
         for failed in flushed.failures {
-            let what = format!("buffered write of {}", Shown(failed.key.as_str()));
+            let what = format!("buffered write of {}", Escaped(failed.key.as_str()));
             let status = response::rpc_status(&status::from_write_error(&failed.error, &what));
             let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), status: Some(status) };
             bytes += failure.encoded_len() + 6;
@@ -168,7 +168,7 @@ impl ChangelogService for Service {
         let deadline = self.read_deadline(&call);
         let changelog = self.changelog.clone();
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, |responses| async move {
-            let what = format!("load {}", Shown(workspace.as_str()));
+            let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
             let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
             call.stats.set_partition(load.partition.number());
@@ -267,7 +267,7 @@ impl ChangelogService for Service {
         let request = request.into_inner();
         let key: Key = request::key(&request.workspace_id, &request.changelog_id)?;
         let format = request::value_format(request.value_format)?;
-        let shown = Shown(key.as_str()).to_string();
+        let shown = Escaped(key.as_str()).to_string();
         let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
         let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
         call.stats.set_partition(found.partition.number());

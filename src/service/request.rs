@@ -9,7 +9,7 @@ use tonic::Status;
 use super::{json, status};
 use crate::{
     changelog::{Ack, Content},
-    model::{Header, Headers, Key, Shown, ValueRules, WorkspaceId},
+    model::{Escaped, Header, Headers, Key, ValueRules, WorkspaceId},
     proto::v1,
 };
 
@@ -47,7 +47,7 @@ pub fn entity_types(types: Vec<String>) -> Result<HashSet<String>, Status> {
         if entity_type.is_empty() || entity_type.contains('/') || entity_type.chars().any(char::is_control) {
             let message = format!(
                 "{} is no entity type: it must not be empty, nor contain \"/\" or control characters",
-                Shown(entity_type)
+                Escaped(entity_type)
             );
             return Err(status::bad_argument(&format!("entity_types[{i}]"), message));
         }

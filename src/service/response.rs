@@ -59,7 +59,7 @@ pub fn batches<'a>(
 }
 
 fn encoded(partition: Partition, records: &[Record]) -> impl Iterator<Item = CountedBatch> {
-    let mut left: usize = records.iter().map(Record::weight).sum();
+    let mut left: usize = records.iter().map(Record::memory_size).sum();
     let mut records = records.iter().peekable();
     std::iter::from_fn(move || {
         records.peek()?;

@@ -23,7 +23,7 @@ use super::{request, response, response_stream::ResponseSender, status};
 use crate::{
     changelog::{AcceptedWrite, Change, Changelog, Written},
     log::WriteError,
-    model::{Key, Partition, Shown, ValueRules},
+    model::{Escaped, Key, Partition, ValueRules},
     proto::{
         self,
         v1::{self, mutation, verdict},
@@ -164,8 +164,8 @@ impl Writing {
     }
 
     async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
-        let weight = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
-        let window_permit = self.window.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(u32::MAX)).await;
+        let units = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
+        let window_permit = self.window.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
         let window_permit = window_permit.map_err(|_| lost())?;
         let (key, verb) = (change.key.clone(), verb(change.value.is_none()));
         let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
@@ -252,7 +252,7 @@ fn verb(deletion: bool) -> &'static str {
 }
 
 fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
-    status::from_write_error(error, &format!("{verb} {}", Shown(key.as_str())))
+    status::from_write_error(error, &format!("{verb} {}", Escaped(key.as_str())))
 }
 
 fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {

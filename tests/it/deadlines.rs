@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use changelogd::{
     log::{
-        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
         TopicState, WriteError,
     },
     model::PartitionCount,
@@ -49,7 +49,7 @@ impl Log for Stuck {
         self.of.topic().await
     }
 
-    fn append(&self, _: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         self.writes.lock().unwrap().push(sender);
         Ok(pending)
@@ -244,7 +244,7 @@ impl Log for Held {
         self.of.topic().await
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         let (of, waiting) = (self.of.clone(), self.waiting.clone());
         self.accepted.send_modify(|n| *n += 1);

@@ -53,7 +53,7 @@ pub struct Fold {
     /// The index in `records` of the latest record of each key.
     latest: HashTable<usize>,
     hasher: RandomState,
-    weight: usize,
+    memory_size: usize,
     limit: usize,
 }
 
@@ -77,23 +77,23 @@ impl Fold {
     }
 
     /// Bytes of memory that it takes, estimated.
-    pub fn weight(&self) -> usize {
-        self.weight
+    pub fn memory_size(&self) -> usize {
+        self.memory_size
     }
 
     /// Adds records in the order of their offsets. Their buffers must not be shared with other records
-    /// ([`ReplayRequest::keep`]): a small record could keep a large buffer in memory.
+    /// ([`ReplayRequest::owned_records`]): a small record could keep a large buffer in memory.
     ///
-    /// [`ReplayRequest::keep`]: crate::log::ReplayRequest::keep
+    /// [`ReplayRequest::owned_records`]: crate::log::ReplayRequest::owned_records
     pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
             let last = self.records.last().and_then(Option::as_ref);
             debug_assert!(last.is_none_or(|last| last.offset < record.offset), "{last:?} and then {record:?}");
-            self.weight += record.weight();
+            self.memory_size += record.memory_size();
             // Tombstones are kept until the end: a resumed stream delivers them, and every read counts them.
             let superseded = self.insert(record).and_then(|index| self.records[index].take());
-            self.weight -= superseded.map_or(0, |record| record.weight());
-            if self.weight > self.limit {
+            self.memory_size -= superseded.map_or(0, |record| record.memory_size());
+            if self.memory_size > self.limit {
                 return Err(TooLarge { limit: self.limit });
             }
         }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn superseded_records_give_their_bytes_back_and_the_bound_holds() {
-        let one = record(0, 1, Some(1)).weight();
+        let one = record(0, 1, Some(1)).memory_size();
         let mut fold = Fold::new(2 * one);
         for offset in 0..100 {
             fold.apply(vec![record(offset, 0, Some(1))]).unwrap();

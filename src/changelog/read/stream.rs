@@ -29,7 +29,7 @@ use crate::{
     },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
     metrics::{Metrics, Running},
-    model::{Partition, PartitionCount, Record, Shown, WorkspaceId},
+    model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
     rule::{Rule, holds},
 };
 
@@ -137,7 +137,7 @@ impl StreamRequest {
         for workspace in &self.workspaces {
             let partition = count.of_workspace(workspace.as_str().as_bytes());
             if !asked.is_empty() && !asked.contains(&partition) {
-                let workspace = Shown(workspace.as_str()).to_string();
+                let workspace = Escaped(workspace.as_str()).to_string();
                 return Err(LoadError::WorkspaceNotInPartitions { workspace, partition });
             }
             selected.insert(partition);
@@ -255,7 +255,7 @@ impl Changelog {
             partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
             selection: request.selection(topic.partition_count),
             follow: request.follow,
-            keep: request.content == Content::Latest,
+            owned_records: request.content == Content::Latest,
             deadline,
         };
         let replay = timeout_at(deadline, self.log.replay(replay_request))
@@ -375,7 +375,7 @@ impl RecordStream {
 
     /// Reserves memory for all folds. Records of partitions interleave, so many folds exist at the same time.
     fn reserve_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
-        let fold_bytes: usize = self.pending.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
+        let fold_bytes: usize = self.pending.values().filter_map(|u| u.fold.as_ref()).map(Fold::memory_size).sum();
         if fold_bytes > self.max_load_memory {
             return Err(LoadError::TooLarge { partition, limit: self.max_load_memory });
         }

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     log::WriteError,
-    model::{Key, Partition, Shown},
+    model::{Escaped, Key, Partition},
 };
 
 /// Failures of buffered writes that are kept. Older ones are only counted.
@@ -67,7 +67,7 @@ impl Undelivered {
         self.count += 1;
         self.partitions.insert(partition);
         if self.keys.len() < MAX_NAMED_KEYS {
-            self.keys.push(Shown(key.as_str()).to_string());
+            self.keys.push(Escaped(key.as_str()).to_string());
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Changelog;
 use crate::{
-    log::{NewRecord, Pending, WriteError},
+    log::{NewRecord, PendingAppend, WriteError},
     model::{Headers, Key, Partition, Position},
 };
 
@@ -53,7 +53,7 @@ pub struct Written {
 pub struct AcceptedWrite {
     partition: Partition,
     /// `None` after the log has reported the outcome.
-    pending: Option<Pending>,
+    pending: Option<PendingAppend>,
     /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
 }

@@ -291,7 +291,7 @@ fn load(world: &Shared) -> Outcome {
             partitions: world.parts.keys().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
             topic,
             follow: false,
-            keep: false,
+            owned_records: false,
             deadline: (world.instant() + DEADLINE).into(),
         };
         let bounds = bounds(&world);

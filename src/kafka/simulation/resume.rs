@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     changelog::{Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest},
-    log::{Description, Log, NewRecord, Pending, Replay, StoreKind, TopicState, WriteError},
+    log::{Description, Log, NewRecord, PendingAppend, Replay, StoreKind, TopicState, WriteError},
 };
 
 /// A log on a simulated cluster. A replay is run to its end when it is asked for; its events wait for the reader.
@@ -30,7 +30,7 @@ impl Log for SimulatedLog {
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         Ok(self.world.borrow().described())
     }
-    fn append(&self, _: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
         Err(WriteError::Draining)
     }
     async fn replay(&self, mut request: ReplayRequest) -> Result<Replay, ReadError> {

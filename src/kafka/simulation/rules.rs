@@ -65,7 +65,7 @@ fn request(world: &Shared, topic: Arc<Topic>, start: StartAt, follow: bool) -> R
         partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
         topic,
         follow,
-        keep: false,
+        owned_records: false,
         deadline: (world.borrow().instant() + DEADLINE).into(),
     }
 }

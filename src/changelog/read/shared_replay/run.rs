@@ -173,7 +173,7 @@ impl ReplayRun {
             partitions: vec![(self.partition, StartAt::Low)],
             selection: self.selection()?,
             follow: false,
-            keep: true,
+            owned_records: true,
             deadline: self.deadline,
         };
         let mut replay = match self.until_abandoned(log.replay(request)).await? {
@@ -189,7 +189,7 @@ impl ReplayRun {
                 }
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
-                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::of_nothing(self.partition))),
+                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::empty(self.partition))),
                 None => return Some(Err(ended_early(self.partition))),
             }
             if self.is_abandoned() {
@@ -263,10 +263,10 @@ impl ReplayRun {
     fn reserve_memory(&mut self) {
         let Some(permit) = &mut self.permit else { return };
         loop {
-            let fold_bytes = self.groups.iter().map(|group| group.fold.weight()).sum();
+            let fold_bytes = self.groups.iter().map(|group| group.fold.memory_size()).sum();
             let Err(error) = permit.reserve_memory(fold_bytes) else { return };
             let left = self.groups.iter_mut().filter(|group| !group.replies.is_empty());
-            let Some(largest) = left.max_by_key(|group| group.fold.weight()) else { return };
+            let Some(largest) = left.max_by_key(|group| group.fold.memory_size()) else { return };
             largest.end(&error);
         }
     }

@@ -20,7 +20,7 @@ use super::run::STALL_TIMEOUT;
 use crate::{
     changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Peer},
     log::{
-        Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent,
+        Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent,
         ReplayRequest, StoreKind, Topic, TopicState, WriteError,
     },
     model::{Headers, Key, PartitionCount, WorkspaceId},
@@ -48,7 +48,7 @@ impl Log for Gated {
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         self.log.topic().await
     }
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         self.log.append(record)
     }
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

@@ -8,8 +8,8 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     changelog::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest},
     log::{
-        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
-        Topic, TopicState, WriteError,
+        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest,
+        StoreKind, Topic, TopicState, WriteError,
     },
     model::{Headers, Key, PartitionCount, WorkspaceId},
 };
@@ -28,7 +28,7 @@ impl Log for EndsEarly {
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         self.0.topic().await
     }
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         self.0.append(record)
     }
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
