@@ -218,7 +218,7 @@ async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() 
     }
 }
 
-/// The driver of a replay is no more than the first of its waiters.
+/// The driver has no other role for a replay than to start it.
 #[tokio::test]
 async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
@@ -273,7 +273,7 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
     assert_eq!(keys(&small.await.unwrap().unwrap()), ["small/t/a"]);
 }
 
-/// What is read for one who has left, or was told that it is too much, is not for those who stay.
+/// A load gets no records of loads that left, or that failed because they were too large.
 #[tokio::test]
 async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
     for leaves in [false, true] {
@@ -310,7 +310,7 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
     }
 }
 
-/// Whoever drove: who has not sent what he got holds a part of his own peer's share, and of nobody else's.
+/// A load that has not sent its records holds a permit of its own client only, no matter which load was the driver.
 #[tokio::test]
 async fn s4_each_rider_holds_his_own_peer_s_share() {
     let wait = Duration::from_millis(100);
@@ -333,7 +333,7 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
     test.load_of(driver).await.unwrap().expect("a slow client does not affect other clients");
 }
 
-/// Loads of a partition that is being replayed wait without the turns that others could use.
+/// Loads that wait for a replay of their partition hold no permits that others could use.
 #[tokio::test]
 async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     let wait = Duration::from_millis(100);
@@ -360,7 +360,7 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
     assert_eq!(test.replays(), 3);
 }
 
-/// Who is on board is not told that there is no turn for him.
+/// A load of a replay does not fail because there is no permit for it.
 #[tokio::test]
 async fn r21_a_load_that_rides_along_needs_no_turn() {
     let wait = Duration::from_millis(100);
@@ -383,7 +383,7 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
     assert_eq!(test.replays(), 2);
 }
 
-/// Alone it would have been told in seconds: a replay that a lost leader holds up for longer is not to be waited for.
+/// Alone the load would fail within seconds. It must not wait longer for a replay that a lost leader delays.
 #[tokio::test]
 async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
