@@ -188,7 +188,7 @@ impl Writing {
         loop {
             match self.changelog.accept(change.clone()) {
                 Err(WriteError::QueueFull { .. }) if Instant::now() < until => {
-                    tokio::time::sleep(QUEUE_FULL_RETRY).await
+                    tokio::time::sleep(QUEUE_FULL_RETRY).await;
                 }
                 accepted => return accepted,
             }
