@@ -1,4 +1,7 @@
-//! The vocabulary: keys, workspaces, partitions, values, positions. Types that cannot be wrong; no I/O, no Kafka, no gRPC.
+//! Keys, workspaces, partitions, values and positions.
+//!
+//! Promises: a value of these types is always valid; it is checked when it is made.
+//! Does not: know I/O, Kafka or gRPC.
 
 mod escape;
 mod key;
