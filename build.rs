@@ -8,7 +8,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     if release && env::var_os("CARGO_FEATURE_TAKE_OUT_RULES").is_some() {
         return Err("take-out-rules breaks promises on purpose: it is for tests, and never for a release build".into());
     }
-    let descriptors = protox::compile(["proto/changelog.proto"], ["proto"])?;
+    // Reflection also needs the messages of error details, which no message of the API names.
+    let descriptors = protox::compile(["proto/changelog.proto", "proto/google/rpc/error_details.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves these bytes.
     fs::write(out.join("changelog.bin"), prost::Message::encode_to_vec(&descriptors))?;
@@ -17,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .codec_path("crate::proto::Codec")
         .extern_path(".changelog.v1.EntryBatch", "crate::proto::EntryBatch")
+        // One Rust type for each message of google.rpc.
+        .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(descriptors)?;
     Ok(())
 }

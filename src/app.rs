@@ -153,7 +153,7 @@ impl App {
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
             write_timeout: self.args.write_timeout + WRITE_GRACE,
-            client_stall_timeout: self.args.stall_timeout,
+            client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
         let service = Service::new(self.changelog.clone(), call_limits);
@@ -235,13 +235,13 @@ fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
-        max_replays_per_client: args.max_replays_per_peer().into(),
+        max_replays_per_client: args.max_replays_per_client().into(),
         share_replays: args.share_replays,
-        replay_queue_timeout: args.replay_queue_wait,
-        max_following_streams: args.max_follows().into(),
-        replay_memory: size(args.replay_budget()),
+        replay_queue_timeout: args.replay_queue_timeout,
+        max_following_streams: args.max_following_streams().into(),
+        replay_memory: size(args.replay_memory()),
         read_ahead: size(args.read_ahead()),
-        max_load_memory: size(args.max_load_bytes()),
+        max_load_memory: size(args.max_load_memory()),
     }
 }
 

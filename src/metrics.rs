@@ -90,34 +90,34 @@ impl Metrics {
         let records = Family::<RecordClass, Counter>::default();
         let renamed_headers = Counter::default();
         registry.register(
-            "replay_renamed_headers",
-            "Header names that were not UTF-8, and were replaced lossily",
+            "replay_lossy_header_names",
+            "Header names that were not UTF-8; each invalid part became U+FFFD",
             renamed_headers.clone(),
         );
         let ready = Gauge::default();
         let (replays, replay_bytes, follows) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register(
             "replays_running",
-            "Loads, gets and streams that hold a turn (--max-replays)",
+            "Loads, gets and streams that replay now (--max-replays)",
             replays.clone(),
         );
         registry.register_with_unit(
-            "replay_held",
-            "What replays hold of --replay-budget: read ahead, folded, being sent",
+            "replay_memory",
+            "Memory that replays hold of --replay-memory: read ahead, folded or being sent",
             Unit::Bytes,
             replay_bytes.clone(),
         );
         let rode_along = Counter::default();
         registry.register(
-            "loads_rode_along",
-            "Loads and gets that were answered from a replay begun by another (--share-replays)",
+            "loads_coalesced",
+            "Loads and gets that were answered from the replay of another request (--share-replays)",
             rode_along.clone(),
         );
-        registry.register("follows_running", "Streams that follow (--max-follows)", follows.clone());
+        registry.register("following_streams", "Streams that follow now (--max-following-streams)", follows.clone());
         let replays_aborted = Family::<Aborted, Counter>::default();
         registry.register(
             "replays_aborted",
-            "Replays that ended since the log changed under them: truncated, or moved",
+            "Replays that ended because the log changed while they read it, by reason",
             replays_aborted.clone(),
         );
         let producers_replaced = Counter::default();
@@ -136,7 +136,7 @@ impl Metrics {
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
         registry.register(
             "replay_records",
-            "Records that replays met: all, foreign (skipped), in the wrong partition (misplaced)",
+            "Records that replays read, each in one class: valid, foreign (its key is not ours), misplaced (wrong partition)",
             records.clone(),
         );
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
@@ -173,7 +173,9 @@ impl Metrics {
     /// What a replay met.
     pub fn replayed(&self, counts: Counts) {
         self.renamed_headers.inc_by(counts.renamed_headers);
-        for (class, n) in [("all", counts.read), ("skipped", counts.skipped), ("misplaced", counts.misplaced)] {
+        // Disjoint: the sum over the classes is the number of records read.
+        let valid = counts.read.saturating_sub(counts.skipped + counts.misplaced);
+        for (class, n) in [("valid", valid), ("foreign", counts.skipped), ("misplaced", counts.misplaced)] {
             if n > 0 {
                 self.records.get_or_create(&RecordClass { class }).inc_by(n);
             }
@@ -227,6 +229,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Class;
 
     #[test]
     fn what_is_counted_is_rendered() {
@@ -244,17 +247,46 @@ mod tests {
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
             "changelogd_rpc_in_flight{rpc=\"Set\"} 0",
             "changelogd_rpc_duration_seconds_count{rpc=\"Set\"} 1",
-            "changelogd_replay_records_total{class=\"skipped\"} 2",
-            "changelogd_replay_renamed_headers_total 3",
+            "changelogd_replay_records_total{class=\"valid\"} 3",
+            "changelogd_replay_records_total{class=\"foreign\"} 2",
+            "changelogd_replay_lossy_header_names_total 3",
+            "changelogd_loads_coalesced_total 0",
             "changelogd_replays_aborted_total{reason=\"LOG_MOVED\"} 1",
             "changelogd_producers_replaced_total 1",
             "changelogd_replays_running 1",
-            "changelogd_replay_held_bytes 7",
-            "changelogd_follows_running 0",
+            "changelogd_replay_memory_bytes 7",
+            "changelogd_following_streams 0",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
         drop(running);
         assert!(metrics.render().contains("changelogd_replays_running 0"));
+    }
+
+    #[test]
+    fn the_sum_over_the_record_classes_is_the_number_of_records_read() {
+        let metrics = Metrics::new();
+        let classes =
+            [Class::Foreign, Class::Misplaced, Class::Misplaced, Class::Unwanted, Class::Wanted, Class::Wanted];
+        for class in classes {
+            let mut counts = Counts::default();
+            counts.count(class);
+            metrics.replayed(counts);
+        }
+        let mut all = Counts::default();
+        for class in classes {
+            all.count(class);
+        }
+        metrics.replayed(all);
+        let text = metrics.render();
+        let of = |class: &str| {
+            let start = format!("changelogd_replay_records_total{{class=\"{class}\"}} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&start)).expect("the class is rendered");
+            value.parse::<u64>().unwrap()
+        };
+        assert_eq!((of("valid"), of("foreign"), of("misplaced")), (6, 2, 4));
+        let lines = text.lines().filter(|line| line.starts_with("changelogd_replay_records_total{"));
+        let sum: u64 = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 2 * classes.len() as u64);
     }
 }

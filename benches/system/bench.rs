@@ -26,7 +26,7 @@ use super::{
 };
 
 /// What all replays of a sidecar may hold: its default, said so that a control group's limit changes nothing.
-pub const REPLAY_BUDGET: u64 = 512 * 1024 * 1024;
+pub const REPLAY_MEMORY: u64 = 512 * 1024 * 1024;
 /// The rest of what was measured (threads that end, memory that is freed) must not run into what is measured next.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -154,7 +154,7 @@ impl Bench {
             format!("--brokers={}", self.bootstrap()?),
             format!("--topic={}", topic.name),
             format!("--partitions={}", topic.partitions),
-            format!("--replay-budget={REPLAY_BUDGET}"),
+            format!("--replay-memory={REPLAY_MEMORY}"),
         ];
         arguments.extend(more.iter().map(ToString::to_string));
         Self::ready(&arguments).await

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use changelogd::model::PartitionCount;
 use serde_json::value::RawValue;
 
-use super::{kafka::workspace, random::Random};
+use super::{kafka, random::Random};
 
 /// One entity.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ pub fn cities() -> Result<Vec<Entity>, String> {
     struct City {
         country: String,
     }
-    let file = workspace().join("target/cities/cities-1.1.64.json");
+    let file = kafka::workspace().join("target/cities/cities-1.1.64.json");
     let json = std::fs::read_to_string(&file)
         .map_err(|error| format!("{}: {error}; tests/cities/fetch.sh fetches it", file.display()))?;
     let documents: Vec<&RawValue> = serde_json::from_str(&json).map_err(|error| error.to_string())?;

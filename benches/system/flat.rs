@@ -7,7 +7,7 @@ use changelogd::proto::v1;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    bench::{Bench, REPLAY_BUDGET, Topic, settle},
+    bench::{Bench, REPLAY_MEMORY, Topic, settle},
     calls,
     data::{entities, workspace},
     loads::raw_replay,
@@ -101,7 +101,7 @@ async fn wide(clients: &[Client], loads: usize) -> Result<(), String> {
 /// A process of its own for each call, so that its peak is that call's.
 async fn holds_little(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
     let records = topic.records as usize;
-    let budget = REPLAY_BUDGET as f64 / 1024.0 / 1024.0;
+    let limit = REPLAY_MEMORY as f64 / 1024.0 / 1024.0;
     let raw = raw_replay(bench, topic)?;
     for everything in [false, true] {
         let sidecar = bench.sidecar(topic, &[]).await?;
@@ -110,7 +110,7 @@ async fn holds_little(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
         let (idle, _) = memory(sidecar.pid())?;
         let (took, what, most) = if everything {
             let took = calls::stream_all(&client, v1::Content::Latest).await?.expect(records / 5)?;
-            (took, format!("StreamAll, CONTENT_LATEST, {} entries", records / 5), budget)
+            (took, format!("StreamAll, CONTENT_LATEST, {} entries", records / 5), limit)
         } else {
             let took = calls::load(&client, &workspace(42)).await?.expect(records / 500)?;
             (took, format!("LoadWorkspace, {} entries", records / 500), 100.0)
@@ -125,7 +125,7 @@ async fn holds_little(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
             ours: format!("{peak:.1} MiB, {:.1} above idle", peak - idle),
             reference: format!("{idle:.1} MiB, idle"),
             ratio: format!("{:.2}", peak / idle),
-            target: format!("< {most:.0} MiB above idle{}", if everything { ", the replay budget" } else { "" }),
+            target: format!("< {most:.0} MiB above idle{}", if everything { ", --replay-memory" } else { "" }),
             verdict: Verdict::of(peak - idle < most),
         });
         settle().await;

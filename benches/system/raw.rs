@@ -99,7 +99,7 @@ pub fn replay(brokers: &str, topic: &str, partitions: &[(i32, i64)]) -> Result<R
     let started = Instant::now();
     let mut config = config(brokers, &CONSUMER);
     config.set("group.id", "workspace-changelog-consumer").set("auto.offset.reset", "error");
-    // What the default replay budget leaves each replay to read ahead.
+    // What the default --replay-memory leaves each replay to read ahead.
     config.set("queued.max.messages.kbytes", "3276").set("topic.metadata.refresh.interval.ms", "2000");
     let consumer: BaseConsumer = config.create().map_err(text)?;
     let mut list = TopicPartitionList::new();

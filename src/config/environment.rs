@@ -15,7 +15,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Exit, UsageError};
+use super::{Exit, UsageError, renamed::refuse_old_names};
 
 /// Environment variables: of the process, or of a test.
 pub trait Environment {
@@ -127,11 +127,14 @@ pub fn parse(command: &Command, arguments: &[String], environment: &impl Environ
     let unknown = unknown_names(innermost, environment);
     let at = depth.min(arguments.len());
     let whole = [&arguments[..at], &inserted, &arguments[at..]].concat();
-    match command.clone().try_get_matches_from(whole) {
+    let result = command.clone().try_get_matches_from(whole);
+    let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !result.as_ref().is_err_and(is_help) {
+        refuse_old_names(innermost, arguments, environment)?;
+    }
+    match result {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Err(Exit::Help(error.render().to_string()))
-        }
+        Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
         Err(error) => Err(usage(&error, &variables).into()),
     }
 }

@@ -6,10 +6,12 @@
 mod duration;
 mod environment;
 mod memory;
+mod renamed;
 mod serve;
 
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
+pub use renamed::RENAMED;
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 
 /// A usage or configuration error: one line with setting, value and reason.

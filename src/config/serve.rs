@@ -41,115 +41,175 @@ impl From<ValuesChoice> for ValueMode {
 /// How to reach a topic.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaArgs {
-    /// Kafka brokers to begin with, host:port, separated by commas. Also KAFKA_BROKERS
-    #[arg(long, value_name = "LIST")]
+    /// The Kafka brokers to contact first: host:port, separated by commas.
+    ///
+    /// By default none; --store kafka then takes localhost:9092. Also KAFKA_BROKERS.
+    #[arg(long, value_name = "LIST", help_heading = "Kafka")]
     pub brokers: Option<String>,
-    /// The changelog's topic. Also KAFKA_CHANGELOG_TOPIC
-    #[arg(long, value_name = "NAME", default_value = "workspace-changelog")]
+    /// The changelog's topic.
+    ///
+    /// Also KAFKA_CHANGELOG_TOPIC.
+    #[arg(long, value_name = "NAME", default_value = "workspace-changelog", help_heading = "Kafka")]
     pub topic: String,
-    /// The client group id, for ACLs and quotas only: nothing subscribes, nothing commits. Also KAFKA_CHANGELOG_GROUP_ID
-    #[arg(long, value_name = "ID", default_value = "workspace-changelog-consumer")]
+    /// The client group id, for ACLs and quotas only: nothing subscribes, nothing commits.
+    ///
+    /// Also KAFKA_CHANGELOG_GROUP_ID.
+    #[arg(long, value_name = "ID", default_value = "workspace-changelog-consumer", help_heading = "Kafka")]
     pub group_id: String,
-    /// A librdkafka property (TLS, SASL, tuning), may be repeated. What would break a promise is refused by name. In the
-    /// environment: one a line
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property)]
+    /// A librdkafka property (TLS, SASL, tuning).
+    ///
+    /// The flag can be repeated; its variable holds one property a line. A property that would break a promise is
+    /// refused. By default none.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property, help_heading = "Kafka")]
     pub kafka_property: Vec<(String, String)>,
-    /// A file of librdkafka properties, name=value lines: the place for secrets
-    #[arg(long, value_name = "FILE")]
+    /// A file of librdkafka properties, one name=value a line: the place for secrets.
+    ///
+    /// --kafka-property wins over the file. By default none.
+    #[arg(long, value_name = "FILE", help_heading = "Kafka")]
     pub kafka_properties_file: Option<PathBuf>,
-    /// The topic's partition count: the one that is expected of a topic that is there (another is a wrong topic), the one to
-    /// create otherwise (10)
-    #[arg(long, value_name = "COUNT", value_parser = parse_partitions)]
+    /// The partition count of the topic or of the data directory, from 1 to 100000.
+    ///
+    /// One that exists with another count is refused. By default any count is accepted, and a new one gets 10.
+    #[arg(long, value_name = "COUNT", value_parser = parse_partitions, help_heading = "Store")]
     pub partitions: Option<PartitionCount>,
 }
 
 /// Serves the API: on an embedded store, or on Kafka where brokers are given.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "A DURATION is a whole number and a unit: ms, s, m, h or d, such as 10s.\n\
+                        Each flag --some-flag is also the variable CHANGELOGD_SOME_FLAG. A flag wins over it.")]
 pub struct ServeArgs {
-    /// Where the API listens: host:port (port 0 takes a free one), or unix:/path
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    /// Where the API listens: host:port, or unix:/path.
+    ///
+    /// Port 0 takes a free port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Listen")]
     pub listen: Address,
-    /// Where metrics and health over HTTP listen: host:port, or off
+    /// Where metrics and health are served over HTTP: host:port, or off.
+    ///
+    /// The paths are /metrics, /livez and /readyz.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9650", value_parser = parse_optional_address)]
+    #[arg(help_heading = "Listen")]
     pub admin_listen: OptionalAddress,
-    /// A port with gRPC health only, for probes: host:port, or off
+    /// Where gRPC health is served, and nothing else, for probes: host:port, or off.
     #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = parse_optional_address)]
+    #[arg(help_heading = "Listen")]
     pub health_listen: OptionalAddress,
-    /// Let --listen be reachable from other machines without TLS and without authentication
-    #[arg(long)]
+    /// Allow --listen on an address that other machines reach, without TLS and without authentication.
+    ///
+    /// By default such an address is refused.
+    #[arg(long, help_heading = "Listen")]
     pub insecure_listen: bool,
-    /// Where the changelog is kept; by default kafka if brokers are given, else embedded
-    #[arg(long, value_enum)]
+    /// Where the changelog is kept.
+    ///
+    /// By default kafka if --brokers is given, else embedded.
+    #[arg(long, value_enum, help_heading = "Store")]
     pub store: Option<StoreChoice>,
-    /// The embedded store's directory
-    #[arg(long, value_name = "DIR", default_value = "./changelogd-data")]
+    /// The embedded store's directory, created if it is missing.
+    #[arg(long, value_name = "DIR", default_value = "./changelogd-data", help_heading = "Store")]
     pub data_dir: PathBuf,
-    /// Embedded store: how long a tombstone stays, from its write. Kafka has the topic's delete.retention.ms
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    /// How long a tombstone is kept after its write, from 0ms.
+    ///
+    /// For the embedded store and for the one in memory. A Kafka topic has its own delete.retention.ms.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, help_heading = "Store")]
     pub delete_retention: Duration,
+    /// What values must be.
+    #[arg(long, value_enum, default_value = "json", help_heading = "Store")]
+    pub values: ValuesChoice,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kafka: KafkaArgs,
-    /// Create the topic if it is missing, as `changelogd topic ensure` would
-    #[arg(long)]
+    /// Create the topic if it is missing, as `changelogd topic ensure` does.
+    ///
+    /// By default calls fail until the topic exists.
+    #[arg(long, help_heading = "Kafka")]
     pub create_topic: bool,
-    /// Kafka producers; a workspace always goes through the same one
+    /// Kafka producers, from 1 to 64.
+    ///
+    /// All writes of a workspace go through the same producer.
     #[arg(long, value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(help_heading = "Kafka")]
     pub producers: u16,
-    /// What values must be
-    #[arg(long, value_enum, default_value = "json")]
-    pub values: ValuesChoice,
-    /// The largest value, in bytes; lowered to what the topic's max.message.bytes leaves
-    #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=64_000_000))]
+    /// The largest value, in bytes, from 1 to 64000000.
+    ///
+    /// The topic's max.message.bytes can lower it.
+    #[arg(long, value_name = "BYTES", default_value = "1000000", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=64_000_000))]
     pub max_value_bytes: u32,
-    /// How long a write may wait for its acknowledgement (message.timeout.ms)
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive)]
+    /// The longest wait of a write for its acknowledgement, from 1ms.
+    ///
+    /// On Kafka this is message.timeout.ms.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive, help_heading = "Limits")]
     pub write_timeout: Duration,
-    /// The longest that a load, get or stream may take; a client's shorter deadline wins
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_positive)]
+    /// The longest time that a load, get or stream may take, from 1ms.
+    ///
+    /// A client's shorter deadline wins.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_positive, help_heading = "Limits")]
     pub read_timeout: Duration,
-    /// The longest that a reader of a stream may take nothing
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
-    pub stall_timeout: Duration,
-    /// Replays at a time; more wait for --replay-queue-wait, then are told RESOURCE_EXHAUSTED
+    /// The longest time that a client may take nothing from a stream, from 1ms.
+    ///
+    /// After it the stream ends with DEADLINE_EXCEEDED.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive, help_heading = "Limits")]
+    pub client_stall_timeout: Duration,
+    /// The replays that may run at the same time, from 1 to 1024: loads, gets and streams.
+    ///
+    /// Others wait for --replay-queue-timeout, then fail with RESOURCE_EXHAUSTED.
     #[arg(long, value_name = "COUNT", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(help_heading = "Limits")]
     pub max_replays: u16,
-    /// Of these, those of one client: told by its address, on loopback and Unix sockets by its connection; by default three
-    /// quarters of --max-replays
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub max_replays_per_peer: Option<u16>,
-    /// Loads that wait for the same partition of a Kafka topic share one replay of it; with `false` each has its own
+    /// The replays of one client that may run at the same time, from 1 to 1024.
+    ///
+    /// A client is an IP address; on loopback and on Unix sockets it is a connection. By default three quarters of
+    /// --max-replays.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Limits")]
+    pub max_replays_per_client: Option<u16>,
+    /// Whether loads that wait for the same partition of a Kafka topic share one replay of it.
+    ///
+    /// With false each load has its own replay.
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 1, action = clap::ArgAction::Set)]
+    #[arg(help_heading = "Limits")]
     pub share_replays: bool,
-    /// How long a replay waits for its turn
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
-    pub replay_queue_wait: Duration,
-    /// Streams that follow at a time, three quarters of them of one client; fewer where --replay-budget has no room for what
-    /// they read ahead
+    /// The longest wait of a replay for its turn, from 0ms.
+    ///
+    /// With 0ms a replay above --max-replays fails at once.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, help_heading = "Limits")]
+    pub replay_queue_timeout: Duration,
+    /// The streams that may follow at the same time, from 1 to 1024.
+    ///
+    /// One client may have three quarters of them. They are fewer if --replay-memory has no room for what they read
+    /// ahead.
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub max_follows: u16,
-    /// Bytes that all replays together may hold in memory, until their streams end; more are told RESOURCE_EXHAUSTED. By
-    /// default 536870912, or a quarter of the control group's memory limit if that is less
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(MIN_REPLAY_BUDGET..))]
-    pub replay_budget: Option<u64>,
-    /// Bytes that the folded state of one load may hold in memory; by default 536870912, or --replay-budget if that is less
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_load_bytes: Option<u64>,
-    /// How long a stop waits for open calls and accepted writes
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
+    #[arg(help_heading = "Limits")]
+    pub max_following_streams: u16,
+    /// The memory that all replays together may hold until their streams end, in bytes, from 2097152.
+    ///
+    /// A replay that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or a quarter of the control
+    /// group's memory limit if that is less.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(MIN_REPLAY_MEMORY..))]
+    #[arg(help_heading = "Limits")]
+    pub replay_memory: Option<u64>,
+    /// The memory that the folded state of one load may hold, in bytes, from 1.
+    ///
+    /// A load that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or --replay-memory if that is less.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    pub max_load_memory: Option<u64>,
+    /// The longest wait of a stop for open calls and accepted writes, from 0ms.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, help_heading = "Limits")]
     pub drain_timeout: Duration,
-    /// Which log lines: a level, or target=level pairs
+    /// Which log lines are written: a level, or target=level pairs, separated by commas.
     #[arg(long, value_name = "FILTER", default_value = "info,fjall=warn,lsm_tree=warn", value_parser = checked_filter)]
+    #[arg(help_heading = "Logging")]
     pub log: String,
-    /// How log lines look; by default text on a terminal, json otherwise
-    #[arg(long, value_enum)]
+    /// The format of the log lines.
+    ///
+    /// By default text on a terminal, else json.
+    #[arg(long, value_enum, help_heading = "Logging")]
     pub log_format: Option<LogFormat>,
 }
 
-/// What --replay-budget and --max-load-bytes are where nobody says otherwise.
-const DEFAULT_REPLAY_BYTES: u64 = 512 * 1024 * 1024;
+/// The default of --replay-memory and --max-load-memory, before the memory limit lowers it.
+const DEFAULT_REPLAY_MEMORY: u64 = 512 * 1024 * 1024;
 /// Below it not even one replay could read ahead.
-const MIN_REPLAY_BUDGET: u64 = 2 * 1024 * 1024;
+const MIN_REPLAY_MEMORY: u64 = 2 * 1024 * 1024;
 /// What one replay reads ahead: enough for the network at least, and no more than is of use.
 const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
 
@@ -157,9 +217,9 @@ const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<Address>);
 
-fn default_budget(memory_limit: Option<u64>) -> u64 {
+fn default_replay_memory(memory_limit: Option<u64>) -> u64 {
     let quarter = memory_limit.map_or(u64::MAX, |limit| limit / 4);
-    DEFAULT_REPLAY_BYTES.min(quarter).max(MIN_REPLAY_BUDGET)
+    DEFAULT_REPLAY_MEMORY.min(quarter).max(MIN_REPLAY_MEMORY)
 }
 
 fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
@@ -224,32 +284,33 @@ impl ServeArgs {
         }
     }
 
-    /// Replays of one peer at a time, in effect.
-    pub fn max_replays_per_peer(&self) -> u16 {
+    /// Replays of one client at the same time, in effect.
+    pub fn max_replays_per_client(&self) -> u16 {
         let three_quarters = u32::from(self.max_replays) * 3 / 4;
-        self.max_replays_per_peer.unwrap_or_else(|| u16::try_from(three_quarters).unwrap_or(u16::MAX).max(1))
+        self.max_replays_per_client.unwrap_or_else(|| u16::try_from(three_quarters).unwrap_or(u16::MAX).max(1))
     }
 
     /// Bytes that all replays together may hold, in effect.
-    pub fn replay_budget(&self) -> u64 {
-        self.replay_budget.unwrap_or_else(|| default_budget(memory_limit()))
+    pub fn replay_memory(&self) -> u64 {
+        self.replay_memory.unwrap_or_else(|| default_replay_memory(memory_limit()))
     }
 
     /// Bytes that the fold of one load may hold, in effect.
-    pub fn max_load_bytes(&self) -> u64 {
-        self.max_load_bytes.unwrap_or_else(|| self.replay_budget().min(DEFAULT_REPLAY_BYTES))
+    pub fn max_load_memory(&self) -> u64 {
+        self.max_load_memory.unwrap_or_else(|| self.replay_memory().min(DEFAULT_REPLAY_MEMORY))
     }
 
-    /// Bytes that one replay, or one stream that follows, reads ahead: half of the budget is for that, and half for folding.
+    /// Bytes that one replay, or one stream that follows, reads ahead. Half of the replay memory is for reading
+    /// ahead, and half is for folding.
     pub fn read_ahead(&self) -> u64 {
-        let readers = u64::from(self.max_replays) + u64::from(self.max_follows);
-        (self.replay_budget() / 2 / readers).clamp(READ_AHEAD.0, READ_AHEAD.1)
+        let readers = u64::from(self.max_replays) + u64::from(self.max_following_streams);
+        (self.replay_memory() / 2 / readers).clamp(READ_AHEAD.0, READ_AHEAD.1)
     }
 
-    /// Streams that may follow, in effect: what they read ahead must leave half of the budget to loads.
-    pub fn max_follows(&self) -> u16 {
-        let room = self.replay_budget() / 2 / self.read_ahead();
-        self.max_follows.min(u16::try_from(room).unwrap_or(u16::MAX).max(1))
+    /// Streams that may follow, in effect: what they read ahead must leave half of the replay memory to loads.
+    pub fn max_following_streams(&self) -> u16 {
+        let room = self.replay_memory() / 2 / self.read_ahead();
+        self.max_following_streams.min(u16::try_from(room).unwrap_or(u16::MAX).max(1))
     }
 
     /// What contradicts itself.
@@ -285,6 +346,8 @@ impl ServeArgs {
             ("store", choice(&self.store())),
             ("data-dir", self.data_dir.display().to_string()),
             ("delete-retention", format_duration(self.delete_retention)),
+            ("values", choice(&self.values)),
+            ("partitions", self.kafka.partitions.map(|p| p.to_string()).unwrap_or_default()),
             (
                 "brokers",
                 if self.store() == StoreChoice::Kafka { self.kafka.brokers().to_owned() } else { String::new() },
@@ -293,21 +356,19 @@ impl ServeArgs {
             ("group-id", self.kafka.group_id.clone()),
             ("kafka-property", self.kafka.kafka_property.iter().map(property).collect::<Vec<_>>().join("\n")),
             ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
-            ("partitions", self.kafka.partitions.map(|p| p.to_string()).unwrap_or_default()),
             ("create-topic", self.create_topic.to_string()),
             ("producers", self.producers.to_string()),
-            ("values", choice(&self.values)),
             ("max-value-bytes", self.max_value_bytes.to_string()),
             ("write-timeout", format_duration(self.write_timeout)),
             ("read-timeout", format_duration(self.read_timeout)),
-            ("stall-timeout", format_duration(self.stall_timeout)),
+            ("client-stall-timeout", format_duration(self.client_stall_timeout)),
             ("max-replays", self.max_replays.to_string()),
+            ("max-replays-per-client", self.max_replays_per_client().to_string()),
             ("share-replays", self.share_replays.to_string()),
-            ("max-replays-per-peer", self.max_replays_per_peer().to_string()),
-            ("replay-queue-wait", format_duration(self.replay_queue_wait)),
-            ("max-follows", self.max_follows().to_string()),
-            ("replay-budget", self.replay_budget().to_string()),
-            ("max-load-bytes", self.max_load_bytes().to_string()),
+            ("replay-queue-timeout", format_duration(self.replay_queue_timeout)),
+            ("max-following-streams", self.max_following_streams().to_string()),
+            ("replay-memory", self.replay_memory().to_string()),
+            ("max-load-memory", self.max_load_memory().to_string()),
             ("drain-timeout", format_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
@@ -327,9 +388,9 @@ mod tests {
             (None, 512 * MIB),
             (Some(64 * 1024 * MIB), 512 * MIB),
             (Some(256 * MIB), 64 * MIB),
-            (Some(MIB), MIN_REPLAY_BUDGET),
+            (Some(MIB), MIN_REPLAY_MEMORY),
         ] {
-            assert_eq!(default_budget(limit), budget, "{limit:?}");
+            assert_eq!(default_replay_memory(limit), budget, "{limit:?}");
         }
     }
 }

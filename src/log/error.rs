@@ -132,7 +132,7 @@ pub enum WriteError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFailure {
     /// Reads are still served.
-    #[error("the store takes no writes: {cause}; mend the cause and restart")]
+    #[error("the store takes no writes: {cause}; fix the cause and restart")]
     ReadOnly {
         /// The reason.
         cause: String,

@@ -263,7 +263,7 @@ pub struct PartitionState {
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Writes and loads are refused until it is mended.
+    /// Writes and loads are refused until it is fixed.
     Error,
     /// Works, but an assumption of a promise does not hold.
     Warning,

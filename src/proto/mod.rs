@@ -15,15 +15,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// `google.rpc.ErrorInfo.domain` of our errors.
 pub const DOMAIN: &str = "changelogd";
 
-/// `google.rpc`.
-pub mod google {
-    /// `google.rpc`.
-    #[allow(clippy::pedantic)]
-    pub mod rpc {
-        tonic::include_proto!("google.rpc");
-    }
-}
-
 /// `changelog.v1`: documented in `proto/changelog.proto`.
 pub mod changelog {
     /// `changelog.v1`.

@@ -1,6 +1,6 @@
 //! grpc.health.v1. Service names: `liveness` serves as long as the process does; the empty name, `readiness` and
 //! `changelog.v1.ChangelogService` serve while writes and loads are possible. A missing topic turns readiness off, and must
-//! not turn liveness off: a restart would mend nothing.
+//! not turn liveness off: a restart would fix nothing.
 
 use std::sync::Arc;
 

@@ -1,6 +1,5 @@
 //! Puts domain values into messages.
 
-use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
@@ -10,7 +9,7 @@ use crate::{
     changelog::{self, Snapshot},
     log::{Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
-    proto::{EntryBatchEncoder, google::rpc, timestamp, v1},
+    proto::{EntryBatchEncoder, timestamp, v1},
 };
 
 /// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
@@ -101,9 +100,9 @@ pub fn snapshot(snapshot: Snapshot) -> v1::Snapshot {
 }
 
 /// A status as a message, with its details.
-pub fn rpc_status(status: &Status) -> rpc::Status {
-    let encoded = pb::Status::decode(Bytes::copy_from_slice(status.details()));
-    rpc::Status {
+pub fn rpc_status(status: &Status) -> pb::Status {
+    let encoded = pb::Status::decode(status.details());
+    pb::Status {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: encoded.map(|s| s.details).unwrap_or_default(),
@@ -139,6 +138,7 @@ pub fn store(kind: StoreKind) -> v1::Store {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;

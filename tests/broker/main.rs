@@ -1,4 +1,5 @@
-//! Tests against a real Apache Kafka, and with other tools that `make test` fetches: Java's client, kcat, npm data, grpcurl.
+//! Tests against a real Apache Kafka, and with other tools: Java's client, kcat, npm data,
+//! grpcurl.
 
 mod cities;
 #[path = "../contract/mod.rs"]

@@ -103,15 +103,20 @@ fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README")
 }
 
-/// `make run` serves, and the tour works as written; only ports and the directory are others, so that it can run beside
-/// anything else.
+/// `make run` serves, and the tour works as it is written. Only ports and the directory differ, so that other processes do not
+/// disturb it. With CHANGELOGD_TEST_BINARY, that binary serves and is the client.
 #[test]
 fn the_tour_works_as_it_is_written() {
     use std::os::unix::process::CommandExt;
     let (_keep, data) = directory();
     let (api, admin) = (free_port(), free_port());
-    let make = Command::new("make")
-        .arg("run")
+    let mut serve = match std::env::var_os("CHANGELOGD_TEST_BINARY") {
+        Some(binary) => Command::new(binary),
+        None => Command::new("make"),
+    };
+    let command = if serve.get_program() == "make" { "run" } else { "serve" };
+    let serving = serve
+        .arg(command)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CHANGELOGD_LISTEN", format!("127.0.0.1:{api}"))
         .env("CHANGELOGD_ADMIN_LISTEN", format!("127.0.0.1:{admin}"))
@@ -120,8 +125,8 @@ fn the_tour_works_as_it_is_written() {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .expect("make runs");
-    let _serving = Group(make);
+        .expect("it starts");
+    let _serving = Group(serving);
     let addr = format!("127.0.0.1:{api}");
     let started = Instant::now();
     let healthy =
@@ -133,8 +138,13 @@ fn the_tour_works_as_it_is_written() {
     }
     let tour = steps(&readme(), "console");
     assert!(tour.len() > 12, "{tour:#?}");
-    let substitute =
-        |text: &str| text.replace("127.0.0.1:50051", &addr).replace("127.0.0.1:9650", &format!("127.0.0.1:{admin}"));
+    assert!(tour[0].command.contains("$PWD/target/debug"), "the tour begins with the PATH: {}", tour[0].command);
+    let folder = binary().parent().expect("a folder").display().to_string();
+    let substitute = |text: &str| {
+        text.replace("127.0.0.1:50051", &addr)
+            .replace("127.0.0.1:9650", &format!("127.0.0.1:{admin}"))
+            .replace("$PWD/target/debug", &folder)
+    };
     run(&tour, substitute, &[("CHANGELOGD_ADDR", &addr)]);
 }
 

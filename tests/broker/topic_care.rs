@@ -1,4 +1,4 @@
-//! Wrong surroundings don't kill it: what is learnt from the broker is answered by the table, and mended without a restart
+//! Wrong surroundings don't kill it: what is learnt from the broker is answered by the table, and fixed without a restart
 //! unless it is a matter of identity.
 
 use std::time::Instant;

@@ -64,7 +64,7 @@ pub fn taken_out(report: &mut Report) {
         .expect("cargo runs");
     let lines = String::from_utf8_lossy(&built.stdout);
     let binary = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let binary = binary.filter_map(|l| l["executable"].as_str().map(str::to_owned)).last();
+    let binary = binary.filter_map(|l| l["executable"].as_str().map(str::to_owned)).next_back();
     let Some(binary) = binary.filter(|_| built.status.success()) else {
         report.failure(format!("tests of the tests: {}", String::from_utf8_lossy(&built.stderr)));
         return;

@@ -35,6 +35,9 @@ struct Arguments {
     /// Histories of six seconds, and small numbers
     #[arg(long)]
     short: bool,
+    /// One more fault, chosen by the seed among those that `--only` leaves out
+    #[arg(long, requires = "only")]
+    one_more: bool,
     /// Where the clients' random choices begin; by default another each time
     #[arg(long)]
     seed: Option<u64>,
@@ -59,13 +62,19 @@ async fn main() -> ExitCode {
         .seed
         .unwrap_or_else(|| u64::from(std::process::id()) ^ (jiff::Timestamp::now().as_millisecond() as u64));
     let begun = Instant::now();
-    let faults: Vec<_> = faults::all().into_iter().filter(|f| wanted(&arguments.only, f.id())).collect();
     let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(BESIDE).collect();
     let is_known = |only: &String| known.iter().any(|id| wanted(std::slice::from_ref(only), id));
     if let Some(unknown) = arguments.only.iter().find(|only| !is_known(only)) {
         eprintln!("there is no {unknown}; there are {}", known.join(", "));
         return ExitCode::from(64);
     }
+    if arguments.one_more {
+        let rest: Vec<_> = faults::all().iter().map(|f| f.id()).filter(|id| !wanted(&arguments.only, id)).collect();
+        let chosen = random::Random::new(seed).below(rest.len() as u64) as usize;
+        println!("one more fault, chosen by the seed: {}", rest[chosen]);
+        arguments.only.push(rest[chosen].to_owned());
+    }
+    let faults: Vec<_> = faults::all().into_iter().filter(|f| wanted(&arguments.only, f.id())).collect();
     println!("seed {seed}; {} faults, {} s each", faults.len(), arguments.seconds);
 
     let mut report = Report::default();

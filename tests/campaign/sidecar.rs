@@ -27,7 +27,7 @@ pub struct Sidecar {
     arguments: Vec<String>,
 }
 
-/// The binary that people run, where the Makefile built it; else this build's.
+/// This build's binary, or the one that the variable names.
 pub fn binary() -> PathBuf {
     std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }

@@ -13,6 +13,7 @@ use changelogd::{
     model::{PartitionCount, murmur2},
     proto::v1,
 };
+use prost::Message;
 use tonic::Code;
 
 use super::world::{TestServer, connect, raw, reason, text};
@@ -294,6 +295,11 @@ pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(server: TestS
     assert_eq!(all.snapshots.iter().map(|s| s.misplaced).sum::<u64>(), 1);
     let metrics = server.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_replay_records_total{class=\"misplaced\"} 1"), "{metrics}");
+    // Each record that was read counts in one class.
+    let classes = metrics.lines().filter(|line| line.starts_with("changelogd_replay_records_total{class="));
+    let counted: u64 = classes.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    let read = loaded.snapshot.records_read + all.snapshots.iter().map(|s| s.records_read).sum::<u64>();
+    assert_eq!(counted, read, "{metrics}");
     // The memory log keeps no findings.
     if server.durable {
         let findings = server.describe("").await.findings;
@@ -341,29 +347,39 @@ pub async fn health_reflection_and_metrics_answer(server: TestServer) {
         let answer = HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
     }
-    macro_rules! services {
-        ($version:ident) => {{
+    macro_rules! ask {
+        ($version:ident, $request:ident($text:expr), $response:ident) => {{
             use tonic_reflection::pb::$version::{
                 ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
                 server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
             };
             let request = ServerReflectionRequest {
                 host: String::new(),
-                message_request: Some(MessageRequest::ListServices(String::new())),
+                message_request: Some(MessageRequest::$request($text.to_owned())),
             };
             let mut client = ServerReflectionClient::new(channel.clone());
             let answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap();
-            let Some(MessageResponse::ListServicesResponse(list)) =
-                answers.into_inner().message().await.unwrap().unwrap().message_response
-            else {
-                panic!("a list of services")
-            };
-            list.service.into_iter().map(|s| s.name).collect::<Vec<_>>()
+            match answers.into_inner().message().await.unwrap().unwrap().message_response {
+                Some(MessageResponse::$response(response)) => response,
+                other => panic!("{} is answered with {other:?}", $text),
+            }
         }};
     }
-    for names in [services!(v1), services!(v1alpha)] {
-        assert!(names.contains(&"changelog.v1.ChangelogService".to_owned()), "{names:?}");
+    macro_rules! reflection {
+        ($version:ident) => {
+            let list = ask!($version, ListServices(""), ListServicesResponse).service;
+            assert!(list.iter().any(|s| s.name == "changelog.v1.ChangelogService"), "{list:?}");
+            // What error details carry, so that a client without the .proto can decode them.
+            for message in ["ErrorInfo", "BadRequest", "RetryInfo", "Status"] {
+                let symbol = format!("google.rpc.{message}");
+                let files = ask!($version, FileContainingSymbol(symbol), FileDescriptorResponse).file_descriptor_proto;
+                let file = prost_types::FileDescriptorProto::decode(&*files[0]).unwrap();
+                assert!(file.message_type.iter().any(|m| m.name() == message), "{symbol}: {:?}", file.name());
+            }
+        };
     }
+    reflection!(v1);
+    reflection!(v1alpha);
     server.set("ws/t/a", "1").await;
     assert_eq!(server.http("/livez").await.0, 200);
     let metrics = server.http("/metrics").await.1;

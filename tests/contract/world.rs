@@ -50,7 +50,7 @@ pub struct TestServer {
     _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
-/// The binary that people run, where `make test` built it; else this build's.
+/// This build's binary, or the one that the variable names: `make release-test`.
 pub fn binary() -> PathBuf {
     std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }

@@ -88,8 +88,8 @@ async fn given_back(server: &TestServer, within: Duration) {
     loop {
         let held = (
             server.metric("changelogd_replays_running").await,
-            server.metric("changelogd_replay_held_bytes").await,
-            server.metric("changelogd_follows_running").await,
+            server.metric("changelogd_replay_memory_bytes").await,
+            server.metric("changelogd_following_streams").await,
         );
         if held == (0, 0, 0) {
             return;
@@ -111,9 +111,9 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
     let (keep, path) = directory();
     let arguments = vec![
         format!("--data-dir={}", path.display()),
-        format!("--replay-budget={}", BUDGET_KIB * 1024),
+        format!("--replay-memory={}", BUDGET_KIB * 1024),
         "--max-replays=8".to_owned(),
-        "--replay-queue-wait=300ms".to_owned(),
+        "--replay-queue-timeout=300ms".to_owned(),
     ];
     let server = TestServer::process(arguments).await.ready().await.keeping(Box::new(keep));
     filled(&server).await;
@@ -160,7 +160,7 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_greedy_connection_starves_nobody() {
-    let server = embedded(&["--max-replays=4", "--replay-queue-wait=5s"]).await;
+    let server = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;
     let mut greedy = connect(&server.api).await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -188,7 +188,7 @@ async fn s4_a_greedy_connection_starves_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
-    let server = embedded(&["--replay-budget=8388608", "--max-load-bytes=1000000000"]).await;
+    let server = embedded(&["--replay-memory=8388608", "--max-load-memory=1000000000"]).await;
     let status = load(&mut server.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
     assert!(status.message().contains("--replay-memory"), "{status:?}");
@@ -203,11 +203,11 @@ async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
     let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
     let follow = client.stream_all(follow).await.unwrap().into_inner();
     let started = Instant::now();
-    while server.metric("changelogd_follows_running").await != 1 {
+    while server.metric("changelogd_following_streams").await != 1 {
         assert!(started.elapsed() < PATIENCE, "it follows");
     }
     assert_eq!(server.metric("changelogd_replays_running").await, 3);
-    assert!(server.metric("changelogd_replay_held_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    assert!(server.metric("changelogd_replay_memory_bytes").await > (2 * ENTRIES * VALUE) as i64);
     // A stream is cancelled.
     drop(first);
     let started = Instant::now();
@@ -221,7 +221,7 @@ async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f24_a_reader_that_stops_reading_is_cut_at_the_stall_timeout_and_its_turn_comes_back() {
-    let server = embedded(&["--stall-timeout=300ms"]).await;
+    let server = embedded(&["--client-stall-timeout=300ms"]).await;
     let mut client = connect(&server.api).await;
     let mut stream = begun(&mut client).await;
     given_back(&server, PATIENCE).await;

@@ -4,6 +4,7 @@ mod bounds;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod deadlines;
+mod flags;
 mod layers;
 mod lost_broker;
 mod process;

@@ -11,13 +11,13 @@ use changelogd::proto::v1;
 use tokio::process::Command;
 
 use crate::{
-    contract::world::{TestServer, connect, directory, raw},
+    contract::world::{TestServer, binary, connect, directory, raw},
     worlds::{MockKafka, embedded_process},
 };
 
-async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
+pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {
     let started = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let child = Command::new(binary())
         .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
@@ -28,7 +28,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duratio
     (output, started.elapsed())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -197,7 +197,7 @@ async fn r34_f22_no_acknowledged_write_is_lost_by_sigkill() {
 #[tokio::test]
 async fn one_line_a_call_and_never_a_value() {
     let (_keep, path) = directory();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let mut child = Command::new(binary())
         .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--log=trace,h2=info,hyper=info"])
         .arg(format!("--data-dir={}", path.display()))
         .env_clear()
@@ -299,7 +299,7 @@ async fn f23_a_directory_that_can_t_be_written_is_refused_at_the_start() {
 async fn r32_what_a_drain_could_not_deliver_is_named_and_the_exit_status_says_so() {
     let (kafka, keep) = (MockKafka::start(3), tempfile::tempdir().unwrap());
     let log = keep.path().join("log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let mut child = Command::new(binary())
         .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
         .args(["--log=info,changelogd=debug", "--write-timeout=60s", "--drain-timeout=1s"])
         .args(kafka.arguments(3))

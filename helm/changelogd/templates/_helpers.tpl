@@ -185,7 +185,7 @@ env:
   - name: CHANGELOGD_DELETE_RETENTION
     value: {{ .Values.store.deleteRetention | quote }}
   {{- end }}
-  - name: CHANGELOGD_REPLAY_BUDGET
+  - name: CHANGELOGD_REPLAY_MEMORY
     value: {{ div (include "changelogd.bytes" .Values.resources.limits.memory | int64) 4 | quote }}
   - name: CHANGELOGD_WRITE_TIMEOUT
     value: {{ .Values.writeTimeout | quote }}

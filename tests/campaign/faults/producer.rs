@@ -112,7 +112,8 @@ async fn written(
                 (Ok(_), key) => acked.push(key),
                 (Err(status), key) => {
                     let unknown = reason(&status).as_deref() == Some("OUTCOME_UNKNOWN");
-                    if !unknown && !(status.code() == Code::Unavailable && reason(&status).is_some()) {
+                    let not_written = status.code() == Code::Unavailable && reason(&status).is_some();
+                    if !unknown && !not_written {
                         return Err(format!(
                             "a write at a fatal error was told {}: {}",
                             said(&status),

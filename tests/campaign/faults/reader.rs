@@ -203,7 +203,7 @@ impl Fault for Tails {
             });
             written.map_err(|error| wrong(&error))?;
             let asked = Instant::now();
-            let answer = load(&mut sidecar.client(), request(&name), READ).await;
+            let answer = load(&mut sidecar.client(), request(name), READ).await;
             let (state, whole) =
                 answer.map_err(|s| format!("a load of such a partition: {}: {}", said(&s), s.message()))?;
             took.push(asked.elapsed());

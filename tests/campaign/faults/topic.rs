@@ -242,11 +242,11 @@ impl Fault for Policy {
     }
 
     fn title(&self) -> &'static str {
-        "cleanup.policy becomes compact,delete, and is mended"
+        "cleanup.policy becomes compact,delete, and is fixed"
     }
 
     fn expected(&self) -> &'static str {
-        "FAILED_PRECONDITION TOPIC_NOT_COMPACTED within a few seconds; served again when it is mended, without a restart"
+        "FAILED_PRECONDITION TOPIC_NOT_COMPACTED within a few seconds; served again when it is fixed, without a restart"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -255,12 +255,12 @@ impl Fault for Policy {
         // The configuration is looked at after the topic, and takes a second look to tell.
         let seen = own.wrong(stage, Instant::now(), "TOPIC_NOT_COMPACTED", 2 * NOTICED).await?;
         own.ask(|oracle, direct, topic| oracle.config(direct, topic, &[("cleanup.policy", "compact")]))?;
-        let mended = Instant::now();
+        let fixed = Instant::now();
         own.clients.served(6, PATIENCE).await?;
-        let took = mended.elapsed();
+        let took = fixed.elapsed();
         own.sidecar.answers(PATIENCE).await?;
         let told = own.clients.end().await?;
         let _ = stage.blocking(|_| shared_oracle().delete(&own.direct, &own.topic));
-        Ok(format!("{seen}; served {:.1} s after it was mended; {told}", took.as_secs_f64()))
+        Ok(format!("{seen}; served {:.1} s after it was fixed; {told}", took.as_secs_f64()))
     }
 }

@@ -37,7 +37,7 @@ impl Fault for Client {
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let topic = stage.own_topic(1, &[])?;
-        let more = ["--max-replays=1", "--replay-queue-wait=0ms", "--stall-timeout=3s"];
+        let more = ["--max-replays=1", "--replay-queue-timeout=0ms", "--client-stall-timeout=3s"];
         let sidecar = stage.own_sidecar(&topic, 1, &more).await?;
         // More than every buffer on the way holds.
         fill(&sidecar.client(), "big", if stage.short { 8_000 } else { 20_000 }).await?;
@@ -69,7 +69,7 @@ impl Fault for Client {
             return Err(format!("the idle reader was told {}: {}", said(&told), told.message()));
         }
         Ok(format!(
-            "vanished: free after {:.2} s; idle, with --stall-timeout=3s: free after {:.2} s, told {}",
+            "vanished: free after {:.2} s; idle, with --client-stall-timeout=3s: free after {:.2} s, told {}",
             released.as_secs_f64(),
             cut_off.as_secs_f64(),
             said(&told)
