@@ -354,7 +354,7 @@ impl<C: Cluster> Reading<C> {
         let mut renamed = 0;
         let headers = message.headers(&mut renamed);
         if let Some(progress) = self.partitions.get_mut(&partition.number()) {
-            progress.counts.renamed_headers += renamed;
+            progress.counts.lossy_header_names += renamed;
         }
         let record = Record {
             offset: message.offset(),

@@ -93,7 +93,7 @@ pub struct Counts {
     /// Records in the wrong partition among them.
     pub misplaced: u64,
     /// Header names of selected records that were not UTF-8. Their invalid parts became U+FFFD.
-    pub renamed_headers: u64,
+    pub lossy_header_names: u64,
 }
 
 impl Counts {
