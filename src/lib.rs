@@ -43,7 +43,8 @@ pub mod metrics;
 #[deny(missing_docs)]
 pub mod model;
 pub mod proto;
-mod rule;
+#[doc(hidden)]
+pub mod rule;
 pub mod server;
 pub mod service;
 pub mod telemetry;

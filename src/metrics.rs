@@ -234,7 +234,7 @@ mod tests {
     use crate::log::Class;
 
     #[test]
-    fn what_is_counted_is_rendered() {
+    fn counts_are_rendered_as_metrics() {
         let metrics = Metrics::new();
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));

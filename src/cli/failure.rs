@@ -112,8 +112,9 @@ mod tests {
 
     use super::*;
 
+    /// Covers C69.
     #[test]
-    fn exit_statuses_and_lines_say_what_happened() {
+    fn exit_status_and_message_say_what_failed() {
         let details = ErrorDetails::with_error_info("TOPIC_NOT_FOUND", DOMAIN, HashMap::new());
         let ours = Failure::from(Status::with_error_details(Code::FailedPrecondition, "no topic", details));
         assert_eq!(ours.exit_status(), 1);

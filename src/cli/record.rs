@@ -128,8 +128,9 @@ mod tests {
         }
     }
 
+    /// Covers C65.
     #[test]
-    fn values_come_through_a_line_byte_for_byte() {
+    fn values_pass_through_a_line_byte_for_byte() {
         let values: [&[u8]; 8] = [
             b"{ \"b\" : 1.50,  \"a\":[ ] }",
             b"12345678901234567890",
@@ -150,8 +151,9 @@ mod tests {
         assert!(line.ends_with("\"timestamp\":\"1970-01-01T00:00:01.005Z\",\"value\":{ \"a\" :1}}"), "{line}");
     }
 
+    /// Covers C65.
     #[test]
-    fn tombstones_and_null_headers_come_through() {
+    fn tombstones_and_null_headers_pass_through_a_line() {
         let header =
             |value: Option<&'static [u8]>| v1::Header { key: "h".to_owned(), value: value.map(Bytes::from_static) };
         let headers = vec![header(None), header(Some(b"")), header(Some(b"x")), header(Some(b"\xff"))];
@@ -163,8 +165,9 @@ mod tests {
         assert_eq!(back.into_value(), Ok(None));
     }
 
+    /// Covers C65.
     #[test]
-    fn lines_that_say_nothing_or_too_much_are_refused() {
+    fn lines_without_a_record_or_with_unknown_fields_are_refused() {
         for bad in [
             "{\"key\":\"k\"}",
             "{\"key\":\"k\",\"value\":1,\"deleted\":true}",

@@ -133,6 +133,7 @@ fn is(code: ExitCode, expected: u8) -> bool {
     format!("{code:?}") == format!("{:?}", ExitCode::from(expected))
 }
 
+/// Covers C19, C22, C69.
 #[tokio::test]
 async fn exit_statuses_tell_failed_from_unavailable() {
     let (address, _) = serve(Service { unavailable: 1.into(), ..Service::default() }).await;
@@ -148,8 +149,9 @@ async fn exit_statuses_tell_failed_from_unavailable() {
     assert!(is(exit(nobody, &["get", "w/t/a"]).await, 69));
 }
 
+/// Covers C65.
 #[tokio::test]
-async fn an_export_that_is_not_whole_leaves_no_file() {
+async fn an_incomplete_export_leaves_no_file() {
     let (address, _) = serve(Service::default()).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("all.jsonl");
@@ -166,8 +168,9 @@ async fn import(service: Service, lines: &str, arguments: &[&str]) -> (ExitCode,
     (code, service)
 }
 
+/// Covers C65.
 #[tokio::test]
-async fn lines_of_one_key_are_applied_in_the_order_of_the_file() {
+async fn import_applies_the_lines_of_one_key_in_file_order() {
     use std::fmt::Write;
     let mut lines = String::new();
     for n in 0..500 {
@@ -188,8 +191,9 @@ async fn lines_of_one_key_are_applied_in_the_order_of_the_file() {
     }
 }
 
+/// Covers C54, C56, C65.
 #[tokio::test]
-async fn what_was_certainly_not_written_is_tried_again_and_nothing_else() {
+async fn import_retries_only_writes_that_were_certainly_not_written() {
     let line = "{\"key\":\"w/t/a\",\"value\":1}\n";
     let (code, service) = import(Service { unavailable: 3.into(), ours: true, ..Service::default() }, line, &[]).await;
     assert!(is(code, 0));
@@ -199,8 +203,9 @@ async fn what_was_certainly_not_written_is_tried_again_and_nothing_else() {
     assert_eq!(service.writes.lock().unwrap().len(), 0);
 }
 
+/// Covers C65.
 #[tokio::test]
-async fn bad_lines_are_told_and_stop_the_import_after_a_bound() {
+async fn bad_lines_are_reported_and_stop_the_import_at_a_limit() {
     let good = "{\"key\":\"w/t/a\",\"value\":1}\n";
     let (code, service) = import(Service::default(), &format!("{{\n{good}nonsense\n"), &[]).await;
     assert!(is(code, 1));

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_needs_a_unit() {
+    fn durations_need_a_unit() {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_formatted_duration_can_be_parsed() {
+    fn a_shown_duration_can_be_parsed() {
         for text in ["250ms", "10s", "5m", "24h", "0ms"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }

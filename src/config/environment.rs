@@ -218,8 +218,9 @@ mod tests {
         parsed.matches.subcommand().unwrap().1.get_one::<String>("brokers").unwrap().clone()
     }
 
+    /// Covers C62.
     #[test]
-    fn a_flag_wins_over_its_variable_and_that_over_the_older_name() {
+    fn a_flag_wins_over_its_variable_and_the_variable_over_the_older_name() {
         let both = [("CHANGELOGD_BROKERS", "b1"), ("KAFKA_BROKERS", "b2")];
         assert_eq!(brokers(&with(&["c", "serve"], &[]).unwrap()), "b0");
         assert_eq!(brokers(&with(&["c", "serve"], &both[1..]).unwrap()), "b2");
@@ -230,6 +231,7 @@ mod tests {
         assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", "")]).unwrap()), "b0");
     }
 
+    /// Covers C69, B24.
     #[test]
     fn errors_name_setting_value_and_reason_in_one_line() {
         let flag = with(&["c", "serve", "--partitions", "x"], &[]).unwrap_err();
@@ -245,16 +247,18 @@ mod tests {
         }
     }
 
+    /// Covers C62.
     #[test]
-    fn a_list_takes_a_line_each() {
+    fn a_list_variable_takes_one_value_per_line() {
         let parsed = with(&["c", "serve"], &[("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3")]).unwrap();
         let values: Vec<_> =
             parsed.matches.subcommand().unwrap().1.get_many::<String>("kafka-property").unwrap().collect();
         assert_eq!(values, ["a=1", "b=2,3"]);
     }
 
+    /// Covers C62, B24.
     #[test]
-    fn unknown_variables_are_told_but_not_those_of_a_kubernetes_service() {
+    fn unknown_variables_are_found_except_those_of_a_kubernetes_service() {
         let parsed = with(
             &["c", "serve"],
             &[

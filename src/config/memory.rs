@@ -36,8 +36,9 @@ fn tightest(groups: &str, root: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Covers K6.
     #[test]
-    fn k6_the_tightest_limit_of_either_version_is_found() {
+    fn the_tightest_limit_of_either_cgroup_version_is_found() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);

@@ -381,8 +381,9 @@ impl ServeArgs {
 mod tests {
     use super::*;
 
+    /// Covers K6.
     #[test]
-    fn k6_the_budget_is_a_quarter_of_the_memory_limit_where_that_is_less() {
+    fn the_replay_memory_is_at_most_a_quarter_of_the_memory_limit() {
         const MIB: u64 = 1024 * 1024;
         for (limit, budget) in [
             (None, 512 * MIB),

@@ -1,4 +1,4 @@
-//! Why the embedded store can't be opened, and what the storage engine's errors mean to us.
+//! Why the embedded store can't be opened, and which errors of the storage engine mean damage.
 
 use std::{
     io,
@@ -7,70 +7,72 @@ use std::{
 
 use crate::{log::Corrupt, model::PartitionCount};
 
-/// Why a store is not opened. Nothing in the directory was changed, but for the lock file, leftovers of a creation that was
-/// interrupted, and what the storage engine does before it can be asked: it cuts a journal at the first entry that it can't read, and
-/// goes on with what it had begun. Whoever wants to look into a damaged store does so in a copy made before it was opened.
+/// Why a store is not opened.
+///
+/// An attempt to open a store changes little in the directory: the lock file, leftovers of an interrupted creation, and
+/// what the storage engine changes as it starts. The engine cuts a journal at the first entry that it can't read, and
+/// continues work that it had begun. To examine a damaged store, copy the directory before it is opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or another log of this one, has it.
+    /// Another process has the directory open, or another log of this process.
     #[error("data directory {} is in use by another process", dir.display())]
     Locked {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
     },
-    /// It holds something that is not ours.
+    /// The directory has files that do not belong to a store.
     #[error("data directory {} is not a changelogd store: it has no marker file and holds {found:?}", dir.display())]
     Foreign {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// One of the names in it.
+        /// One of the files.
         found: String,
     },
-    /// Written by another version.
+    /// The store has another format, so another version of changelogd wrote it.
     #[error(
-        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that wrote it, and import \
-         that into a new directory",
+        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that wrote it, \
+         and import that into a new directory",
         dir.display(),
         super::layout::VERSION
     )]
     Format {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// What the marker says.
+        /// The format in the marker file.
         stored: String,
     },
-    /// Made with another partition count, which is fixed for ever.
+    /// The store has another partition count, which can't be changed.
     #[error("data directory {} has {stored} partitions, which can't be changed; {asked} were asked for", dir.display())]
     PartitionCount {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// The store's.
+        /// The store's partition count.
         stored: PartitionCount,
-        /// The configured one.
+        /// The configured partition count.
         asked: PartitionCount,
     },
-    /// It may not be written.
+    /// The directory can't be written.
     #[error("data directory {} can't be written: {cause}", dir.display())]
     ReadOnly {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// The system's words.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The system failed.
+    /// Another I/O error.
     #[error("data directory {} can't be opened: {cause}", dir.display())]
     Io {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// The system's words.
+        /// The system's error.
         cause: io::Error,
     },
-    /// It is ours and damaged. It is not served, not even in part.
+    /// The store is damaged. No part of it is served.
     #[error("data directory {}: {corrupt}", dir.display())]
     Corrupt {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// What was found.
+        /// The damage.
         corrupt: Corrupt,
     },
 }
@@ -88,7 +90,7 @@ impl OpenError {
         }
     }
 
-    /// The engine's error while it recovers: what is not the system's is damage.
+    /// An error of the engine while it recovers. Every error that is not the system's is damage.
     pub(super) fn engine(dir: &Path, error: fjall::Error) -> Self {
         let io = match error {
             fjall::Error::Locked => return Self::Locked { dir: dir.to_owned() },
@@ -101,7 +103,7 @@ impl OpenError {
         Self::io(dir, io)
     }
 
-    /// The system's error of one of the engine's files.
+    /// A system error on one of the engine's files.
     pub(super) fn engine_file(dir: &Path, file: &Path, cause: io::Error) -> Self {
         if is_damage(&cause) {
             return Self::corrupt(dir, format!("{}: {cause}", file.display()));
@@ -110,7 +112,7 @@ impl OpenError {
     }
 }
 
-/// Whether an error says that a file is not as it was left, and not that the system failed.
+/// Whether an error means that a file has changed, and not that the system failed.
 fn is_damage(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -118,7 +120,7 @@ fn is_damage(error: &io::Error) -> bool {
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::InvalidData
-            // A place in a file that can't be.
+            // An impossible position in a file.
             | io::ErrorKind::InvalidInput
     )
 }

@@ -1,4 +1,5 @@
-//! The bytes of the embedded store. They outlive the process: they are pinned by vectors below and changed by adding only.
+//! The bytes of the embedded store. They outlive the process, so test vectors below pin them, and they change only by
+//! additions.
 //!
 //! ```text
 //!   keyspace    key                                             content
@@ -6,22 +7,22 @@
 //!   log         partition u32, offset u64                       the key of the record there
 //!   tombstones  written u64 (ms), partition u32, offset u64     the key of the tombstone there
 //!   meta        'p', partition u32                              next offset u64, last timestamp i64
-//!               'h', partition u32                              one above the last tombstone swept, i64
+//!               'h', partition u32                              one above the last tombstone purged, i64
 //!               'i'                                             the store's id, as in the marker file
-//!   each        255, sequence u64                               nothing: the last batch; there is one such entry
+//!   each        255, sequence u64                               empty; the last batch, one such entry
 //! ```
 //!
-//! Integers are big endian, so that keys sort by number. Every content lies between a version byte and a CRC-32 of key, version
-//! and content: a flipped bit, or an entry at another entry's place, is found here even where the storage engine would not.
+//! Integers are big endian, so that keys sort by number. Each content is stored between a version byte and a CRC-32 of
+//! key, version and content. This finds a flipped bit, or an entry under another entry's key, even where the storage
+//! engine does not.
 //!
-//! Does not: touch a disk, or know what a batch is.
+//! Does not access a disk, and does not know what a batch is.
 
 use bytes::Bytes;
 
 use crate::model::{Header, Partition, Record};
 
-/// The layout's version: of the marker file, and the first byte of every entry. 1 had the last batch in `meta` alone, and could not
-/// tell that the journal's end was missing from the other keyspaces.
+/// The version of the layout, in the marker file and in the first byte of each entry. Other bytes need another version.
 pub(super) const VERSION: u8 = 2;
 
 const CRC_BYTES: usize = 4;
@@ -29,88 +30,90 @@ const PARTITION_BYTES: usize = 4;
 const TOMBSTONE: u8 = 1;
 const NULL: u32 = u32::MAX;
 
-/// Under it: all of a partition, in `latest` and in `log`.
+/// The prefix of all entries of a partition, in `latest` and in `log`.
 pub(super) fn partition_prefix(partition: Partition) -> [u8; PARTITION_BYTES] {
     partition.number().to_be_bytes()
 }
 
-/// The place of a key in `latest`; of the start of a key, the prefix of all that start so.
+/// The key of an entry in `latest`. With the start of a record key, it is the prefix of all keys that start so.
 pub(super) fn latest_key(partition: Partition, key: &[u8]) -> Vec<u8> {
     [&partition_prefix(partition)[..], key].concat()
 }
 
-/// The key at a place in `latest`.
-pub(super) fn key_of_latest(place: &[u8]) -> &[u8] {
-    place.get(PARTITION_BYTES..).unwrap_or_default()
+/// The record key of an entry key in `latest`.
+pub(super) fn key_of_latest(entry_key: &[u8]) -> &[u8] {
+    entry_key.get(PARTITION_BYTES..).unwrap_or_default()
 }
 
-/// The place of an offset in `log`.
+/// The key of an entry in `log`.
 pub(super) fn log_key(partition: Partition, offset: i64) -> [u8; 12] {
-    let mut place = [0; 12];
-    place[..4].copy_from_slice(&partition_prefix(partition));
-    place[4..].copy_from_slice(&offset.to_be_bytes());
-    place
+    let mut entry_key = [0; 12];
+    entry_key[..4].copy_from_slice(&partition_prefix(partition));
+    entry_key[4..].copy_from_slice(&offset.to_be_bytes());
+    entry_key
 }
 
-/// The offset of a place in `log`.
-pub(super) fn offset_of_log(place: &[u8]) -> Option<i64> {
-    let place: &[u8; 12] = place.try_into().ok()?;
-    Some(i64_at(place, 4)?.0)
+/// The offset of an entry key in `log`.
+pub(super) fn offset_of_log(entry_key: &[u8]) -> Option<i64> {
+    let entry_key: &[u8; 12] = entry_key.try_into().ok()?;
+    Some(i64_at(entry_key, 4)?.0)
 }
 
-/// The place of a tombstone in `tombstones`, by the time it was written. Not the time it expires: the retention of the day decides.
+/// The key of an entry in `tombstones`, by the time of the write. Not by the time it expires, because the configured
+/// retention may change.
 pub(super) fn tombstone_key(written: i64, partition: Partition, offset: i64) -> [u8; 20] {
-    let mut place = [0; 20];
-    place[..8].copy_from_slice(&written.max(0).to_be_bytes());
-    place[8..].copy_from_slice(&log_key(partition, offset));
-    place
+    let mut entry_key = [0; 20];
+    entry_key[..8].copy_from_slice(&written.max(0).to_be_bytes());
+    entry_key[8..].copy_from_slice(&log_key(partition, offset));
+    entry_key
 }
 
-/// Where the tombstone at a place in `tombstones` is in the log.
-pub(super) fn position_of_tombstone(place: &[u8]) -> Option<(Partition, i64)> {
-    let place: &[u8; 20] = place.try_into().ok()?;
-    let partition = i32::from_be_bytes(place[8..12].try_into().ok()?);
-    Some((Partition::new(partition)?, i64_at(place, 12)?.0))
+/// The partition and offset of an entry key in `tombstones`.
+pub(super) fn position_of_tombstone(entry_key: &[u8]) -> Option<(Partition, i64)> {
+    let entry_key: &[u8; 20] = entry_key.try_into().ok()?;
+    let partition = i32::from_be_bytes(entry_key[8..12].try_into().ok()?);
+    Some((Partition::new(partition)?, i64_at(entry_key, 12)?.0))
 }
 
-/// All batches in a keyspace. No partition and no time starts so: these are never negative.
+/// The prefix of the batch entry in each keyspace. No partition and no time starts with it, because they are never
+/// negative.
 pub(super) const SEQUENCE: &[u8] = &[255];
-/// The place of the store's id in `meta`.
+/// The key of the store's identity in `meta`.
 pub(super) const IDENTITY: &[u8] = b"i";
 
-/// The place of a batch, in each keyspace. Each takes away the one before it, so that two of them tell of batches that were put in
-/// another order, or of one that is missing in between: the engine's journal does not check that.
+/// The key of a batch's entry in each keyspace. Each batch removes the entry of the one before. Two entries mean that
+/// batches were reordered or that one is missing, which the engine's journal does not check.
 pub(super) fn sequence_key(sequence: u64) -> [u8; 9] {
-    let mut place = [255; 9];
-    place[1..].copy_from_slice(&sequence.to_be_bytes());
-    place
+    let mut entry_key = [255; 9];
+    entry_key[1..].copy_from_slice(&sequence.to_be_bytes());
+    entry_key
 }
 
-/// The batch at such a place.
-pub(super) fn sequence_of(place: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(place.strip_prefix(SEQUENCE)?.try_into().ok()?))
+/// The batch of such a key.
+pub(super) fn sequence_of(entry_key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(entry_key.strip_prefix(SEQUENCE)?.try_into().ok()?))
 }
 
-/// The place of a partition's head in `meta`.
+/// The key of a partition's head in `meta`.
 pub(super) fn head_key(partition: Partition) -> [u8; 5] {
-    let mut place = [b'p'; 5];
-    place[1..].copy_from_slice(&partition_prefix(partition));
-    place
+    let mut entry_key = [b'p'; 5];
+    entry_key[1..].copy_from_slice(&partition_prefix(partition));
+    entry_key
 }
 
-/// The place in `meta` of what has been swept of a partition.
-pub(super) fn horizon_key(partition: Partition) -> [u8; 5] {
-    let mut place = [b'h'; 5];
-    place[1..].copy_from_slice(&partition_prefix(partition));
-    place
+/// The key in `meta` of the offset above a partition's last purged tombstone.
+pub(super) fn purged_below_key(partition: Partition) -> [u8; 5] {
+    let mut entry_key = [b'h'; 5];
+    entry_key[1..].copy_from_slice(&partition_prefix(partition));
+    entry_key
 }
 
-/// Where a partition goes on.
+/// The end of a partition, where the writer continues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The end offset. Never goes back, whatever is swept.
+    /// The end offset. It never decreases, also after a purge.
     pub(super) next: i64,
-    /// The last record's timestamp. The next one's is no earlier.
+    /// The timestamp of the last record. The next record's is not earlier.
     pub(super) timestamp: i64,
 }
 
@@ -126,32 +129,32 @@ impl Head {
     }
 }
 
-/// Puts content between its version and its checksum.
-pub(super) fn seal(place: &[u8], content: &[u8]) -> Vec<u8> {
+/// Stores content between its version and its checksum.
+pub(super) fn seal(entry_key: &[u8], content: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(1 + content.len() + CRC_BYTES);
     sealed.push(VERSION);
     sealed.extend_from_slice(content);
-    let crc = checksum(place, &sealed);
+    let crc = checksum(entry_key, &sealed);
     sealed.extend_from_slice(&crc.to_be_bytes());
     sealed
 }
 
-/// The content that was sealed at this place; `None` if it is not what was written there.
-pub(super) fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+/// The content that was sealed under this key; `None` if it is damaged or was sealed under another key.
+pub(super) fn unseal<'a>(entry_key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
     let (body, crc) = sealed.split_last_chunk::<CRC_BYTES>()?;
     let (version, content) = body.split_first()?;
-    (u32::from_be_bytes(*crc) == checksum(place, body) && *version == VERSION).then_some(content)
+    (u32::from_be_bytes(*crc) == checksum(entry_key, body) && *version == VERSION).then_some(content)
 }
 
-fn checksum(place: &[u8], body: &[u8]) -> u32 {
+fn checksum(entry_key: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(place.len() as u64).to_be_bytes());
-    hasher.update(place);
+    hasher.update(&(entry_key.len() as u64).to_be_bytes());
+    hasher.update(entry_key);
     hasher.update(body);
     hasher.finalize()
 }
 
-/// What a writer needs of a record that is superseded.
+/// The parts of a superseded record that the writer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecordHead {
     pub(super) offset: i64,
@@ -160,7 +163,7 @@ pub(super) struct RecordHead {
 }
 
 impl RecordHead {
-    /// The start of a record's content.
+    /// Decodes the start of a record's content, and returns the rest.
     pub(super) fn decode(content: &[u8]) -> Option<(Self, &[u8])> {
         let (flags, rest) = content.split_first()?;
         let (offset, rest) = i64_at(rest, 0)?;
@@ -174,7 +177,7 @@ impl RecordHead {
     }
 }
 
-/// The content of a record, without its key, which is its place.
+/// The content of a record. Its key is in the entry key.
 pub(super) fn encode_record(offset: i64, timestamp: i64, headers: &[Header], value: Option<&[u8]>) -> Vec<u8> {
     let mut content = Vec::with_capacity(32 + value.map_or(0, <[u8]>::len));
     content.push(if value.is_none() { TOMBSTONE } else { 0 });
@@ -191,7 +194,7 @@ pub(super) fn encode_record(offset: i64, timestamp: i64, headers: &[Header], val
     content
 }
 
-/// The record of a key; `None` if this is not a record's content. Its key and value are copied by `copy`.
+/// Decodes a record; `None` if the content is not a record's. `copy` makes the bytes of the key and the value.
 pub(super) fn decode_record(key: &[u8], content: &[u8], mut copy: impl FnMut(&[u8]) -> Bytes) -> Option<Record> {
     let (head, rest) = RecordHead::decode(content)?;
     let (count, mut rest) = u32_at(rest)?;
@@ -246,17 +249,17 @@ mod tests {
         })
     }
 
-    /// Stores that exist hold these bytes: a change here is a new format version, not a new expectation.
+    /// Existing stores hold these bytes. A change here needs a new format version.
     #[test]
-    fn the_layout_is_that_of_stores_that_exist() {
+    fn the_layout_matches_existing_stores() {
         let partition = Partition::new(7).unwrap();
-        let place = latest_key(partition, b"w/t/1");
+        let entry_key = latest_key(partition, b"w/t/1");
         let headers = [
             Header { key: "h".into(), value: Some(Bytes::from_static(b"v")) },
             Header { key: "n".into(), value: None },
         ];
         let content = encode_record(258, 1_700_000_000_000, &headers, Some(b"{}"));
-        assert_eq!(hex(&place), "00000007772f742f31");
+        assert_eq!(hex(&entry_key), "00000007772f742f31");
         assert_eq!(hex(&log_key(partition, 258)), "000000070000000000000102");
         assert_eq!(hex(&tombstone_key(1, partition, 258)), "0000000000000001000000070000000000000102");
         assert_eq!(hex(&head_key(partition)), "7000000007");
@@ -273,15 +276,16 @@ mod tests {
     }
 
     #[test]
-    fn places_sort_by_number() {
+    fn keys_sort_by_number() {
         let (one, two) = (Partition::new(1).unwrap(), Partition::new(2).unwrap());
         assert!(log_key(one, 255) < log_key(one, 256) && log_key(one, i64::MAX) < log_key(two, 0));
         assert!(tombstone_key(255, two, 9) < tombstone_key(256, one, 0));
     }
 
     proptest! {
+        /// Covers C11.
         #[test]
-        fn records_come_back_as_they_were_written(
+        fn records_are_decoded_as_they_were_encoded(
             key in vec(any::<u8>(), 0..40), offset in 0..i64::MAX, timestamp: i64,
             value in option::of(vec(any::<u8>(), 0..60)),
             headers in vec(("[a-zé]{1,8}", option::of(vec(any::<u8>(), 0..9))), 0..4),
@@ -299,8 +303,9 @@ mod tests {
             );
         }
 
+        /// Covers R35.
         #[test]
-        fn a_flipped_bit_or_another_place_is_found(content in vec(any::<u8>(), 0..40), at: usize, bit in 0..8u8) {
+        fn a_flipped_bit_or_another_key_is_found(content in vec(any::<u8>(), 0..40), at: usize, bit in 0..8u8) {
             let mut sealed = seal(b"here", &content);
             prop_assert_eq!(unseal(b"here", &sealed), Some(&content[..]));
             prop_assert_eq!(unseal(b"there", &sealed), None);
@@ -309,6 +314,7 @@ mod tests {
             prop_assert_eq!(unseal(b"here", &sealed), None);
         }
 
+        /// Covers S15.
         #[test]
         fn foreign_bytes_are_refused_without_panic(bytes in vec(any::<u8>(), 0..80)) {
             let _ = (unseal(b"", &bytes), decode_record(b"", &bytes, Bytes::copy_from_slice), Head::decode(&bytes));
@@ -316,7 +322,7 @@ mod tests {
         }
 
         #[test]
-        fn places_are_read_back(written in 0..i64::MAX, number in 0..i32::MAX, offset in 0..i64::MAX) {
+        fn keys_are_decoded_as_they_were_encoded(written in 0..i64::MAX, number in 0..i32::MAX, offset in 0..i64::MAX) {
             let partition = Partition::new(number).unwrap();
             prop_assert_eq!(offset_of_log(&log_key(partition, offset)), Some(offset));
             prop_assert_eq!(sequence_of(&sequence_key(offset as u64)), Some(offset as u64));

@@ -1,25 +1,30 @@
 //! The log without Kafka: an embedded store in a directory of its own.
 //!
-//! Promises what [`Log`] does, and: one process has the directory ([`OpenError::Locked`]); an answer comes after an fsync; it is
-//! always compacted, only the last record of a key exists; tombstones go when they are older than the retention; what is damaged
-//! is not served, and after the first damage met nothing is. A replay reads one snapshot, published together with its end offsets.
+//! Promises what [`Log`] promises, and:
+//!
+//! - Only one process has the directory open ([`OpenError::Locked`]).
+//! - A write is acknowledged after an fsync.
+//! - The store is always compacted: only the last record of each key exists.
+//! - Tombstones are purged when they are older than the retention.
+//! - Damaged data is not served. After the first damage is found, nothing is served.
+//! - A replay reads one snapshot, which is published together with its end offsets.
 //!
 //! ```text
-//!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> answers
+//!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> replies
 //!                                                                       |
 //!   replay (a task each) <----------------------------------------------+
 //! ```
 //!
-//! The low watermark is 0 for ever: any offset up to the end may be started from, since compaction takes only what a later
-//! offset supersedes.
+//! The low watermark is always 0. A replay may start at any offset up to the end, because compaction removes only
+//! records that a later one supersedes.
 //!
-//! Does not: replicate, or keep superseded records.
+//! Does not replicate, and does not keep superseded records.
 
+mod engine_check;
 mod error;
 mod layout;
-mod manifest;
 mod replay;
-mod shared;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -51,8 +56,8 @@ pub use error::OpenError;
 
 use self::{
     replay::Reader,
-    shared::{Clock, Published, Shared},
-    writer::{Job, Writer},
+    state::{Clock, Published, StoreState},
+    writer::{QueuedWrite, Writer},
 };
 use crate::{
     log::{
@@ -62,30 +67,31 @@ use crate::{
     model::{Partition, PartitionCount},
 };
 
-/// Partitions of a store that is made without asking for a number.
+/// The partition count of a new store, if none is configured.
 const DEFAULT_PARTITIONS: u8 = 10;
 
-/// How to open a store.
+/// The settings of the embedded store.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its directory; made if there is none.
+    /// The data directory. It is created if it does not exist.
     pub dir: PathBuf,
-    /// How many partitions; `None` = what the store has, or 10 when it is made. Fixed for ever then.
+    /// The partition count, which is fixed when the store is created. `None` = the store's own, or 10 for a new store.
     pub partition_count: Option<PartitionCount>,
-    /// How long tombstones stay, from their write.
+    /// How long a tombstone stays, from its write.
     pub delete_retention: Duration,
-    /// Records that may wait to be written.
+    /// How many records may wait to be written.
     pub queue_records: usize,
-    /// Bytes of these; a single record may have more.
+    /// How many bytes may wait to be written. A single record may have more.
     pub queue_bytes: usize,
-    /// Writes are refused when the file system has less left than this, so that what was accepted can always be merged.
+    /// Writes are rejected if the file system has less free space than this, in bytes. So there is always room to merge
+    /// tables.
     pub reserve_bytes: u64,
-    /// What one replay may hold to bring records into order; what is more is read twice.
+    /// How many bytes one replay may hold to sort records. Records above that are read twice.
     pub sort_bytes: usize,
 }
 
 impl Settings {
-    /// A directory with everything else as documented.
+    /// The documented defaults for this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -101,26 +107,27 @@ impl Settings {
 
 /// A log in a directory.
 ///
-/// [`Log::close`] waits for what was accepted. Dropping it without that finishes the batch at hand, refuses what waits, and lets go
-/// of the directory; it blocks for as long as that batch's fsync takes. Replays keep the directory until they end.
+/// [`Log::close`] waits for accepted writes. Dropping the log without it finishes the current batch, rejects queued
+/// writes, and unlocks the directory. The drop blocks while that batch is fsynced. Replays keep the directory locked
+/// until they end.
 pub struct EmbeddedLog {
-    shared: Arc<Shared>,
-    /// `None` once it is closed. Held while a record is queued, which never blocks.
-    queue: Mutex<Option<SyncSender<Job>>>,
+    state: Arc<StoreState>,
+    /// `None` after the close. The lock is held while a record is queued, which never blocks.
+    queue: Mutex<Option<SyncSender<QueuedWrite>>>,
     queue_limits: (usize, usize),
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Its sender goes with the store.
+    /// Closed when the store is dropped.
     open: watch::Receiver<()>,
 }
 
 impl fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedLog").field("dir", &self.shared.dir).finish_non_exhaustive()
+        f.debug_struct("EmbeddedLog").field("dir", &self.state.dir).finish_non_exhaustive()
     }
 }
 
 impl EmbeddedLog {
-    /// Opens the store of a directory, or makes one. Blocks: reads the journal again after a crash.
+    /// Opens the store of a directory, or creates one. Blocks: after a crash it reads the journal again.
     #[allow(clippy::needless_pass_by_value)] // they are the log's from here on
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         Self::open_at(&settings, Arc::new(wall_clock))
@@ -141,8 +148,8 @@ impl EmbeddedLog {
             max_value_bytes: None,
             delete_retention: settings.delete_retention,
         });
-        let published = Published::of(&store, &opened.heads, &opened.horizons);
-        let shared = Arc::new(Shared {
+        let published = Published::of(&store, &opened.heads, &opened.purged_below);
+        let state = Arc::new(StoreState {
             topic: topic.clone(),
             dir: settings.dir.clone(),
             sort_bytes: settings.sort_bytes,
@@ -151,32 +158,33 @@ impl EmbeddedLog {
             abandoned: AtomicBool::new(false),
             read_only: OnceLock::new(),
             corrupt: OnceLock::new(),
-            state: watch::Sender::new(TopicState::Ready(topic)),
+            topic_state: watch::Sender::new(TopicState::Ready(topic)),
             queued_bytes: AtomicUsize::new(0),
-            unsettled: AtomicU64::new(0),
+            pending_writes: AtomicU64::new(0),
         });
         let (sender, queue) = sync_channel(settings.queue_records.max(1));
         let writer = Writer {
-            shared: shared.clone(),
+            state: state.clone(),
             store,
             queue,
             clock,
             heads: opened.heads,
-            horizons: opened.horizons,
+            purged_below: opened.purged_below,
             sequence: opened.sequence,
-            witness: opened.witness,
+            acked_sequence: opened.acked_sequence,
             reserve_bytes: settings.reserve_bytes,
         };
-        let of_writer = shared.clone();
+        let writer_state = state.clone();
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
-            // The answers it owed are dropped with it: not known. What it published stays readable.
+            // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
+            // readable.
             if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                of_writer.set_read_only("the writer panicked");
+                writer_state.set_read_only("the writer panicked");
             }
         });
         let thread = thread.map_err(|cause| OpenError::io(&settings.dir, cause))?;
         Ok(Self {
-            shared,
+            state,
             queue: Mutex::new(Some(sender)),
             queue_limits: (settings.queue_records.max(1), settings.queue_bytes),
             writer: Mutex::new(Some(thread)),
@@ -184,24 +192,24 @@ impl EmbeddedLog {
         })
     }
 
-    /// Stops accepting; answers the thread that lets go of the store when the writer is through with its queue.
-    fn shut(&self) -> Option<JoinHandle<()>> {
-        self.shared.closed.send_replace(true);
+    /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
+    fn begin_close(&self) -> Option<JoinHandle<()>> {
+        self.state.closed.send_replace(true);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let shared = self.shared.clone();
-        // Stopping the engine joins its threads: nothing for a runtime's worker.
+        let state = self.state.clone();
+        // Stopping the engine joins its threads, which must not block a worker of the runtime.
         thread::Builder::new()
             .name("embedded-close".to_owned())
             .spawn(move || {
                 let _ = writer.join();
-                shared.published.send_replace(None);
+                state.published.send_replace(None);
             })
             .ok()
     }
 
     fn check_topic(&self, asked: &Topic) -> Result<(), ReadError> {
-        let topic = &self.shared.topic;
+        let topic = &self.state.topic;
         if asked.id == topic.id {
             return Ok(());
         }
@@ -212,8 +220,8 @@ impl EmbeddedLog {
 
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
-        self.shared.abandoned.store(true, SeqCst);
-        if let Some(closer) = self.shut() {
+        self.state.abandoned.store(true, SeqCst);
+        if let Some(closer) = self.begin_close() {
             let _ = closer.join();
         }
     }
@@ -226,25 +234,25 @@ impl Log for EmbeddedLog {
     }
 
     fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.shared.state.subscribe()
+        self.state.topic_state.subscribe()
     }
 
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        match self.shared.corrupt.get() {
+        match self.state.corrupt.get() {
             Some(corrupt) => Err(corrupt.clone().into()),
-            None => Ok(self.shared.topic.clone()),
+            None => Ok(self.state.topic.clone()),
         }
     }
 
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
-        let topic = &self.shared.topic;
+        let topic = &self.state.topic;
         let (partition, expected) = (record.partition, topic.partition_count.get());
         if topic.partition_count.partition(partition.number()).is_none() {
             let actual = partition.number().saturating_add(1);
             let topic = topic.name.clone();
             return Err(TopicProblem::PartitionCountChanged { topic, expected, actual, final_: false }.into());
         }
-        if let Some(refusal) = self.shared.refusal() {
+        if let Some(refusal) = self.state.refusal() {
             return Err(refusal);
         }
         let headers: usize = record
@@ -253,26 +261,26 @@ impl Log for EmbeddedLog {
             .iter()
             .map(|h| 64 + h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len))
             .sum();
-        let weight = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
-        let (answer, pending) = oneshot::channel();
+        let queue_bytes = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
+        let (reply, pending) = oneshot::channel();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
         let (max_records, max_bytes) = self.queue_limits;
-        // Only added to under the lock, so it can't be passed by two at once.
-        let queued = self.shared.queued_bytes.load(Relaxed);
-        if queued > 0 && queued.saturating_add(weight) > max_bytes {
+        // Only increased under the lock, so two writes can't pass the limit together.
+        let queued = self.state.queued_bytes.load(Relaxed);
+        if queued > 0 && queued.saturating_add(queue_bytes) > max_bytes {
             return Err(WriteError::QueueFull { limit: format!("{max_bytes} bytes") });
         }
-        // Before it is sent: the writer may have settled it before we are back.
-        self.shared.queued_bytes.fetch_add(weight, Relaxed);
-        self.shared.unsettled.fetch_add(1, SeqCst);
-        sender.try_send(Job { record, weight, answer }).map_err(|error| {
-            self.shared.queued_bytes.fetch_sub(weight, Relaxed);
-            self.shared.unsettled.fetch_sub(1, SeqCst);
+        // Before the send, because the writer may complete the write before `try_send` returns.
+        self.state.queued_bytes.fetch_add(queue_bytes, Relaxed);
+        self.state.pending_writes.fetch_add(1, SeqCst);
+        sender.try_send(QueuedWrite { record, queue_bytes, reply }).map_err(|error| {
+            self.state.queued_bytes.fetch_sub(queue_bytes, Relaxed);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
             match error {
                 TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },
                 TrySendError::Disconnected(_) => {
-                    self.shared.refusal().unwrap_or(WriteError::ReadOnly { cause: "the writer has ended".to_owned() })
+                    self.state.refusal().unwrap_or(WriteError::ReadOnly { cause: "the writer has ended".to_owned() })
                 }
             }
         })?;
@@ -280,52 +288,53 @@ impl Log for EmbeddedLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        if let Some(corrupt) = self.shared.corrupt.get() {
+        if let Some(corrupt) = self.state.corrupt.get() {
             return Err(corrupt.clone().into());
         }
         self.check_topic(&request.topic)?;
-        // The time first: it must not be later than the ends.
-        let (at_end, asked) = (SystemTime::now(), Instant::now());
-        let published = self.shared.published.borrow().clone().ok_or(ReadError::Draining)?;
-        let spans = request.partitions.iter().map(|(partition, start)| published.span(*partition, *start));
-        let spans = spans.collect::<Result<Vec<_>, _>>()?;
+        // The time is taken first, because it must not be later than the end offsets.
+        let (at_end, requested_at) = (SystemTime::now(), Instant::now());
+        let published = self.state.published.borrow().clone().ok_or(ReadError::Draining)?;
+        let ranges = request.partitions.iter().map(|(partition, start)| published.range(*partition, *start));
+        let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
         let (events, replay) = Replay::channel();
         let selection = Arc::new(request.selection.clone());
-        let reader = Reader { shared: self.shared.clone(), request, selection, events };
-        tokio::spawn(reader.run(published, spans, at_end, asked));
+        let reader = Reader { state: self.state.clone(), request, selection, events };
+        tokio::spawn(reader.run(published, ranges, at_end, requested_at));
         Ok(replay)
     }
 
     async fn describe(&self) -> Description {
-        let shared = &self.shared;
-        let published = shared.published.borrow().clone();
-        let state = |partition: Partition| {
+        let state = &self.state;
+        let published = state.published.borrow().clone();
+        let partition_state = |partition: Partition| {
             let end = published.as_ref()?.end(partition)?;
             Some(PartitionState { partition, leader: 0, low: 0, last_stable: end, high: end })
         };
         let mut findings = Vec::new();
-        if let Some(corrupt) = shared.corrupt.get() {
+        if let Some(corrupt) = state.corrupt.get() {
             let message = StoreFailure::Corrupt(corrupt.clone()).to_string();
             findings.push(Finding { severity: Severity::Error, code: "STORE_CORRUPT", message });
         }
-        if let Some(cause) = shared.read_only.get() {
+        if let Some(cause) = state.read_only.get() {
             let message = StoreFailure::ReadOnly { cause: cause.clone() }.to_string();
             findings.push(Finding { severity: Severity::Error, code: "STORE_READ_ONLY", message });
         }
         Description {
-            name: shared.topic.name.clone(),
-            topic: Some(shared.topic.clone()),
-            partitions: shared.topic.partition_count.all().filter_map(state).collect(),
+            name: state.topic.name.clone(),
+            topic: Some(state.topic.clone()),
+            partitions: state.topic.partition_count.all().filter_map(partition_state).collect(),
             findings,
         }
     }
 
     async fn close(&self, deadline: Instant) -> u64 {
-        let _closer = self.shut();
+        let _closer = self.begin_close();
         let mut open = self.open.clone();
-        // Until the store is gone, so that the directory may be opened again. Nothing is ever sent.
+        // Waits until the store is dropped, so that the directory may be opened again. Nothing is ever sent on this
+        // channel.
         let _ = tokio::time::timeout_at(deadline, open.changed()).await;
-        self.shared.unsettled.load(SeqCst)
+        self.state.pending_writes.load(SeqCst)
     }
 }
 
@@ -334,7 +343,7 @@ fn wall_clock() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The directory's own name, also of `.` and of `data/..`.
+/// The directory's own name, also for `.` and `data/..`.
 fn name_of(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     dir.file_name().map_or_else(|| "embedded".to_owned(), |name| name.to_string_lossy().into_owned())

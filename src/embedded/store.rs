@@ -1,19 +1,21 @@
-//! The data directory: who owns it, what it is, and the storage engine in it.
+//! The data directory: its lock, its identity, and the storage engine in it.
 //!
 //! ```text
-//!   lock            held while the store is open, by whoever has it
-//!   store           the marker: format, id, partition count; fixed for ever; written last when a store is made
+//!   lock            locked while the store is open
+//!   store           the marker: format, id, partition count; never changed; written last when a store is created
 //!   acknowledged    the sequence of a batch that was fsynced
 //!   engine/         fjall's files (engine.new/ until the marker is written)
 //! ```
 //!
-//! **The witness.** After a crash the engine cuts its journal at the first entry it can't read, as it must: the end may be torn.
-//! It can't tell that from damage further in, and would silently drop what was acknowledged behind it. So each batch carries a
-//! sequence, and `acknowledged` is overwritten with it *after* the batch was fsynced and without an fsync of its own: it may be
-//! behind the engine, never ahead of it. An engine that is behind it at the start has lost something, and is not served. Nor is one
-//! whose keyspaces do not all end at the same batch: some were in tables already, and others lost what the journal had for them.
+//! **The acknowledged sequence.** After a crash the engine cuts its journal at the first entry that it can't read,
+//! because the end may be torn. It can't distinguish that from damage further in, and would silently drop acknowledged
+//! batches after the damage. So each batch has a sequence number. `acknowledged` is overwritten with it *after* the
+//! batch is fsynced, without an fsync of its own. It may be behind the engine, never ahead of it. A store whose engine
+//! is behind it at the start has lost writes, and is not served. A store whose keyspaces do not all end at the same
+//! batch is not served either: some were in tables already, and others lost the journal's part.
 //!
-//! Promises: nothing in a directory that is not ours is touched. The lock goes last, after the engine has stopped.
+//! Promises that nothing in a foreign directory is changed, and that the lock is released last, after the engine has
+//! stopped.
 
 use std::{
     fmt, fs,
@@ -33,27 +35,27 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
+    engine_check,
     error::OpenError,
     layout::{self, Head},
-    manifest,
 };
 use crate::model::{Partition, PartitionCount};
 
 const LOCK: &str = "lock";
 const MARKER: &str = "store";
 const MARKER_NEW: &str = "store.new";
-const WITNESS: &str = "acknowledged";
+const ACKED_SEQUENCE: &str = "acknowledged";
 const ENGINE: &str = "engine";
 const ENGINE_NEW: &str = "engine.new";
-/// What may lie in a directory in which a store is made: leftovers of an interrupted making, and what mkfs puts there.
-const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, WITNESS, ENGINE_NEW, "lost+found"];
-/// A keyspace's memory before it is written to a table; what is to be read again after a crash.
+/// Files that may be in the directory of a new store: leftovers of an interrupted creation, and what mkfs creates.
+const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost+found"];
+/// How much memory a keyspace takes before it is written to a table. It bounds what is read again after a crash.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How long the engine may take to write four entries to tables. It takes some 10 ms.
-const FLUSH: Duration = Duration::from_secs(30);
+/// How long the engine may take to write four entries to tables.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a store is, for ever.
+/// What a store is. It never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) id: Uuid,
@@ -69,7 +71,7 @@ impl Identity {
 
     fn parse(dir: &Path, text: &str) -> Result<Self, OpenError> {
         let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
-        // Before the rest, whose form another format may have changed.
+        // Checked first, because another format may have changed the rest.
         match field("format") {
             Some(format) if format != layout::VERSION.to_string() => {
                 return Err(OpenError::Format { dir: dir.to_owned(), stored: format.to_owned() });
@@ -87,9 +89,9 @@ impl Identity {
     }
 }
 
-/// An open store. Whoever holds it keeps the engine running and the directory locked.
+/// An open store. It keeps the engine running and the directory locked.
 pub(super) struct Store {
-    // Dropped in this order: the keyspaces hold the engine's own lock, ours outlives all.
+    // Dropped in this order. The keyspaces hold the engine's lock, and our lock must be the last.
     pub(super) latest: Keyspace,
     pub(super) log: Keyspace,
     pub(super) tombstones: Keyspace,
@@ -106,25 +108,25 @@ impl fmt::Debug for Store {
     }
 }
 
-/// An opened store with what its writer goes on from.
+/// An open store, and the state that its writer continues from.
 pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) identity: Identity,
     pub(super) heads: Vec<Head>,
-    pub(super) horizons: Vec<i64>,
+    pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
-    pub(super) witness: Witness,
-    /// Its sender goes with the store.
+    pub(super) acked_sequence: AckedSequence,
+    /// Closed when the store is dropped.
     pub(super) open: watch::Receiver<()>,
 }
 
-/// Opens the store of a directory, or makes one.
+/// Opens the store of a directory, or creates one.
 pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: PartitionCount) -> Result<Opened, OpenError> {
     let fail = |cause| OpenError::io(dir, cause);
     fs::create_dir_all(dir).map_err(fail)?;
     let has_marker = dir.join(MARKER).try_exists().map_err(fail)?;
     if !has_marker {
-        // Before the lock file is made, and again under the lock.
+        // Checked before the lock file is created, and again under the lock.
         check_harmless(dir)?;
     }
     let lock = lock(dir)?;
@@ -137,15 +139,15 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
         return Err(OpenError::PartitionCount { dir: dir.to_owned(), stored: identity.partition_count, asked });
     }
     if dir.join(ENGINE_NEW).try_exists().map_err(fail)? && !dir.join(ENGINE).try_exists().map_err(fail)? {
-        // Stopped between the marker and this.
+        // The creation was interrupted between the marker and this rename.
         fs::rename(dir.join(ENGINE_NEW), dir.join(ENGINE)).and_then(|()| sync_dir(dir)).map_err(fail)?;
     }
     if !dir.join(ENGINE).join("version").try_exists().map_err(fail)? {
-        // The engine would make a new one.
+        // The engine would create a new one.
         return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
     }
-    manifest::check(dir, &dir.join(ENGINE))?;
-    // Damage makes the engine panic in places.
+    engine_check::check(dir, &dir.join(ENGINE))?;
+    // The engine panics on some kinds of damage.
     catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
         .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))
 }
@@ -153,16 +155,17 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
 fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenError> {
     let engine = |error| OpenError::engine(dir, error);
     let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE)).map_err(engine)?;
-    let read = |place: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
-        let Some(sealed) = meta.get(place).map_err(engine)? else { return Ok(None) };
-        let content = layout::unseal(place, &sealed).map(<[u8]>::to_vec);
-        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {place:02x?} is damaged")))
+    let read = |entry_key: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(sealed) = meta.get(entry_key).map_err(engine)? else { return Ok(None) };
+        let content = layout::unseal(entry_key, &sealed).map(<[u8]>::to_vec);
+        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {entry_key:02x?} is damaged")))
     };
     if read(layout::IDENTITY)?.as_deref() != Some(identity.to_text().as_bytes()) {
         return Err(OpenError::corrupt(dir, "the marker file and the storage engine's files are not of one store"));
     }
     let sequence = last_batch(dir, "meta", &meta)?;
-    // The engine writes each to tables in its own time, and what it drops of a journal it drops for those that had not been.
+    // The engine writes each keyspace to tables at another time. If it cuts a journal, only the keyspaces that are not
+    // in tables lose data.
     for (name, keyspace) in [("latest", &latest), ("log", &log), ("tombstones", &tombstones)] {
         let last = last_batch(dir, name, keyspace)?;
         if last != sequence {
@@ -173,19 +176,20 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
             return Err(OpenError::corrupt(dir, detail));
         }
     }
-    let witness = Witness::open(&dir.join(WITNESS)).map_err(|cause| OpenError::io(dir, cause))?;
-    match witness.read() {
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(|cause| OpenError::io(dir, cause))?;
+    match acked_sequence.read() {
         Some(acknowledged) if acknowledged <= sequence => {}
         Some(acknowledged) => {
             let detail = format!(
-                "acknowledged writes are missing: batch {acknowledged} was written, the journal in {} ends at {sequence}",
+                "acknowledged writes are missing: batch {acknowledged} was written, \
+                 the journal in {} ends at {sequence}",
                 dir.join(ENGINE).display()
             );
             return Err(OpenError::corrupt(dir, detail));
         }
-        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(WITNESS).display()))),
+        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(ACKED_SEQUENCE).display()))),
     }
-    let (mut heads, mut horizons) = (Vec::new(), Vec::new());
+    let (mut heads, mut purged_below) = (Vec::new(), Vec::new());
     for partition in identity.partition_count.all() {
         let head = match read(&layout::head_key(partition))? {
             None => Head::default(),
@@ -194,21 +198,21 @@ fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenErr
         };
         check_end(dir, &log, partition, head)?;
         heads.push(head);
-        let horizon = match read(&layout::horizon_key(partition))? {
+        let below = match read(&layout::purged_below_key(partition))? {
             None => 0,
             Some(content) => content.try_into().map(i64::from_be_bytes).map_err(|_| {
-                OpenError::corrupt(dir, format!("what has been swept of partition {partition} is damaged"))
+                OpenError::corrupt(dir, format!("the entry of purged tombstones of partition {partition} is damaged"))
             })?,
         };
-        horizons.push(horizon);
+        purged_below.push(below);
     }
     let (sender, open) = watch::channel(());
     let dir = dir.to_owned();
     let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
-    Ok(Opened { store, identity, heads, horizons, sequence, witness, open })
+    Ok(Opened { store, identity, heads, purged_below, sequence, acked_sequence, open })
 }
 
-/// The last batch that a keyspace has; 0 of a new store, which is in its tables from the start.
+/// The last batch of a keyspace. It is 0 in a new store, and in tables from the start.
 fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenError> {
     let mut batches = keyspace.prefix(layout::SEQUENCE);
     let Some(first) = batches.next() else {
@@ -217,8 +221,8 @@ fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenEr
             format!("keyspace {name} of the storage engine has no batch, not even the first"),
         ));
     };
-    let (place, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
-    let sequence = layout::unseal(&place, &sealed).and_then(|_| layout::sequence_of(&place));
+    let (entry_key, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
+    let sequence = layout::unseal(&entry_key, &sealed).and_then(|_| layout::sequence_of(&entry_key));
     match (sequence, batches.next()) {
         (Some(sequence), None) => Ok(sequence),
         _ => {
@@ -229,7 +233,7 @@ fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenEr
     }
 }
 
-/// A record above a partition's end would be written over.
+/// Returns an error if a partition has a record above its end, because the writer would overwrite it.
 fn check_end(dir: &Path, log: &Keyspace, partition: Partition, head: Head) -> Result<(), OpenError> {
     let Some(last) = log.prefix(layout::partition_prefix(partition)).next_back() else { return Ok(()) };
     let last = last.key().map_err(|error| OpenError::engine(dir, error))?;
@@ -262,7 +266,7 @@ fn check_harmless(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Makes a store. Until the marker is there it is none, and all of this is done again.
+/// Creates a store. Without the marker it is no store yet, and the creation starts again.
 fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
     let fail = |cause| OpenError::io(dir, cause);
     let identity = Identity { id: Uuid::new_v4(), partition_count };
@@ -281,14 +285,16 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
             batch.insert(keyspace, first, layout::seal(&first, &[]));
         }
         batch.commit().map_err(engine)?;
-        // In tables, which no damage to a journal takes: the first batch of all is then missed as any other would be.
+        // The first batch is written to tables, where no damage to a journal can remove it. So a missing batch is
+        // always noticed.
         flush(keyspaces).map_err(|error| error.map_or_else(|| fail(io::ErrorKind::TimedOut.into()), engine))?;
     }
-    // The engine has not: a keyspace whose name was lost with the power would be a damage.
+    // The engine does not sync this directory. If a keyspace's name were lost with the power, the store would count as
+    // damaged.
     sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
-    File::create(dir.join(WITNESS)).map_err(fail)?;
-    let witness = Witness::open(&dir.join(WITNESS)).map_err(fail)?;
-    witness.write(0).and_then(|()| witness.0.sync_all()).map_err(fail)?;
+    File::create(dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    acked_sequence.write(0).and_then(|()| acked_sequence.0.sync_all()).map_err(fail)?;
     let mut marker = File::create(dir.join(MARKER_NEW)).map_err(fail)?;
     marker.write_all(identity.to_text().as_bytes()).and_then(|()| marker.sync_all()).map_err(fail)?;
     sync_dir(dir).map_err(fail)?;
@@ -296,27 +302,28 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
 }
 
 fn start_engine(dir: &Path) -> fjall::Result<(Database, [Keyspace; 4])> {
-    // A batch syncs the journal itself, before it may be read.
+    // Each batch syncs the journal itself, before it is published.
     let db = Database::builder(dir).manual_journal_persist(true).open()?;
     let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
     let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
     Ok((db, keyspaces))
 }
 
-/// Writes what these have to tables, all at once: the engine looks only each 10 ms whether one is done. `None`: it has not done it in
-/// time, as where it met an error, of which it does not tell who waits.
+/// Writes these keyspaces to tables, all at once, because the engine checks only every 10 ms whether one is done.
+/// `None` means that it was not done in time, for example after an error, which the engine does not return here.
 fn flush(keyspaces: [Keyspace; 4]) -> Result<(), Option<fjall::Error>> {
     let (done, outcomes) = mpsc::channel();
     for keyspace in keyspaces {
         let done = done.clone();
         thread::spawn(move || {
             let outcome = keyspace.rotate_memtable_and_wait();
-            // Before it is said: the engine is open, and its directory locked, until the last of these has gone.
+            // Dropped before the send, because the engine stays open and its directory locked until the last handle is
+            // dropped.
             drop(keyspace);
             let _ = done.send(outcome);
         });
     }
-    let until = Instant::now() + FLUSH;
+    let until = Instant::now() + FLUSH_TIMEOUT;
     for _ in 0..4 {
         outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|_| None)?.map_err(Some)?;
     }
@@ -332,28 +339,28 @@ impl Store {
         [&self.latest, &self.log, &self.tombstones, &self.meta]
     }
 
-    /// A batch that is fsynced when its commit returns.
+    /// A batch whose commit returns after an fsync.
     pub(super) fn batch(&self) -> OwnedWriteBatch {
         self.db.batch().durability(Some(PersistMode::SyncAll))
     }
 
-    /// Bytes the file system can still take beyond what the engine has yet to write to tables.
-    pub(super) fn room(&self) -> io::Result<u64> {
+    /// The free bytes of the file system, minus what the engine still has to write to tables.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.dir)?;
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize)).saturating_sub(self.db.write_buffer_size()))
     }
 }
 
-/// The file that says which batch was acknowledged.
+/// The file with the sequence of the last acknowledged batch.
 #[derive(Debug)]
-pub(super) struct Witness(File);
+pub(super) struct AckedSequence(File);
 
-impl Witness {
+impl AckedSequence {
     fn open(path: &Path) -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).open(path).map(Self)
     }
 
-    /// `None`: damaged.
+    /// `None` if the file is damaged.
     fn read(&self) -> Option<u64> {
         let mut bytes = [0; 12];
         self.0.read_exact_at(&mut bytes, 0).ok()?;
@@ -361,7 +368,7 @@ impl Witness {
         (crc == crc32fast::hash(sequence).to_be_bytes()).then(|| u64::from_be_bytes(*sequence))
     }
 
-    /// One sector, overwritten in place: it holds the old sequence or the new one.
+    /// Overwrites one sector in place, so the file has the old sequence or the new one.
     pub(super) fn write(&self, sequence: u64) -> io::Result<()> {
         let sequence = sequence.to_be_bytes();
         let mut bytes = [0; 12];

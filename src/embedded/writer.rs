@@ -1,15 +1,17 @@
-//! The one thread that writes: group commit, and the sweep of old tombstones.
+//! The writer thread: group commit, and the purge of old tombstones.
 //!
-//! It takes what waits in the queue, makes one atomic batch of it, has it fsynced, publishes a snapshot of the store together with
-//! the end offsets, and only then answers. So an answer means durable, and a read shows only what no crash can take.
+//! It takes the queued writes, commits them as one atomic batch with an fsync, publishes a snapshot together with the
+//! end offsets, and then replies. So an acknowledged write is durable, and a replay reads only data that survives a
+//! crash.
 //!
-//! - **Always compacted**: the record that a write supersedes goes in the same batch. Of several records of one key in one batch
-//!   only the last is stored; the others have their offsets and answers, and were compacted at once.
-//! - **A failed commit ends it**: what the disk holds is not known then, and trying again could prove the wrong thing. The store
-//!   stays readable as of the last commit, and read-only until it is opened again. The first reason is the one that is told.
-//! - **A full disk is met before the engine meets it**, while it is certain that nothing was written, and passes by itself.
+//! - **Always compacted**: the batch that supersedes a record removes it. Of several records of one key in one batch,
+//!   only the last is stored. The others get offsets and replies.
+//! - **A failed commit makes the store read-only** until it is opened again, because the content of the disk is not
+//!   known. The store stays readable as of the last commit. The first cause is reported.
+//! - **Free space is checked before each batch**, so that DISK_FULL means that nothing was written. Writes succeed
+//!   again when there is room.
 //!
-//! Does not: read for anybody else, or decide what may be written.
+//! Does not read for replays, and does not decide what may be written.
 
 use std::{
     collections::HashMap,
@@ -28,73 +30,73 @@ use tokio::sync::oneshot;
 
 use super::{
     layout::{self, Head, RecordHead},
-    shared::{Clock, Published, Shared},
-    store::{Store, Witness},
+    state::{Clock, Published, StoreState},
+    store::{AckedSequence, Store},
 };
 use crate::{
     log::{Appended, Corrupt, NewRecord, WriteError},
     model::{Escaped, Key, Partition},
 };
 
-/// Records a batch.
-const BATCH_RECORDS: usize = 4096;
-/// Bytes a batch, or one record.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Tombstones a sweep; more wait until the writes that came meanwhile are done.
-const SWEEP_RECORDS: usize = 1024;
-const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+/// The most records of a batch.
+const MAX_BATCH_RECORDS: usize = 4096;
+/// The most bytes of a batch. A single record may have more.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The most tombstones of one purge. Queued writes are committed before the next one.
+const MAX_PURGE_RECORDS: usize = 1024;
+const PURGE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// An accepted record.
-pub(super) struct Job {
+/// An accepted write.
+pub(super) struct QueuedWrite {
     pub(super) record: NewRecord,
-    /// Bytes it takes in the queue.
-    pub(super) weight: usize,
-    pub(super) answer: oneshot::Sender<Result<Appended, WriteError>>,
+    /// The bytes it takes in the queue.
+    pub(super) queue_bytes: usize,
+    pub(super) reply: oneshot::Sender<Result<Appended, WriteError>>,
 }
 
-/// A record to be stored: the last one of its key in its batch.
+/// A record to be stored: the last one of its key in the batch.
 struct Planned<'a> {
     partition: Partition,
     key: &'a Key,
     appended: Appended,
     timestamp: i64,
-    job: &'a Job,
+    write: &'a QueuedWrite,
 }
 
 /// Why a batch was not committed.
-enum Failure {
+enum CommitError {
     /// Nothing was written.
-    Nothing(WriteError),
-    /// Some of it may be there when the store is opened again.
+    NotWritten(WriteError),
+    /// Some of the batch may be there when the store is opened again.
     Unknown(String),
 }
 
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<StoreState>,
     pub(super) store: Arc<Store>,
-    pub(super) queue: Receiver<Job>,
+    pub(super) queue: Receiver<QueuedWrite>,
     pub(super) clock: Clock,
     pub(super) heads: Vec<Head>,
-    /// Of each partition, one above the last tombstone that was taken away.
-    pub(super) horizons: Vec<i64>,
+    /// For each partition, the offset above the last purged tombstone.
+    pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
-    pub(super) witness: Witness,
-    /// What is left free on the disk: for tables that are merged, and for whatever else lives there.
+    pub(super) acked_sequence: AckedSequence,
+    /// How many bytes stay free on the disk, for merges of tables and for other programs.
     pub(super) reserve_bytes: u64,
 }
 
 impl Writer {
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        let mut next_sweep = Instant::now();
+        let mut next_purge = Instant::now();
         loop {
-            if next_sweep <= Instant::now() {
-                next_sweep = if self.sweep() { Instant::now() } else { Instant::now() + SWEEP_INTERVAL };
+            if next_purge <= Instant::now() {
+                next_purge = if self.purge() { Instant::now() } else { Instant::now() + PURGE_INTERVAL };
             }
-            match self.queue.recv_timeout(next_sweep.saturating_duration_since(Instant::now())) {
+            match self.queue.recv_timeout(next_purge.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
-                    let jobs = self.gather(first);
-                    self.settle(jobs);
+                    let writes = self.collect_batch(first);
+                    self.commit_and_reply(writes);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -102,73 +104,75 @@ impl Writer {
         }
     }
 
-    fn gather(&self, first: Job) -> Vec<Job> {
-        let (mut bytes, mut jobs) = (first.weight, vec![first]);
-        while jobs.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            let Ok(job) = self.queue.try_recv() else { break };
-            bytes += job.weight;
-            jobs.push(job);
+    fn collect_batch(&self, first: QueuedWrite) -> Vec<QueuedWrite> {
+        let (mut bytes, mut writes) = (first.queue_bytes, vec![first]);
+        while writes.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES {
+            let Ok(write) = self.queue.try_recv() else { break };
+            bytes += write.queue_bytes;
+            writes.push(write);
         }
-        jobs
+        writes
     }
 
-    /// Writes a batch and answers it.
-    fn settle(&mut self, jobs: Vec<Job>) {
-        let outcome = self.write(&jobs);
+    /// Commits a batch and replies to its writes.
+    fn commit_and_reply(&mut self, writes: Vec<QueuedWrite>) {
+        let outcome = self.commit_batch(&writes);
         let failure = match &outcome {
             Ok(_) => None,
-            Err(Failure::Nothing(error)) => Some(error.clone()),
-            Err(Failure::Unknown(cause)) => Some(WriteError::OutcomeUnknown { by_time: false, cause: cause.clone() }),
+            Err(CommitError::NotWritten(error)) => Some(error.clone()),
+            Err(CommitError::Unknown(cause)) => {
+                Some(WriteError::OutcomeUnknown { by_time: false, cause: cause.clone() })
+            }
         };
         let mut appended = outcome.unwrap_or_default().into_iter();
-        for job in jobs {
-            // Before the answer: who has it may count on the room.
-            self.shared.queued_bytes.fetch_sub(job.weight, Relaxed);
-            self.shared.unsettled.fetch_sub(1, SeqCst);
-            let answer = match (&failure, appended.next()) {
+        for write in writes {
+            // Before the reply, so that a caller that has it finds room in the queue.
+            self.state.queued_bytes.fetch_sub(write.queue_bytes, Relaxed);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
+            let reply = match (&failure, appended.next()) {
                 (None, Some(appended)) => Ok(appended),
                 (Some(failure), _) => Err(failure.clone()),
                 (None, None) => continue,
             };
-            // Nobody may be waiting any more.
-            let _ = job.answer.send(answer);
+            // The send fails if the caller has stopped waiting.
+            let _ = write.reply.send(reply);
         }
     }
 
-    fn write(&mut self, jobs: &[Job]) -> Result<Vec<Appended>, Failure> {
-        if self.shared.abandoned.load(SeqCst) {
-            return Err(Failure::Nothing(WriteError::Draining));
+    fn commit_batch(&mut self, writes: &[QueuedWrite]) -> Result<Vec<Appended>, CommitError> {
+        if self.state.abandoned.load(SeqCst) {
+            return Err(CommitError::NotWritten(WriteError::Draining));
         }
-        if let Some(refusal) = self.shared.refusal() {
-            return Err(Failure::Nothing(refusal));
+        if let Some(refusal) = self.state.refusal() {
+            return Err(CommitError::NotWritten(refusal));
         }
-        self.check_room(jobs.iter().map(|job| job.weight as u64).sum())?;
+        self.check_free_space(writes.iter().map(|write| write.queue_bytes as u64).sum())?;
 
         let now = (self.clock)();
         let mut heads: HashMap<Partition, Head> = HashMap::new();
         let mut last_of_key: HashMap<&Bytes, usize> = HashMap::new();
-        let mut all = Vec::with_capacity(jobs.len());
-        for (index, job) in jobs.iter().enumerate() {
-            let (partition, key) = (job.record.partition, &job.record.key);
+        let mut all = Vec::with_capacity(writes.len());
+        for (index, write) in writes.iter().enumerate() {
+            let (partition, key) = (write.record.partition, &write.record.key);
             let head = heads.entry(partition).or_insert(self.heads[partition.index()]);
             head.timestamp = head.timestamp.max(now);
             all.push(Appended { offset: head.next, timestamp: Some(head.timestamp) });
             head.next += 1;
-            // A key is of one workspace, so of one partition.
+            // A key belongs to one workspace, so to one partition.
             last_of_key.insert(key.bytes(), index);
         }
 
         let mut batch = self.store.batch();
-        for (index, job) in jobs.iter().enumerate() {
-            let (partition, key, appended) = (job.record.partition, &job.record.key, all[index]);
+        for (index, write) in writes.iter().enumerate() {
+            let (partition, key, appended) = (write.record.partition, &write.record.key, all[index]);
             if last_of_key.get(key.bytes()) == Some(&index) {
                 let timestamp = appended.timestamp.unwrap_or_default();
-                self.plan(&mut batch, &Planned { partition, key, appended, timestamp, job })?;
+                self.plan(&mut batch, &Planned { partition, key, appended, timestamp, write })?;
             }
         }
         for (partition, head) in &heads {
-            let place = layout::head_key(*partition);
-            batch.insert(&self.store.meta, place, layout::seal(&place, &head.encode()));
+            let entry_key = layout::head_key(*partition);
+            batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &head.encode()));
         }
         self.commit(batch)?;
         for (partition, head) in heads {
@@ -178,18 +182,18 @@ impl Writer {
         Ok(all)
     }
 
-    /// Stores a record and takes away the one it supersedes.
-    fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), Failure> {
-        let Planned { partition, key, appended: Appended { offset, .. }, timestamp, job } = *planned;
+    /// Adds a record to the batch, and removes the one that it supersedes.
+    fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), CommitError> {
+        let Planned { partition, key, appended: Appended { offset, .. }, timestamp, write } = *planned;
         let latest = layout::latest_key(partition, key.bytes());
         if let Some(before) = self.latest(&latest).map_err(|e| self.corrupt(e))? {
             self.remove_from_log(batch, partition, before);
         }
         let content =
-            layout::encode_record(offset, timestamp, job.record.headers.as_slice(), job.record.value.as_deref());
+            layout::encode_record(offset, timestamp, write.record.headers.as_slice(), write.record.value.as_deref());
         let log = layout::log_key(partition, offset);
         batch.insert(&self.store.log, log, layout::seal(&log, key.bytes()));
-        if job.record.value.is_none() {
+        if write.record.value.is_none() {
             let tombstone = layout::tombstone_key(timestamp, partition, offset);
             batch.insert(&self.store.tombstones, tombstone, layout::seal(&tombstone, key.bytes()));
         }
@@ -201,52 +205,54 @@ impl Writer {
     fn remove_from_log(&self, batch: &mut OwnedWriteBatch, partition: Partition, record: RecordHead) {
         batch.remove(&self.store.log, layout::log_key(partition, record.offset));
         if record.tombstone {
-            let place = layout::tombstone_key(record.timestamp, partition, record.offset);
-            batch.remove(&self.store.tombstones, place);
+            let entry_key = layout::tombstone_key(record.timestamp, partition, record.offset);
+            batch.remove(&self.store.tombstones, entry_key);
         }
     }
 
-    fn latest(&self, place: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
-        let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(place))).to_string();
-        let found = self.store.latest.get(place);
-        let found = found.map_err(|e| self.shared.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
+    fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
+        let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
+        let found = self.store.latest.get(entry_key);
+        let found = found.map_err(|e| self.state.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
         let Some(sealed) = found else { return Ok(None) };
-        let head = layout::unseal(place, &sealed).and_then(RecordHead::decode);
+        let head = layout::unseal(entry_key, &sealed).and_then(RecordHead::decode);
         head.map(|(head, _)| Some(head))
-            .ok_or_else(|| self.shared.damage(format_args!("the record of key {} is damaged", shown())))
+            .ok_or_else(|| self.state.damage(format_args!("the record of key {} is damaged", shown())))
     }
 
-    fn corrupt(&self, corrupt: Corrupt) -> Failure {
-        Failure::Nothing(WriteError::Corrupt(self.shared.set_corrupt(corrupt)))
+    fn corrupt(&self, corrupt: Corrupt) -> CommitError {
+        CommitError::NotWritten(WriteError::Corrupt(self.state.set_corrupt(corrupt)))
     }
 
-    /// The engine writes to a journal now and to tables later, where a full disk would be met too late to name its victim.
-    fn check_room(&self, bytes: u64) -> Result<(), Failure> {
-        // A record is in the journal, in a table, and in a merged table. What can't be asked is left to the commit.
+    /// The engine writes to a journal now and to tables later. A disk that is full only then would fail other writes
+    /// than this one.
+    fn check_free_space(&self, bytes: u64) -> Result<(), CommitError> {
+        // A record is in the journal, in a table, and in a merged table. If the free space is not known, the commit
+        // decides.
         let wanted = self.reserve_bytes.saturating_add(bytes.saturating_mul(3));
-        match self.store.room() {
-            Ok(room) if room < wanted => {
-                let cause = format!("{room} bytes are free beyond what is reserved, {wanted} are needed");
-                Err(Failure::Nothing(WriteError::DiskFull { cause }))
+        match self.store.free_bytes() {
+            Ok(free_bytes) if free_bytes < wanted => {
+                let cause = format!("{free_bytes} bytes are free beyond what is reserved, {wanted} are needed");
+                Err(CommitError::NotWritten(WriteError::DiskFull { cause }))
             }
             _ => Ok(()),
         }
     }
 
-    fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), Failure> {
+    fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), CommitError> {
         let sequence = self.sequence + 1;
-        let (place, before) = (layout::sequence_key(sequence), layout::sequence_key(self.sequence));
-        let sealed = layout::seal(&place, &[]);
+        let (entry_key, before) = (layout::sequence_key(sequence), layout::sequence_key(self.sequence));
+        let sealed = layout::seal(&entry_key, &[]);
         for keyspace in self.store.keyspaces() {
-            batch.insert(keyspace, place, sealed.clone());
+            batch.insert(keyspace, entry_key, sealed.clone());
             batch.remove(keyspace, before);
         }
         match batch.commit() {
             Ok(()) => {}
-            // Asked before anything is written.
+            // The engine returns this before it writes anything.
             Err(fjall::Error::Poisoned) => {
-                self.shared.set_read_only("the storage engine failed in the background; see the log and the disk");
-                return Err(Failure::Nothing(self.shared.refusal().unwrap_or(WriteError::Draining)));
+                self.state.set_read_only("the storage engine failed in the background; see the log and the disk");
+                return Err(CommitError::NotWritten(self.state.refusal().unwrap_or(WriteError::Draining)));
             }
             Err(error) => {
                 let cause = match &error {
@@ -257,71 +263,71 @@ impl Writer {
                     other => format!("{other:?}"),
                 };
                 let cause = format!("a commit failed: {cause}");
-                self.shared.set_read_only(&cause);
-                return Err(Failure::Unknown(cause));
+                self.state.set_read_only(&cause);
+                return Err(CommitError::Unknown(cause));
             }
         }
         self.sequence = sequence;
-        if let Err(error) = self.witness.write(sequence) {
-            // Costs the proof at the next start, not the write.
-            tracing::warn!(%error, "the file that witnesses acknowledged writes can't be written");
+        if let Err(error) = self.acked_sequence.write(sequence) {
+            // The write is durable. Only the check at the next start is weaker.
+            tracing::warn!(%error, "the file with the last acknowledged batch can't be written");
         }
         Ok(())
     }
 
     fn publish(&self) {
-        self.shared.publish(Published::of(&self.store, &self.heads, &self.horizons));
+        self.state.publish(Published::of(&self.store, &self.heads, &self.purged_below));
     }
 
-    /// Takes away tombstones that are older than the retention. Says whether there are more.
-    fn sweep(&mut self) -> bool {
-        if self.shared.refusal().is_some() || self.shared.abandoned.load(SeqCst) {
+    /// Purges tombstones that are older than the retention. Returns whether there are more.
+    fn purge(&mut self) -> bool {
+        if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
             return false;
         }
-        match self.try_sweep() {
+        match self.try_purge() {
             Ok(more) => more,
             Err(corrupt) => {
-                self.shared.set_corrupt(corrupt);
+                self.state.set_corrupt(corrupt);
                 false
             }
         }
     }
 
-    fn try_sweep(&mut self) -> Result<bool, Corrupt> {
-        // A full disk passes by itself; a commit that fails does not.
-        if self.check_room(0).is_err() {
+    fn try_purge(&mut self) -> Result<bool, Corrupt> {
+        // The purge waits while the disk is full, because a failed commit would make the store read-only.
+        if self.check_free_space(0).is_err() {
             return Ok(false);
         }
-        let retention = i64::try_from(self.shared.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
+        let retention = i64::try_from(self.state.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = (self.clock)().saturating_sub(retention);
-        let (mut batch, mut swept, mut horizons) = (self.store.batch(), 0, HashMap::new());
+        let (mut batch, mut purged, mut purged_below) = (self.store.batch(), 0, HashMap::new());
         let until = oldest.max(0).to_be_bytes();
-        for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(SWEEP_RECORDS) {
-            let damaged = || self.shared.damage(format_args!("a tombstone's entry is damaged"));
-            let (place, sealed) = entry
+        for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(MAX_PURGE_RECORDS) {
+            let damaged = || self.state.damage(format_args!("a tombstone's entry is damaged"));
+            let (entry_key, sealed) = entry
                 .into_inner()
-                .map_err(|e| self.shared.damage(format_args!("the tombstones can't be read: {e:?}")))?;
-            let (partition, offset) = layout::position_of_tombstone(&place).ok_or_else(damaged)?;
-            let key = layout::unseal(&place, &sealed).ok_or_else(damaged)?;
+                .map_err(|e| self.state.damage(format_args!("the tombstones can't be read: {e:?}")))?;
+            let (partition, offset) = layout::position_of_tombstone(&entry_key).ok_or_else(damaged)?;
+            let key = layout::unseal(&entry_key, &sealed).ok_or_else(damaged)?;
             let latest = layout::latest_key(partition, key);
-            // What supersedes a tombstone takes its entry away.
+            // A write that supersedes a tombstone removes its entry.
             let record = self.latest(&latest)?.filter(|r| r.tombstone && r.offset == offset).ok_or_else(damaged)?;
             self.remove_from_log(&mut batch, partition, record);
             batch.remove(&self.store.latest, latest);
-            let horizon = horizons.entry(partition).or_insert(self.horizons[partition.index()]);
-            *horizon = offset.saturating_add(1).max(*horizon);
-            swept += 1;
+            let below = purged_below.entry(partition).or_insert(self.purged_below[partition.index()]);
+            *below = offset.saturating_add(1).max(*below);
+            purged += 1;
         }
-        for (partition, horizon) in &horizons {
-            let place = layout::horizon_key(*partition);
-            batch.insert(&self.store.meta, place, layout::seal(&place, &horizon.to_be_bytes()));
+        for (partition, below) in &purged_below {
+            let entry_key = layout::purged_below_key(*partition);
+            batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &below.to_be_bytes()));
         }
-        if swept > 0 && self.commit(batch).is_ok() {
-            for (partition, horizon) in horizons {
-                self.horizons[partition.index()] = horizon;
+        if purged > 0 && self.commit(batch).is_ok() {
+            for (partition, below) in purged_below {
+                self.purged_below[partition.index()] = below;
             }
             self.publish();
-            return Ok(swept == SWEEP_RECORDS);
+            return Ok(purged == MAX_PURGE_RECORDS);
         }
         Ok(false)
     }

@@ -1,4 +1,6 @@
-//! `changelogd topic ensure` and `changelogd topic describe`.
+//! `changelogd topic ensure` and `changelogd topic describe`, and the admin client of the Kafka store.
+//!
+//! Promises that an existing topic's partition count is never changed, and its configuration only with `--alter`.
 
 use std::time::Duration;
 
@@ -10,32 +12,32 @@ use rdkafka::{
 use serde::Serialize;
 
 use super::{
-    context::Context,
-    native::{self, Bound, NativeError},
+    client_context::Context,
+    ffi::{self, NativeError, OffsetSpec},
     settings::{Role, Settings},
     topic,
 };
 use crate::model::PartitionCount;
 
-const ASK: Duration = Duration::from_secs(5);
+const ADMIN_QUERY: Duration = Duration::from_secs(5);
 
-/// The topic that is wanted.
+/// The topic that `ensure` creates or compares with.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
-    /// Its partitions.
+    /// The number of partitions.
     pub partitions: i32,
-    /// Copies of each; `None` = 3, or the broker count where it is smaller.
+    /// Replicas of each partition; `None` = 3, or the number of brokers if that is smaller.
     pub replication_factor: Option<i32>,
-    /// segment.ms, if it is to be set.
+    /// segment.ms; `None` = not set.
     pub segment: Option<Duration>,
-    /// delete.retention.ms, if it is to be set.
+    /// delete.retention.ms; `None` = not set.
     pub delete_retention: Option<Duration>,
-    /// Change an existing topic's configuration (never its partition count).
+    /// Whether to change an existing topic's configuration. Its partition count is never changed.
     pub alter: bool,
 }
 
 impl TopicSpec {
-    /// As documented: 10 partitions unless a count is given.
+    /// The documented defaults. `partitions`: `None` = 10.
     pub fn new(partitions: Option<PartitionCount>) -> Self {
         Self {
             partitions: partitions.map_or(10, PartitionCount::get),
@@ -59,26 +61,27 @@ impl TopicSpec {
     }
 }
 
-/// Why a topic could not be looked after.
+/// Why a topic command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The brokers gave no answer.
+    /// No broker answered.
     #[error("the brokers can't be reached: {0}")]
     Unreachable(String),
-    /// The brokers said no.
+    /// The brokers rejected the request.
     #[error("{0}")]
     Refused(String),
-    /// The topic is there with another partition count, which no flag changes: workspaces would be re-homed.
+    /// The topic exists with another partition count. No flag changes it, because workspaces would belong to other
+    /// partitions.
     #[error("topic {topic:?} has {actual} partitions where {wanted} are wanted; a partition count is never changed")]
     PartitionCount {
         /// Its name.
         topic: String,
-        /// What it has.
+        /// The topic's partition count.
         actual: usize,
-        /// What was asked for.
+        /// The partition count of the spec.
         wanted: i32,
     },
-    /// The topic is not there.
+    /// The topic does not exist.
     #[error("topic {0:?} does not exist; create it with `changelogd topic ensure`")]
     NotFound(String),
 }
@@ -101,9 +104,9 @@ impl From<KafkaError> for AdminError {
     }
 }
 
-/// An admin call says only that it timed out: what the connection met is the better answer.
+/// An admin call's error says only that it timed out. The connection's failure names the cause.
 fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
-    native::serve(admin);
+    ffi::poll_logs(admin);
     match admin.inner().context().take_last_failure() {
         Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
             AdminError::Unreachable(cause)
@@ -112,50 +115,50 @@ fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
     }
 }
 
-/// What became of `ensure`.
+/// The result of [`ensure`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EnsureReport {
     /// The topic.
     pub topic: String,
-    /// It was not there.
+    /// The topic did not exist and was created.
     pub created: bool,
-    /// Its configuration was changed.
+    /// The topic's configuration was changed.
     pub altered: bool,
-    /// Its partitions.
+    /// The number of partitions.
     pub partitions: i32,
-    /// Where it differs from what is wanted, and what was noticed.
+    /// Differences from the spec, and notes.
     pub notes: Vec<String>,
 }
 
-/// A long-lived client: topic care, offsets.
+/// The long-lived client that watches the topic and queries offsets.
 pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
     let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
-    native::take_log_lines(admin.inner());
+    ffi::redirect_logs(admin.inner());
     Ok(admin)
 }
 
-/// Creates a topic as documented. Answers what was done, in words.
+/// Creates a topic with the documented configuration. Returns a text for the log.
 pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
-    let (replicas, said) = match spec.replication_factor {
+    let (replicas, note) = match spec.replication_factor {
         Some(factor) => (factor, String::new()),
         None => {
-            let metadata = admin.inner().fetch_metadata(None, ASK);
+            let metadata = admin.inner().fetch_metadata(None, ADMIN_QUERY);
             let brokers = metadata.map_err(|e| AdminError::Unreachable(e.to_string()))?.brokers().len();
             let factor = i32::try_from(brokers).unwrap_or(3).clamp(1, 3);
-            let said = if factor < 3 {
+            let note = if factor < 3 {
                 format!("; only {brokers} broker(s) are there, so the replication factor is {factor} instead of 3")
             } else {
                 String::new()
             };
-            (factor, said)
+            (factor, note)
         }
     };
     let created = topic::create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
-    let what = if created { "created" } else { "was created by somebody else just now" };
-    Ok(format!("topic {topic:?} {what}: {} partitions{said}", spec.partitions))
+    let what = if created { "created" } else { "was created by another process just now" };
+    Ok(format!("topic {topic:?} {what}: {} partitions{note}", spec.partitions))
 }
 
-/// Makes sure that the topic is there. Idempotent; changes an existing one only if told, and never its partition count.
+/// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
 pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
     use rdkafka::error::RDKafkaErrorCode as Code;
     let admin = client(settings)?;
@@ -167,7 +170,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         partitions: spec.partitions,
         notes: Vec::new(),
     };
-    match native::describe_topic(&admin, name, None, ASK) {
+    match ffi::describe_topic(&admin, name, None, ADMIN_QUERY) {
         Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
             report.notes.push(create(&admin, name, spec).await?);
             report.created = true;
@@ -190,7 +193,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         }
     }
     if !different.is_empty() && spec.alter {
-        // AlterConfigs replaces the whole set, so what is set on the topic already must be said again.
+        // AlterConfigs replaces all values of the topic, so the values that are set already are sent again.
         let kept: Vec<(String, String)> = entries
             .iter()
             .filter(|e| matches!(e.source, rdkafka::admin::ConfigSource::DynamicTopic))
@@ -201,7 +204,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         for (config, value) in kept.iter().chain(&different) {
             alter = alter.set(config, value);
         }
-        let options = AdminOptions::new().request_timeout(Some(ASK));
+        let options = AdminOptions::new().request_timeout(Some(ADMIN_QUERY));
         match admin.alter_configs(&[alter], &options).await?.pop() {
             Some(Err((_, code))) => {
                 return Err(AdminError::Refused(format!("the configuration can't be changed: {code}")));
@@ -214,39 +217,39 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
     Ok(report)
 }
 
-/// One partition, for people.
+/// A partition in a [`TopicReport`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartitionReport {
-    /// Its number.
+    /// The partition's number.
     pub partition: i32,
     /// The leader's broker id; -1 = none.
     pub leader: i32,
     /// Broker ids.
     pub replicas: Vec<i32>,
-    /// Broker ids.
+    /// Broker ids of the replicas in sync.
     pub isr: Vec<i32>,
-    /// The low watermark.
+    /// The low watermark; `None` = not known.
     pub low_offset: Option<i64>,
-    /// The last stable offset.
+    /// The last stable offset; `None` = not known.
     pub last_stable_offset: Option<i64>,
-    /// The high watermark.
+    /// The high watermark; `None` = not known.
     pub high_offset: Option<i64>,
 }
 
-/// A topic, for people.
+/// The result of [`describe`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TopicReport {
     /// Its name.
     pub topic: String,
-    /// In Kafka's base64 form.
+    /// The topic id in Kafka's base64 form.
     pub id: String,
-    /// In order.
+    /// Sorted by number.
     pub partitions: Vec<PartitionReport>,
-    /// What is set, by name.
+    /// Configuration values by name.
     pub configs: Vec<(String, String)>,
 }
 
-/// The topic as it is.
+/// Describes the topic, its offsets and its configuration.
 pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     use rdkafka::error::RDKafkaErrorCode as Code;
     const SHOWN: [&str; 9] = [
@@ -261,14 +264,15 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         "unclean.leader.election.enable",
     ];
     let admin = client(settings)?;
-    let described = native::describe_topic(&admin, &settings.topic, None, ASK).map_err(|error| match error.code {
-        Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
-        _ => with_cause(error, &admin),
-    })?;
+    let described =
+        ffi::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
+            _ => with_cause(error, &admin),
+        })?;
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
-    let bounds = [Bound::Low, Bound::LastStable, Bound::High];
-    let [low, stable, high] = native::list_offsets(&admin, &settings.topic, &numbers, bounds, ASK)?;
-    let at = |list: &[native::PartitionOffset], p: i32| {
+    let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
+    let [low, last_stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
+    let at = |list: &[ffi::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };
     let entries = topic::read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
@@ -282,7 +286,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
                 partition: p.partition,
                 leader: p.leader,
                 low_offset: at(&low, p.partition),
-                last_stable_offset: at(&stable, p.partition),
+                last_stable_offset: at(&last_stable, p.partition),
                 high_offset: at(&high, p.partition),
                 replicas: p.replicas,
                 isr: p.isr,

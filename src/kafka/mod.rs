@@ -1,25 +1,18 @@
 //! The log on a topic of Apache Kafka.
 //!
-//! Promises what [`Log`] does. One long-lived client looks after the topic and asks for offsets; a small pool of producers
-//! writes; each replay has a consumer of its own, made for it and dropped after it. Nothing subscribes, nothing commits, and
-//! no topic is created unless that was asked for.
+//! Promises what [`Log`] promises. One long-lived admin client watches the topic and queries offsets. A small pool of
+//! producers writes. Each replay has a consumer of its own. Nothing subscribes, nothing commits, and a topic is created
+//! only with `--create-topic`.
 //!
-//! Does not: notice writers that use another partitioner before a replay meets their records.
+//! Does not notice a writer with another partitioner until a replay reads its records.
 
 pub mod admin;
-mod cluster;
-mod context;
-mod lane;
-mod native;
-mod offsets;
-mod producer;
-mod reading;
+mod client_context;
+mod ffi;
+mod produce;
 mod reaper;
 mod replay;
 mod settings;
-#[cfg(test)]
-mod simulation;
-mod span;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -45,40 +38,44 @@ use tokio::{
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
-    offsets::Offsetter,
-    producer::Pool,
-    reading::{Bounds, same_topic},
+    produce::ProducerPool,
     reaper::Reaper,
-    replay::Live,
-    topic::TopicCare,
+    replay::{
+        KafkaCluster,
+        offsets::OffsetClient,
+        range,
+        reader::{ReplayLimits, check_same_topic},
+    },
+    topic::TopicWatcher,
 };
 use crate::log::{
     Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
     TopicState, WriteError,
 };
 
-/// How often producers are looked at for fatal errors.
-const LOOK_AT_PRODUCERS: Duration = Duration::from_millis(250);
-/// Replays and descriptions that ask for their offsets at a time. A question holds a thread of the runtime's pool for seconds where leaders say
-/// nothing, also when its caller has gone: those who come and go must not fill the pool.
-const QUESTIONS: usize = 64;
+/// How often producers are checked for fatal errors.
+const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How many replays and descriptions query offsets at a time. Where leaders do not answer, a query holds a blocking
+/// thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the
+/// runtime's pool.
+const MAX_OFFSET_QUERIES: usize = 64;
 
 struct Inner {
     settings: Settings,
-    care: Arc<TopicCare>,
-    offsetter: Offsetter,
+    watcher: Arc<TopicWatcher>,
+    offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
-    pool: OnceLock<Pool>,
-    making_pool: Mutex<()>,
+    pool: OnceLock<ProducerPool>,
+    pool_creation: Mutex<()>,
     reaper: Reaper,
-    questions: Arc<Semaphore>,
+    offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
 
 /// A log on a Kafka topic.
 pub struct KafkaLog {
     inner: Arc<Inner>,
-    /// Ended when this is dropped.
+    /// Aborted when this is dropped.
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -96,32 +93,34 @@ impl Drop for KafkaLog {
 }
 
 impl KafkaLog {
-    /// Starts to look after the topic. Fails only for what is wrong without asking a broker; everything else is told by the
-    /// topic's state. Must be called on a tokio runtime.
+    /// Starts to watch the topic. Must be called on a tokio runtime.
+    ///
+    /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
+    /// [`Log::topic_state`].
     pub fn start(settings: Settings) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
-        let care = Arc::new(TopicCare::new(settings.clone(), admin.clone()));
+        let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
             reaper: Reaper::start().map_err(|e| broken(&e))?,
-            offsetter: Offsetter { admin, topic: settings.topic.clone(), state: care.state() },
-            state: care.state(),
+            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
+            state: watcher.state(),
             pool: OnceLock::new(),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
-            making_pool: Mutex::default(),
+            offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
+            pool_creation: Mutex::default(),
             closed: Arc::default(),
-            care,
+            watcher,
             settings,
         });
-        let care = inner.care.clone();
-        let watching = tokio::spawn(async move { care.watch().await });
-        let pools = inner.clone();
+        let watcher = inner.watcher.clone();
+        let watching = tokio::spawn(async move { watcher.watch().await });
+        let checked = inner.clone();
         let replacing = tokio::spawn(async move {
             loop {
-                sleep(LOOK_AT_PRODUCERS).await;
-                let pools = pools.clone();
-                let _ = tokio::task::spawn_blocking(move || pools.look_at_producers()).await;
+                sleep(PRODUCER_CHECK_INTERVAL).await;
+                let checked = checked.clone();
+                let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
             }
         });
         Ok(Self { inner, tasks: vec![watching, replacing] })
@@ -129,14 +128,14 @@ impl KafkaLog {
 }
 
 impl Inner {
-    fn pool(&self) -> Result<&Pool, WriteError> {
+    fn pool(&self) -> Result<&ProducerPool, WriteError> {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let _turn = self.making_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.pool_creation.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.get().is_none() {
-            let limit = self.care.config().max_message_bytes;
-            let pool = Pool::new(self.settings.clone(), limit, self.care.clone(), self.closed.clone());
+            let limit = self.watcher.config().max_message_bytes;
+            let pool = ProducerPool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
@@ -144,18 +143,19 @@ impl Inner {
     }
 
     /// Blocks.
-    fn look_at_producers(&self) {
+    fn check_producers(&self) {
         let Some(pool) = self.pool.get() else {
-            // Made before the first write, which else waits for connections and the producer's id. Errors are told by writes.
+            // The producers are made before the first write. Otherwise it waits for connections and a producer id.
+            // Writes report the errors.
             if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
                 let _ = self.pool();
             }
             return;
         };
         pool.replace_fatal();
-        pool.take_limit(self.care.config().max_message_bytes);
+        pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
         if matches!(&*self.state.borrow(), TopicState::Invalid(_)) {
-            pool.give_up();
+            pool.discard_queued();
         }
     }
 }
@@ -171,7 +171,7 @@ impl Log for KafkaLog {
     }
 
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.inner.care.topic().await
+        self.inner.watcher.topic().await
     }
 
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
@@ -179,7 +179,7 @@ impl Log for KafkaLog {
             return Err(WriteError::Draining);
         }
         match &*self.inner.state.borrow() {
-            // Brokers that were there may be back before the write times out: delivery decides.
+            // Brokers that are lost may return before the write times out, so the delivery report decides.
             TopicState::Ready(_) | TopicState::Unreachable { topic: Some(_), .. } => {}
             TopicState::Unreachable { cause, topic: None } => {
                 return Err(WriteError::Unreachable { cause: cause.clone() });
@@ -191,65 +191,65 @@ impl Log for KafkaLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        let asked = std::time::Instant::now();
-        let found = self.inner.care.topic().await?;
-        same_topic(&request.topic, &found)?;
+        let requested_at = std::time::Instant::now();
+        let found = self.inner.watcher.topic().await?;
+        check_same_topic(&request.topic, &found)?;
         let (events, replay) = Replay::channel();
-        let (inner, config) = (self.inner.clone(), self.inner.care.config());
-        let bounds = Bounds {
+        let (inner, config) = (self.inner.clone(), self.inner.watcher.config());
+        let limits = ReplayLimits {
             open_transaction_wait: inner.settings.open_transaction_wait,
             no_progress: inner.settings.no_progress,
             min_compaction_lag: config.min_compaction_lag,
             delete_retention: config.delete_retention,
         };
-        let mut live = Live {
+        let mut cluster = KafkaCluster {
             settings: inner.settings.clone(),
-            care: inner.care.clone(),
-            offsetter: inner.offsetter.clone(),
+            watcher: inner.watcher.clone(),
+            offset_client: inner.offset_client.clone(),
             closed: inner.closed.clone(),
             runtime: Handle::current(),
-            topic: inner.care.state(),
+            topic_state: inner.watcher.state(),
             events,
         };
         let wanted = request.clone();
-        let question = self.inner.questions.clone().acquire_owned().await;
-        let question = question.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
-        let spans = tokio::task::spawn_blocking(move || {
-            // Held until the thread is free again, not until the caller has lost interest.
-            let _question = question;
-            if live.events.is_closed() {
-                return Err(span::nobody_waits());
+        let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
+        let query_permit = query_permit.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
+        let ranges = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free again, also if the caller has left.
+            let _query_permit = query_permit;
+            if cluster.events.is_closed() {
+                return Err(range::abandoned());
             }
-            let spans = span::spans(&mut live, &wanted, bounds.open_transaction_wait);
-            spans.map(|spans| (live, spans))
+            let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
+            ranges.map(|ranges| (cluster, ranges))
         });
-        let (live, spans) = spans.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
         let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(live, &reaper, request, bounds, spans, asked);
-        // Not a thread of the runtime's pool: a slow reader holds it for as long as it reads.
+        let work = move || replay::run(cluster, &reaper, request, limits, ranges, requested_at);
+        // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
     }
 
     async fn describe(&self) -> Description {
-        // The state may be a second old; the description should not begin with it.
-        let topic = self.inner.care.topic().await.ok();
+        // The watched state may be a second old, so the topic is queried again.
+        let topic = self.inner.watcher.topic().await.ok();
         let mut partitions = Vec::new();
-        let mut findings = self.inner.care.findings();
+        let mut findings = self.inner.watcher.findings();
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
-            let question = self.inner.questions.clone().acquire_owned().await;
+            let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
             let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
-            let taken = tokio::task::spawn_blocking(move || {
-                let _question = question;
-                inner.offsetter.take(&all, deadline)
+            let snapshot = tokio::task::spawn_blocking(move || {
+                let _query_permit = query_permit;
+                inner.offset_client.list(&all, deadline)
             })
             .await;
-            let leaders = self.inner.care.described().map(|d| d.partitions).unwrap_or_default();
-            match taken {
-                Ok(Ok(taken)) => {
-                    partitions.extend(taken.offsets.iter().map(|o| PartitionState {
+            let leaders = self.inner.watcher.described().map(|d| d.partitions).unwrap_or_default();
+            match snapshot {
+                Ok(Ok(snapshot)) => {
+                    partitions.extend(snapshot.offsets.iter().map(|o| PartitionState {
                         partition: o.partition,
                         leader: leaders.iter().find(|l| l.partition == o.partition.number()).map_or(-1, |l| l.leader),
                         low: o.low,

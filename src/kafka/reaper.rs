@@ -1,5 +1,5 @@
-//! Where consumers go when their replay has ended: dropping one blocks until its threads have ended, which takes about a
-//! millisecond, and is nothing for a thread that an answer waits for.
+//! Threads that destroy consumers. Destroying a consumer blocks until its threads have ended, and a thread that owes an
+//! answer must not wait for that.
 
 use std::{
     sync::{
@@ -9,18 +9,18 @@ use std::{
     thread,
 };
 
-use super::native::Consumer;
+use super::ffi::Consumer;
 
 const THREADS: usize = 2;
-const WAITING: usize = 64;
+const MAX_QUEUED: usize = 64;
 
-/// A few threads that let go of consumers; they end with the last clone.
+/// Threads that destroy consumers. They end with the last clone.
 #[derive(Clone)]
 pub struct Reaper(SyncSender<Consumer>);
 
 impl Reaper {
     pub fn start() -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel::<Consumer>(WAITING);
+        let (sender, receiver) = sync_channel::<Consumer>(MAX_QUEUED);
         let receiver = Arc::new(Mutex::new(receiver));
         for i in 0..THREADS {
             let receiver = receiver.clone();
@@ -37,7 +37,8 @@ impl Reaper {
         Ok(Self(sender))
     }
 
-    /// Never on a thread of the runtime: if every place is taken the caller lets go himself.
+    /// Queues a consumer. If the queue is full, the caller destroys it, so this is never called on a thread of the
+    /// runtime.
     pub fn take(&self, consumer: Consumer) {
         let _ = self.0.try_send(consumer);
     }

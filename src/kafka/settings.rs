@@ -1,46 +1,48 @@
-//! How a topic is reached: our invariants over the user's librdkafka properties over our defaults.
+//! The configuration of librdkafka's clients: fixed values over the user's properties over our defaults.
+//!
+//! Promises that a property that would break a promise is rejected by name, and that no secret value is shown.
 
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
-use super::context::Context;
+use super::client_context::Context;
 use crate::{
     model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
     rule::{Rule, holds},
 };
 
-/// What the Kafka store needs to know.
+/// The settings of the Kafka store.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// host:port, separated by commas.
+    /// The bootstrap brokers, host:port, separated by commas.
     pub brokers: String,
-    /// The topic.
+    /// The topic's name.
     pub topic: String,
-    /// For ACLs and quotas only.
+    /// The consumer group id, for ACLs and quotas only.
     pub group_id: String,
-    /// The count that the deployment expects; another is a wrong topic.
+    /// The partition count that the deployment expects. A topic with another count is not served. `None` = any count.
     pub expected_partitions: Option<PartitionCount>,
-    /// librdkafka properties of the user's.
+    /// The user's librdkafka properties, by name.
     pub properties: Vec<(String, String)>,
-    /// Producers of the pool.
+    /// The number of producers.
     pub producers: usize,
-    /// message.timeout.ms
+    /// How long a write may wait for its acknowledgement (message.timeout.ms).
     pub write_timeout: Duration,
-    /// Create the topic if it is missing.
+    /// Whether to create the topic if it does not exist.
     pub create_topic: bool,
     /// How long a load waits for an open transaction.
     pub open_transaction_wait: Duration,
     /// How long a replay may make no progress.
     pub no_progress: Duration,
-    /// How far one consumer reads ahead, in bytes.
+    /// How much one consumer reads ahead, in bytes.
     pub read_ahead_bytes: usize,
-    /// Counts producers that were replaced.
+    /// Counts replaced producers.
     pub producers_replaced: Counter,
 }
 
-/// A librdkafka property that can't be used.
+/// A librdkafka property that is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Kafka property {name}: {shown}{reason}")]
 pub struct PropertyError {
@@ -57,13 +59,13 @@ impl PropertyError {
 }
 
 impl PropertyError {
-    /// A client that can't be made of what looked right.
+    /// librdkafka can't create a client though each property is valid.
     pub(super) fn client(settings: &Settings, error: &dyn std::fmt::Display) -> Self {
         Self::new("bootstrap.servers", Some(&settings.brokers), format!("no client can be made: {error}"))
     }
 }
 
-/// What would break a promise, with the reason; aliases included. Source: librdkafka's CONFIGURATION.md.
+/// Properties that would break a promise, with the reason. Aliases are included. Source: librdkafka's CONFIGURATION.md.
 const REFUSED: [(&str, &str); 33] = [
     ("bootstrap.servers", "it is set by --brokers"),
     ("metadata.broker.list", "it is set by --brokers"),
@@ -100,7 +102,7 @@ const REFUSED: [(&str, &str); 33] = [
     ("ssl.providers", "it loads code"),
 ];
 
-/// Values that must not be shown. librdkafka's own list (rdkafka_conf.c, sensitive), and ours.
+/// Properties whose values must not be shown: librdkafka's own list (rdkafka_conf.c, sensitive), and ours.
 const SECRETS: [&str; 17] = [
     "sasl.password",
     "sasl.username",
@@ -127,7 +129,7 @@ pub fn is_secret(name: &str) -> bool {
     SECRETS.contains(&name) || guess.iter().any(|g| name.contains(g)) && !name.contains("endpoint")
 }
 
-/// name=value lines; blank lines and lines that begin with `#` or `!` are passed over, as in a Java properties file.
+/// Parses name=value lines. Blank lines and lines that begin with `#` or `!` are skipped, as in a Java properties file.
 pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut found = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -135,7 +137,7 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
         if line.is_empty() || line.starts_with(['#', '!']) {
             continue;
         }
-        // Never the line itself: it may be a secret.
+        // The error never quotes the line, because it may hold a secret.
         let wrong = || format!("line {}: must be name=value", i + 1);
         let (name, value) = line.split_once('=').ok_or_else(wrong)?;
         if name.trim().is_empty() {
@@ -146,29 +148,29 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(found)
 }
 
-/// What kind of client a configuration is for.
+/// The client that a configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Topic care and offsets: long-lived.
+    /// The long-lived client that watches the topic and queries offsets.
     Admin,
-    /// Writes.
+    /// A producer of the pool.
     Producer {
         /// The topic's max.message.bytes.
         max_message_bytes: usize,
     },
-    /// One replay.
+    /// The consumer of one replay.
     Consumer {
-        /// How many kilobytes it may read ahead.
+        /// How much it may read ahead, in KiB.
         queue_kib: usize,
     },
 }
 
-/// What a record may take beside its value: key, headers, and the framing of both and of the batch (61 bytes, and some for
-/// each varint).
+/// The most bytes of a record in addition to its value: key, headers, and the framing of both and of the batch (61
+/// bytes, and some for each varint).
 pub const RECORD_OVERHEAD: usize = MAX_KEY_BYTES + MAX_HEADER_BYTES + MAX_HEADERS * 10 + 256;
 
 impl Settings {
-    /// With the documented defaults.
+    /// Settings with the documented defaults.
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -186,7 +188,7 @@ impl Settings {
         }
     }
 
-    /// Writes and bytes that one producer may have queued (queue.buffering.max.messages, of which 0 is no limit, and
+    /// How many writes and bytes one producer may have queued (queue.buffering.max.messages, where 0 is no limit, and
     /// queue.buffering.max.kbytes).
     pub(super) fn queue_limits(&self) -> (u64, usize) {
         let config = self.config(Role::Producer { max_message_bytes: 1 });
@@ -196,7 +198,7 @@ impl Settings {
         (number("queue.buffering.max.messages").unwrap_or(u64::MAX), bytes.unwrap_or(usize::MAX))
     }
 
-    /// Finds what is wrong without asking any broker.
+    /// Rejects settings that are wrong without asking a broker.
     pub fn check(&self) -> Result<(), PropertyError> {
         self.check_own()?;
         for (name, value) in &self.properties {
@@ -214,8 +216,8 @@ impl Settings {
                 return Err(PropertyError::new(name, Some(value), reason));
             }
         }
-        // What single values don't show (retries=0 beside idempotence, a certificate that can't be read) librdkafka says when it
-        // makes a client. Without brokers, so that nobody is asked.
+        // librdkafka finds conflicts between properties, and certificates that can't be read, when it creates a client.
+        // The client has no brokers, so it connects to none.
         self.check_client(Role::Admin, RDKafkaType::RD_KAFKA_PRODUCER)?;
         self.check_client(Role::Producer { max_message_bytes: 1_000_000 }, RDKafkaType::RD_KAFKA_PRODUCER)?;
         self.check_client(Role::Consumer { queue_kib: 1_024 }, RDKafkaType::RD_KAFKA_CONSUMER)
@@ -224,7 +226,7 @@ impl Settings {
     fn check_own(&self) -> Result<(), PropertyError> {
         const MAX_TOPIC: usize = 249;
         let wrong = |name: &str, value: &str, reason: &str| Err(PropertyError::new(name, Some(value), reason));
-        // Kafka's own rule (org.apache.kafka.common.internals.Topic).
+        // Kafka's rule (org.apache.kafka.common.internals.Topic).
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.brokers.split(',').all(|b| b.trim().is_empty()) {
             return wrong("bootstrap.servers", &self.brokers, "no broker is named");
@@ -238,7 +240,7 @@ impl Settings {
         if self.group_id.trim().is_empty() {
             return wrong("group.id", &self.group_id, "must not be empty: librdkafka assigns nothing without one");
         }
-        // librdkafka takes 0 for no limit, and an int of milliseconds.
+        // For librdkafka 0 is no limit, and the value is an int of milliseconds.
         if !(1..=i32::MAX as u128).contains(&self.write_timeout.as_millis()) {
             let shown = format!("{:?}", self.write_timeout);
             return wrong("message.timeout.ms", &shown, "must be from 1 ms to some 24 days");
@@ -259,7 +261,7 @@ impl Settings {
                     KafkaError::ClientCreation(text) => text,
                     other => other.to_string(),
                 };
-                // It names the property, if only among words.
+                // The text may name the property.
                 let named = self.properties.iter().map(|(name, _)| name).find(|name| text.contains(&***name));
                 Err(PropertyError::new(named.map_or("settings", |n| &**n), None, text))
             }
@@ -274,30 +276,30 @@ impl Settings {
                 config.set(*name, *value);
             }
         };
-        // Defaults, which the user's properties may change.
+        // Defaults that the user's properties may change.
         set(&[
             ("client.id", "changelogd"),
             ("socket.nagle.disable", "true"),
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
             ("retry.backoff.ms", "50"),
-            // A leader that is frozen answers nothing, and so does not say that it leads no more: metadata does.
+            // A frozen leader does not answer that it is no longer the leader. Metadata of other brokers shows it.
             ("topic.metadata.refresh.interval.ms", if matches!(role, Role::Consumer { .. }) { "2000" } else { "5000" }),
             ("log.connection.close", "false"),
-            // The bundled OpenSSL knows no system's certificates; librdkafka looks where distributions keep them.
+            // The bundled OpenSSL has no certificates. With `probe` librdkafka looks where distributions keep them.
             ("ssl.ca.location", "probe"),
         ]);
         match role {
             Role::Admin => {}
             Role::Producer { .. } => set(&[
                 ("compression.type", "snappy"),
-                // A lone write must not wait for company; under load batches form while requests are in flight.
+                // A lone write must not wait. Under load, batches form while requests are in flight.
                 ("linger.ms", "0"),
                 ("queue.buffering.max.messages", "100000"),
                 ("queue.buffering.max.kbytes", "131072"),
             ]),
             Role::Consumer { .. } => set(&[
-                // An end-of-partition event costs one more fetch, which the broker holds for so long.
+                // An end-of-partition event needs one more fetch, which the broker holds for this time.
                 ("fetch.wait.max.ms", "5"),
                 ("fetch.queue.backoff.ms", "5"),
                 ("fetch.error.backoff.ms", "50"),
@@ -308,7 +310,7 @@ impl Settings {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
-        // What the promises stand on.
+        // Fixed values, which the promises depend on.
         config.set("bootstrap.servers", &self.brokers).set("allow.auto.create.topics", "false");
         match role {
             Role::Admin => {}
@@ -320,14 +322,14 @@ impl Settings {
                     .set("max.in.flight.requests.per.connection", "5")
                     .set("message.timeout.ms", timeout)
                     .set("message.max.bytes", max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
-                    // A batch that the broker refuses as too large fails every write in it.
+                    // If the broker rejects a batch as too large, every write in it fails.
                     .set("batch.size", max_message_bytes.clamp(1, 1_000_000).to_string());
             }
             Role::Consumer { queue_kib } => {
                 config
                     .set("group.id", &self.group_id)
                     .set("isolation.level", "read_committed")
-                    .set("auto.offset.reset", if holds(Rule::R14) { "error" } else { "earliest" })
+                    .set("auto.offset.reset", if holds(Rule::LogGapIsError) { "error" } else { "earliest" })
                     .set("enable.auto.commit", "false")
                     .set("enable.auto.offset.store", "false")
                     .set("enable.partition.eof", "true")
@@ -348,16 +350,18 @@ mod tests {
         settings.check().map_err(|e| e.to_string())
     }
 
+    /// Covers C61, R33, S11, B24.
     #[test]
-    fn s11_r33_what_would_break_a_promise_is_refused_by_name() {
+    fn properties_that_would_break_a_promise_are_refused_by_name() {
         for (name, _) in REFUSED {
             let error = check(name, "1").unwrap_err();
             assert!(error.contains(name) && error.contains("is refused"), "{error}");
         }
     }
 
+    /// Covers S11, S12, B24.
     #[test]
-    fn s11_b24_unknown_properties_and_bad_values_are_named_and_secrets_are_not_shown() {
+    fn unknown_properties_and_bad_values_are_named_without_secrets() {
         assert_eq!(check("linger.ms", "3"), Ok(()));
         assert_eq!(check("security.protocol", "ssl"), Ok(()));
         let error = check("no.such.thing", "1").unwrap_err();
@@ -368,8 +372,9 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
     }
 
+    /// Covers B24.
     #[test]
-    fn values_that_do_not_go_together_are_found_without_a_broker() {
+    fn contradictory_properties_are_found_without_a_broker() {
         for (name, value) in [
             ("retries", "0"),
             ("queuing.strategy", "lifo"),
@@ -390,8 +395,9 @@ mod tests {
         assert!(error.contains("sasl"), "{error}");
     }
 
+    /// Covers B24.
     #[test]
-    fn what_no_broker_could_be_asked_with_is_refused() {
+    fn settings_that_no_broker_accepts_are_refused() {
         let refused = |change: fn(&mut Settings)| {
             let mut settings = Settings::new("b:9092", "t");
             change(&mut settings);
@@ -407,8 +413,9 @@ mod tests {
         assert!(refused(|s| s.write_timeout = Duration::ZERO).contains("message.timeout.ms"));
     }
 
+    /// Covers S12.
     #[test]
-    fn s12_secrets_are_known() {
+    fn secret_properties_are_recognized() {
         for name in SECRETS {
             assert!(is_secret(name), "{name}");
         }
@@ -417,6 +424,7 @@ mod tests {
         }
     }
 
+    /// Covers S12.
     #[test]
     fn property_files_are_read_and_never_quoted() {
         let text = "# a comment\n\n sasl.password = a=b \nlinger.ms=1\n";
@@ -426,8 +434,9 @@ mod tests {
         assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
     }
 
+    /// Covers R22.
     #[test]
-    fn r22_a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
+    fn a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
         let config = Settings::new("b:9092", "t").config(Role::Consumer { queue_kib: 3_000 });
         let number = |name: &str| config.get(name).and_then(|v| v.parse::<u64>().ok()).unwrap_or(u64::MAX);
         assert!(number("fetch.wait.max.ms") <= 50);
@@ -435,8 +444,9 @@ mod tests {
         assert_eq!(number("queued.max.messages.kbytes"), 3_000);
     }
 
+    /// Covers C40, R19, R28, R33.
     #[test]
-    fn r19_r28_r33_our_invariants_win_over_the_user_s_properties_and_those_over_our_defaults() {
+    fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
         let mut settings = Settings::new("b:9092", "t");
         settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
         let config = settings.config(Role::Producer { max_message_bytes: 500_000 });

@@ -1,5 +1,5 @@
-//! On librdkafka's mock cluster, which has no last stable offset of its own, no topic configuration, and never compacts: what
-//! depends on those is tested against a real broker.
+//! Tests on librdkafka's mock cluster. It has no last stable offset of its own, no topic configuration, and never
+//! compacts. Behaviour that depends on those is tested on a real broker.
 
 use std::time::{Duration, Instant as StdInstant};
 
@@ -63,8 +63,9 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
     Ok((records, ends))
 }
 
+/// Covers R5, R11.
 #[tokio::test(flavor = "multi_thread")]
-async fn r5_r11_empty_values_and_tombstones_stay_distinct_and_empty_partitions_end_without_a_consumer() {
+async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     let World { log, cluster: _cluster } = world(4, |_| {}).await;
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
@@ -79,15 +80,16 @@ async fn r5_r11_empty_values_and_tombstones_stay_distinct_and_empty_partitions_e
     assert!(ends.iter().all(|e| e.end == if e.partition.number() == home { 3 } else { 0 }));
 }
 
-/// A follower that lags says that the partition ends earlier than its leader does: no end.
+/// A lagging follower reports an earlier end than the leader.
+/// Covers R6.
 #[tokio::test(flavor = "multi_thread")]
-async fn r6_an_end_event_below_the_end_offset_is_no_end() {
+async fn an_end_event_of_a_lagging_follower_is_ignored() {
     let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
     for i in 0..10 {
         log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap().await.unwrap().unwrap();
     }
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 10);
-    // The mock cluster sends readers to this follower, which has seen four records.
+    // The mock cluster sends readers to this follower, which has four records.
     cluster.partition_follower("t", 0, 1).unwrap();
     cluster.follower_watermarks("t", 0, Some(0), Some(4)).unwrap();
     match read(&log, &[0]).await {
@@ -96,8 +98,9 @@ async fn r6_an_end_event_below_the_end_offset_is_no_end() {
     }
 }
 
+/// Covers C40, F1, F2.
 #[tokio::test(flavor = "multi_thread")]
-async fn f1_f2_a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_not_called_durable() {
+async fn a_lost_broker_is_unreachable_within_five_seconds_and_no_write_is_acknowledged() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_down(1).unwrap();
@@ -114,8 +117,9 @@ async fn f1_f2_a_lost_broker_is_unreachable_within_five_seconds_and_writes_are_n
     }
 }
 
+/// Covers R30, F18.
 #[tokio::test(flavor = "multi_thread")]
-async fn r30_f18_a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
+async fn a_full_queue_refuses_and_loses_no_accepted_write() {
     let World { cluster, log } = world(1, |s| {
         s.producers = 1;
         s.write_timeout = Duration::from_secs(15);
@@ -141,14 +145,15 @@ async fn r30_f18_a_full_queue_refuses_and_loses_nothing_that_it_accepted() {
     assert!(matches!(log.append(record(0, "w/t/late", None)), Err(WriteError::Draining)));
 }
 
+/// Covers C16, C50, R13, B25.
 #[tokio::test(flavor = "multi_thread")]
-async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay_null() {
+async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null() {
     use rdkafka::producer::{BaseProducer, Producer};
     let World { cluster, log } = world(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
     let producer: BaseProducer = config.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
-    native::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
-    native::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
+    ffi::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
+    ffi::produce_with_header(producer.client(), c"t", b"\xff\xfe", c"x");
     producer.flush(Duration::from_secs(10)).unwrap();
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!((records.len(), ends[0].counts.skipped, ends[0].counts.lossy_header_names), (1, 1, 1));
@@ -160,15 +165,16 @@ async fn r13_b25_header_names_that_are_no_utf8_are_replaced_and_null_values_stay
     assert!(foreign.message.starts_with("1 records"), "{}", foreign.message);
 }
 
+/// Covers R29, F17.
 #[tokio::test(flavor = "multi_thread")]
-async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_nothing_is_re_sent() {
+async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sending_again() {
     let replaced = Counter::default();
     let counter = replaced.clone();
     let World { cluster, log } = world(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
-    log.inner.pool.get().unwrap().make_fatal();
+    log.inner.pool.get().unwrap().inject_fatal_error();
     let started = StdInstant::now();
     while replaced.get() < 3 {
         assert!(started.elapsed() < Duration::from_secs(1), "{} of 3 producers are replaced", replaced.get());
@@ -191,13 +197,15 @@ async fn r29_f17_a_producer_with_a_fatal_error_is_replaced_within_a_second_and_n
     }
     assert_eq!(replaced.get(), 3);
     assert_eq!(log.close(Instant::now() + Duration::from_secs(5)).await, 0);
-    // Most are misplaced, so counted and not delivered: one a, four c, and of the b at least those that were confirmed.
+    // Most records are misplaced, so they are counted and not delivered: one a, four c, and at least the confirmed ones
+    // of b.
     let (_, ends) = read(&log, &[0, 1, 2, 3]).await.unwrap();
     let there: u64 = ends.iter().map(|e| e.counts.read).sum();
     assert!((5 + written..=9).contains(&there), "{written} were confirmed, {there} are there");
 }
 
-/// What a long-lived client knows of leaders is old after an election.
+/// A long-lived client has an old leader in its metadata after an election.
+/// Covers F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_is_found_by_reads_and_writes() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
@@ -224,9 +232,10 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
     }
 }
 
-/// What librdkafka says of a partition that has none for longer than one look at the metadata takes is no code of the protocol's.
+/// librdkafka's code for a partition without a leader in one metadata response is not a code of the protocol.
+/// Covers R7, R18, F4.
 #[tokio::test(flavor = "multi_thread")]
-async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
+async fn a_load_waits_for_an_election() {
     let World { cluster, log } = world(1, |_| {}).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.partition_leader("t", 0, None).unwrap();
@@ -237,10 +246,11 @@ async fn r7_a_load_waits_for_an_election_that_takes_a_while() {
     assert_eq!(found.unwrap().0.len(), 1);
 }
 
-/// librdkafka leaves the offsets of a leader that does not answer without an error: three times the same invalid offset looks
-/// like an empty partition, and the rest of the cluster is well enough to confirm the topic.
+/// librdkafka sets no error on the offsets of a leader that does not answer. Three equal invalid offsets would look
+/// like an empty partition, and the other brokers still describe the topic.
+/// Covers C43, R5.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
+async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(2)).unwrap();
@@ -252,47 +262,48 @@ async fn a_leader_that_says_nothing_does_not_make_its_partition_empty() {
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 1);
     cluster.broker_round_trip_time(2, Duration::from_secs(30)).unwrap();
     let partitions = [Partition::new(0).unwrap()];
-    let offsetter = log.inner.offsetter.clone();
-    let taken = tokio::task::spawn_blocking(move || {
-        offsetter.take(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
+    let offset_client = log.inner.offset_client.clone();
+    let listed = tokio::task::spawn_blocking(move || {
+        offset_client.list(&partitions, StdInstant::now() + Duration::from_secs(3)).map(|t| t.offsets)
     });
-    let taken = taken.await.unwrap();
-    assert!(matches!(taken, Err(ReadError::Unreachable { .. })), "{taken:?}");
+    let listed = listed.await.unwrap();
+    assert!(matches!(listed, Err(ReadError::Unreachable { .. })), "{listed:?}");
     let found = read(&log, &[0]).await;
     assert!(matches!(found, Err(ReadError::Unreachable { .. })), "{found:?}");
 }
 
-/// Both directions of a fatal error: what had been sent may be in the log, also where its answer never comes; what was still
-/// queued is not, and never will be.
+/// Both directions of a fatal error. A record that was sent may be in the log, even if its answer never comes. A record
+/// that was queued is not in the log.
+/// Covers C54, C55, R29, F17.
 #[tokio::test(flavor = "multi_thread")]
-async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was_not_written() {
+async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
     let replaced = Counter::default();
     let counter = replaced.clone();
     let World { cluster, log } = world(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
-    // The mock broker appends at once; its answers come later than the producer is waited for.
+    // The mock broker appends at once. Its answers come after the old producer is purged.
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
     let mut pending = Vec::new();
     for i in 0..50 {
-        // Each in a request of its own, until five are under way and the rest waits.
+        // Each write has a request of its own, until five are in flight. The rest is queued.
         pending.push((format!("w/t/{i}"), log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap()));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(replaced.get(), 0);
-    log.inner.pool.get().unwrap().make_fatal();
-    let (mut unknown, mut unwritten) = (Vec::new(), Vec::new());
+    log.inner.pool.get().unwrap().inject_fatal_error();
+    let (mut unknown, mut not_written) = (Vec::new(), Vec::new());
     for (key, pending) in pending {
         match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {
             Err(WriteError::OutcomeUnknown { .. }) => unknown.push(key),
-            Err(WriteError::Unreachable { .. }) => unwritten.push(key),
+            Err(WriteError::Unreachable { .. }) => not_written.push(key),
             other => panic!("{key}: {other:?}"),
         }
     }
-    println!("{} in flight, {} queued", unknown.len(), unwritten.len());
-    assert!(!unknown.is_empty() && !unwritten.is_empty(), "{} {}", unknown.len(), unwritten.len());
+    println!("{} in flight, {} queued", unknown.len(), not_written.len());
+    assert!(!unknown.is_empty() && !not_written.is_empty(), "{} {}", unknown.len(), not_written.len());
     assert_eq!(replaced.get(), 1);
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
-    // The replacing one's connection met the slow answers too.
+    // The connection of the new producer gets slow answers too.
     let started = StdInstant::now();
     loop {
         if let Ok(sent) = log.append(record(0, "w/t/last", Some(b"1")))
@@ -306,15 +317,16 @@ async fn r29_f17_in_flight_at_a_fatal_error_is_not_known_and_what_was_queued_was
     let there: std::collections::HashSet<_> =
         records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect();
     assert!(there.contains("w/t/last") && there.contains("w/t/first"));
-    for key in &unwritten {
+    for key in &not_written {
         assert!(!there.contains(key), "{key} was said not to be written");
     }
     assert!(unknown.iter().any(|key| there.contains(key)), "what is not known may be there: {unknown:?}");
 }
 
-/// The answer is lost, and the time is over: the record is in the log, and nobody may be told that nothing was written.
+/// The answer is lost and the write times out, but the record is in the log.
+/// Covers C54, C55, R28.
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never_sent_was_not_written() {
+async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_secs(20)).unwrap();
@@ -323,7 +335,7 @@ async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never
     let World { cluster: gone, log: other } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     other.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     gone.broker_down(1).unwrap();
-    // The lost connection is noticed, so that nothing is sent into it.
+    // Wait until the lost connection is noticed, so that nothing is sent into it.
     let mut state = other.topic_state();
     let lost = state.wait_for(|s| matches!(s, TopicState::Unreachable { .. }));
     tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
@@ -339,9 +351,10 @@ async fn r28_a_write_that_times_out_after_it_was_sent_is_not_known_and_one_never
     }
 }
 
-/// The same partition, the same producer, and with it the same order.
+/// A partition always has the same producer, so its order is kept.
+/// Covers C45, R26, R27.
 #[tokio::test(flavor = "multi_thread")]
-async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
+async fn the_last_write_sent_for_each_key_is_the_one_read() {
     let World { log, cluster: _cluster } = world(8, |s| s.producers = 3).await;
     let count = log.topic().await.unwrap().partition_count;
     let mut pending = Vec::new();
@@ -364,9 +377,10 @@ async fn r26_r27_the_last_write_of_each_key_is_what_was_sent_last() {
     assert!(last.len() == 20 && last.values().all(|v| *v == Some(b"199")), "{last:?}");
 }
 
-/// A leader that is demoted says NOT_LEADER of what it has appended, too: that it was not written can't be said any more.
+/// A demoted leader returns NOT_LEADER also for records that it has appended, so the outcome is not known.
+/// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_a_write_that_times_out_after_an_election_is_not_said_not_to_be_written() {
+async fn a_write_that_times_out_after_an_election_is_unknown() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(1)).unwrap();

@@ -1,8 +1,10 @@
-//! Topic care: what the topic is, asked once a second, and whether it is the one that this process may serve.
+//! Watches the topic: queries it once a second, and decides whether this process may serve it.
 //!
-//! librdkafka alone does not notice that a topic was deleted and created again, and notices growth late: the id and the
-//! count are asked from a broker, remembered, and a change of either is final for the process. A policy, an expected count
-//! or a missing topic can be mended under it.
+//! librdkafka does not notice that a topic was deleted and created again, and notices a new partition count late. So
+//! the id and the count are queried from a broker and remembered. A change of either is final for the process. A wrong
+//! policy, an unexpected count at start, or a missing topic can be fixed while the process runs.
+//!
+//! Does not read records: replays report foreign records to it.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +23,8 @@ use tokio::sync::watch;
 
 use super::{
     admin::TopicSpec,
-    context::Context,
-    native::{self, DescribedTopic, NativeError},
+    client_context::Context,
+    ffi::{self, DescribedTopic, NativeError},
     settings::{RECORD_OVERHEAD, Settings},
 };
 use crate::{
@@ -31,29 +33,31 @@ use crate::{
     rule::{Rule, holds},
 };
 
-/// How old an answer about the topic may be that is shared, from the moment that it was asked for; and how often it is.
-const FRESH: Duration = Duration::from_secs(1);
-/// How long one question to the brokers may take.
-const ASK: Duration = Duration::from_secs(2);
-/// How old what is known of leaders may be to be leant on: it is asked for each second.
-const RECENT: Duration = Duration::from_secs(3);
-/// How long one of several brokers may take, before another is asked.
-const ASK_ONE: Duration = Duration::from_millis(800);
-/// How many are asked beside the one that passes for the controller.
-const MORE_BROKERS: usize = 3;
-/// How long it may take on a cluster without a controller.
-const ASK_PLAIN: Duration = Duration::from_secs(1);
-/// How long a caller waits for all that is asked.
-const WAIT: Duration = Duration::from_secs(4);
-/// Loads slower than half of delete.retention.ms are ended; what leaves them less than this is warned of.
-const LEAST_REPLAY_BOUND: Duration = Duration::from_secs(300);
+/// How old a shared description of the topic may be, counted from when it was queried; and how often it is queried.
+const MAX_TOPIC_AGE: Duration = Duration::from_secs(1);
+/// How long one query of the topic may take.
+const TOPIC_QUERY: Duration = Duration::from_secs(2);
+/// How old an observed leader may be to be relied on. Leaders are queried each second.
+const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
+/// How long one of several brokers may take before another is queried.
+const TOPIC_QUERY_SHORT: Duration = Duration::from_millis(800);
+/// How many brokers are queried in addition to the controller.
+const MAX_OTHER_BROKERS: usize = 3;
+/// How long a query of plain metadata may take, on a cluster without a controller.
+const METADATA_QUERY: Duration = Duration::from_secs(1);
+/// How long a caller waits for all queries together.
+const TOPIC_WAIT: Duration = Duration::from_secs(4);
+/// A load slower than half of delete.retention.ms is an error. A retention that leaves loads less time than this is a
+/// warning.
+const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
 
-const NOT_ASKED: &str = "the brokers have not been asked yet";
+const NOT_QUERIED: &str = "the brokers have not been asked yet";
 
-/// What of the topic's configuration is leant on.
+/// The part of the topic's configuration that changelogd relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicConfig {
-    /// False: the brokers do not say (not authorized, or not supported), and Kafka's defaults are assumed.
+    /// False if the brokers did not return it (not authorized, or not supported). Then the last known values or Kafka's
+    /// defaults are assumed.
     pub known: bool,
     pub cleanup_policy: String,
     pub min_compaction_lag: Duration,
@@ -61,7 +65,7 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     pub min_insync_replicas: i64,
     pub unclean_election: bool,
-    /// Why it is not known.
+    /// Why the configuration is not known.
     pub cause: String,
 }
 
@@ -95,12 +99,11 @@ impl TopicConfig {
         }
     }
 
-    /// The largest value beside the longest key and headers.
+    /// The largest value that fits together with the longest key and headers.
     pub fn max_value_bytes(&self) -> usize {
         self.max_message_bytes.saturating_sub(RECORD_OVERHEAD).max(1)
     }
 
-    /// What is noticed about it.
     fn findings(&self, replicas: usize) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
@@ -112,10 +115,10 @@ impl TopicConfig {
             let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
             found(Severity::Warning, "UNCLEAN_ELECTION", message.to_owned());
         }
-        if self.delete_retention / 2 < LEAST_REPLAY_BOUND {
+        if self.delete_retention / 2 < MIN_REPLAY_LIMIT {
             let message = format!(
-                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions may vanish \
-                 from under it",
+                "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions \
+                 may be removed during it",
                 self.delete_retention.as_millis()
             );
             found(Severity::Warning, "SHORT_DELETE_RETENTION", message);
@@ -128,24 +131,25 @@ impl TopicConfig {
     }
 }
 
-/// What was last heard.
+/// What the queries have found so far.
 #[derive(Debug, Default)]
-struct Heard {
-    /// When the question was sent to which the state is the answer.
-    asked: Option<Instant>,
-    /// When that answer came.
-    answered: Option<Instant>,
+struct TopicObservations {
+    /// When the query was sent that the current state is from.
+    queried_at: Option<Instant>,
+    /// When its answer came.
+    answered_at: Option<Instant>,
     config: Option<TopicConfig>,
     described: Option<DescribedTopic>,
-    /// When the question was sent that was last answered with the partitions' leaders.
-    leaders_at: Option<Instant>,
-    /// How often a partition's leader was seen to be another than before.
+    /// When the query was sent that the leaders are from.
+    leaders_as_of: Option<Instant>,
+    /// By partition: how often its leader differed from the one before.
     leader_changes: BTreeMap<i32, u64>,
-    /// Foreign and misplaced records, by partition: those of the last replay from its beginning, and what was followed.
-    met: BTreeMap<i32, (u64, u64)>,
+    /// By partition: foreign and misplaced records of the last replay of the whole partition, and of what was followed
+    /// since.
+    foreign_counts: BTreeMap<i32, (u64, u64)>,
 }
 
-impl Heard {
+impl TopicObservations {
     fn describe(&mut self, described: DescribedTopic) {
         let before = self.described.iter().flat_map(|d| &d.partitions);
         let leaders: BTreeMap<i32, i32> = before.map(|p| (p.partition, p.leader)).collect();
@@ -158,64 +162,64 @@ impl Heard {
     }
 }
 
-/// Who led a partition, and when that was asked for.
+/// The leader of a partition, and when it was queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leader {
+pub struct LeaderObservation {
     /// -1 = none, or not known.
     broker: i32,
-    /// How often it was seen to be another than before.
+    /// How often the leader has changed.
     changes: u64,
     as_of: Option<Instant>,
-    /// No broker could be reached when that was looked up.
+    /// No broker could be reached at that time.
     unreachable: bool,
 }
 
-impl Leader {
-    /// An election is known to lie between this and what is known now.
-    pub fn is_another(&self, now: &Self) -> bool {
+impl LeaderObservation {
+    /// Whether an election is known to have happened between this observation and `now`.
+    pub fn differs_from(&self, now: &Self) -> bool {
         (self.broker, self.changes) != (now.broker, now.changes)
     }
 
-    /// Whether an election may lie between this and what is known now. Brokers that could not be reached all the while, as far as
-    /// the questions about the topic tell, have taken no write, whoever led.
+    /// Whether an election may have happened between this observation and `now`. If the queries of the topic show that
+    /// the brokers were unreachable all the time, they have taken no write. An election does not matter then.
     pub fn may_have_changed(&self, now: &Self) -> bool {
-        let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= RECENT);
+        let recent = now.as_of.is_some_and(|as_of| as_of.elapsed() <= LEADER_MAX_AGE);
         let never_reached = self.unreachable && self.as_of == now.as_of;
-        self.is_another(now) || !(recent || never_reached)
+        self.differs_from(now) || !(recent || never_reached)
     }
 }
 
-/// The topic under care.
-pub struct TopicCare {
+/// Watches one topic.
+pub struct TopicWatcher {
     settings: Settings,
     admin: Arc<AdminClient<Context>>,
     state: watch::Sender<TopicState>,
-    /// The identity that this process serves; set once.
-    served: OnceLock<(String, PartitionCount)>,
-    heard: Mutex<Heard>,
-    /// One question at a time.
-    asking: tokio::sync::Mutex<()>,
-    /// The cluster has no controller: topic ids can't be asked for.
+    /// The topic id and partition count that this process serves. Set once.
+    served_identity: OnceLock<(String, PartitionCount)>,
+    observations: Mutex<TopicObservations>,
+    /// One query at a time.
+    query_lock: tokio::sync::Mutex<()>,
+    /// The cluster has no controller, so topic ids can't be queried.
     no_controller: Arc<AtomicBool>,
-    /// The broker that told of the topic last; -1 = the one that passes for the controller.
-    answers: Arc<AtomicI32>,
-    /// No broker told in the time that one of several is given: the link is slow, and they are given more.
-    slow: Arc<AtomicBool>,
+    /// The broker that answered last; -1 = the controller.
+    last_responder: Arc<AtomicI32>,
+    /// No broker answered in the short time, so the link is slow and brokers get the long one.
+    use_long_timeout: Arc<AtomicBool>,
 }
 
-impl TopicCare {
+impl TopicWatcher {
     pub fn new(settings: Settings, admin: Arc<AdminClient<Context>>) -> Self {
-        let state = TopicState::Unreachable { cause: NOT_ASKED.to_owned(), topic: None };
+        let state = TopicState::Unreachable { cause: NOT_QUERIED.to_owned(), topic: None };
         Self {
             settings,
             admin,
             state: watch::Sender::new(state),
-            served: OnceLock::new(),
-            heard: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            served_identity: OnceLock::new(),
+            observations: Mutex::default(),
+            query_lock: tokio::sync::Mutex::default(),
             no_controller: Arc::default(),
-            answers: Arc::new(AtomicI32::new(-1)),
-            slow: Arc::default(),
+            last_responder: Arc::new(AtomicI32::new(-1)),
+            use_long_timeout: Arc::default(),
         }
     }
 
@@ -223,9 +227,9 @@ impl TopicCare {
         self.state.subscribe()
     }
 
-    /// Looks at the topic and its configuration each second, for ever; the owner drops it.
+    /// Queries the topic and its configuration each second. Does not return: its owner drops it.
     pub async fn watch(&self) {
-        let mut tick = tokio::time::interval(FRESH);
+        let mut tick = tokio::time::interval(MAX_TOPIC_AGE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -233,80 +237,87 @@ impl TopicCare {
             if self.is_final() || matches!(&*self.state.borrow(), TopicState::Unreachable { .. }) {
                 continue;
             }
-            // Here and not in `refresh`: a load should not wait for it.
+            // Not in `refresh`, because a load should not wait for it.
             if self.refresh_config().await {
                 self.refresh(Instant::now()).await;
             }
         }
     }
 
-    /// The topic, from a question asked at most a second ago. Waits a few seconds at most: who asks must be told within five.
+    /// The topic, from a query sent at most [`MAX_TOPIC_AGE`] ago. Waits at most [`TOPIC_WAIT`], because a caller must
+    /// be answered within five seconds.
     pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        let fresh = self.heard().asked.filter(|asked| asked.elapsed() <= FRESH);
-        self.confirm(fresh.unwrap_or_else(Instant::now)).await
+        let fresh = self.observations().queried_at.filter(|queried_at| queried_at.elapsed() <= MAX_TOPIC_AGE);
+        self.fetch(fresh.unwrap_or_else(Instant::now)).await
     }
 
-    /// The topic, from a question asked at `after` or later: one asked before may have been answered before, too.
-    pub async fn confirm(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
-        if tokio::time::timeout(WAIT, self.refresh(after)).await.is_err() {
-            let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, WAIT.as_secs());
+    /// The topic, from a query sent at `after` or later. An earlier query may have been answered before `after`, too.
+    pub async fn fetch(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
+        if tokio::time::timeout(TOPIC_WAIT, self.refresh(after)).await.is_err() {
+            let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, TOPIC_WAIT.as_secs());
             return Err(ReadError::Unreachable { cause });
         }
         match &*self.state.borrow() {
             TopicState::Ready(topic) => Ok(topic.clone()),
             TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
             TopicState::Invalid(problem) => Err(problem.clone().into()),
-            // A store on disk does; not a topic.
+            // Only a store on disk has this state.
             TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
         }
     }
 
-    /// The configuration, as last heard.
+    /// The configuration, as last queried.
     pub fn config(&self) -> TopicConfig {
-        let heard = self.heard();
-        heard.config.clone().unwrap_or_else(|| TopicConfig::assumed("not asked yet".to_owned()))
+        let observations = self.observations();
+        observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not asked yet".to_owned()))
     }
 
-    /// The partitions' leaders and replicas, as last heard.
+    /// The partitions' leaders and replicas, as last queried.
     pub fn described(&self) -> Option<DescribedTopic> {
-        self.heard().described.clone()
+        self.observations().described.clone()
     }
 
-    /// A partition's leader, as last heard.
-    pub fn leader(&self, partition: i32) -> Leader {
-        let heard = self.heard();
-        let described = heard.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
+    /// A partition's leader, as last queried.
+    pub fn leader(&self, partition: i32) -> LeaderObservation {
+        let observations = self.observations();
+        let described = observations.described.iter().flat_map(|d| &d.partitions).find(|p| p.partition == partition);
         let unreachable = matches!(&*self.state.borrow(), TopicState::Unreachable { .. });
-        let changes = heard.leader_changes.get(&partition).copied().unwrap_or_default();
-        Leader { broker: described.map_or(-1, |p| p.leader), changes, as_of: heard.leaders_at, unreachable }
+        let changes = observations.leader_changes.get(&partition).copied().unwrap_or_default();
+        LeaderObservation {
+            broker: described.map_or(-1, |p| p.leader),
+            changes,
+            as_of: observations.leaders_as_of,
+            unreachable,
+        }
     }
 
-    /// How many replicas of a partition are in sync, and how many must be, if those are too few to take a write; as last heard.
+    /// If too few replicas of a partition are in sync to take a write: how many are, and how many must be. As last
+    /// queried.
     pub fn too_few_in_sync(&self, partition: i32) -> Option<(usize, i64)> {
-        let heard = self.heard();
-        let min = heard.config.as_ref()?.min_insync_replicas;
-        let in_sync = heard.described.as_ref()?.partitions.iter().find(|p| p.partition == partition)?.isr.len();
+        let observations = self.observations();
+        let min = observations.config.as_ref()?.min_insync_replicas;
+        let in_sync = observations.described.as_ref()?.partitions.iter().find(|p| p.partition == partition)?.isr.len();
         ((in_sync as i64) < min).then_some((in_sync, min))
     }
 
-    /// Told what a replay met in a partition; `whole` if that is all that the partition holds.
-    pub fn met(&self, partition: Partition, counts: Counts, whole: bool) {
-        let mut heard = self.heard();
+    /// Adds what a replay found in a partition. Counts of a whole partition replace the earlier ones.
+    pub fn add_foreign_counts(&self, partition: Partition, counts: Counts, whole_partition: bool) {
+        let mut observations = self.observations();
         let number = partition.number();
-        if whole {
-            heard.met.insert(number, (counts.skipped, counts.misplaced));
+        if whole_partition {
+            observations.foreign_counts.insert(number, (counts.skipped, counts.misplaced));
         } else if counts.skipped + counts.misplaced > 0 {
-            let (skipped, misplaced) = heard.met.entry(number).or_default();
+            let (skipped, misplaced) = observations.foreign_counts.entry(number).or_default();
             *skipped += counts.skipped;
             *misplaced += counts.misplaced;
         }
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observations(&self) -> std::sync::MutexGuard<'_, TopicObservations> {
+        self.observations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An id or a count that has changed stays changed.
+    /// A changed id or partition count is final for this process.
     fn is_final(&self) -> bool {
         matches!(
             &*self.state.borrow(),
@@ -316,107 +327,112 @@ impl TopicCare {
         )
     }
 
-    /// Asks the brokers, unless somebody has done so at `after` or later. Those who wait while a question is under way share
-    /// the next one, which begins after all of them have come; or this one, if it finds nobody to answer.
+    /// Queries the brokers, unless a query was sent at `after` or later. Callers that wait while a query runs share the
+    /// next one, which starts after all of them have arrived. If the running query finds no broker, they share that
+    /// result.
     async fn refresh(&self, after: Instant) {
-        let came = Instant::now();
-        let answered = || {
-            let heard = self.heard();
-            let in_vain = heard.answered.is_some_and(|at| at >= came)
+        let arrived_at = Instant::now();
+        let is_current = || {
+            let observations = self.observations();
+            let failed_meanwhile = observations.answered_at.is_some_and(|at| at >= arrived_at)
                 && matches!(&*self.state.borrow(), TopicState::Unreachable { .. });
-            in_vain || heard.asked.is_some_and(|asked| asked >= after) || self.is_final()
+            failed_meanwhile || observations.queried_at.is_some_and(|queried_at| queried_at >= after) || self.is_final()
         };
-        if answered() {
+        if is_current() {
             return;
         }
-        let _turn = self.asking.lock().await;
-        if answered() {
+        let _guard = self.query_lock.lock().await;
+        if is_current() {
             return;
         }
-        let asked = Instant::now();
-        let next = self.ask().await;
+        let queried_at = Instant::now();
+        let next = self.query().await;
         let described = matches!(next, TopicState::Ready(_));
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
-                // The words of a lost connection vary from try to try; that it is lost is one change.
-                let again =
+                // The text of a lost connection varies between attempts, but losing it is one change of state.
+                let still_unreachable =
                     matches!((&*state, &next), (TopicState::Unreachable { .. }, TopicState::Unreachable { .. }));
-                if !again || matches!(&*state, TopicState::Unreachable { cause, .. } if cause == NOT_ASKED) {
-                    tell(&next, &self.settings.topic);
+                if !still_unreachable
+                    || matches!(&*state, TopicState::Unreachable { cause, .. } if cause == NOT_QUERIED)
+                {
+                    log_transition(&next, &self.settings.topic);
                 }
                 *state = next;
             }
             changed
         });
-        // Only now: who sees that the question was asked late enough takes the state for its answer.
-        let mut heard = self.heard();
-        (heard.asked, heard.answered) = (Some(asked), Some(Instant::now()));
+        // Set after the state, because a caller that sees a query sent late enough takes the state as its answer.
+        let mut observations = self.observations();
+        (observations.queried_at, observations.answered_at) = (Some(queried_at), Some(Instant::now()));
         if described {
-            heard.leaders_at = Some(asked);
+            observations.leaders_as_of = Some(queried_at);
         }
     }
 
-    async fn ask(&self) -> TopicState {
+    async fn query(&self) -> TopicState {
         let described = {
             let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
-            // A process that has served an id does not go on without one.
-            let may_do_without = self.served.get().is_none_or(|(id, _)| id.is_empty());
+            // A process that has served a topic id does not go on without one.
+            let may_lack_id = self.served_identity.get().is_none_or(|(id, _)| id.is_empty());
             let no_controller = self.no_controller.clone();
-            let (brokers, answers, slow) = (self.brokers(), self.answers.clone(), self.slow.clone());
+            let (brokers, last_responder, use_long_timeout) =
+                (self.brokers(), self.last_responder.clone(), self.use_long_timeout.clone());
             tokio::task::spawn_blocking(move || {
-                // Log lines wait on this client's main queue until somebody serves it.
-                native::serve(&admin);
+                // Log lines wait on this client's main queue until it is polled.
+                ffi::poll_logs(&admin);
                 if !no_controller.load(Relaxed) {
-                    let described = described_by_any(&admin, &topic, &brokers, &answers, &slow);
-                    let silent = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
-                    if !(silent && may_do_without) {
+                    let described =
+                        describe_by_any_broker(&admin, &topic, &brokers, &last_responder, &use_long_timeout);
+                    let timed_out = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
+                    if !(timed_out && may_lack_id) {
                         return described;
                     }
-                    let Some(plain) = native::topic_without_controller(&admin, &topic, ASK_PLAIN) else {
+                    let Some(from_metadata) = ffi::describe_from_metadata(&admin, &topic, METADATA_QUERY) else {
                         return described;
                     };
                     no_controller.store(true, Relaxed);
-                    return plain;
+                    return from_metadata;
                 }
-                native::topic_without_controller(&admin, &topic, ASK_PLAIN).unwrap_or_else(|| {
+                ffi::describe_from_metadata(&admin, &topic, METADATA_QUERY).unwrap_or_else(|| {
                     no_controller.store(false, Relaxed);
-                    native::describe_topic(&admin, &topic, None, ASK)
+                    ffi::describe_topic(&admin, &topic, None, TOPIC_QUERY)
                 })
             })
             .await
         };
         match described {
-            Ok(Ok(described)) => self.judge(described).await,
-            Ok(Err(error)) => self.failed(&error).await,
+            Ok(Ok(described)) => self.evaluate(described).await,
+            Ok(Err(error)) => self.evaluate_error(&error).await,
             Err(error) => self.unreachable(error.to_string()),
         }
     }
 
-    /// Some brokers that may be asked.
+    /// Brokers that may be queried in addition to the controller.
     fn brokers(&self) -> Vec<i32> {
-        let heard = self.heard();
-        let replicas = heard.described.iter().flat_map(|d| &d.partitions).flat_map(|p| &p.replicas);
+        let observations = self.observations();
+        let replicas = observations.described.iter().flat_map(|d| &d.partitions).flat_map(|p| &p.replicas);
         let brokers: std::collections::BTreeSet<i32> = replicas.copied().collect();
-        brokers.into_iter().take(MORE_BROKERS).collect()
+        brokers.into_iter().take(MAX_OTHER_BROKERS).collect()
     }
 
-    async fn judge(&self, described: DescribedTopic) -> TopicState {
+    async fn evaluate(&self, described: DescribedTopic) -> TopicState {
         let name = self.settings.topic.clone();
         let actual = described.partitions.len();
         let Some(count) = PartitionCount::new(actual as i64) else {
             return self.unreachable(format!("topic {name:?} is described without partitions"));
         };
-        if let Some((id, served)) = self.served.get() {
-            if !id.is_empty() && *id != described.id && holds(Rule::R15) {
+        if let Some((id, served_count)) = self.served_identity.get() {
+            if !id.is_empty() && *id != described.id && holds(Rule::RecreatedTopicIsError) {
                 return TopicState::Invalid(TopicProblem::Recreated {
                     topic: name,
                     was: id.clone(),
                     now: described.id,
                 });
             }
-            if *served != count && holds(Rule::R16) {
-                let (expected, actual) = (served.get(), count.get());
+            if *served_count != count && holds(Rule::GrownTopicIsError) {
+                let (expected, actual) = (served_count.get(), count.get());
                 return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                     topic: name,
                     expected,
@@ -424,7 +440,9 @@ impl TopicCare {
                     final_: true,
                 });
             }
-        } else if let Some(expected) = self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::R16)) {
+        } else if let Some(expected) =
+            self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::GrownTopicIsError))
+        {
             let (expected, actual) = (expected.get(), count.get());
             return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                 topic: name,
@@ -435,13 +453,13 @@ impl TopicCare {
         }
         let config = self.known_config().await;
         let id = described.id.clone();
-        self.heard().describe(described);
+        self.observations().describe(described);
         if config.cleanup_policy != "compact" {
             return TopicState::Invalid(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
-        let _ = self.served.set((id.clone(), count));
-        // The first one that was served, should the cluster only now say more.
-        let id = self.served.get().map_or(id, |(served, _)| served.clone());
+        let _ = self.served_identity.set((id.clone(), count));
+        // The id that was served first, in case the cluster returns an id only now.
+        let id = self.served_identity.get().map_or(id, |(served_id, _)| served_id.clone());
         TopicState::Ready(Arc::new(Topic {
             name,
             id,
@@ -451,12 +469,13 @@ impl TopicCare {
         }))
     }
 
-    async fn failed(&self, error: &NativeError) -> TopicState {
+    async fn evaluate_error(&self, error: &NativeError) -> TopicState {
         let topic = &self.settings.topic;
         match error.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownTopicId => {
-                // What was served and is gone is not created anew: its records would be missed silently.
-                if self.settings.create_topic && self.served.get().is_none() {
+                // A served topic that is deleted is not created again, because its records would be missing without an
+                // error.
+                if self.settings.create_topic && self.served_identity.get().is_none() {
                     let spec = TopicSpec::new(self.settings.expected_partitions);
                     match super::admin::create(&self.admin, topic, &spec).await {
                         Ok(created) => tracing::info!(topic, "{created}"),
@@ -470,16 +489,16 @@ impl TopicCare {
                 TopicState::Invalid(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
             _ => {
-                native::serve(&self.admin);
-                // An admin call says only that it timed out: what the connection met is the better answer.
-                let met = self.admin.inner().context().take_last_failure();
-                let cause = met.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
+                ffi::poll_logs(&self.admin);
+                // An admin call's error says only that it timed out. The connection's failure names the cause.
+                let failure = self.admin.inner().context().take_last_failure();
+                let cause = failure.or_else(|| self.last_cause()).unwrap_or_else(|| error.to_string());
                 self.unreachable(format!("brokers {}: {cause}", self.settings.brokers))
             }
         }
     }
 
-    /// What was said before goes on being so: one line a change of state, and not one a second.
+    /// The cause of the current state, so that a query without a cause is no change of state.
     fn last_cause(&self) -> Option<String> {
         match &*self.state.borrow() {
             TopicState::Unreachable { cause, .. } => {
@@ -498,31 +517,31 @@ impl TopicCare {
         TopicState::Unreachable { cause, topic }
     }
 
-    /// The configuration, asked for only if it never was.
+    /// The configuration, queried only if it never was.
     async fn known_config(&self) -> TopicConfig {
-        if self.heard().config.is_none() {
+        if self.observations().config.is_none() {
             self.refresh_config().await;
         }
         self.config()
     }
 
-    /// Asks for the configuration. True if what is told of the topic changes with it.
+    /// Queries the configuration. Returns whether the topic's state depends on what changed.
     async fn refresh_config(&self) -> bool {
         let read = read_config(&self.admin, &self.settings.topic).await;
-        let mut heard = self.heard();
-        let config = match (read, &heard.config) {
+        let mut observations = self.observations();
+        let config = match (read, &observations.config) {
             (Ok(entries), _) => TopicConfig::read(&entries),
-            // What was known is not forgotten: a wrong policy is not mended by brokers that don't answer.
+            // The last known values stay: brokers that don't answer do not make a wrong policy right.
             (Err(cause), Some(last)) => TopicConfig { known: false, cause, ..last.clone() },
             (Err(cause), None) => TopicConfig::assumed(cause),
         };
-        let told = |c: &TopicConfig| (c.cleanup_policy.clone(), c.max_message_bytes, c.delete_retention);
-        let changed = heard.config.as_ref().is_none_or(|last| told(last) != told(&config));
-        heard.config = Some(config);
+        let relevant = |c: &TopicConfig| (c.cleanup_policy.clone(), c.max_message_bytes, c.delete_retention);
+        let changed = observations.config.as_ref().is_none_or(|last| relevant(last) != relevant(&config));
+        observations.config = Some(config);
         changed
     }
 
-    /// What is noticed about the topic besides its state.
+    /// The findings about the topic, its state included.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut found = |severity, code, message: String| findings.push(Finding { severity, code, message });
@@ -535,41 +554,43 @@ impl TopicCare {
             TopicState::Failed(failure) => found(Severity::Error, "STORE_READ_ONLY", failure.to_string()),
         }
         if self.settings.expected_partitions.is_none() {
-            let message = "no partition count is expected: set --partitions, so that a topic that grew, and so re-homes \
-                           workspaces, is refused and not loaded from the wrong partitions";
+            let message = "no partition count is expected: set --partitions, so that a topic that grew, and so \
+                           re-homes workspaces, is refused and not loaded from the wrong partitions";
             found(Severity::Warning, "PARTITIONS_NOT_EXPECTED", message.to_owned());
         }
-        if self.served.get().is_some_and(|(id, _)| id.is_empty()) {
-            let message = "the cluster has no controller that tells topic ids: a topic that is deleted and created again \
-                           can't be noticed";
+        if self.served_identity.get().is_some_and(|(id, _)| id.is_empty()) {
+            let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created \
+                           again can't be noticed";
             found(Severity::Warning, "TOPIC_ID_UNKNOWN", message.to_owned());
         }
-        let heard = self.heard();
-        let (skipped, misplaced) = heard.met.values().fold((0, 0), |sum, met| (sum.0 + met.0, sum.1 + met.1));
+        let observations = self.observations();
+        let (skipped, misplaced) =
+            observations.foreign_counts.values().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
         let at = |of: fn(&(u64, u64)) -> u64| {
-            let partitions = heard.met.iter().filter(|(_, met)| of(met) > 0).map(|(p, _)| p.to_string());
+            let partitions =
+                observations.foreign_counts.iter().filter(|(_, counts)| of(counts) > 0).map(|(p, _)| p.to_string());
             partitions.collect::<Vec<_>>().join(", ")
         };
         if skipped > 0 {
             let message = format!(
-                "{skipped} records without a key, or with one outside the grammar, were met and passed over in partitions {}: \
-                 somebody else writes to this topic",
-                at(|met| met.0)
+                "{skipped} records without a key, or with one outside the grammar, were skipped in partitions {}: \
+                 another writer uses this topic",
+                at(|counts| counts.0)
             );
             found(Severity::Warning, "FOREIGN_RECORDS", message);
         }
         if misplaced > 0 {
             let message = format!(
-                "{misplaced} records of workspaces that belong to other partitions were met and passed over in partitions {}: \
+                "{misplaced} records of workspaces that belong to other partitions were skipped in partitions {}: \
                  a writer uses another partitioner, or the topic had another partition count",
-                at(|met| met.1)
+                at(|counts| counts.1)
             );
             found(Severity::Warning, "MISPLACED_RECORDS", message);
         }
-        let (Some(config), Some(described)) = (&heard.config, &heard.described) else { return findings };
+        let (Some(config), Some(described)) = (&observations.config, &observations.described) else { return findings };
         if !config.known {
             let message = format!(
-                "the topic's configuration can't be read ({}); what was last known or is Kafka's default is taken",
+                "the topic's configuration can't be read ({}); the last known values or Kafka's defaults are assumed",
                 config.cause
             );
             found(Severity::Warning, "TOPIC_CONFIG_UNKNOWN", message);
@@ -581,53 +602,53 @@ impl TopicCare {
     }
 }
 
-/// The topic as the broker tells it that told it last, or, if that one says nothing, the next one: a broker that is frozen
-/// must not keep loads from leaders that are well. `answers` is who told it last; -1 = who passes for the controller. Where all
-/// say nothing in the little time that one of several has, the next question waits longer for the first.
-fn described_by_any(
+/// Describes the topic by the broker that answered last, or by the others if that one does not answer. So a frozen
+/// broker does not block loads from healthy leaders. If none answers in the short time, the next query waits longer for
+/// its first broker.
+fn describe_by_any_broker(
     admin: &AdminClient<Context>,
     topic: &str,
     brokers: &[i32],
-    answers: &AtomicI32,
-    slow: &AtomicBool,
+    last_responder: &AtomicI32,
+    use_long_timeout: &AtomicBool,
 ) -> Result<DescribedTopic, NativeError> {
-    let (several, began) = (brokers.len() > 1, Instant::now());
-    let timeout = if several && !slow.load(Relaxed) { ASK_ONE } else { ASK };
-    let ask = |broker: i32| {
-        let told = native::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
-        let silent = told.as_ref().is_err_and(|e| {
+    let (several, started_at) = (brokers.len() > 1, Instant::now());
+    let timeout = if several && !use_long_timeout.load(Relaxed) { TOPIC_QUERY_SHORT } else { TOPIC_QUERY };
+    let query = |broker: i32| {
+        let described = ffi::describe_topic(admin, topic, (broker >= 0).then_some(broker), timeout);
+        let unavailable = described.as_ref().is_err_and(|e| {
             matches!(e.code, Code::OperationTimedOut | Code::BrokerTransportFailure | Code::RequestTimedOut)
         });
-        if !silent {
-            answers.store(broker, Relaxed);
+        if !unavailable {
+            last_responder.store(broker, Relaxed);
         }
-        (told, silent)
+        (described, unavailable)
     };
-    let last = answers.load(Relaxed);
-    let (first, silent) = ask(last);
-    if silent && several {
+    let last = last_responder.load(Relaxed);
+    let (first, unavailable) = query(last);
+    if unavailable && several {
         for broker in [-1].into_iter().chain(brokers.iter().copied()).filter(|broker| *broker != last) {
-            if slow.load(Relaxed) && began.elapsed() >= ASK {
+            if use_long_timeout.load(Relaxed) && started_at.elapsed() >= TOPIC_QUERY {
                 break;
             }
-            let (told, silent) = ask(broker);
-            if !silent {
-                return told;
+            let (described, unavailable) = query(broker);
+            if !unavailable {
+                return described;
             }
         }
-        // In turn, as the one may be frozen, or all of them slow.
-        slow.store(!slow.load(Relaxed), Relaxed);
+        // The timeout alternates, because either the first broker is frozen, or all brokers are slow.
+        use_long_timeout.store(!use_long_timeout.load(Relaxed), Relaxed);
         let all: Vec<i32> = [-1].into_iter().chain(brokers.iter().copied()).collect();
         let next = all.iter().position(|broker| *broker == last).map_or(0, |at| (at + 1) % all.len());
-        answers.store(all[next], Relaxed);
-    } else if began.elapsed() < ASK_ONE {
-        slow.store(false, Relaxed);
+        last_responder.store(all[next], Relaxed);
+    } else if started_at.elapsed() < TOPIC_QUERY_SHORT {
+        use_long_timeout.store(false, Relaxed);
     }
     first
 }
 
-/// One line a change.
-fn tell(state: &TopicState, topic: &str) {
+/// Logs one line for a change of state.
+fn log_transition(state: &TopicState, topic: &str) {
     match state {
         TopicState::Ready(t) => {
             tracing::info!(topic, id = t.id, partitions = t.partition_count.get(), "the topic is served");
@@ -638,13 +659,12 @@ fn tell(state: &TopicState, topic: &str) {
     }
 }
 
-/// The topic's configuration entries.
 pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
-    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
     let resource = ResourceSpecifier::Topic(topic);
-    // The wrapper's own timeout is librdkafka's; a second bound guards against an answer that never comes.
-    let asked = tokio::time::timeout(2 * ASK, admin.describe_configs(&[resource], &options)).await;
-    match asked {
+    // rust-rdkafka relies on librdkafka's timeout. The second bound guards against an answer that never comes.
+    let answer = tokio::time::timeout(2 * TOPIC_QUERY, admin.describe_configs(&[resource], &options)).await;
+    match answer {
         Err(_) => Err("no answer in time".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(mut results)) => match results.pop() {
@@ -655,7 +675,7 @@ pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Ve
     }
 }
 
-/// Creates a topic; another process that was faster is no error.
+/// Creates a topic. Returns false if it exists already, for example because another process was faster.
 pub async fn create_topic(
     admin: &AdminClient<Context>,
     topic: &str,
@@ -682,37 +702,35 @@ pub async fn create_topic(
 mod tests {
     use super::*;
 
+    /// Covers C54, R28.
     #[test]
-    fn r28_a_write_that_timed_out_is_called_unwritten_only_if_no_election_can_lie_between() {
+    fn a_timed_out_write_is_not_written_only_if_the_leader_cannot_have_changed() {
         let now = Instant::now();
         let old = now.checked_sub(Duration::from_secs(10)).unwrap();
-        let leader = |broker, as_of, unreachable| Leader { broker, changes: 0, as_of: Some(as_of), unreachable };
+        let leader =
+            |broker, as_of, unreachable| LeaderObservation { broker, changes: 0, as_of: Some(as_of), unreachable };
         assert!(!leader(1, old, false).may_have_changed(&leader(1, now, false)));
         assert!(leader(1, old, false).may_have_changed(&leader(2, now, false)));
-        // Nobody has been heard since: it may have been refused by a leader that has gone.
+        // No broker has answered since, so a leader that is gone may have rejected it.
         assert!(leader(1, old, false).may_have_changed(&leader(1, old, true)));
-        // It was queued when nobody could be reached, and nobody has been since.
+        // It was queued while no broker could be reached, and none has been reached since.
         assert!(!leader(1, old, true).may_have_changed(&leader(1, old, true)));
-        // There and back.
-        let mut heard = Heard::default();
+        // The leader changes and changes back.
+        let mut observations = TopicObservations::default();
         let described = |leader| DescribedTopic {
             id: String::new(),
-            partitions: vec![native::DescribedPartition {
-                partition: 0,
-                leader,
-                replicas: vec![1, 2],
-                isr: vec![1, 2],
-            }],
+            partitions: vec![ffi::DescribedPartition { partition: 0, leader, replicas: vec![1, 2], isr: vec![1, 2] }],
         };
         for (leader, changes) in [(1, 0), (1, 0), (2, 1), (1, 2)] {
-            heard.describe(described(leader));
-            assert_eq!(heard.leader_changes.get(&0).copied().unwrap_or_default(), changes);
+            observations.describe(described(leader));
+            assert_eq!(observations.leader_changes.get(&0).copied().unwrap_or_default(), changes);
         }
-        assert!(leader(1, now, false).may_have_changed(&Leader { changes: 2, ..leader(1, now, false) }));
+        assert!(leader(1, now, false).may_have_changed(&LeaderObservation { changes: 2, ..leader(1, now, false) }));
     }
 
+    /// Covers R12.
     #[test]
-    fn r12_what_endangers_the_promises_without_breaking_them_is_a_finding() {
+    fn settings_that_endanger_a_promise_are_findings() {
         let good = TopicConfig {
             min_insync_replicas: 2,
             min_compaction_lag: Duration::from_secs(60),
@@ -732,8 +750,9 @@ mod tests {
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
     }
 
+    /// Covers R12.
     #[test]
-    fn r12_the_configuration_is_read_as_kafka_writes_it() {
+    fn the_topic_configuration_is_read_as_kafka_writes_it() {
         let entry = |name: &str, value: &str| ConfigEntry {
             name: name.to_owned(),
             value: Some(value.to_owned()),

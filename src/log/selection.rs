@@ -112,8 +112,9 @@ impl Counts {
 mod tests {
     use super::*;
 
+    /// Covers C7, C50.
     #[test]
-    fn foreign_misplaced_unwanted_and_wanted_records_are_told_apart() {
+    fn foreign_misplaced_unselected_and_selected_records_are_distinguished() {
         let count = PartitionCount::new(10).unwrap();
         let home = count.of_workspace(b"ws");
         let away = count.partition((home.number() + 1) % 10).unwrap();

@@ -30,6 +30,7 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::Escaped;
 
+    /// Covers C3, S12, B5.
     #[test]
     fn control_and_bidirectional_characters_are_escaped_and_long_text_is_cut() {
         assert_eq!(Escaped("a\nb").to_string(), r#""a\nb""#);

@@ -318,6 +318,7 @@ mod tests {
         Key::from_request(workspace, changelog).expect_err("must be refused").part()
     }
 
+    /// Covers C4.
     #[test]
     fn a_relative_changelog_id_is_appended_to_its_workspace() {
         let key = Key::from_request("ws-123", "/deployment/dep-456").unwrap();
@@ -325,6 +326,7 @@ mod tests {
         assert_eq!(key.workspace().as_str(), "ws-123");
     }
 
+    /// Covers C5.
     #[test]
     fn a_full_key_needs_no_workspace_or_the_same() {
         let full = "ws-123/deployment/dep-456";
@@ -333,12 +335,14 @@ mod tests {
         assert!(matches!(Key::from_request("ws-1", full), Err(KeyError::WorkspaceMismatch { .. })));
     }
 
+    /// Covers C6.
     #[test]
-    fn a_forgotten_slash_is_answered_with_the_form_that_was_meant() {
+    fn an_id_without_its_leading_slash_is_refused_with_the_probable_form() {
         let error = Key::from_request("ws-123", "deployment/dep-456").unwrap_err();
         assert!(error.to_string().contains("was \"/deployment/dep-456\" meant?"), "{error}");
     }
 
+    /// Covers C1, B3.
     #[test]
     fn an_entity_id_may_contain_slashes_but_no_empty_segment() {
         assert_eq!(KeyRef::parse(b"w/t/a/b/c").unwrap().entity_id(), "a/b/c");
@@ -347,6 +351,7 @@ mod tests {
         }
     }
 
+    /// Covers C1, C3, B1, B2, B3, B5.
     #[test]
     fn each_refusal_names_its_part() {
         assert_eq!(part("", "/t/i"), KeyPart::Workspace);
@@ -363,6 +368,7 @@ mod tests {
         assert_eq!(part("", ""), KeyPart::Whole);
     }
 
+    /// Covers C1, B4.
     #[test]
     fn a_key_of_1024_bytes_is_accepted_and_one_more_is_refused() {
         let id = "x".repeat(MAX_KEY_BYTES - "w/t/".len());
@@ -371,6 +377,7 @@ mod tests {
         assert!(WorkspaceId::parse(&"w".repeat(255)).is_ok());
     }
 
+    /// Covers C2, B7.
     #[test]
     fn workspaces_are_compared_byte_by_byte() {
         let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
@@ -384,6 +391,7 @@ mod tests {
     }
 
     proptest! {
+        /// Covers C1.
         #[test]
         fn the_grammar_round_trips(w in segment(), t in segment(), ids in prop::collection::vec(segment(), 1..4)) {
             let id = ids.join("/");
@@ -395,15 +403,17 @@ mod tests {
             prop_assert_eq!(relative.workspace_bytes(), w.as_bytes());
         }
 
+        /// Covers S15.
         #[test]
-        fn any_bytes_are_parsed_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_a_key_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(key) = KeyRef::parse(&bytes) {
                 prop_assert_eq!(format!("{}/{}/{}", key.workspace(), key.entity_type(), key.entity_id()).into_bytes(), bytes);
             }
         }
 
+        /// Covers C1, C3.
         #[test]
-        fn what_is_accepted_obeys_the_grammar(w in "\\PC{0,6}", c in "[/a\\x01 ]{0,8}") {
+        fn accepted_keys_obey_the_grammar(w in "\\PC{0,6}", c in "[/a\\x01 ]{0,8}") {
             if let Ok(key) = Key::from_request(&w, &c) {
                 let text = key.as_str();
                 prop_assert!(text.split('/').count() >= 3 && !text.split('/').any(str::is_empty));

@@ -99,8 +99,9 @@ mod tests {
     use super::*;
 
     /// Apache Kafka, `UtilsTest.testMurmur2`.
+    /// Covers C8, R27.
     #[test]
-    fn murmur2_is_that_of_kafkas_java_client() {
+    fn murmur2_matches_kafkas_java_client() {
         let published: [(&str, i32); 6] = [
             ("21", -973_932_308),
             ("foobar", -790_332_482),
@@ -115,8 +116,9 @@ mod tests {
     }
 
     /// librdkafka, `rdmurmur2.c` unit test; Akka, `Murmur2Spec`.
+    /// Covers C8, R27.
     #[test]
-    fn murmur2_is_that_of_librdkafka_and_akka() {
+    fn murmur2_matches_librdkafka_and_akka() {
         let published: [(&str, u32); 4] =
             [("kafka", 0xd067_cf64), ("giberish123456789", 0x8f55_2b0c), ("1234", 0x9fc9_7b14), ("", 0x106e_08d9)];
         for (text, hash) in published {
@@ -128,8 +130,9 @@ mod tests {
     }
 
     /// Answers of the Java tools, published in node-rdkafka 817 and 616 and node-sinek 39.
+    /// Covers C8, R27, B7.
     #[test]
-    fn partitions_are_those_of_kafkas_java_client() {
+    fn partitions_match_kafkas_java_client() {
         let published = [
             ("fd7af248-ce5c-46a5-93d7-1c0c9005b99d", 32, 26),
             ("354afe16-939a-4ea8-8e17-8bb0840b6886", 10, 4),
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_numbers_out_of_range_are_refused() {
+    fn partition_counts_and_numbers_out_of_range_are_refused() {
         assert!(PartitionCount::new(0).is_none() && PartitionCount::new(-1).is_none());
         assert!(PartitionCount::new(i64::from(i32::MAX) + 1).is_none());
         let ten = PartitionCount::new(10).unwrap();

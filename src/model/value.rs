@@ -68,8 +68,9 @@ mod tests {
         ValueRules { mode, max_bytes: 16 }.check(value)
     }
 
+    /// Covers C11, C12.
     #[test]
-    fn json_documents_are_accepted_as_they_are_written() {
+    fn json_documents_are_accepted_unchanged() {
         for good in ["null", " { \"a\" : 1 } ", "1e400", "\"\u{1f980}\"", "[]"] {
             assert_eq!(check(ValueMode::Json, good.as_bytes()), Ok(()), "{good}");
         }
@@ -77,8 +78,9 @@ mod tests {
         assert_eq!(ValueRules { mode: ValueMode::Json, max_bytes: 1_000_000 }.check(&deep), Ok(()));
     }
 
+    /// Covers C12, C58, B11.
     #[test]
-    fn what_is_not_json_is_refused_with_its_position_and_without_its_bytes() {
+    fn invalid_json_is_refused_with_its_position_and_without_its_bytes() {
         for bad in [&b""[..], b"{", b"nul", b"{\"a\":1}x", b"'a'", b"\"\xff\"", b"NaN", b"01"] {
             let error = check(ValueMode::Json, bad).unwrap_err().to_string();
             assert!(error.contains("column") || error.contains("at byte"), "{error}");
@@ -87,12 +89,14 @@ mod tests {
         assert!(!error.contains("secret"), "{error}");
     }
 
+    /// Covers C12, R11, B8.
     #[test]
-    fn opaque_values_may_be_anything_also_empty() {
+    fn opaque_values_may_be_any_bytes_and_empty() {
         assert_eq!(check(ValueMode::Opaque, b""), Ok(()));
         assert_eq!(check(ValueMode::Opaque, b"\xff\x00"), Ok(()));
     }
 
+    /// Covers C13, B9.
     #[test]
     fn a_value_at_the_limit_is_accepted_and_one_more_byte_is_refused() {
         assert_eq!(check(ValueMode::Opaque, &[b'x'; 16]), Ok(()));

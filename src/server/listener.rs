@@ -139,8 +139,9 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Covers S6.
     #[test]
-    fn addresses_are_parsed_and_told_apart_by_reach() {
+    fn addresses_are_parsed_and_loopback_is_recognized() {
         for local in ["127.0.0.1:0", "[::1]:50051", "unix:/run/c.sock", "unix:///run/c.sock", "localhost:1"] {
             assert!(local.parse::<Address>().unwrap().is_local(), "{local}");
         }
@@ -150,6 +151,7 @@ mod tests {
         }
     }
 
+    /// Covers S6.
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();

@@ -227,8 +227,9 @@ fn deadline(headers: &HeaderMap) -> Option<Instant> {
 mod tests {
     use super::*;
 
+    /// Covers B16.
     #[test]
-    fn malformed_timeouts_are_ignored_and_good_ones_are_read() {
+    fn malformed_timeouts_are_ignored_and_valid_ones_are_read() {
         let given = |value: &str| {
             let headers =
                 HeaderMap::from_iter([(http::header::HeaderName::from_static("grpc-timeout"), value.parse().unwrap())]);

@@ -144,6 +144,7 @@ mod tests {
         String::from_utf8(to_bytes(&from_bytes(text.as_bytes()).expect(text)).unwrap()).unwrap()
     }
 
+    /// Covers C14.
     #[test]
     fn values_are_stored_compact_with_sorted_keys_and_integers_without_a_fraction() {
         assert_eq!(stored(r#"{ "b": 1.0, "a": [true, null, "x"] }"#), r#"{"a":[true,null,"x"],"b":1}"#);
@@ -153,8 +154,9 @@ mod tests {
         assert_eq!(to_bytes(&Value { kind: Some(Kind::NullValue(0)) }).unwrap(), b"null");
     }
 
+    /// Covers C14, B11.
     #[test]
-    fn what_json_can_not_say_is_refused() {
+    fn values_that_json_cannot_express_are_refused() {
         for bad in [number(f64::NAN), number(f64::INFINITY), Value { kind: None }] {
             assert!(matches!(to_bytes(&bad), Err(ValueError::NotJson { .. })));
             let list = Value { kind: Some(Kind::ListValue(ListValue { values: vec![bad] })) };
@@ -162,8 +164,9 @@ mod tests {
         }
     }
 
+    /// Covers C15.
     #[test]
-    fn a_value_falls_back_to_raw_as_a_whole_if_it_would_not_come_through() {
+    fn a_value_that_json_would_change_is_returned_raw_as_a_whole() {
         for bad in [
             "12345678901234567890",
             "[1, 9007199254740993]",
@@ -182,8 +185,9 @@ mod tests {
         assert_eq!(from_bytes(nested(33).as_bytes()), None);
     }
 
+    /// Covers C15.
     #[test]
-    fn numbers_that_only_look_different_come_through() {
+    fn numbers_that_differ_only_in_form_are_returned_as_json() {
         for (text, number) in
             [("1.10", 1.1), ("1e2", 100.0), ("100", 100.0), ("0.0", 0.0), ("0.1", 0.1), ("-2E-3", -0.002)]
         {
@@ -193,15 +197,17 @@ mod tests {
     }
 
     proptest! {
+        /// Covers C14, C15.
         #[test]
-        fn every_double_comes_through_its_shortest_form(n in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+        fn every_double_survives_its_shortest_form(n in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
             let bytes = to_bytes(&number(n)).unwrap();
             prop_assert_eq!(from_bytes(&bytes), Some(number(n)));
         }
 
+        /// Covers C15.
         #[test]
         #[allow(clippy::cast_precision_loss)]
-        fn integers_come_through_exactly_or_not_at_all(n in any::<i64>()) {
+        fn integers_are_returned_exactly_or_as_raw(n in any::<i64>()) {
             let value = from_bytes(n.to_string().as_bytes());
             let same = n as f64 as i128 == i128::from(n);
             prop_assert_eq!(value.is_some(), same);

@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn encoded_records_decode_to_the_messages_they_stand_for(
+        fn hand_encoded_messages_decode_as_the_generated_types(
             records in prop::collection::vec(a_record(), 0..9), number in 0..2000_i32, limit in 0..3000_usize,
         ) {
             let partition = Partition::new(number).unwrap();
@@ -190,6 +190,7 @@ mod tests {
         }
     }
 
+    /// Covers C26.
     #[test]
     fn a_batch_holds_at_most_64_kib_or_one_entry() {
         let records = (0..2000).map(|i| record(i, 1000)).chain([record(2000, 1_000_000), record(2001, 1)]);

@@ -119,8 +119,9 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    /// Covers S3, F24.
     #[tokio::test(start_paused = true)]
-    async fn f24_a_reader_who_takes_nothing_is_cut_at_the_deadline_and_told_why() {
+    async fn a_client_that_reads_nothing_is_cut_at_its_deadline_with_the_cause() {
         let deadline = Instant::now() + MINUTE / 2;
         let mut stream = ResponseStream::spawn(deadline, MINUTE, |responses| async move {
             loop {
@@ -140,8 +141,9 @@ mod tests {
     }
 
     /// The last messages, too: a small response has no others.
+    /// Covers S4, F24.
     #[tokio::test(start_paused = true)]
-    async fn s4_f24_what_an_answer_holds_is_held_until_its_last_message_is_taken_or_its_time_is_over() {
+    async fn a_response_holds_its_permits_until_its_last_message_is_read_or_its_deadline() {
         for reads in [true, false] {
             let (held, mut gone) = oneshot::channel::<()>();
             let mut stream: ResponseStream<u8> =
@@ -166,15 +168,17 @@ mod tests {
         }
     }
 
+    /// Covers C43.
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_dies_is_an_error_and_not_an_end() {
+    async fn a_panicking_task_is_an_error_and_not_an_end() {
         let mut stream: ResponseStream<u8> =
             ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async { panic!("a bug") });
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Internal);
     }
 
+    /// Covers R24, F24.
     #[tokio::test(start_paused = true)]
-    async fn r24_f24_a_reader_who_goes_away_ends_the_task() {
+    async fn a_client_that_leaves_ends_the_task() {
         let (held, gone) = oneshot::channel::<()>();
         let stream: ResponseStream<u8> =
             ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async move {

@@ -131,15 +131,17 @@ async fn import_and_compare(server: TestServer, store: &str) {
     assert!(found == expected, "the export is what was loaded");
 }
 
+/// Covers C11, C65.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cities_of_the_world_in_the_embedded_store() {
+async fn the_cities_of_the_world_are_imported_and_exported_on_the_embedded_store() {
     let (keep, path) = directory();
     let server = TestServer::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep));
     import_and_compare(server.ready().await, "embedded").await;
 }
 
+/// Covers C11, C61, C65.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cities_of_the_world_in_kafka() {
+async fn the_cities_of_the_world_are_imported_and_exported_on_kafka() {
     let (_, arguments) = topic(10);
     import_and_compare(TestServer::process(arguments).await.ready().await, "kafka").await;
 }

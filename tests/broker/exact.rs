@@ -40,8 +40,9 @@ fn kcat(topic: &str) -> Latest {
     latest
 }
 
+/// Covers C8, C11, C18, C44, C47, C48, R27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_entries_set_overwritten_and_deleted_are_exactly_what_kcat_reads_back() {
+async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
     let (topic, arguments) = topic(10);
     let server = Arc::new(TestServer::process(arguments).await.ready().await);
     let writers = (0..WORKSPACES).map(|w| {
@@ -101,8 +102,9 @@ async fn ten_thousand_entries_set_overwritten_and_deleted_are_exactly_what_kcat_
 }
 
 /// Not a timed test of speed: a load that takes half a second has met a fixed pause, and is broken.
+/// Covers R2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_of_a_partition_of_2000_records_has_no_fixed_pause_in_it() {
+async fn a_load_of_2000_records_has_no_fixed_pause() {
     let (_, arguments) = topic(1);
     let server = Arc::new(TestServer::process(arguments).await.ready().await);
     let value = format!("{{\"text\":\"{}\"}}", "x".repeat(180));

@@ -13,8 +13,9 @@ use crate::{
     kit::*,
 };
 
+/// Covers C11, C16, C47, R11, R27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_values_tombstones_and_headers_are_what_java_reads_and_writes() {
+async fn keys_values_tombstones_and_headers_match_kafkas_java_client() {
     let (topic, log) = on(1).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     let headers = |list: &[(&str, Option<&[u8]>)]| -> Vec<Header> {
@@ -46,8 +47,9 @@ async fn keys_values_tombstones_and_headers_are_what_java_reads_and_writes() {
     assert!(ends[0].leader_epoch >= 0, "{ends:?}");
 }
 
+/// Covers C29, R32.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_following_replay_delivers_says_that_it_is_at_the_end_and_stops_on_close() {
+async fn a_following_replay_delivers_records_reports_its_end_and_stops_on_close() {
     let (_, log) = on(2).await;
     append(&log, record(2, "w/t/a", Some(b"1"))).await;
     let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], true).await;
@@ -83,8 +85,9 @@ async fn a_following_replay_delivers_says_that_it_is_at_the_end_and_stops_on_clo
 }
 
 /// Progress is owed for a partition from its end on, also while another is still far from its own.
+/// Covers C30.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_at_its_end_has_progress_while_another_is_read() {
+async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
     let (_, log) = on(2).await;
     fill(&log, 2).await;
     let full = record(2, "w/t/a", None).partition;
@@ -108,8 +111,9 @@ async fn a_partition_at_its_end_has_progress_while_another_is_read() {
     assert!(u128::from(began.elapsed().as_secs() / 6) <= progress, "{progress} in {:?}", began.elapsed());
 }
 
+/// Covers C66, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_is_ensured_once_changed_only_if_told_and_described() {
+async fn a_topic_is_ensured_once_and_changed_only_on_demand() {
     use changelogd::kafka::admin::{self, TopicSpec};
     let topic = unique_topic("ensured");
     let settings = settings(&topic);
@@ -143,7 +147,7 @@ async fn a_topic_is_ensured_once_changed_only_if_told_and_described() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_load_takes() {
+async fn the_times_of_loads_and_writes_are_printed() {
     let (_, log) = on(2).await;
     let noise = noise(200_190, 0);
     let value = |i: usize| &noise[i..i + 190];

@@ -5,8 +5,9 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::kafka::shared_oracle;
 
+/// Covers C8, R27, B7.
 #[test]
-fn the_partition_of_any_workspace_id_is_java_s() {
+fn the_partition_of_any_workspace_id_matches_kafkas_java_client() {
     let oracle = shared_oracle();
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) });
     runner

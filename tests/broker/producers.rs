@@ -7,8 +7,9 @@ use changelogd::log::{Log, WriteError};
 use crate::kit::{append_all, on, read, record};
 
 /// A hundred thousand writes that nobody waits for one by one, over several producers.
+/// Covers C45, C47, R25, R26.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r25_r26_the_last_of_a_thousand_sets_of_each_of_a_hundred_keys_is_what_is_loaded() {
+async fn the_last_of_a_thousand_sets_of_each_key_is_the_one_read() {
     const KEYS: usize = 100;
     const ROUNDS: usize = 1_000;
     let (_, log) = on(10).await;
@@ -41,8 +42,9 @@ async fn r25_r26_the_last_of_a_thousand_sets_of_each_of_a_hundred_keys_is_what_i
 }
 
 /// Partitions that nobody has asked a producer for yet, and a log that is closed and counts what is left.
+/// Covers R32.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r32_a_log_that_closes_takes_nothing_more_and_leaves_nothing_behind() {
+async fn a_closing_log_refuses_new_writes_and_delivers_the_accepted_ones() {
     let (_, log) = on(10).await;
     append_all(&log, (0..10).map(|i| record(10, &format!("w{i}/t/a"), Some(b"1")))).await;
     let pending: Vec<_> =

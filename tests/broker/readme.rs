@@ -105,8 +105,9 @@ fn readme() -> String {
 
 /// `make run` serves, and the tour works as it is written. Only ports and the directory differ, so that other processes do not
 /// disturb it. With CHANGELOGD_TEST_BINARY, that binary serves and is the client.
+/// Covers C60, C63, C64, C68.
 #[test]
-fn the_tour_works_as_it_is_written() {
+fn the_readme_tour_works_as_written() {
     use std::os::unix::process::CommandExt;
     let (_keep, data) = directory();
     let (api, admin) = (free_port(), free_port());
@@ -148,8 +149,9 @@ fn the_tour_works_as_it_is_written() {
     run(&tour, substitute, &[("CHANGELOGD_ADDR", &addr)]);
 }
 
+/// Covers C61.
 #[test]
-fn the_tour_with_kafka_works_as_it_is_written() {
+fn the_readme_tour_with_kafka_works_as_written() {
     let broker = Broker::start();
     let port = free_port();
     let tour = steps(&readme(), "console kafka");
@@ -168,7 +170,7 @@ fn the_tour_with_kafka_works_as_it_is_written() {
 }
 
 #[test]
-fn what_is_expected_is_really_compared() {
+fn the_readme_test_compares_the_output() {
     assert!(
         matches("a…c", "abc") && matches("a…", "a") && matches("…", "x") && matches("{\"t\":\"…\"}", "{\"t\":\"1\"}")
     );

@@ -57,8 +57,9 @@ async fn served(server: TestServer) -> TestServer {
     server
 }
 
+/// Covers C35, C51, R17, R33, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_r33_a_missing_topic_is_not_created_and_is_served_once_it_is_there() {
+async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
     let topic = unique_topic("missing");
     let server = TestServer::process(arguments(&topic, &["--partitions=3"])).await;
     refused(&server, "TOPIC_NOT_FOUND").await;
@@ -74,8 +75,9 @@ async fn r17_r33_a_missing_topic_is_not_created_and_is_served_once_it_is_there()
     served(server).await;
 }
 
+/// Covers C66, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn create_topic_creates_it_with_the_documented_configuration() {
+async fn create_topic_uses_the_documented_configuration() {
     let topic = unique_topic("created");
     served(TestServer::process(arguments(&topic, &["--partitions=4", "--create-topic"])).await).await;
     let described = shared_oracle().describe(shared_broker().bootstrap(), &topic).unwrap();
@@ -87,8 +89,9 @@ async fn create_topic_creates_it_with_the_documented_configuration() {
     }
 }
 
+/// Covers C35, C51, R12.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r12_a_topic_that_is_not_exactly_compacted_is_refused() {
+async fn a_topic_that_is_not_exactly_compacted_is_refused() {
     for policy in ["delete", "compact,delete"] {
         let topic = unique_topic("policy");
         let configs = [("cleanup.policy", policy)];
@@ -98,8 +101,9 @@ async fn r12_a_topic_that_is_not_exactly_compacted_is_refused() {
     }
 }
 
+/// Covers C51, R12.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r12_a_policy_that_changes_under_the_process_stops_it_at_once_and_is_mended_without_a_restart() {
+async fn a_changed_cleanup_policy_is_refused_and_its_correction_needs_no_restart() {
     let (topic, args) = topic(2);
     let mut server = served(TestServer::process(args).await).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
@@ -122,8 +126,9 @@ async fn r12_a_policy_that_changes_under_the_process_stops_it_at_once_and_is_men
     served(server).await;
 }
 
+/// Covers C51, R16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r16_another_partition_count_than_expected_is_refused() {
+async fn a_partition_count_other_than_expected_is_refused() {
     let (topic, _) = topic(3);
     let server = TestServer::process(arguments(&topic, &["--partitions=10"])).await;
     refused(&server, "PARTITION_COUNT_CHANGED").await;
@@ -131,8 +136,9 @@ async fn r16_another_partition_count_than_expected_is_refused() {
     assert!(message.contains('3') && message.contains("10"), "both counts are named: {message}");
 }
 
+/// Covers C52, R15, R16, F15, F16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_r16_f15_f16_a_topic_that_grows_or_is_recreated_under_the_process_is_final_until_a_restart() {
+async fn a_topic_that_grows_or_is_recreated_is_refused_until_a_restart() {
     let (grown, args) = topic(2);
     let mut server = served(TestServer::process(args).await).await;
     let bootstrap = shared_broker().bootstrap();
@@ -151,6 +157,7 @@ async fn r15_r16_f15_f16_a_topic_that_grows_or_is_recreated_under_the_process_is
     served(server).await;
 }
 
+/// Covers C9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_expected_partition_count_there_is_a_finding() {
     let (topic, _) = topic(3);
@@ -162,8 +169,9 @@ async fn without_an_expected_partition_count_there_is_a_finding() {
     );
 }
 
+/// Covers C51, K4, F1, F2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f1_f2_unreachable_brokers_leave_it_serving() {
+async fn unreachable_brokers_leave_the_process_serving() {
     // A port that nobody listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = TestServer::process(vec![format!("--brokers=127.0.0.1:{port}"), "--partitions=3".to_owned()]).await;
@@ -175,8 +183,9 @@ async fn f1_f2_unreachable_brokers_leave_it_serving() {
     assert_eq!(server.http("/livez").await.0, 200);
 }
 
+/// Covers R3, R4, F8, F9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r3_r4_f8_f9_an_open_transaction_is_an_error_and_its_end_is_a_whole_load() {
+async fn an_open_transaction_is_an_error_and_loads_are_whole_after_it() {
     let (topic, args) = topic(1);
     let server = TestServer::process(args).await.ready().await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
@@ -212,8 +221,9 @@ fn topic_command(topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::V
     (output.status.code(), said, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// Covers C66, K10.
 #[test]
-fn topic_ensure_is_idempotent_and_alters_only_when_told_and_never_the_partition_count() {
+fn topic_ensure_is_idempotent_and_never_changes_the_partition_count() {
     let (topic, bootstrap) = (unique_topic("ensured"), shared_broker().bootstrap());
     let (code, said, _) = topic_command(&topic, &["describe"]);
     assert_eq!(code, Some(1), "{said}");

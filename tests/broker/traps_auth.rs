@@ -61,8 +61,9 @@ async fn come_to_work(server: &TestServer) {
 const NOT_AUTHORIZED: (Code, &str) = (Code::FailedPrecondition, "NOT_AUTHORIZED_BY_BROKER");
 const UNREACHABLE: (Code, &str) = (Code::Unavailable, "BROKERS_UNREACHABLE");
 
+/// Covers R19, F19, F20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f19_f20_r19_lost_rights_are_a_failed_precondition_and_a_group_needs_none() {
+async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
     let (guarded, oracle) = (guarded(), shared_oracle());
     let (topic, plain) = (topic_on(guarded), guarded.broker.bootstrap());
     oracle.allow(plain, &topic, "service", "describe,describe_configs,read,write").unwrap();
@@ -94,8 +95,9 @@ async fn f19_f20_r19_lost_rights_are_a_failed_precondition_and_a_group_needs_non
     load(&server).await.unwrap();
 }
 
+/// Covers C58, S12, K4, F20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f20_a_wrong_password_is_unavailable_with_the_cause_and_without_the_secret() {
+async fn a_wrong_password_is_unavailable_with_the_cause_and_without_the_secret() {
     let guarded = guarded();
     let topic = topic_on(guarded);
     let server = TestServer::process(guarded.with_sasl(&topic, WRONG_PASSWORD)).await;
@@ -107,8 +109,9 @@ async fn f20_a_wrong_password_is_unavailable_with_the_cause_and_without_the_secr
     assert_eq!(server.http("/livez").await.0, 200);
 }
 
+/// Covers F20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f20_an_expired_and_an_unknown_certificate_are_unavailable_with_the_cause() {
+async fn an_expired_or_unknown_certificate_is_unavailable_with_the_cause() {
     let guarded = guarded();
     for (brokers, ca, cause) in [
         (&guarded.tls, "good", ""),

@@ -15,8 +15,9 @@ use crate::{
     worlds::COMPACTED,
 };
 
+/// Covers R4, F8.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r4_f8_an_open_transaction_is_named_and_a_replay_after_its_commit_is_whole() {
+async fn an_open_transaction_is_named_and_a_replay_after_its_commit_is_whole() {
     let (topic, log) = on(1).await;
     let (oracle, bootstrap, id) = (shared_oracle(), shared_broker().bootstrap(), unique_topic("txn"));
     for i in 0..5 {
@@ -42,8 +43,9 @@ async fn r4_f8_an_open_transaction_is_named_and_a_replay_after_its_commit_is_who
     assert_eq!((records.len(), records[6].offset, ends[0].end), (7, 6, 8), "the tail is a marker");
 }
 
+/// Covers R2, R3, F9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r2_r3_f9_tails_that_no_reader_is_given_end_a_replay_at_once() {
+async fn a_tail_of_markers_and_aborted_batches_ends_a_replay_at_once() {
     let (topic, log) = on(1).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     append(&log, record(1, "w/t/a", Some(b"1"))).await;
@@ -69,8 +71,9 @@ async fn r2_r3_f9_tails_that_no_reader_is_given_end_a_replay_at_once() {
     assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 4, 10));
 }
 
+/// Covers R5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r5_empty_partitions_among_full_ones_end_and_64_of_them_in_no_time() {
+async fn empty_partitions_end_at_once_alone_and_among_full_ones() {
     let (_, log) = on(64).await;
     let all: Vec<i32> = (0..64).collect();
     let mut best = PATIENCE;
@@ -90,8 +93,9 @@ async fn r5_empty_partitions_among_full_ones_end_and_64_of_them_in_no_time() {
 }
 
 /// Each load begins after a write's answer, and under the writes of others.
+/// Covers C42, R1, R2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r1_r2_a_load_under_writes_contains_what_was_acknowledged_and_waits_for_nothing() {
+async fn a_load_during_writes_contains_every_acknowledged_write_and_does_not_wait() {
     const TASKS: usize = 4;
     const ROUNDS: usize = 500;
     let (_, log) = on(1).await;
@@ -124,8 +128,9 @@ async fn r1_r2_a_load_under_writes_contains_what_was_acknowledged_and_waits_for_
 }
 
 /// A reader that neither reads nor goes away must not hold the replay beyond its deadline.
+/// Covers R7, S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r7_s3_the_deadline_holds_also_for_a_reader_that_stalls() {
+async fn the_deadline_also_holds_for_a_client_that_stalls() {
     let (_, log) = on(1).await;
     fill(&log, 1).await;
     let mut asked = request(&log, &[(0, StartAt::Low)], false).await;
@@ -138,8 +143,9 @@ async fn r7_s3_the_deadline_holds_also_for_a_reader_that_stalls() {
 }
 
 /// A broker that is frozen keeps its connections and says nothing.
+/// Covers C43, R7, R8, F5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r7_r8_f5_a_frozen_broker_is_unreachable_within_seconds_and_nothing_is_whole_that_is_not() {
+async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_whole() {
     let mut broker = Broker::start();
     let topic = unique_topic("frozen");
     shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
@@ -190,8 +196,9 @@ async fn r7_r8_f5_a_frozen_broker_is_unreachable_within_seconds_and_nothing_is_w
     append(&log, record(1, "w/t/thawed", Some(b"1"))).await;
 }
 
+/// Covers C50, R13.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r13_foreign_and_misplaced_records_that_replays_meet_are_findings() {
+async fn foreign_and_misplaced_records_are_findings() {
     let (topic, log) = on(2).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     let home = record(2, "w/t/a", None).partition.number();
@@ -210,8 +217,9 @@ async fn r13_foreign_and_misplaced_records_that_replays_meet_are_findings() {
 }
 
 /// Segments of what was aborted are cleaned: the offsets below the marker hold nothing at all, committed or not.
+/// Covers R2, R3, F9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r2_r3_f9_a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
+async fn a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
     let tiny = [("segment.ms", "300"), ("min.cleanable.dirty.ratio", "0"), ("min.compaction.lag.ms", "0")];
     let topic = created(1, &tiny);
     let log = started(settings(&topic)).await;
@@ -249,8 +257,9 @@ async fn r2_r3_f9_a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
 }
 
 /// What is let go after a load waits for a group coordinator that no load has ever needed: on threads of its own, if at all.
+/// Covers R20, F19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_f19_a_frozen_coordinator_holds_up_neither_what_is_let_go_nor_anybody_else() {
+async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},

@@ -10,8 +10,9 @@ use crate::{
     kit::*,
 };
 
+/// Covers C49, R14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r14_offsets_outside_the_log_are_refused_and_one_inside_resumes() {
+async fn offsets_outside_the_log_are_refused_and_one_inside_resumes() {
     let (topic, log) = on(1).await;
     for i in 0..10 {
         append(&log, record(1, &format!("w/t/{i}"), Some(b"1"))).await;
@@ -31,8 +32,9 @@ async fn r14_offsets_outside_the_log_are_refused_and_one_inside_resumes() {
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 5);
 }
 
+/// Covers C43, R14, F12.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r14_f12_records_that_go_while_they_are_to_be_read_are_no_silent_gap() {
+async fn records_deleted_during_a_replay_are_an_error() {
     let (topic, log) = on(1).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     fill(&log, 1).await;
@@ -54,8 +56,9 @@ async fn r14_f12_records_that_go_while_they_are_to_be_read_are_no_silent_gap() {
 }
 
 /// Compaction takes what is below a replay's end when a later record of its key came above it: a key must not be missed.
+/// Covers C42, R40, F10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r40_f10_keys_that_the_cleaner_takes_from_under_a_slow_replay_are_in_it_all_the_same() {
+async fn keys_that_the_cleaner_removes_during_a_slow_replay_are_still_in_it() {
     const KEYS: usize = 40;
     const FILLED: i64 = 6_000;
     let more = [
@@ -93,8 +96,9 @@ async fn r40_f10_keys_that_the_cleaner_takes_from_under_a_slow_replay_are_in_it_
 }
 
 /// Deletions that vanish before a slow reader reaches them leave him with what was deleted.
+/// Covers R9, R10, F11.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r9_f11_a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
+async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
     const KEYS: usize = 40;
     let short = [("delete.retention.ms", "1000"), ("segment.ms", "300"), ("min.cleanable.dirty.ratio", "0")];
     let topic = created(1, &[&short[..], &[("segment.bytes", "1048576"), ("min.compaction.lag.ms", "0")]].concat());
@@ -138,8 +142,9 @@ async fn r9_f11_a_load_slower_than_delete_retention_never_returns_a_deleted_key(
 
 /// Whatever the cleaner takes while a load reads, a key that always had a value has one in it, and no older one than was
 /// acknowledged before the load began.
+/// Covers C42, R40, F27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r40_f27_a_key_that_is_overwritten_all_the_time_is_in_every_slow_load() {
+async fn a_key_that_is_overwritten_all_the_time_is_in_every_slow_load() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},

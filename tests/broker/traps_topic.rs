@@ -23,8 +23,9 @@ use crate::{
     worlds::COMPACTED,
 };
 
+/// Covers R17.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_a_missing_topic_is_said_at_once_and_served_when_it_is_there() {
+async fn a_missing_topic_is_reported_at_once_and_served_once_it_exists() {
     let topic = unique_topic("missing");
     let log = KafkaLog::start(settings(&topic)).unwrap();
     let asked = Instant::now();
@@ -39,8 +40,9 @@ async fn r17_a_missing_topic_is_said_at_once_and_served_when_it_is_there() {
     append(&log, record(1, "w/t/a", None)).await;
 }
 
+/// Covers C52, R15, R16, F14, F15, F16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_r16_f14_f15_f16_what_becomes_of_the_topic_ends_a_replay_that_follows() {
+async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     for what in ["deleted", "recreated", "grown"] {
         let (topic, log) = on(2).await;
@@ -82,8 +84,9 @@ async fn r15_r16_f14_f15_f16_what_becomes_of_the_topic_ends_a_replay_that_follow
 }
 
 /// A reader that stalls while the topic goes: said within a second or so, not at the no-progress deadline.
+/// Covers R15, F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_f14_a_topic_that_is_deleted_under_a_load_is_said_at_once() {
+async fn a_topic_deleted_during_a_load_is_reported_at_once() {
     let (topic, log) = on(1).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     fill(&log, 1).await;
@@ -250,8 +253,9 @@ async fn under_way(partitions: i32) -> (String, Told) {
     (topic, told)
 }
 
+/// Covers R15, R33, F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_f14_a_topic_deleted_under_loads_and_writes_is_refused_and_not_created() {
+async fn a_topic_deleted_during_loads_and_writes_is_refused_and_not_created() {
     let (topic, told) = under_way(2).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     oracle.delete(bootstrap, &topic).unwrap();
@@ -282,18 +286,21 @@ async fn recreated(count: usize, what: &str) {
     assert!(matches!(&error, ReadError::Topic(p) if final_(p)), "{what}: {error}");
 }
 
+/// Covers C52, R15, F15.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_f15_a_topic_recreated_shorter_under_loads_and_writes_is_never_mixed_into_them() {
+async fn a_shorter_recreated_topic_is_never_mixed_with_the_old_one() {
     recreated(5, "recreated shorter").await;
 }
 
+/// Covers C52, R15, F15.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_f15_a_topic_recreated_longer_under_loads_and_writes_is_never_mixed_into_them() {
+async fn a_longer_recreated_topic_is_never_mixed_with_the_old_one() {
     recreated(20_000, "recreated longer").await;
 }
 
+/// Covers C52, R16, F16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r16_f16_a_topic_grown_under_loads_and_writes_is_refused_with_both_counts() {
+async fn a_topic_grown_during_loads_and_writes_is_refused_with_both_counts() {
     let (topic, told) = under_way(2).await;
     shared_oracle().add_partitions(shared_broker().bootstrap(), &topic, 3).unwrap();
     let grown = |p: &TopicProblem| {

@@ -3,36 +3,42 @@
 
 use std::{fmt::Write as _, path::Path, process::Command, time::Instant};
 
+use changelogd::rule::Rule;
+
 use super::report::Report;
 
-/// A rule, what is left when it is taken out, and the tests that must notice.
-struct TakenOut {
-    rule: &'static str,
-    without: &'static str,
+/// The tests of the simulation, and those that must notice when a rule is taken out: `cargo test` filters.
+const SIMULATION: &str = "kafka::replay::sim";
+const NOTICE: [&str; 2] = ["kafka::", "changelog::"];
+/// Tests of settings are left out: they look at the very values that taking out a rule changes.
+const LEFT_OUT: &str = "settings";
+
+/// What is left when a rule is taken out.
+fn without(rule: Rule) -> &'static str {
+    match rule {
+        Rule::EndIsHighWatermark => "the first request's end offsets serve all later ones",
+        Rule::LastRecordIsEnd => "a load ends by an end-of-partition event only",
+        Rule::UndeliveredTailIsEnd => "a load ends by a record only",
+        Rule::StableOffsetIsNotEnd => "the last stable offset is taken for the end",
+        Rule::EmptyPartitionNeedsNoConsumer => "a consumer is made for an empty partition",
+        Rule::EarlyEndEventIsIgnored => "any end-of-partition event is an end",
+        Rule::NoProgressIsError => "a replay that makes no progress is waited for",
+        Rule::BrokenReplayIsError => "a replay that ends early passes for a whole one",
+        Rule::ReplayWithinDeleteRetention => "a replay may take longer than tombstones stay",
+        Rule::LogGapIsError => "a gap in the log is read over",
+        Rule::RecreatedTopicIsError => "a topic that was created again is taken for the old one",
+        Rule::GrownTopicIsError => "a topic that grew is taken for the old one",
+        Rule::SlowReplayTakesEndAgain => "an end is taken once, however long reading takes",
+    }
 }
 
-const RULES: [TakenOut; 13] = [
-    TakenOut { rule: "R1", without: "the first request's end offsets serve all later ones" },
-    TakenOut { rule: "R2", without: "a load ends by an end-of-partition event only" },
-    TakenOut { rule: "R3", without: "a load ends by a record only" },
-    TakenOut { rule: "R4", without: "the last stable offset is taken for the end" },
-    TakenOut { rule: "R5", without: "a consumer is made for an empty partition" },
-    TakenOut { rule: "R6", without: "any end-of-partition event is an end" },
-    TakenOut { rule: "R7", without: "nothing is said of a replay that stands still" },
-    TakenOut { rule: "R8", without: "a replay that breaks off passes for a whole one" },
-    TakenOut { rule: "R9", without: "a replay may take longer than tombstones stay" },
-    TakenOut { rule: "R14", without: "a gap in the log is read over" },
-    TakenOut { rule: "R15", without: "a topic that was created anew is taken for the old one" },
-    TakenOut { rule: "R16", without: "a topic that grew is taken for the old one" },
-    TakenOut { rule: "R40", without: "an end is taken once, however long reading takes" },
-];
-
 /// The simulation with so many seeds.
+/// Covers R37.
 pub fn simulation(seeds: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
         .current_dir(root())
-        .args(["test", "--locked", "--lib", "kafka::simulation", "--", "--nocapture"])
+        .args(["test", "--locked", "--lib", SIMULATION, "--", "--nocapture"])
         .env("CHANGELOGD_TEST_SEEDS", seeds.to_string())
         .output()
         .expect("cargo runs");
@@ -48,7 +54,7 @@ pub fn simulation(seeds: u64, report: &mut Report) {
             );
         }
         _ => {
-            let failed = said.lines().find(|l| l.contains("plays it again")).unwrap_or("it failed").to_owned();
+            let failed = said.lines().find(|l| l.contains("runs it again")).unwrap_or("it failed").to_owned();
             report.failure(format!("simulation: {failed}"));
             report.section("Simulation", &format!("**failed**: {failed}"));
         }
@@ -56,6 +62,7 @@ pub fn simulation(seeds: u64, report: &mut Report) {
 }
 
 /// The suite with each rule taken out, one after another: it must fail each time, and pass with none.
+/// Covers R39.
 pub fn taken_out(report: &mut Report) {
     let built = Command::new(cargo())
         .current_dir(root())
@@ -81,29 +88,54 @@ pub fn taken_out(report: &mut Report) {
     if release.status.success() || !String::from_utf8_lossy(&release.stderr).contains("never for a release build") {
         report.failure("a release build with rules that can be taken out is not refused");
     }
+    if let Err(error) = filters_match(&binary) {
+        report.failure(format!("tests of the tests: {error}"));
+    }
     let (_, failed) = suite(&binary, "none");
     if !failed.is_empty() {
         report.failure(format!("tests of the tests: with no rule taken out these fail: {}", failed.join(", ")));
     }
     let _ = writeln!(text, "| none | all rules | {} |", failed.len());
-    for TakenOut { rule, without } in RULES {
-        let (ended, failed) = suite(&binary, rule);
+    for rule in Rule::ALL {
+        let (id, without) = (rule.id(), without(rule));
+        let (ended, failed) = suite(&binary, id);
         if failed.is_empty() {
-            report.failure(format!("tests of the tests: without {rule} nothing fails ({ended})"));
+            report.failure(format!("tests of the tests: without {id} nothing fails ({ended})"));
         }
-        println!("without {rule}: {} tests fail", failed.len());
+        println!("without {id}: {} tests fail", failed.len());
         let names: Vec<_> = failed.iter().map(|name| format!("`{name}`")).collect();
-        let _ = writeln!(text, "| {rule} | {without} | {} |", names.join(", "));
+        let _ = writeln!(text, "| {id} | {without} | {} |", names.join(", "));
     }
     report.section("Tests of the tests", &text);
 }
 
-/// The tests that fail with this rule taken out.
-fn suite(binary: &str, rule: &str) -> (String, Vec<String>) {
+/// Each filter must match a test: one that matches none would leave out what it stands for.
+fn filters_match(binary: &str) -> Result<(), String> {
+    for filter in [SIMULATION].into_iter().chain(NOTICE) {
+        if listed(binary, &[filter])? == 0 {
+            return Err(format!("the filter {filter} matches no test"));
+        }
+    }
+    if listed(binary, &NOTICE)? == listed(binary, &[&NOTICE[..], &["--skip", LEFT_OUT]].concat())? {
+        return Err(format!("the filter --skip {LEFT_OUT} matches no test"));
+    }
+    Ok(())
+}
+
+/// How many tests these filters select.
+fn listed(binary: &str, filters: &[&str]) -> Result<usize, String> {
+    let output = Command::new(binary).current_dir(root()).arg("--list").args(filters).output();
+    let output = output.map_err(|error| format!("the tests are not listed: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
+}
+
+/// The tests that fail with the rule of this id taken out.
+fn suite(binary: &str, id: &str) -> (String, Vec<String>) {
     let output = Command::new(binary)
         .current_dir(root())
-        .args(["kafka::", "changelog::", "--skip=settings", "--test-threads=4"])
-        .env("CHANGELOGD_TAKE_OUT", rule)
+        .args(NOTICE)
+        .args(["--skip", LEFT_OUT, "--test-threads=4"])
+        .env("CHANGELOGD_TAKE_OUT", id)
         .env("RUST_BACKTRACE", "0")
         .output()
         .expect("the tests run");

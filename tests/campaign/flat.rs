@@ -17,6 +17,7 @@ const ENTRIES: usize = 500;
 const WIDE: usize = 16;
 
 /// `loads` of them one after another, then as many 16 at a time.
+/// Covers R23.
 pub async fn run(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Report) {
     if let Err(error) = measure(cluster, loads, keep, report).await {
         report.failure(format!("flatness: {error}"));

@@ -48,6 +48,7 @@ struct Loop {
 }
 
 /// Both loops, as a section of the report.
+/// Covers C40, R34, K5, F21, F22.
 pub async fn run(cluster: &Cluster, rounds: u64, keep: &Path, report: &mut Report) {
     let mut text = String::from(
         "| store | SIGKILLs | acknowledged writes | acknowledged writes lost | took |\n|---|---:|---:|---:|---:|\n",

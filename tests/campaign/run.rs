@@ -34,6 +34,7 @@ const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
 /// No fault holds the campaign up for longer.
 const AT_MOST: Duration = Duration::from_secs(15 * 60);
 
+/// Covers C42, C46, R38.
 pub struct Campaign {
     pub cluster: Cluster,
     seed: u64,

@@ -51,6 +51,7 @@ facts() {
 }
 
 # What has to hold of every changelogd container, whatever the values.
+# Covers K6, K7.
 invariants() {
     for fact in 'runAsNonRoot: true' 'runAsUser: 65532' 'runAsGroup: 65532' 'readOnlyRootFilesystem: true' \
         'allowPrivilegeEscalation: false' 'drop: ["ALL"]' 'type: RuntimeDefault' 'args: ["serve"]' \
@@ -134,6 +135,7 @@ container() {
 }
 
 # same NAME KUBE [helm's arguments]: native and classic render the same container, but for restartPolicy.
+# Covers K1.
 same() {
     name="native is classic but for restartPolicy: $1, kubernetes $2" kube=$2 problems=
     shift 2
@@ -176,6 +178,7 @@ lints 'kafka' "$chart" --set "$kafka" --set topic.partitions=12
 lints 'the example' "$consumer"
 
 for kube in $oldest $native $recent $newest; do
+    # Covers K2, K4, K6, K12.
     renders 'standalone, defaults' "$kube" "$chart" -- \
         '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' \
         '+CHANGELOGD_DELETE_RETENTION=24h' '+CHANGELOGD_REPLAY_MEMORY=67108864' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
@@ -183,6 +186,7 @@ for kube in $oldest $native $recent $newest; do
         '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
         '+CHANGELOGD_DRAIN_TIMEOUT=20s' '+service: readiness' '+automountServiceAccountToken: false' \
         '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
+    # Covers K2, K10, K12.
     renders 'standalone, kafka, three pods and a headless Service' "$kube" "$chart" --set "$kafka" \
         --set topic.partitions=100000,topic.create=true,replicas=3 \
         --set api.insecureListen=true,service.enabled=true,service.headless=true -- \
@@ -193,6 +197,7 @@ for kube in $oldest $native $recent $newest; do
         '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
     renders 'sidecar mode renders nothing itself' "$kube" "$chart" --set mode=sidecar,sidecar.type=classic -- \
         '-kind: Deployment' '-kind: Service'
+    # Covers K2, K12.
     renders 'example, classic' "$kube" "$consumer" --set changelogd.sidecar.type=classic -- \
         '+name: rel-orders' '-name: rel-changelogd' '-initContainers:' '-restartPolicy: Always' \
         '+CHANGELOGD_LISTEN=127.0.0.1:50051' '+CHANGELOGD_ADDR=127.0.0.1:50051' '+CHANGELOGD_PARTITIONS=12' \
@@ -200,9 +205,11 @@ for kube in $oldest $native $recent $newest; do
 done
 
 for kube in $native $recent $newest; do
+    # Covers K2, K4, K12.
     renders 'example, native' "$kube" "$consumer" -- \
         '+initContainers:' '+restartPolicy: Always' '+CHANGELOGD_ADDR=127.0.0.1:50051' '-service: readiness' \
         '+- name: changelogd-no-token' '+mountPath: /var/run/secrets/kubernetes.io/serviceaccount'
+    # Covers K1, K12.
     same 'defaults' "$kube"
     same 'socket, Secret, readiness' "$kube" --set changelogd.api.socket=true,changelogd.probes.readiness=always \
         --set changelogd.kafka.propertiesSecret.name=kafka-client
@@ -230,10 +237,12 @@ renders 'standalone, the pod' $recent "$chart" --set pod.labels.team=a,pod.annot
     --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
     '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi' \
     '+CHANGELOGD_REPLAY_MEMORY=134217728'
+# Covers K6.
 renders 'memory limits, fractional' $recent "$chart" --set resources.limits.memory=1.5Gi -- \
     '+CHANGELOGD_REPLAY_MEMORY=402653184'
 renders 'memory limits, in bytes' $recent "$chart" --set resources.limits.memory=2000000000 -- \
     '+CHANGELOGD_REPLAY_MEMORY=500000000'
+# Covers K5.
 renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=24s -- '+CHANGELOGD_DRAIN_TIMEOUT=24s'
 renders 'example, socket' $recent "$consumer" --set changelogd.api.socket=true -- \
     '+CHANGELOGD_LISTEN=unix:/run/changelogd/changelogd.sock' '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock' \
@@ -244,9 +253,12 @@ renders "a parent's global and enabled values" $recent "$consumer" --set global.
     '+- name: changelogd'
 
 refuses 'kubernetes too old' 1.26.0 "$chart" -- 'chart requires kubeVersion: >=1.27.0-0'
+# Covers K3.
 refuses 'native sidecar' $oldest "$chart" --set mode=sidecar -- \
     'native sidecars need kubernetes 1.29 or later, this is v1.27.0; set sidecar.type to classic'
+# Covers K3.
 refuses 'native sidecar, example' 1.28.9 "$consumer" -- 'native sidecars need kubernetes 1.29 or later'
+# Covers K9, B26.
 refuses 'replicas in sidecar mode' $recent "$chart" --set mode=sidecar,replicas=2 -- "at '/replicas': value must be 1"
 refuses 'replicas in sidecar mode, example' $recent "$consumer" --set changelogd.replicas=2 -- "at '/replicas'"
 refuses 'Service in sidecar mode' $recent "$chart" --set mode=sidecar,service.enabled=true -- "at '/service/enabled'"
@@ -254,6 +266,7 @@ refuses 'insecure listen in sidecar mode' $recent "$chart" --set mode=sidecar,ap
     "at '/api/insecureListen'"
 refuses 'pod labels in sidecar mode' $recent "$chart" --set mode=sidecar,pod.labels.a=b -- "at '/pod/labels'"
 refuses 'socket in standalone mode' $recent "$chart" --set api.socket=true -- "at '/api/socket'"
+# Covers K9, B26.
 refuses 'unknown mode' $recent "$chart" --set mode=daemon -- "at '/mode'"
 refuses 'example in standalone mode' $recent "$consumer" --set changelogd.mode=standalone -- \
     'mode: has to be sidecar where changelogd.sidecar is included'
@@ -272,6 +285,7 @@ refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -
 refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
 refuses 'pods on one claim' $recent "$chart" --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
     'data.existingClaim: one process at a time'
+# Covers K5.
 refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout=25s -- \
     'drainTimeout: 25s is too long: it has to be less than terminationGracePeriodSeconds - 5, which is 25 seconds'
 refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=24001ms -- 'drainTimeout: 24001ms is too long'
@@ -280,6 +294,7 @@ refuses 'drain deadline, example' $recent "$consumer" --set changelogd.terminati
 refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/drainTimeout'"
 refuses 'one port twice' $recent "$chart" --set health.port=9650 -- 'have to differ'
 refuses 'privileged port' $recent "$chart" --set api.port=443 -- "at '/api/port'"
+# Covers K9, B26.
 refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
 refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
@@ -287,6 +302,7 @@ refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null --
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes resources \
     resources.limits resources.requests pod 'pod.tolerations[0]'; do
     pointer=$(echo "$path" | sed 's/^\(.\)/\/\1/; s/[.[]/\//g; s/\]//')
+    # Covers K9, B26.
     refuses "typo in ${path:-the top}" $recent "$chart" --set "${path:+$path.}tpyo=1" -- \
         "at '$pointer': additional properties 'tpyo' not allowed"
 done

@@ -18,7 +18,8 @@ use tonic::Code;
 
 use super::world::{TestServer, connect, raw, reason, text};
 
-pub async fn r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards(server: TestServer) {
+/// Covers C22, C23, C42, R1, R36.
+pub async fn a_load_contains_every_write_acknowledged_before_it(server: TestServer) {
     for i in 0..50 {
         server.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
         let loaded = server.load("ws").await;
@@ -28,7 +29,8 @@ pub async fn r1_an_acknowledged_write_is_in_every_load_that_begins_afterwards(se
     }
 }
 
-pub async fn values_come_back_byte_for_byte(server: TestServer) {
+/// Covers C11, C12.
+pub async fn values_are_returned_byte_for_byte(server: TestServer) {
     let values =
         ["null", " {\n\t\"b\" : 1.50, \"a\": [ ] }\n", "\"é🦀\\u0000\"", "12345678901234567890", "{\"a\":1,\"a\":2}"];
     for (i, value) in values.iter().enumerate() {
@@ -38,7 +40,8 @@ pub async fn values_come_back_byte_for_byte(server: TestServer) {
     assert_eq!(texts.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), values);
 }
 
-pub async fn r10_a_delete_removes_and_deleting_what_is_not_there_is_ok(server: TestServer) {
+/// Covers C18, C23, R10, B12.
+pub async fn a_delete_removes_and_deleting_an_absent_key_is_ok(server: TestServer) {
     server.set("ws/t/a", "1").await;
     server.set("ws/t/b", "2").await;
     let deleted = server.delete("ws/t/a").await;
@@ -51,13 +54,15 @@ pub async fn r10_a_delete_removes_and_deleting_what_is_not_there_is_ok(server: T
     assert_eq!(server.load("ws").await.entries.len(), 2, "what was deleted can be set again");
 }
 
-pub async fn r8_an_unknown_workspace_loads_empty_and_whole(server: TestServer) {
+/// Covers C22, R8, B13.
+pub async fn an_unknown_workspace_loads_empty_and_whole(server: TestServer) {
     let loaded = server.load("nobody").await;
     assert!(loaded.entries.is_empty());
     assert_eq!((loaded.snapshot.entries, loaded.snapshot.start_offset), (0, 0));
     assert!(!loaded.snapshot.resume_token.is_empty());
 }
 
+/// Covers C22, C47, C48.
 pub async fn a_load_returns_entries_in_the_order_of_their_last_change(server: TestServer) {
     for key in ["a", "b", "c", "a", "b"] {
         server.set(&format!("ws/t/{key}"), "1").await;
@@ -69,7 +74,8 @@ pub async fn a_load_returns_entries_in_the_order_of_their_last_change(server: Te
     assert!(loaded.snapshot.end_offset > loaded.entries[2].offset);
 }
 
-pub async fn a_load_holds_its_own_workspace_and_types_only(server: TestServer) {
+/// Covers C2, C22.
+pub async fn a_load_returns_only_its_workspace_and_types(server: TestServer) {
     let count = PartitionCount::new(server.describe("").await.partition_count.into()).unwrap();
     // A neighbour in the same partition, and one whose name begins alike.
     let home = count.of_workspace(b"ws");
@@ -84,7 +90,8 @@ pub async fn a_load_holds_its_own_workspace_and_types_only(server: TestServer) {
     assert_eq!(keys(server.load_types("ws", &["none"]).await), [""; 0]);
 }
 
-pub async fn r19_concurrent_loads_do_not_affect_each_other(server: TestServer) {
+/// Covers C44, R19.
+pub async fn concurrent_loads_do_not_affect_each_other(server: TestServer) {
     for i in 0..300 {
         server.set(&format!("ws{}/t/{i}", i % 3), "1").await;
     }
@@ -98,7 +105,8 @@ pub async fn r19_concurrent_loads_do_not_affect_each_other(server: TestServer) {
     }
 }
 
-pub async fn r26_a_write_after_another_s_answer_is_applied_after_it(server: TestServer) {
+/// Covers C45, R26.
+pub async fn a_write_after_another_s_answer_is_applied_after_it(server: TestServer) {
     let mut connections = Vec::new();
     for _ in 0..3 {
         connections.push(connect(&server.api).await);
@@ -118,7 +126,8 @@ pub async fn r26_a_write_after_another_s_answer_is_applied_after_it(server: Test
     assert_eq!(server.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
 }
 
-pub async fn r31_a_buffered_write_has_no_position_and_flush_waits_for_it(server: TestServer) {
+/// Covers C18, C19, C41, R31.
+pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(server: TestServer) {
     for i in 0..500 {
         let request = v1::SetRequest {
             changelog_id: format!("ws/t/{i}"),
@@ -135,7 +144,8 @@ pub async fn r31_a_buffered_write_has_no_position_and_flush_waits_for_it(server:
     assert_eq!(server.load("ws").await.entries.len(), 500);
 }
 
-pub async fn r27_one_workspace_is_one_partition_computed_as_kafka_does(server: TestServer) {
+/// Covers C8, R27.
+pub async fn a_workspace_is_in_the_partition_that_kafka_computes(server: TestServer) {
     let count = server.describe("").await.partition_count;
     for workspace in ["ws", "wu", "é", "🦀", "fd7af248-ce5c-46a5-93d7-1c0c9005b99d"] {
         let expected = ((murmur2(workspace.as_bytes()) & 0x7fff_ffff) % count as u32) as i32;
@@ -147,7 +157,8 @@ pub async fn r27_one_workspace_is_one_partition_computed_as_kafka_does(server: T
     }
 }
 
-pub async fn get_returns_the_latest_value_or_says_not_found(server: TestServer) {
+/// Covers C36.
+pub async fn get_returns_the_latest_value_or_not_found(server: TestServer) {
     server.set("ws/t/a", "1").await;
     let position = server.set("ws/t/a", "2").await;
     let entry = server.get("ws/t/a").await.unwrap();
@@ -159,6 +170,7 @@ pub async fn get_returns_the_latest_value_or_says_not_found(server: TestServer) 
     }
 }
 
+/// Covers C14, C15.
 pub async fn json_values_are_stored_compact_and_returned_as_asked(server: TestServer) {
     use prost_types::{Struct, Value, value::Kind};
     let number = |n| Value { kind: Some(Kind::NumberValue(n)) };
@@ -187,7 +199,8 @@ pub async fn json_values_are_stored_compact_and_returned_as_asked(server: TestSe
     assert!(matches!(entries[2].value, Some(v1::entry::Value::Raw(_))), "a value falls back to raw as a whole");
 }
 
-pub async fn headers_travel_in_both_directions(server: TestServer) {
+/// Covers C16.
+pub async fn headers_are_kept_in_both_directions(server: TestServer) {
     let header = |key: &str, value: Option<&'static [u8]>| v1::Header {
         key: key.to_owned(),
         value: value.map(Bytes::from_static),
@@ -211,7 +224,8 @@ pub async fn headers_travel_in_both_directions(server: TestServer) {
     assert_eq!(tombstone.headers, headers);
 }
 
-pub async fn r11_an_empty_value_is_a_value(server: TestServer) {
+/// Covers C12, R11, B8.
+pub async fn an_empty_value_is_a_value(server: TestServer) {
     let status = server
         .client
         .clone()
@@ -234,6 +248,7 @@ pub async fn r11_an_empty_value_is_a_value(server: TestServer) {
     assert!(!entries[0].is_tombstone);
 }
 
+/// Covers C18, C40, C47.
 pub async fn offsets_never_go_back_and_state_survives_a_restart(mut server: TestServer) {
     let mut last = -1;
     for i in 0..20 {
@@ -254,7 +269,8 @@ pub async fn offsets_never_go_back_and_state_survives_a_restart(mut server: Test
     assert!(server.set("ws/t/k", "1").await.offset > before.snapshot.end_offset - 1);
 }
 
-pub async fn describe_tells_what_is_served(server: TestServer) {
+/// Covers C13, C35.
+pub async fn describe_returns_what_is_served(server: TestServer) {
     let position = server.set("ws/t/a", "1").await;
     let described = server.describe("ws").await;
     assert_eq!(described.partitions.len(), described.partition_count as usize);
@@ -272,7 +288,8 @@ pub async fn describe_tells_what_is_served(server: TestServer) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(server: TestServer) {
+/// Covers C7, C23, C50, R13, B25.
+pub async fn foreign_records_are_counted_and_never_stop_a_read(server: TestServer) {
     let Some(foreign) = &server.foreign else {
         println!("not applicable: nobody else can write to this store");
         return;
@@ -309,7 +326,8 @@ pub async fn r13_foreign_records_are_counted_and_never_stop_a_read(server: TestS
     }
 }
 
-pub async fn r40_a_key_that_is_overwritten_all_the_time_is_in_every_load(server: TestServer) {
+/// Covers C42, R40.
+pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(server: TestServer) {
     let server = Arc::new(server);
     for key in 0..20 {
         server.set(&format!("ws/t/{key}"), "0").await;
@@ -338,6 +356,7 @@ pub async fn r40_a_key_that_is_overwritten_all_the_time_is_in_every_load(server:
     assert!(writer.await.unwrap() > 0);
 }
 
+/// Covers S10.
 pub async fn health_reflection_and_metrics_answer(server: TestServer) {
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap();
@@ -387,12 +406,14 @@ pub async fn health_reflection_and_metrics_answer(server: TestServer) {
     assert!(metrics.contains("changelogd_ready 1"), "{metrics}");
 }
 
-pub async fn watch_says_that_it_is_not_there_yet(server: TestServer) {
+/// Covers C59.
+pub async fn watch_is_not_implemented(server: TestServer) {
     let status = server.client.clone().watch(v1::WatchRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, "NOT_IMPLEMENTED"));
 }
 
-pub async fn a_draining_server_refuses_new_work_and_finishes_what_is_open(mut server: TestServer) {
+/// Covers C53, R32.
+pub async fn a_draining_server_ends_a_following_stream_with_its_reason(mut server: TestServer) {
     use v1::stream_all_response::Event;
     server.set("ws/t/a", "1").await;
     let request = v1::StreamAllRequest { follow: true, ..Default::default() };

@@ -22,6 +22,7 @@ fn set(workspace: &str, changelog: &str, value: Option<v1::set_request::Value>) 
     }
 }
 
+/// Covers C1, C3, C4, C5, C6, C12, C13, C14, C16, C53, C58, B1, B2, B3, B4, B5, B9, B11, B14.
 pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: TestServer) {
     server.set("ws/t/before", "1").await;
     let long_workspace = "w".repeat(256);
@@ -121,6 +122,7 @@ fn expect(status: &Status, why: &str, at: &str, of: &str) {
     assert!(!status.message().is_empty());
 }
 
+/// Covers C1, C13, C16, B4, B9.
 pub async fn keys_and_values_at_their_limits_are_accepted(server: TestServer) {
     let limit = server.describe("").await.limits.unwrap().max_value_bytes as usize;
     let id = "x".repeat(1024 - "ws/t/".len());
@@ -134,6 +136,7 @@ pub async fn keys_and_values_at_their_limits_are_accepted(server: TestServer) {
     assert_eq!(entry.headers.len(), 64);
 }
 
+/// Covers C2, B5, B7.
 pub async fn distinct_bytes_are_distinct_workspaces(server: TestServer) {
     let workspaces = ["caf\u{e9}", "cafe\u{301}", "🦀", "👨‍👩‍👧", "a\u{202e}b", "ab", " ws", "ws "];
     for workspace in workspaces {
@@ -145,6 +148,7 @@ pub async fn distinct_bytes_are_distinct_workspaces(server: TestServer) {
     }
 }
 
+/// Covers B14.
 pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(server: TestServer) {
     let status =
         server.client.clone().set(v1::SetRequest { ack: 99, ..set("ws", "/t/i", raw("1")) }).await.unwrap_err();
@@ -157,18 +161,20 @@ pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(server: 
     let mut bytes = BytesMut::from(&*set("ws", "/t/i", raw("1")).encode_to_vec());
     // Field 1000, a varint.
     bytes.put(&[0xc0, 0x3e, 0x01][..]);
-    send(&server, "Set", bytes.freeze()).await.unwrap();
+    send(&server, SET, bytes.freeze()).await.unwrap();
     assert_eq!(server.load("ws").await.entries.len(), 1);
 }
 
-pub async fn a_string_that_is_not_utf8_is_the_caller_s_error(server: TestServer) {
+/// Covers B6.
+pub async fn a_string_that_is_not_utf8_is_refused_as_the_caller_s_error(server: TestServer) {
     // Field 1, two bytes.
-    let status = send(&server, "Set", Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
+    let status = send(&server, SET, Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID"), "{status:?}");
     server.set("ws/t/i", "1").await;
 }
 
-pub async fn messages_over_the_limit_and_zip_bombs_are_refused_and_the_process_lives(server: TestServer) {
+/// Covers B10.
+pub async fn messages_over_the_limit_and_compressed_bombs_are_refused(server: TestServer) {
     let limit = server.describe("").await.limits.unwrap().max_request_bytes as usize;
     let status = server.client.clone().set(set("ws", "/t/i", raw(&"x".repeat(limit + 1)))).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
@@ -180,7 +186,8 @@ pub async fn messages_over_the_limit_and_zip_bombs_are_refused_and_the_process_l
     assert_eq!(server.load("ws").await.entries.len(), 1);
 }
 
-pub async fn s3_a_malformed_timeout_is_ignored_and_a_short_one_is_kept(server: TestServer) {
+/// Covers S3, B16.
+pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(server: TestServer) {
     for malformed in ["x", "-1S", "1", "99999999999S"] {
         let mut request = Request::new(v1::DescribeRequest::default());
         request.metadata_mut().insert("grpc-timeout", malformed.parse().unwrap());
@@ -207,12 +214,22 @@ pub async fn s3_a_malformed_timeout_is_ignored_and_a_short_one_is_kept(server: T
     assert!(started.elapsed() >= Duration::from_millis(300));
 }
 
+/// Covers C59, B21.
+pub async fn unknown_methods_and_services_are_unimplemented(server: TestServer) {
+    for path in ["/changelog.v1.ChangelogService/Rename", "/changelog.v2.ChangelogService/Set", "/nothing"] {
+        let status = send(&server, path, Bytes::new()).await.unwrap_err();
+        assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, ""), "{path}: {status:?}");
+    }
+}
+
+const SET: &str = "/changelog.v1.ChangelogService/Set";
+
 /// Sends bytes that no generated client would.
-async fn send(server: &TestServer, method: &str, message: Bytes) -> Result<Bytes, Status> {
+async fn send(server: &TestServer, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
     let channel = Channel::from_shared(format!("http://{}", server.api)).unwrap().connect().await.unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
-    let path = format!("/changelog.v1.ChangelogService/{method}").parse().unwrap();
+    let path = http::uri::PathAndQuery::from_static(path);
     Ok(grpc.unary(Request::new(message), path, Plain).await?.into_inner())
 }
 

@@ -28,7 +28,8 @@ async fn fill(server: &TestServer) {
     }
 }
 
-pub async fn r8_records_are_delivered_in_offset_order_with_tombstones_and_a_snapshot_a_partition(server: TestServer) {
+/// Covers C17, C23, C25, C26, C28, R8, R36.
+pub async fn records_come_in_offset_order_with_one_snapshot_for_each_partition(server: TestServer) {
     fill(&server).await;
     let streamed = server.stream(all()).await.unwrap();
     let count = server.describe("").await.partition_count;
@@ -48,7 +49,8 @@ pub async fn r8_records_are_delivered_in_offset_order_with_tombstones_and_a_snap
     assert_eq!(streamed.entries.iter().filter(|e| e.is_tombstone).count(), 12);
 }
 
-pub async fn r10_latest_values_leave_out_what_was_deleted(server: TestServer) {
+/// Covers C28, R10.
+pub async fn latest_values_leave_out_deleted_keys(server: TestServer) {
     fill(&server).await;
     let streamed = server.stream(latest()).await.unwrap();
     assert_eq!(streamed.entries.len(), 24, "each key once");
@@ -59,6 +61,7 @@ pub async fn r10_latest_values_leave_out_what_was_deleted(server: TestServer) {
     assert_eq!(server.stream(typed).await.unwrap().entries.len(), 12);
 }
 
+/// Covers C24, B15.
 pub async fn only_the_partitions_needed_are_read(server: TestServer) {
     fill(&server).await;
     let count = PartitionCount::new(server.describe("").await.partition_count.into()).unwrap();
@@ -92,6 +95,7 @@ async fn refused(server: &TestServer, request: v1::StreamAllRequest, at: &str) {
     assert_eq!((status.code(), &*reason(&status), &*field(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID", at));
 }
 
+/// Covers C32, C34, C49.
 pub async fn a_stream_resumes_after_its_newest_token_and_delivers_tombstones(server: TestServer) {
     for request in [all(), latest()] {
         fill(&server).await;
@@ -117,7 +121,8 @@ pub async fn a_stream_resumes_after_its_newest_token_and_delivers_tombstones(ser
     }
 }
 
-pub async fn a_load_s_token_serves_a_stream_of_that_workspace_and_types(server: TestServer) {
+/// Covers C33, C34.
+pub async fn a_load_s_token_resumes_a_stream_of_its_workspace_and_types(server: TestServer) {
     fill(&server).await;
     let loaded = server.load_types("w1", &["a"]).await;
     server.set("w1/a/new", "1").await;
@@ -140,7 +145,8 @@ fn invalid(status: Status) {
     assert_eq!(found, (Code::InvalidArgument, "TOKEN_INVALID".to_owned(), "resume_token".to_owned()), "{status:?}");
 }
 
-pub async fn tokens_of_another_scope_or_malformed_are_invalid(server: TestServer) {
+/// Covers C32, C49, B17.
+pub async fn malformed_tokens_and_those_of_another_scope_are_invalid(server: TestServer) {
     fill(&server).await;
     let token = server.stream(all()).await.unwrap().token();
     let with = |token: &[u8]| v1::StreamAllRequest { resume_token: Bytes::copy_from_slice(token), ..all() };
@@ -159,7 +165,8 @@ pub async fn tokens_of_another_scope_or_malformed_are_invalid(server: TestServer
     }
 }
 
-pub async fn tokens_of_another_topic_or_beyond_the_end_require_a_resync(server: TestServer) {
+/// Covers C49, B17.
+pub async fn tokens_of_another_topic_require_a_resync(server: TestServer) {
     // A token of a store that is not this one, though its scope is.
     let elsewhere = TestServer::in_process(vec![
         "--store=memory".to_owned(),
@@ -174,6 +181,7 @@ pub async fn tokens_of_another_topic_or_beyond_the_end_require_a_resync(server: 
     assert_eq!((status.code(), &*reason(&status)), (Code::OutOfRange, "RESYNC_REQUIRED"), "{status:?}");
 }
 
+/// Covers C29, C30, C32.
 pub async fn a_following_stream_delivers_changes_and_bookmarks(server: TestServer) {
     fill(&server).await;
     let request = v1::StreamAllRequest { follow: true, ..latest() };
@@ -208,7 +216,8 @@ pub async fn a_following_stream_delivers_changes_and_bookmarks(server: TestServe
     assert_eq!(rest.entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["w5/a/later"]);
 }
 
-pub async fn a_bookmark_comes_also_when_nothing_matches(server: TestServer) {
+/// Covers C30.
+pub async fn a_bookmark_comes_even_when_nothing_matches(server: TestServer) {
     let request = v1::StreamAllRequest { workspace_ids: vec!["nobody".to_owned()], follow: true, ..all() };
     let mut follower = server.client.clone().stream_all(request).await.unwrap().into_inner();
     assert!(matches!(next(&mut follower).await, Event::Snapshot(_)));

@@ -55,7 +55,8 @@ fn error(verdict: &v1::Verdict) -> (Code, String) {
     (status.code(), reason(&status))
 }
 
-pub async fn every_mutation_of_a_stream_gets_one_verdict_and_what_is_acknowledged_is_in_a_load(server: TestServer) {
+/// Covers C37, C38, C39, C42.
+pub async fn every_mutation_gets_one_verdict_and_acknowledged_ones_are_loaded(server: TestServer) {
     const WORKSPACES: u64 = 20;
     let key = |id: u64| format!("w{}/t/{id}", id % WORKSPACES);
     let mutations: Vec<_> = (0..5_000).map(|id| set(id, &key(id), &id.to_string())).collect();
@@ -73,6 +74,7 @@ pub async fn every_mutation_of_a_stream_gets_one_verdict_and_what_is_acknowledge
     }
 }
 
+/// Covers C37, C38, B12, B18.
 pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(server: TestServer) {
     let nothing = v1::Mutation { id: 4, changelog_id: "w/t/a".to_owned(), ..Default::default() };
     let first = vec![set(1, "w/t/a", "1"), set(2, "no-slash", "1"), set(3, "w/t/a", "{"), nothing];
@@ -94,7 +96,8 @@ pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(server: Te
     assert_eq!(server.load("w").await.texts(), [("w/t/a".to_owned(), "2".to_owned())]);
 }
 
-pub async fn a_message_with_too_many_mutations_ends_the_stream_and_none_of_it_is_written(server: TestServer) {
+/// Covers C37, B18.
+pub async fn a_message_with_too_many_mutations_ends_the_stream_and_writes_nothing(server: TestServer) {
     let many = (0..1_001).map(|id| set(id + 10, &format!("w/t/{id}"), "1")).collect();
     let (verdicts, ended) = write(&server, vec![vec![set(1, "w/t/before", "1")], many]).await;
     let status = ended.unwrap_err();
@@ -104,7 +107,8 @@ pub async fn a_message_with_too_many_mutations_ends_the_stream_and_none_of_it_is
     assert_eq!(server.load("w").await.entries.len(), 1);
 }
 
-pub async fn r26_the_last_of_many_mutations_of_a_key_in_one_stream_is_what_is_loaded(server: TestServer) {
+/// Covers C38, R26, B18.
+pub async fn the_last_of_many_mutations_of_a_key_is_the_one_loaded(server: TestServer) {
     let mutations = (0..3_000).map(|id| set(id, &format!("w{}/t/a", id % 3), &id.to_string())).collect::<Vec<_>>();
     let (verdicts, ended) = write(&server, mutations.chunks(1_000).map(<[_]>::to_vec).collect()).await;
     ended.unwrap();
@@ -116,7 +120,8 @@ pub async fn r26_the_last_of_many_mutations_of_a_key_in_one_stream_is_what_is_lo
 }
 
 /// What it sent is bounded by the server's window and by what its own HTTP/2 window holds of verdicts; nothing is lost of it.
-pub async fn f24_a_writer_who_takes_no_verdicts_is_read_no_further(server: TestServer) {
+/// Covers F24.
+pub async fn a_writer_that_reads_no_verdicts_is_read_no_further(server: TestServer) {
     const MESSAGES: u64 = 200;
     let value = format!("\"{}\"", "x".repeat(2_000));
     let (sender, receiver) = mpsc::channel(1);
@@ -148,7 +153,8 @@ pub async fn f24_a_writer_who_takes_no_verdicts_is_read_no_further(server: TestS
     assert_eq!(verdicts, sent * 1_000, "all verdicts, and then OK");
 }
 
-pub async fn a_draining_server_gives_the_verdicts_of_what_it_read_and_says_why_it_ends(mut server: TestServer) {
+/// Covers C37, R32.
+pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_reason(mut server: TestServer) {
     let (sender, receiver) = mpsc::channel(4);
     let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
     for message in 0..3 {

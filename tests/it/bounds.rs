@@ -99,14 +99,15 @@ async fn given_back(server: &TestServer, within: Duration) {
     }
 }
 
-fn peak_kib(pid: u32) -> u64 {
+pub fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("Linux says it");
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// Covers C57, R21, S4, K6, F25.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bounded_memory_and_fairly_afterwards() {
+async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
     const BUDGET_KIB: u64 = 64 * 1024;
     let (keep, path) = directory();
     let arguments = vec![
@@ -158,8 +159,9 @@ async fn s4_r21_k6_f25_a_thousand_readers_at_once_are_served_or_refused_in_bound
     }
 }
 
+/// Covers S4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s4_a_greedy_connection_starves_nobody() {
+async fn one_connection_cannot_starve_others() {
     let server = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;
     let mut greedy = connect(&server.api).await;
     let mut held = Vec::new();
@@ -186,8 +188,9 @@ async fn s4_a_greedy_connection_starves_nobody() {
     assert_eq!(load(&mut greedy).await.unwrap(), ENTRIES, "its turn");
 }
 
+/// Covers C57, R21.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
+async fn a_load_that_does_not_fit_the_replay_memory_is_refused_by_name() {
     let server = embedded(&["--replay-memory=8388608", "--max-load-memory=1000000000"]).await;
     let status = load(&mut server.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
@@ -195,8 +198,9 @@ async fn r21_a_load_for_which_the_budget_has_no_room_is_refused_by_name() {
     given_back(&server, Duration::from_secs(2)).await;
 }
 
+/// Covers R24, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
+async fn permits_and_memory_are_back_within_two_seconds_of_a_client_s_end() {
     let server = embedded(&[]).await;
     let mut client = connect(&server.api).await;
     let (first, second) = (begun(&mut client).await, begun(&mut client).await);
@@ -219,8 +223,9 @@ async fn f24_what_a_client_held_is_back_within_two_seconds_of_its_going() {
     given_back(&server, Duration::from_secs(2)).await;
 }
 
+/// Covers S4, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f24_a_reader_that_stops_reading_is_cut_at_the_stall_timeout_and_its_turn_comes_back() {
+async fn a_client_that_stops_reading_is_cut_and_its_permit_is_returned() {
     let server = embedded(&["--client-stall-timeout=300ms"]).await;
     let mut client = connect(&server.api).await;
     let mut stream = begun(&mut client).await;

@@ -135,8 +135,9 @@ fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) -> u64 {
     accepted
 }
 
+/// Covers C20, C55, S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_every_call_ends_at_its_client_s_deadline_by_the_server_s_own_word() {
+async fn the_server_ends_every_call_at_its_client_s_deadline() {
     let server = stuck(&[]).await;
     let client = raw_client(&server.api).await;
     let started = Instant::now();
@@ -153,15 +154,17 @@ async fn s3_every_call_ends_at_its_client_s_deadline_by_the_server_s_own_word() 
     assert_eq!(server.metric("changelogd_replays_running").await, 0);
 }
 
+/// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_every_call_ends_at_the_server_s_cap_if_its_client_sets_no_deadline() {
+async fn the_server_ends_every_call_without_a_deadline_at_its_own_limit() {
     let server = stuck(&["--read-timeout=200ms", "--write-timeout=1ms"]).await;
     let accepted = all_are_ours(every_call(&raw_client(&server.api).await, None).await);
     assert_eq!(accepted, 2, "nothing but the cap ended them");
 }
 
+/// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_a_following_stream_ends_at_its_client_s_deadline() {
+async fn a_following_stream_ends_at_its_client_s_deadline() {
     let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
     let mut request = Request::new(v1::StreamAllRequest { follow: true, ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
@@ -175,8 +178,9 @@ async fn s3_a_following_stream_ends_at_its_client_s_deadline() {
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE"), "{status:?}");
 }
 
+/// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_a_request_that_never_arrives_whole_ends_at_its_deadline() {
+async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
     let server = stuck(&[]).await;
     let stream = TcpStream::connect(&server.api).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
@@ -269,8 +273,9 @@ impl Log for Held {
     }
 }
 
+/// Covers C56.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_cut_after_the_request_left_gives_a_status_that_is_not_ours_and_the_write_may_have_landed() {
+async fn a_cut_connection_gives_a_status_without_our_reason_and_the_write_may_be_there() {
     let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
     let (waiting, accepted) = (Arc::new(Mutex::new(())), watch::Sender::new(0));
     let (gate, mut seen) = (waiting.clone().lock_owned().await, accepted.subscribe());

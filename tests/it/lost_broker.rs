@@ -27,8 +27,9 @@ async fn flush(server: &TestServer, timeout_ms: u32, failures_after: u64) -> v1:
     server.client.clone().flush(request).await.expect("flush is OK whenever it ran").into_inner()
 }
 
+/// Covers C19, C21, C41, R31.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r31_flush_names_every_buffered_write_that_failed() {
+async fn flush_names_every_buffered_write_that_failed() {
     let (server, kafka) = server(&["--write-timeout=4s"]).await;
     kafka.switch(false);
     let keys: HashSet<_> = (0..20).map(|i| format!("ws{}/t/{i}", i % 5)).collect();
@@ -63,8 +64,9 @@ async fn r31_flush_names_every_buffered_write_that_failed() {
     assert_eq!(loaded.entries.len(), 0);
 }
 
+/// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_unknown_and_the_record_queued() {
+async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() {
     let (server, kafka) = server(&["--write-timeout=30s"]).await;
     kafka.switch(false);
     let mut request = Request::new(set("ws/t/late", v1::Ack::Durable));
@@ -82,8 +84,9 @@ async fn r28_a_client_s_deadline_before_the_acknowledgement_leaves_the_outcome_u
     }
 }
 
+/// Covers C51, C54, R28, K4, F1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r28_f1_a_durable_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
+async fn a_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
     let (server, kafka) = server(&["--write-timeout=3s"]).await;
     kafka.switch(false);
     let status = server.client.clone().set(set("ws/t/a", v1::Ack::Durable)).await.unwrap_err();

@@ -5,6 +5,8 @@ mod bounds;
 mod contract;
 mod deadlines;
 mod flags;
+mod http2;
+mod image;
 mod layers;
 mod lost_broker;
 mod process;

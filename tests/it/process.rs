@@ -32,8 +32,9 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Covers C69, S6, S11, B15, B24.
 #[tokio::test]
-async fn what_is_wrong_without_asking_anyone_is_exit_64_and_one_line_that_names_it() {
+async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
     /// Arguments, variables, what the line must name.
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
     let cases: [Case<'_>; 16] = [
@@ -66,8 +67,9 @@ async fn what_is_wrong_without_asking_anyone_is_exit_64_and_one_line_that_names_
     }
 }
 
+/// Covers C60, C61, C62, C64, C67, S12.
 #[tokio::test]
-async fn config_shows_where_each_value_came_from_and_no_secret() {
+async fn config_shows_the_source_of_each_value_and_no_secret() {
     let (output, _) = run(
         &["config", "--brokers", "b:1", "--kafka-property", "sasl.password=hunter2"],
         &[("KAFKA_CHANGELOG_TOPIC", "t1"), ("CHANGELOGD_WRITE_TIMEOUT", "3s")],
@@ -95,6 +97,7 @@ async fn config_shows_where_each_value_came_from_and_no_secret() {
     expect("kafka-property", "sasl.password=[redacted]", "flag");
 }
 
+/// Covers C69.
 #[tokio::test]
 async fn a_taken_port_fails_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -104,8 +107,9 @@ async fn a_taken_port_fails_the_start() {
     assert!(text(&output.stderr).contains(&address));
 }
 
+/// Covers R35, F23.
 #[tokio::test]
-async fn r35_f23_a_second_process_on_the_directory_is_refused() {
+async fn a_second_process_on_the_directory_is_refused() {
     let server = embedded_process().await.ready().await;
     let directory = server.arguments[0].clone();
     let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &directory], &[]).await;
@@ -114,6 +118,7 @@ async fn r35_f23_a_second_process_on_the_directory_is_refused() {
     server.set("ws/t/a", "1").await;
 }
 
+/// Covers C10.
 #[tokio::test]
 async fn another_partition_count_or_a_foreign_directory_is_refused() {
     let (keep, path) = directory();
@@ -136,8 +141,9 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
 }
 
 /// Rounds of SIGKILL in the middle of writes, 20 or CHANGELOGD_TEST_KILLS: every acknowledged write is there.
+/// Covers C40, R34, K5, F21, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r34_f22_no_acknowledged_write_is_lost_by_sigkill() {
+async fn no_acknowledged_write_is_lost_by_sigkill() {
     let mut server = embedded_process().await.ready().await;
     let acknowledged: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
     let rounds = std::env::var("CHANGELOGD_TEST_KILLS").map_or(20, |n| n.parse::<u64>().expect("a number of rounds"));
@@ -194,8 +200,23 @@ async fn r34_f22_no_acknowledged_write_is_lost_by_sigkill() {
     }
 }
 
+/// A write that is taken, one that is refused, and SIGTERM.
+async fn call_and_stop(api: String, pid: String) {
+    let mut client = connect(&api).await;
+    let request = v1::SetRequest {
+        changelog_id: "ws/t/planted-key".to_owned(),
+        value: raw("\"planted-value\""),
+        ..Default::default()
+    };
+    client.set(request.clone()).await.unwrap();
+    client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
+    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(kill.success());
+}
+
+/// Covers C58, S12.
 #[tokio::test]
-async fn one_line_a_call_and_never_a_value() {
+async fn each_call_is_one_log_line_and_values_are_never_logged() {
     let (_keep, path) = directory();
     let mut child = Command::new(binary())
         .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--log=trace,h2=info,hyper=info"])
@@ -210,29 +231,17 @@ async fn one_line_a_call_and_never_a_value() {
     let reading = tokio::spawn(async move {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let mut lines = BufReader::new(&mut stderr).lines();
-        let (mut all, mut calls) = (Vec::new(), None);
+        let (mut all, mut calling) = (Vec::new(), None);
         while let Some(line) = lines.next_line().await.unwrap() {
             let line: serde_json::Value =
                 serde_json::from_str(&line).expect("an object a line, when not on a terminal");
             if line["message"] == "serving" {
-                let (api, pid) = (line["api"].as_str().unwrap().to_owned(), pid.clone());
-                // The pipe must be read while the calls run. When it is full, the process waits with its next line.
-                calls = Some(tokio::spawn(async move {
-                    let mut client = connect(&api).await;
-                    let request = v1::SetRequest {
-                        changelog_id: "ws/t/planted-key".to_owned(),
-                        value: raw("\"planted-value\""),
-                        ..Default::default()
-                    };
-                    client.set(request.clone()).await.unwrap();
-                    client.set(v1::SetRequest { value: raw("planted-value"), ..request }).await.unwrap_err();
-                    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-                    assert!(kill.success());
-                }));
+                // In a task of its own: a server whose lines are not read meanwhile stops at a full pipe.
+                calling = Some(tokio::spawn(call_and_stop(line["api"].as_str().unwrap().to_owned(), pid.clone())));
             }
             all.push(line);
         }
-        calls.expect("it serves").await.unwrap();
+        calling.expect("it served").await.unwrap();
         all
     });
     let lines = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("it stops").unwrap();
@@ -252,6 +261,7 @@ async fn one_line_a_call_and_never_a_value() {
     }
 }
 
+/// Covers S6.
 #[tokio::test]
 async fn a_unix_socket_serves_and_is_removed() {
     let (keep, path) = directory();
@@ -269,6 +279,7 @@ async fn a_unix_socket_serves_and_is_removed() {
     assert!(!socket.exists());
 }
 
+/// Covers S10, K4.
 #[tokio::test]
 async fn the_health_port_serves_health_and_nothing_else() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -285,8 +296,9 @@ async fn the_health_port_serves_health_and_nothing_else() {
     server.describe("").await;
 }
 
+/// Covers F23.
 #[tokio::test]
-async fn f23_a_directory_that_can_t_be_written_is_refused_at_the_start() {
+async fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
     // Nobody may make a directory there, not even root, whom permissions don't stop.
     let (output, _) =
         run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--data-dir=/sys/changelogd"], &[]).await;
@@ -295,8 +307,9 @@ async fn f23_a_directory_that_can_t_be_written_is_refused_at_the_start() {
     assert!(line.contains("/sys/changelogd") && line.contains("can't be written"), "{line}");
 }
 
+/// Covers C69, R32, S5, F21.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r32_what_a_drain_could_not_deliver_is_named_and_the_exit_status_says_so() {
+async fn undelivered_writes_are_named_at_shutdown_and_the_exit_status_is_1() {
     let (kafka, keep) = (MockKafka::start(3), tempfile::tempdir().unwrap());
     let log = keep.path().join("log");
     let mut child = Command::new(binary())

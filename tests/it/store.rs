@@ -40,8 +40,9 @@ async fn not_ready(server: &TestServer, cause: &str) {
     assert_eq!(server.http("/livez").await.0, 200, "a restart is for people to decide on");
 }
 
+/// Covers C40, R34, F23.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r34_f23_after_a_failed_commit_the_store_is_read_only_and_every_acknowledged_write_is_there_after_a_restart() {
+async fn after_a_failed_commit_the_store_is_read_only_and_acknowledged_writes_remain() {
     let (_keep, path) = directory();
     TestServer::process(data_dir(&path)).await.ready().await.stop().await;
     // 2 MiB a file.
@@ -90,8 +91,9 @@ fn largest(dir: &Path) -> PathBuf {
     found.into_iter().filter(|(_, path)| path.extension().is_none_or(|e| e != "jnl")).max().expect("a file").1
 }
 
+/// Covers R35, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r35_f22_a_flipped_bit_that_a_load_meets_is_data_loss_for_all_and_turns_readiness_off() {
+async fn a_flipped_bit_met_by_a_load_is_data_loss_and_turns_readiness_off() {
     let (_keep, path) = directory();
     let mut server = TestServer::process(data_dir(&path)).await.ready().await;
     // More than is kept in memory, so that it goes into tables.
@@ -128,8 +130,9 @@ async fn r35_f22_a_flipped_bit_that_a_load_meets_is_data_loss_for_all_and_turns_
     assert_eq!(server.describe("").await.findings[0].code, "STORE_CORRUPT");
 }
 
+/// Covers C57, F23.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f23_a_full_disk_is_resource_exhausted_and_nothing_is_written() {
+async fn a_full_disk_is_resource_exhausted_and_nothing_is_written() {
     let keep = tempfile::tempdir().unwrap();
     let settings = Settings { reserve_bytes: u64::MAX, ..Settings::new(keep.path()) };
     let log = Arc::new(EmbeddedLog::open(settings).unwrap());

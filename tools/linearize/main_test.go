@@ -23,6 +23,7 @@ func absent(call, end int64) operation {
 	return operation{Kind: "read", Key: "w/t/a", Outcome: "ok", Call: call, Return: end}
 }
 
+// Covers R38.
 func TestHistoriesThatARegisterExplains(t *testing.T) {
 	for name, history := range map[string][]operation{
 		"nothing was written, nothing was read":      {absent(1, 2)},
@@ -45,6 +46,7 @@ func TestHistoriesThatARegisterExplains(t *testing.T) {
 	}
 }
 
+// Covers R38.
 func TestHistoriesThatNoRegisterExplains(t *testing.T) {
 	for name, history := range map[string][]operation{
 		"a lost write":                 {set("1", "ok", 1, 2), absent(3, 4)},
@@ -67,6 +69,7 @@ func TestHistoriesThatNoRegisterExplains(t *testing.T) {
 	}
 }
 
+// Covers R38.
 func TestKeysAreRegistersOfTheirOwn(t *testing.T) {
 	other := set("9", "ok", 1, 2)
 	other.Key = "w/t/b"
@@ -77,6 +80,7 @@ func TestKeysAreRegistersOfTheirOwn(t *testing.T) {
 }
 
 // As when every connection is cut all the time, under several clients.
+// Covers R38.
 func TestManyUnknownDeletesAreDecided(t *testing.T) {
 	var history []operation
 	for i := int64(0); i < 400; i++ {
@@ -91,6 +95,7 @@ func TestManyUnknownDeletesAreDecided(t *testing.T) {
 	}
 }
 
+// Covers R38.
 func TestASearchWithoutAnEndIsUndecidedAndNotRight(t *testing.T) {
 	var history []operation
 	// Unknown writes that all were read, in an order that contradicts itself only at the end: a search of 2^n.
@@ -104,6 +109,7 @@ func TestASearchWithoutAnEndIsUndecidedAndNotRight(t *testing.T) {
 	}
 }
 
+// Covers R38.
 func TestTwoSetsOfOneValueAreRefused(t *testing.T) {
 	set := func(key, value string) string {
 		return `{"kind":"set","key":"` + key + `","value":"` + value + `","outcome":"ok","call":1,"return":2}` + "\n"
@@ -116,6 +122,7 @@ func TestTwoSetsOfOneValueAreRefused(t *testing.T) {
 	}
 }
 
+// Covers R38.
 func TestALineThatIsNoOperationIsRefused(t *testing.T) {
 	for _, line := range []string{
 		`{"kind":"set","key":"a","outcome":"maybe","call":1,"return":2}`,

@@ -103,8 +103,9 @@ impl Drop for MemoryReservation {
 mod tests {
     use super::*;
 
+    /// Covers R21, K6.
     #[test]
-    fn r21_replays_together_hold_no_more_than_the_budget_and_give_all_of_it_back() {
+    fn replays_share_the_memory_budget_and_return_all_of_it() {
         let budget = MemoryBudget::new(4 * STEP, Arc::default());
         let mut first = budget.reserve(STEP).unwrap();
         first.reserve(1).unwrap();

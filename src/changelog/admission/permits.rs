@@ -249,8 +249,9 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
+    /// Covers S4.
     #[tokio::test(start_paused = true)]
-    async fn s4_a_peer_over_its_share_waits_for_its_own_and_not_in_front_of_others() {
+    async fn a_client_over_its_limit_does_not_make_others_wait() {
         let limiter = limiter(4, 3);
         let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
         let mut held = Vec::new();
@@ -274,8 +275,9 @@ mod tests {
         limiter.acquire(greedy, later()).await.unwrap();
     }
 
+    /// Covers R21.
     #[tokio::test(start_paused = true)]
-    async fn r21_turns_over_the_limit_are_refused_after_the_queue_s_wait_or_at_the_deadline() {
+    async fn replays_over_the_limit_are_refused_after_the_queue_timeout_or_at_the_deadline() {
         let limiter = limiter(1, 1);
         let held = limiter.acquire(Peer::Connection(1), later()).await.unwrap();
         let before = Instant::now();

@@ -168,8 +168,11 @@ mod tests {
     }
 
     proptest! {
+        /// Covers C22, R10.
         #[test]
-        fn r10_the_fold_of_any_records_is_the_map_they_describe(changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64)) {
+        fn folding_any_records_gives_the_map_they_describe(
+            changes in prop::collection::vec((0..8u8, any::<Option<u8>>()), 0..64),
+        ) {
             let mut model = BTreeMap::new();
             let mut fold = Fold::new(usize::MAX);
             for (offset, (key, value)) in changes.iter().enumerate() {
@@ -187,8 +190,9 @@ mod tests {
         }
     }
 
+    /// Covers R21.
     #[test]
-    fn superseded_records_give_their_bytes_back_and_the_bound_holds() {
+    fn superseded_records_return_their_memory_and_the_limit_holds() {
         let one = record(0, 1, Some(1)).memory_size();
         let mut fold = Fold::new(2 * one);
         for offset in 0..100 {

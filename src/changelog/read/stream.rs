@@ -407,7 +407,7 @@ impl RecordStream {
         let Some(cursor) = self.cursors.get(&partition).filter(|_| self.resumed) else { return Ok(()) };
         let age = SystemTime::now().duration_since(cursor.as_of).unwrap_or_default();
         let limit = self.topic.delete_retention;
-        if age <= limit || !holds(Rule::R9) {
+        if age <= limit || !holds(Rule::ReplayWithinDeleteRetention) {
             return Ok(());
         }
         Err(TokenError::Resync(format!(

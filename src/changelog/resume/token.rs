@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(Token::decode(&bytes).unwrap(), token(Some(7), 1));
     }
 
+    /// Covers C32, B17.
     #[test]
     fn a_token_serves_its_own_stream_only() {
         let good = token(Some(7), 1000);
@@ -251,8 +252,9 @@ mod tests {
         assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 9000), Ok(()), "it starts over anyway");
     }
 
+    /// Covers R9, F26.
     #[test]
-    fn r9_f26_a_token_from_the_future_has_no_known_age() {
+    fn a_token_from_the_future_has_no_known_age() {
         let at_noon = token(Some(7), 1000);
         assert_eq!(check(&at_noon, &topic("id"), b"scope", 2, 940), Ok(()), "clocks differ a little");
         assert!(matches!(check(&at_noon, &topic("id"), b"scope", 2, 939), Err(TokenError::Resync(_))));
@@ -260,6 +262,7 @@ mod tests {
     }
 
     proptest! {
+        /// Covers S15, B17.
         #[test]
         fn a_damaged_token_is_refused(at in any::<prop::sample::Index>(), flip in 1..=255u8, cut in any::<prop::sample::Index>()) {
             let mut bytes = token(Some(7), 1).encode().to_vec();
@@ -270,8 +273,9 @@ mod tests {
             prop_assert!(Token::decode(&bytes).is_err());
         }
 
+        /// Covers S15, B17.
         #[test]
-        fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_refused_as_a_token_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(Token::decode(&bytes).is_err());
         }
     }

@@ -230,8 +230,9 @@ mod tests {
         writes.record_failure(partition(), key(n), WriteError::Draining);
     }
 
+    /// Covers C20, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_a_flush_waits_for_writes_accepted_before_it_and_for_no_later_ones() {
+    async fn a_flush_waits_for_earlier_writes_only() {
         let writes = Arc::new(InFlightWrites::default());
         let (first, second) = (accept(&writes), accept(&writes));
         let flush = {
@@ -248,16 +249,18 @@ mod tests {
         assert_eq!(writes.undelivered(0).count, 1);
     }
 
+    /// Covers C19, C20, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_what_is_not_settled_in_time_is_counted() {
+    async fn a_flush_counts_writes_still_in_flight_at_its_timeout() {
         let writes = Arc::new(InFlightWrites::default());
         let (_a, b, _c) = (accept(&writes), accept(&writes), accept(&writes));
         drop(b);
         assert_eq!(writes.flush(0, soon()).await.remaining, 2);
     }
 
+    /// Covers C21, R31.
     #[tokio::test(start_paused = true)]
-    async fn r31_each_client_is_told_every_failure_it_has_not_seen() {
+    async fn a_flush_returns_every_failure_after_the_given_id() {
         let writes = Arc::new(InFlightWrites::default());
         (0..3).for_each(|n| fail(&writes, n));
         let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
@@ -268,8 +271,9 @@ mod tests {
         assert_eq!(ids(writes.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
     }
 
+    /// Covers R32.
     #[test]
-    fn r32_what_was_not_delivered_is_named_and_what_was_known_before_is_not() {
+    fn undelivered_writes_are_named_and_earlier_failures_are_not() {
         let writes = Arc::new(InFlightWrites::default());
         fail(&writes, 1);
         let before = writes.newest_failure();
@@ -287,8 +291,9 @@ mod tests {
         assert_eq!((found.count, found.keys.len()), (201, MAX_NAMED_KEYS));
     }
 
+    /// Covers C21.
     #[tokio::test(start_paused = true)]
-    async fn ten_thousand_failures_are_kept_and_the_rest_are_counted() {
+    async fn the_last_ten_thousand_failures_are_kept_and_the_rest_counted() {
         let writes = Arc::new(InFlightWrites::default());
         (0..MAX_KEPT_FAILURES + 5).for_each(|n| fail(&writes, n));
         let flushed = writes.flush(0, soon()).await;

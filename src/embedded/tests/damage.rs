@@ -1,11 +1,12 @@
-//! What happens to a damaged store: it is refused, at the start or when the damage is met, or serves what was written.
+//! A damaged store is rejected, at the start or when the damage is read, or it serves what was written.
 
 use fjall::PersistMode;
 
 use super::*;
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_after_the_first_damage_nothing_is_served() {
+async fn after_the_first_damage_nothing_is_served() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);
@@ -14,11 +15,11 @@ async fn r35_after_the_first_damage_nothing_is_served() {
     }
     {
         let store = store::open(dir.path(), None, PartitionCount::new(4).unwrap()).unwrap().store;
-        let place = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
-        let mut sealed = store.latest.get(&place).unwrap().unwrap().to_vec();
+        let entry_key = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
+        let mut sealed = store.latest.get(&entry_key).unwrap().unwrap().to_vec();
         let value = sealed.len() - 5;
         sealed[value] ^= 1;
-        store.latest.insert(place, sealed).unwrap();
+        store.latest.insert(entry_key, sealed).unwrap();
         store.db.persist(PersistMode::SyncAll).unwrap();
     }
     let log = open(&dir);
@@ -36,26 +37,13 @@ async fn r35_after_the_first_damage_nothing_is_served() {
     assert!(matches!(failed, TopicState::Failed(StoreFailure::Corrupt(_))), "{failed:?}");
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Which of the keyspaces `latest`, `log`, `tombstones` and `meta` are in tables; the others are in the journal alone. The engine
-/// writes each to tables when it is full.
+/// Which of the keyspaces `latest`, `log`, `tombstones` and `meta` are in tables. The others are only in the journal.
+/// The engine writes each to tables when it is full.
 type InTables = [bool; 4];
 const NONE: InTables = [false; 4];
 const ALL: InTables = [true; 4];
@@ -65,21 +53,21 @@ async fn write_some(log: &EmbeddedLog, in_tables: InTables) -> Vec<Record> {
         put(log, key, Some(value)).await;
     }
     put(log, "v/t/2", None).await;
-    let store = log.shared.published.borrow().clone().unwrap().store.clone();
+    let store = log.state.published.borrow().clone().unwrap().store.clone();
     for (keyspace, _) in store.keyspaces().iter().zip(in_tables).filter(|(_, in_tables)| *in_tables) {
         keyspace.rotate_memtable_and_wait().unwrap();
     }
     all(log).await.unwrap()
 }
 
-/// Flips bits all over the store's files: each time it is refused, or what it serves is what was written.
+/// Flips bits in all files of the store. Each time the store is rejected, or it serves what was written.
 async fn flip_all_over(in_tables: InTables, step: usize, extension: &str) {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);
         write_some(&log, in_tables).await
     };
-    // Cuts the journal to what is in it.
+    // Opening the store cuts the journal to its content.
     drop(open(&dir));
     let mut refused = 0;
     let wanted = |file: &PathBuf| file.extension().is_some_and(|e| e == extension) || extension.is_empty();
@@ -105,7 +93,7 @@ async fn flip_all_over(in_tables: InTables, step: usize, extension: &str) {
             };
             match read {
                 Err(ReadError::Corrupt(_)) => refused += 1,
-                // Not all bits mean something.
+                // Some bits have no meaning.
                 read => assert_eq!(read.as_ref(), Ok(&expected), "{in_tables:?}: {} at {at}", file.display()),
             }
         }
@@ -113,19 +101,22 @@ async fn flip_all_over(in_tables: InTables, step: usize, extension: &str) {
     assert!(refused > 100, "{refused}");
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_journal_loses_nothing_silently() {
+async fn a_flipped_bit_in_the_journal_loses_nothing_silently() {
     flip_all_over(NONE, 23, "").await;
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_tables_loses_nothing_silently() {
+async fn a_flipped_bit_in_the_tables_loses_nothing_silently() {
     flip_all_over(ALL, 37, "").await;
 }
 
-/// A journal that is cut at the damage takes what came behind it from the keyspaces that have it nowhere else.
+/// A journal that is cut at the damage loses later batches for the keyspaces that are not in tables.
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_in_tables_already() {
+async fn a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_in_tables() {
     for one in 0..4 {
         let only = std::array::from_fn(|keyspace| keyspace == one);
         flip_all_over(only, 5, "jnl").await;
@@ -133,8 +124,9 @@ async fn r35_f22_a_flipped_bit_in_the_journal_is_found_whichever_keyspaces_are_i
     }
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tables_already() {
+async fn a_missing_journal_is_damage_whichever_keyspaces_are_in_tables() {
     for in_tables in [
         [false, false, false, true],
         [true, false, true, true],
@@ -152,8 +144,9 @@ async fn r35_f22_a_journal_that_is_gone_is_damage_whichever_keyspaces_are_in_tab
     }
 }
 
+/// Covers C40, R34, F22.
 #[tokio::test]
-async fn r34_f22_a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_there() {
+async fn a_torn_end_of_the_journal_is_cut_and_acknowledged_writes_are_there() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open(&dir);
@@ -161,16 +154,16 @@ async fn r34_f22_a_torn_end_of_the_journal_is_cut_and_what_was_acknowledged_is_t
     }
     drop(open(&dir));
     let journal = dir.path().join("engine/0.jnl");
-    let whole = fs::read(&journal).unwrap();
-    // The start of a batch, as a crash leaves it.
-    let torn = [&whole[..], &whole[..whole.len() / 3]].concat();
+    let intact = fs::read(&journal).unwrap();
+    // The start of a batch, as a crash may leave it.
+    let torn = [&intact[..], &intact[..intact.len() / 3]].concat();
     fs::write(&journal, torn).unwrap();
     let log = open(&dir);
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "a")]);
     assert_eq!(put(&log, "w/t/1", Some("b")).await.offset, 1);
 }
 
-/// The start of the part of an engine's file that its own checks leave out; `None`: they leave out nothing.
+/// Where the part of an engine's file starts that the engine does not check; `None` if it checks everything.
 fn believed(file: &Path) -> Option<usize> {
     let name = file.file_name().unwrap().to_str().unwrap();
     match file.parent().unwrap().file_name().unwrap().to_str().unwrap() {
@@ -187,11 +180,12 @@ fn believed(file: &Path) -> Option<usize> {
     }
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_first_and_the_file_is_named() {
+async fn every_bit_that_the_engine_trusts_unchecked_is_checked_and_the_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let expected = write_some(&open(&dir), ALL).await;
-    // Takes away what is no part of it any more.
+    // Opening the store removes files that it no longer uses.
     drop(open(&dir));
     let (mut versions, mut tables) = (0, 0);
     for file in files(&dir.path().join("engine")) {
@@ -215,8 +209,9 @@ async fn r35_f22_every_bit_of_what_the_engine_believes_of_its_files_is_checked_f
     assert_eq!(all(&open(&dir)).await.unwrap(), expected);
 }
 
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_anew() {
+async fn a_missing_file_of_the_engine_is_damage_and_is_not_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let expected = write_some(&open(&dir), ALL).await;
     drop(open(&dir));
@@ -240,19 +235,20 @@ async fn r35_f22_a_file_of_the_engine_that_is_gone_is_damage_and_is_not_made_ane
     assert_eq!(all(&open(&dir)).await.unwrap(), expected);
 }
 
-/// Where the second batch of a journal starts: behind the magic bytes that end the first.
+/// Where the second batch of a journal starts: after the magic bytes that end the first.
 fn second_batch(journal: &[u8]) -> usize {
     journal.windows(4).position(|window| window == b"FJL\x03").unwrap() + 4
 }
 
-/// The engine begins a new journal every 64 MB, reads each by itself, and goes on with the next where one is cut.
+/// The engine starts a new journal every 64 MB. It reads each by itself, and continues with the next if one is cut.
+/// Covers R35, F22.
 #[tokio::test]
-async fn r35_f22_damage_in_a_journal_that_is_not_the_last_is_found_though_nothing_was_in_tables_before() {
+async fn damage_in_an_older_journal_is_found_when_nothing_was_in_tables() {
     let dir = tempfile::tempdir().unwrap();
     let expected = {
         let log = open(&dir);
-        let store = log.shared.published.borrow().clone().unwrap().store.clone();
-        // Of no pattern, so that nothing makes it smaller.
+        let store = log.state.published.borrow().clone().unwrap().store.clone();
+        // Random values, so that compression does not make them smaller.
         let (mut state, mut value) = (1_u64, String::new());
         for n in 0..70 {
             value.clear();
@@ -269,7 +265,7 @@ async fn r35_f22_damage_in_a_journal_that_is_not_the_last_is_found_though_nothin
     };
     let damaged = tempfile::tempdir().unwrap();
     copy(dir.path(), damaged.path());
-    // Puts into tables what was in a journal that is not the last.
+    // Opening the store writes to tables what was in a journal that is not the last.
     assert!(all(&open(&dir)).await.unwrap() == expected, "a sound store of several journals is not the same");
 
     let number = |file: &Path| file.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();

@@ -1,8 +1,8 @@
-//! Followers that fall behind: what was swept meanwhile must not be missed in silence.
+//! Followers that fall behind must not miss a purged tombstone without an error.
 
 use super::*;
 
-/// A follower of everything, that has had all there is; one partition, so that it stands still where its reader does.
+/// A follower of one partition that has read everything.
 async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {
     let log = EmbeddedLog::open(Settings { partition_count: PartitionCount::new(1), ..settings(dir) }).unwrap();
     put(&log, "w/t/deleted", Some("a")).await;
@@ -15,7 +15,8 @@ async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {
     (log, replay)
 }
 
-/// More than a reader that takes nothing lets the follower send; answers when the follower has begun with it.
+/// Writes more than the follower can send to a reader that takes nothing. Returns when the follower has started to
+/// deliver it.
 async fn fill(log: &EmbeddedLog, replay: &mut Replay) {
     let record = |n: usize| record(log, &format!("w/t/{n}"), Some("b"));
     let pending: Vec<_> = (0..4000).map(|n| log.append(record(n)).unwrap()).collect();
@@ -31,7 +32,7 @@ async fn pass(time: Duration) {
     tokio::time::resume();
 }
 
-/// The next delivered key that is a tombstone, or why there is none.
+/// The key of the next delivered tombstone, or the error of the replay.
 async fn next_tombstone(replay: &mut Replay) -> Result<bytes::Bytes, ReadError> {
     loop {
         if let ReplayEvent::Records { records, .. } = replay.next().await.expect("it follows")?
@@ -42,8 +43,9 @@ async fn next_tombstone(replay: &mut Replay) -> Result<bytes::Bytes, ReadError> 
     }
 }
 
+/// Covers R9, F11.
 #[tokio::test]
-async fn r9_a_follower_that_stalls_for_half_of_the_delete_retention_is_told_that_the_log_moved() {
+async fn a_follower_that_stalls_for_half_of_the_delete_retention_ends_as_moved() {
     let dir = tempfile::tempdir().unwrap();
     let (log, mut replay) = follower(&dir).await;
     fill(&log, &mut replay).await;
@@ -54,8 +56,9 @@ async fn r9_a_follower_that_stalls_for_half_of_the_delete_retention_is_told_that
     assert!(replay.next().await.is_none());
 }
 
+/// Covers R9.
 #[tokio::test]
-async fn r9_a_follower_that_stalls_for_less_goes_on_and_so_does_one_that_has_nothing_to_read() {
+async fn a_follower_that_stalls_for_less_or_has_nothing_to_read_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (log, mut replay) = follower(&dir).await;
     fill(&log, &mut replay).await;
@@ -65,7 +68,7 @@ async fn r9_a_follower_that_stalls_for_less_goes_on_and_so_does_one_that_has_not
     while !matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 4002, .. }))) {}
     for _ in 0..3 {
         pass(settings(&dir).delete_retention / 3).await;
-        // It says that it stands at the end, and so it does.
+        // It reports that it is at the end.
         while !matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { .. }))) {}
     }
     put(&log, "w/t/1", None).await;

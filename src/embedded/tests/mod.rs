@@ -1,7 +1,8 @@
-//! What is particular to the embedded store. What every log must do is in the contract suite.
+//! Tests of behaviour that only the embedded store has. The contract suite tests what every log must do.
 
 mod damage;
 mod follow;
+mod format;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -36,7 +37,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_mins(1)
 }
 
-/// Holds the writer back at its clock until it is opened.
+/// A clock that blocks the writer until the gate is opened.
 #[derive(Default)]
 struct Gate(Mutex<bool>, Condvar);
 
@@ -58,7 +59,7 @@ impl Gate {
 
 fn record(log: &EmbeddedLog, key: &str, value: Option<&str>) -> NewRecord {
     let key = Key::parse(key).unwrap();
-    let partition = log.shared.topic.partition_count.of_workspace(key.workspace_bytes());
+    let partition = log.state.topic.partition_count.of_workspace(key.workspace_bytes());
     let value = value.map(|v| bytes::Bytes::copy_from_slice(v.as_bytes()));
     NewRecord { partition, key, value, headers: Headers::default() }
 }
@@ -83,32 +84,32 @@ async fn collect(log: &EmbeddedLog, mut replay: Replay) -> Result<Vec<Record>, R
             ReplayEvent::Progress { .. } | ReplayEvent::Moving => panic!("progress without follow"),
         }
     }
-    assert_eq!(ends, log.shared.topic.partition_count.get());
+    assert_eq!(ends, log.state.topic.partition_count.get());
     Ok(all)
 }
 
 async fn load(log: &EmbeddedLog, workspace: &str) -> Result<Vec<Record>, ReadError> {
     let workspace = WorkspaceId::parse(workspace).unwrap();
-    let selection = Selection::workspace(workspace, HashSet::new(), log.shared.topic.partition_count);
+    let selection = Selection::workspace(workspace, HashSet::new(), log.state.topic.partition_count);
     replay(log, selection, StartAt::Low).await
 }
 
 async fn all(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    replay(log, Selection::all(log.shared.topic.partition_count), StartAt::Low).await
+    replay(log, Selection::all(log.state.topic.partition_count), StartAt::Low).await
 }
 
-/// Through the log, not the index.
+/// Reads in the order of the log.
 async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    if let Some(corrupt) = log.shared.corrupt.get() {
+    if let Some(corrupt) = log.state.corrupt.get() {
         return Err(corrupt.clone().into());
     }
-    let published = log.shared.published.borrow().clone().ok_or(ReadError::Draining)?;
+    let published = log.state.published.borrow().clone().ok_or(ReadError::Draining)?;
     let topic = log.topic().await?;
-    let span = |partition| {
+    let range = |partition| {
         let end = published.end(partition).expect("an end");
-        super::replay::Span { partition, from: 0, end, whole: false }
+        super::replay::ReplayRange { partition, from: 0, end, whole_partition: false }
     };
-    let spans: Vec<_> = topic.partition_count.all().map(span).collect();
+    let ranges: Vec<_> = topic.partition_count.all().map(range).collect();
     let selection = Selection::all(topic.partition_count);
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
     let request = ReplayRequest {
@@ -120,8 +121,8 @@ async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
         deadline: soon(),
     };
     let (events, replay) = Replay::channel();
-    let reader = Reader { shared: log.shared.clone(), request, selection: Arc::new(selection), events };
-    tokio::spawn(reader.run(published, spans, SystemTime::now(), Instant::now()));
+    let reader = Reader { state: log.state.clone(), request, selection: Arc::new(selection), events };
+    tokio::spawn(reader.run(published, ranges, SystemTime::now(), Instant::now()));
     collect(log, replay).await
 }
 
@@ -134,8 +135,22 @@ fn pair(key: &str, value: &str) -> (String, Option<String>) {
     (key.to_owned(), Some(value.to_owned()))
 }
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Covers R10.
 #[tokio::test]
-async fn of_one_key_in_one_batch_the_last_record_stays() {
+async fn of_one_key_in_one_batch_the_last_record_remains() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let log = EmbeddedLog::open_at(&settings(&dir), Gate::clock(&gate)).unwrap();
     let writes = [("w/t/1", Some("a")), ("w/t/2", Some("b")), ("w/t/1", None), ("w/t/1", Some("c")), ("w/t/2", None)];
@@ -148,17 +163,18 @@ async fn of_one_key_in_one_batch_the_last_record_stays() {
     assert_eq!(texts(&load(&log, "w").await.unwrap()), expected);
     assert_eq!(texts(&all(&log).await.unwrap()), expected);
     assert_eq!(texts(&scan(&log).await.unwrap()), expected);
-    // Across batches too, and a tombstone leaves nothing behind when it is superseded.
+    // The same across batches. A superseded tombstone leaves no entry.
     put(&log, "w/t/2", Some("d")).await;
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "c"), pair("w/t/2", "d")]);
-    let published = log.shared.published.borrow().clone().unwrap();
-    // Beside the number of the last batch.
+    let published = log.state.published.borrow().clone().unwrap();
+    // Each keyspace has the entry of the last batch, too.
     assert_eq!(published.store.tombstones.len().unwrap(), 1);
     assert_eq!(published.store.log.len().unwrap(), 2 + 1);
 }
 
+/// Covers C16, R11.
 #[tokio::test]
-async fn headers_and_empty_values_come_back() {
+async fn headers_and_empty_values_are_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let headers = vec![Header { key: "h".into(), value: None }, Header { key: "h".into(), value: Some("".into()) }];
@@ -169,8 +185,9 @@ async fn headers_and_empty_values_come_back() {
     assert_eq!((read.offset, read.timestamp), (appended.offset, appended.timestamp));
 }
 
+/// Covers C47, C70.
 #[tokio::test]
-async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
+async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -180,7 +197,7 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
         assert_eq!(log.close(soon()).await, 0);
     }
     let log = open_at(&dir, 25 * HOUR);
-    // The writer has swept before it takes this. The retention is not over yet, but just reached.
+    // The writer purges before it takes this write. The retention is just reached, and not over.
     assert_eq!(put(&log, "w/t/3", Some("c")).await.offset, 3);
     assert_eq!(load(&log, "w").await.unwrap().len(), 3);
     drop(log);
@@ -191,7 +208,7 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
     put(&log, "w/t/3", None).await;
     drop(log);
 
-    // Swept with all that was last, and the clock went back.
+    // The last records of the partition were purged, and the clock went back.
     let log = open_at(&dir, 90 * HOUR);
     log.close(soon()).await;
     let log = open_at(&dir, 2 * HOUR);
@@ -201,9 +218,11 @@ async fn tombstones_go_after_the_retention_and_offsets_never_go_back() {
     assert!(appended.timestamp.unwrap() > 25 * HOUR, "{appended:?}");
 }
 
-/// The clock was ahead, and tombstones were swept by it that a reader has yet to see; now it is right, and his token young.
+/// The clock was ahead, and tombstones were purged that a reader has not read. Now the clock is right, and the reader's
+/// token is young.
+/// Covers C49, R9, F26.
 #[tokio::test]
-async fn r9_f26_a_reader_who_has_not_read_a_tombstone_that_was_swept_is_told_by_offsets_and_not_by_clocks() {
+async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clock() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -233,13 +252,14 @@ async fn r9_f26_a_reader_who_has_not_read_a_tombstone_that_was_swept_is_told_by_
     };
     let error = from(1).await.unwrap_err();
     assert!(matches!(error, ReadError::Truncated { .. }), "{error:?}");
-    from(2).await.expect("he has read what was swept");
+    from(2).await.expect("it has read what was purged");
     assert_eq!(all(&log).await.unwrap().len(), 1);
 }
 
-/// What is not asked for by any client must not make the store read-only.
+/// A purge must not make the store read-only.
+/// Covers F23.
 #[tokio::test]
-async fn f23_tombstones_wait_while_the_disk_is_full() {
+async fn tombstones_are_not_purged_while_the_disk_is_full() {
     let dir = tempfile::tempdir().unwrap();
     {
         let log = open_at(&dir, HOUR);
@@ -248,14 +268,15 @@ async fn f23_tombstones_wait_while_the_disk_is_full() {
     }
     let full = Settings { reserve_bytes: u64::MAX, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&full, Arc::new(|| 90 * HOUR)).unwrap();
-    let answer = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
-    assert!(matches!(answer, Err(WriteError::DiskFull { .. })), "the sweep came before it: {answer:?}");
+    let reply = log.append(record(&log, "w/t/2", Some("a"))).unwrap().await.unwrap();
+    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "the purge came before it: {reply:?}");
     assert_eq!(all(&log).await.unwrap().len(), 1, "the tombstone is still there");
 }
 
-/// Many small entities of one workspace: their places alone are more than may be held.
+/// Many small entities of one workspace: their keys alone are more than sorting may hold.
+/// Covers C48, R21.
 #[tokio::test]
-async fn r21_a_workspace_too_large_for_its_places_to_be_sorted_is_read_in_the_order_of_the_log() {
+async fn a_workspace_with_too_many_keys_to_sort_is_read_in_log_order() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { sort_bytes: 1_000, ..settings(&dir) }).unwrap();
     for n in (0..200).rev() {
@@ -266,8 +287,9 @@ async fn r21_a_workspace_too_large_for_its_places_to_be_sorted_is_read_in_the_or
     assert_eq!(all(&log).await.unwrap(), records);
 }
 
+/// Covers R35, F23.
 #[tokio::test]
-async fn r35_a_directory_has_one_log_at_a_time() {
+async fn a_directory_has_one_log_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
@@ -284,19 +306,20 @@ async fn r35_a_directory_has_one_log_at_a_time() {
 }
 
 #[test]
-fn a_directory_that_is_not_ours_is_left_alone() {
+fn a_foreign_directory_is_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes"), "mine").unwrap();
     let error = EmbeddedLog::open(settings(&dir)).unwrap_err();
     assert!(matches!(&error, OpenError::Foreign { found, .. } if found == "notes"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    // What mkfs puts into a volume is no obstacle.
+    // A directory that mkfs created is allowed.
     fs::remove_file(dir.path().join("notes")).unwrap();
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     drop(open(&dir));
     drop(open(&dir));
 }
 
+/// Covers C10.
 #[test]
 fn the_partition_count_is_fixed_and_the_marker_is_checked() {
     let dir = tempfile::tempdir().unwrap();
@@ -305,7 +328,7 @@ fn the_partition_count_is_fixed_and_the_marker_is_checked() {
     let error = EmbeddedLog::open(asked).unwrap_err();
     assert!(matches!(error, OpenError::PartitionCount { stored, asked, .. } if (stored.get(), asked.get()) == (4, 5)));
     let none_asked = EmbeddedLog::open(Settings::new(dir.path())).unwrap();
-    assert_eq!(none_asked.shared.topic.partition_count.get(), 4);
+    assert_eq!(none_asked.state.topic.partition_count.get(), 4);
     drop(none_asked);
 
     let marker = dir.path().join("store");
@@ -320,7 +343,7 @@ fn the_partition_count_is_fixed_and_the_marker_is_checked() {
 }
 
 #[test]
-fn a_making_that_was_interrupted_is_finished() {
+fn an_interrupted_creation_of_a_store_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     // Before the marker.
     fs::create_dir(dir.path().join("engine.new")).unwrap();
@@ -330,13 +353,14 @@ fn a_making_that_was_interrupted_is_finished() {
     // After the marker, before the rename.
     fs::rename(dir.path().join("engine"), dir.path().join("engine.new")).unwrap();
     drop(open(&dir));
-    // Not so: the engine is gone, and must not be made anew.
+    // The engine is missing, and must not be created again.
     fs::remove_dir_all(dir.path().join("engine")).unwrap();
     assert!(matches!(EmbeddedLog::open(settings(&dir)), Err(OpenError::Corrupt { .. })));
 }
 
+/// Covers C42, R40.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r40_a_load_during_constant_overwriting_misses_no_key() {
+async fn a_load_during_constant_overwriting_misses_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = Arc::new(open(&dir));
     let keys: Vec<_> = (0..100).map(|n| format!("w/t/{n}")).collect();
@@ -365,8 +389,9 @@ async fn r40_a_load_during_constant_overwriting_misses_no_key() {
     overwrite.abort();
 }
 
+/// Covers R30, F18.
 #[tokio::test]
-async fn r30_a_full_queue_refuses_and_loses_nothing() {
+async fn a_full_queue_refuses_and_loses_nothing() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_records: 3, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -380,12 +405,13 @@ async fn r30_a_full_queue_refuses_and_loses_nothing() {
     }
     put(&log, "w/t/9", Some("b")).await;
     assert_eq!(load(&log, "w").await.unwrap().len(), 4);
-    assert_eq!(log.shared.queued_bytes.load(SeqCst), 0);
-    assert_eq!(log.shared.unsettled.load(SeqCst), 0);
+    assert_eq!(log.state.queued_bytes.load(SeqCst), 0);
+    assert_eq!(log.state.pending_writes.load(SeqCst), 0);
 }
 
+/// Covers R30, F18.
 #[tokio::test]
-async fn r30_bytes_are_limited_too_but_for_a_single_record() {
+async fn the_bytes_of_the_queue_are_limited_except_for_a_single_record() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let limited = Settings { queue_bytes: 10, ..settings(&dir) };
     let log = EmbeddedLog::open_at(&limited, Gate::clock(&gate)).unwrap();
@@ -396,8 +422,9 @@ async fn r30_bytes_are_limited_too_but_for_a_single_record() {
     put(&log, "w/t/2", None).await;
 }
 
+/// Covers R32.
 #[tokio::test]
-async fn a_close_that_comes_too_late_counts_what_is_open_and_a_drop_refuses_it() {
+async fn a_late_close_counts_unwritten_records_and_a_drop_refuses_them() {
     let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
     let log = EmbeddedLog::open_at(&settings(&dir), Gate::clock(&gate)).unwrap();
     let pending: Vec<_> = (0..3).map(|n| log.append(record(&log, &format!("w/t/{n}"), None)).unwrap()).collect();
@@ -409,12 +436,13 @@ async fn a_close_that_comes_too_late_counts_what_is_open_and_a_drop_refuses_it()
     }
 }
 
+/// Covers F23.
 #[tokio::test]
-async fn f23_a_full_disk_refuses_until_there_is_room() {
+async fn a_full_disk_refuses_writes_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { reserve_bytes: u64::MAX, ..settings(&dir) }).unwrap();
-    let answer = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
-    assert!(matches!(answer, Err(WriteError::DiskFull { .. })), "{answer:?}");
+    let reply = log.append(record(&log, "w/t/1", Some("a"))).unwrap().await.unwrap();
+    assert!(matches!(reply, Err(WriteError::DiskFull { .. })), "{reply:?}");
     assert!(log.describe().await.findings.is_empty());
     drop(log);
     let log = open(&dir);
@@ -422,20 +450,22 @@ async fn f23_a_full_disk_refuses_until_there_is_room() {
     assert_eq!(put(&log, "w/t/1", Some("a")).await.offset, 0);
 }
 
+/// Covers C2.
 #[tokio::test]
-async fn a_workspace_is_not_taken_for_the_start_of_another() {
+async fn a_workspace_is_not_mixed_with_one_whose_name_starts_alike() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(Settings { partition_count: PartitionCount::new(1), ..settings(&dir) }).unwrap();
     for key in ["ws2/t/1", "ws/t/1", "ws /t/1", "ws/t/10", "ws./t/1"] {
         put(&log, key, Some("v")).await;
     }
     assert_eq!(texts(&load(&log, "ws").await.unwrap()), [pair("ws/t/1", "v"), pair("ws/t/10", "v")]);
-    let one = Selection::key(Key::parse("ws/t/1").unwrap(), log.shared.topic.partition_count);
+    let one = Selection::key(Key::parse("ws/t/1").unwrap(), log.state.topic.partition_count);
     assert_eq!(texts(&replay(&log, one, StartAt::Low).await.unwrap()), [pair("ws/t/1", "v")]);
 }
 
+/// Covers C48.
 #[tokio::test]
-async fn what_is_too_large_to_be_sorted_in_memory_is_read_again() {
+async fn values_too_large_to_sort_in_memory_are_read_twice() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     let value = "x".repeat(1024 * 1024);
@@ -451,8 +481,9 @@ async fn what_is_too_large_to_be_sorted_in_memory_is_read_again() {
     );
 }
 
+/// Covers C29.
 #[tokio::test]
-async fn a_follower_gets_what_comes_after_the_end_and_is_told_of_the_close() {
+async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
@@ -470,15 +501,16 @@ async fn a_follower_gets_what_comes_after_the_end_and_is_told_of_the_close() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 2, at_end: Some(_), .. }))));
-    // It lets go of the directory within the close.
+    // The replay does not keep the directory locked after the close.
     assert_eq!(log.close(soon()).await, 0);
     assert!(matches!(replay.next().await, Some(Err(ReadError::Draining))));
     assert!(replay.next().await.is_none());
     drop(open(&dir));
 }
 
+/// Covers R7.
 #[tokio::test]
-async fn a_passed_deadline_and_an_offset_outside_are_errors() {
+async fn a_passed_deadline_and_an_offset_outside_the_log_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
@@ -503,9 +535,12 @@ async fn a_passed_deadline_and_an_offset_outside_are_errors() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
+    /// Covers R10.
     #[test]
-    fn both_orders_agree_with_a_map(
-        batches in prop::collection::vec(prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6), 1..8),
+    fn reads_by_workspace_and_by_offset_agree_with_a_map(
+        batches in prop::collection::vec(
+            prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6), 1..8,
+        ),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
@@ -528,7 +563,7 @@ proptest! {
                 if round % 3 == 2 {
                     drop(log);
                     if round % 2 == 1 {
-                        // All tombstones are swept, as the next sweep is before the next write.
+                        // All tombstones are purged, because the writer purges before the next write.
                         time.fetch_add(100 * HOUR, SeqCst);
                         model.retain(|_, value| value.is_some());
                     }

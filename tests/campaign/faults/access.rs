@@ -29,6 +29,7 @@ const RIGHTS: &str = "describe,describe_configs,read,write";
 const NOT_AUTHORIZED: (Code, &str) = (Code::FailedPrecondition, "NOT_AUTHORIZED_BY_BROKER");
 const UNREACHABLE: (Code, &str) = (Code::Unavailable, "BROKERS_UNREACHABLE");
 
+/// Covers S12, F20.
 struct Access;
 
 #[async_trait]

@@ -20,6 +20,7 @@ use crate::{
 
 use super::{Tally, fill, timed_load, timed_set};
 
+/// Covers R40, F10, F27.
 pub struct Cleaner;
 
 const HOT: &str = "w/t/hot";

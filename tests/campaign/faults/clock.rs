@@ -74,6 +74,7 @@ impl Clock {
     }
 }
 
+/// Covers R9, S3, F26.
 struct Jumps;
 
 #[async_trait]

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::fault::{Fault, Stage};
 
+/// Covers R38.
 pub struct Control;
 
 #[async_trait]

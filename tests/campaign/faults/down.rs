@@ -19,6 +19,7 @@ fn kill_all(stage: &mut Stage<'_>) {
     stage.blocking(|cluster| BROKERS.iter().for_each(|id| cluster.kill(*id)));
 }
 
+/// Covers F1.
 pub struct Writes;
 
 #[async_trait]
@@ -56,6 +57,7 @@ impl Fault for Writes {
     }
 }
 
+/// Covers K4, F2.
 pub struct Loads;
 
 #[async_trait]

@@ -16,6 +16,7 @@ use crate::{
 
 use super::{fill, retried, retried_load};
 
+/// Covers C49, R14, F13.
 pub struct Unclean;
 
 #[async_trait]

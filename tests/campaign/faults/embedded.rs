@@ -58,6 +58,7 @@ fn copy(from: &Path) -> Result<TempDir, String> {
     Ok(to)
 }
 
+/// Covers R34, R35, F22.
 struct Damage;
 
 #[async_trait]
@@ -149,6 +150,7 @@ async fn torn(clients: &Clients, dir: &Path, engine: &[PathBuf]) -> Result<Strin
     Ok("a torn write: started, everything there, writes go on".to_owned())
 }
 
+/// Covers R35, F23.
 struct Disk;
 
 /// On a file system of 48 MiB, in a mount namespace that ends with the process.

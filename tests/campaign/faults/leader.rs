@@ -27,6 +27,7 @@ use super::{Tally, a_workspace_in_each, fill, retried, timed_load};
 /// Kept whole, so that the log itself can be looked at afterwards.
 const UNCOMPACTED: (&str, &str) = ("min.compaction.lag.ms", "86400000");
 
+/// Covers C45, F3.
 pub struct KilledUnderWrites;
 
 const KEYS: usize = 100;
@@ -149,6 +150,7 @@ async fn in_order(mut client: Client, each: u64) -> Result<Result<(), String>, S
     Ok(wrong.map_or(Ok(()), Err))
 }
 
+/// Covers R18, F4.
 pub struct KilledUnderLoad;
 
 #[async_trait]
@@ -223,6 +225,7 @@ async fn stream_of(mut client: Client) -> Result<State, String> {
     if snapshots == 1 { Ok(state) } else { Err(format!("the stream ended as OK with {snapshots} snapshots")) }
 }
 
+/// Covers R7, F5.
 pub struct Paused;
 
 /// --no-progress has no flag: ten seconds, and the time to say so.

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{Tally, not_acknowledged, timed_load, timed_set};
 
+/// Covers F6.
 struct Network {
     id: &'static str,
     title: &'static str,

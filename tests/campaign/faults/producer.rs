@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const BEFORE: u64 = 5;
 const ALONE: u64 = 20;
 
+/// Covers C54, C55, R29, F17.
 struct Fatal;
 
 async fn set(client: &mut Client, key: &str, value: &str) -> Result<i64, Status> {
@@ -44,7 +45,7 @@ impl Fault for Fatal {
 
     fn expected(&self) -> &'static str {
         "UNAVAILABLE for what was not sent, OUTCOME_UNKNOWN for what was in flight; a new producer (within a second, which \
-         r29_f17 measures) and with it acknowledgements again; nothing is sent again by itself"
+         a unit test measures) and with it acknowledgements again; nothing is sent again by itself"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {

@@ -16,6 +16,7 @@ use crate::{
 
 use super::retried_load;
 
+/// Covers C57, R30, F18.
 pub struct Full;
 
 const WRITES: usize = 2_000;

@@ -43,6 +43,7 @@ async fn set(client: &mut Client, key: &str, value: &str) -> Result<i64, String>
     Ok(answer.into_inner().position.ok_or("no position")?.offset)
 }
 
+/// Covers R4, F8.
 struct OpenTransaction;
 
 impl OpenTransaction {
@@ -162,6 +163,7 @@ impl Tail {
     }
 }
 
+/// Covers R2, R3, F9.
 struct Tails;
 
 /// A workspace in a partition that no transaction touches.
@@ -263,6 +265,7 @@ pub fn shorten(stage: &mut Stage<'_>, topic: &str) -> Result<(), String> {
     if shown.as_deref() == Some("1000") { Ok(()) } else { Err(format!("delete.retention.ms is {shown:?}")) }
 }
 
+/// Covers C49, R9, F11.
 struct Tombstones;
 
 #[async_trait]
@@ -392,6 +395,7 @@ pub async fn gone(stage: &mut Stage<'_>, topic: &str, keys: &[String]) -> Result
     }
 }
 
+/// Covers R14, F12.
 struct Deleted;
 
 #[async_trait]

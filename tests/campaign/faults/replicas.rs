@@ -14,6 +14,7 @@ use crate::{
 
 use super::{Tally, a_workspace_in_each, not_acknowledged, timed_load, timed_set};
 
+/// Covers C40, F7.
 pub struct Few;
 
 #[async_trait]
@@ -61,6 +62,7 @@ impl Fault for Few {
     }
 }
 
+/// Covers R20, F19.
 pub struct NoCoordinator;
 
 #[async_trait]

@@ -72,6 +72,7 @@ impl Own {
     }
 }
 
+/// Covers R33, F14.
 struct Deleted;
 
 #[async_trait]
@@ -104,6 +105,7 @@ impl Fault for Deleted {
     }
 }
 
+/// Covers C52, R15, F15.
 struct Recreated {
     longer: bool,
 }
@@ -193,6 +195,7 @@ impl Fault for Recreated {
     }
 }
 
+/// Covers C52, R16, F16.
 struct Grown;
 
 #[async_trait]
@@ -233,6 +236,7 @@ impl Fault for Grown {
     }
 }
 
+/// Covers C51, R12.
 struct Policy;
 
 #[async_trait]

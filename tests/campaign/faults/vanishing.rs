@@ -17,6 +17,7 @@ use crate::{
 
 use super::{fill, timed_load, timed_set};
 
+/// Covers R24, S4, F24.
 pub struct Client;
 
 const RELEASED_WITHIN: Duration = Duration::from_secs(2);
@@ -105,6 +106,7 @@ async fn free(sidecar: &Sidecar, within: Duration) -> Result<(), String> {
     }
 }
 
+/// Covers C43, C56.
 pub struct Answer;
 
 #[async_trait]

@@ -189,7 +189,7 @@ impl ReplayRun {
                 }
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
-                None if !holds(Rule::R8) => return Some(Ok(PartitionEnd::empty(self.partition))),
+                None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::empty(self.partition))),
                 None => return Some(Err(ended_early(self.partition))),
             }
             if self.is_abandoned() {

@@ -154,8 +154,9 @@ fn keys(load: &Load) -> Vec<String> {
     load.records().iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
 }
 
+/// Covers C42, R1, R21.
 #[tokio::test]
-async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_before_it() {
+async fn a_burst_of_loads_costs_two_replays_and_each_sees_every_earlier_write() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     test.set("ws/t/a").await;
     let first = test.load("ws");
@@ -181,6 +182,7 @@ async fn r1_a_storm_of_loads_costs_two_replays_and_each_holds_what_was_written_b
     assert_eq!(test.replays(), 2);
 }
 
+/// Covers R21.
 #[tokio::test]
 async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     let test = TestChangelog::new(|l| (l.share_replays, l.max_replays, l.max_replays_per_client) = (false, 8, 8));
@@ -194,8 +196,9 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     }
 }
 
+/// Covers C44, R24.
 #[tokio::test]
-async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() {
+async fn a_cancelled_load_stops_its_replay_and_does_not_affect_others() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
     test.set("ws/t/a").await;
     let first = test.load("ws");
@@ -219,8 +222,9 @@ async fn r24_who_goes_away_takes_nobody_with_him_and_a_replay_for_nobody_ends() 
 }
 
 /// The driver has no other role for a replay than to start it.
+/// Covers C44, R24.
 #[tokio::test]
-async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
+async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     test.set("ws/t/a").await;
     let blocking = test.load("ws");
@@ -240,8 +244,9 @@ async fn r24_a_driver_who_goes_away_leaves_his_riders_their_replay() {
     assert_eq!(test.replays(), 2, "it is the same replay");
 }
 
+/// Covers R7, S3.
 #[tokio::test]
-async fn r7_a_rider_s_deadline_is_its_own() {
+async fn a_waiting_load_ends_at_its_own_deadline() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     test.set("ws/t/a").await;
     let first = test.load("ws");
@@ -255,8 +260,9 @@ async fn r7_a_rider_s_deadline_is_its_own() {
     patient.await.unwrap().unwrap();
 }
 
+/// Covers C44, R21.
 #[tokio::test]
-async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
+async fn only_the_load_that_is_too_large_is_refused() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 2_000));
     for i in 0..20 {
         test.set_value(&format!("large/t/{i}"), &format!("\"{}\"", "x".repeat(200))).await;
@@ -274,8 +280,9 @@ async fn r21_a_rider_with_too_much_to_fold_is_told_so_alone() {
 }
 
 /// A load gets no records of loads that left, or that failed because they were too large.
+/// Covers C44, R10.
 #[tokio::test]
-async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_way() {
+async fn a_load_of_a_shared_replay_returns_its_own_workspace_when_others_leave() {
     for leaves in [false, true] {
         let test =
             TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.max_load_memory) = (4, 4, 40_000));
@@ -311,8 +318,9 @@ async fn r10_a_rider_gets_what_he_asked_for_also_when_others_have_left_on_the_wa
 }
 
 /// A load that has not sent its records holds a permit of its own client only, no matter which load was the driver.
+/// Covers S4.
 #[tokio::test]
-async fn s4_each_rider_holds_his_own_peer_s_share() {
+async fn a_shared_replay_counts_against_each_client_on_its_own() {
     let wait = Duration::from_millis(100);
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (8, 2, wait));
     test.set("ws/t/a").await;
@@ -334,8 +342,9 @@ async fn s4_each_rider_holds_his_own_peer_s_share() {
 }
 
 /// Loads that wait for a replay of their partition hold no permits that others could use.
+/// Covers R21.
 #[tokio::test]
-async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
+async fn loads_that_wait_for_a_partition_leave_permits_to_others() {
     let wait = Duration::from_millis(100);
     let test =
         TestChangelog::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (3, 3, wait));
@@ -361,8 +370,9 @@ async fn r21_those_who_wait_for_a_partition_leave_the_turns_to_others() {
 }
 
 /// A load of a replay does not fail because there is no permit for it.
+/// Covers R21.
 #[tokio::test]
-async fn r21_a_load_that_rides_along_needs_no_turn() {
+async fn a_load_of_a_shared_replay_needs_no_permit() {
     let wait = Duration::from_millis(100);
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (2, 2, wait));
     test.set("ws/t/a").await;
@@ -384,8 +394,9 @@ async fn r21_a_load_that_rides_along_needs_no_turn() {
 }
 
 /// Alone the load would fail within seconds. It must not wait longer for a replay that a lost leader delays.
+/// Covers C44, R7.
 #[tokio::test]
-async fn r7_a_load_does_not_wait_for_a_replay_that_stands_still() {
+async fn a_load_does_not_wait_for_a_stalled_replay() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     test.set("ws/t/a").await;
     test.log.frozen.store(true, SeqCst);

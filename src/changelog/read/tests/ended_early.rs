@@ -59,8 +59,9 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
+/// Covers C43, R8.
 #[tokio::test]
-async fn r8_a_load_whose_replay_breaks_off_is_an_error_and_not_a_short_load() {
+async fn a_load_whose_replay_ends_early_is_an_error() {
     let changelog = changelog().await;
     let error =
         changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
@@ -69,8 +70,9 @@ async fn r8_a_load_whose_replay_breaks_off_is_an_error_and_not_a_short_load() {
     assert!(error.to_string().contains("ended before its end offset"), "{error}");
 }
 
+/// Covers C43, R8.
 #[tokio::test]
-async fn r8_a_stream_whose_replay_breaks_off_has_no_snapshot_and_ends_with_an_error() {
+async fn a_stream_whose_replay_ends_early_has_no_snapshot_and_ends_with_an_error() {
     let changelog = changelog().await;
     let request = StreamRequest {
         partitions: Vec::new(),

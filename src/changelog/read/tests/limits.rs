@@ -58,6 +58,7 @@ async fn token(changelog: &Changelog, next: i64, age: Duration) -> bytes::Bytes 
     Token::new(&topic, Scope::of_workspace(workspace(), HashSet::new()).fingerprint(), cursors).encode()
 }
 
+/// Covers C49, B17.
 #[tokio::test]
 async fn a_token_beyond_the_end_requires_a_resync() {
     let changelog = changelog(|_| {});
@@ -69,8 +70,9 @@ async fn a_token_beyond_the_end_requires_a_resync() {
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
+/// Covers C49, R9, F11, B17.
 #[tokio::test]
-async fn r9_a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
+async fn a_token_older_than_half_of_the_delete_retention_requires_a_resync() {
     let changelog = changelog(|_| {});
     let young = token(&changelog, 0, RETENTION / 3).await;
     changelog.stream(request(young), Peer::default(), soon()).await.expect("young enough");
@@ -79,8 +81,9 @@ async fn r9_a_token_older_than_half_of_the_delete_retention_requires_a_resync() 
     assert!(matches!(error, LoadError::Token(TokenError::Resync(_))), "{error}");
 }
 
+/// Covers R21, S4.
 #[tokio::test]
-async fn r21_replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_load_is_dropped() {
+async fn replays_over_the_limit_are_refused_and_a_load_holds_its_permit_until_dropped() {
     let changelog = changelog(|l| l.max_replays = 1);
     let held = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
@@ -89,6 +92,7 @@ async fn r21_replays_over_the_limit_are_refused_and_a_permit_is_held_until_the_l
     changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
+/// Covers S4.
 #[tokio::test]
 async fn followers_over_the_limit_are_refused() {
     let changelog = changelog(|l| l.max_following_streams = 1);
@@ -100,8 +104,9 @@ async fn followers_over_the_limit_are_refused() {
     changelog.stream(follow(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
+/// Covers S4.
 #[tokio::test]
-async fn s4_no_peer_has_all_the_streams_that_may_follow() {
+async fn one_client_cannot_take_all_following_streams() {
     let changelog = changelog(|l| l.max_following_streams = 4);
     let follow = |peer| changelog.stream(StreamRequest { follow: true, ..request(bytes::Bytes::new()) }, peer, soon());
     let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
@@ -119,8 +124,9 @@ async fn s4_no_peer_has_all_the_streams_that_may_follow() {
     follow(greedy).await.expect("a permit of this client is free");
 }
 
+/// Covers C43, R21.
 #[tokio::test]
-async fn r21_a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
+async fn a_load_over_the_memory_limit_is_an_error() {
     let changelog = changelog(|l| l.max_load_memory = 1_000);
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;
@@ -130,6 +136,7 @@ async fn r21_a_load_over_the_bound_on_memory_is_an_error_and_not_a_part() {
 }
 
 /// A log that compaction has worked on gives the same state as one that it has not.
+/// Covers R10.
 #[tokio::test]
 async fn compaction_changes_no_state() {
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
@@ -151,6 +158,7 @@ async fn compaction_changes_no_state() {
     assert!(after.snapshot.end.counts.read < before.snapshot.end.counts.read);
 }
 
+/// Covers R32.
 #[tokio::test]
 async fn after_draining_begins_writes_and_loads_are_refused() {
     let changelog = changelog(|_| {});
@@ -161,8 +169,9 @@ async fn after_draining_begins_writes_and_loads_are_refused() {
     assert_eq!(error, LoadError::Read(ReadError::Draining));
 }
 
+/// Covers R9, F26.
 #[tokio::test]
-async fn r9_f26_a_token_from_the_future_requires_a_resync() {
+async fn a_token_from_the_future_requires_a_resync() {
     let changelog = changelog(|_| {});
     set(&changelog, "ws/t/a").await;
     let topic = changelog.log.topic().await.unwrap();
@@ -178,8 +187,9 @@ async fn r9_f26_a_token_from_the_future_requires_a_resync() {
 }
 
 /// The token's age and the replay after it are one time in which tombstones may go.
+/// Covers C49, R9, F11.
 #[tokio::test(start_paused = true)]
-async fn r9_a_resumed_stream_that_reaches_its_end_after_the_delete_retention_requires_a_resync() {
+async fn a_resumed_stream_that_ends_after_the_delete_retention_requires_a_resync() {
     const SHORT: Duration = Duration::from_secs(3);
     for late in [false, true] {
         let log = MemoryLog::new(PartitionCount::new(1).unwrap(), if late { SHORT } else { RETENTION });
@@ -203,8 +213,9 @@ async fn r9_a_resumed_stream_that_reaches_its_end_after_the_delete_retention_req
 }
 
 /// A reader that is slower than compaction: the tombstone that it has not read yet is gone when it comes there.
+/// Covers R9, F11.
 #[tokio::test(start_paused = true)]
-async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_log_moved() {
+async fn a_replay_slower_than_half_of_the_delete_retention_ends_as_moved() {
     for follow in [false, true] {
         let changelog = changelog(|_| {});
         // More than is read ahead.
@@ -226,8 +237,9 @@ async fn r9_a_replay_slower_than_half_of_the_delete_retention_is_told_that_the_l
     }
 }
 
+/// Covers R21.
 #[tokio::test]
-async fn r21_a_stream_that_follows_gives_its_turn_back_at_its_ends() {
+async fn a_following_stream_returns_its_replay_permit_at_its_end_offsets() {
     let changelog = changelog(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
     set(&changelog, "ws/t/a").await;
     let request = StreamRequest { follow: true, ..request(bytes::Bytes::new()) };

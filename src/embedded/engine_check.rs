@@ -1,0 +1,123 @@
+//! Checks the parts of the storage engine's files that the engine reads without checking their checksums. Runs before
+//! the engine starts.
+//!
+//! ```text
+//!   engine/keyspaces/<n>/current      which version is the last one, and its XXH3-128
+//!   engine/keyspaces/<n>/v<version>   the tables that are in it
+//!   engine/keyspaces/<n>/tables/<id>  blocks (each with a checksum), a table of contents, and its XXH3-128 at the end
+//! ```
+//!
+//! A flipped bit in a version could drop a table, or make it count as older than it is. A flipped bit in a count makes
+//! the engine allocate memory until the process is killed. The engine would create a missing keyspace again, empty.
+//!
+//! Does not check blocks: the engine checks them when it reads them.
+
+use std::{fmt, fs, fs::File, io::Cursor, os::unix::fs::FileExt as _, path::Path};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::error::OpenError;
+
+/// The engine's own keyspace and our four, numbered in the order of their creation.
+const KEYSPACES: u64 = 5;
+/// The start of a table's trailer. The checksum, the position and the length of the table of contents follow.
+const TRAILER: [u8; 6] = *b"SFA!\x01\0";
+const TRAILER_BYTES: u64 = TRAILER.len() as u64 + 16 + 8 + 8;
+/// A table of contents has about ten sections.
+const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
+
+/// Returns an error if one of the engine's files is damaged or missing.
+pub(super) fn check(dir: &Path, engine: &Path) -> Result<(), OpenError> {
+    (0..KEYSPACES).try_for_each(|n| check_keyspace(dir, &engine.join("keyspaces").join(n.to_string())))
+}
+
+fn check_keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
+    let read = |file: &Path| fs::read(file).map_err(|cause| OpenError::engine_file(dir, file, cause));
+    let path = keyspace.join("current");
+    let current = read(&path)?;
+    let Some((version, checksum)) = parse_current(&current) else {
+        return Err(damaged(dir, &path, format_args!("its {} bytes are not a version and a checksum", current.len())));
+    };
+    let path = keyspace.join(format!("v{version}"));
+    let content = read(&path)?;
+    if xxh3_128(&content) != checksum {
+        let what = format_args!("its checksum is not the one in the file \"current\" next to it");
+        return Err(damaged(dir, &path, what));
+    }
+    let Some(tables) = table_ids(&content) else {
+        return Err(damaged(dir, &path, format_args!("it can't be read, though its checksum is right")));
+    };
+    tables.iter().try_for_each(|table| check_table(dir, &keyspace.join("tables").join(table.to_string())))
+}
+
+fn damaged(dir: &Path, file: &Path, what: fmt::Arguments<'_>) -> OpenError {
+    OpenError::corrupt(dir, format!("{}: {what}", file.display()))
+}
+
+fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
+    let (version, rest) = bytes.split_first_chunk()?;
+    let (checksum, kind) = rest.split_first_chunk()?;
+    (*kind == [0]).then(|| (u64::from_le_bytes(*version), u128::from_le_bytes(*checksum)))
+}
+
+/// The ids of a version's tables. Its checksum was right.
+fn table_ids(version: &[u8]) -> Option<Vec<u64>> {
+    let archive = sfa::Reader::from_reader(&mut Cursor::new(version)).ok()?;
+    let section = archive.toc().section(b"tables")?;
+    let start = usize::try_from(section.pos()).ok()?;
+    let end = start.checked_add(usize::try_from(section.len()).ok()?)?;
+    let mut bytes = ByteReader(version.get(start..end)?);
+    let mut ids = Vec::new();
+    for _level in 0..u8::from_le_bytes(bytes.read()?) {
+        for _run in 0..u8::from_le_bytes(bytes.read()?) {
+            for _table in 0..u32::from_le_bytes(bytes.read()?) {
+                ids.push(u64::from_le_bytes(bytes.read()?));
+                // The kind of its checksum, the checksum, and a sequence number.
+                let _: [u8; 1 + 16 + 8] = bytes.read()?;
+            }
+        }
+    }
+    bytes.0.is_empty().then_some(ids)
+}
+
+struct ByteReader<'a>(&'a [u8]);
+
+impl ByteReader<'_> {
+    fn read<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+}
+
+/// Checks a table's table of contents.
+fn check_table(dir: &Path, table: &Path) -> Result<(), OpenError> {
+    let io = |cause| OpenError::engine_file(dir, table, cause);
+    let file = File::open(table).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let Some(end) = length.checked_sub(TRAILER_BYTES) else {
+        return Err(damaged(dir, table, format_args!("it ends at byte {length}, which is too short for its trailer")));
+    };
+    let mut trailer = [0; TRAILER_BYTES as usize];
+    file.read_exact_at(&mut trailer, end).map_err(io)?;
+    let Some((checksum, start)) = parse_trailer(&trailer, end) else {
+        return Err(damaged(dir, table, format_args!("its trailer, at byte {end}, is damaged")));
+    };
+    let mut contents = vec![0; (end - start) as usize];
+    file.read_exact_at(&mut contents, start).map_err(io)?;
+    if xxh3_128(&contents) != checksum {
+        return Err(damaged(dir, table, format_args!("its table of contents, at byte {start}, is damaged")));
+    }
+    Ok(())
+}
+
+/// The checksum and the position of a table of contents that ends where the trailer starts.
+fn parse_trailer(trailer: &[u8], end: u64) -> Option<(u128, u64)> {
+    let mut bytes = ByteReader(trailer);
+    let is_trailer = bytes.read()? == TRAILER;
+    let checksum = u128::from_le_bytes(bytes.read()?);
+    let start = u64::from_le_bytes(bytes.read()?);
+    let length = u64::from_le_bytes(bytes.read()?);
+    let is_in_place = start.checked_add(length) == Some(end) && length <= MAX_CONTENTS_BYTES;
+    (is_trailer && is_in_place).then_some((checksum, start))
+}

@@ -1,0 +1,182 @@
+//! Connections that no client library makes: the limits that the server announces, floods, and other protocols.
+
+use std::time::{Duration, Instant};
+
+use changelogd::proto::v1;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::Request;
+
+use crate::{
+    bounds::peak_kib,
+    contract::world::{PATIENCE, TestServer, connect, raw, reason},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The head of a `Set`, as HPACK writes it without tables.
+fn head() -> Vec<u8> {
+    let path = b"/changelog.v1.ChangelogService/Set";
+    let content_type = b"application/grpc";
+    // POST, http; path and authority by the index of their names; content-type's index is 31.
+    let mut head = vec![0x83, 0x86, 0x04, path.len() as u8];
+    head.extend(path);
+    head.extend([0x01, 1, b'x', 0x0f, 31 - 15, content_type.len() as u8]);
+    head.extend(content_type);
+    head
+}
+
+/// A connection that has sent its preface and settings.
+async fn opened(server: &TestServer) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.api).await.unwrap();
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+    stream
+}
+
+/// The next frame: its kind, flags, stream and payload; none at the end of the connection.
+async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+    stream.read_exact(&mut payload).await.ok()?;
+    Some((header[3], header[4], u32::from_be_bytes(header[5..].try_into().unwrap()), payload))
+}
+
+/// Reads until the server ends the connection; whether it said GOAWAY.
+async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
+    let read = async {
+        let mut goaway = false;
+        while let Some((kind, ..)) = next_frame(stream).await {
+            goaway |= kind == GOAWAY;
+        }
+        goaway
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("the connection is closed")
+}
+
+/// Covers S1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_http2_are_announced() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await;
+    let mut stream = opened(&server).await;
+    let (mut settings, mut window) = (None, None);
+    while settings.is_none() || window.is_none() {
+        let frame = tokio::time::timeout(PATIENCE, next_frame(&mut stream)).await.expect("a frame in time");
+        match frame.expect("the connection stays") {
+            (SETTINGS, 0, 0, payload) => settings = Some(payload),
+            (WINDOW_UPDATE, _, 0, payload) => window = Some(u32::from_be_bytes(payload.try_into().unwrap())),
+            _ => {}
+        }
+    }
+    let settings = settings.unwrap();
+    let of = |id: u16| {
+        let mut all = settings.chunks(6).filter(|s| s[..2] == id.to_be_bytes());
+        all.next().map(|s| u32::from_be_bytes(s[2..].try_into().unwrap()))
+    };
+    let (concurrent_streams, initial_window, header_list) = (of(3), of(4), of(6));
+    assert_eq!((concurrent_streams, initial_window, header_list), (Some(128), Some(1 << 20), Some(16 << 10)));
+    assert_eq!(window.unwrap() + 65_535, 16 << 20, "of the connection");
+}
+
+/// Sends a flood until the server ends the connection, while another client is served.
+async fn refused_alone(what: &str, flood: Vec<u8>) {
+    let server = TestServer::process(vec!["--store=memory".to_owned()]).await.ready().await;
+    server.set("ws/t/a", "1").await;
+    let before = peak_kib(server.pid());
+    let (mut read, mut write) = opened(&server).await.into_split();
+    // It fails when the server has closed.
+    let flooding = tokio::spawn(async move { write.write_all(&flood).await });
+    let goaway = closed(&mut read).await;
+    drop(flooding.await.unwrap());
+    assert!(goaway, "{what}: it is closed with a GOAWAY");
+    for i in 0..100 {
+        let started = Instant::now();
+        server.set(&format!("ws/t/{i}"), "1").await;
+        assert!(started.elapsed() < Duration::from_secs(2), "{what}: others are served");
+    }
+    let grown = peak_kib(server.pid()) - before;
+    assert!(grown < 32 * 1024, "{what}: {grown} KiB more at the peak");
+}
+
+/// Covers S2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_resets_closes_only_its_own_connection() {
+    let head = head();
+    let call = |n: u32| {
+        let stream = 2 * n + 1;
+        [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+    };
+    refused_alone("resets", (0..10_000).flat_map(call).collect()).await;
+}
+
+/// Covers S2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_continuations_closes_only_its_own_connection() {
+    // A header of 100 bytes, again and again.
+    let header = [&[0x00, 1, b'a', 100][..], &[b'x'; 100]].concat();
+    let more = frame(CONTINUATION, 0, 1, &header.repeat(100));
+    refused_alone("continuations", [frame(HEADERS, 0, 1, &head()), more.repeat(2_000)].concat()).await;
+}
+
+/// Covers B19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let mut client = connect(&server.api).await;
+    let set = || v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
+    let mut large = Request::new(set());
+    large.metadata_mut().insert("x-large", "x".repeat(65_536).parse().unwrap());
+    let mut many = Request::new(set());
+    for _ in 0..10_000 {
+        many.metadata_mut().append("x-many", "1".parse().unwrap());
+    }
+    for request in [large, many] {
+        let status = client.set(request).await.unwrap_err();
+        assert_eq!(reason(&status), "", "it is refused before a request of ours: {status:?}");
+        client.set(set()).await.unwrap();
+        server.set("ws/t/b", "1").await;
+    }
+}
+
+/// Covers B20.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_another_protocol_is_closed() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let tls_client_hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 32]].concat();
+    for bytes in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &tls_client_hello, &[0; 64], &[0xff; 64]] {
+        let mut stream = TcpStream::connect(&server.api).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        closed(&mut stream).await;
+        server.set("ws/t/a", "1").await;
+    }
+}
+
+/// Covers S5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_sends_goaway_and_cuts_idle_connections_in_time() {
+    let mut server = TestServer::process(vec!["--store=memory".to_owned(), "--drain-timeout=2s".to_owned()]).await;
+    // One has not finished its preface, and one holds a call open whose message never comes.
+    let mut half_open = TcpStream::connect(&server.api).await.unwrap();
+    half_open.write_all(&PREFACE[..10]).await.unwrap();
+    let mut idle = opened(&server).await;
+    idle.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
+    let asked = Instant::now();
+    server.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    closed(&mut half_open).await;
+    assert!(closed(&mut idle).await, "it is told to go");
+}

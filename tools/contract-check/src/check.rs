@@ -1,0 +1,256 @@
+//! Compares the rules with the tests, and writes the lists of tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    DOCUMENT, Problem,
+    document::{Document, Rule},
+    source::{Place, Tests},
+};
+
+const WIDTH: usize = 120;
+
+/// Everything that is wrong, in the order of files and lines.
+pub fn compare(document: Document, tests: Tests) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for rule in document.rules.iter().filter(|rule| rule.promised) {
+        let wanted = paragraph(rule, &tests);
+        let found = rule.tests.clone().map_or(&[][..], |lines| &document.lines[lines]);
+        let line = rule.tests.as_ref().map_or(rule.heading, |tests| tests.start) + 1;
+        if wanted.is_empty() {
+            problems.push(Problem::new(DOCUMENT, rule.heading + 1, format!("{} has no test", rule.id)));
+        } else if wanted != found {
+            problems.push(Problem::new(DOCUMENT, line, difference(&rule.id, &wanted, found)));
+        }
+    }
+    for test in &tests.tests {
+        for id in &test.covers {
+            let what = match document.rules.iter().find(|rule| rule.id == *id) {
+                None => format!("{} covers {id}, which is no rule of {DOCUMENT}", test.name),
+                Some(rule) if !rule.promised => {
+                    format!("{} covers {id}, which {DOCUMENT} does not promise yet", test.name)
+                }
+                Some(_) => continue,
+            };
+            problems.push(Problem::new(&test.file, test.line, what));
+        }
+    }
+    problems.extend(document.problems);
+    problems.extend(tests.problems);
+    problems.sort();
+    problems
+}
+
+/// The document with the lists of tests that the sources give.
+pub fn write(document: &Document, tests: &Tests) -> String {
+    let mut lines = document.lines.clone();
+    // From the end, so that the places of earlier rules stay.
+    for rule in document.rules.iter().filter(|rule| rule.promised).rev() {
+        let wanted = paragraph(rule, tests);
+        match &rule.tests {
+            Some(found) if wanted.is_empty() => drop(lines.drain(found.start - 1..found.end)),
+            Some(found) => drop(lines.splice(found.clone(), wanted)),
+            None if wanted.is_empty() => {}
+            None => drop(lines.splice(rule.end..rule.end, [String::new()].into_iter().chain(wanted))),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The lines of a rule's `Tests:` paragraph; none if there is no test.
+fn paragraph(rule: &Rule, tests: &Tests) -> Vec<String> {
+    let mut by_place: BTreeMap<Place, BTreeSet<&str>> = BTreeMap::new();
+    for test in tests.tests.iter().filter(|test| test.covers.contains(&rule.id)) {
+        by_place.entry(test.place).or_default().insert(&test.name);
+    }
+    let mut lines = Vec::new();
+    for (place, names) in by_place {
+        lines.push(format!("- {}:", tests.named(place)));
+        for (i, name) in names.iter().enumerate() {
+            let name = format!("`{name}`{}", if i + 1 < names.len() { "," } else { "" });
+            let line = lines.last_mut().expect("the place stands there");
+            if line.chars().count() + 1 + name.chars().count() > WIDTH {
+                lines.push(format!("  {name}"));
+            } else {
+                line.push(' ');
+                line.push_str(&name);
+            }
+        }
+    }
+    if !lines.is_empty() {
+        lines.insert(0, "Tests:".to_owned());
+    }
+    lines
+}
+
+fn difference(id: &str, wanted: &[String], found: &[String]) -> String {
+    let (wanted, found) = (names(wanted), names(found));
+    let list = |names: Vec<&String>| names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let (missing, surplus) = (wanted.difference(&found).collect::<Vec<_>>(), found.difference(&wanted).collect());
+    let mut what = format!("the tests listed for {id} are not those that cover it; `make contract` writes them");
+    for (title, names) in [("not listed", missing), ("listed without covering it", surplus)] {
+        if !names.is_empty() {
+            what.push_str(&format!("; {title}: {}", list(names)));
+        }
+    }
+    what
+}
+
+/// What stands in backquotes.
+fn names(lines: &[String]) -> BTreeSet<String> {
+    lines.join("\n").split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "# The contract\n\n## Rules\n\n### R1 One\n\nText.\n\nReason: because.\n\n\
+                         ### R2 Two\n\nReason: so.\n\n## Not promised yet\n\n### S7 Later\n\nReason: not there.\n";
+    const TESTS: &str = "
+        /// Covers R1, R2.
+        #[test]
+        fn one() {}
+
+        mod inner {
+            proptest! {
+                /// What it is about.
+                /// Covers R2.
+                #[test]
+                fn two(any in 0..8u8) {}
+            }
+        }
+    ";
+
+    fn read(files: &[(&str, &str)]) -> Tests {
+        let mut tests = Tests::default();
+        for (file, text) in files {
+            tests.read_file(file, text);
+        }
+        tests
+    }
+
+    /// What is wrong after the lists were written for `before`, and the sources became `after`.
+    fn problems(before: &str, after: &str) -> Vec<String> {
+        let written = write(&Document::parse(RULES), &read(&[("src/a.rs", before)]));
+        found(&written, &[("src/a.rs", after)])
+    }
+
+    fn found(document: &str, files: &[(&str, &str)]) -> Vec<String> {
+        let problems = compare(Document::parse(document), read(files));
+        problems.into_iter().map(|p| format!("{}:{}: {}", p.file, p.line, p.what)).collect()
+    }
+
+    fn one_problem(problems: &[String], file_and_line: &str, parts: &[&str]) {
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].starts_with(&format!("{file_and_line}: ")), "{problems:#?}");
+        for part in parts {
+            assert!(problems[0].contains(part), "{problems:#?}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_found_equal_and_written_the_same_again() {
+        let tests = read(&[("src/a.rs", TESTS)]);
+        let written = write(&Document::parse(RULES), &tests);
+        let paragraph = "### R2 Two\n\nReason: so.\n\nTests:\n- unit: `one`, `two`\n\n## Not promised yet\n";
+        assert!(written.contains(paragraph), "{written}");
+        assert_eq!(write(&Document::parse(&written), &tests), written);
+        assert_eq!(found(&written, &[("src/a.rs", TESTS)]), [""; 0]);
+        // A rule whose tests are gone has no list.
+        assert_eq!(write(&Document::parse(&written), &Tests::default()), RULES);
+    }
+
+    #[test]
+    fn a_rule_whose_test_is_removed_fails() {
+        let left = TESTS.replace("Covers R1, R2.", "Covers R2.");
+        one_problem(&problems(TESTS, &left), "docs/contract.md:5", &["R1 has no test"]);
+        let left = TESTS.replace("Covers R2.", "");
+        one_problem(&problems(TESTS, &left), "docs/contract.md:18", &["R2", "listed without covering it: `two`"]);
+    }
+
+    #[test]
+    fn a_test_that_is_not_listed_fails() {
+        let more = format!("{TESTS}\n/// Covers R1.\n#[tokio::test]\nasync fn three() {{}}\n");
+        one_problem(&problems(TESTS, &more), "docs/contract.md:11", &["R1", "not listed: `three`"]);
+    }
+
+    #[test]
+    fn an_unknown_id_fails() {
+        let unknown = TESTS.replace("Covers R1, R2.", "Covers R1, R2, R99.");
+        one_problem(&problems(TESTS, &unknown), "src/a.rs:2", &["one covers R99", "no rule"]);
+    }
+
+    #[test]
+    fn a_test_for_what_is_not_promised_yet_fails() {
+        let early = TESTS.replace("Covers R1, R2.", "Covers R1, R2, S7.");
+        one_problem(&problems(TESTS, &early), "src/a.rs:2", &["one covers S7", "not promise yet"]);
+    }
+
+    #[test]
+    fn a_list_for_what_is_not_promised_yet_fails() {
+        let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS)]));
+        let listed = format!("{written}\nTests:\n- unit: `one`\n");
+        one_problem(&found(&listed, &[("src/a.rs", TESTS)]), "docs/contract.md:23", &["S7 is not promised yet"]);
+    }
+
+    #[test]
+    fn an_id_twice_and_a_rule_without_a_reason_fail() {
+        let twice = format!("{RULES}\n### R1 Again\n\nText.\n");
+        let problems = found(&write(&Document::parse(&twice), &read(&[("src/a.rs", TESTS)])), &[("src/a.rs", TESTS)]);
+        assert!(problems.iter().any(|p| p.contains("R1 is also the id of the rule in line 5")), "{problems:#?}");
+        assert!(
+            problems.iter().any(|p| p.contains("R1 has no paragraph that begins with \"Reason:\"")),
+            "{problems:#?}"
+        );
+    }
+
+    #[test]
+    fn a_malformed_line_and_one_without_a_test_fail() {
+        for malformed in ["/// Covers R1, R2", "/// Covers: R1, R2.", "// Covers R1, R2.", "/// covers R1 and R2."] {
+            let text = TESTS.replace("/// Covers R1, R2.", malformed);
+            let problems = problems(TESTS, &text);
+            assert!(problems.iter().any(|p| p.starts_with("src/a.rs:2: a Covers line has the form")), "{problems:#?}");
+        }
+        let not_a_test = format!("{TESTS}\n/// Covers R1.\nfn three() {{}}\n");
+        one_problem(&problems(TESTS, &not_a_test), "src/a.rs:15", &["belongs to no test"]);
+    }
+
+    #[test]
+    fn campaign_faults_chart_cases_go_tests_and_make_targets_are_tests() {
+        let fault = ("tests/campaign/faults/down.rs", "/// Covers R1.\npub struct Writes;\n");
+        let case = ("tests/chart/run.sh", "# Covers R1.\nrefuses 'too old' 1.2\n    # Covers R1.\n    same() {\n");
+        let go = ("tools/linearize/main_test.go", "// Covers R2.\nfunc TestIt(t *testing.T) {\n");
+        let make = ("Makefile", "# Covers R2.\ndeny: tools ## What it does\n");
+        let written = write(&Document::parse(RULES), &read(&[fault, case, go, make]));
+        let listed = "Tests:\n- campaign: `down::Writes`\n- chart: `refuses 'too old'`, `same`\n";
+        assert!(written.contains(listed), "{written}");
+        assert!(written.contains("Tests:\n- tools: `TestIt`\n- make: `deny`\n"), "{written}");
+        one_problem(
+            &found(&written, &[fault, case, go, make, ("tests/chart/more.sh", "# Covers R1\nrefuses 'a'\n")]),
+            "tests/chart/more.sh:1",
+            &["has the form"],
+        );
+    }
+
+    #[test]
+    fn the_suite_is_listed_with_the_servers_that_it_runs_on() {
+        let mut tests = Tests::default();
+        tests.read_suite("(@tests $start, promises:\n    it_holds\n);\n");
+        tests.read_file("tests/contract/promises.rs", "/// Covers R1.\npub async fn it_holds(world: World) {}\n");
+        tests.read_file(
+            "tests/broker/main.rs",
+            "contract!(broker_over_the_wire, crate::a);\ncontract!(broker, crate::b);\n",
+        );
+        tests.read_file("tests/it/main.rs", "contract!(memory, crate::c);\n");
+        let written = write(&Document::parse(RULES), &tests);
+        let listed = "- memory, Apache Kafka, Apache Kafka over the wire: `it_holds`\n";
+        assert!(written.contains(listed), "{written}");
+        tests.read_file("tests/it/main.rs", "\ncontract!(other, crate::d);\n");
+        assert!(tests.problems[0].what.contains("contract!(other, …)") && tests.problems[0].line == 2);
+        // A function that the macro does not name never runs.
+        let mut tests = Tests::default();
+        tests.read_file("tests/contract/promises.rs", "/// Covers R1.\npub async fn it_holds(world: World) {}\n");
+        assert!(tests.problems[0].what.contains("belongs to no test"));
+    }
+}
