@@ -30,8 +30,8 @@ pub enum OpenError {
     },
     /// The store has another format, so another version of changelogd wrote it.
     #[error(
-        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that wrote it, \
-         and import that into a new directory",
+        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that \
+         wrote it, and import that into a new directory",
         dir.display(),
         super::layout::VERSION
     )]

@@ -84,7 +84,8 @@ fn from_raw(raw: &RawValue, depth: usize) -> Option<Value> {
 fn exact(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     let integer = !text.contains(['.', 'e', 'E']);
-    let written = if integer { format!("{number:.0}") } else { format!("{number:e}") };
+    // Of two shortest forms serde_json takes the even one, as JavaScript, Python and Java do. Rust's formatting does not.
+    let written = if integer { format!("{number:.0}") } else { serde_json::to_string(&number).ok()? };
     (number.is_finite() && decimal(text)? == decimal(&written)?).then_some(number)
 }
 
@@ -194,6 +195,20 @@ mod tests {
             assert_eq!(exact(text), Some(number), "{text}");
         }
         assert!(exact("-0").is_some_and(|n| n == 0.0 && n.is_sign_negative()));
+    }
+
+    /// Covers C14, C15.
+    #[test]
+    fn a_double_with_two_shortest_forms_survives_in_the_even_one() {
+        let tie = 1_131_508_164_979_449.25_f64;
+        assert_eq!(to_bytes(&number(tie)).unwrap(), b"1131508164979449.2");
+        assert_eq!(exact("1131508164979449.2"), Some(tie));
+        assert_eq!(exact("1131508164979449.3"), None, "it would come back as another number");
+        assert_eq!(exact("1131508164979449.25"), None);
+        for shortest in ["5e-324", "1.7976931348623157e308", "2.2250738585072014e-308"] {
+            let double = exact(shortest).unwrap();
+            assert_eq!(from_bytes(shortest.as_bytes()), Some(number(double)), "{shortest}");
+        }
     }
 
     proptest! {
