@@ -168,13 +168,13 @@ async fn run_seed(seed: u64) -> Result<u64, String> {
 #[test]
 fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (seeds, mut resumed) = (number("CHANGELOGD_TEST_SEEDS").unwrap_or(200), 0);
-    for seed in number("CHANGELOGD_TEST_SEED").map_or(0..seeds, |seed| seed..seed + 1) {
+    let (count, mut resumed) = (seeds().end - seeds().start, 0);
+    for seed in seeds() {
         match runtime.block_on(run_seed(seed)) {
             Ok(times) => resumed += times,
             Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} runs it again): {error}"),
         }
     }
-    println!("resumed {resumed} times over {seeds} seeds");
-    assert!(resumed > seeds / 4 || seeds < 10, "hardly any stream was resumed: {resumed}");
+    println!("resumed {resumed} times over {count} seeds");
+    assert!(resumed > count / 4 || count < 10, "hardly any stream was resumed: {resumed}");
 }
