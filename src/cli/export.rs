@@ -20,7 +20,6 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Only this workspace, may be repeated
     #[arg(long, value_name = "ID")]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     ClientArgs, EntityArgs,
-    failure::{Failure, of_write},
+    failure::{Failure, write_failure},
     output::Output,
 };
 use crate::proto::v1;
@@ -15,10 +15,8 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct SetArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// The value: text, @FILE, or - for standard input
     #[arg(allow_hyphen_values = true)]
@@ -60,6 +58,6 @@ pub async fn run(args: SetArgs, output: &mut Output) -> Result<(), Failure> {
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
     let mut client = args.client.client().await?;
-    let answer = client.set(args.client.unary(request)).await.map_err(of_write)?.into_inner();
+    let answer = client.set(args.client.unary(request)).await.map_err(write_failure)?.into_inner();
     output.written(&key, answer.position, answer.timestamp)
 }

@@ -14,7 +14,6 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct StreamArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Only this partition, may be repeated
     #[arg(long, value_name = "NUMBER")]

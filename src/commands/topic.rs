@@ -29,7 +29,6 @@ pub enum TopicCommand {
 #[derive(Debug, clap::Args)]
 pub struct EnsureArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub kafka: KafkaArgs,
     /// Copies of each partition; by default 3, or the broker count where that is smaller
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=32))]
@@ -49,7 +48,6 @@ pub struct EnsureArgs {
 #[derive(Debug, clap::Args)]
 pub struct DescribeArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub kafka: KafkaArgs,
 }
 

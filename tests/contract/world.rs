@@ -25,7 +25,7 @@ use v1::changelog_service_client::ChangelogServiceClient;
 
 pub type Client = ChangelogServiceClient<Channel>;
 
-/// How a world can get a record into its log that no client of changelogd would write.
+/// How a server can get a record into its log that no client of changelogd would write.
 pub type Foreign = Box<dyn Fn(i32, Option<Bytes>, Option<Bytes>) + Send + Sync>;
 
 enum Running {
@@ -34,7 +34,7 @@ enum Running {
 }
 
 /// One changelogd with a topic, or a directory, of its own.
-pub struct World {
+pub struct TestServer {
     pub client: Client,
     pub admin: String,
     pub api: String,
@@ -73,7 +73,7 @@ pub fn serve_args(arguments: &[String]) -> ServeArgs {
 
 // Two binaries use this, each its own part.
 #[allow(dead_code)]
-impl World {
+impl TestServer {
     /// In this process, on the log that the arguments say.
     pub async fn in_process(arguments: Vec<String>) -> Self {
         let app = App::start(serve_args(&arguments)).await.unwrap_or_else(|e| panic!("{e}"));

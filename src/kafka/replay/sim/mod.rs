@@ -297,7 +297,7 @@ fn load(world: &SharedWorld) -> Outcome {
             partitions: world.partitions.keys().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
             topic,
             follow: false,
-            keep: false,
+            owned_records: false,
             deadline: (world.instant() + DEADLINE).into(),
         };
         let limits = limits(&world);

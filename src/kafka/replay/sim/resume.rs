@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     changelog::{Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest},
-    log::{Description, Log, NewRecord, Pending, Replay, StoreKind, TopicState, WriteError},
+    log::{Description, Log, NewRecord, PendingAppend, Replay, StoreKind, TopicState, WriteError},
 };
 
 /// A log on a simulated cluster. A replay runs to its end when it is requested, and its events wait for the client.
@@ -30,7 +30,7 @@ impl Log for SimulatedLog {
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         Ok(self.world.borrow().described())
     }
-    fn append(&self, _: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
         Err(WriteError::Draining)
     }
     async fn replay(&self, mut request: ReplayRequest) -> Result<Replay, ReadError> {
@@ -109,8 +109,8 @@ impl Reader {
                         state.insert(key, (record.offset, record.value.is_some()));
                     }
                 }
-                Some(Ok(StreamEvent::Snapshot(summary))) => {
-                    self.token = summary.resume_token;
+                Some(Ok(StreamEvent::Snapshot(snapshot))) => {
+                    self.token = snapshot.resume_token;
                     self.known.clone_from(&state);
                 }
                 Some(Ok(StreamEvent::Bookmark(_))) => unreachable!("nothing follows"),
