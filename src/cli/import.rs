@@ -45,7 +45,7 @@ pub struct ImportArgs {
     /// Calls at a time
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub in_flight: u16,
-    /// Stop after so many lines have failed
+    /// Stop after this number of lines has failed
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub max_failures: u64,
     /// How long a line is tried again that was certainly not written

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::proto::v1;
 
-/// Examples: set ws-1/city/1 '{"name":"Bern"}' · set --workspace ws-1 /city/1 @bern.json · cat bern.json | set ws-1/city/1 -
+/// Examples: set ws-1/city/1 '{"name":"Bern"}' · set --workspace ws-1 /city/1 @bern.json ·
+/// cat bern.json | set ws-1/city/1 -
 #[derive(Debug, clap::Args)]
 pub struct SetArgs {
     #[command(flatten)]

@@ -19,7 +19,8 @@ use crate::{
 /// What to do with the topic.
 #[derive(Debug, clap::Subcommand)]
 pub enum TopicCommand {
-    /// Creates the topic with the documented configuration, if it is missing; never changes an existing one without --alter
+    /// Creates the topic with the documented configuration if it is missing. Never changes an existing one without
+    /// --alter
     Ensure(EnsureArgs),
     /// Shows partitions, offsets and configuration
     Describe(DescribeArgs),

@@ -319,8 +319,8 @@ impl ServeArgs {
             return Err(UsageError::value(
                 "--listen",
                 &self.listen.to_string(),
-                "is reachable from other machines, and this version has neither TLS nor authentication: listen on loopback or \
-                 unix:/path, or accept that with --insecure-listen",
+                "is reachable from other machines, and this version has neither TLS nor authentication: listen on \
+                 loopback or unix:/path, or accept that with --insecure-listen",
             ));
         }
         if self.create_topic && self.store() != StoreChoice::Kafka {

@@ -24,7 +24,14 @@ pub enum TopicProblem {
         policy: String,
     },
     /// The partition count is not the expected one, or has grown. Workspaces would be read from the wrong partitions.
-    #[error("topic {topic:?} has {actual} partitions where {expected} are expected{}", if *final_ { "; it changed while this process ran: restart to adopt it, after moving the records of re-homed workspaces" } else { "" })]
+    #[error(
+        "topic {topic:?} has {actual} partitions where {expected} are expected{}",
+        if *final_ {
+            "; it changed while this process ran: restart to adopt it, after moving the records of re-homed workspaces"
+        } else {
+            ""
+        }
+    )]
     PartitionCountChanged {
         /// The name of the topic.
         topic: String,
@@ -163,7 +170,8 @@ impl ReadError {
     /// The error for a following reader that lagged for so long that tombstones which it has not read may be gone.
     pub fn follower_lagged(partition: Partition, lag: Duration, limit: Duration) -> Self {
         let cause = format!(
-            "the reader lagged behind the end for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
+            "the reader lagged behind the end for {} ms, and tombstones may be gone after \
+             delete.retention.ms / 2 = {} ms",
             lag.as_millis(),
             limit.as_millis()
         );

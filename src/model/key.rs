@@ -93,7 +93,8 @@ pub enum KeyError {
     },
     /// A full key whose first segment is another workspace: most often a relative id without its leading `/`.
     #[error(
-        "the changelog id {shown} is a full key of workspace {first}, not of workspace_id {workspace}; was {meant} meant?"
+        "the changelog id {shown} is a full key of workspace {first}, not of workspace_id {workspace}; was {meant} \
+         meant?"
     )]
     WorkspaceMismatch {
         /// The text, escaped.
@@ -407,7 +408,8 @@ mod tests {
         #[test]
         fn any_bytes_are_a_key_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(key) = KeyRef::parse(&bytes) {
-                prop_assert_eq!(format!("{}/{}/{}", key.workspace(), key.entity_type(), key.entity_id()).into_bytes(), bytes);
+                let joined = [key.workspace(), key.entity_type(), key.entity_id()].join("/");
+                prop_assert_eq!(joined.into_bytes(), bytes);
             }
         }
 

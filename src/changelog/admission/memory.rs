@@ -3,8 +3,8 @@
 //! Promises: reservations together never exceed the budget. A reservation is released when its [`MemoryReservation`] is
 //! dropped, which is when the stream ends. No reservation waits: a replay that has begun holds memory, so replays that
 //! wait for each other could wait forever. It fails instead.
-//! Does not: measure memory. Bytes are estimated by [`Record::memory_size`](crate::model::Record::memory_size). They are reserved
-//! in steps, so that a record costs no atomic operation.
+//! Does not: measure memory. Bytes are estimated by [`Record::memory_size`](crate::model::Record::memory_size). They are
+//! reserved in steps, so that a record costs no atomic operation.
 
 use std::sync::{
     Arc,

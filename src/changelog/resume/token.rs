@@ -264,7 +264,11 @@ mod tests {
     proptest! {
         /// Covers S15, B17.
         #[test]
-        fn a_damaged_token_is_refused(at in any::<prop::sample::Index>(), flip in 1..=255u8, cut in any::<prop::sample::Index>()) {
+        fn a_damaged_token_is_refused(
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255u8,
+            cut in any::<prop::sample::Index>(),
+        ) {
             let mut bytes = token(Some(7), 1).encode().to_vec();
             let kept = cut.index(bytes.len());
             prop_assert!(Token::decode(&bytes[..kept]).is_err());

@@ -180,9 +180,9 @@ fn stalled_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> In
     since
 }
 
-/// Records of one partition that wait to be sent. Unless the caller asks for owned records ([`ReplayRequest::owned_records`]),
-/// their keys and values are copied into one buffer. An allocation for each, freed by another thread, costs more than
-/// the copying.
+/// Records of one partition that wait to be sent. Unless the caller asks for owned records
+/// ([`ReplayRequest::owned_records`]), their keys and values are copied into one buffer. An allocation for each, freed
+/// by another thread, costs more than the copying.
 #[derive(Default)]
 struct Batch {
     partition: Option<Partition>,
