@@ -200,7 +200,7 @@ mod tests {
     /// Covers C14, C15.
     #[test]
     fn a_double_with_two_shortest_forms_survives_in_the_even_one() {
-        let tie = 1_131_508_164_979_449.25_f64;
+        let tie = 1_131_508_164_979_449.0 + 0.25;
         assert_eq!(to_bytes(&number(tie)).unwrap(), b"1131508164979449.2");
         assert_eq!(exact("1131508164979449.2"), Some(tie));
         assert_eq!(exact("1131508164979449.3"), None, "it would come back as another number");
