@@ -81,7 +81,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
 }
 
 /// A lagging follower reports an earlier end than the leader.
-/// Covers R6.
+/// Covers R7.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_event_of_a_lagging_follower_is_ignored() {
     let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
