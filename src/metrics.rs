@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use crate::log::Class;
 
+    /// Covers C50, R13, R29, F13.
     #[test]
     fn counts_are_rendered_as_metrics() {
         let metrics = Metrics::new();
@@ -266,6 +267,7 @@ mod tests {
         assert!(metrics.render().contains("changelogd_replays_running 0"));
     }
 
+    /// Covers C50.
     #[test]
     fn the_sum_over_the_record_classes_is_the_number_of_records_read() {
         let metrics = Metrics::new();

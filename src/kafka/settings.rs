@@ -350,7 +350,7 @@ mod tests {
         settings.check().map_err(|e| e.to_string())
     }
 
-    /// Covers C61, R33, S11, B24.
+    /// Covers R33, S11, B24.
     #[test]
     fn properties_that_would_break_a_promise_are_refused_by_name() {
         for (name, _) in REFUSED {
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(number("queued.max.messages.kbytes"), 3_000);
     }
 
-    /// Covers C40, R19, R28, R33.
+    /// Covers C40, R14, R19, R25, R28, R33.
     #[test]
     fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
         let mut settings = Settings::new("b:9092", "t");

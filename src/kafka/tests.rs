@@ -63,7 +63,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
     Ok((records, ends))
 }
 
-/// Covers R5, R11.
+/// Covers R11.
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     let World { log, cluster: _cluster } = world(4, |_| {}).await;
@@ -81,7 +81,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
 }
 
 /// A lagging follower reports an earlier end than the leader.
-/// Covers R6.
+/// Covers R7.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_event_of_a_lagging_follower_is_ignored() {
     let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
@@ -98,7 +98,7 @@ async fn an_end_event_of_a_lagging_follower_is_ignored() {
     }
 }
 
-/// Covers C40, F1, F2.
+/// Covers C40, R25, F1, F2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_broker_is_unreachable_within_five_seconds_and_no_write_is_acknowledged() {
     let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
@@ -233,7 +233,7 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
 }
 
 /// librdkafka's code for a partition without a leader in one metadata response is not a code of the protocol.
-/// Covers R7, R18, F4.
+/// Covers R18, F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_waits_for_an_election() {
     let World { cluster, log } = world(1, |_| {}).await;
@@ -248,7 +248,7 @@ async fn a_load_waits_for_an_election() {
 
 /// librdkafka sets no error on the offsets of a leader that does not answer. Three equal invalid offsets would look
 /// like an empty partition, and the other brokers still describe the topic.
-/// Covers C43, R5.
+/// Covers C43.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");

@@ -750,6 +750,16 @@ mod tests {
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
     }
 
+    /// Covers C13, B9.
+    #[test]
+    fn a_topic_leaves_room_for_the_longest_key_and_headers() {
+        let limit = |max_message_bytes| {
+            TopicConfig { max_message_bytes, ..TopicConfig::assumed(String::new()) }.max_value_bytes()
+        };
+        assert_eq!(limit(500_000), 500_000 - RECORD_OVERHEAD);
+        assert_eq!(limit(100), 1, "a topic that takes no record of ours");
+    }
+
     /// Covers R12.
     #[test]
     fn the_topic_configuration_is_read_as_kafka_writes_it() {

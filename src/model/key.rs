@@ -378,7 +378,7 @@ mod tests {
         assert!(WorkspaceId::parse(&"w".repeat(255)).is_ok());
     }
 
-    /// Covers C2, B7.
+    /// Covers C2, C3, B7.
     #[test]
     fn workspaces_are_compared_byte_by_byte() {
         let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");

@@ -127,11 +127,7 @@ impl ChangelogService for Service {
     async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
         let call = Call::from_request(request.extensions());
         let request = request.into_inner();
-        let timeout = match request.timeout_ms {
-            0 => 5_000,
-            some => some.min(60_000),
-        };
-        let end = Instant::now() + Duration::from_millis(timeout.into());
+        let end = Instant::now() + request::flush_timeout(request.timeout_ms);
         let flushed = self.changelog.flush(request.failures_after, call.deadline.map_or(end, |d| d.min(end))).await;
         let mut response = v1::FlushResponse {
             remaining: flushed.remaining,

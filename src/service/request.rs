@@ -1,6 +1,6 @@
 //! Parses requests into types that are always valid. Every refusal names its field.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use prost_types::Value;
@@ -66,6 +66,14 @@ pub fn ack(number: i32) -> Result<Ack, Status> {
     })
 }
 
+/// How long a flush waits: 0 is the default, and more than the limit is the limit.
+pub fn flush_timeout(timeout_ms: u32) -> Duration {
+    Duration::from_millis(match timeout_ms {
+        0 => 5_000,
+        some => some.min(60_000).into(),
+    })
+}
+
 pub fn content(number: i32) -> Result<Content, Status> {
     Ok(match enum_value(number, "content")? {
         v1::Content::Unspecified | v1::Content::Records => Content::Records,
@@ -75,4 +83,19 @@ pub fn content(number: i32) -> Result<Content, Status> {
 
 pub fn value_format(number: i32) -> Result<v1::ValueFormat, Status> {
     enum_value(number, "value_format")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers C20, B15.
+    #[test]
+    fn a_flush_waits_for_5_s_by_default_and_60_s_at_most() {
+        for (timeout_ms, millis) in
+            [(0, 5_000), (1, 1), (5_001, 5_001), (60_000, 60_000), (60_001, 60_000), (u32::MAX, 60_000)]
+        {
+            assert_eq!(flush_timeout(timeout_ms), Duration::from_millis(millis), "{timeout_ms}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ contract!(broker, crate::worlds::real);
 contract!(broker_over_the_wire, crate::worlds::real_process);
 
 /// Said once in the output, so that a run tells what it was run against.
+/// Covers R36.
 #[test]
 fn the_broker_is_a_real_apache_kafka() {
     let version = kafka::shared_broker().version();

@@ -84,7 +84,7 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
 }
 
 /// A reader that stalls while the topic goes: said within a second or so, not at the no-progress deadline.
-/// Covers R15, F14.
+/// Covers F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_deleted_during_a_load_is_reported_at_once() {
     let (topic, log) = on(1).await;
@@ -253,7 +253,7 @@ async fn under_way(partitions: i32) -> (String, Told) {
     (topic, told)
 }
 
-/// Covers R15, R33, F14.
+/// Covers R33, F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_deleted_during_loads_and_writes_is_refused_and_not_created() {
     let (topic, told) = under_way(2).await;

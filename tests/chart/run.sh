@@ -51,7 +51,7 @@ facts() {
 }
 
 # What has to hold of every changelogd container, whatever the values.
-# Covers K6, K7.
+# Covers C9, S14, K6, K7.
 invariants() {
     for fact in 'runAsNonRoot: true' 'runAsUser: 65532' 'runAsGroup: 65532' 'readOnlyRootFilesystem: true' \
         'allowPrivilegeEscalation: false' 'drop: ["ALL"]' 'type: RuntimeDefault' 'args: ["serve"]' \
@@ -195,6 +195,7 @@ for kube in $oldest $native $recent $newest; do
         '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=100000' '+CHANGELOGD_CREATE_TOPIC=true' \
         '-CHANGELOGD_DELETE_RETENTION=24h' \
         '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
+    # Covers K2.
     renders 'sidecar mode renders nothing itself' "$kube" "$chart" --set mode=sidecar,sidecar.type=classic -- \
         '-kind: Deployment' '-kind: Service'
     # Covers K2, K12.
@@ -217,6 +218,7 @@ for kube in $native $recent $newest; do
         --set changelogd.data.existingClaim=state,changelogd.admin.podListen=true
 done
 
+# Covers K7.
 renders 'standalone, embedded on a claim' $recent "$chart" --set data.existingClaim=state,topic.partitions=4 -- \
     '+claimName: state' '-emptyDir:' '+fsGroup: 65532' '+CHANGELOGD_PARTITIONS=4' '+type: Recreate'
 renders 'standalone, memory' $recent "$chart" --set store.type=memory,store.values=opaque -- \
@@ -272,6 +274,7 @@ refuses 'example in standalone mode' $recent "$consumer" --set changelogd.mode=s
     'mode: has to be sidecar where changelogd.sidecar is included'
 refuses 'Service without insecure listen' $recent "$chart" --set service.enabled=true -- \
     'set api.insecureListen to true'
+# Covers C9.
 refuses 'brokers without partitions' $recent "$chart" --set "$kafka" -- \
     'topic.partitions: has to be set with kafka.brokers'
 refuses 'brokers without partitions, example' $recent "$consumer" --set changelogd.topic.partitions=0 -- \
@@ -296,8 +299,10 @@ refuses 'one port twice' $recent "$chart" --set health.port=9650 -- 'have to dif
 refuses 'privileged port' $recent "$chart" --set api.port=443 -- "at '/api/port'"
 # Covers K9, B26.
 refuses 'a value of another section' $recent "$chart" --set topic.memory=1Gi -- "at '/topic'" "'memory'"
+# Covers K9, B26.
 refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
 refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
+# Covers K6.
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
 # Every object of the schema is closed.
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes resources \
@@ -309,16 +314,20 @@ for path in '' image sidecar api health admin service store kafka kafka.properti
 done
 
 # The README shows the example as it is: each file of it is a block there.
-name='the README shows the example as it is' problems=
-for file in values.yaml templates/deployment.yaml; do
-    awk -v file="$here/consumer/$file" '
-        BEGIN { while ((getline line < file) > 0) want = want line "\n" }
-        /^```/ { if (inside && block == want) found = 1; inside = !inside; block = ""; next }
-        inside { block = block $0 "\n" }
-        END { exit !found }
-    ' "$chart/README.md" || problem "not in helm/changelogd/README.md as it is: tests/chart/consumer/$file"
-done
-verdict "$name"
+# Covers K9.
+readme_shows_the_example() {
+    problems=
+    for file in values.yaml templates/deployment.yaml; do
+        awk -v file="$here/consumer/$file" '
+            BEGIN { while ((getline line < file) > 0) want = want line "\n" }
+            /^```/ { if (inside && block == want) found = 1; inside = !inside; block = ""; next }
+            inside { block = block $0 "\n" }
+            END { exit !found }
+        ' "$chart/README.md" || problem "not in helm/changelogd/README.md as it is: tests/chart/consumer/$file"
+    done
+    verdict 'the README shows the example as it is'
+}
+readme_shows_the_example
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

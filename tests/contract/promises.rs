@@ -29,7 +29,7 @@ pub async fn a_load_contains_every_write_acknowledged_before_it(server: TestServ
     }
 }
 
-/// Covers C11, C12.
+/// Covers C11, C12, C17.
 pub async fn values_are_returned_byte_for_byte(server: TestServer) {
     let values =
         ["null", " {\n\t\"b\" : 1.50, \"a\": [ ] }\n", "\"é🦀\\u0000\"", "12345678901234567890", "{\"a\":1,\"a\":2}"];
@@ -40,7 +40,7 @@ pub async fn values_are_returned_byte_for_byte(server: TestServer) {
     assert_eq!(texts.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), values);
 }
 
-/// Covers C18, C23, R10, B12.
+/// Covers C17, C18, C23, R10, B12.
 pub async fn a_delete_removes_and_deleting_an_absent_key_is_ok(server: TestServer) {
     server.set("ws/t/a", "1").await;
     server.set("ws/t/b", "2").await;
@@ -126,7 +126,7 @@ pub async fn a_write_after_another_s_answer_is_applied_after_it(server: TestServ
     assert_eq!(server.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
 }
 
-/// Covers C18, C19, C41, R31.
+/// Covers C18, C19, C41, R25, R31.
 pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(server: TestServer) {
     for i in 0..500 {
         let request = v1::SetRequest {

@@ -136,7 +136,7 @@ pub async fn keys_and_values_at_their_limits_are_accepted(server: TestServer) {
     assert_eq!(entry.headers.len(), 64);
 }
 
-/// Covers C2, B5, B7.
+/// Covers C2, C3, B5, B7.
 pub async fn distinct_bytes_are_distinct_workspaces(server: TestServer) {
     let workspaces = ["caf\u{e9}", "cafe\u{301}", "🦀", "👨‍👩‍👧", "a\u{202e}b", "ab", " ws", "ws "];
     for workspace in workspaces {

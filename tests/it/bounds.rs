@@ -159,7 +159,7 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
     }
 }
 
-/// Covers S4.
+/// Covers C57, S4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_cannot_starve_others() {
     let server = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;

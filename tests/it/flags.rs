@@ -82,12 +82,14 @@ async fn every_flag_of_serve_stands_under_a_heading_and_gives_its_unit_and_defau
     assert!(flags.len() > 25, "{headings:?}");
 }
 
+/// Covers C67.
 #[tokio::test]
 async fn config_shows_every_flag_of_serve_in_the_order_of_the_help() {
     let flags: Vec<_> = help("serve").await.into_iter().map(|f| f.name).collect();
     assert_eq!(settings().await, flags);
 }
 
+/// Covers C69, B24.
 #[tokio::test]
 async fn an_old_flag_or_variable_is_exit_64_and_one_line_that_names_the_new_one() {
     let flags: Vec<_> = help("serve").await.into_iter().map(|f| f.name).collect();
@@ -116,6 +118,7 @@ async fn an_old_flag_or_variable_is_exit_64_and_one_line_that_names_the_new_one(
     }
 }
 
+/// Covers B24.
 #[tokio::test]
 async fn an_old_variable_is_refused_also_if_its_value_is_no_text() {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_changelogd"))
@@ -129,6 +132,7 @@ async fn an_old_variable_is_refused_also_if_its_value_is_no_text() {
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(64), expected));
 }
 
+/// Covers C69.
 #[tokio::test]
 async fn the_help_of_serve_and_the_client_ignore_old_variables() {
     let old = [("CHANGELOGD_MAX_FOLLOWS", "1"), ("CHANGELOGD_ADDR", "unix:/nonexistent")];
@@ -142,6 +146,7 @@ async fn the_help_of_serve_and_the_client_ignore_old_variables() {
     assert_eq!(found, (Some(64), "changelogd: --max-follows: no such flag; see --help\n".to_owned()));
 }
 
+/// Covers C62.
 #[tokio::test]
 async fn every_variable_that_the_chart_sets_is_a_setting_of_serve() {
     let template = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/templates/_helpers.tpl");

@@ -27,7 +27,7 @@ async fn flush(server: &TestServer, timeout_ms: u32, failures_after: u64) -> v1:
     server.client.clone().flush(request).await.expect("flush is OK whenever it ran").into_inner()
 }
 
-/// Covers C19, C21, C41, R31.
+/// Covers C19, C21, C41, C54, R31.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flush_names_every_buffered_write_that_failed() {
     let (server, kafka) = server(&["--write-timeout=4s"]).await;
@@ -84,7 +84,7 @@ async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() 
     }
 }
 
-/// Covers C51, C54, R28, K4, F1.
+/// Covers C51, K4, F1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
     let (server, kafka) = server(&["--write-timeout=3s"]).await;

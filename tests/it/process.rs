@@ -55,6 +55,7 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
         (&["serve", "--brokers", "b:1", "--kafka-properties-file", "/nonexistent"], &[], &["/nonexistent"]),
         (&["serve", "--create-topic"], &[], &["--create-topic"]),
     ];
+    let mut times = Vec::new();
     for (arguments, variables, parts) in cases {
         let (output, took) = run(arguments, variables).await;
         let line = text(&output.stderr);
@@ -64,7 +65,11 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
             assert!(line.contains(part), "{arguments:?}: {line}");
         }
         assert!(took < Duration::from_secs(5), "{arguments:?} took {took:?}");
+        times.push(took);
     }
+    // A busy machine delays some of them, and a wait of ours would delay all.
+    times.sort();
+    assert!(times[times.len() / 2] < Duration::from_secs(1), "{times:?}");
 }
 
 /// Covers C60, C61, C62, C64, C67, S12.
@@ -279,7 +284,7 @@ async fn a_unix_socket_serves_and_is_removed() {
     assert!(!socket.exists());
 }
 
-/// Covers S10, K4.
+/// Covers S6, S10, K4.
 #[tokio::test]
 async fn the_health_port_serves_health_and_nothing_else() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};

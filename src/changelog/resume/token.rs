@@ -233,6 +233,7 @@ mod tests {
 
     const FIXED: &str = "010a02696410041a0573636f7065220908021007180620e80767bfb896";
 
+    /// Covers C32.
     #[test]
     fn the_bytes_of_a_token_do_not_change() {
         let bytes = token(Some(7), 1).encode();

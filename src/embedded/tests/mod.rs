@@ -274,7 +274,7 @@ async fn tombstones_are_not_purged_while_the_disk_is_full() {
 }
 
 /// Many small entities of one workspace: their keys alone are more than sorting may hold.
-/// Covers C48, R21.
+/// Covers C48.
 #[tokio::test]
 async fn a_workspace_with_too_many_keys_to_sort_is_read_in_log_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{Tally, fill, timed_load};
 
-/// Covers R21, S4, F25.
+/// Covers C57, R21, S4, F25.
 pub struct Crowd;
 
 const LOADS: usize = 1_000;

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{Tally, a_workspace_in_each, not_acknowledged, timed_load, timed_set};
 
-/// Covers C40, F7.
+/// Covers C40, R25, F7.
 pub struct Few;
 
 #[async_trait]

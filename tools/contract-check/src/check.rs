@@ -35,9 +35,24 @@ pub fn compare(document: Document, tests: Tests) -> Vec<Problem> {
             problems.push(Problem::new(&test.file, test.line, what));
         }
     }
+    problems.extend(same_names(&tests));
     problems.extend(document.problems);
     problems.extend(tests.problems);
     problems.sort();
+    problems
+}
+
+/// Tests that a list could not tell apart: if one of them were removed, the list would stay as it is.
+fn same_names(tests: &Tests) -> Vec<Problem> {
+    let mut first = BTreeMap::new();
+    let mut problems = Vec::new();
+    for test in &tests.tests {
+        let (file, at) = *first.entry((test.place, &test.name)).or_insert((&test.file, test.at));
+        if (file, at) != (&test.file, test.at) {
+            let what = format!("{} is also the name of the test in {file}:{at}, which covers rules too", test.name);
+            problems.push(Problem::new(&test.file, test.line, what));
+        }
+    }
     problems
 }
 
@@ -252,5 +267,107 @@ mod tests {
         let mut tests = Tests::default();
         tests.read_file("tests/contract/promises.rs", "/// Covers R1.\npub async fn it_holds(world: World) {}\n");
         assert!(tests.problems[0].what.contains("belongs to no test"));
+    }
+
+    #[test]
+    fn two_tests_of_one_name_fail() {
+        let other = ("src/b.rs", "mod inner {\n/// Covers R2.\n#[test]\nfn one() {}\n}\n");
+        let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS), other]));
+        let parts = ["one is also the name of the test in src/a.rs:4"];
+        one_problem(&found(&written, &[("src/a.rs", TESTS), other]), "src/b.rs:2", &parts);
+        // One test may have two lines, and a test in another place is another test.
+        let two_lines = TESTS.replace("Covers R1, R2.", "Covers R1.\n/// Covers R2.");
+        assert_eq!(problems(&two_lines, &two_lines), [""; 0]);
+        let elsewhere = ("tests/it/b.rs", other.1);
+        let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS), elsewhere]));
+        assert_eq!(found(&written, &[("src/a.rs", TESTS), elsewhere]), [""; 0]);
+    }
+
+    #[test]
+    fn a_test_that_may_not_run_fails() {
+        for attribute in ["ignore", "ignore = \"slow\"", "cfg(feature = \"x\")", "cfg_attr(miri, ignore)"] {
+            let ignored = TESTS.replacen("#[test]", &format!("#[{attribute}] #[tokio::test]"), 1);
+            one_problem(&problems(TESTS, &ignored), "src/a.rs:2", &["one covers rules, and may not run"]);
+        }
+        let under_cfg = TESTS.replace("mod inner", "#[cfg(feature = \"x\")] mod inner");
+        one_problem(&problems(TESTS, &under_cfg), "src/a.rs:9", &["two covers rules, and may not run"]);
+        let of_tests = TESTS.replace("mod inner", "#[cfg(test)] mod inner");
+        assert_eq!(problems(TESTS, &of_tests), [""; 0]);
+    }
+
+    #[test]
+    fn a_covers_line_in_an_odd_form_fails() {
+        let odd = [
+            "/// Cover R1, R2.",
+            "/// Covers r1, r2.",
+            "/// Covers R1, R2, R1.",
+            "/** Covers R1, R2. */",
+            "#[doc = \"Covers R1, R2.\"]",
+            "//! Covers R1, R2.",
+        ];
+        for odd in odd {
+            let text = format!("{TESTS}\n{odd}\nfn helper() {{}}\n").replace("//! ", "// ");
+            let problems = problems(TESTS, &text);
+            assert!(problems.iter().any(|p| p.starts_with("src/a.rs:15: ")), "{odd}: {problems:#?}");
+        }
+        for odd in ["#Covers R1.", "# covers R1.", "# Covers R1", "## Covers R1."] {
+            let case = ("tests/chart/run.sh", format!("{odd}\nrefuses 'a' 1.2\n"));
+            let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS)]));
+            let found = found(&written, &[("src/a.rs", TESTS), (case.0, &case.1)]);
+            one_problem(&found, "tests/chart/run.sh:1", &["has the form"]);
+        }
+    }
+
+    #[test]
+    fn a_function_that_only_the_macro_names_fails() {
+        let mut tests = Tests::default();
+        tests.read_suite("(@tests $start, promises:\n    // A comment.\n    it_holds\n    it_is_gone\n);\n");
+        tests.read_file("tests/contract/promises.rs", "/// Covers R1.\npub async fn it_holds(world: World) {}\n");
+        tests.check_suite();
+        assert_eq!(tests.problems.len(), 1, "{:?}", tests.problems);
+        assert!(tests.problems[0].what.contains("promises::it_is_gone"), "{:?}", tests.problems);
+    }
+
+    /// What is wrong with this document, whose lists are those of `TESTS`.
+    fn wrong(before: &str, after: &str) -> Vec<String> {
+        let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS)]));
+        assert!(written.contains(before), "{before}");
+        found(&written.replacen(before, after, 1), &[("src/a.rs", TESTS)])
+    }
+
+    #[test]
+    fn a_rule_has_one_reason_and_nothing_behind_its_tests() {
+        let twice = "Reason: because.\n\nReason: and because.";
+        one_problem(&wrong("Reason: because.", twice), "docs/contract.md:5", &["R1 has more than one"]);
+        one_problem(&wrong("Reason: because.", "Reason:"), "docs/contract.md:5", &["R1 has no paragraph"]);
+        for behind in ["Tests:\n- unit: `three`\n", "More.\n"] {
+            let after = format!("{behind}\n### R2");
+            one_problem(&wrong("### R2", &after), "docs/contract.md:5", &["line 14: nothing stands behind"]);
+        }
+    }
+
+    #[test]
+    fn a_heading_counts_only_outside_code_and_in_its_form() {
+        for (begin, end) in [("```", "```"), ("~~~text", "~~~"), ("````", "````"), ("  ```", "```")] {
+            let example = format!("Text.\n\n{begin}\n### R1 Again\n\n### Example\n## R2\n{end}");
+            assert_eq!(wrong("Text.", &example), [""; 0], "{begin}");
+        }
+        let problems = wrong("Text.", "Text.\n\n```\ncode");
+        assert!(problems.contains(&"docs/contract.md:9: this code block has no end".to_owned()), "{problems:#?}");
+        for heading in ["#### R1 One", "## R1 One", "###R1 One", " ### R1 One", "## r1 One"] {
+            let problems = wrong("### R1 One", heading);
+            let expected = "docs/contract.md:5: the heading of a rule begins with \"### \"".to_owned();
+            assert!(problems.contains(&expected), "{heading}: {problems:#?}");
+        }
+        for heading in ["### r1 One", "###  R1 One", "### R01 One", "### X1 One"] {
+            let problems = wrong("### R1 One", heading);
+            assert!(problems.iter().any(|p| p.contains("begins with its id")), "{heading}: {problems:#?}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_no_rule_has_and_a_carriage_return_fail() {
+        one_problem(&wrong("Text.", "See R2, and (R3)."), "docs/contract.md:7", &["R3 is no rule"]);
+        one_problem(&wrong("Text.\n", "Text.\r\n"), "docs/contract.md:1", &["line feed"]);
     }
 }

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use syn::{Attribute, Expr, ExprLit, Item, Lit, Meta};
 
 use crate::{Problem, document::is_id};
@@ -28,6 +28,9 @@ const STORES: [(&str, &str); 6] = [
     ("broker_over_the_wire", "Apache Kafka over the wire"),
 ];
 
+/// Where `contract!` is.
+const SUITE: &str = "tests/contract/mod.rs";
+
 /// What the sources say.
 #[derive(Default)]
 pub struct Tests {
@@ -37,6 +40,8 @@ pub struct Tests {
     stores: BTreeSet<usize>,
     /// The functions that `contract!` names: module and name.
     suite: BTreeSet<(String, String)>,
+    /// Those of them that were found.
+    found: BTreeSet<(String, String)>,
 }
 
 /// A test with at least one `Covers` line.
@@ -46,6 +51,8 @@ pub struct Test {
     pub covers: Vec<String>,
     pub file: String,
     pub line: usize,
+    /// The line of its name.
+    pub at: usize,
 }
 
 /// Where a test runs, in the order in which places are listed.
@@ -86,7 +93,10 @@ impl Tests {
                 module = Some(group.trim_end_matches(':').to_owned());
             } else if line.starts_with(')') {
                 module = None;
-            } else if let Some(module) = &module {
+            } else if let Some(module) = &module
+                && !line.is_empty()
+                && !line.starts_with("//")
+            {
                 self.suite.insert((module.clone(), line.to_owned()));
             }
         }
@@ -103,13 +113,20 @@ impl Tests {
         }
     }
 
+    /// The functions that `contract!` names and that tests/contract does not have.
+    pub fn check_suite(&mut self) {
+        for (module, name) in self.suite.difference(&self.found).cloned().collect::<Vec<_>>() {
+            self.wrong(SUITE, 1, format!("contract! names {module}::{name}, and there is no such function"));
+        }
+    }
+
     fn read_rust(&mut self, file: &str, text: &str) {
         let parsed = match syn::parse_file(text) {
             Ok(parsed) => parsed,
             Err(error) => return self.wrong(file, error.span().start().line, format!("it does not parse: {error}")),
         };
         let mut reader = Rust { tests: self, file, claimed: BTreeSet::new() };
-        reader.items(&parsed.items);
+        reader.items(&parsed.items, reason_not_to_run(&parsed.attrs));
         let claimed = reader.claimed;
         for (at, line) in text.lines().enumerate().filter(|(_, line)| looks_like_covers(line)) {
             if !claimed.contains(&(at + 1)) {
@@ -127,20 +144,21 @@ impl Tests {
     fn read_comments(&mut self, file: &str, text: &str, prefix: &str, name_of: fn(&str) -> Option<String>) {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         while let Some((line, comment)) = lines.next() {
-            let Some(ids) = comment.strip_prefix(prefix) else { continue };
-            let Some(covers) = ids_of(ids) else {
+            let Some(covers) = comment.strip_prefix(prefix).and_then(ids_of) else {
+                if !looks_like_covers(comment) {
+                    continue;
+                }
                 self.wrong(file, line, format!("a Covers line has the form \"{prefix}R1, R3.\""));
                 continue;
             };
-            match lines.next().and_then(|(_, next)| name_of(next)) {
-                Some(name) => self.add(name, place_of(file), covers, file, line),
+            match lines.next().and_then(|(at, next)| Some((at, name_of(next)?))) {
+                Some((at, name)) => {
+                    let (place, file) = (place_of(file), file.to_owned());
+                    self.tests.push(Test { name, place, covers, file, line, at });
+                }
                 None => self.wrong(file, line, "this Covers line belongs to no test"),
             }
         }
-    }
-
-    fn add(&mut self, name: String, place: Place, covers: Vec<String>, file: &str, line: usize) {
-        self.tests.push(Test { name, place, covers, file: file.to_owned(), line });
     }
 
     fn wrong(&mut self, file: &str, line: usize, what: impl Into<String>) {
@@ -159,13 +177,14 @@ pub fn read(root: &Path) -> Result<Tests, String> {
     }
     files.sort();
     let mut tests = Tests::default();
-    let suite = root.join("tests/contract/mod.rs");
+    let suite = root.join(SUITE);
     tests.read_suite(&fs::read_to_string(&suite).map_err(|error| format!("{}: {error}", suite.display()))?);
     for path in files {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let file = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         tests.read_file(&file, &text);
     }
+    tests.check_suite();
     Ok(tests)
 }
 
@@ -204,17 +223,21 @@ struct Rust<'a> {
 }
 
 impl Rust<'_> {
-    fn items(&mut self, items: &[Item]) {
+    /// `not_run` says why the tests among them may not run.
+    fn items(&mut self, items: &[Item], not_run: Option<&'static str>) {
         for item in items {
             match item {
-                Item::Fn(function) => self.item(&function.attrs, &function.sig.ident.to_string()),
-                Item::Struct(fault) => self.item(&fault.attrs, &fault.ident.to_string()),
-                Item::Mod(module) => self.items(module.content.as_ref().map_or(&[], |(_, items)| items)),
+                Item::Fn(function) => self.item(&function.attrs, &function.sig.ident, not_run),
+                Item::Struct(fault) => self.item(&fault.attrs, &fault.ident, not_run),
+                Item::Mod(module) => {
+                    let items = module.content.as_ref().map_or(&[][..], |(_, items)| items);
+                    self.items(items, not_run.or_else(|| reason_not_to_run(&module.attrs)));
+                }
                 Item::Macro(called) if called.mac.path.is_ident("contract") => {
                     self.run_of_the_suite(&called.mac.tokens);
                 }
                 Item::Macro(called) if called.mac.path.is_ident("proptest") => {
-                    self.functions_of(called.mac.tokens.clone());
+                    self.functions_of(called.mac.tokens.clone(), not_run.or_else(|| reason_not_to_run(&called.attrs)));
                 }
                 _ => {}
             }
@@ -222,12 +245,15 @@ impl Rust<'_> {
     }
 
     /// A function or type with these attributes.
-    fn item(&mut self, attributes: &[Attribute], name: &str) {
+    fn item(&mut self, attributes: &[Attribute], ident: &Ident, not_run: Option<&'static str>) {
+        let (name, at) = (&*ident.to_string(), ident.span().start().line);
         let is_test = attributes.iter().any(|a| a.path().segments.last().is_some_and(|s| s.ident == "test"));
         let stem = self.file.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
         let in_suite = self.file.starts_with("tests/contract/");
+        let named = (stem.to_owned(), name.to_owned());
         let (name, place) = match place_of(self.file) {
-            _ if in_suite && self.tests.suite.contains(&(stem.to_owned(), name.to_owned())) => {
+            _ if in_suite && self.tests.suite.contains(&named) => {
+                self.tests.found.insert(named);
                 (name.to_owned(), Place::ContractSuite)
             }
             Place::Campaign => (format!("{stem}::{name}"), Place::Campaign),
@@ -237,7 +263,11 @@ impl Rust<'_> {
         for (line, doc) in attributes.iter().filter_map(documentation) {
             if let Some(Ok(covers)) = covers(&doc) {
                 self.claimed.insert(line);
-                self.tests.add(name.clone(), place, covers, self.file, line);
+                if let Some(why) = not_run.or_else(|| reason_not_to_run(attributes)) {
+                    self.tests.wrong(self.file, line, format!("{name} covers rules, and may not run: {why}"));
+                }
+                let file = self.file.to_owned();
+                self.tests.tests.push(Test { name: name.clone(), place, covers, file, line, at });
             }
         }
     }
@@ -256,7 +286,7 @@ impl Rust<'_> {
     }
 
     /// The functions of `proptest! { … }`, whose parameters are no Rust: attributes and names are enough.
-    fn functions_of(&mut self, tokens: TokenStream) {
+    fn functions_of(&mut self, tokens: TokenStream, not_run: Option<&'static str>) {
         let mut attributes = TokenStream::new();
         let mut tokens = tokens.into_iter().peekable();
         while let Some(token) = tokens.next() {
@@ -267,14 +297,28 @@ impl Rust<'_> {
                     attributes.extend([TokenTree::Punct(hash), TokenTree::Group(group.clone())]);
                 }
                 (TokenTree::Ident(keyword), Some(TokenTree::Ident(name))) if keyword == "fn" => {
-                    let name = name.to_string();
+                    let name = name.clone();
                     let parsed = syn::parse::Parser::parse2(Attribute::parse_outer, std::mem::take(&mut attributes));
-                    self.item(&parsed.unwrap_or_default(), &name);
+                    self.item(&parsed.unwrap_or_default(), &name, not_run);
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// A test that is ignored, or that some builds leave out, proves nothing in the others.
+fn reason_not_to_run(attributes: &[Attribute]) -> Option<&'static str> {
+    attributes.iter().find_map(|attribute| match &attribute.meta {
+        meta if meta.path().is_ident("ignore") => Some("it is ignored"),
+        Meta::List(list) if list.path.is_ident("cfg") && list.tokens.to_string() != "test" => {
+            Some("it is under a cfg other than cfg(test)")
+        }
+        Meta::List(list) if list.path.is_ident("cfg_attr") && list.tokens.to_string().contains("ignore") => {
+            Some("a cfg_attr may ignore it")
+        }
+        _ => None,
+    })
 }
 
 /// The line and the text of a doc comment.
@@ -297,15 +341,23 @@ fn covers(doc: &str) -> Option<Result<Vec<String>, ()>> {
 /// `R1, R3.`
 fn ids_of(text: &str) -> Option<Vec<String>> {
     let ids: Vec<_> = text.strip_suffix('.')?.split(", ").map(str::to_owned).collect();
-    ids.iter().all(|id| is_id(id)).then_some(ids)
+    let distinct = ids.iter().collect::<BTreeSet<_>>().len() == ids.len();
+    (distinct && ids.iter().all(|id| is_id(id))).then_some(ids)
 }
 
-/// A comment whose first word is "covers" and whose second is like an id. It must be a `Covers` line of the exact form.
+/// A comment whose first word is "covers" or "cover" and whose second is like an id. It must be a `Covers` line of the
+/// exact form.
 fn looks_like_covers(line: &str) -> bool {
-    let Some(comment) = line.trim().strip_prefix("//") else { return false };
-    let mut words = comment.trim_start_matches(['/', '!']).split_whitespace();
-    words.next().is_some_and(|word| word.trim_end_matches(':').eq_ignore_ascii_case("covers"))
-        && words.next().is_some_and(|word| is_id(&word.trim_end_matches([',', '.', ';']).to_uppercase()))
+    let comment = line.trim();
+    if !["//", "/*", "*", "#"].iter().any(|begin| comment.starts_with(begin)) {
+        return false;
+    }
+    let text = comment.trim_start_matches(['/', '*', '!', '#', '[', ' ']);
+    let text = text.strip_prefix("doc").map_or(text, |rest| rest.trim_start_matches([' ', '=', '"']));
+    let mut words = text.split_whitespace();
+    let is_covers = |word: &str| ["covers", "cover"].contains(&&*word.trim_end_matches(':').to_lowercase());
+    words.next().is_some_and(is_covers)
+        && words.next().is_some_and(|word| is_id(&word.trim_end_matches([',', '.', ';', '"', ']']).to_uppercase()))
 }
 
 /// `refuses 'native sidecar' …` or `same() {`.

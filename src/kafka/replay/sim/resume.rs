@@ -164,7 +164,7 @@ async fn run_seed(seed: u64) -> Result<u64, String> {
     Ok(resumed)
 }
 
-/// Covers C49, R9, R37.
+/// Covers C49, R1, R4, R37, R40.
 #[test]
 fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -124,7 +124,7 @@ fn markers_aborted_batches_and_holes_at_the_tail_are_an_end() {
     }
 }
 
-/// Covers R4, F8.
+/// Covers R3, R4, F8.
 #[test]
 fn records_behind_an_open_transaction_are_waited_for_or_an_error() {
     let world = still(1);
@@ -148,7 +148,7 @@ fn empty_partitions_need_no_consumer() {
     assert_eq!(world.borrow().consumers, 0);
 }
 
-/// Covers R6.
+/// Covers R6, R7.
 #[test]
 fn an_end_event_below_the_end_is_ignored() {
     let world = still(1);
@@ -163,7 +163,7 @@ fn an_end_event_below_the_end_is_ignored() {
     assert!(outcome.ends.is_empty());
 }
 
-/// Covers R7.
+/// Covers R6, R7.
 #[test]
 fn no_progress_is_an_error_at_its_deadline() {
     let world = still(1);
@@ -175,7 +175,7 @@ fn no_progress_is_an_error_at_its_deadline() {
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
-/// Covers R7, R14, F13.
+/// Covers R6, R7, R14, F13.
 #[test]
 fn a_log_that_became_shorter_is_an_error_at_once() {
     let world = still(1);
@@ -190,7 +190,7 @@ fn a_log_that_became_shorter_is_an_error_at_once() {
     assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
 }
 
-/// Covers C31, R7.
+/// Covers C31.
 #[test]
 fn a_follower_that_receives_no_new_records_gets_an_error() {
     let world = still(1);
@@ -204,7 +204,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
 }
 
 /// The time in which the caller took nothing does not count.
-/// Covers C31, R7.
+/// Covers C31.
 #[test]
 fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
     let world = still(1);
@@ -219,7 +219,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
 }
 
 /// One of two partitions goes on, and the leader of the other does not answer.
-/// Covers C31, R7.
+/// Covers C31.
 #[test]
 fn a_follower_gets_an_error_when_one_partition_cannot_be_read() {
     let world = still(2);
@@ -365,7 +365,7 @@ fn a_compaction_lag_lowered_during_a_load_applies_to_it() {
     assert!(outcome.records.iter().any(|(_, r)| &r.key[..] == b"w/t/599"));
 }
 
-/// Covers C31, R4.
+/// Covers C31.
 #[test]
 fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
     let world = still(1);
@@ -379,7 +379,7 @@ fn a_follower_behind_an_open_transaction_gets_an_error_after_a_minute() {
 }
 
 /// Both partitions get a record when the ends are taken and nothing has been read.
-/// Covers C27, R1.
+/// Covers C27.
 #[test]
 fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     let world = still(2);
