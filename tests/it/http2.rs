@@ -18,9 +18,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -56,7 +58,21 @@ async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8,
     Some((header[3], header[4], u32::from_be_bytes(header[5..].try_into().unwrap()), payload))
 }
 
-/// Reads until the server ends the connection; whether it said GOAWAY.
+/// Waits until the server has read everything that was sent before: it answers a PING after that.
+async fn wait_until_read(stream: &mut TcpStream) {
+    stream.write_all(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+    let answered = async {
+        loop {
+            let (kind, flags, ..) = next_frame(stream).await.expect("the connection stays");
+            if (kind, flags) == (PING, ACK) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("the PING is answered in time");
+}
+
+/// Reads until the server ends the connection. Returns whether the server sent GOAWAY.
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
     let read = async {
         let mut goaway = false;
@@ -174,9 +190,11 @@ async fn a_drain_sends_goaway_and_cuts_idle_connections_in_time() {
     half_open.write_all(&PREFACE[..10]).await.unwrap();
     let mut idle = opened(&world).await;
     idle.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
+    // A connection whose preface has not been read is closed without a GOAWAY.
+    wait_until_read(&mut idle).await;
     let asked = Instant::now();
     world.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     closed(&mut half_open).await;
-    assert!(closed(&mut idle).await, "it is told to go");
+    assert!(closed(&mut idle).await, "it is closed with a GOAWAY");
 }
