@@ -77,8 +77,8 @@ impl Tests {
         name.to_owned()
     }
 
-    /// Reads which functions the macro of tests/contract/mod.rs names: one a line, between `(@tests $start, module:` and
-    /// `);`.
+    /// Reads which functions the macro of tests/contract/mod.rs names. They are one to a line, between
+    /// `(@tests $start, module:` and `);`.
     pub fn read_suite(&mut self, text: &str) {
         let mut module = None;
         for line in text.lines().map(str::trim) {
