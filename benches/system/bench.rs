@@ -1,4 +1,4 @@
-//! What the parts share: the report, one broker, topics, sidecars, and how many rounds there are.
+//! What the benchmarks share: the report, one broker, topics, sidecars, and the number of rounds.
 
 use std::{
     panic::catch_unwind,

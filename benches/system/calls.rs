@@ -1,5 +1,5 @@
-//! The client's side: loads, streams and writes through gRPC, timed from the call to the last message, and counted. Each runs as a
-//! task of the runtime, as a service's calls would.
+//! The client's side: loads, streams and writes over gRPC. They are counted, and timed from the call to the last
+//! message. Each runs as a task of the runtime, as the calls of a service do.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! What is written: entities as a service would have them, JSON documents of a wanted size, and the cities of the world. No value
-//! is one repeated byte: how small snappy makes them is measured and said.
+//! The data that is written: entities as a service would have them, JSON documents of a given size, and the cities of
+//! the world. No value is one repeated byte: the report says how much snappy compresses the values.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,8 @@ pub fn workspace(number: usize) -> String {
     format!("ws-{number:04}")
 }
 
-/// `records` of them: `changes` of each entity of `workspaces`, one workspace after the other, each value of `bytes` bytes.
+/// `records` of them: `changes` of each entity of `workspaces`, one workspace after the other, each value of `bytes`
+/// bytes.
 pub fn entities(workspaces: usize, records: usize, changes: usize, bytes: usize) -> impl Iterator<Item = Entity> {
     let mut random = Random::new((records * 31 + bytes) as u64);
     let each = (records / workspaces / changes).max(1);

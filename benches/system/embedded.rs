@@ -1,5 +1,5 @@
-//! P9, P11: the embedded store, beside fjall alone and beside a server that does nothing; how soon a process serves, and how
-//! large it is.
+//! P9, P11: the embedded store, next to fjall alone and next to a server that does nothing. Also how soon a process
+//! serves, and the size of the binary.
 
 use std::{fs, path::Path, sync::Arc, time::Duration, time::Instant};
 

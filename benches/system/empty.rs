@@ -1,5 +1,5 @@
-//! A gRPC server that does nothing but answer `Set` with an answer of the usual size: what tonic, prost and the kernel take. It
-//! is this binary again, as a process of its own, as the sidecar is one.
+//! A gRPC server that does nothing but answer `Set` with an answer of the usual size. It measures the cost of tonic,
+//! prost and the kernel. It is this binary again, in a process of its own like the sidecar.
 
 use std::{
     convert::Infallible,

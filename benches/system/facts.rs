@@ -1,4 +1,5 @@
-//! On what the figures were measured: said in the report, so that nobody compares them with those of another machine unaware.
+//! The machine and the versions that the figures were measured on. The report names them, because figures of two
+//! machines cannot be compared.
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 

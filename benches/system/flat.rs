@@ -1,5 +1,5 @@
-//! P8: loads leave nothing behind, and large ones hold no more than they may. Memory is what the kernel says of the sidecar's
-//! process; the reference is the same process before.
+//! P8: loads leave no memory, threads or files behind, and large loads stay within their memory limit. The kernel gives
+//! the memory of the sidecar's process. The reference is the same process before the loads.
 
 use std::{fs, time::Duration};
 

@@ -1,4 +1,4 @@
-//! P1, P2, P3, P7: loads and streams from Kafka, beside raw replays of the same partition.
+//! P1, P2, P3, P7: loads and streams from Kafka, next to raw replays of the same partition.
 
 use std::time::Instant;
 

@@ -1,6 +1,8 @@
-//! The limits that writes are measured against: librdkafka's producers alone, set as changelogd sets its own. And what fills topics.
+//! References for writes: librdkafka's producers alone, with the settings that changelogd uses. Also the producer that
+//! fills topics.
 //!
-//! A delivery report is waited for by the C call: the wrapper's poll does not return before its time is over.
+//! We wait for a delivery report with the C call, because the wrapper's poll does not return before its timeout is
+//! over.
 
 #![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
 

@@ -1,7 +1,7 @@
-//! The limits that loads are measured against: librdkafka alone, set as changelogd sets it, doing no more than it must; and
-//! librdkafka as it is where nobody has set anything.
+//! References for loads: librdkafka alone. One has changelogd's settings and does only what a load must do. The other
+//! has librdkafka's defaults.
 //!
-//! Records are polled by the C call: the wrapper makes an event and a reference count of each.
+//! We poll records with the C call, because the wrapper makes an event and a reference count for each record.
 
 #![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
 
@@ -93,8 +93,8 @@ pub fn ends(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<i64>, Str
     (0..partitions).map(|p| Ok(client.fetch_watermarks(topic, p, PATIENCE).map_err(text)?.1)).collect()
 }
 
-/// The tuned replay of these partitions, each from its first offset to its end, records only counted. Making the consumer is
-/// within the time; letting it go, and asking for the ends, are not.
+/// The tuned replay of these partitions, each from its first offset to its end, records only counted. Making the
+/// consumer is within the time; letting it go, and asking for the ends, are not.
 pub fn replay(brokers: &str, topic: &str, partitions: &[(i32, i64)]) -> Result<Replayed, String> {
     let started = Instant::now();
     let mut config = config(brokers, &CONSUMER);

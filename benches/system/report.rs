@@ -1,4 +1,4 @@
-//! The table, what stands beside it, and the plots: on the screen and as Markdown.
+//! The report, on the screen and as Markdown: the table of rows, the notes and tables below it, and the plots.
 
 use std::{
     fmt::Write as _,

@@ -1,4 +1,4 @@
-//! P10: how the time of a load grows with the partition: a straight line, hardly steeper than librdkafka's own.
+//! P10: the time of a load grows with the partition along a straight line, and hardly steeper than librdkafka's own.
 
 use std::fmt::Write as _;
 

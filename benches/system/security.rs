@@ -1,4 +1,4 @@
-//! What an encrypted or an authenticated connection to the brokers costs a load, whose consumer makes its own.
+//! What an encrypted or an authenticated connection to the brokers costs a load. Each load's consumer makes its own.
 
 use std::panic::catch_unwind;
 

@@ -1,5 +1,5 @@
-//! The release binary under test, as a process with the settings that people have who set nothing: it writes a log line for each
-//! call, too. Those go straight to a file, which costs this process nothing while it measures.
+//! The release binary under test, as a process with default settings. So it writes a log line for each call. The lines
+//! go straight to a file, which costs this process nothing while it measures.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! What is made of measurements: quantiles, ratios of pairs with their spread, a straight line.
+//! Statistics of measurements: quantiles, ratios of pairs with their spread, and a straight line.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! P6: a stream of mutations with a verdict for each, beside a raw producer with a delivery callback.
+//! P6: a stream of mutations with a verdict for each, next to a raw producer with a delivery callback.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Tables beside the rows, without targets: sizes of values, throughput against concurrency, the cities of the world.
+//! Tables without targets: sizes of values, throughput against concurrency, and the cities of the world.
 
 use std::{fmt::Write as _, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! P4, P5: durable writes to Kafka, beside a raw producer and beside a gRPC server that does nothing.
+//! P4, P5: durable writes to Kafka, next to a raw producer and next to a gRPC server that does nothing.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What the campaign runs of the project's other tests: the simulation with many seeds, and the suite with a rule taken out,
-//! which must fail.
+//! Other tests of the project that the campaign runs: the simulation with many seeds, and the suite with a rule taken
+//! out, which must fail.
 
 use std::{fmt::Write as _, path::Path, process::Command, time::Instant};
 

@@ -1,5 +1,5 @@
-//! What a history is held against: linearizability of each key (porcupine, in `tools/linearize`), and two direct checks by
-//! offsets, which find the same faults by another way.
+//! The checks of a history: linearizability of each key (porcupine, in `tools/linearize`), and two direct checks by
+//! offsets. The direct checks find the same errors in another way.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Clients that set, delete, get, load and stream at random, and record what they were told.
+//! Clients that set, delete, get, load and stream at random, and record the answers.
 
 use std::{
     collections::BTreeMap,
@@ -101,7 +101,8 @@ impl Actor {
         self.wrote("delete", key, None, call, answer.map(|a| a.position));
     }
 
-    /// A few keys at a time, each once, in one stream. What has its verdict ended then; what has none may have been written.
+    /// A few keys at a time, each once, in one stream. What has its verdict ended then; what has none may have been
+    /// written.
     async fn write_stream(&mut self) {
         let (mut mutations, mut open) = (Vec::new(), BTreeMap::new());
         for id in 0..self.random.below(6) + 2 {

@@ -1,4 +1,4 @@
-//! What a fault of the campaign is, and what it may disturb.
+//! The trait of a fault, and the parts of the campaign that a fault may disturb.
 
 use std::{
     path::PathBuf,
@@ -41,8 +41,8 @@ pub trait Fault: Sync {
         Vec::new()
     }
 
-    /// Called when the clients have run for a while. Disturbs what it likes for about [`Stage::window`], looks at what is
-    /// answered meanwhile, and heals it. What it forgets is healed after it: brokers started, links passed.
+    /// Called when the clients have run for a while. Disturbs what it likes for about [`Stage::window`], looks at what
+    /// is answered meanwhile, and heals it. What it forgets is healed after it: brokers started, links passed.
     ///
     /// Returns what was seen; or an error, which says how that is not what was expected.
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String>;

@@ -1,4 +1,4 @@
-//! Loads, thousands of them, leave nothing behind: memory, threads and files stay where they were (R23).
+//! Thousands of loads leave nothing behind: memory, threads and files stay where they were (R23).
 
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 

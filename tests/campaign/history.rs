@@ -1,4 +1,4 @@
-//! What clients did and were told, with the times of call and answer.
+//! The calls of clients and their answers, with the times of both.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! SIGKILL of the sidecar under write load, over and over: not one acknowledged write may be lost, on the embedded store and
+//! SIGKILL of the sidecar during writes, again and again. No acknowledged write may be lost, on the embedded store and
 //! on Kafka.
 
 use std::{

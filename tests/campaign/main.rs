@@ -1,6 +1,8 @@
-//! The fault campaign: `make campaign`. Every fault is injected into a real cluster while clients work, what they were told is
-//! checked, and a table is written. It ends with 1 if a fault was not answered as expected, a history has no explanation,
-//! or an acknowledged write is not there.
+//! The fault campaign: `make campaign`. It injects every fault into a real cluster while clients work, checks the
+//! answers that the clients got, and writes a table.
+//!
+//! The exit status is 1 if a fault was not answered as expected, if a history has no explanation, or if an acknowledged
+//! write is lost.
 
 mod cargo;
 mod check;

@@ -1,4 +1,5 @@
-//! One fault's course: a topic, two sidecars, twelve clients; the fault; the recovery; the last load; the checks.
+//! The run of one fault: a topic, two sidecars and twelve clients, then the fault, the recovery, the last load, the
+//! checks.
 
 use std::{
     fs,

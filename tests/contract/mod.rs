@@ -1,6 +1,6 @@
 //! The contract: one test for each sentence, run against every store and over the wire.
 //!
-//! `contract!(module, start)` makes a module of tests, each against a world of its own made by `start().await`.
+//! `contract!(module, start)` makes a module of tests, each against a server of its own, made by `start().await`.
 
 pub mod promises;
 pub mod refusals;
@@ -8,7 +8,7 @@ pub mod streams;
 pub mod world;
 pub mod writes;
 
-/// One module of tests a world.
+/// One module of tests for each server.
 #[macro_export]
 macro_rules! contract {
     ($module:ident, $start:path) => {

@@ -1,5 +1,5 @@
-//! F20: a broker that asks who one is and what one may do. Rights are lost, the password is wrong, a certificate has expired or
-//! nobody vouches for it.
+//! F20: a broker with authentication and authorization. Rights are lost, the password is wrong, a certificate has
+//! expired or is unknown.
 
 use std::time::{Duration, Instant};
 

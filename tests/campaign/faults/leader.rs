@@ -1,4 +1,4 @@
-//! F3, F4 (R18) and F5: a partition's leader is killed under writes, killed under a load, or frozen.
+//! F3, F4 (R18) and F5: a partition's leader is killed during writes, killed during a load, or frozen.
 
 use std::{
     collections::BTreeMap,

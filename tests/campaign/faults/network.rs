@@ -1,4 +1,4 @@
-//! F6: the network is bad, between sidecars and brokers, and between some clients and the sidecars.
+//! F6: a bad network between sidecars and brokers, and between some clients and the sidecars.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Clients of a fault's own sidecar: for each workspace one that writes and one that loads, and every load held against what was
-//! acknowledged before it. Keys have one writer each, so what a load may show is known exactly.
+//! Clients of a fault's own sidecar: one writes and one loads for each workspace. Every load is compared with the
+//! writes acknowledged before it. Each key has one writer, so the set of correct loads is known exactly.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -382,7 +382,8 @@ fn short(value: &str) -> String {
     value.chars().take(40).collect()
 }
 
-/// Sets keys of a workspace to values of so many bytes, which don't compress. Returns what is there then, by key, with offsets.
+/// Sets keys of a workspace to values of so many bytes, which don't compress. Returns what is there then, by key, with
+/// offsets.
 pub async fn fill(
     client: &mut Client,
     workspace: &str,

@@ -1,5 +1,5 @@
-//! A changelogd in surroundings of its own: behind a command that prepares them, or with variables in its environment. What it
-//! wrote before it ended is kept, since a start that is refused is an answer, too.
+//! A changelogd in a special environment: started by a command that prepares it, or with variables set. Its output is
+//! kept after it ends, because a refused start is a result, too.
 
 use std::{path::Path, process::Stdio, time::Duration};
 

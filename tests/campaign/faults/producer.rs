@@ -1,5 +1,6 @@
-//! F17: the producer meets a fatal error, a real one. A topic that takes a leader's word alone loses what only a dead leader had;
-//! the next leader has not seen the producer's last numbers, and refuses what follows them as out of order.
+//! F17: the producer meets a real fatal error. A topic on which the leader alone may acknowledge loses the records that
+//! only the dead leader had. The next leader has not seen the producer's last sequence numbers, and refuses the
+//! following ones as out of order.
 
 use std::time::{Duration, Instant};
 

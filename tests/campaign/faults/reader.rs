@@ -1,5 +1,5 @@
-//! F8, F9, F11 and F12: what a reader of the log can stumble over: open transactions, ends that nobody is given, tombstones that
-//! go away under it, and records that do.
+//! F8, F9, F11 and F12: what can go wrong for a reader of the log. An open transaction, an end without a record,
+//! tombstones and records that are removed during the read.
 
 use std::{
     collections::BTreeMap,

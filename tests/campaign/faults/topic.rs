@@ -1,5 +1,5 @@
-//! F14 to F16, and R12: the topic is deleted, created again, grows, or gets another cleanup policy, while a sidecar's own
-//! clients write to it and load it.
+//! F14 to F16, and R12: the topic is deleted, created again, grows, or gets another cleanup policy. Meanwhile a
+//! sidecar's own clients write to it and load it.
 
 use std::{
     collections::BTreeSet,

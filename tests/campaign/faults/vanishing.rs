@@ -1,5 +1,5 @@
-//! F24: a client vanishes, or stops reading. And the status table, seen from a client whose connection is cut after its
-//! request had left.
+//! F24: a client vanishes, or stops reading. Also the status that a client sees whose connection is cut after it has
+//! sent its request.
 
 use std::time::{Duration, Instant};
 
