@@ -63,7 +63,7 @@ impl tower::Service<http::Request<Body>> for Service {
     }
 }
 
-/// What the process is: says its address, and serves until its standard input ends.
+/// The main function of the process: prints its address, and serves until its standard input ends.
 pub async fn serve() -> ExitCode {
     let incoming = match TcpIncoming::bind(([127, 0, 0, 1], 0).into()) {
         Ok(incoming) => incoming.with_nodelay(Some(true)),
@@ -85,11 +85,11 @@ pub async fn serve() -> ExitCode {
     }
 }
 
-/// One that runs, until this is dropped.
+/// A running server. It ends when this is dropped.
 pub struct Empty {
     child: Child,
     address: String,
-    /// Its end is what the process waits for, should this one be killed.
+    /// The process ends when this is closed, also if this process is killed.
     _alive: ChildStdin,
 }
 

@@ -5,11 +5,11 @@ use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, 
 
 use super::{kafka::workspace, sidecar::binary};
 
-/// What the head of the report says.
+/// The facts in the head of the report.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub command: String,
-    /// None if no row wanted a broker.
+    /// None if no row needed a broker.
     pub kafka: Option<String>,
     pub rounds: usize,
     pub took: Duration,

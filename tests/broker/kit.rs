@@ -155,7 +155,7 @@ pub fn keys(records: &[Record]) -> Vec<&str> {
     records.iter().map(|r| std::str::from_utf8(&r.key).expect("a key")).collect()
 }
 
-/// Reads until the end. Returns the records and what ended the replay.
+/// Reads until the replay fails. Returns the error.
 pub async fn followed_until_it_fails(mut replay: Replay) -> ReadError {
     loop {
         match next(&mut replay).await.expect("a replay that follows does not end") {

@@ -79,7 +79,7 @@ async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
         oracle.allow(plain, &topic, "service", lost).unwrap();
         come_to_work(&world).await;
     }
-    // The user has only one of the two rights.
+    // The user keeps only one of the two rights.
     oracle.forbid(plain, &topic, "service", "write").unwrap();
     let refused = Err((NOT_AUTHORIZED.0, NOT_AUTHORIZED.1.to_owned()));
     let started = Instant::now();

@@ -66,7 +66,7 @@ async fn a_tail_of_markers_and_aborted_batches_ends_a_replay_at_once() {
         println!("tail of a transaction (aborted: {abort}): {best:?}");
         assert!(best < Duration::from_millis(400), "a fixed pause: {best:?}");
     }
-    // Only records that are never delivered, from the first one to the end.
+    // From offset 4 to the end there are only records that are never delivered.
     let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 4, leader_epoch: -1 })]).await.unwrap();
     assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 4, 10));
 }
@@ -150,7 +150,7 @@ async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_wh
     let topic = unique_topic("frozen");
     shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
     let here = Settings { brokers: broker.bootstrap().to_owned(), ..settings(&topic) };
-    // Another client writes, with a timeout that is long enough for a busy machine.
+    // Another log fills the topic, with a write timeout that is long enough for a busy machine.
     fill(&started(here.clone()).await, 1).await;
     let (no_progress, write_timeout) = (Duration::from_secs(2), Duration::from_secs(3));
     let log = started(Settings { no_progress, write_timeout, ..here }).await;

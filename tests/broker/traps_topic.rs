@@ -59,8 +59,8 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
         let changed = Instant::now();
         let error = followed_until_it_fails(replay).await;
         println!("{what}: a following replay ended after {:?}: {error}", changed.elapsed());
-        // A reader can see the new topic's shorter log before the topic watcher does. Then start again and check the
-        // error.
+        // A reader can see the new topic's shorter log before the topic watcher does. A second read would then get the
+        // topic's error.
         let honest =
             matches!(error, ReadError::Topic(_)) || what == "recreated" && matches!(error, ReadError::Truncated { .. });
         assert!(honest, "{what}: {error}");

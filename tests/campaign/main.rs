@@ -40,7 +40,7 @@ struct Arguments {
     /// One more fault, chosen by the seed among those that `--only` leaves out
     #[arg(long, requires = "only")]
     one_more: bool,
-    /// Where the clients' random choices begin; by default another each time
+    /// The seed of the clients' random choices; by default another each time
     #[arg(long)]
     seed: Option<u64>,
     /// Where to write the report as Markdown
@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
     };
     for fault in faults {
         campaign.run(fault.as_ref(), &mut report).await;
-        // So that a campaign that is broken off leaves what it has seen.
+        // So that an interrupted campaign leaves a report of what it has seen.
         save(&arguments, &report, &facts(begun.elapsed()));
     }
     beside(&arguments, &campaign, &mut report).await;
@@ -101,7 +101,7 @@ async fn main() -> ExitCode {
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What there is beside faults.
+/// The parts that are not faults.
 const BESIDE: [&str; 4] = ["kills", "flat", "seeds", "rules"];
 
 async fn beside(arguments: &Arguments, campaign: &run::Campaign, report: &mut Report) {

@@ -123,7 +123,7 @@ pub async fn the_last_of_many_mutations_of_a_key_is_the_one_loaded(world: World)
 /// The server's window limits how much the client can send, and so does the client's own HTTP/2 window for verdicts.
 /// Nothing is lost.
 /// Covers F24.
-pub async fn a_writer_that_reads_no_verdicts_is_read_no_further(world: World) {
+pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(world: World) {
     const MESSAGES: u64 = 200;
     let value = format!("\"{}\"", "x".repeat(2_000));
     let (sender, receiver) = mpsc::channel(1);

@@ -201,7 +201,7 @@ async fn a_load_that_does_not_fit_the_replay_memory_is_refused_by_name() {
 
 /// Covers R24, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn permits_and_memory_are_back_within_two_seconds_of_a_client_s_end() {
+async fn permits_and_memory_are_returned_within_two_seconds_of_a_client_s_end() {
     let world = embedded(&[]).await;
     let mut client = connect(&world.api).await;
     let (first, second) = (begun(&mut client).await, begun(&mut client).await);

@@ -187,7 +187,7 @@ async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
     let handshake = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io);
     let (mut sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
-    // Only the frame's header of a message of 100 bytes.
+    // The header of a message of 100 bytes, and its first byte.
     let begun = tonic::codegen::Bytes::from_static(&[0, 0, 0, 0, 100, 1]);
     let body = tonic::body::Body::new(http_body_util::StreamBody::new(futures_util::StreamExt::chain(
         futures_util::stream::iter([Ok::<_, Status>(http_body::Frame::data(begun))]),

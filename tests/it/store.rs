@@ -93,7 +93,7 @@ fn largest(dir: &Path) -> PathBuf {
 
 /// Covers R35, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_met_by_a_load_is_data_loss_and_turns_readiness_off() {
+async fn a_load_that_meets_a_flipped_bit_is_data_loss_and_turns_readiness_off() {
     let (_keep, path) = directory();
     let mut world = World::process(data_dir(&path)).await.ready().await;
     // More than fjall keeps in memory, so that it goes into tables.

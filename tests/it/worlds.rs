@@ -23,7 +23,7 @@ use rdkafka::mocking::MockCluster;
 
 use crate::contract::world::{World, directory};
 
-/// A client without a deadline of its own, unlike tonic's. So the server ended the calls that end.
+/// A client without a deadline of its own, unlike tonic's client. Only the server ends its calls.
 pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {
     let stream = tokio::net::TcpStream::connect(api).await.expect("it listens");
     let (sender, connection) =

@@ -138,8 +138,8 @@ impl Broker {
         Self::start_with(&[])
     }
 
-    /// With broker properties added to, or in place of, those in [`server_properties`]. `{port}` and `{controller}` in them
-    /// stand for its ports.
+    /// Starts it with these properties. They are added to those in [`server_properties`], or replace them. `{port}` and
+    /// `{controller}` in them stand for its ports.
     ///
     /// # Panics
     /// As [`Broker::start`].

@@ -19,10 +19,10 @@ pub struct Process {
     pub api: String,
 }
 
-/// Why there is none.
+/// Why no process serves.
 #[derive(Debug)]
 pub enum NotStarted {
-    /// It ended, with these words.
+    /// It ended, with this output.
     Ended(String),
     Other(String),
 }
@@ -37,7 +37,7 @@ impl std::fmt::Display for NotStarted {
 }
 
 impl Process {
-    /// `script` is what `sh` does first, with the binary's start as its `"$@"`: `exec "$@"` if there is nothing to do.
+    /// `sh` runs `script` first, with the command of the binary as its `"$@"`. Without preparation it is `exec "$@"`.
     pub async fn start(
         script: &[&str],
         environment: &[(&str, &Path)],
@@ -72,7 +72,7 @@ impl Process {
         };
         let served = timeout(WITHIN, serving).await;
         let api = served.map_err(|_| NotStarted::Other(format!("it does not serve within {WITHIN:?}")))??;
-        // Nobody reads on: what it says later must not fill the pipe.
+        // Its output is read to the end, because a full pipe would stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, api })
     }

@@ -28,12 +28,12 @@ const STORES: [(&str, &str); 6] = [
     ("broker_over_the_wire", "Apache Kafka over the wire"),
 ];
 
-/// What the sources say.
+/// The tests that the sources contain.
 #[derive(Default)]
 pub struct Tests {
     pub tests: Vec<Test>,
     pub problems: Vec<Problem>,
-    /// Places in [`STORES`] of those that the contract suite runs on.
+    /// Indexes in [`STORES`] of the servers that the contract suite runs on.
     stores: BTreeSet<usize>,
     /// The functions that `contract!` names: module and name.
     suite: BTreeSet<(String, String)>,
@@ -123,7 +123,7 @@ impl Tests {
         }
     }
 
-    /// `name_of` says what the line after the comment is called.
+    /// `name_of` gives the name of the line after the comment.
     fn read_comments(&mut self, file: &str, text: &str, prefix: &str, name_of: fn(&str) -> Option<String>) {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         while let Some((line, comment)) = lines.next() {
@@ -255,7 +255,7 @@ impl Rust<'_> {
         }
     }
 
-    /// The functions of `proptest! { … }`, whose parameters are no Rust: attributes and names are enough.
+    /// The functions of `proptest! { … }`. Their parameters are not Rust, so only attributes and names are read.
     fn functions_of(&mut self, tokens: TokenStream) {
         let mut attributes = TokenStream::new();
         let mut tokens = tokens.into_iter().peekable();
