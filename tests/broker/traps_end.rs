@@ -316,7 +316,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
     }
     late.sort();
     let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
-    println!("100 loads, {} looks: late by {median:?}, p99 {p99:?}; the log was let go in {took:?}", late.len());
+    println!("100 loads, {} looks: late by {median:?}, p99 {p99:?}; the log was dropped in {took:?}", late.len());
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(p99 < Duration::from_millis(100), "{p99:?}");
     broker.resume();

@@ -144,7 +144,7 @@ async fn missing(sidecar: &Sidecar, round: u64, tally: &Acknowledged, lost: &mut
                 for entry in batch.entries {
                     if let Some(v1::entry::Value::Raw(raw)) = &entry.value {
                         let value = std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok());
-                        found.insert(entry.key, value.ok_or("a value that nobody wrote")?);
+                        found.insert(entry.key, value.ok_or("a value that no client wrote")?);
                     }
                 }
             }

@@ -291,7 +291,7 @@ pub async fn describe_returns_what_is_served(world: World) {
 /// Covers C7, C23, C50, R13, B25.
 pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
     let Some(foreign) = &world.foreign else {
-        println!("not applicable: nobody else can write to this store");
+        println!("not applicable: no other client can write to this store");
         return;
     };
     let home = world.set("ws/t/a", "1").await.partition;

@@ -84,11 +84,11 @@ impl MockKafka {
         std::thread::spawn(move || {
             let cluster = MockCluster::new(1).expect("a mock cluster");
             cluster.create_topic("t", partitions, 1).expect("a topic");
-            told.send(cluster.bootstrap_servers()).expect("somebody asked");
+            told.send(cluster.bootstrap_servers()).expect("the caller waits");
             // Returns when the sender is dropped.
             while let Ok((on, done)) = switched.recv() {
                 if on { cluster.broker_up(1) } else { cluster.broker_down(1) }.expect("switched");
-                done.send(()).expect("somebody waits");
+                done.send(()).expect("the caller waits for the switch");
             }
         });
         Self { brokers: brokers.recv().expect("a mock cluster"), power }

@@ -59,7 +59,7 @@ func TestHistoriesThatNoRegisterExplains(t *testing.T) {
 		"two reads that go back":       {set("1", "ok", 1, 2), set("2", "unknown", 3, 4), found("2", 5, 6), found("1", 7, 8)},
 		"a delete that undoes itself":  {set("1", "ok", 1, 2), del("unknown", 3, 4), absent(5, 6), found("1", 7, 8)},
 		"a read from before the write": {found("1", 1, 2), set("1", "ok", 3, 4)},
-		"a value that nobody wrote":    {found("1", 1, 2)},
+		"a value that was not written": {found("1", 1, 2)},
 		"a refused write that is read": {set("1", "nothing", 1, 2), found("1", 3, 4)},
 		"an unknown delete that lands twice": {set("1", "ok", 1, 2), del("unknown", 3, 4), absent(5, 6), set("2", "ok", 7, 8),
 			found("2", 9, 10), absent(11, 12)},

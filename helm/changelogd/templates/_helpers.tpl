@@ -208,7 +208,7 @@ env:
     value: {{ .Values.log.filter | quote }}
   - name: CHANGELOGD_LOG_FORMAT
     value: {{ .Values.log.format }}
-{{- /* Ports on loopback are nobody's but the pod's, and are not named. The names are at most 15 characters long. */}}
+{{- /* Ports on loopback are for the pod only, and have no names. A name has at most 15 characters. */}}
 ports:
   {{- if .Values.api.insecureListen }}
   - name: changelogd-grpc

@@ -55,7 +55,7 @@ impl Fault for Unclean {
             cluster.kill(leader);
             followers.iter().for_each(|id| cluster.restart(*id));
         });
-        let elected = wait("nobody is elected", || {
+        let elected = wait("no leader is elected", || {
             let now = stage.blocking(|cluster| cluster.leader_of(&topic, 0));
             now != leader && now != -1
         });

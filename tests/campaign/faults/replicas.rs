@@ -76,7 +76,7 @@ impl Fault for NoCoordinator {
     }
 
     fn expected(&self) -> &'static str {
-        "loads work; the process stays live (what is dropped blocks nobody)"
+        "loads work; the process stays live (dropped consumers block no other task)"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {

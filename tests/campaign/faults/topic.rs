@@ -100,7 +100,7 @@ impl Fault for Deleted {
             return Err(format!("{acked} writes and {loads} loads of a topic that was gone were answered OK"));
         }
         if own.ask(|oracle, direct, _| oracle.topics(direct))?.contains(&own.topic) {
-            return Err("the topic is there again, and nobody created it in so many words".to_owned());
+            return Err("the topic is there again, and no client created it explicitly".to_owned());
         }
         Ok(format!("{seen}; not created again; {}", own.clients.end().await?))
     }
@@ -233,7 +233,7 @@ impl Fault for Grown {
         let _adopting = stage.own_sidecar(&topic, PARTITIONS + 1, &[]).await?;
         let direct = stage.cluster.direct();
         let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
-        Ok(format!("{seen}; both named; {told}; served by a process that is told the new count"))
+        Ok(format!("{seen}; both named; {told}; served by a process that is started with the new count"))
     }
 }
 

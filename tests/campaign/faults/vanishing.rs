@@ -33,7 +33,7 @@ impl Fault for Client {
     }
 
     fn expected(&self) -> &'static str {
-        "the only permit is free within 2 s; the idle reader is told DEADLINE_EXCEEDED"
+        "the only permit is free within 2 s; the idle reader gets DEADLINE_EXCEEDED"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {

@@ -92,7 +92,7 @@ final class Records {
     static ObjectNode produce(
             String bootstrap, String topic, String partition, String key, String value, List<String> headers)
             throws Exception {
-        // Idempotence off: sequence numbers must not come between a test and a topic deleted and created anew.
+        // Idempotence off: sequence numbers must not disturb a test that deletes a topic and creates it again.
         try (var producer = producer(bootstrap, "enable.idempotence", "false")) {
             var list = new ArrayList<Header>();
             for (var header : headers) {
