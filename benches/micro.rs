@@ -82,13 +82,13 @@ fn load(criterion: &mut Criterion) {
     let limits = Limits {
         values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000_000 },
         max_replays: 16,
-        max_replays_per_peer: 16,
+        max_replays_per_client: 16,
         share_replays: true,
-        replay_queue_wait: Duration::from_secs(2),
-        replay_budget: 512 * 1024 * 1024,
+        replay_queue_timeout: Duration::from_secs(2),
+        replay_memory: 512 * 1024 * 1024,
         read_ahead: 1024 * 1024,
-        max_follows: 1,
-        max_load_bytes: 512 * 1024 * 1024,
+        max_following_streams: 1,
+        max_load_memory: 512 * 1024 * 1024,
     };
     let log = MemoryLog::new(PartitionCount::new(1).expect("a count"), Duration::from_hours(24));
     let changelog = Changelog::new(Arc::new(log), limits, Arc::default());

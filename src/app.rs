@@ -1,4 +1,7 @@
-//! Where a log and the service meet: bind, open the log, serve, drain. Tests start it too.
+//! The process: binds addresses, opens the log, serves, and drains. Tests run it, too.
+//!
+//! Promises: all addresses are bound and the store is open before anything is served; a drain ends at its deadline, and
+//! reports writes that were not delivered.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -16,44 +19,45 @@ use crate::{
     service::{CallLimits, Service},
 };
 
-/// What a log may take beyond --write-timeout to say what became of a write: librdkafka looks at its timeouts each second.
+/// How long after --write-timeout a log may still report the outcome of a write. librdkafka checks its timeouts each
+/// second.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
-/// The partitions of a memory log.
+/// Partitions of a memory log without --partitions.
 const DEFAULT_PARTITIONS: i64 = 10;
 
 /// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It was told something that can never work.
+    /// The configuration can never work.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// An address can't be had.
+    /// An address can't be bound.
     #[error("{setting}: can't listen on {address}: {cause}")]
     Bind {
-        /// Which.
+        /// The flag.
         setting: &'static str,
-        /// What was wanted.
+        /// Its value.
         address: Address,
-        /// The system's words.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The embedded store does not open.
+    /// The embedded store can not be opened.
     #[error(transparent)]
     Store(#[from] embedded::OpenError),
 }
 
-/// What the process listens on.
+/// The addresses of the process, with real ports.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     /// The API.
     pub api: Address,
-    /// Metrics and health over HTTP.
+    /// Metrics and health over HTTP; `None` if it is off.
     pub admin: Option<Address>,
-    /// gRPC health only.
+    /// gRPC health only; `None` if it is off.
     pub health: Option<Address>,
 }
 
-/// A process that is ready to serve: everything is bound and open.
+/// A process that is ready to serve.
 #[derive(Debug)]
 pub struct App {
     args: ServeArgs,
@@ -66,23 +70,23 @@ pub struct App {
     metrics: Arc<Metrics>,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
-    /// Accepted writes that failed while it drained, or whose outcome was still not known.
+    /// Accepted writes that failed during the drain, or whose outcome is unknown.
     pub undelivered: Undelivered,
-    /// Connections that were cut.
+    /// Connections that were still open at the end of the drain.
     pub cut_connections: usize,
 }
 
 impl App {
-    /// Binds every address and opens the log. What only the broker knows is not asked here: a wrong topic is answered by
-    /// calls, not by a process that does not start.
+    /// Binds every address and opens the log. Does not wait for brokers: with a wrong topic the process starts, and
+    /// calls return the error.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
         Self::start_with(args, open_log).await
     }
 
-    /// As [`App::start`], on a log of the caller's.
+    /// As [`App::start`], with a log that the caller opens.
     pub async fn start_on(
         args: ServeArgs,
         open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError>,
@@ -120,19 +124,18 @@ impl App {
         Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
     }
 
-    /// What it listens on, with real ports.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// Serves until `shutdown`, then drains within --drain-timeout.
+    /// Serves until `shutdown` completes, then drains within --drain-timeout.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (stop, stopping) = watch::channel(None::<Instant>);
         let stopped = || {
             let mut stopping = stopping.clone();
             async move { stopping.wait_for(Option::is_some).await.ok().and_then(|s| *s).unwrap_or_else(Instant::now) }
         };
-        // Dropped, and so ended, when this returns.
+        // The tasks are aborted when this is dropped.
         let mut tasks = JoinSet::new();
         let following = tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
         if let Some(listener) = self.admin {
@@ -150,7 +153,7 @@ impl App {
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
             write_timeout: self.args.write_timeout + WRITE_GRACE,
-            stall_timeout: self.args.client_stall_timeout,
+            client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
         let service = Service::new(self.changelog.clone(), call_limits);
@@ -159,17 +162,17 @@ impl App {
         let mut api = std::pin::pin!(api);
 
         tokio::select! {
-            _ = &mut api => unreachable!("the API is served until it is told to stop"),
+            _ = &mut api => unreachable!("the API is served until shutdown"),
             () = shutdown => {}
         }
         tracing::info!(timeout_ms = self.args.drain_timeout.as_millis() as u64, "draining");
         let deadline = Instant::now() + self.args.drain_timeout;
-        // The topic may still come and go; readiness must not come back.
+        // The state of the topic may still change, but the process must not become ready again.
         following.abort();
         self.health.set_ready(false).await;
         self.metrics.set_ready(false);
         self.changelog.refuse_new_work();
-        // A part of the time is kept for writes that were accepted but that nobody waits for.
+        // A quarter of the time is kept for accepted writes that no call waits for.
         stop.send_replace(Some(deadline - self.args.drain_timeout / 4));
         let cut_connections = api.await;
         let undelivered = self.changelog.drain(deadline).await;
@@ -208,7 +211,7 @@ fn open_log(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<dyn Log>, StartEr
     }
 }
 
-/// How to reach the topic, as flags, environment and properties file say; not checked yet.
+/// The Kafka settings from flags, environment and properties file. They are not checked yet.
 pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
     let mut settings = kafka::Settings::new(args.brokers(), &args.topic);
     settings.group_id.clone_from(&args.group_id);
@@ -219,7 +222,7 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
         let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
         settings.properties = kafka::parse_properties(&text).map_err(bad)?;
     }
-    // What is said closer to the command wins.
+    // Flags win over the file.
     settings.properties.extend(args.kafka_property.iter().cloned());
     Ok(settings)
 }
@@ -232,18 +235,18 @@ fn limits(args: &ServeArgs) -> Limits {
     Limits {
         values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
         max_replays: args.max_replays.into(),
-        max_replays_per_peer: args.max_replays_per_client().into(),
+        max_replays_per_client: args.max_replays_per_client().into(),
         share_replays: args.share_replays,
-        replay_queue_wait: args.replay_queue_timeout,
-        max_follows: args.max_following_streams().into(),
-        replay_budget: size(args.replay_memory()),
+        replay_queue_timeout: args.replay_queue_timeout,
+        max_following_streams: args.max_following_streams().into(),
+        replay_memory: size(args.replay_memory()),
         read_ahead: size(args.read_ahead()),
-        max_load_bytes: size(args.max_load_memory()),
+        max_load_memory: size(args.max_load_memory()),
     }
 }
 
-/// Room for the largest value, key and headers. A `json` value is larger on the wire than stored: a small integer takes nine
-/// bytes and its frame. Never below gRPC's usual 4 MiB.
+/// The size of a request with the largest value, key and headers. A `json` value is larger on the wire than stored: a
+/// small integer takes nine bytes and its frame. At least 4 MiB, which is the usual limit of gRPC.
 fn max_request_bytes(args: &ServeArgs) -> usize {
     (args.max_value_bytes as usize * 4 + MAX_KEY_BYTES + 2 * MAX_HEADER_BYTES).max(4 * 1024 * 1024)
 }

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use changelogd::{
     commands,
-    config::{self, EXIT_USAGE, ProcessEnvironment},
+    config::{self, EXIT_USAGE, Exit, ProcessEnvironment},
 };
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     match config::parse(&commands::command(), &arguments, &ProcessEnvironment) {
         Ok(parsed) => commands::run(&parsed),
-        Err(Ok(help)) => {
+        Err(Exit::Help(help)) => {
             print!("{help}");
             ExitCode::SUCCESS
         }
-        Err(Err(error)) => {
+        Err(Exit::Usage(error)) => {
             eprintln!("changelogd: {error}");
             ExitCode::from(EXIT_USAGE)
         }

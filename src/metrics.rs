@@ -62,12 +62,12 @@ pub struct Metrics {
     durations: Family<Rpc, Histogram>,
     in_flight: Family<Rpc, Gauge>,
     records: Family<RecordClass, Counter>,
-    renamed_headers: Counter,
+    lossy_header_names: Counter,
     ready: Gauge,
     replays: Gauge,
-    replay_bytes: Gauge,
-    follows: Gauge,
-    rode_along: Counter,
+    replay_memory: Gauge,
+    following_streams: Gauge,
+    loads_coalesced: Counter,
     replays_aborted: Family<Aborted, Counter>,
     producers_replaced: Counter,
 }
@@ -88,14 +88,14 @@ impl Metrics {
             Family::<Rpc, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(1e-4, 4.0, 10)));
         let in_flight = Family::<Rpc, Gauge>::default();
         let records = Family::<RecordClass, Counter>::default();
-        let renamed_headers = Counter::default();
+        let lossy_header_names = Counter::default();
         registry.register(
             "replay_lossy_header_names",
             "Header names that were not UTF-8; each invalid part became U+FFFD",
-            renamed_headers.clone(),
+            lossy_header_names.clone(),
         );
         let ready = Gauge::default();
-        let (replays, replay_bytes, follows) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (replays, replay_memory, following_streams) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register(
             "replays_running",
             "Loads, gets and streams that replay now (--max-replays)",
@@ -105,15 +105,19 @@ impl Metrics {
             "replay_memory",
             "Memory that replays hold of --replay-memory: read ahead, folded or being sent",
             Unit::Bytes,
-            replay_bytes.clone(),
+            replay_memory.clone(),
         );
-        let rode_along = Counter::default();
+        let loads_coalesced = Counter::default();
         registry.register(
             "loads_coalesced",
             "Loads and gets that were answered from the replay of another request (--share-replays)",
-            rode_along.clone(),
+            loads_coalesced.clone(),
         );
-        registry.register("following_streams", "Streams that follow now (--max-following-streams)", follows.clone());
+        registry.register(
+            "following_streams",
+            "Streams that follow now (--max-following-streams)",
+            following_streams.clone(),
+        );
         let replays_aborted = Family::<Aborted, Counter>::default();
         registry.register(
             "replays_aborted",
@@ -136,7 +140,8 @@ impl Metrics {
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
         registry.register(
             "replay_records",
-            "Records that replays read, each in one class: valid, foreign (its key is not ours), misplaced (wrong partition)",
+            "Records that replays read, each in one class: valid, foreign (no key, or one outside the grammar), misplaced \
+             (wrong partition)",
             records.clone(),
         );
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
@@ -147,32 +152,31 @@ impl Metrics {
             durations,
             in_flight,
             records,
-            renamed_headers,
+            lossy_header_names,
             ready,
             replays,
-            replay_bytes,
-            follows,
-            rode_along,
+            replay_memory,
+            following_streams,
+            loads_coalesced,
             replays_aborted,
             producers_replaced,
         }
     }
 
-    /// A call has arrived.
     pub fn call_started(&self, rpc: &'static str) {
         self.in_flight.get_or_create(&Rpc { rpc }).inc();
     }
 
-    /// A call has been answered, or its caller has gone.
+    /// Also called for a call whose client left.
     pub fn call_ended(&self, rpc: &'static str, code: &'static str, duration: Duration) {
         self.in_flight.get_or_create(&Rpc { rpc }).dec();
         self.calls.get_or_create(&RpcCode { rpc, code }).inc();
         self.durations.get_or_create(&Rpc { rpc }).observe(duration.as_secs_f64());
     }
 
-    /// What a replay met.
+    /// Adds the counts of a replay.
     pub fn replayed(&self, counts: Counts) {
-        self.renamed_headers.inc_by(counts.renamed_headers);
+        self.lossy_header_names.inc_by(counts.lossy_header_names);
         // Disjoint: the sum over the classes is the number of records read.
         let valid = counts.read.saturating_sub(counts.skipped + counts.misplaced);
         for (class, n) in [("valid", valid), ("foreign", counts.skipped), ("misplaced", counts.misplaced)] {
@@ -182,32 +186,31 @@ impl Metrics {
         }
     }
 
-    /// Readiness, as it is now.
     pub fn set_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
     }
 
-    /// A replay has its turn.
+    /// Counts a running replay until the result is dropped.
     pub fn replay_started(&self) -> Running {
         Running::begin(&self.replays)
     }
 
-    /// So many loads did not need a replay of their own.
-    pub fn loads_rode_along(&self, loads: u64) {
-        self.rode_along.inc_by(loads);
+    /// Adds loads that were answered from the replay of another load.
+    pub fn loads_coalesced(&self, loads: u64) {
+        self.loads_coalesced.inc_by(loads);
     }
 
-    /// A stream follows, or is to.
-    pub fn follow_started(&self) -> Running {
-        Running::begin(&self.follows)
+    /// Counts a following stream until the result is dropped.
+    pub fn following_stream_started(&self) -> Running {
+        Running::begin(&self.following_streams)
     }
 
-    /// Replays hold so many bytes more, or less.
-    pub fn replay_bytes_held(&self, more: i64) {
-        self.replay_bytes.inc_by(more);
+    /// Adds bytes to the memory that replays reserve. A negative number releases them.
+    pub fn add_replay_memory(&self, more: i64) {
+        self.replay_memory.inc_by(more);
     }
 
-    /// A replay ended with ABORTED; the reason is one of the statuses'.
+    /// Counts a replay that ended with ABORTED. The reason is that of the status.
     pub fn replay_aborted(&self, reason: &'static str) {
         self.replays_aborted.get_or_create(&Aborted { reason }).inc();
     }
@@ -240,8 +243,8 @@ mod tests {
         metrics.producers_replaced().inc();
         let running = metrics.replay_started();
         drop(metrics.replay_started());
-        metrics.replay_bytes_held(7);
-        metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0, renamed_headers: 3 });
+        metrics.add_replay_memory(7);
+        metrics.replayed(Counts { read: 5, skipped: 2, misplaced: 0, lossy_header_names: 3 });
         let text = metrics.render();
         for line in [
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
@@ -267,7 +270,7 @@ mod tests {
     fn the_sum_over_the_record_classes_is_the_number_of_records_read() {
         let metrics = Metrics::new();
         let classes =
-            [Class::Skipped, Class::Misplaced, Class::Misplaced, Class::Unwanted, Class::Wanted, Class::Wanted];
+            [Class::Foreign, Class::Misplaced, Class::Misplaced, Class::Unwanted, Class::Wanted, Class::Wanted];
         for class in classes {
             let mut counts = Counts::default();
             counts.count(class);

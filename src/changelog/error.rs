@@ -1,88 +1,88 @@
-//! Why a load, a get or a stream did not reach its end.
+//! Errors of loads, gets and streams.
 
-use super::token::TokenError;
+use super::resume::TokenError;
 use crate::{log::ReadError, model::Partition};
 
-/// Why a read failed. None of these is followed by a Snapshot.
+/// Why a load, get or stream did not reach its end. No Snapshot follows any of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// The log said why.
+    /// The log reported an error.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Every replay slot is taken.
+    /// All replay permits were in use for the whole queue timeout.
     #[error("{limit} replays are running, which is the limit (--max-replays)")]
     TooManyReplays {
-        /// How many may run.
+        /// Replays that may run at the same time.
         limit: usize,
     },
-    /// Every slot of this peer is taken.
+    /// The client already runs as many replays as one client may.
     #[error(
-        "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-client); it is told \
-         by its address, on loopback and Unix sockets by its connection"
+        "{limit} replays of this client are running, which is the limit for one client (--max-replays-per-client); \
+         clients are told apart by address, on loopback and Unix sockets by connection"
     )]
-    TooManyOfPeer {
-        /// How many it may run.
+    TooManyReplaysOfPeer {
+        /// Replays that one client may run at the same time.
         limit: usize,
     },
-    /// Every slot for following streams is taken.
+    /// As many streams follow as may follow.
     #[error("{limit} streams are following, which is the limit (--max-following-streams)")]
-    TooManyFollows {
-        /// How many may follow.
+    TooManyFollowingStreams {
+        /// Streams that may follow at the same time.
         limit: usize,
     },
-    /// Every slot of this peer for following streams is taken.
+    /// As many streams of this client follow as one client may have.
     #[error(
         "{limit} streams of this client are following, which is the limit for one client, three quarters of \
-         --max-following-streams; it is told by its address, on loopback and Unix sockets by its connection"
+         --max-following-streams; clients are told apart by address, on loopback and Unix sockets by connection"
     )]
-    TooManyFollowsOfPeer {
-        /// How many of its streams may follow.
+    TooManyFollowingStreamsOfPeer {
+        /// Streams of one client that may follow at the same time.
         limit: usize,
     },
-    /// The folded state is over the bound on memory.
+    /// The folded records take more memory than one load may use.
     #[error(
-        "partition {partition}: the latest values take more than {limit} bytes in memory, which is the limit of one load \
-         (--max-load-memory); ask for fewer entity types, or stream CONTENT_RECORDS"
+        "partition {partition}: the latest values take more than {limit} bytes in memory, which is the limit of one \
+         load (--max-load-memory); ask for fewer entity types, or stream CONTENT_RECORDS"
     )]
     TooLarge {
-        /// Where.
+        /// The partition that was read when the limit was reached.
         partition: Partition,
-        /// The bound, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// All replays together are at the bound on memory.
+    /// The replays of the process together would take more memory than they may.
     #[error(
-        "there is no room for {wanted} more bytes: the replays of this process hold {held} of the {limit} bytes that they may \
-         hold together (--replay-memory)"
+        "there is no room for {requested} more bytes: the replays of this process hold {reserved} of the {limit} bytes \
+         that they may hold together (--replay-memory)"
     )]
-    NoRoom {
+    MemoryBudgetExceeded {
         /// The budget, in bytes.
         limit: usize,
-        /// What is held.
-        held: usize,
-        /// What was wanted on top.
-        wanted: usize,
+        /// Bytes that are reserved.
+        reserved: usize,
+        /// Bytes that were requested in addition.
+        requested: usize,
     },
-    /// The deadline passed before the log was asked.
+    /// The deadline passed. The text says before what.
     #[error("{0}")]
     Deadline(String),
-    /// The resume token does not serve.
+    /// The resume token can not be used.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A partition out of range.
+    /// The request names a partition that the topic does not have.
     #[error("partition {got} is out of range: the topic has {count} partitions, 0 to {}", count - 1)]
     NoSuchPartition {
-        /// Asked for.
+        /// The partition in the request.
         got: i32,
-        /// The topic's count.
+        /// The partition count of the topic.
         count: i32,
     },
-    /// A workspace outside the partitions asked for.
-    #[error("workspace {workspace} is in partition {home}, which is not among the partitions asked for")]
-    WorkspaceElsewhere {
-        /// As it may be shown.
+    /// The request names partitions, and a workspace in another partition.
+    #[error("workspace {workspace} is in partition {partition}, which is not among the partitions asked for")]
+    WorkspaceNotInPartitions {
+        /// The workspace ID, escaped.
         workspace: String,
-        /// Its partition.
-        home: Partition,
+        /// The partition of the workspace.
+        partition: Partition,
     },
 }

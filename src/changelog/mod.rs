@@ -1,20 +1,13 @@
-//! The domain above a log: writes with acknowledgements, loads that are whole, streams that resume honestly. Knows no
-//! backend and no gRPC.
+//! The domain above a log: acknowledged writes, complete loads, resumable streams.
+//!
+//! Promises: an acknowledged write is in every load that starts afterwards; a load or stream is complete or ends with
+//! an error; work beyond the [`Limits`] is refused or waits for a bounded time.
+//! Does not: know which log is below, or gRPC.
 
-#[cfg(test)]
-mod broken_replay;
-mod budget;
-mod bus;
+mod admission;
 mod error;
-mod flush;
-mod load;
-mod rides;
-#[cfg(test)]
-mod rides_tests;
-mod snapshot;
-mod stream;
-mod token;
-mod turns;
+mod read;
+mod resume;
 mod write;
 
 use std::{
@@ -27,108 +20,107 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use admission::Peer;
 pub use error::LoadError;
-pub use flush::{FailedWrite, Flushed, Undelivered};
-pub use load::{Get, Load};
-pub use snapshot::Summary;
-pub use stream::{Content, Scope, StreamEvent, StreamRequest, Streaming};
-pub use token::TokenError;
-pub use turns::Peer;
-pub use write::{Accepted, Ack, Change, Written};
+pub use read::{Content, Get, Load, RecordStream, Scope, Snapshot, StreamEvent, StreamRequest};
+pub use resume::TokenError;
+pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState, WriteError},
     metrics::Metrics,
     model::ValueRules,
 };
-use flush::Tracker;
-use rides::Rides;
-use turns::{Shares, Turns};
+use admission::{PeerLimiter, ReplayLimiter};
+use read::SharedReplays;
+use write::InFlightWrites;
 
-/// How long answers of a closed log may take to be noticed.
+/// How long [`Changelog::drain`] waits for outcomes that a closed log has already reported.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What bounds the work of one process.
+/// Limits on the work of one process.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// What values must be, before the topic lowers it.
+    /// Rules for values. The topic can lower the maximum size: see [`Changelog::value_rules`].
     pub values: ValueRules,
-    /// Replays at a time.
+    /// Replays that run at the same time.
     pub max_replays: usize,
-    /// Of these, those of one peer.
-    pub max_replays_per_peer: usize,
-    /// Loads that wait for the same partition share one replay, where that reads the partition as a whole.
+    /// Replays that one client may run at the same time.
+    pub max_replays_per_client: usize,
+    /// Whether loads that wait for the same partition share one replay. Only for logs that read whole partitions
+    /// (Kafka).
     pub share_replays: bool,
-    /// How long a load waits for its turn among them.
-    pub replay_queue_wait: Duration,
-    /// Bytes that all replays together may hold.
-    pub replay_budget: usize,
-    /// Of these, what each takes for what it reads ahead.
+    /// How long a load waits for a replay permit before it is refused.
+    pub replay_queue_timeout: Duration,
+    /// Bytes of memory that all replays together may reserve.
+    pub replay_memory: usize,
+    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead.
     pub read_ahead: usize,
-    /// Streams that follow at a time.
-    pub max_follows: usize,
-    /// Bytes that the folded state of one load may hold in memory.
-    pub max_load_bytes: usize,
+    /// Streams that may follow at the same time. One client may have three quarters of them, at least one.
+    pub max_following_streams: usize,
+    /// Bytes of memory that the folded records of one load or stream may take.
+    pub max_load_memory: usize,
 }
 
 #[cfg(test)]
 impl Limits {
-    /// Small ones, which most tests do not meet.
+    /// Limits that most tests do not reach.
     pub(crate) fn for_tests() -> Self {
         Self {
             values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
             max_replays: 4,
-            max_replays_per_peer: 4,
+            max_replays_per_client: 4,
             share_replays: true,
-            replay_queue_wait: Duration::from_millis(20),
-            replay_budget: usize::MAX,
+            replay_queue_timeout: Duration::from_millis(20),
+            replay_memory: usize::MAX,
             read_ahead: 0,
-            max_follows: 2,
-            max_load_bytes: usize::MAX,
+            max_following_streams: 2,
+            max_load_memory: usize::MAX,
         }
     }
 }
 
-/// The changelog of one topic. Cloning shares it.
+/// The changelog of one topic. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Changelog {
     log: Arc<dyn Log>,
     limits: Limits,
-    writes: Arc<Tracker>,
-    replays: Arc<Turns>,
-    rides: Arc<Rides>,
-    follows: Arc<Semaphore>,
-    follow_shares: Arc<Shares>,
+    writes: Arc<InFlightWrites>,
+    replays: Arc<ReplayLimiter>,
+    shared_replays: Arc<SharedReplays>,
+    following: Arc<Semaphore>,
+    following_by_peer: Arc<PeerLimiter>,
     draining: watch::Sender<bool>,
-    /// The last failure that a flush could still be told of.
+    /// The id of the newest failure when draining began: a `Flush` could still report failures up to it.
     failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
 }
 
 impl Changelog {
-    /// The domain over a log.
+    /// Creates a changelog over `log`.
     pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             log,
             limits,
             writes: Arc::default(),
-            replays: Turns::new(limits, metrics.clone()),
-            rides: Arc::default(),
-            follows: Arc::new(Semaphore::new(limits.max_follows)),
-            // As with replays, no peer has all.
-            follow_shares: Shares::new((limits.max_follows * 3 / 4).max(1)),
+            replays: ReplayLimiter::new(limits, metrics.clone()),
+            shared_replays: Arc::default(),
+            following: Arc::new(Semaphore::new(limits.max_following_streams)),
+            // No client may use all of them, as with replays.
+            following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
             draining: watch::Sender::new(false),
             failures_before: Arc::default(),
             metrics,
         }
     }
 
-    /// The limits, as configured.
+    /// The limits that it was created with.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The checks on values, lowered to what the topic takes as far as that is known.
+    /// The rules for values, with the maximum size lowered to what the topic accepts. Before the topic is known, the
+    /// configured maximum holds.
     pub fn value_rules(&self) -> ValueRules {
         let mut rules = self.limits.values;
         if let TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } =
@@ -140,32 +132,32 @@ impl Changelog {
         rules
     }
 
-    /// Where it counts.
+    /// The metrics that it updates.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Which log is below.
+    /// The kind of the log below.
     pub fn kind(&self) -> crate::log::StoreKind {
         self.log.kind()
     }
 
-    /// What is known of the topic, and every change of it.
+    /// The state of the topic, and every change of it.
     pub fn topic_state(&self) -> watch::Receiver<TopicState> {
         self.log.topic_state()
     }
 
-    /// Ends when the process begins to drain.
+    /// Completes when draining begins.
     pub async fn draining(&self) {
         let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
-    /// The log as it is now.
+    /// Describes the log as it is now.
     pub async fn describe(&self) -> Description {
         self.log.describe().await
     }
 
-    /// The topic by which a write's partition is computed: the one being served, also while its brokers are lost.
+    /// The topic that the partition of a write is computed for. It is known even while the brokers are unreachable.
     fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
         if *self.draining.borrow() {
             return Err(WriteError::Draining);
@@ -173,7 +165,7 @@ impl Changelog {
         match &*self.log.topic_state().borrow() {
             TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
             TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
-            TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Invalid(problem) => Err(problem.clone().into()),
             TopicState::Failed(failure) => Err(failure.clone().into()),
         }
     }
@@ -184,23 +176,24 @@ impl Changelog {
         }
         match timeout_at(deadline, self.log.topic()).await {
             Ok(topic) => Ok(topic?),
-            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be looked at".to_owned())),
+            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be checked".to_owned())),
         }
     }
 
-    /// Refuses new work, ends streams that follow, and waits for accepted writes. Answers what was not delivered.
+    /// Refuses new work, ends following streams, and waits until `deadline` for accepted writes. Returns the writes
+    /// that were not delivered.
     pub async fn drain(&self, deadline: Instant) -> Undelivered {
         let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
-        // Answers that the log has given are still on their way to us.
+        // Tasks of ours may not have seen all outcomes that the log reported.
         let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
         let mut undelivered = self.writes.undelivered(failures_before);
         undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
         undelivered
     }
 
-    /// From here on writes and loads are answered DRAINING, and streams that follow end with it. Answers the greatest id of a
-    /// buffered write's failure before.
+    /// From now on writes and loads fail with `Draining`, and following streams end with it. Returns the id of the
+    /// newest failure of a buffered write before that.
     pub fn refuse_new_work(&self) -> u64 {
         self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
         *self.failures_before.get_or_init(|| self.writes.newest_failure())
@@ -211,6 +204,3 @@ fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 
 use super::{
     ClientArgs, EntityArgs,
-    failure::{Failure, of_write},
+    failure::{Failure, write_failure},
     output::Output,
     set::parse_header,
 };
@@ -12,10 +12,8 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct DeleteArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// A header of the tombstone, may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]
@@ -34,6 +32,6 @@ pub async fn run(args: DeleteArgs, output: &mut Output) -> Result<(), Failure> {
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
     let mut client = args.client.client().await?;
-    let answer = client.delete(args.client.unary(request)).await.map_err(of_write)?.into_inner();
+    let answer = client.delete(args.client.unary(request)).await.map_err(write_failure)?.into_inner();
     output.written(&key, answer.position, answer.timestamp)
 }

@@ -13,7 +13,6 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct DescribeArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Tell this workspace's partition
     #[arg(long, value_name = "ID", default_value = "")]

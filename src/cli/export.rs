@@ -16,11 +16,10 @@ use super::{
 };
 use crate::proto::v1;
 
-/// JSON Lines that `import` reads. To a FILE it is written beside it and renamed when it is whole.
+/// JSON Lines that `import` reads. A FILE is written under another name next to it, and renamed when it is whole.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Only this workspace, may be repeated
     #[arg(long, value_name = "ID")]

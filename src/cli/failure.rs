@@ -42,7 +42,7 @@ impl From<Status> for Failure {
 }
 
 /// Of a write: a status that is not the sidecar's own says nothing about what was written.
-pub fn of_write(status: Status) -> Failure {
+pub fn write_failure(status: Status) -> Failure {
     Failure::Status { status, write: true }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(ours.exit_status(), 1);
         let line = "changelogd: set: FAILED_PRECONDITION TOPIC_NOT_FOUND: no topic";
         assert_eq!(ours.line("set", Format::Text), line);
-        let foreign = of_write(Status::unavailable("connection reset"));
+        let foreign = write_failure(Status::unavailable("connection reset"));
         assert_eq!(foreign.exit_status(), 69);
         assert!(foreign.line("set", Format::Text).contains("the outcome of the write is not known"));
         assert_eq!(Failure::Usage("x".to_owned()).exit_status(), 64);

@@ -15,7 +15,6 @@ use crate::{config::parse_duration, proto::v1};
 #[derive(Debug, clap::Args)]
 pub struct FlushArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// How long to wait for accepted writes, at most 60s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]

@@ -7,10 +7,8 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// Print the value's bytes and nothing else
     #[arg(long)]

@@ -9,7 +9,6 @@ use super::{ClientArgs, failure::Failure, output::Output};
 #[derive(Debug, clap::Args)]
 pub struct HealthArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// liveness or readiness; by default readiness
     #[arg(long, value_name = "NAME", default_value = "")]

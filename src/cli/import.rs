@@ -1,7 +1,7 @@
 //! `changelogd import`.
 //!
-//! Durable calls, many at a time. Lines of one key go through one lane, a call at a time, so that the last of them wins as it
-//! does in the file; everything else is free to overtake.
+//! It sends many durable writes at the same time. All lines of one key go through one worker, one call at a time, so
+//! the last line of a key wins. Lines of different keys are written in any order.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -31,22 +31,21 @@ use crate::{config::parse_duration, proto::v1};
 
 /// The longest line: a value of 64 MB in base64, and its frame.
 const MAX_LINE: usize = 96 * 1024 * 1024;
-/// Lines that may wait for their lane.
-const LANE: usize = 4;
+/// Lines that may wait for their worker.
+const WORKER_QUEUE: usize = 4;
 
-/// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`, `stream`
-/// and `export` print is read too. Exit status 1 if a line failed.
+/// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`,
+/// `stream` and `export` print is read too. Exit status 1 if a line failed.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Where from; by default, or with -, standard input
     pub file: Option<PathBuf>,
     /// Calls at a time
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub in_flight: u16,
-    /// Stop after so many lines have failed
+    /// Stop after this number of lines has failed
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub max_failures: u64,
     /// How long a line is tried again that was certainly not written
@@ -121,18 +120,18 @@ async fn import(
     length: Option<u64>,
 ) -> Result<Summary, Failure> {
     let client = args.client.client().await?;
-    let (outcomes, mut heard) = mpsc::channel(usize::from(args.in_flight) * 2);
-    let (mut lanes, mut tasks) = (Vec::new(), JoinSet::new());
+    let (outcome_sender, mut outcomes) = mpsc::channel(usize::from(args.in_flight) * 2);
+    let (mut workers, mut tasks) = (Vec::new(), JoinSet::new());
     for _ in 0..args.in_flight {
-        let (lane, work) = mpsc::channel::<Work>(LANE);
-        lanes.push(lane);
-        tasks.spawn(run_lane(client.clone(), args.client.clone(), args.retry_for, work, outcomes.clone()));
+        let (worker, work) = mpsc::channel::<Work>(WORKER_QUEUE);
+        workers.push(worker);
+        tasks.spawn(run_worker(client.clone(), args.client.clone(), args.retry_for, work, outcome_sender.clone()));
     }
-    let (bar, mut summary) = (progress(length), Summary::default());
+    let (progress_bar, mut summary) = (progress(length), Summary::default());
     let mut lines = BufReader::with_capacity(1 << 20, reader);
     let mut buffer = Vec::new();
     while (summary.failed.len() as u64) < args.max_failures {
-        while let Ok(outcome) = heard.try_recv() {
+        while let Ok(outcome) = outcomes.try_recv() {
             summary.count(outcome);
         }
         buffer.clear();
@@ -140,7 +139,7 @@ async fn import(
         if read == 0 {
             break;
         }
-        bar.inc(read as u64);
+        progress_bar.inc(read as u64);
         summary.lines += 1;
         let work = match parse(summary.lines, &buffer) {
             Ok(Some(work)) => work,
@@ -152,22 +151,22 @@ async fn import(
         };
         let mut hash = DefaultHasher::new();
         work.key.hash(&mut hash);
-        let lane = &lanes[(hash.finish() % u64::from(args.in_flight)) as usize];
-        // While a lane is busy the outcomes of the others are heard, or all would stand still.
-        let mut sending = std::pin::pin!(lane.send(work));
+        let worker = &workers[(hash.finish() % u64::from(args.in_flight)) as usize];
+        // While this worker is busy, the outcomes of the others must be received. Otherwise all workers would block.
+        let mut sending = std::pin::pin!(worker.send(work));
         loop {
             tokio::select! {
                 _ = &mut sending => break,
-                Some(outcome) = heard.recv() => summary.count(outcome),
+                Some(outcome) = outcomes.recv() => summary.count(outcome),
             }
         }
     }
-    drop((lanes, outcomes));
-    while let Some(outcome) = heard.recv().await {
+    drop((workers, outcome_sender));
+    while let Some(outcome) = outcomes.recv().await {
         summary.count(outcome);
     }
     while tasks.join_next().await.is_some() {}
-    bar.finish_and_clear();
+    progress_bar.finish_and_clear();
     summary.failed.sort_by_key(|f| f.number);
     Ok(summary)
 }
@@ -207,7 +206,7 @@ fn parse(number: u64, line: &[u8]) -> Result<Option<Work>, Failed> {
     Ok(Some(Work { number, key, value, headers }))
 }
 
-async fn run_lane(
+async fn run_worker(
     mut client: Client,
     args: ClientArgs,
     retry_for: Duration,

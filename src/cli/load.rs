@@ -12,7 +12,6 @@ use crate::proto::v1;
 #[derive(Debug, clap::Args)]
 pub struct LoadArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// The workspace
     pub workspace: String,

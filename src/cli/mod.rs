@@ -1,5 +1,4 @@
-//! The client's half of the binary: commands that call a running sidecar. Output is readable on a terminal and JSON Lines in
-//! a pipe.
+//! The client commands, which call a running sidecar. They print text on a terminal and JSON Lines in a pipe.
 
 mod connection;
 mod delete;

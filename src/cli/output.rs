@@ -112,7 +112,8 @@ impl Output {
     /// The proof that a partition was read whole.
     pub fn snapshot(&mut self, s: &v1::Snapshot) -> Result<(), Failure> {
         let text = format!(
-            "partition {} is whole: offsets {} to {}, {} entries, {} tombstones, {} records read, {} skipped, {} misplaced",
+            "partition {} is whole: offsets {} to {}, {} entries, {} tombstones, {} records read, {} skipped, \
+             {} misplaced",
             s.partition, s.start_offset, s.end_offset, s.entries, s.tombstones, s.records_read, s.skipped, s.misplaced
         );
         let object = json!({"snapshot": {

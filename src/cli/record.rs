@@ -1,4 +1,5 @@
-//! Entries as JSON Lines, and back. A value that is JSON on one line stands in its line byte for byte; any other is base64.
+//! Entries as JSON Lines, and back. A value that is JSON without a line break stands in its line byte for byte. Any
+//! other value is base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;

@@ -6,19 +6,18 @@ use bytes::Bytes;
 
 use super::{
     ClientArgs, EntityArgs,
-    failure::{Failure, of_write},
+    failure::{Failure, write_failure},
     output::Output,
 };
 use crate::proto::v1;
 
-/// Examples: set ws-1/city/1 '{"name":"Bern"}' · set --workspace ws-1 /city/1 @bern.json · cat bern.json | set ws-1/city/1 -
+/// Examples: set ws-1/city/1 '{"name":"Bern"}' · set --workspace ws-1 /city/1 @bern.json ·
+/// cat bern.json | set ws-1/city/1 -
 #[derive(Debug, clap::Args)]
 pub struct SetArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub entity: EntityArgs,
     /// The value: text, @FILE, or - for standard input
     #[arg(allow_hyphen_values = true)]
@@ -60,6 +59,6 @@ pub async fn run(args: SetArgs, output: &mut Output) -> Result<(), Failure> {
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
     let mut client = args.client.client().await?;
-    let answer = client.set(args.client.unary(request)).await.map_err(of_write)?.into_inner();
+    let answer = client.set(args.client.unary(request)).await.map_err(write_failure)?.into_inner();
     output.written(&key, answer.position, answer.timestamp)
 }

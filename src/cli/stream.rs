@@ -10,11 +10,11 @@ use super::{
 };
 use crate::proto::v1;
 
-/// One Snapshot a partition as its end is reached. A stream that ends without any is not whole, and the exit status is 1.
+/// Prints one Snapshot for each partition when its end is reached. Without it the partition is not whole, and the exit
+/// status is 1.
 #[derive(Debug, clap::Args)]
 pub struct StreamArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub client: ClientArgs,
     /// Only this partition, may be repeated
     #[arg(long, value_name = "NUMBER")]

@@ -21,7 +21,7 @@ use crate::proto::v1::{self, changelog_service_server as server};
 
 #[derive(Default)]
 struct Service {
-    /// Answers so many writes with UNAVAILABLE first.
+    /// The number of writes that are answered with UNAVAILABLE first.
     unavailable: AtomicU32,
     /// Whether that carries our ErrorInfo.
     ours: bool,
@@ -145,8 +145,8 @@ async fn exit_statuses_tell_failed_from_unavailable() {
     assert!(is(exit(address, &["stream"]).await, 1));
     assert!(is(exit(address, &["export"]).await, 1));
     assert!(is(exit(address, &["set", "w/t/a", "@/nonexistent"]).await, 64));
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert!(is(exit(nobody, &["get", "w/t/a"]).await, 69));
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(is(exit(closed, &["get", "w/t/a"]).await, 69));
 }
 
 /// Covers C65.

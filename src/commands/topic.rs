@@ -19,7 +19,8 @@ use crate::{
 /// What to do with the topic.
 #[derive(Debug, clap::Subcommand)]
 pub enum TopicCommand {
-    /// Creates the topic with the documented configuration, if it is missing; never changes an existing one without --alter
+    /// Creates the topic with the documented configuration if it is missing. Never changes an existing one without
+    /// --alter
     Ensure(EnsureArgs),
     /// Shows partitions, offsets and configuration
     Describe(DescribeArgs),
@@ -29,7 +30,6 @@ pub enum TopicCommand {
 #[derive(Debug, clap::Args)]
 pub struct EnsureArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub kafka: KafkaArgs,
     /// Copies of each partition; by default 3, or the broker count where that is smaller
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=32))]
@@ -49,7 +49,6 @@ pub struct EnsureArgs {
 #[derive(Debug, clap::Args)]
 pub struct DescribeArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub kafka: KafkaArgs,
 }
 

@@ -1,11 +1,12 @@
-//! Durations with a unit: `250ms`, `10s`, `5m`, `24h`.
+//! Durations with a unit: `250ms`, `10s`, `5m`, `24h`, `7d`.
 
 use std::time::Duration;
 
-/// A bound far beyond any use, so that adding it to a clock can't overflow.
+/// A hundred years. More could overflow when added to a clock.
 const MAX_MILLIS: u64 = 100 * 366 * 86_400_000;
 
-/// A whole number and a unit, ms, s, m, h or d. A bare number is refused: nobody knows what it means.
+/// Parses a whole number with a unit: ms, s, m, h or d. A number without a unit is refused, because it would be
+/// ambiguous.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let wanted = "must be a whole number and a unit (ms, s, m, h, d), such as 10s";
@@ -24,8 +25,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As it would be given.
-pub fn shown_duration(duration: Duration) -> String {
+/// Formats a duration so that [`parse_duration`] accepts it.
+pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, unit_millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if millis >= unit_millis && millis.is_multiple_of(unit_millis) {
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn a_shown_duration_can_be_parsed() {
         for text in ["250ms", "10s", "5m", "24h", "0ms"] {
-            assert_eq!(shown_duration(parse_duration(text).unwrap()), text);
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Environment variables as flags. Every flag `--some-flag` of a command is also `CHANGELOGD_SOME_FLAG`; a few have the name
-//! of the package that came before as well. A flag wins over the environment.
+//! Environment variables as flags.
 //!
-//! clap's own support for the environment knows one name a flag, reads the process's environment, which tests must not
-//! change, and reports a bad value under the flag's name.
+//! Every flag `--some-flag` is also the variable `CHANGELOGD_SOME_FLAG`. A few flags have a second variable, which
+//! deployments of the predecessor set. A flag wins over a variable.
+//!
+//! clap's own support for environment variables is not used, for three reasons. It allows one name for each flag. It
+//! reads the environment of the process, which tests must not change. It reports a bad value under the name of the
+//! flag.
 
 use std::{collections::HashMap, hash::BuildHasher};
 
@@ -12,9 +15,9 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{UsageError, renamed::refuse_old_names};
+use super::{Exit, UsageError, renamed::refuse_old_names};
 
-/// Where variables are looked up: the process's, or a test's.
+/// Environment variables: of the process, or of a test.
 pub trait Environment {
     /// The value, if set.
     fn get(&self, name: &str) -> Option<String>;
@@ -22,7 +25,7 @@ pub trait Environment {
     fn names(&self) -> Vec<String>;
 }
 
-/// The process's environment. Values that are not UTF-8 can't be settings and are passed over.
+/// The environment of the process. Values that are not UTF-8 are ignored.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessEnvironment;
 
@@ -46,29 +49,29 @@ impl<S: BuildHasher> Environment for HashMap<String, String, S> {
     }
 }
 
-/// Names that deployments of the predecessor already set.
+/// Variables that deployments of the predecessor set, by flag.
 const ALIASES: [(&str, &str); 3] =
     [("brokers", "KAFKA_BROKERS"), ("topic", "KAFKA_CHANGELOG_TOPIC"), ("group-id", "KAFKA_CHANGELOG_GROUP_ID")];
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The command line.
     Flag,
     /// A variable of this name.
     Variable(String),
-    /// Neither.
+    /// The default of the flag.
     Default,
 }
 
-/// A command line with the environment worked in.
+/// A parsed command line, with the values of the environment.
 #[derive(Debug)]
 pub struct Parsed {
-    /// What clap made of it.
+    /// The result of clap.
     pub matches: clap::ArgMatches,
-    /// Flags (without dashes) that a variable set, and its name.
+    /// Flags (without dashes) that a variable set, and the name of the variable.
     pub variables: HashMap<String, String>,
-    /// Variables with our prefix that no flag of this command has.
+    /// Variables with the prefix `CHANGELOGD_` that are no flag of this command.
     pub unknown: Vec<String>,
 }
 
@@ -83,13 +86,9 @@ impl Parsed {
     }
 }
 
-/// Parses a command line. `Err(Ok(text))`: help or version was asked for, and is to be printed.
-pub fn parse(
-    command: &Command,
-    arguments: &[String],
-    environment: &impl Environment,
-) -> Result<Parsed, Result<String, UsageError>> {
-    // What the command line alone says: enough to know the command and which flags are given.
+/// Parses a command line, with the environment's values for flags that it does not give.
+pub fn parse(command: &Command, arguments: &[String], environment: &impl Environment) -> Result<Parsed, Exit> {
+    // A first pass over the command line alone finds the command and the flags that are given.
     let first = command.clone().ignore_errors(true).try_get_matches_from(arguments);
     let mut given = first.as_ref().ok();
     let (mut innermost, mut depth) = (command, 1);
@@ -110,7 +109,7 @@ pub fn parse(
         let names = std::iter::once(variable(long))
             .chain(ALIASES.iter().filter(|(flag, _)| *flag == long).map(|(_, name)| (*name).to_owned()));
         let Some((name, value)) = names.into_iter().find_map(|n| environment.get(&n).map(|v| (n, v))) else { continue };
-        // An empty variable is how deployments unset one.
+        // Deployments unset a variable by making it empty.
         if value.is_empty() {
             continue;
         }
@@ -118,7 +117,7 @@ pub fn parse(
             ArgAction::SetTrue => match &*value {
                 "true" | "1" => inserted.push(format!("--{long}")),
                 "false" | "0" => continue,
-                _ => return Err(Err(UsageError::value(&name, &value, "must be true or false"))),
+                _ => return Err(UsageError::value(&name, &value, "must be true or false").into()),
             },
             ArgAction::Append => inserted.extend(value.lines().map(|line| format!("--{long}={line}"))),
             _ => inserted.push(format!("--{long}={value}")),
@@ -131,12 +130,12 @@ pub fn parse(
     let result = command.clone().try_get_matches_from(whole);
     let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !result.as_ref().is_err_and(is_help) {
-        refuse_old_names(innermost, arguments, environment).map_err(Err)?;
+        refuse_old_names(innermost, arguments, environment)?;
     }
     match result {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
-        Err(error) if is_help(&error) => Err(Ok(error.render().to_string())),
-        Err(error) => Err(Err(usage(&error, &variables))),
+        Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
+        Err(error) => Err(usage(&error, &variables).into()),
     }
 }
 
@@ -145,7 +144,7 @@ pub fn variable(long: &str) -> String {
     format!("CHANGELOGD_{}", long.to_uppercase().replace('-', "_"))
 }
 
-/// Kubernetes sets variables like these for a Service that is named `changelogd`; they are nobody's mistake.
+/// Kubernetes sets variables like these for a Service with the name `changelogd`. They are not a mistake.
 fn is_service_link(name: &str) -> bool {
     let rest = name.strip_prefix("CHANGELOGD_").unwrap_or_default();
     rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
@@ -161,7 +160,7 @@ fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<Strin
     unknown
 }
 
-/// One line: setting, value, reason.
+/// Turns an error of clap into one line with setting, value and reason.
 fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -209,7 +208,10 @@ mod tests {
     fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, String> {
         let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        parse(&command(), &arguments, &variables).map_err(|e| e.unwrap_or_else(|e| e.to_string()))
+        parse(&command(), &arguments, &variables).map_err(|exit| match exit {
+            Exit::Help(text) => text,
+            Exit::Usage(error) => error.to_string(),
+        })
     }
 
     fn brokers(parsed: &Parsed) -> String {

@@ -1,17 +1,17 @@
-//! How much memory this process may use, as far as a control group says: version 2's `memory.max`, version 1's
-//! `memory.limit_in_bytes`. Of nested groups the tightest counts.
+//! The memory limit of the control group: `memory.max` in version 2, `memory.limit_in_bytes` in version 1. Of nested
+//! groups the lowest limit applies.
 //!
-//! Does not: look at the machine's memory, or follow a limit that changes while the process runs.
+//! Does not: read the memory of the machine, or notice a limit that changes while the process runs.
 
 use std::{fs, path::Path};
 
-/// The limit in bytes; `None`: there is none, or nobody says.
+/// The limit in bytes; `None` if there is none or it is not known.
 pub fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     tightest(&groups, Path::new("/sys/fs/cgroup"))
 }
 
-/// Of the groups that a line each of /proc/self/cgroup names, `hierarchy:controllers:path`.
+/// The lowest limit of the groups in /proc/self/cgroup. Its lines have the form `hierarchy:controllers:path`.
 fn tightest(groups: &str, root: &Path) -> Option<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
@@ -22,10 +22,10 @@ fn tightest(groups: &str, root: &Path) -> Option<u64> {
             some if some.split(',').any(|c| c == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
             _ => continue,
         };
-        // A container sees its own group at the root, while its path may be the host's.
+        // In a container the root is its own group, while the path may be that of the host.
         for group in Path::new(path.trim_start_matches('/')).ancestors() {
             let text = fs::read_to_string(directory.join(group).join(file)).unwrap_or_default();
-            // "max" in version 2; in version 1 a number that no machine has.
+            // No limit is "max" in version 2, and a very large number in version 1.
             limits.extend(text.trim().parse::<u64>().ok().filter(|limit| *limit < 1 << 60));
         }
     }

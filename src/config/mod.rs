@@ -1,5 +1,7 @@
-//! Flags and environment into what the process is to do. Everything that is wrong without asking anyone is found here, and
-//! ends the process with 64 and one line.
+//! The configuration of the process, from flags and environment variables.
+//!
+//! Promises: a configuration that can not work ends the process with status 64 and one line, before any work starts.
+//! Does not: ask other systems. A wrong topic, for example, is found later.
 
 mod duration;
 mod environment;
@@ -7,20 +9,35 @@ mod memory;
 mod renamed;
 mod serve;
 
-pub use duration::{parse_duration, shown_duration};
+pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
 pub use renamed::RENAMED;
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 
-/// What is wrong with how the process was started: one line, naming setting, value and reason.
+/// A usage or configuration error: one line with setting, value and reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
 
 impl UsageError {
-    /// A value that can't be used.
+    /// The error for a value of a setting.
     pub fn value(setting: &str, value: &str, reason: impl std::fmt::Display) -> Self {
         Self(format!("{setting}: {value:?}: {reason}"))
+    }
+}
+
+/// Why parsing ends the process before it does anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Help or version was asked for: print the text to standard output and exit with 0.
+    Help(String),
+    /// The process was started wrongly: exit with [`EXIT_USAGE`].
+    Usage(UsageError),
+}
+
+impl From<UsageError> for Exit {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
     }
 }
 

@@ -54,7 +54,7 @@ mod tests {
     use clap::Args;
 
     use super::*;
-    use crate::config::{ServeArgs, parse};
+    use crate::config::{Exit, ServeArgs, parse};
 
     /// A command with the flags of `serve`, and a client's without them.
     fn command() -> Command {
@@ -68,8 +68,8 @@ mod tests {
         let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         match parse(&command(), &arguments, &variables) {
             Ok(_) => String::new(),
-            Err(Ok(help)) => format!("help: {help}"),
-            Err(Err(error)) => error.to_string(),
+            Err(Exit::Help(help)) => format!("help: {help}"),
+            Err(Exit::Usage(error)) => error.to_string(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, memory::memory_limit, parse_duration, shown_duration};
+use super::{Origin, UsageError, format_duration, memory::memory_limit, parse_duration};
 use crate::{
     model::{PartitionCount, ValueMode},
     server::Address,
@@ -319,8 +319,8 @@ impl ServeArgs {
             return Err(UsageError::value(
                 "--listen",
                 &self.listen.to_string(),
-                "is reachable from other machines, and this version has neither TLS nor authentication: listen on loopback or \
-                 unix:/path, or accept that with --insecure-listen",
+                "is reachable from other machines, and this version has neither TLS nor authentication: listen on \
+                 loopback or unix:/path, or accept that with --insecure-listen",
             ));
         }
         if self.create_topic && self.store() != StoreChoice::Kafka {
@@ -345,7 +345,7 @@ impl ServeArgs {
             ("insecure-listen", self.insecure_listen.to_string()),
             ("store", choice(&self.store())),
             ("data-dir", self.data_dir.display().to_string()),
-            ("delete-retention", shown_duration(self.delete_retention)),
+            ("delete-retention", format_duration(self.delete_retention)),
             ("values", choice(&self.values)),
             ("partitions", self.kafka.partitions.map(|p| p.to_string()).unwrap_or_default()),
             (
@@ -359,17 +359,17 @@ impl ServeArgs {
             ("create-topic", self.create_topic.to_string()),
             ("producers", self.producers.to_string()),
             ("max-value-bytes", self.max_value_bytes.to_string()),
-            ("write-timeout", shown_duration(self.write_timeout)),
-            ("read-timeout", shown_duration(self.read_timeout)),
-            ("client-stall-timeout", shown_duration(self.client_stall_timeout)),
+            ("write-timeout", format_duration(self.write_timeout)),
+            ("read-timeout", format_duration(self.read_timeout)),
+            ("client-stall-timeout", format_duration(self.client_stall_timeout)),
             ("max-replays", self.max_replays.to_string()),
             ("max-replays-per-client", self.max_replays_per_client().to_string()),
             ("share-replays", self.share_replays.to_string()),
-            ("replay-queue-timeout", shown_duration(self.replay_queue_timeout)),
+            ("replay-queue-timeout", format_duration(self.replay_queue_timeout)),
             ("max-following-streams", self.max_following_streams().to_string()),
             ("replay-memory", self.replay_memory().to_string()),
             ("max-load-memory", self.max_load_memory().to_string()),
-            ("drain-timeout", shown_duration(self.drain_timeout)),
+            ("drain-timeout", format_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
         ];

@@ -61,8 +61,8 @@ use self::{
 };
 use crate::{
     log::{
-        Description, Finding, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, Severity,
-        StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
+        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
     },
     model::{Partition, PartitionCount},
 };
@@ -244,7 +244,7 @@ impl Log for EmbeddedLog {
         }
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let topic = &self.state.topic;
         let (partition, expected) = (record.partition, topic.partition_count.get());
         if topic.partition_count.partition(partition.number()).is_none() {

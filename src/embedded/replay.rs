@@ -30,7 +30,7 @@ use crate::{
     log::{
         Class, Corrupt, Counts, Keys, PROGRESS_INTERVAL, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection,
     },
-    model::{Partition, Record, Shown, WorkspaceId},
+    model::{Escaped, Partition, Record, WorkspaceId},
 };
 
 /// A batch is sent when it has this many records.
@@ -137,7 +137,7 @@ impl PartitionScan {
                 return Ok(if records.is_empty() { None } else { Some(records) });
             };
             self.from = record.offset + 1;
-            bytes += record.weight();
+            bytes += record.memory_size();
             records.push(record);
         }
         Ok(Some(records))
@@ -231,7 +231,7 @@ impl PartitionScan {
             let fits = *held_bytes + key.len() + content.len() <= self.state.sort_bytes;
             let copy = |bytes: &[u8]| if fits { self.arena.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
             let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", entry_key))?;
-            let (offset, size) = (record.offset, record.weight());
+            let (offset, size) = (record.offset, record.memory_size());
             if *held_bytes + size <= self.state.sort_bytes {
                 *held_bytes += size;
                 found.push(Found { offset, key: Vec::new(), record: Some(record) });
@@ -266,7 +266,7 @@ impl PartitionScan {
             "partition {}, near offset {}: the entry of {} in {keyspace} is missing or damaged",
             self.partition,
             self.from,
-            if keyspace == "latest" { Shown(&key).to_string() } else { format!("{entry_key:02x?}") },
+            if keyspace == "latest" { Escaped(&key).to_string() } else { format!("{entry_key:02x?}") },
         ))
     }
 }
@@ -359,7 +359,7 @@ impl Reader {
                 caught_up_at = now;
             }
             if now - caught_up_at > limit {
-                return Err(StopReason::Error(ReadError::away(
+                return Err(StopReason::Error(ReadError::follower_lagged(
                     self.request.partitions[0].0,
                     now - caught_up_at,
                     limit,

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     log::{Appended, Corrupt, NewRecord, WriteError},
-    model::{Key, Partition, Shown},
+    model::{Escaped, Key, Partition},
 };
 
 /// The most records of a batch.
@@ -211,7 +211,7 @@ impl Writer {
     }
 
     fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
-        let shown = || Shown(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
+        let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
         let found = self.store.latest.get(entry_key);
         let found = found.map_err(|e| self.state.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
         let Some(sealed) = found else { return Ok(None) };

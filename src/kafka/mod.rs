@@ -49,7 +49,7 @@ use self::{
     topic::TopicWatcher,
 };
 use crate::log::{
-    Description, Log, NewRecord, PartitionState, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+    Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
     TopicState, WriteError,
 };
 
@@ -154,7 +154,7 @@ impl Inner {
         };
         pool.replace_fatal();
         pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
-        if matches!(&*self.state.borrow(), TopicState::Wrong(_)) {
+        if matches!(&*self.state.borrow(), TopicState::Invalid(_)) {
             pool.discard_queued();
         }
     }
@@ -174,7 +174,7 @@ impl Log for KafkaLog {
         self.inner.watcher.topic().await
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         if self.inner.closed.load(Ordering::Acquire) {
             return Err(WriteError::Draining);
         }
@@ -184,7 +184,7 @@ impl Log for KafkaLog {
             TopicState::Unreachable { cause, topic: None } => {
                 return Err(WriteError::Unreachable { cause: cause.clone() });
             }
-            TopicState::Wrong(problem) => return Err(problem.clone().into()),
+            TopicState::Invalid(problem) => return Err(problem.clone().into()),
             TopicState::Failed(failure) => return Err(failure.clone().into()),
         }
         self.inner.pool()?.append(record)

@@ -260,7 +260,7 @@ impl TopicWatcher {
         match &*self.state.borrow() {
             TopicState::Ready(topic) => Ok(topic.clone()),
             TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
-            TopicState::Wrong(problem) => Err(problem.clone().into()),
+            TopicState::Invalid(problem) => Err(problem.clone().into()),
             // Only a store on disk has this state.
             TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
         }
@@ -321,7 +321,7 @@ impl TopicWatcher {
     fn is_final(&self) -> bool {
         matches!(
             &*self.state.borrow(),
-            TopicState::Wrong(
+            TopicState::Invalid(
                 TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. }
             )
         )
@@ -425,11 +425,15 @@ impl TopicWatcher {
         };
         if let Some((id, served_count)) = self.served_identity.get() {
             if !id.is_empty() && *id != described.id && holds(Rule::RecreatedTopicIsError) {
-                return TopicState::Wrong(TopicProblem::Recreated { topic: name, was: id.clone(), now: described.id });
+                return TopicState::Invalid(TopicProblem::Recreated {
+                    topic: name,
+                    was: id.clone(),
+                    now: described.id,
+                });
             }
             if *served_count != count && holds(Rule::GrownTopicIsError) {
                 let (expected, actual) = (served_count.get(), count.get());
-                return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+                return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                     topic: name,
                     expected,
                     actual,
@@ -440,7 +444,7 @@ impl TopicWatcher {
             self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::GrownTopicIsError))
         {
             let (expected, actual) = (expected.get(), count.get());
-            return TopicState::Wrong(TopicProblem::PartitionCountChanged {
+            return TopicState::Invalid(TopicProblem::PartitionCountChanged {
                 topic: name,
                 expected,
                 actual,
@@ -451,7 +455,7 @@ impl TopicWatcher {
         let id = described.id.clone();
         self.observations().describe(described);
         if config.cleanup_policy != "compact" {
-            return TopicState::Wrong(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
+            return TopicState::Invalid(TopicProblem::NotCompacted { topic: name, policy: config.cleanup_policy });
         }
         let _ = self.served_identity.set((id.clone(), count));
         // The id that was served first, in case the cluster returns an id only now.
@@ -478,11 +482,11 @@ impl TopicWatcher {
                         Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
                     }
                 }
-                TopicState::Wrong(TopicProblem::NotFound { topic: topic.clone() })
+                TopicState::Invalid(TopicProblem::NotFound { topic: topic.clone() })
             }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
                 let what = format!("describe topic {topic:?}");
-                TopicState::Wrong(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
+                TopicState::Invalid(TopicProblem::NotAuthorized { what, cause: error.text.clone() })
             }
             _ => {
                 ffi::poll_logs(&self.admin);
@@ -508,7 +512,7 @@ impl TopicWatcher {
         let topic = match &*self.state.borrow() {
             TopicState::Ready(topic) => Some(topic.clone()),
             TopicState::Unreachable { topic, .. } => topic.clone(),
-            TopicState::Wrong(_) | TopicState::Failed(_) => None,
+            TopicState::Invalid(_) | TopicState::Failed(_) => None,
         };
         TopicState::Unreachable { cause, topic }
     }
@@ -544,7 +548,7 @@ impl TopicWatcher {
         match &*self.state.borrow() {
             TopicState::Ready(_) => {}
             TopicState::Unreachable { cause, .. } => found(Severity::Error, "BROKERS_UNREACHABLE", cause.clone()),
-            TopicState::Wrong(problem) => {
+            TopicState::Invalid(problem) => {
                 found(Severity::Error, problem.reason(), problem.to_string());
             }
             TopicState::Failed(failure) => found(Severity::Error, "STORE_READ_ONLY", failure.to_string()),
@@ -650,7 +654,7 @@ fn log_transition(state: &TopicState, topic: &str) {
             tracing::info!(topic, id = t.id, partitions = t.partition_count.get(), "the topic is served");
         }
         TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
-        TopicState::Wrong(problem) => tracing::error!(topic, %problem, "the topic is not served"),
+        TopicState::Invalid(problem) => tracing::error!(topic, %problem, "the topic is not served"),
         TopicState::Failed(failure) => tracing::error!(topic, %failure, "the topic is not served"),
     }
 }

@@ -1,62 +1,69 @@
-//! What can go wrong in a log, an enum an operation. Each says what callers act on; none is a gRPC status.
+//! Errors of a log: one enum for each operation. The variants are what callers act on. None is a gRPC status.
 
 use std::time::Duration;
 
 use crate::model::Partition;
 
-/// The topic is not the one this process may serve. Retrying does not help.
+/// The process may not serve this topic. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicProblem {
     /// No such topic.
     #[error("topic {topic:?} does not exist; create it with `changelogd topic ensure`")]
     NotFound {
-        /// Its name.
+        /// The name of the topic.
         topic: String,
     },
-    /// Its cleanup.policy is not exactly `compact`: live keys would be removed by age.
+    /// Its cleanup.policy is not exactly `compact`, so records of existing keys would be removed by age.
     #[error(
         "topic {topic:?} has cleanup.policy={policy}, which must be exactly compact, else live keys are removed by age"
     )]
     NotCompacted {
-        /// Its name.
+        /// The name of the topic.
         topic: String,
-        /// What it has.
+        /// The policy that it has.
         policy: String,
     },
-    /// Not the expected count, or grown: workspaces would be looked for in partitions that do not hold them.
-    #[error("topic {topic:?} has {actual} partitions where {expected} are expected{}", if *final_ { "; it changed while this process ran: restart to adopt it, after moving the records of re-homed workspaces" } else { "" })]
+    /// The partition count is not the expected one, or has grown. Workspaces would be read from the wrong partitions.
+    #[error(
+        "topic {topic:?} has {actual} partitions where {expected} are expected{}",
+        if *final_ {
+            "; it changed while this process ran: restart to adopt it, after moving the records of re-homed workspaces"
+        } else {
+            ""
+        }
+    )]
     PartitionCountChanged {
-        /// Its name.
+        /// The name of the topic.
         topic: String,
-        /// What was configured, or seen before.
+        /// The configured count, or the count seen before.
         expected: i32,
-        /// What it has.
+        /// The count that it has.
         actual: i32,
-        /// Changed under the running process.
+        /// Whether it changed while the process ran.
         final_: bool,
     },
-    /// Deleted and created again under the running process.
+    /// It was deleted and created again while the process ran.
     #[error("topic {topic:?} was deleted and created again (id {was} is now {now}); restart to adopt it")]
     Recreated {
-        /// Its name.
+        /// The name of the topic.
         topic: String,
         /// The id served.
         was: String,
         /// The id it has.
         now: String,
     },
-    /// The broker does not let our principal do this.
+    /// The broker does not authorize our principal.
     #[error("the broker does not authorize this deployment to {what}: {cause}")]
     NotAuthorized {
-        /// The operation and its topic or group.
+        /// The operation, and its topic or group.
         what: String,
-        /// The broker's words.
+        /// The error of the broker.
         cause: String,
     },
 }
 
 impl TopicProblem {
-    /// UPPER_SNAKE, stable: the reason of a status, the code of a finding.
+    /// The reason of a status and the code of a finding. Stable, in UPPER_SNAKE.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "TOPIC_NOT_FOUND",
@@ -68,22 +75,22 @@ impl TopicProblem {
     }
 }
 
-/// Why a write failed, and whether it may have landed.
+/// Why a write failed. Only with `OutcomeUnknown` it may have been written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The topic is wrong; nothing was written.
+    /// The topic may not be served; nothing was written.
     #[error(transparent)]
     Topic(#[from] TopicProblem),
     /// The queue is full; nothing was written.
     #[error("the write queue is full ({limit})")]
     QueueFull {
-        /// What is full, with its limit.
+        /// The limit that is reached.
         limit: String,
     },
-    /// Over what the topic takes; nothing was written.
+    /// The record is larger than the topic accepts; nothing was written.
     #[error("the record has {got} bytes, the topic takes at most {limit}")]
     TooLarge {
-        /// The topic's max.message.bytes, less the record's overhead.
+        /// The topic's max.message.bytes minus the overhead of a record.
         limit: usize,
         /// Bytes of key, value and headers.
         got: usize,
@@ -91,13 +98,13 @@ pub enum WriteError {
     /// The brokers could not be reached in time; nothing was written.
     #[error("nothing was written: {cause}")]
     Unreachable {
-        /// librdkafka's words.
+        /// The error of librdkafka.
         cause: String,
     },
     /// Fewer in-sync replicas than min.insync.replicas; nothing was written.
     #[error("nothing was written: {cause}")]
     NotEnoughReplicas {
-        /// The broker's words.
+        /// The error of the broker.
         cause: String,
     },
     /// This process is stopping; nothing was written.
@@ -106,35 +113,35 @@ pub enum WriteError {
     /// The disk is full; nothing was written.
     #[error("nothing was written: the disk is full: {cause}")]
     DiskFull {
-        /// The system's words.
+        /// The error of the system.
         cause: String,
     },
     /// The store takes no writes; nothing was written.
     #[error("nothing was written: the store is read-only: {cause}")]
     ReadOnly {
-        /// What made it so.
+        /// The reason.
         cause: String,
     },
     /// The store is corrupt; nothing was written.
     #[error("nothing was written: {0}")]
     Corrupt(#[from] Corrupt),
-    /// It may have been written, and may still be.
+    /// The record may have been written, or may still be.
     #[error("the outcome is not known: {cause}")]
     OutcomeUnknown {
-        /// By a time limit, and not otherwise.
+        /// Whether a time limit was the reason.
         by_time: bool,
-        /// What happened.
+        /// The reason.
         cause: String,
     },
 }
 
-/// Why a store that was opened takes no writes any more.
+/// Why an open store no longer accepts writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFailure {
-    /// What was committed can be read.
+    /// Reads are still served.
     #[error("the store takes no writes: {cause}; fix the cause and restart")]
     ReadOnly {
-        /// What made it so.
+        /// The reason.
         cause: String,
     },
     /// Nothing is served.
@@ -151,36 +158,37 @@ impl From<StoreFailure> for WriteError {
     }
 }
 
-/// The embedded store can't be trusted.
+/// The embedded store is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store is corrupt: {detail}")]
 pub struct Corrupt {
-    /// What, and in which file where that is known.
+    /// The damage, and the file if it is known.
     pub detail: String,
 }
 
 impl ReadError {
-    /// A reader that fell behind by so long that tombstones which it has not seen may have been taken away.
-    pub fn away(partition: Partition, away: Duration, limit: Duration) -> Self {
+    /// The error for a following reader that lagged for so long that tombstones which it has not read may be gone.
+    pub fn follower_lagged(partition: Partition, lag: Duration, limit: Duration) -> Self {
         let cause = format!(
-            "the reader was away from the end for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
-            away.as_millis(),
+            "the reader lagged behind the end for {} ms, and tombstones may be gone after \
+             delete.retention.ms / 2 = {} ms",
+            lag.as_millis(),
             limit.as_millis()
         );
         Self::Moved { partition, cause }
     }
 }
 
-/// Why a replay ended without its end.
+/// Why a replay ended before its end offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The topic is wrong.
+    /// The topic may not be served.
     #[error(transparent)]
     Topic(#[from] TopicProblem),
-    /// The brokers, or a partition's leader, can't be reached; or no progress within the bound.
+    /// The brokers or the leader of a partition can't be reached, or the replay made no progress for too long.
     #[error("can't be read now: {cause}")]
     Unreachable {
-        /// What, where and for how long.
+        /// The error, with topic, partition and time.
         cause: String,
     },
     /// Acknowledged records are hidden behind an open transaction.
@@ -189,47 +197,47 @@ pub enum ReadError {
          high watermark {high}; find it with kafka-transactions.sh --describe-producers"
     )]
     OpenTransaction {
-        /// Where.
+        /// The partition.
         partition: Partition,
         /// The last stable offset.
         last_stable: i64,
-        /// The high watermark to be reached.
+        /// The high watermark, which is the end offset.
         high: i64,
     },
-    /// The log lost records that were to be read.
+    /// The log lost records that the replay had to read.
     #[error("partition {partition}: the log changed while it was read: {cause}; start again")]
     Truncated {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// What was seen.
+        /// The facts.
         cause: String,
     },
-    /// The end ran away: compaction may have taken what was below it.
+    /// The replay was too slow: compaction may have removed records that it had to read.
     #[error("partition {partition}: the log moved faster than it could be read: {cause}; start again")]
     Moved {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// What was seen.
+        /// The facts.
         cause: String,
     },
-    /// The offset to start from is not within the log.
+    /// The start offset is outside the log.
     #[error("partition {partition}: offset {offset} is outside the log, {low} to {end}")]
     OffsetOutOfRange {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// Asked for.
+        /// The start offset.
         offset: i64,
         /// The low watermark.
         low: i64,
         /// The high watermark.
         end: i64,
     },
-    /// The caller's deadline, or the server's cap, passed.
+    /// The deadline of the caller, or the limit of the server, passed.
     #[error("the deadline passed while partition {partition} was at offset {position} of {end}")]
     Deadline {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// The next offset to be read.
+        /// The next offset to read.
         position: i64,
         /// The end offset.
         end: i64,

@@ -1,5 +1,6 @@
-//! The executable specification of a log: plain lists under one lock. Nothing is ever compacted here but on request, so that
-//! tests can decide when.
+//! A log in memory: lists under one lock. The executable specification of a log.
+//!
+//! Does not: compact by itself. Tests decide when.
 
 use std::{
     collections::HashMap,
@@ -16,15 +17,15 @@ use tokio::{
 };
 
 use super::{
-    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, Pending, ReadError,
-    Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
+    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend,
+    ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
 };
 use crate::model::{Partition, PartitionCount, Record};
 
-/// Records a batch.
+/// Records in one batch.
 const BATCH: usize = 512;
 
-/// A record as it lies in the log: foreign ones may have no key.
+/// A stored record. A foreign record may have no key.
 #[derive(Debug, Clone)]
 struct Stored {
     key: Option<Bytes>,
@@ -37,13 +38,13 @@ struct PartitionLog {
     next_offset: i64,
 }
 
-/// A log in memory. Cloning shares it.
+/// A log in memory. Clones share it.
 #[derive(Clone)]
 pub struct MemoryLog {
     topic: Arc<Topic>,
     partitions: Arc<Mutex<Vec<PartitionLog>>>,
     state: watch::Sender<TopicState>,
-    /// Counts appends, so that a following replay knows when to look.
+    /// Counts appends, to wake following replays.
     version: watch::Sender<u64>,
     closed: watch::Sender<bool>,
 }
@@ -74,11 +75,11 @@ impl MemoryLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<PartitionLog>> {
-        // A panic while appending leaves the lists whole: a record is pushed at once.
+        // A panic while appending leaves the lists consistent: a record is pushed in one step.
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a record as some foreign producer would: with any key or none, in any partition.
+    /// Appends a record as a foreign producer would: with any key or none, to any partition. Returns its offset.
     pub fn append_foreign(&self, partition: Partition, key: Option<Bytes>, value: Option<Bytes>) -> i64 {
         let record = Record {
             offset: 0,
@@ -90,8 +91,8 @@ impl MemoryLog {
         self.push(partition, Stored { key, record }).offset
     }
 
-    /// Leaves the last record of each key, as a compaction of the whole log would; tombstones only if they are younger than
-    /// the delete retention.
+    /// Keeps the last record of each key, as a compaction of the complete log would. Removes tombstones older than the
+    /// delete retention.
     pub fn compact(&self) {
         let oldest = now_millis() - i64::try_from(self.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
         for partition in self.lock().iter_mut() {
@@ -129,22 +130,22 @@ impl MemoryLog {
     }
 }
 
-/// Reads one partition on behalf of a replay.
+/// Reads the partitions of one replay.
 struct Reader {
     log: MemoryLog,
     request: ReplayRequest,
     events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
-    /// When it last had all that was there. Tombstones that were written since must not be gone.
-    stood: Instant,
+    /// When it had last read all records. Tombstones written since then must not be gone.
+    caught_up_at: Instant,
 }
 
 impl Reader {
-    /// Delivers the wanted records of `[from, to)`. `None`: nobody listens any more.
+    /// Delivers the selected records of `[from, to)`. Returns `None` if the receiver is gone, or after an error.
     async fn deliver(&self, partition: Partition, mut from: i64, to: i64, counts: &mut Counts) -> Option<()> {
         while from < to {
-            let (away, limit) = (self.stood.elapsed(), self.limit());
-            if away > limit {
-                let _ = self.events.send(Err(ReadError::away(partition, away, limit))).await;
+            let (lag, limit) = (self.caught_up_at.elapsed(), self.limit());
+            if lag > limit {
+                let _ = self.events.send(Err(ReadError::follower_lagged(partition, lag, limit))).await;
                 return None;
             }
             let batch = self.log.read(partition, from, to);
@@ -183,12 +184,12 @@ impl Reader {
         if !self.request.follow {
             return Some(());
         }
-        // Until it has looked, it can't know.
+        // Not known before the first check.
         let mut appended_since = true;
         loop {
             let now = Instant::now();
             if !appended_since && matches!(version.has_changed(), Ok(false)) {
-                self.stood = now;
+                self.caught_up_at = now;
             }
             version.borrow_and_update();
             for (partition, from) in &mut next {
@@ -205,7 +206,7 @@ impl Reader {
                 };
                 self.events.send(Ok(progress)).await.ok()?;
             }
-            self.stood = now;
+            self.caught_up_at = now;
             let wait = PROGRESS_INTERVAL.min((self.limit() / 4).max(Duration::from_millis(10)));
             tokio::select! {
                 () = self.events.closed() => return None,
@@ -238,7 +239,7 @@ impl Log for MemoryLog {
         Ok(self.topic.clone())
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         if *self.closed.borrow() {
             return Err(WriteError::Draining);
         }
@@ -259,7 +260,7 @@ impl Log for MemoryLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        let (mut starts, stood) = (Vec::new(), Instant::now());
+        let (mut starts, caught_up_at) = (Vec::new(), Instant::now());
         for (partition, start) in &request.partitions {
             let (end, at_end) = (self.end(*partition), SystemTime::now());
             let start = match *start {
@@ -272,7 +273,7 @@ impl Log for MemoryLog {
             starts.push((*partition, start, end, at_end));
         }
         let (events, replay) = Replay::channel();
-        tokio::spawn(Reader { log: self.clone(), request, events, stood }.run(starts));
+        tokio::spawn(Reader { log: self.clone(), request, events, caught_up_at }.run(starts));
         Ok(replay)
     }
 

@@ -1,5 +1,5 @@
-//! A partitioned, compacted log: append, replay, describe. Kafka is one, the embedded store another; the memory log is the
-//! executable specification of what the verbs mean.
+//! A partitioned, compacted log: append, replay, describe. A Kafka topic is one, the embedded store another. The memory
+//! log is the executable specification of these operations.
 //!
 //! ```text
 //!   offset  0      3          7             12        15
@@ -11,18 +11,18 @@
 //!                                           open transaction
 //! ```
 //!
-//! Rules that every log keeps, each with a test of the contract suite:
+//! Every log keeps these rules. The contract suite has a test for each:
 //!
-//! - **An acknowledged record is durable**, and is in every replay that begins afterwards.
-//! - **Order**: records accepted one after another for one partition get increasing offsets; offsets never go back, also
-//!   not over a restart. Offsets may have holes.
-//! - **Compaction** may take a record that a later record of the same key supersedes, and a tombstone that is older than the
-//!   delete retention. It takes nothing else.
-//! - **A replay's end is fixed** after the request and before its first record. It ends with [`ReplayEvent::End`] for every
-//!   partition, or with a [`ReadError`]: never with silence, never short.
-//! - **A replay never misses a key** that existed when it began and was not deleted since, even if the key is overwritten all
-//!   the while.
-//! - Concurrent replays do not see each other.
+//! - **An acknowledged record is durable**, and is in every replay that starts afterwards.
+//! - **Order**: records of one partition get increasing offsets in the order in which they are accepted. Offsets never
+//!   go back, not even over a restart. Offsets may have gaps.
+//! - **Compaction** may take a record that a later record of the same key supersedes, and a tombstone that is older
+//!   than the delete retention. It takes nothing else.
+//! - **A replay's end is fixed** after the request and before its first record. It ends with [`ReplayEvent::End`] for
+//!   every partition, or with a [`ReadError`]: never with silence, never short.
+//! - **A replay never misses a key** that existed when it started and was not deleted since, even if the key is
+//!   overwritten all the time.
+//! - Concurrent replays do not affect each other.
 
 mod error;
 mod memory;
@@ -47,14 +47,14 @@ pub use selection::{Class, Counts, Keys, Selection};
 
 use crate::model::{Headers, Key, Partition, PartitionCount, Record};
 
-/// Which log it is.
+/// The kind of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
     /// On disk, in the data directory.
     Embedded,
     /// A Kafka topic.
     Kafka,
-    /// In memory, gone with the process.
+    /// In memory. Records are lost when the process ends.
     Memory,
 }
 
@@ -68,64 +68,64 @@ impl fmt::Display for StoreKind {
     }
 }
 
-/// The topic that is served: fixed for the life of the process once it is known.
+/// The topic that is served. Once it is known, it does not change while the process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name; of the embedded store, that of the data directory.
+    /// The name of the topic; for the embedded store, of the data directory.
     pub name: String,
-    /// Its id, in Kafka's base64 form; of other stores, the store's.
+    /// The topic id in Kafka's base64 form; for other stores, the id of the store.
     pub id: String,
-    /// Its real partition count.
+    /// The partition count that the log has.
     pub partition_count: PartitionCount,
-    /// The largest value it takes beside the longest key and headers, in bytes; `None` if it sets no limit or it is not known.
+    /// The largest value that fits next to the longest key and headers, in bytes; `None` if there is no limit or it is
+    /// not known.
     pub max_value_bytes: Option<usize>,
-    /// How long tombstones stay (delete.retention.ms).
+    /// How long tombstones are kept (delete.retention.ms).
     pub delete_retention: Duration,
 }
 
-/// Whether writes and loads are possible, as far as is known now.
+/// Whether writes and loads are possible, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicState {
-    /// Nothing is known yet, or the brokers can't be reached; `topic` is the one seen before.
+    /// The brokers can't be reached, or were not reached yet.
     Unreachable {
-        /// What failed.
+        /// The error.
         cause: String,
-        /// The topic that was served before the brokers were lost.
+        /// The topic that was served before; `None` if none was.
         topic: Option<Arc<Topic>>,
     },
-    /// Served.
+    /// The topic is served.
     Ready(Arc<Topic>),
-    /// Refused; recoverable unless the problem is one of identity.
-    Wrong(TopicProblem),
-    /// The store itself failed; final until it is opened again.
+    /// The topic is refused. The state can change again, unless another topic has taken its place.
+    Invalid(TopicProblem),
+    /// The store failed. The state is final until the store is opened again.
     Failed(StoreFailure),
 }
 
-/// A record to be appended.
+/// A record to append.
 #[derive(Debug, Clone)]
 pub struct NewRecord {
-    /// Its partition: that of the key's workspace.
+    /// The partition of its workspace.
     pub partition: Partition,
-    /// Its key.
+    /// The full key.
     pub key: Key,
-    /// Its value; `None` is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// Its headers.
+    /// The headers.
     pub headers: Headers,
 }
 
-/// Where the log put a record.
+/// An acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Its offset.
+    /// The offset of the record.
     pub offset: i64,
-    /// The log's timestamp, in milliseconds since 1970.
+    /// The timestamp that the log gave it, in milliseconds since 1970; `None` if the log has none.
     pub timestamp: Option<i64>,
 }
 
-/// An accepted record's outcome, when it is known. A sender that is dropped without an answer means that the outcome is not
-/// known.
-pub type Pending = oneshot::Receiver<Result<Appended, WriteError>>;
+/// The outcome of an accepted record. If the sender is dropped without a value, the outcome is unknown.
+pub type PendingAppend = oneshot::Receiver<Result<Appended, WriteError>>;
 
 /// Where a replay starts in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,95 +134,96 @@ pub enum StartAt {
     Low,
     /// At an offset, which must be within the log: low watermark <= offset <= end.
     Offset {
-        /// The first offset wanted.
+        /// The first offset to read.
         offset: i64,
-        /// The leader epoch of the record before it, by which the log can notice a truncation; -1 = not known.
+        /// The leader epoch of the record before it, so that the log can notice a truncation; -1 if it is not known.
         leader_epoch: i32,
     },
 }
 
-/// What to replay.
+/// A request for a replay.
 #[derive(Debug, Clone)]
 pub struct ReplayRequest {
-    /// The topic that the caller computed partitions for; another identity is refused.
+    /// The topic that the caller computed partitions for. A topic with another id is refused.
     pub topic: Arc<Topic>,
-    /// Where to start, for each wanted partition; not empty, no partition twice.
+    /// The partitions to read, and where to start. Not empty, and no partition twice.
     pub partitions: Vec<(Partition, StartAt)>,
     /// Which records to deliver.
     pub selection: Selection,
-    /// Go on after the ends.
+    /// Whether to continue after the end offsets.
     pub follow: bool,
-    /// Each record is to hold no more than its own bytes, for whoever keeps some of them: else those of a batch may share a buffer,
-    /// all of which lasts as long as any of them.
-    pub keep: bool,
-    /// When to give up (until the ends: a replay that follows has none after them).
+    /// Whether each record must own its bytes. Otherwise the records of a batch may share a buffer, which stays in
+    /// memory as long as one of them. Set it to keep some records of a batch.
+    pub owned_records: bool,
+    /// The deadline for the end offsets. A following replay has none after them.
     pub deadline: Instant,
 }
 
-/// A partition's end was reached: every wanted record in `[start, end)` has been delivered.
+/// The end of a partition was reached: every selected record in `[start, end)` has been delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionEnd {
     /// The partition.
     pub partition: Partition,
-    /// Where reading began.
+    /// The offset at which the replay started.
     pub start: i64,
     /// The end offset, exclusive: the high watermark after the request arrived, or a later one.
     pub end: i64,
-    /// What was met, before filters.
+    /// Counts of all records in the range.
     pub counts: Counts,
-    /// The leader epoch of the last record met; -1 = not known.
+    /// The leader epoch of the last record that was read; -1 if it is not known.
     pub leader_epoch: i32,
-    /// A time at which the reader was at the log's end: when the end offset was taken.
+    /// The time at which the end offset was taken.
     pub at_end: SystemTime,
 }
 
 impl PartitionEnd {
-    /// Of an empty partition.
-    pub(crate) fn of_nothing(partition: Partition) -> Self {
+    /// The end of an empty partition.
+    pub(crate) fn empty(partition: Partition) -> Self {
         let counts = Counts::default();
         Self { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end: SystemTime::now() }
     }
 }
 
-/// What a replay delivers. Events of one partition come in offset order.
+/// An event of a replay. Events of one partition come in the order of offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayEvent {
-    /// Wanted records of one partition, in offset order.
+    /// Selected records of one partition, in the order of offsets.
     Records {
         /// The partition.
         partition: Partition,
-        /// Never empty.
+        /// The records; never empty.
         records: Vec<Record>,
-        /// The leader epoch of the last one; -1 = not known.
+        /// The leader epoch of the last record; -1 if it is not known.
         leader_epoch: i32,
     },
-    /// A partition's end; once a partition.
+    /// The end of a partition. Sent once for each partition.
     End(PartitionEnd),
-    /// Only with `follow`, after a partition's end: everything wanted below `next_offset` has been delivered.
+    /// Every selected record below `next_offset` has been delivered. Only with `follow`, after the end of the
+    /// partition.
     Progress {
         /// The partition.
         partition: Partition,
-        /// The next offset to be read.
+        /// The next offset to read.
         next_offset: i64,
-        /// The leader epoch of the last record met; -1 = not known.
+        /// The leader epoch of the last record that was read; -1 if it is not known.
         leader_epoch: i32,
-        /// What was met since the last event that counted, before filters.
+        /// Counts of all records since the last event with counts.
         counts: Counts,
-        /// Set if nothing was left to read at that time.
+        /// A time at which the reader had read all records; `None` if records were left to read.
         at_end: Option<SystemTime>,
     },
-    /// Only without `follow`, from logs whose replays are shared: records were read, though none of them may be wanted. So a
-    /// replay that goes on is told from one that stands still.
+    /// Records were read, selected or not. Distinguishes a replay that makes progress from a stalled one. Only without
+    /// `follow`, from logs whose replays are shared.
     Moving,
 }
 
-/// How long a replay that reads keeps silent at most, where [`ReplayEvent::Moving`] is sent.
+/// The interval of [`ReplayEvent::Moving`].
 pub const MOVING_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a following replay says how far it is, also if nothing matched.
+/// The interval of [`ReplayEvent::Progress`] of a following replay, even if no record is selected.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many batches a replay may be ahead of its reader.
+/// Batches that a replay may be ahead of its receiver.
 pub const REPLAY_BATCHES_AHEAD: usize = 4;
 
 /// A running replay. Dropping it stops the replay.
@@ -232,13 +233,13 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// A channel whose sender the backend's reading thread owns.
+    /// A channel. The backend owns the sender.
     pub fn channel() -> (mpsc::Sender<Result<ReplayEvent, ReadError>>, Self) {
         let (sender, events) = mpsc::channel(REPLAY_BATCHES_AHEAD);
         (sender, Self { events })
     }
 
-    /// The next event; `None` after the last partition's end (never with `follow`), or after an error.
+    /// The next event; `None` after the end of the last partition (never with `follow`), or after an error.
     pub async fn next(&mut self) -> Option<Result<ReplayEvent, ReadError>> {
         self.events.recv().await
     }
@@ -249,7 +250,7 @@ impl Replay {
 pub struct PartitionState {
     /// The partition.
     pub partition: Partition,
-    /// Its leader's broker id; -1 = none.
+    /// The broker id of its leader; -1 if it has none.
     pub leader: i32,
     /// The low watermark.
     pub low: i64,
@@ -259,64 +260,64 @@ pub struct PartitionState {
     pub high: i64,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Writes and loads are refused until it is fixed.
     Error,
-    /// Works, but a promise leans on something that is not so.
+    /// Works, but an assumption of a promise does not hold.
     Warning,
     /// Worth knowing.
     Info,
 }
 
-/// Something noticed about the topic, the store or the log.
+/// A fact about the topic, the store or the log that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
     /// UPPER_SNAKE, stable.
     pub code: &'static str,
-    /// What, why and what to do.
+    /// The fact, the reason and the remedy.
     pub message: String,
 }
 
-/// What the log is, as it is now.
+/// A description of the log as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// The topic's name, known from the configuration alone.
+    /// The name of the topic, from the configuration.
     pub name: String,
     /// The topic, if it is known.
     pub topic: Option<Arc<Topic>>,
-    /// Its partitions, in order; empty if they can't be had.
+    /// The partitions in order; empty if they are not known.
     pub partitions: Vec<PartitionState>,
-    /// What was noticed.
+    /// Facts that an operator should know.
     pub findings: Vec<Finding>,
 }
 
 /// A partitioned, compacted log; see the module for the rules.
 #[async_trait]
 pub trait Log: Send + Sync + fmt::Debug + 'static {
-    /// Which log it is.
+    /// The kind of this log.
     fn kind(&self) -> StoreKind;
 
-    /// What is known of the topic now, and every change of it. Readiness follows it.
+    /// The state of the topic, and every change of it. Readiness depends on it.
     fn topic_state(&self) -> watch::Receiver<TopicState>;
 
-    /// The topic, checked within the last second (an answer so old may be shared). Waits, bounded, for the brokers.
+    /// The topic, checked within the last second. Waits for the brokers for a limited time.
     async fn topic(&self) -> Result<Arc<Topic>, ReadError>;
 
-    /// Accepts a record or refuses it, at once: never blocks, and keeps the order of its calls for a partition. `Err` means
-    /// that nothing was written and never will be.
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError>;
+    /// Accepts or refuses a record. Never blocks. Records of a partition are written in the order of the calls. `Err`
+    /// means that the record was not written and never will be.
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError>;
 
-    /// Takes the end offsets of the wanted partitions and starts to read. A partition that is empty is answered without
-    /// reading. Errors that are known before the first record come as `Err`, later ones through the [`Replay`].
+    /// Takes the end offsets of the partitions and starts to read. An empty partition ends without reading. Errors
+    /// before the first record are returned as `Err`, later ones through the [`Replay`].
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError>;
 
-    /// The log as it is now; what can't be had is a finding, not an error.
+    /// Describes the log as it is now. Facts that are not available are findings, not errors.
     async fn describe(&self) -> Description;
 
-    /// Stops accepting and waits, until the deadline, for what was accepted. Answers how many writes are not settled.
+    /// Refuses new records and waits until the deadline for accepted ones. Returns how many have no outcome yet.
     async fn close(&self, deadline: Instant) -> u64;
 }

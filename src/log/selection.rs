@@ -1,41 +1,41 @@
-//! What a replay is to deliver. Backends ask it in their read loop, before a record is copied.
+//! The selection of records that a replay delivers. Backends check it in their read loop, before they copy a record.
 
 use std::{borrow::Borrow, collections::HashSet, hash::Hash};
 
 use crate::model::{Key, KeyRef, Partition, PartitionCount, WorkspaceId};
 
-/// What a record is to a replay.
+/// The class of a record for a selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Foreign: no key, or a key outside the grammar.
-    Skipped,
+    /// Written by another program: it has no key, or a key that is not valid.
+    Foreign,
     /// Its workspace belongs to another partition.
     Misplaced,
-    /// A good record that was not asked for.
+    /// A valid record that is not selected.
     Unwanted,
-    /// To be delivered.
+    /// A selected record.
     Wanted,
 }
 
-/// Which keys.
+/// The keys of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keys {
-    /// All.
+    /// All keys.
     All,
-    /// Of these workspaces.
+    /// The keys of these workspaces.
     Workspaces(HashSet<WorkspaceId>),
-    /// This one.
+    /// One key.
     One(Key),
 }
 
 /// Which records a replay delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Which keys.
+    /// The keys.
     pub keys: Keys,
-    /// Of these entity types; empty = all.
+    /// The entity types; empty means all.
     pub types: HashSet<String>,
-    /// The topic's count, by which misplaced records are known.
+    /// The partition count of the topic, to recognize misplaced records.
     pub partition_count: PartitionCount,
 }
 
@@ -55,10 +55,10 @@ impl Selection {
         Self { keys: Keys::One(key), types: HashSet::new(), partition_count }
     }
 
-    /// What the record with this key, read from this partition, is to this replay.
+    /// The class of a record with this key in this partition. `None` is a record without a key.
     pub fn classify(&self, partition: Partition, key: Option<&[u8]>) -> Class {
         let Some(Ok(key)) = key.map(KeyRef::parse) else {
-            return Class::Skipped;
+            return Class::Foreign;
         };
         if self.partition_count.of_workspace(key.workspace().as_bytes()) != partition {
             return Class::Misplaced;
@@ -66,7 +66,7 @@ impl Selection {
         if self.wants(key) { Class::Wanted } else { Class::Unwanted }
     }
 
-    /// Whether a key in its right place is asked for.
+    /// Whether a key is selected. The caller knows that it is in the right partition.
     pub fn wants(&self, key: KeyRef<'_>) -> bool {
         let by_key = match &self.keys {
             Keys::All => true,
@@ -77,22 +77,23 @@ impl Selection {
     }
 }
 
-/// Whether it is in the set. Of each key of a partition: most often the set is of one, and hashing costs more than a look at it.
+/// Whether the set contains `wanted`. Called for each key of a partition. Most sets have one element, and comparing it
+/// costs less than hashing.
 fn has<T: Borrow<str> + Eq + Hash>(set: &HashSet<T>, wanted: &str) -> bool {
     if set.len() == 1 { set.iter().any(|one| one.borrow() == wanted) } else { set.contains(wanted) }
 }
 
-/// What a replay met on its way through a partition, before filters.
+/// Counts of all records that a replay read in a partition, selected or not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records delivered by the log.
+    /// Records that the log delivered.
     pub read: u64,
-    /// Of these, foreign.
+    /// Foreign records among them.
     pub skipped: u64,
-    /// Of these, in the wrong partition.
+    /// Records in the wrong partition among them.
     pub misplaced: u64,
-    /// Header names of wanted records that were not UTF-8, and were replaced lossily.
-    pub renamed_headers: u64,
+    /// Header names of selected records that were not UTF-8. Their invalid parts became U+FFFD.
+    pub lossy_header_names: u64,
 }
 
 impl Counts {
@@ -100,7 +101,7 @@ impl Counts {
     pub fn count(&mut self, class: Class) {
         self.read += 1;
         match class {
-            Class::Skipped => self.skipped += 1,
+            Class::Foreign => self.skipped += 1,
             Class::Misplaced => self.misplaced += 1,
             Class::Unwanted | Class::Wanted => {}
         }
@@ -118,9 +119,9 @@ mod tests {
         let home = count.of_workspace(b"ws");
         let away = count.partition((home.number() + 1) % 10).unwrap();
         let selection = Selection::workspace(WorkspaceId::parse("ws").unwrap(), HashSet::from(["a".into()]), count);
-        assert_eq!(selection.classify(home, None), Class::Skipped);
-        assert_eq!(selection.classify(home, Some(b"\xff")), Class::Skipped);
-        assert_eq!(selection.classify(home, Some(b"no-slash")), Class::Skipped);
+        assert_eq!(selection.classify(home, None), Class::Foreign);
+        assert_eq!(selection.classify(home, Some(b"\xff")), Class::Foreign);
+        assert_eq!(selection.classify(home, Some(b"no-slash")), Class::Foreign);
         assert_eq!(selection.classify(away, Some(b"ws/a/1")), Class::Misplaced);
         assert_eq!(selection.classify(home, Some(b"ws/b/1")), Class::Unwanted);
         assert_eq!(selection.classify(home, Some(b"ws/a/1")), Class::Wanted);

@@ -1,26 +1,26 @@
-//! Keys: `{workspaceID}/{entityType}/{entityID}`. The grammar stands here once, for requests and for what is read back.
+//! Keys: `{workspaceID}/{entityType}/{entityID}`. The only place with their grammar, for requests and for records.
 
 use std::{fmt, str};
 
 use bytes::Bytes;
 
-use super::text::Shown;
+use super::escape::Escaped;
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 /// The longest workspace ID, in bytes.
 pub const MAX_WORKSPACE_BYTES: usize = 255;
 
-/// The part of a key, or of a request, that is at fault.
+/// The part of a key, or of a request, that is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPart {
-    /// The first segment: selects the partition.
+    /// The first segment, which determines the partition.
     Workspace,
     /// The second segment.
     EntityType,
-    /// All that follows.
+    /// All following segments.
     EntityId,
-    /// The key as a whole.
+    /// The complete key.
     Whole,
 }
 
@@ -44,40 +44,40 @@ pub enum KeyError {
     /// The workspace ID is only white space.
     #[error("the workspace id is only white space")]
     BlankWorkspace,
-    /// The workspace ID is over its limit.
+    /// The workspace ID is longer than [`MAX_WORKSPACE_BYTES`].
     #[error("the workspace id has {got} bytes, at most {MAX_WORKSPACE_BYTES} are allowed")]
     WorkspaceTooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         got: usize,
     },
-    /// The workspace ID holds the separator, which would change its partition.
+    /// The workspace ID contains the separator, which would change its partition.
     #[error("the workspace id {shown} contains \"/\", which separates the parts of a key")]
     SlashInWorkspace {
-        /// As it may be shown.
+        /// The text, escaped.
         shown: String,
     },
-    /// The key is over its limit.
+    /// The key is longer than [`MAX_KEY_BYTES`].
     #[error("the key has {got} bytes, at most {MAX_KEY_BYTES} are allowed")]
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         got: usize,
     },
     /// Fewer than three segments.
     #[error("the key {shown} is not of the form {{workspaceID}}/{{entityType}}/{{entityID}}")]
     Incomplete {
-        /// As it may be shown.
+        /// The text, escaped.
         shown: String,
     },
     /// A doubled or trailing `/` in the entity ID.
     #[error("the entity id {shown} has an empty segment (a leading, doubled or trailing \"/\")")]
     EmptySegment {
-        /// As it may be shown.
+        /// The text, escaped.
         shown: String,
     },
     /// A control character.
     #[error("the {part} contains the control character U+{code:04X}")]
     Control {
-        /// Where it is.
+        /// The part that contains it.
         part: KeyPart,
         /// Its code point.
         code: u32,
@@ -88,19 +88,20 @@ pub enum KeyError {
     /// A relative `changelog_id` without a workspace.
     #[error("the relative changelog id {shown} (leading \"/\") needs a workspace_id")]
     RelativeWithoutWorkspace {
-        /// As it may be shown.
+        /// The text, escaped.
         shown: String,
     },
     /// A full key whose first segment is another workspace: most often a relative id without its leading `/`.
     #[error(
-        "the changelog id {shown} is a full key of workspace {first}, not of workspace_id {workspace}; was {meant} meant?"
+        "the changelog id {shown} is a full key of workspace {first}, not of workspace_id {workspace}; was {meant} \
+         meant?"
     )]
     WorkspaceMismatch {
-        /// As it may be shown.
+        /// The text, escaped.
         shown: String,
         /// Its first segment.
         first: String,
-        /// The request's workspace.
+        /// The workspace of the request.
         workspace: String,
         /// The form that was probably meant.
         meant: String,
@@ -108,7 +109,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// The part at fault; `None` if it is the way the parts were put together.
+    /// The part that is not valid. `Whole` if the parts do not fit together.
     pub fn part(&self) -> KeyPart {
         match self {
             Self::Empty(part) | Self::Control { part, .. } => *part,
@@ -124,7 +125,8 @@ impl KeyError {
     }
 }
 
-/// Printable ASCII, as most keys are. Looks at all of it: several bytes at a time, which with an early end it could not.
+/// Whether all bytes are printable ASCII, as in most keys. Has no early return, so that the compiler can check several
+/// bytes at a time.
 fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte))
 }
@@ -147,7 +149,7 @@ fn check_workspace(text: &str) -> Result<(), KeyError> {
         return Err(KeyError::WorkspaceTooLong { got: text.len() });
     }
     if text.as_bytes().contains(&b'/') {
-        return Err(KeyError::SlashInWorkspace { shown: Shown(text).to_string() });
+        return Err(KeyError::SlashInWorkspace { shown: Escaped(text).to_string() });
     }
     check_control(KeyPart::Workspace, text)?;
     if text.chars().all(char::is_whitespace) {
@@ -167,7 +169,7 @@ impl WorkspaceId {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text.
+    /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -179,7 +181,7 @@ impl std::borrow::Borrow<str> for WorkspaceId {
     }
 }
 
-/// A key that was checked and is borrowed: what a replay looks at before it copies anything.
+/// A valid key, borrowed. A replay checks it before it copies a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRef<'a> {
     text: &'a str,
@@ -188,13 +190,13 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// Checks the grammar of a record's key.
+    /// Checks the grammar of the key of a record.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, KeyError> {
         if bytes.len() > MAX_KEY_BYTES {
             return Err(KeyError::TooLong { got: bytes.len() });
         }
         let text = str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?;
-        let incomplete = || KeyError::Incomplete { shown: Shown(text).to_string() };
+        let incomplete = || KeyError::Incomplete { shown: Escaped(text).to_string() };
         let mut slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let workspace_end = slashes.next().ok_or_else(incomplete)?;
         check_workspace(&text[..workspace_end])?;
@@ -212,13 +214,13 @@ impl<'a> KeyRef<'a> {
         let is_empty_somewhere =
             || id.starts_with(b"/") || id.ends_with(b"/") || id.windows(2).any(|pair| pair == b"//");
         if id.contains(&b'/') && is_empty_somewhere() {
-            return Err(KeyError::EmptySegment { shown: Shown(entity_id).to_string() });
+            return Err(KeyError::EmptySegment { shown: Escaped(entity_id).to_string() });
         }
         check_control(KeyPart::EntityId, entity_id)?;
         Ok(Self { text, workspace_end, type_end })
     }
 
-    /// The whole key.
+    /// The complete key.
     pub fn as_str(&self) -> &'a str {
         self.text
     }
@@ -233,13 +235,13 @@ impl<'a> KeyRef<'a> {
         &self.text[self.workspace_end + 1..self.type_end]
     }
 
-    /// All after the second `/`.
+    /// Everything after the second `/`.
     pub fn entity_id(&self) -> &'a str {
         &self.text[self.type_end + 1..]
     }
 }
 
-/// A key that was checked and is owned: what a write carries.
+/// A valid key, owned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     bytes: Bytes,
@@ -253,11 +255,11 @@ impl Key {
         Ok(Self { bytes: Bytes::copy_from_slice(text.as_bytes()), workspace_end })
     }
 
-    /// The two strings by which requests name an entity. Never guesses.
+    /// The key that the two strings of a request name. An ambiguous pair is an error.
     pub fn from_request(workspace_id: &str, changelog_id: &str) -> Result<Self, KeyError> {
         if changelog_id.starts_with('/') {
             if workspace_id.is_empty() {
-                return Err(KeyError::RelativeWithoutWorkspace { shown: Shown(changelog_id).to_string() });
+                return Err(KeyError::RelativeWithoutWorkspace { shown: Escaped(changelog_id).to_string() });
             }
             check_workspace(workspace_id)?;
             let text = [workspace_id, changelog_id].concat();
@@ -277,21 +279,21 @@ impl Key {
         let first = changelog_id.split('/').next().unwrap_or_default();
         if first != workspace_id {
             return Err(KeyError::WorkspaceMismatch {
-                shown: Shown(changelog_id).to_string(),
-                first: Shown(first).to_string(),
-                workspace: Shown(workspace_id).to_string(),
-                meant: Shown(&format!("/{changelog_id}")).to_string(),
+                shown: Escaped(changelog_id).to_string(),
+                first: Escaped(first).to_string(),
+                workspace: Escaped(workspace_id).to_string(),
+                meant: Escaped(&format!("/{changelog_id}")).to_string(),
             });
         }
         Self::parse(changelog_id)
     }
 
-    /// The bytes: those of the Kafka record's key.
+    /// The bytes of the key of the Kafka record.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The text.
+    /// As text.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.bytes).unwrap_or_default()
     }
@@ -301,7 +303,7 @@ impl Key {
         WorkspaceId(self.as_str()[..self.workspace_end].to_owned())
     }
 
-    /// The bytes that are hashed.
+    /// The bytes whose hash determines the partition.
     pub fn workspace_bytes(&self) -> &[u8] {
         &self.bytes[..self.workspace_end]
     }
@@ -406,7 +408,8 @@ mod tests {
         #[test]
         fn any_bytes_are_a_key_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(key) = KeyRef::parse(&bytes) {
-                prop_assert_eq!(format!("{}/{}/{}", key.workspace(), key.entity_type(), key.entity_id()).into_bytes(), bytes);
+                let joined = [key.workspace(), key.entity_type(), key.entity_id()].join("/");
+                prop_assert_eq!(joined.into_bytes(), bytes);
             }
         }
 

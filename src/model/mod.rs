@@ -1,13 +1,16 @@
-//! The vocabulary: keys, workspaces, partitions, values, positions. Types that cannot be wrong; no I/O, no Kafka, no gRPC.
+//! Keys, workspaces, partitions, values and positions.
+//!
+//! Promises: a value of these types is always valid; it is checked when it is made.
+//! Does not: know I/O, Kafka or gRPC.
 
+mod escape;
 mod key;
 mod partition;
 mod record;
-mod text;
 mod value;
 
+pub use escape::Escaped;
 pub use key::{Key, KeyError, KeyPart, KeyRef, MAX_KEY_BYTES, MAX_WORKSPACE_BYTES, WorkspaceId};
 pub use partition::{Partition, PartitionCount, murmur2};
 pub use record::{Header, HeaderError, Headers, MAX_HEADER_BYTES, MAX_HEADERS, Position, Record};
-pub use text::Shown;
 pub use value::{ValueError, ValueMode, ValueRules};

@@ -1,19 +1,19 @@
-//! Which partition a workspace lives in: `(murmur2(workspace ID) & 0x7fffffff) % partitions`, as Apache Kafka's Java client
-//! computes it for a record whose key is the workspace ID.
+//! The partition of a workspace: `(murmur2(workspace ID) & 0x7fffffff) % partitions`. Apache Kafka's Java client
+//! computes the same for a record whose key is the workspace ID.
 
 use std::{fmt, num::NonZeroU32};
 
-/// A partition's number, from 0.
+/// The number of a partition, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(u32);
 
 impl Partition {
-    /// Kafka's numbers are `int32`; negative ones are not partitions.
+    /// `None` for negative numbers, which Kafka uses for special meanings.
     pub fn new(number: i32) -> Option<Self> {
         u32::try_from(number).ok().map(Self)
     }
 
-    /// As Kafka and the API write it.
+    /// As a number of Kafka and the API.
     pub fn number(self) -> i32 {
         self.0 as i32
     }
@@ -30,7 +30,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// How many partitions a topic has: at least one, at most `i32::MAX`.
+/// The partition count of a topic: at least 1, at most `i32::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionCount(NonZeroU32);
 
@@ -40,7 +40,7 @@ impl PartitionCount {
         i32::try_from(count).ok().and_then(|c| u32::try_from(c).ok()).and_then(NonZeroU32::new).map(Self)
     }
 
-    /// As Kafka and the API write it.
+    /// As a number of Kafka and the API.
     pub fn get(self) -> i32 {
         self.0.get() as i32
     }

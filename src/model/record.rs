@@ -1,15 +1,15 @@
-//! Records, their headers and where they are.
+//! Records, headers and positions.
 
 use bytes::Bytes;
 
 use super::partition::Partition;
 
-/// Headers a record may carry.
+/// The most headers of a record.
 pub const MAX_HEADERS: usize = 64;
-/// Bytes of all header names and values of a record.
+/// The most bytes of all header names and values of a record.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// A record header. A null value is not an empty one.
+/// A record header. A null value differs from an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The name.
@@ -36,13 +36,13 @@ pub enum HeaderError {
     /// A header without a name.
     #[error("header {index} has no key")]
     NoKey {
-        /// Its place in the list.
+        /// Its index in the list.
         index: usize,
     },
-    /// A NUL in a name: librdkafka takes names as C strings.
+    /// A name contains NUL. librdkafka takes names as C strings.
     #[error("the key of header {index} contains a NUL character")]
     NulInKey {
-        /// Its place in the list.
+        /// Its index in the list.
         index: usize,
     },
 }
@@ -83,7 +83,7 @@ impl Headers {
     }
 }
 
-/// Where a record is.
+/// The position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Its partition.
@@ -92,7 +92,7 @@ pub struct Position {
     pub offset: i64,
 }
 
-/// A record read from a partition, whose key is in the grammar.
+/// A record that was read from a partition. Its key is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its offset in its partition.
@@ -108,13 +108,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// The entity was deleted by this record.
+    /// Whether this record deletes its entity.
     pub fn is_tombstone(&self) -> bool {
         self.value.is_none()
     }
 
-    /// Bytes it holds in memory, about.
-    pub fn weight(&self) -> usize {
+    /// The bytes of memory that it takes, estimated.
+    pub fn memory_size(&self) -> usize {
         const OVERHEAD: usize = 128;
         let headers: usize =
             self.headers.iter().map(|h| 64 + h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum();

@@ -1,26 +1,26 @@
-//! What may be written as a value.
+//! Rules for values.
 
 use serde::de::IgnoredAny;
 
-/// What values must be.
+/// The form of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueMode {
     /// A JSON document (RFC 8259), stored byte for byte as sent.
     Json,
-    /// Any bytes, also none.
+    /// Any bytes. An empty value is allowed.
     Opaque,
 }
 
-/// The checks on values of one deployment.
+/// The rules for values of one deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValueRules {
-    /// What they must be.
+    /// The form of values.
     pub mode: ValueMode,
-    /// How many bytes they may have.
+    /// The most bytes of a value.
     pub max_bytes: usize,
 }
 
-/// Why a value is refused. Holds no byte of the value.
+/// Why a value is refused. Contains no bytes of the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Over the limit.
@@ -34,7 +34,7 @@ pub enum ValueError {
     /// Not JSON.
     #[error("the value is not JSON: {problem}")]
     NotJson {
-        /// What and where, without the value's bytes.
+        /// The error and its position, without bytes of the value.
         problem: String,
     },
 }
@@ -54,7 +54,7 @@ impl ValueRules {
 
 fn check_json(value: &[u8]) -> Result<(), ValueError> {
     let not_json = |problem| ValueError::NotJson { problem };
-    // serde_json passes over strings that it need not keep without looking at their encoding.
+    // serde_json does not check the encoding of strings that it ignores.
     let text = std::str::from_utf8(value).map_err(|e| not_json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|e| not_json(e.to_string()))?;
     Ok(())

@@ -1,5 +1,7 @@
-//! `EntryBatch`, which is most of what is sent. Entries are written as they go over the wire, straight from the records, and not
-//! first made into messages of their own, unless many answers share the values. Who reads one gets messages, as of any other.
+//! The message `EntryBatch`. Most bytes that the server sends are in these.
+//!
+//! The server encodes entries from records directly, without an `Entry` message for each. Decoding gives messages, as
+//! for any other type. Records that several responses share are sent as messages: see `service/response.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
@@ -11,7 +13,7 @@ use super::v1;
 use crate::model::{Partition, Record};
 
 const ENTRIES: u32 = 1;
-// Those of Entry.
+// Field numbers of Entry and Header.
 const KEY: u32 = 1;
 const RAW: u32 = 2;
 const PARTITION: u32 = 4;
@@ -25,21 +27,21 @@ const HEADER_VALUE: u32 = 2;
 /// See `proto/changelog.proto`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EntryBatch {
-    /// What was read, or is to be sent one by one.
+    /// Entries that were decoded, or are to be encoded.
     pub entries: Vec<v1::Entry>,
-    /// What is to be sent besides, before them: in their form on the wire.
-    written: Bytes,
+    /// Encoded entries, which are sent before `entries`.
+    encoded: Bytes,
 }
 
 impl From<Vec<v1::Entry>> for EntryBatch {
     fn from(entries: Vec<v1::Entry>) -> Self {
-        Self { entries, written: Bytes::new() }
+        Self { entries, encoded: Bytes::new() }
     }
 }
 
 impl Message for EntryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.written);
+        buf.put_slice(&self.encoded);
         encoding::message::encode_repeated(ENTRIES, &self.entries, buf);
     }
 
@@ -57,7 +59,7 @@ impl Message for EntryBatch {
     }
 
     fn encoded_len(&self) -> usize {
-        self.written.len() + encoding::message::encoded_len_repeated(ENTRIES, &self.entries)
+        self.encoded.len() + encoding::message::encoded_len_repeated(ENTRIES, &self.entries)
     }
 
     fn clear(&mut self) {
@@ -65,30 +67,29 @@ impl Message for EntryBatch {
     }
 }
 
-/// Entries that are written down, with values as they are in the log.
+/// Encodes records as entries with raw values.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct EntryBatchEncoder {
     buf: BytesMut,
     entries: u64,
 }
 
-impl Written {
-    /// With room for so many bytes.
-    pub fn of_about(bytes: usize) -> Self {
+impl EntryBatchEncoder {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { buf: BytesMut::with_capacity(bytes), entries: 0 }
     }
 
-    /// How many.
+    /// How many entries it has encoded.
     pub fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// A batch of them.
     pub fn into_batch(self) -> EntryBatch {
-        EntryBatch { entries: Vec::new(), written: self.buf.freeze() }
+        EntryBatch { entries: Vec::new(), encoded: self.buf.freeze() }
     }
 
-    /// Adds a record, unless there are some and it would make them more than `limit` bytes. Says whether it did.
+    /// Adds a record, unless the batch has entries and would become larger than `limit` bytes. Returns whether it was
+    /// added.
     pub fn push(&mut self, partition: Partition, record: &Record, limit: usize) -> bool {
         let timestamp = record.timestamp.map(super::timestamp);
         let number = partition.number();

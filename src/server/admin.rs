@@ -30,7 +30,7 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until `stop`. Open requests are not waited for: nothing here is a promise.
+/// Serves until `stop` completes. Open requests are cut then: none of them changes anything.
 pub async fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     let cause = match &*admin.state.borrow() {
         TopicState::Ready(_) => "draining".to_owned(),
         TopicState::Unreachable { cause, .. } => cause.clone(),
-        TopicState::Wrong(problem) => TopicProblem::to_string(problem),
+        TopicState::Invalid(problem) => TopicProblem::to_string(problem),
         TopicState::Failed(failure) => failure.to_string(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))

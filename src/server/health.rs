@@ -1,6 +1,7 @@
-//! grpc.health.v1. Service names: `liveness` serves as long as the process does; the empty name, `readiness` and
-//! `changelog.v1.ChangelogService` serve while writes and loads are possible. A missing topic turns readiness off, and must
-//! not turn liveness off: a restart would fix nothing.
+//! grpc.health.v1. The service name `liveness` serves as long as the process does. The empty name, `readiness` and
+//! `changelog.v1.ChangelogService` serve while writes and loads are possible.
+//!
+//! A missing topic turns readiness off. It must not turn liveness off, because a restart would fix nothing.
 
 use std::sync::Arc;
 

@@ -1,12 +1,18 @@
-//! The transport: connections, their bounds, and their drain.
+//! The transport: connections, their limits, and their drain.
 //!
-//! hyper is driven directly where tonic's own server would do for most: that server answers `grpc-timeout` with CANCELLED
-//! where the contract says DEADLINE_EXCEEDED, leaves streaming bodies without a deadline, switches hyper's bounds on
-//! resets and streams off unless each is set, and waits without bound for connections when it stops.
+//! It uses hyper directly, because tonic's server does not fit for four reasons:
+//!
+//! - It answers `grpc-timeout` with CANCELLED. The contract says DEADLINE_EXCEEDED.
+//! - It leaves streaming bodies without a deadline.
+//! - It switches off hyper's limits on resets and streams, unless each is set.
+//! - It waits for connections without limit when it stops.
+//!
+//! Promises: connections, streams and unread bytes are limited; a stop ends at its deadline, and counts what it cut.
+//! Does not: know what an RPC does.
 
 mod admin;
 mod health;
-mod listen;
+mod listener;
 mod observe;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
@@ -24,29 +30,29 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 
 pub use admin::serve_admin;
 pub use health::Health;
-pub use listen::{Address, Io, Listener};
+pub use listener::{Address, Io, Listener};
 
 use crate::{
     metrics::Metrics,
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},
     service::{Peer, Service},
 };
-use observe::Observed;
+use observe::CallService;
 
-/// Bounds on connections; sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
+/// Limits on connections. Sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
-/// What of a request may wait to be read; and of all requests of a connection. Streams of writes whose client takes no verdicts
-/// are not read, and must leave room for the other calls of their connection.
+/// Unread bytes of one request, and of all requests of a connection. A `Write` stream whose client receives no verdicts
+/// is not read. It must leave room for other calls of the connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The API, with health and reflection.
+/// The API with health and reflection.
 pub fn api_routes(service: Service, health: &Health, max_request_bytes: usize) -> Routes {
     let api = ChangelogServiceServer::new(service)
         .max_decoding_message_size(max_request_bytes)
@@ -68,20 +74,20 @@ pub fn api_routes(service: Service, health: &Health, max_request_bytes: usize) -
     }
 }
 
-/// Health alone, for a port that may be opened to the pod.
+/// Health only, for a port that can be reachable from outside the pod.
 pub fn health_routes(health: &Health) -> Routes {
     Routes::new(health.server())
 }
 
-/// Serves until `stop`, then refuses new connections and streams, and waits for open calls until `stop`'s deadline; what is
-/// open then is cut. Answers how many connections were cut.
+/// Serves until `stop` completes. Then it refuses new connections and streams, and waits for open calls until the
+/// instant that `stop` returned. Connections that are still open are cut. Returns how many.
 pub async fn serve(
     listener: Listener,
     routes: Routes,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = Instant>,
 ) -> usize {
-    let service = Observed::new(routes.prepare(), metrics);
+    let service = CallService::new(routes.prepare(), metrics);
     let mut connection_number = 0;
     let (draining, _) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -89,7 +95,7 @@ pub async fn serve(
     let mut stop = pin!(stop);
     let deadline = loop {
         let accepted = async {
-            // A full house leaves newcomers in the listen queue.
+            // At the limit, new connections wait in the listen queue of the system.
             let slot = slots.clone().acquire_owned().await;
             (listener.accept().await, slot)
         };
@@ -100,14 +106,14 @@ pub async fn serve(
                 Ok((io, address)) => {
                     connection_number += 1;
                     let peer = address.map_or(Peer::Connection(connection_number), Peer::Address);
-                    let connection = serve_connection(io, service.of_peer(peer), draining.subscribe());
+                    let connection = serve_connection(io, service.for_peer(peer), draining.subscribe());
                     connections.spawn(async move {
                         let _slot = slot;
                         connection.await;
                     });
                 }
                 Err(error) => {
-                    // Out of file descriptors, most often: the next try must not spin.
+                    // Most often no file descriptors are left. The pause avoids a busy loop.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -123,7 +129,7 @@ pub async fn serve(
     cut
 }
 
-async fn serve_connection(io: Box<dyn Io>, service: Observed<Routes>, mut draining: watch::Receiver<bool>) {
+async fn serve_connection(io: Box<dyn Io>, service: CallService<Routes>, mut draining: watch::Receiver<bool>) {
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -144,7 +150,7 @@ async fn serve_connection(io: Box<dyn Io>, service: Observed<Routes>, mut draini
         }
     };
     if let Err(error) = result {
-        // HTTP/1.1, TLS or plain bytes come here too: not our error, and no reason for more than a line.
+        // Clients that speak HTTP/1.1, TLS or something else end here, too. That is not an error of the server.
         tracing::debug!(%error, "a connection ended");
     }
 }

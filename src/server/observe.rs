@@ -1,5 +1,8 @@
-//! What every call gets, whatever its RPC: its deadline read, metrics, one log line (at info if it failed, else at debug). A
-//! call that is dropped before its end is CANCELLED, not OK.
+//! What every call gets: its deadline, metrics, and one log line.
+//!
+//! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
+//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED.
+//! Does not: log values or, above debug, keys.
 
 use std::{
     convert::Infallible,
@@ -23,37 +26,36 @@ use crate::{
     service::{Call, Peer, request_too_slow},
 };
 
-/// The longest that a request may take to arrive, once it has begun.
+/// The longest time between the start of a request and its last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The layer around the routes.
 #[derive(Debug, Clone)]
-pub struct Observed<S> {
+pub struct CallService<S> {
     inner: S,
     peer: Peer,
     metrics: Arc<Metrics>,
 }
 
-impl<S: Clone> Observed<S> {
-    /// For the calls of one peer.
-    pub fn of_peer(&self, peer: Peer) -> Self {
+impl<S: Clone> CallService<S> {
+    /// The same service for the calls of one client.
+    pub fn for_peer(&self, peer: Peer) -> Self {
         Self { peer, ..self.clone() }
     }
 }
 
-impl<S> Observed<S> {
-    /// Around a service.
+impl<S> CallService<S> {
     pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
         Self { inner, peer: Peer::default(), metrics }
     }
 }
 
-impl<S, B> Service<Request<B>> for Observed<S>
+impl<S, B> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = Response<ObservedBody>;
+    type Response = Response<CallBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -64,37 +66,37 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
-        let mut watched = Watched::begin(rpc, call.clone(), self.metrics.clone());
-        let facts = call.facts.clone();
+        let mut guard = CallGuard::begin(rpc, call.clone(), self.metrics.clone());
+        let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
-        let arrived_by = call.deadline.map_or(cap, |deadline| deadline.min(cap));
+        let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
-        let answer = self.inner.call(request);
+        let response_future = self.inner.call(request);
         Box::pin(async move {
-            let mut answer = std::pin::pin!(answer);
-            let response = match tokio::time::timeout_at(arrived_by, &mut answer).await {
+            let mut response_future = std::pin::pin!(response_future);
+            let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response?,
-                // Nobody else answers for a request whose message is still on its way.
-                Err(_) if rpc.ours && !facts.arrived() => request_too_slow().into_http(),
-                Err(_) => answer.await?,
+                // The RPC has not started: its request has not arrived completely.
+                Err(_) if rpc.ours && !stats.request_received() => request_too_slow().into_http(),
+                Err(_) => response_future.await?,
             };
-            // An answer without messages carries its status in the head.
+            // A response without messages has its status in the headers.
             if let Some(status) = Status::from_header_map(response.headers()) {
-                watched.end(&status);
+                guard.end(&status);
             }
-            Ok(response.map(|inner| ObservedBody { inner, watched }))
+            Ok(response.map(|inner| CallBody { inner, guard }))
         })
     }
 }
 
-/// An answer's messages and trailers, passed through.
+/// The messages and trailers of a response, passed through.
 #[derive(Debug)]
-pub struct ObservedBody {
+pub struct CallBody {
     inner: tonic::body::Body,
-    watched: Watched,
+    guard: CallGuard,
 }
 
-impl Body for ObservedBody {
+impl Body for CallBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -103,7 +105,7 @@ impl Body for ObservedBody {
         if let Some(Ok(frame)) = &frame
             && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
         {
-            self.watched.end(&status);
+            self.guard.end(&status);
         }
         Poll::Ready(frame)
     }
@@ -117,9 +119,9 @@ impl Body for ObservedBody {
     }
 }
 
-/// A call until its end is known.
+/// Counts a call, and logs it when it ends or is dropped.
 #[derive(Debug)]
-struct Watched {
+struct CallGuard {
     rpc: Rpc,
     call: Call,
     started: Instant,
@@ -127,7 +129,7 @@ struct Watched {
     ended: bool,
 }
 
-impl Watched {
+impl CallGuard {
     fn begin(rpc: Rpc, call: Call, metrics: Arc<Metrics>) -> Self {
         metrics.call_started(rpc.name);
         Self { rpc, call, started: Instant::now(), metrics, ended: false }
@@ -141,7 +143,7 @@ impl Watched {
         self.metrics.call_ended(self.rpc.name, code, duration);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
-        let facts = &self.call.facts;
+        let stats = &self.call.stats;
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let count = |n: u64| (n > 0).then_some(n);
         macro_rules! line {
@@ -151,15 +153,15 @@ impl Watched {
                     code,
                     reason,
                     duration_ms,
-                    partition = facts.partition(),
-                    records = count(facts.records()),
-                    entries = count(facts.entries()),
+                    partition = stats.partition(),
+                    records = count(stats.records()),
+                    entries = count(stats.entries()),
                     "call"
                 )
             };
         }
-        // What went well is told by metrics: at tens of thousands of writes a second their lines would cost more than they do.
-        // Probes come every second, and say nothing new.
+        // Successful calls are logged at debug: at tens of thousands of writes per second, logging would cost more than
+        // the writes. So are probes, which come every second.
         if self.rpc.ours && status.code() != Code::Ok {
             line!(info);
         } else {
@@ -172,13 +174,13 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         self.end(&Status::cancelled("the client went away"));
     }
 }
 
-/// A name from a fixed list: it becomes a metric's label.
+/// A name from a fixed list, because it becomes the label of a metric.
 #[derive(Debug, Clone, Copy)]
 struct Rpc {
     name: &'static str,
@@ -200,8 +202,8 @@ fn rpc_name(path: &str) -> Rpc {
     Rpc { name, ours: false }
 }
 
-/// The client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the specification allows;
-/// the server's own caps hold then.
+/// The deadline from the client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the
+/// specification allows. The server's own limits apply then.
 fn deadline(headers: &HeaderMap) -> Option<Instant> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;

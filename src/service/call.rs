@@ -1,4 +1,5 @@
-//! What is known of a call across the layers: its deadline, set by the transport; facts for its log line, set by its RPC.
+//! Facts about a call that several layers need. The transport sets its deadline and client; its RPC sets the figures
+//! for the log line.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -10,67 +11,65 @@ use tonic::Extensions;
 
 pub use crate::changelog::Peer;
 
-/// A call in progress; found in the extensions of its request.
+/// A call in progress. It is stored in the extensions of its request.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
-    /// When the client stops waiting (`grpc-timeout`).
+    /// When the client stops waiting (`grpc-timeout`); `None` if it waits without limit.
     pub deadline: Option<Instant>,
-    /// Who it comes from.
+    /// The client.
     pub peer: Peer,
-    /// For the log line.
-    pub facts: std::sync::Arc<Facts>,
+    /// Figures for the log line.
+    pub stats: std::sync::Arc<CallStats>,
 }
 
 impl Call {
-    /// That of a request, which has arrived: from here on its RPC answers for the deadline.
-    pub fn of(extensions: &Extensions) -> Self {
+    /// The call of a request that has arrived completely. From now on its RPC is responsible for the deadline.
+    pub fn from_request(extensions: &Extensions) -> Self {
         let call = extensions.get::<Self>().cloned().unwrap_or_default();
-        call.facts.arrived.store(true, Ordering::Relaxed);
+        call.stats.mark_received();
         call
     }
 }
 
-/// What the log line says beside code and duration. Never values; keys only at debug.
+/// Figures for the log line of a call. No keys and no values.
 #[derive(Debug, Default)]
-pub struct Facts {
-    arrived: AtomicBool,
+pub struct CallStats {
+    request_received: AtomicBool,
     partition: Mutex<Option<i32>>,
     entries: AtomicU64,
     records: AtomicU64,
 }
 
-impl Facts {
-    /// Whether its RPC has the whole request.
-    pub fn arrived(&self) -> bool {
-        self.arrived.load(Ordering::Relaxed)
+impl CallStats {
+    fn mark_received(&self) {
+        self.request_received.store(true, Ordering::Relaxed);
     }
 
-    /// The partition it is about.
+    /// Whether the request has arrived completely.
+    pub fn request_received(&self) -> bool {
+        self.request_received.load(Ordering::Relaxed)
+    }
+
     pub fn set_partition(&self, partition: i32) {
         *self.partition.lock().unwrap_or_else(PoisonError::into_inner) = Some(partition);
     }
 
-    /// Entries sent.
     pub fn add_entries(&self, n: u64) {
         self.entries.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Records read.
     pub fn add_records(&self, n: u64) {
         self.records.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// The partition, if it is about one.
     pub fn partition(&self) -> Option<i32> {
         *self.partition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Entries sent.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Records read.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }

@@ -1,11 +1,14 @@
-//! `ChangelogService`: a request is parsed, the changelog is asked, the answer is put into messages. Decides nothing else.
+//! `ChangelogService`: parses requests, calls the changelog, and puts results into messages.
+//!
+//! Promises: after `request.rs` there are only valid types. `status.rs` is the only place where an error becomes a status.
+//! Does not: decide what the changelog does, or know which store is below.
 
 mod call;
 mod json;
 mod request;
 mod response;
+mod response_stream;
 mod status;
-mod stream;
 mod write;
 
 use std::{pin::Pin, time::Duration};
@@ -15,39 +18,39 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use call::{Call, Facts, Peer};
+pub use call::{Call, CallStats, Peer};
 pub use status::request_too_slow;
 
 use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
     log::WriteError,
-    model::{Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, Shown},
+    model::{Escaped, Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES},
     proto::{
         self,
         v1::{self, changelog_service_server::ChangelogService},
     },
 };
-use stream::{Answer, Feed};
+use response_stream::{ResponseSender, ResponseStream};
 use write::Writing;
 
-/// Bytes of failures that one Flush answers with: below the 4 MiB that clients take by default.
+/// Bytes of failures in one response to `Flush`. Less than 4 MiB, the default limit of clients.
 const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
 
-/// Bounds on calls.
+/// Limits on calls.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// The longest that a load, get or stream may take; a client's shorter deadline wins.
+    /// The longest time for a load, get or stream. A shorter deadline of the client wins.
     pub read_timeout: Duration,
-    /// The longest that a write may take; as above. More than what the log itself allows: its own verdict may be that nothing
-    /// was written.
+    /// The longest time for a write. A shorter deadline of the client wins. Longer than the log's own limit, because
+    /// the log may still report that nothing was written.
     pub write_timeout: Duration,
-    /// The longest that a reader may take nothing.
-    pub stall_timeout: Duration,
+    /// The longest time that a client may receive nothing although messages wait for it.
+    pub client_stall_timeout: Duration,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
 }
 
-/// The service over a changelog.
+/// Implements the service on a changelog.
 #[derive(Debug, Clone)]
 pub struct Service {
     changelog: Changelog,
@@ -57,7 +60,6 @@ pub struct Service {
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    /// The service.
     pub fn new(changelog: Changelog, limits: CallLimits) -> Self {
         Self { changelog, limits }
     }
@@ -67,22 +69,22 @@ impl Service {
         call.deadline.map_or(cap, |deadline| deadline.min(cap))
     }
 
-    /// The status of a read that failed; one that the log moved under is counted.
+    /// The status of a failed read. Counts reads that were aborted because the log changed.
     fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
         if let Some(reason) = status::aborted_reason(error) {
             changelog.metrics().replay_aborted(reason);
         }
-        status::of_read(error, what)
+        status::from_load_error(error, what)
     }
 
     async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
-        let what = format!("{verb} {}", Shown(change.key.as_str()));
+        let what = format!("{verb} {}", Escaped(change.key.as_str()));
         let cap = Instant::now() + self.limits.write_timeout;
         let deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         let written = self.changelog.write(change, ack, Some(deadline)).await;
-        let written = written.map_err(|e| status::of_write(&e, &what))?;
+        let written = written.map_err(|e| status::from_write_error(&e, &what))?;
         if let Some(written) = &written {
-            call.facts.set_partition(written.position.partition.number());
+            call.stats.set_partition(written.position.partition.number());
         }
         Ok(written)
     }
@@ -91,7 +93,7 @@ impl Service {
 #[tonic::async_trait]
 impl ChangelogService for Service {
     async fn set(&self, request: Request<v1::SetRequest>) -> Result<Response<v1::SetResponse>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
@@ -110,7 +112,7 @@ impl ChangelogService for Service {
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
@@ -123,7 +125,7 @@ impl ChangelogService for Service {
     }
 
     async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let timeout = match request.timeout_ms {
             0 => 5_000,
@@ -131,7 +133,7 @@ impl ChangelogService for Service {
         };
         let end = Instant::now() + Duration::from_millis(timeout.into());
         let flushed = self.changelog.flush(request.failures_after, call.deadline.map_or(end, |d| d.min(end))).await;
-        let mut answer = v1::FlushResponse {
+        let mut response = v1::FlushResponse {
             remaining: flushed.remaining,
             failures: Vec::new(),
             last_failure: request.failures_after.min(flushed.newest),
@@ -139,17 +141,17 @@ impl ChangelogService for Service {
         };
         let mut bytes = 0;
         for failed in flushed.failures {
-            let what = format!("buffered write of {}", Shown(failed.key.as_str()));
-            let status = response::rpc_status(&status::of_write(&failed.error, &what));
+            let what = format!("buffered write of {}", Escaped(failed.key.as_str()));
+            let status = response::rpc_status(&status::from_write_error(&failed.error, &what));
             let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), status: Some(status) };
             bytes += failure.encoded_len() + 6;
             if bytes > MAX_FAILURE_BYTES {
                 break;
             }
-            answer.last_failure = failure.id;
-            answer.failures.push(failure);
+            response.last_failure = failure.id;
+            response.failures.push(failure);
         }
-        Ok(Response::new(answer))
+        Ok(Response::new(response))
     }
 
     type LoadWorkspaceStream = Events<v1::LoadWorkspaceResponse>;
@@ -158,31 +160,31 @@ impl ChangelogService for Service {
         &self,
         request: Request<v1::LoadWorkspaceRequest>,
     ) -> Result<Response<Self::LoadWorkspaceStream>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let workspace = request::workspace(&request.workspace_id, "workspace_id")?;
         let types = request::entity_types(request.entity_types)?;
         let format = request::value_format(request.value_format)?;
         let deadline = self.read_deadline(&call);
         let changelog = self.changelog.clone();
-        let answer = Answer::spawn(deadline, self.limits.stall_timeout, |feed| async move {
-            let what = format!("load {}", Shown(workspace.as_str()));
+        let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, |responses| async move {
+            let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
             let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
-            call.facts.set_partition(load.partition.number());
-            call.facts.add_records(load.summary.end.counts.read);
-            let send = |event| feed.send(v1::LoadWorkspaceResponse { event: Some(event) });
+            call.stats.set_partition(load.partition.number());
+            call.stats.add_records(load.snapshot.end.counts.read);
+            let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
             for (entries, batch) in response::batches(load.partition, load.records(), format, load.is_shared()) {
-                call.facts.add_entries(entries);
+                call.stats.add_entries(entries);
                 send(v1::load_workspace_response::Event::Batch(batch)).await?;
             }
-            let snapshot = response::snapshot(load.summary.clone());
+            let snapshot = response::snapshot(load.snapshot.clone());
             send(v1::load_workspace_response::Event::Snapshot(snapshot)).await?;
-            let taken = feed.taken().await;
+            let flushed = responses.flushed().await;
             drop(load);
-            taken
+            flushed
         });
-        Ok(Response::new(Box::pin(answer)))
+        Ok(Response::new(Box::pin(stream)))
     }
 
     type StreamAllStream = Events<v1::StreamAllResponse>;
@@ -191,7 +193,7 @@ impl ChangelogService for Service {
         &self,
         request: Request<v1::StreamAllRequest>,
     ) -> Result<Response<Self::StreamAllStream>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let format = request::value_format(request.value_format)?;
         let mut workspaces = Vec::new();
@@ -200,7 +202,7 @@ impl ChangelogService for Service {
         }
         workspaces.sort();
         workspaces.dedup();
-        let wanted = StreamRequest {
+        let stream_request = StreamRequest {
             partitions: request.partitions,
             workspaces,
             types: request::entity_types(request.entity_types)?,
@@ -208,30 +210,31 @@ impl ChangelogService for Service {
             resume_token: request.resume_token,
             follow: request.follow,
         };
-        // A follower's deadline is its client's alone; the server's cap holds until the ends are reached.
+        // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
         let deadline = self.read_deadline(&call);
-        let (changelog, follow) = (self.changelog.clone(), wanted.follow);
-        let answer = Answer::spawn(deadline, self.limits.stall_timeout, move |feed| async move {
-            let work = stream_events(changelog, wanted, deadline, format, feed, &call);
+        let (changelog, follow) = (self.changelog.clone(), stream_request.follow);
+        let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, move |responses| async move {
+            let work = stream_events(changelog, stream_request, deadline, format, responses, &call);
             match call.deadline.filter(|_| follow) {
                 None => work.await,
                 Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
-                    Err(status::too_late("the call's deadline passed while it followed".to_owned()))
+                    Err(status::deadline_exceeded("the call's deadline passed while it followed".to_owned()))
                 }),
             }
         });
-        Ok(Response::new(Box::pin(answer)))
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let workspace = match &*request.workspace_id {
             "" => None,
             id => Some(request::workspace(id, "workspace_id")?),
         };
         let found = tokio::time::timeout_at(self.read_deadline(&call), self.changelog.describe()).await;
-        let late = |_| status::too_late("describe: the deadline passed before the log had answered".to_owned());
+        let late =
+            |_| status::deadline_exceeded("describe: the deadline passed before the log had answered".to_owned());
         let mut found = found.map_err(late)?;
         found.findings.sort_by_key(|f| f.severity);
         let count = found.topic.as_ref().map(|t| t.partition_count);
@@ -260,17 +263,17 @@ impl ChangelogService for Service {
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        let call = Call::of(request.extensions());
+        let call = Call::from_request(request.extensions());
         let request = request.into_inner();
         let key: Key = request::key(&request.workspace_id, &request.changelog_id)?;
         let format = request::value_format(request.value_format)?;
-        let shown = Shown(key.as_str()).to_string();
+        let shown = Escaped(key.as_str()).to_string();
         let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
         let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
-        call.facts.set_partition(found.partition.number());
-        call.facts.add_records(found.end.counts.read);
+        call.stats.set_partition(found.partition.number());
+        call.stats.add_records(found.end.counts.read);
         let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
-        call.facts.add_entries(1);
+        call.stats.add_entries(1);
         Ok(Response::new(v1::GetResponse { entry: Some(response::entry(found.partition, record, format)) }))
     }
 
@@ -280,21 +283,22 @@ impl ChangelogService for Service {
         &self,
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        let call = Call::of(request.extensions());
-        let (changelog, patience) = (self.changelog.clone(), self.limits.write_timeout);
+        let call = Call::from_request(request.extensions());
+        let (changelog, queue_full_timeout) = (self.changelog.clone(), self.limits.write_timeout);
         let messages = request.into_inner();
-        // A writer may write for ever: its deadline is its client's alone.
-        let answer = Answer::spawn(Instant::now(), self.limits.stall_timeout, move |feed| async move {
-            let work = Writing::new(changelog, feed.without_deadline(), patience).run(messages);
-            match call.deadline {
-                None => work.await,
-                Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
-                    let cause = "the call's deadline passed; mutations without a verdict may be written".to_owned();
-                    Err(status::of_write(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
-                }),
-            }
-        });
-        Ok(Response::new(Box::pin(answer)))
+        // A stream of mutations may last forever. It has only the deadline of its client.
+        let stream =
+            ResponseStream::spawn(Instant::now(), self.limits.client_stall_timeout, move |responses| async move {
+                let work = Writing::new(changelog, responses.without_deadline(), queue_full_timeout).run(messages);
+                match call.deadline {
+                    None => work.await,
+                    Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
+                        let cause = "the call's deadline passed; mutations without a verdict may be written".to_owned();
+                        Err(status::from_write_error(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
+                    }),
+                }
+            });
+        Ok(Response::new(Box::pin(stream)))
     }
 
     type WatchStream = Events<v1::WatchResponse>;
@@ -306,40 +310,40 @@ impl ChangelogService for Service {
 
 async fn stream_events(
     changelog: Changelog,
-    wanted: StreamRequest,
+    stream_request: StreamRequest,
     deadline: Instant,
     format: v1::ValueFormat,
-    feed: Feed<v1::StreamAllResponse>,
+    responses: ResponseSender<v1::StreamAllResponse>,
     call: &Call,
 ) -> Result<(), Status> {
     use v1::stream_all_response::Event;
 
-    let what = match wanted.content {
+    let what = match stream_request.content {
         Content::Records => "stream records",
         Content::Latest => "stream latest values",
     };
     let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
-    let feed = if wanted.follow { feed.without_deadline() } else { feed };
-    let mut streaming = changelog.stream(wanted, call.peer, deadline).await.map_err(failed)?;
-    while let Some(event) = streaming.next().await {
-        let send = |event| feed.send(v1::StreamAllResponse { event: Some(event) });
+    let responses = if stream_request.follow { responses.without_deadline() } else { responses };
+    let mut stream = changelog.stream(stream_request, call.peer, deadline).await.map_err(failed)?;
+    while let Some(event) = stream.next().await {
+        let send = |event| responses.send(v1::StreamAllResponse { event: Some(event) });
         match event.map_err(failed)? {
             StreamEvent::Batch { partition, records } => {
                 for (entries, batch) in response::batches(partition, &records, format, false) {
-                    call.facts.add_entries(entries);
+                    call.stats.add_entries(entries);
                     send(Event::Batch(batch)).await?;
                 }
             }
-            StreamEvent::Snapshot(summary) => {
-                call.facts.add_records(summary.end.counts.read);
-                send(Event::Snapshot(response::snapshot(summary))).await?;
+            StreamEvent::Snapshot(snapshot) => {
+                call.stats.add_records(snapshot.end.counts.read);
+                send(Event::Snapshot(response::snapshot(snapshot))).await?;
             }
             StreamEvent::Bookmark(resume_token) => {
                 send(Event::Bookmark(v1::Bookmark { resume_token })).await?;
             }
         }
     }
-    let taken = feed.taken().await;
-    drop(streaming);
-    taken
+    let flushed = responses.flushed().await;
+    drop(stream);
+    flushed
 }

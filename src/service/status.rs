@@ -1,7 +1,7 @@
 //! The only place where a domain error becomes a gRPC status.
 //!
-//! UNAVAILABLE with our ErrorInfo promises that nothing was written, so an operation whose outcome is not known must never
-//! come out as it.
+//! Promises: UNAVAILABLE with our ErrorInfo means that nothing was written. An operation with an unknown outcome never
+//! returns it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,19 +15,19 @@ use crate::{
     proto::DOMAIN,
 };
 
-/// A status under construction: its code and reason belong together.
-struct Refusal {
+/// The parts of a status. Code and reason belong together.
+struct StatusSpec {
     code: Code,
     reason: &'static str,
     retry_after: Option<Duration>,
     field: Option<String>,
 }
 
-const fn refusal(code: Code, reason: &'static str) -> Refusal {
-    Refusal { code, reason, retry_after: None, field: None }
+const fn spec(code: Code, reason: &'static str) -> StatusSpec {
+    StatusSpec { code, reason, retry_after: None, field: None }
 }
 
-impl Refusal {
+impl StatusSpec {
     fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
@@ -47,15 +47,15 @@ impl Refusal {
 }
 
 fn bad_field(reason: &'static str, field: &str, message: String) -> Status {
-    Refusal { field: Some(field.to_owned()), ..refusal(Code::InvalidArgument, reason) }.status(message)
+    StatusSpec { field: Some(field.to_owned()), ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
-/// A request that can never work.
+/// A request that can never succeed.
 pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
     bad_field("ARGUMENT_INVALID", field, message.into())
 }
 
-/// Two strings that name no entity.
+/// `workspace_id` and `changelog_id` that are not a key.
 pub fn bad_key(error: &KeyError, relative: bool) -> Status {
     // A full key names its workspace itself.
     let field = match error.part() {
@@ -65,12 +65,11 @@ pub fn bad_key(error: &KeyError, relative: bool) -> Status {
     bad_field("KEY_INVALID", field, error.to_string())
 }
 
-/// A workspace ID that is none.
+/// A workspace ID that is not valid.
 pub fn bad_workspace(error: &KeyError, field: &str) -> Status {
     bad_field("KEY_INVALID", field, error.to_string())
 }
 
-/// A value that is refused.
 pub fn bad_value(error: &ValueError, field: &str) -> Status {
     let reason = match error {
         ValueError::TooLarge { .. } => "VALUE_TOO_LARGE",
@@ -79,113 +78,110 @@ pub fn bad_value(error: &ValueError, field: &str) -> Status {
     bad_field(reason, field, error.to_string())
 }
 
-/// Headers that are refused.
 pub fn bad_headers(error: &HeaderError) -> Status {
     bad_field("ARGUMENT_INVALID", "headers", error.to_string())
 }
 
-/// An RPC that this version does not have.
+/// An RPC that this version does not implement.
 pub fn not_implemented(rpc: &str) -> Status {
-    refusal(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
+    spec(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
 }
 
-/// `Get` of what is not there.
+/// `Get` of an entity that does not exist.
 pub fn key_not_found(key: &str) -> Status {
-    refusal(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
+    spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
-/// A request that did not arrive whole while its client was still waiting.
+/// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
-    too_late("the deadline passed before the request had arrived; nothing was done".to_owned())
+    deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())
 }
 
-/// A call that did not end in time: its own, or its reader's.
-pub fn too_late(message: String) -> Status {
-    refusal(Code::DeadlineExceeded, "DEADLINE").status(message)
+/// A call whose deadline passed, or whose client received nothing for too long.
+pub fn deadline_exceeded(message: String) -> Status {
+    spec(Code::DeadlineExceeded, "DEADLINE").status(message)
 }
 
-fn topic(problem: &TopicProblem) -> Refusal {
-    refusal(Code::FailedPrecondition, problem.reason())
+fn topic(problem: &TopicProblem) -> StatusSpec {
+    spec(Code::FailedPrecondition, problem.reason())
 }
 
-/// A write that was refused, failed, or whose outcome is not known. `what` names it: `set "ws/type/id"`.
-pub fn of_write(error: &WriteError, what: &str) -> Status {
-    let kind = match error {
+/// A write that was refused, failed, or has an unknown outcome. `what` names it: `set "ws/type/id"`.
+pub fn from_write_error(error: &WriteError, what: &str) -> Status {
+    let spec = match error {
         WriteError::Topic(problem) => topic(problem),
         WriteError::QueueFull { .. } => {
-            refusal(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
+            spec(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
         }
         WriteError::TooLarge { .. } => return bad_field("VALUE_TOO_LARGE", "raw", format!("{what}: {error}")),
         WriteError::Unreachable { .. } => {
-            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         WriteError::NotEnoughReplicas { .. } => {
-            refusal(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
         }
-        WriteError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
-        WriteError::DiskFull { .. } => {
-            refusal(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10))
-        }
-        WriteError::ReadOnly { .. } => refusal(Code::FailedPrecondition, "STORE_READ_ONLY"),
-        WriteError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
-        WriteError::OutcomeUnknown { by_time: true, .. } => refusal(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
-        WriteError::OutcomeUnknown { by_time: false, .. } => refusal(Code::Unknown, "OUTCOME_UNKNOWN"),
+        WriteError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
+        WriteError::ReadOnly { .. } => spec(Code::FailedPrecondition, "STORE_READ_ONLY"),
+        WriteError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
+        WriteError::OutcomeUnknown { by_time: true, .. } => spec(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
+        WriteError::OutcomeUnknown { by_time: false, .. } => spec(Code::Unknown, "OUTCOME_UNKNOWN"),
     };
-    kind.status(format!("{what}: {error}"))
+    spec.status(format!("{what}: {error}"))
 }
 
 /// A load, get or stream that did not reach its end. `what` names it: `load "ws"`.
-pub fn of_read(error: &LoadError, what: &str) -> Status {
-    let kind = match error {
-        LoadError::Read(error) => of_log_read(error),
-        LoadError::TooManyReplays { .. } | LoadError::TooManyOfPeer { .. } => {
-            refusal(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
+pub fn from_load_error(error: &LoadError, what: &str) -> Status {
+    let spec = match error {
+        LoadError::Read(error) => from_read_error(error),
+        LoadError::TooManyReplays { .. } | LoadError::TooManyReplaysOfPeer { .. } => {
+            spec(Code::ResourceExhausted, "TOO_MANY_REPLAYS").retry_after(Duration::from_millis(500))
         }
-        LoadError::TooManyFollows { .. } | LoadError::TooManyFollowsOfPeer { .. } => {
-            refusal(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
+        LoadError::TooManyFollowingStreams { .. } | LoadError::TooManyFollowingStreamsOfPeer { .. } => {
+            spec(Code::ResourceExhausted, "TOO_MANY_FOLLOWS").retry_after(Duration::from_secs(5))
         }
         LoadError::TooLarge { .. } => {
-            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
+            spec(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(60))
         }
-        LoadError::NoRoom { .. } => {
-            refusal(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
+        LoadError::MemoryBudgetExceeded { .. } => {
+            spec(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
         }
-        LoadError::Deadline(_) => refusal(Code::DeadlineExceeded, "DEADLINE"),
+        LoadError::Deadline(_) => spec(Code::DeadlineExceeded, "DEADLINE"),
         LoadError::Token(TokenError::Invalid(_)) => {
             return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"));
         }
-        LoadError::Token(TokenError::Resync(_)) => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
+        LoadError::Token(TokenError::Resync(_)) => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
         LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
-        LoadError::WorkspaceElsewhere { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
+        LoadError::WorkspaceNotInPartitions { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
     };
-    kind.status(format!("{what}: {error}"))
+    spec.status(format!("{what}: {error}"))
 }
 
-/// Why a read was ABORTED, if it was: the log changed under it.
+/// The reason of a read that is ABORTED because the log changed; `None` for other errors.
 pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
     match error {
         LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
-            Some(of_log_read(error).reason)
+            Some(from_read_error(error).reason)
         }
         _ => None,
     }
 }
 
-fn of_log_read(error: &ReadError) -> Refusal {
+fn from_read_error(error: &ReadError) -> StatusSpec {
     match error {
         ReadError::Topic(problem) => topic(problem),
         ReadError::Unreachable { .. } => {
-            refusal(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         ReadError::OpenTransaction { .. } => {
-            refusal(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
+            spec(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
         }
-        ReadError::Truncated { .. } => refusal(Code::Aborted, "LOG_TRUNCATED"),
-        ReadError::Moved { .. } => refusal(Code::Aborted, "LOG_MOVED"),
-        // Only a token names an offset; what a token can't say is caught above the log.
-        ReadError::OffsetOutOfRange { .. } => refusal(Code::OutOfRange, "RESYNC_REQUIRED"),
-        ReadError::Deadline { .. } => refusal(Code::DeadlineExceeded, "DEADLINE"),
-        ReadError::Draining => refusal(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
-        ReadError::Corrupt(_) => refusal(Code::DataLoss, "STORE_CORRUPT"),
+        ReadError::Truncated { .. } => spec(Code::Aborted, "LOG_TRUNCATED"),
+        ReadError::Moved { .. } => spec(Code::Aborted, "LOG_MOVED"),
+        // Only resume tokens name offsets, and streams turn this error into RESYNC_REQUIRED themselves.
+        ReadError::OffsetOutOfRange { .. } => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
+        ReadError::Deadline { .. } => spec(Code::DeadlineExceeded, "DEADLINE"),
+        ReadError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        ReadError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
     }
 }

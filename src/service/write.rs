@@ -1,11 +1,13 @@
-//! The stream of mutations: each is handed to the log as it is read, and its verdict comes when the log has answered.
+//! The `Write` stream. Each mutation is passed to the log as it is read, and its verdict is sent when the log has
+//! reported the outcome.
 //!
-//! Promises: mutations of one workspace are applied in the order sent; every mutation that was read gets one verdict, also when
-//! the stream ends with an error, as long as the client is there to take it; a client that does not take its verdicts is read
-//! no further, so that what waits is bounded by [`WINDOW`]; and it keeps nobody's flush waiting, since a write is settled when the
-//! log has answered, and not when its verdict is taken.
+//! Promises: mutations of one workspace are applied in the order sent. Every mutation that was read gets one verdict,
+//! even if the stream ends with an error, as long as the client receives verdicts. A client that does not receive
+//! verdicts is read no further, so memory is limited by [`WINDOW`]. A slow client does not delay `Flush`: a write
+//! completes when the log reports its outcome, not when its verdict is sent.
 //!
-//! Each partition has a lane of its own, in which answers come in order: one that stands still does not hold up the others.
+//! Each partition has its own queue, whose outcomes come in order. So a slow partition does not delay the verdicts of
+//! others.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -17,89 +19,101 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{request, response, status, stream::Feed};
+use super::{request, response, response_stream::ResponseSender, status};
 use crate::{
-    changelog::{Accepted, Change, Changelog, Written},
+    changelog::{AcceptedWrite, Change, Changelog, Written},
     log::WriteError,
-    model::{Key, Partition, Shown, ValueRules},
+    model::{Escaped, Key, Partition, ValueRules},
     proto::{
         self,
         v1::{self, mutation, verdict},
     },
 };
 
-/// Mutations of one message; more end the stream.
+/// Mutations in one message. More end the stream.
 const MAX_MUTATIONS: usize = 1_000;
-/// What a stream may have between reading a mutation and handing over its verdict: a mutation counts one, and one for each KiB
-/// of its value. The few messages of verdicts that wait for the transport are beside it.
+/// Units between reading mutations and sending their verdicts. A mutation takes one unit, and one for each KiB of its
+/// value. Messages of verdicts that wait for the transport do not count.
 const WINDOW: usize = 16_384;
-/// Verdicts of one message.
+/// Verdicts in one message.
 const MAX_VERDICTS: usize = 1_000;
-/// Fewer than these are not sent before others have had the chance to become known.
-const FEW: usize = 64;
-/// Between two tries of a record for which its producer has no room.
-const NO_ROOM: Duration = Duration::from_millis(2);
+/// With fewer verdicts than this, the task yields once before it sends them: others may complete meanwhile.
+const MIN_VERDICTS: usize = 64;
+/// The pause before a record is offered again to a full write queue.
+const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
 
 /// A mutation that the log has accepted.
-struct OnItsWay {
+struct PendingWrite {
     id: u64,
     key: Key,
-    accepted: Accepted,
-    place: OwnedSemaphorePermit,
+    accepted: AcceptedWrite,
+    window_permit: OwnedSemaphorePermit,
 }
 
-/// One that the log has answered.
-struct Known {
+/// A mutation whose outcome the log has reported.
+struct CompletedWrite {
     id: u64,
     key: Key,
     outcome: Result<Written, WriteError>,
-    /// Given back when its verdict is handed over.
-    _place: OwnedSemaphorePermit,
+    /// Released when the verdict is sent.
+    _window_permit: OwnedSemaphorePermit,
 }
 
-/// One stream.
+/// One `Write` stream.
 pub struct Writing {
     changelog: Changelog,
-    verdicts: Feed<v1::WriteResponse>,
-    /// How long a producer that is full is waited for, before that is the verdict.
-    patience: Duration,
+    verdicts: ResponseSender<v1::WriteResponse>,
+    /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
+    queue_full_timeout: Duration,
     window: Arc<Semaphore>,
-    lanes: HashMap<Partition, mpsc::UnboundedSender<OnItsWay>>,
-    known: mpsc::UnboundedSender<Known>,
-    /// Hands over verdicts. Answers how many.
-    teller: JoinHandle<Result<u64, Status>>,
+    partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
+    completed: mpsc::UnboundedSender<CompletedWrite>,
+    /// Sends verdicts. Returns how many it sent.
+    verdict_task: JoinHandle<Result<u64, Status>>,
     accepted: u64,
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.teller.abort();
+        self.verdict_task.abort();
     }
 }
 
 impl Writing {
-    /// Before its first message.
-    pub fn new(changelog: Changelog, verdicts: Feed<v1::WriteResponse>, patience: Duration) -> Self {
-        let (known, answered) = mpsc::unbounded_channel();
-        let teller = tokio::spawn(tell(answered, verdicts.clone()));
+    pub fn new(
+        changelog: Changelog,
+        verdicts: ResponseSender<v1::WriteResponse>,
+        queue_full_timeout: Duration,
+    ) -> Self {
+        let (completed, answered) = mpsc::unbounded_channel();
+        let verdict_task = tokio::spawn(send_verdicts(answered, verdicts.clone()));
         let window = Arc::new(Semaphore::new(WINDOW));
-        Self { changelog, verdicts, patience, window, lanes: HashMap::new(), known, teller, accepted: 0 }
+        Self {
+            changelog,
+            verdicts,
+            queue_full_timeout,
+            window,
+            partition_queues: HashMap::new(),
+            completed,
+            verdict_task,
+            accepted: 0,
+        }
     }
 
-    /// Reads until the client closes its half, or an error; then hands over the verdicts of what was read.
+    /// Reads until the client closes its half of the stream, or an error. Then sends the remaining verdicts.
     pub async fn run<S>(mut self, mut messages: S) -> Result<(), Status>
     where
         S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
     {
         let ended = self.read(&mut messages).await;
-        // The lanes end when all that is in them is answered, and with the last of them the teller.
-        self.lanes.clear();
-        self.known = mpsc::unbounded_channel().0;
-        if self.teller.is_finished() && ended.is_err() {
+        // The queues end when all their writes are answered, and the verdict task ends with the last queue.
+        self.partition_queues.clear();
+        self.completed = mpsc::unbounded_channel().0;
+        if self.verdict_task.is_finished() && ended.is_err() {
             return ended;
         }
-        let told = (&mut self.teller).await.unwrap_or_else(|_| Err(lost()))?;
-        if told == self.accepted { ended } else { Err(lost()) }
+        let sent = (&mut self.verdict_task).await.unwrap_or_else(|_| Err(lost()))?;
+        if sent == self.accepted { ended } else { Err(lost()) }
     }
 
     async fn read<S>(&mut self, messages: &mut S) -> Result<(), Status>
@@ -111,20 +125,20 @@ impl Writing {
         loop {
             let message = tokio::select! {
                 message = messages.next() => message,
-                () = &mut draining => return Err(status::of_write(&WriteError::Draining, "write")),
-                // It ends early only if nobody takes its verdicts.
-                told = &mut self.teller => {
-                    return told.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
+                () = &mut draining => return Err(status::from_write_error(&WriteError::Draining, "write")),
+                // It ends early only if the client does not receive verdicts.
+                sent = &mut self.verdict_task => {
+                    return sent.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
                 }
             };
             match message {
                 None => return Ok(()),
-                Some(message) => self.take(message?.mutations).await?,
+                Some(message) => self.accept_all(message?.mutations).await?,
             }
         }
     }
 
-    async fn take(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
+    async fn accept_all(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
         if mutations.len() > MAX_MUTATIONS {
             let message = format!(
                 "{} mutations in one message, the limit is {MAX_MUTATIONS}; none of them was written",
@@ -134,8 +148,8 @@ impl Writing {
         }
         let rules = self.changelog.value_rules();
         let mut refused = Vec::new();
-        // All are looked at before the first is handed over: a producer sends at once what it has, and what comes to it in one go
-        // is one batch.
+        // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
+        // arrive together become one batch.
         let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, &rules))).collect();
         for (id, change) in changes {
             let sent = match change {
@@ -150,73 +164,79 @@ impl Writing {
     }
 
     async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
-        let weight = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
-        let place = self.window.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(u32::MAX)).await;
-        let place = place.map_err(|_| lost())?;
+        let units = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
+        let window_permit = self.window.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
+        let window_permit = window_permit.map_err(|_| lost())?;
         let (key, verb) = (change.key.clone(), verb(change.value.is_none()));
         let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
-        let known = &self.known;
-        let lane = self.lanes.entry(accepted.partition()).or_insert_with(|| {
-            let (lane, on_their_way) = mpsc::unbounded_channel();
-            // It ends by itself: what was accepted is waited for also when its client has gone.
-            tokio::spawn(answer(on_their_way, known.clone()));
-            lane
+        let completed = &self.completed;
+        let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
+            let (queue, writes) = mpsc::unbounded_channel();
+            // The task ends by itself. Accepted writes are awaited even if the client has left.
+            tokio::spawn(complete(writes, completed.clone()));
+            queue
         });
         self.accepted += 1;
-        let _ = lane.send(OnItsWay { id, key, accepted, place });
+        let _ = queue.send(PendingWrite { id, key, accepted, window_permit });
         Ok(())
     }
 
-    /// A full producer pushes back on who sends, and so on the order of nothing.
-    async fn accept(&self, change: Change) -> Result<Accepted, WriteError> {
-        let until = Instant::now() + self.patience;
+    /// Passes a change to the log, and waits while the write queue is full. The stream is not read meanwhile, so the
+    /// order of mutations is kept.
+    async fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
+        let until = Instant::now() + self.queue_full_timeout;
         loop {
             match self.changelog.accept(change.clone()) {
-                Err(WriteError::QueueFull { .. }) if Instant::now() < until => tokio::time::sleep(NO_ROOM).await,
+                Err(WriteError::QueueFull { .. }) if Instant::now() < until => {
+                    tokio::time::sleep(QUEUE_FULL_RETRY).await;
+                }
                 accepted => return accepted,
             }
         }
     }
 }
 
-/// Waits for the log's answers about one partition, which come in order.
-async fn answer(mut lane: mpsc::UnboundedReceiver<OnItsWay>, known: mpsc::UnboundedSender<Known>) {
-    while let Some(OnItsWay { id, key, accepted, place }) = lane.recv().await {
+/// Waits for the outcomes of the writes to one partition, in order.
+async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
+    while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
         let outcome = accepted.outcome().await;
-        // Nobody may want to know any more.
-        let _ = known.send(Known { id, key, outcome, _place: place });
+        // The stream may have ended.
+        let _ = completed.send(CompletedWrite { id, key, outcome, _window_permit: window_permit });
     }
 }
 
-/// Hands over verdicts, as many at a time as are known.
-async fn tell(mut known: mpsc::UnboundedReceiver<Known>, feed: Feed<v1::WriteResponse>) -> Result<u64, Status> {
-    let (mut told, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
-    while known.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
-        if batch.len() < FEW {
+/// Sends verdicts, as many in one message as there are.
+async fn send_verdicts(
+    mut completed: mpsc::UnboundedReceiver<CompletedWrite>,
+    responses: ResponseSender<v1::WriteResponse>,
+) -> Result<u64, Status> {
+    let (mut sent, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
+    while completed.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
+        if batch.len() < MIN_VERDICTS {
             tokio::task::yield_now().await;
             while batch.len() < MAX_VERDICTS
-                && let Ok(more) = known.try_recv()
+                && let Ok(more) = completed.try_recv()
             {
                 batch.push(more);
             }
         }
         let verdicts = batch.iter().map(verdict).collect();
-        feed.send(v1::WriteResponse { verdicts }).await?;
-        told += batch.len() as u64;
+        responses.send(v1::WriteResponse { verdicts }).await?;
+        sent += batch.len() as u64;
         batch.clear();
     }
-    Ok(told)
+    Ok(sent)
 }
 
-fn verdict(known: &Known) -> v1::Verdict {
-    let outcome = match &known.outcome {
+fn verdict(completed: &CompletedWrite) -> v1::Verdict {
+    let outcome = match &completed.outcome {
         Ok(written) => verdict::Outcome::Written(v1::Written {
             position: Some(response::position(written)),
             timestamp: written.timestamp.map(proto::timestamp),
         }),
-        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &known.key))),
+        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &completed.key))),
     };
-    verdict_of(known.id, outcome)
+    verdict_of(completed.id, outcome)
 }
 
 fn lost() -> Status {
@@ -232,7 +252,7 @@ fn verb(deletion: bool) -> &'static str {
 }
 
 fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
-    status::of_write(error, &format!("{verb} {}", Shown(key.as_str())))
+    status::from_write_error(error, &format!("{verb} {}", Escaped(key.as_str())))
 }
 
 fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {

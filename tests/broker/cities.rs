@@ -12,7 +12,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    contract::world::{World, binary, directory, text},
+    contract::world::{TestServer, binary, directory, text},
     worlds::topic,
 };
 
@@ -55,9 +55,9 @@ fn write(directory: &Path, name: &str, lines: &str) -> PathBuf {
 }
 
 /// Loads every country over gRPC. Each is exactly as expected, in the order of the file.
-async fn compare(world: &World, expected: &BTreeMap<String, BTreeMap<usize, String>>) {
+async fn compare(server: &TestServer, expected: &BTreeMap<String, BTreeMap<usize, String>>) {
     for (country, cities) in expected {
-        let loaded = world.load(country).await;
+        let loaded = server.load(country).await;
         assert_eq!(loaded.entries.len(), cities.len(), "{country}");
         assert_eq!(loaded.snapshot.entries, cities.len() as u64, "{country}");
         for entry in &loaded.entries {
@@ -68,7 +68,7 @@ async fn compare(world: &World, expected: &BTreeMap<String, BTreeMap<usize, Stri
     }
 }
 
-async fn import_and_compare(world: World, store: &str) {
+async fn import_and_compare(server: TestServer, store: &str) {
     let (keep, _) = directory();
     let all = cities();
     let (mut lines, mut expected) = (String::new(), BTreeMap::<String, BTreeMap<usize, String>>::new());
@@ -79,11 +79,11 @@ async fn import_and_compare(world: World, store: &str) {
     assert_eq!((all.len(), expected.len()), (CITIES, COUNTRIES));
     assert_eq!((expected["US"].len(), expected["VA"].len()), (17_343, 1));
 
-    let summary = import(&world.api, &write(keep.path(), "all.jsonl", &lines));
+    let summary = import(&server.api, &write(keep.path(), "all.jsonl", &lines));
     assert_eq!(summary["set"].as_u64(), Some(CITIES as u64), "{summary}");
     println!("{store}: {CITIES} cities imported in {:.2} s", summary["seconds"].as_f64().unwrap());
     let started = Instant::now();
-    compare(&world, &expected).await;
+    compare(&server, &expected).await;
     println!("{store}: {COUNTRIES} countries loaded and compared in {:.2} s", started.elapsed().as_secs_f64());
 
     let mut changes = String::new();
@@ -98,17 +98,17 @@ async fn import_and_compare(world: World, store: &str) {
             cities.insert(*place, changed);
         }
     }
-    let summary = import(&world.api, &write(keep.path(), "changes.jsonl", &changes));
+    let summary = import(&server.api, &write(keep.path(), "changes.jsonl", &changes));
     let deleted = CITIES.div_ceil(20) as u64;
     assert_eq!(summary["deleted"].as_u64(), Some(deleted), "{summary}");
     assert_eq!(summary["set"].as_u64(), Some(CITIES.div_ceil(10) as u64 - deleted), "{summary}");
-    compare(&world, &expected).await;
+    compare(&server, &expected).await;
 
     // Export everything into one file.
     let exported = keep.path().join("exported.jsonl");
     let started = Instant::now();
     let status = Command::new(binary())
-        .args(["export", "--addr", &world.api])
+        .args(["export", "--addr", &server.api])
         .arg(&exported)
         .env_clear()
         .status()
@@ -135,13 +135,13 @@ async fn import_and_compare(world: World, store: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cities_of_the_world_are_imported_and_exported_on_the_embedded_store() {
     let (keep, path) = directory();
-    let world = World::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep));
-    import_and_compare(world.ready().await, "embedded").await;
+    let server = TestServer::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep));
+    import_and_compare(server.ready().await, "embedded").await;
 }
 
 /// Covers C11, C61, C65.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cities_of_the_world_are_imported_and_exported_on_kafka() {
     let (_, arguments) = topic(10);
-    import_and_compare(World::process(arguments).await.ready().await, "kafka").await;
+    import_and_compare(TestServer::process(arguments).await.ready().await, "kafka").await;
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    contract::world::World,
+    contract::world::TestServer,
     kafka::{shared_broker, shared_oracle},
     worlds::topic,
 };
@@ -44,9 +44,9 @@ fn kcat(topic: &str) -> Latest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
     let (topic, arguments) = topic(10);
-    let world = Arc::new(World::process(arguments).await.ready().await);
+    let server = Arc::new(TestServer::process(arguments).await.ready().await);
     let writers = (0..WORKSPACES).map(|w| {
-        let world = world.clone();
+        let server = server.clone();
         tokio::spawn(async move {
             let mut expected = Vec::new();
             for pass in 0..2 {
@@ -54,10 +54,10 @@ async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
                     let key = format!("ws-{w}/entity/{e}");
                     if pass == 0 || e % 2 == 0 {
                         let value = format!("{{\"pass\":{pass},\"entity\":{e}}}");
-                        let at = world.set(&key, &value).await;
+                        let at = server.set(&key, &value).await;
                         expected.push((key, at, Some(value)));
                     } else if e % 5 == 0 {
-                        let at = world.delete(&key).await;
+                        let at = server.delete(&key).await;
                         expected.push((key, at, None));
                     }
                 }
@@ -85,13 +85,13 @@ async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
 
     let live = Arc::new(expected);
     let loads = (0..2 * WORKSPACES).map(|i| {
-        let (world, live) = (world.clone(), live.clone());
+        let (server, live) = (server.clone(), live.clone());
         tokio::spawn(async move {
             let prefix = format!("ws-{}/", i % WORKSPACES);
             let wanted = live.iter().filter(|(k, (.., v))| k.starts_with(&prefix) && v.is_some());
             let mut wanted: Vec<_> = wanted.map(|(k, (_, o, v))| (*o, k.clone(), v.clone().unwrap())).collect();
             wanted.sort();
-            let loaded = world.load(&prefix[..prefix.len() - 1]).await;
+            let loaded = server.load(&prefix[..prefix.len() - 1]).await;
             let found: Vec<_> = loaded.entries.iter().zip(loaded.texts()).map(|(e, (k, v))| (e.offset, k, v)).collect();
             assert_eq!(found, wanted);
         })
@@ -106,13 +106,13 @@ async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_of_2000_records_has_no_fixed_pause() {
     let (_, arguments) = topic(1);
-    let world = Arc::new(World::process(arguments).await.ready().await);
+    let server = Arc::new(TestServer::process(arguments).await.ready().await);
     let value = format!("{{\"text\":\"{}\"}}", "x".repeat(180));
     let writers = (0..20).map(|w| {
-        let (world, value) = (world.clone(), value.clone());
+        let (server, value) = (server.clone(), value.clone());
         tokio::spawn(async move {
             for e in 0..100 {
-                world.set(&format!("ws-{w}/entity/{e}"), &value).await;
+                server.set(&format!("ws-{w}/entity/{e}"), &value).await;
             }
         })
     });
@@ -122,7 +122,7 @@ async fn a_load_of_2000_records_has_no_fixed_pause() {
     let mut times = Vec::new();
     for _ in 0..20 {
         let started = Instant::now();
-        let loaded = world.load("ws-7").await;
+        let loaded = server.load("ws-7").await;
         times.push(started.elapsed());
         assert_eq!((loaded.entries.len(), loaded.snapshot.records_read), (100, 2_000));
     }

@@ -97,7 +97,7 @@ pub async fn request(log: &KafkaLog, starts: &[(i32, StartAt)], follow: bool) ->
         topic,
         partitions: starts.iter().map(|(p, s)| (partition(*p), *s)).collect(),
         follow,
-        keep: false,
+        owned_records: false,
         deadline: tokio::time::Instant::now() + PATIENCE,
     }
 }

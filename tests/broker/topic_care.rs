@@ -7,7 +7,7 @@ use changelogd::proto::v1;
 use tonic::{Code, Status};
 
 use crate::{
-    contract::world::{PATIENCE, World, raw, reason},
+    contract::world::{PATIENCE, TestServer, raw, reason},
     kafka::{Isolation, shared_broker, shared_oracle, unique_topic},
     worlds::{COMPACTED, topic},
 };
@@ -17,21 +17,21 @@ fn arguments(topic: &str, more: &[&str]) -> Vec<String> {
     fixed.into_iter().chain(more.iter().map(|m| (*m).to_owned())).collect()
 }
 
-pub async fn set(world: &World) -> Result<(), Status> {
+pub async fn set(server: &TestServer) -> Result<(), Status> {
     let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
-    world.client.clone().set(request).await.map(drop)
+    server.client.clone().set(request).await.map(drop)
 }
 
-pub async fn load(world: &World) -> Result<(), Status> {
+pub async fn load(server: &TestServer) -> Result<(), Status> {
     let request = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
-    world.try_load(request).await.map(drop)
+    server.try_load(request).await.map(drop)
 }
 
 /// Loads and writes are refused so, readiness is off and says why, liveness is on.
-async fn refused(world: &World, why: &str) {
+async fn refused(server: &TestServer, why: &str) {
     let started = Instant::now();
     loop {
-        let (write, read) = (set(world).await, load(world).await);
+        let (write, read) = (set(server).await, load(server).await);
         let found = [&write, &read].map(|r| r.as_ref().err().map(|s| (s.code(), reason(s))));
         let wanted = Some((Code::FailedPrecondition, why.to_owned()));
         if found.iter().all(|f| *f == wanted) {
@@ -40,31 +40,31 @@ async fn refused(world: &World, why: &str) {
         assert!(started.elapsed() < PATIENCE, "{why}: {found:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    assert_eq!(world.http("/readyz").await.0, 503);
-    assert_eq!(world.http("/livez").await.0, 200);
-    let findings = world.describe("").await.findings;
+    assert_eq!(server.http("/readyz").await.0, 503);
+    assert_eq!(server.http("/livez").await.0, 200);
+    let findings = server.describe("").await.findings;
     assert!(findings.iter().any(|f| f.severity() == v1::Severity::Error), "{findings:?}");
 }
 
-async fn noticed(world: &World, code: &str) -> bool {
-    world.describe("").await.findings.iter().any(|f| f.code == code)
+async fn noticed(server: &TestServer, code: &str) -> bool {
+    server.describe("").await.findings.iter().any(|f| f.code == code)
 }
 
-async fn served(world: World) -> World {
-    let world = world.ready().await;
-    set(&world).await.unwrap();
-    load(&world).await.unwrap();
-    world
+async fn served(server: TestServer) -> TestServer {
+    let server = server.ready().await;
+    set(&server).await.unwrap();
+    load(&server).await.unwrap();
+    server
 }
 
 /// Covers C35, C51, R17, R33, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
     let topic = unique_topic("missing");
-    let world = World::process(arguments(&topic, &["--partitions=3"])).await;
-    refused(&world, "TOPIC_NOT_FOUND").await;
+    let server = TestServer::process(arguments(&topic, &["--partitions=3"])).await;
+    refused(&server, "TOPIC_NOT_FOUND").await;
     let started = Instant::now();
-    assert_eq!(reason(&set(&world).await.unwrap_err()), "TOPIC_NOT_FOUND");
+    assert_eq!(reason(&set(&server).await.unwrap_err()), "TOPIC_NOT_FOUND");
     assert!(started.elapsed() < std::time::Duration::from_secs(1), "said at once: {:?}", started.elapsed());
     let bootstrap = shared_broker().bootstrap();
     assert!(
@@ -72,14 +72,14 @@ async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
         "the broker would create it; we must not ask"
     );
     shared_oracle().create(bootstrap, &topic, 3, 1, &COMPACTED).unwrap();
-    served(world).await;
+    served(server).await;
 }
 
 /// Covers C66, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_topic_uses_the_documented_configuration() {
     let topic = unique_topic("created");
-    served(World::process(arguments(&topic, &["--partitions=4", "--create-topic"])).await).await;
+    served(TestServer::process(arguments(&topic, &["--partitions=4", "--create-topic"])).await).await;
     let described = shared_oracle().describe(shared_broker().bootstrap(), &topic).unwrap();
     assert_eq!(described.partitions.len(), 4);
     for (name, value) in
@@ -96,8 +96,8 @@ async fn a_topic_that_is_not_exactly_compacted_is_refused() {
         let topic = unique_topic("policy");
         let configs = [("cleanup.policy", policy)];
         shared_oracle().create(shared_broker().bootstrap(), &topic, 2, 1, &configs).unwrap();
-        let world = World::process(arguments(&topic, &["--partitions=2"])).await;
-        refused(&world, "TOPIC_NOT_COMPACTED").await;
+        let server = TestServer::process(arguments(&topic, &["--partitions=2"])).await;
+        refused(&server, "TOPIC_NOT_COMPACTED").await;
     }
 }
 
@@ -105,34 +105,34 @@ async fn a_topic_that_is_not_exactly_compacted_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_cleanup_policy_is_refused_and_its_correction_needs_no_restart() {
     let (topic, args) = topic(2);
-    let mut world = served(World::process(args).await).await;
+    let mut server = served(TestServer::process(args).await).await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
     for policy in ["compact,delete", "delete"] {
         oracle.config(bootstrap, &topic, &[("cleanup.policy", policy)]).unwrap();
         let changed = Instant::now();
-        refused(&world, "TOPIC_NOT_COMPACTED").await;
+        refused(&server, "TOPIC_NOT_COMPACTED").await;
         println!("{policy}: refused {:?} after the change", changed.elapsed());
         // A second until the topic is described again, and some time for the machine.
         assert!(changed.elapsed() < std::time::Duration::from_secs(5), "{:?}", changed.elapsed());
         oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
-        world = served(world).await;
+        server = served(server).await;
     }
-    assert!(!noticed(&world, "SHORT_DELETE_RETENTION").await);
+    assert!(!noticed(&server, "SHORT_DELETE_RETENTION").await);
     oracle.config(bootstrap, &topic, &[("delete.retention.ms", "60000")]).unwrap();
     let changed = Instant::now();
-    while !noticed(&world, "SHORT_DELETE_RETENTION").await {
+    while !noticed(&server, "SHORT_DELETE_RETENTION").await {
         assert!(changed.elapsed() < PATIENCE, "what is noticed is as fresh as the policy");
     }
-    served(world).await;
+    served(server).await;
 }
 
 /// Covers C51, R16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_count_other_than_expected_is_refused() {
     let (topic, _) = topic(3);
-    let world = World::process(arguments(&topic, &["--partitions=10"])).await;
-    refused(&world, "PARTITION_COUNT_CHANGED").await;
-    let message = set(&world).await.unwrap_err().message().to_owned();
+    let server = TestServer::process(arguments(&topic, &["--partitions=10"])).await;
+    refused(&server, "PARTITION_COUNT_CHANGED").await;
+    let message = set(&server).await.unwrap_err().message().to_owned();
     assert!(message.contains('3') && message.contains("10"), "both counts are named: {message}");
 }
 
@@ -140,29 +140,29 @@ async fn a_partition_count_other_than_expected_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_grows_or_is_recreated_is_refused_until_a_restart() {
     let (grown, args) = topic(2);
-    let mut world = served(World::process(args).await).await;
+    let mut server = served(TestServer::process(args).await).await;
     let bootstrap = shared_broker().bootstrap();
     shared_oracle().add_partitions(bootstrap, &grown, 3).unwrap();
-    refused(&world, "PARTITION_COUNT_CHANGED").await;
-    world.arguments = arguments(&grown, &["--partitions=3"]);
-    world.restart().await;
-    served(world).await;
+    refused(&server, "PARTITION_COUNT_CHANGED").await;
+    server.arguments = arguments(&grown, &["--partitions=3"]);
+    server.restart().await;
+    served(server).await;
 
     let (recreated, args) = topic(2);
-    let mut world = served(World::process(args).await).await;
+    let mut server = served(TestServer::process(args).await).await;
     shared_oracle().delete(bootstrap, &recreated).unwrap();
     shared_oracle().create(bootstrap, &recreated, 2, 1, &COMPACTED).unwrap();
-    refused(&world, "TOPIC_RECREATED").await;
-    world.restart().await;
-    served(world).await;
+    refused(&server, "TOPIC_RECREATED").await;
+    server.restart().await;
+    served(server).await;
 }
 
 /// Covers C9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_expected_partition_count_there_is_a_finding() {
     let (topic, _) = topic(3);
-    let world = World::process(arguments(&topic, &[])).await.ready().await;
-    let findings = world.describe("").await.findings;
+    let server = TestServer::process(arguments(&topic, &[])).await.ready().await;
+    let findings = server.describe("").await.findings;
     assert!(
         findings.iter().any(|f| f.severity() == v1::Severity::Warning && f.message.contains("--partitions")),
         "{findings:?}"
@@ -174,35 +174,35 @@ async fn without_an_expected_partition_count_there_is_a_finding() {
 async fn unreachable_brokers_leave_the_process_serving() {
     // A port that no process listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let world = World::process(vec![format!("--brokers=127.0.0.1:{port}"), "--partitions=3".to_owned()]).await;
-    for result in [set(&world).await, load(&world).await] {
+    let server = TestServer::process(vec![format!("--brokers=127.0.0.1:{port}"), "--partitions=3".to_owned()]).await;
+    for result in [set(&server).await, load(&server).await] {
         let status = result.unwrap_err();
         assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "BROKERS_UNREACHABLE"), "{status:?}");
     }
-    assert_eq!(world.http("/readyz").await.0, 503);
-    assert_eq!(world.http("/livez").await.0, 200);
+    assert_eq!(server.http("/readyz").await.0, 503);
+    assert_eq!(server.http("/livez").await.0, 200);
 }
 
 /// Covers R3, R4, F8, F9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_is_an_error_and_loads_are_whole_after_it() {
     let (topic, args) = topic(1);
-    let world = World::process(args).await.ready().await;
+    let server = TestServer::process(args).await.ready().await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
-    set(&world).await.unwrap();
+    set(&server).await.unwrap();
     for end in ["commit", "abort"] {
         let id = unique_topic("txn");
         oracle.txn_begin(bootstrap, &id).unwrap();
         oracle.txn_send(&id, &topic, 0, Some(b"ws/t/in-transaction"), Some(b"1")).unwrap();
-        world.set("ws/t/after", "2").await;
-        let status = load(&world).await.unwrap_err();
+        server.set("ws/t/after", "2").await;
+        let status = load(&server).await.unwrap_err();
         assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "OPEN_TRANSACTION"), "{status:?}");
         match end {
             "commit" => oracle.txn_commit(&id).unwrap(),
             _ => oracle.txn_abort(&id).unwrap(),
         }
         // The last offset is now a marker, which no reader ever gets.
-        let loaded = world.load("ws").await;
+        let loaded = server.load("ws").await;
         assert_eq!(loaded.entries.len(), 3);
     }
     let dump = oracle.dump(bootstrap, &topic, Isolation::ReadCommitted).unwrap();

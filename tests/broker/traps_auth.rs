@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use self::guarded::{Guarded, PASSWORD, WRONG_PASSWORD};
 use crate::{
-    contract::world::{PATIENCE, World, reason},
+    contract::world::{PATIENCE, TestServer, reason},
     kafka::{shared_oracle, unique_topic},
     topic_care::{load, set},
     worlds::COMPACTED,
@@ -31,10 +31,10 @@ fn topic_on(guarded: &Guarded) -> String {
 }
 
 /// Waits a few seconds at most until a load and a write are answered so, with the cause. Returns both messages.
-async fn come_to_be(world: &World, code: (Code, &str), cause: &str) -> String {
+async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) -> String {
     let started = Instant::now();
     loop {
-        let found = [set(world).await, load(world).await].map(Result::err);
+        let found = [set(server).await, load(server).await].map(Result::err);
         let told = |s: &Option<Status>| {
             s.as_ref().is_some_and(|s| (s.code(), &*reason(s)) == code && s.message().contains(cause))
         };
@@ -46,10 +46,10 @@ async fn come_to_be(world: &World, code: (Code, &str), cause: &str) -> String {
     }
 }
 
-async fn come_to_work(world: &World) {
+async fn come_to_work(server: &TestServer) {
     let started = Instant::now();
     loop {
-        let found = (set(world).await, load(world).await);
+        let found = (set(server).await, load(server).await);
         if matches!(found, (Ok(()), Ok(()))) {
             return;
         }
@@ -67,32 +67,32 @@ async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
     let (guarded, oracle) = (guarded(), shared_oracle());
     let (topic, plain) = (topic_on(guarded), guarded.broker.bootstrap());
     oracle.allow(plain, &topic, "service", "describe,describe_configs,read,write").unwrap();
-    let world = World::process(guarded.with_sasl(&topic, PASSWORD)).await.ready().await;
+    let server = TestServer::process(guarded.with_sasl(&topic, PASSWORD)).await.ready().await;
     // The user has no right to any group.
-    come_to_work(&world).await;
+    come_to_work(&server).await;
     for lost in ["read,write", "describe,describe_configs,read,write"] {
         oracle.forbid(plain, &topic, "service", lost).unwrap();
-        let said = come_to_be(&world, NOT_AUTHORIZED, &topic).await;
+        let said = come_to_be(&server, NOT_AUTHORIZED, &topic).await;
         println!("without {lost}: {said}");
         assert!(!said.contains(PASSWORD), "{said}");
-        assert_eq!(world.http("/livez").await.0, 200);
+        assert_eq!(server.http("/livez").await.0, 200);
         oracle.allow(plain, &topic, "service", lost).unwrap();
-        come_to_work(&world).await;
+        come_to_work(&server).await;
     }
     // The user keeps only one of the two rights.
     oracle.forbid(plain, &topic, "service", "write").unwrap();
     let refused = Err((NOT_AUTHORIZED.0, NOT_AUTHORIZED.1.to_owned()));
     let started = Instant::now();
-    while set(&world).await.map_err(|s| (s.code(), reason(&s))) != refused {
+    while set(&server).await.map_err(|s| (s.code(), reason(&s))) != refused {
         assert!(started.elapsed() < PATIENCE, "writes go on");
     }
     // The same after the producer has asked for a new id, which a service without the right to write does not get.
     for _ in 0..20 {
-        let answer = set(&world).await;
+        let answer = set(&server).await;
         assert_eq!(answer.as_ref().map_err(|s| (s.code(), reason(s))).copied(), refused, "{answer:?}");
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    load(&world).await.unwrap();
+    load(&server).await.unwrap();
 }
 
 /// Covers C58, S12, K4, F20.
@@ -100,13 +100,13 @@ async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
 async fn a_wrong_password_is_unavailable_with_the_cause_and_without_the_secret() {
     let guarded = guarded();
     let topic = topic_on(guarded);
-    let world = World::process(guarded.with_sasl(&topic, WRONG_PASSWORD)).await;
-    let said = come_to_be(&world, UNREACHABLE, "Authentication failed").await;
+    let server = TestServer::process(guarded.with_sasl(&topic, WRONG_PASSWORD)).await;
+    let said = come_to_be(&server, UNREACHABLE, "Authentication failed").await;
     println!("wrong password: {said}");
     assert!(!said.contains(WRONG_PASSWORD), "{said}");
-    let (status, ready) = world.http("/readyz").await;
+    let (status, ready) = server.http("/readyz").await;
     assert!(status == 503 && !ready.contains(WRONG_PASSWORD), "{ready}");
-    assert_eq!(world.http("/livez").await.0, 200);
+    assert_eq!(server.http("/livez").await.0, 200);
 }
 
 /// Covers F20.
@@ -119,14 +119,14 @@ async fn an_expired_or_unknown_certificate_is_unavailable_with_the_cause() {
         (&guarded.tls_expired, "expired", "certificate has expired"),
     ] {
         let topic = topic_on(guarded);
-        let world = World::process(guarded.with_tls(brokers, &topic, ca)).await;
+        let server = TestServer::process(guarded.with_tls(brokers, &topic, ca)).await;
         if cause.is_empty() {
-            come_to_work(&world).await;
+            come_to_work(&server).await;
             continue;
         }
-        let said = come_to_be(&world, UNREACHABLE, cause).await;
+        let said = come_to_be(&server, UNREACHABLE, cause).await;
         println!("{ca}: {said}");
-        assert_eq!(world.http("/readyz").await.0, 503);
-        assert_eq!(world.http("/livez").await.0, 200);
+        assert_eq!(server.http("/readyz").await.0, 503);
+        assert_eq!(server.http("/livez").await.0, 200);
     }
 }

@@ -228,7 +228,7 @@ async fn slowly(log: &KafkaLog, topic: Arc<Topic>, partitions: &[i32]) -> Result
         topic,
         partitions: partitions.iter().map(|p| (partition(*p), StartAt::Low)).collect(),
         follow: false,
-        keep: false,
+        owned_records: false,
         deadline: tokio::time::Instant::now() + PATIENCE,
     };
     let mut replay = log.replay(request).await?;

@@ -1,7 +1,7 @@
 //! The servers that this binary runs the contract suite on, each with a topic of its own.
 
 use crate::{
-    contract::world::World,
+    contract::world::TestServer,
     kafka::{shared_broker, shared_oracle, unique_topic},
 };
 
@@ -17,8 +17,8 @@ pub fn topic(partitions: i32) -> (String, Vec<String>) {
     (topic, arguments)
 }
 
-fn with_foreign_writer(world: World, topic: String) -> World {
-    world.durable().with_foreign(Box::new(move |partition, key, value| {
+fn with_foreign_writer(server: TestServer, topic: String) -> TestServer {
+    server.durable().with_foreign(Box::new(move |partition, key, value| {
         let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
         let policy = |p| oracle.config(bootstrap, &topic, &[("cleanup.policy", p)]).expect("the policy is set");
         // A compacted topic accepts no record without a key. Such records were written before the topic got its policy.
@@ -34,12 +34,12 @@ fn with_foreign_writer(world: World, topic: String) -> World {
     }))
 }
 
-pub async fn real() -> World {
+pub async fn real() -> TestServer {
     let (topic, arguments) = topic(10);
-    with_foreign_writer(World::in_process(arguments).await, topic)
+    with_foreign_writer(TestServer::in_process(arguments).await, topic)
 }
 
-pub async fn real_process() -> World {
+pub async fn real_process() -> TestServer {
     let (topic, arguments) = topic(10);
-    with_foreign_writer(World::process(arguments).await, topic)
+    with_foreign_writer(TestServer::process(arguments).await, topic)
 }

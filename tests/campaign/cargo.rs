@@ -32,13 +32,14 @@ fn without(rule: Rule) -> &'static str {
     }
 }
 
-/// Runs the simulation with this many seeds.
+/// Runs the simulation with this many seeds, from `first` on.
 /// Covers R37.
-pub fn simulation(seeds: u64, report: &mut Report) {
+pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
         .current_dir(root())
         .args(["test", "--locked", "--lib", SIMULATION, "--", "--nocapture"])
+        .env("CHANGELOGD_TEST_FIRST_SEED", first.to_string())
         .env("CHANGELOGD_TEST_SEEDS", seeds.to_string())
         .output()
         .expect("cargo runs");
@@ -59,6 +60,33 @@ pub fn simulation(seeds: u64, report: &mut Report) {
             report.section("Simulation", &format!("**failed**: {failed}"));
         }
     }
+}
+
+/// Runs the unit tests with this seed for the inputs of property tests. `make test` always uses the same seed.
+pub fn properties(seed: u64, cases: u64, report: &mut Report) {
+    let begun = Instant::now();
+    let output = Command::new(cargo())
+        .current_dir(root())
+        .args(["test", "--locked", "--lib", "--", "--skip", SIMULATION])
+        .env("PROPTEST_RNG_SEED", seed.to_string())
+        .env("PROPTEST_CASES", cases.to_string())
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().find(|l| l.starts_with("test result: ok.")).and_then(|l| l.split("; ").next());
+    let failed: Vec<_> = said.lines().filter(|l| l.ends_with(" ... FAILED")).collect();
+    let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} runs them again");
+    let text = match line {
+        Some(line) if output.status.success() => {
+            format!("{line}, with {cases} cases for each property and seed {seed}; {} s.", begun.elapsed().as_secs())
+        }
+        _ => {
+            report.failure(format!("properties: {} ({again})", failed.join(", ")));
+            format!("**failed**: {} ({again})", failed.join(", "))
+        }
+    };
+    println!("properties: {text}");
+    report.section("Properties", &text);
 }
 
 /// Runs the suite with each rule taken out, one after another. It must fail each time, and pass with none taken out.

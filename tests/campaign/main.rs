@@ -94,7 +94,7 @@ async fn main() -> ExitCode {
         // So that an interrupted campaign leaves a report of what it has seen.
         save(&arguments, &report, &facts(begun.elapsed()));
     }
-    beside(&arguments, &campaign, &mut report).await;
+    beside(&arguments, seed, &campaign, &mut report).await;
     let facts = facts(begun.elapsed());
     print!("{}", report.text(&facts));
     save(&arguments, &report, &facts);
@@ -102,9 +102,9 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that are not faults.
-const BESIDE: [&str; 4] = ["kills", "flat", "seeds", "rules"];
+const BESIDE: [&str; 5] = ["kills", "flat", "seeds", "properties", "rules"];
 
-async fn beside(arguments: &Arguments, campaign: &run::Campaign, report: &mut Report) {
+async fn beside(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
     let number = |whole, short| if arguments.short { short } else { whole };
     let is_wanted = |what| wanted(&arguments.only, what);
     let keep = campaign.keep();
@@ -115,7 +115,10 @@ async fn beside(arguments: &Arguments, campaign: &run::Campaign, report: &mut Re
         flat::run(&campaign.cluster, number(2_000, 160) as usize, &keep, report).await;
     }
     if is_wanted("seeds") {
-        tokio::task::block_in_place(|| cargo::simulation(number(10_000, 500), report));
+        tokio::task::block_in_place(|| cargo::simulation(seed, number(10_000, 500), report));
+    }
+    if is_wanted("properties") {
+        tokio::task::block_in_place(|| cargo::properties(seed, number(4_096, 512), report));
     }
     if is_wanted("rules") {
         tokio::task::block_in_place(|| cargo::taken_out(report));

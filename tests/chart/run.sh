@@ -299,6 +299,7 @@ refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/
 refuses 'one port twice' $recent "$chart" --set health.port=9650 -- 'have to differ'
 refuses 'privileged port' $recent "$chart" --set api.port=443 -- "at '/api/port'"
 # Covers K9, B26.
+refuses 'a value of another section' $recent "$chart" --set topic.memory=1Gi -- "at '/topic'" "'memory'"
 refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
 refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"

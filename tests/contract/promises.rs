@@ -16,13 +16,13 @@ use changelogd::{
 use prost::Message;
 use tonic::Code;
 
-use super::world::{World, connect, raw, reason, text};
+use super::world::{TestServer, connect, raw, reason, text};
 
 /// Covers C22, C23, C42, R1, R36.
-pub async fn a_load_contains_every_write_acknowledged_before_it(world: World) {
+pub async fn a_load_contains_every_write_acknowledged_before_it(server: TestServer) {
     for i in 0..50 {
-        world.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
-        let loaded = world.load("ws").await;
+        server.set(&format!("ws/t/{i}"), &format!("{{\"n\":{i}}}")).await;
+        let loaded = server.load("ws").await;
         assert_eq!(loaded.entries.len(), i + 1);
         assert_eq!(loaded.texts().last().unwrap().1, format!("{{\"n\":{i}}}"));
         assert_eq!(loaded.snapshot.entries, i as u64 + 1);
@@ -30,44 +30,44 @@ pub async fn a_load_contains_every_write_acknowledged_before_it(world: World) {
 }
 
 /// Covers C11, C12.
-pub async fn values_are_returned_byte_for_byte(world: World) {
+pub async fn values_are_returned_byte_for_byte(server: TestServer) {
     let values =
         ["null", " {\n\t\"b\" : 1.50, \"a\": [ ] }\n", "\"é🦀\\u0000\"", "12345678901234567890", "{\"a\":1,\"a\":2}"];
     for (i, value) in values.iter().enumerate() {
-        world.set(&format!("ws/t/{i}"), value).await;
+        server.set(&format!("ws/t/{i}"), value).await;
     }
-    let texts = world.load("ws").await.texts();
+    let texts = server.load("ws").await.texts();
     assert_eq!(texts.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), values);
 }
 
 /// Covers C18, C23, R10, B12.
-pub async fn a_delete_removes_and_deleting_an_absent_key_is_ok(world: World) {
-    world.set("ws/t/a", "1").await;
-    world.set("ws/t/b", "2").await;
-    let deleted = world.delete("ws/t/a").await;
-    let nothing = world.delete("ws/t/never-there").await;
+pub async fn a_delete_removes_and_deleting_an_absent_key_is_ok(server: TestServer) {
+    server.set("ws/t/a", "1").await;
+    server.set("ws/t/b", "2").await;
+    let deleted = server.delete("ws/t/a").await;
+    let nothing = server.delete("ws/t/never-there").await;
     assert!(nothing.offset > deleted.offset);
-    let loaded = world.load("ws").await;
+    let loaded = server.load("ws").await;
     assert_eq!(loaded.texts(), [("ws/t/b".to_owned(), "2".to_owned())]);
     assert_eq!((loaded.snapshot.entries, loaded.snapshot.tombstones), (1, 2));
-    world.set("ws/t/a", "3").await;
-    assert_eq!(world.load("ws").await.entries.len(), 2, "what was deleted can be set again");
+    server.set("ws/t/a", "3").await;
+    assert_eq!(server.load("ws").await.entries.len(), 2, "what was deleted can be set again");
 }
 
 /// Covers C22, R8, B13.
-pub async fn an_unknown_workspace_loads_empty_and_whole(world: World) {
-    let loaded = world.load("nobody").await;
+pub async fn an_unknown_workspace_loads_empty_and_whole(server: TestServer) {
+    let loaded = server.load("nobody").await;
     assert!(loaded.entries.is_empty());
     assert_eq!((loaded.snapshot.entries, loaded.snapshot.start_offset), (0, 0));
     assert!(!loaded.snapshot.resume_token.is_empty());
 }
 
 /// Covers C22, C47, C48.
-pub async fn a_load_returns_entries_in_the_order_of_their_last_change(world: World) {
+pub async fn a_load_returns_entries_in_the_order_of_their_last_change(server: TestServer) {
     for key in ["a", "b", "c", "a", "b"] {
-        world.set(&format!("ws/t/{key}"), "1").await;
+        server.set(&format!("ws/t/{key}"), "1").await;
     }
-    let loaded = world.load("ws").await;
+    let loaded = server.load("ws").await;
     assert_eq!(loaded.entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["ws/t/c", "ws/t/a", "ws/t/b"]);
     assert!(loaded.entries.is_sorted_by_key(|e| e.offset));
     assert!(loaded.entries.iter().all(|e| e.timestamp.is_some() && e.partition == loaded.snapshot.partition));
@@ -75,30 +75,30 @@ pub async fn a_load_returns_entries_in_the_order_of_their_last_change(world: Wor
 }
 
 /// Covers C2, C22.
-pub async fn a_load_returns_only_its_workspace_and_types(world: World) {
-    let count = PartitionCount::new(world.describe("").await.partition_count.into()).unwrap();
+pub async fn a_load_returns_only_its_workspace_and_types(server: TestServer) {
+    let count = PartitionCount::new(server.describe("").await.partition_count.into()).unwrap();
     // One workspace in the same partition, and one whose name begins alike.
     let home = count.of_workspace(b"ws");
     let neighbour = (0..).map(|i| format!("n{i}")).find(|n| count.of_workspace(n.as_bytes()) == home).unwrap();
     for key in ["ws/a/1", "ws/b/1", "ws2/a/1", "ws/ab/1", &format!("{neighbour}/a/1")] {
-        world.set(key, "1").await;
+        server.set(key, "1").await;
     }
     let keys = |l: super::world::Loaded| l.entries.into_iter().map(|e| e.key).collect::<Vec<_>>();
-    assert_eq!(keys(world.load("ws").await), ["ws/a/1", "ws/b/1", "ws/ab/1"]);
-    assert_eq!(keys(world.load_types("ws", &["a"]).await), ["ws/a/1"]);
-    assert_eq!(keys(world.load_types("ws", &["b", "ab"]).await), ["ws/b/1", "ws/ab/1"]);
-    assert_eq!(keys(world.load_types("ws", &["none"]).await), [""; 0]);
+    assert_eq!(keys(server.load("ws").await), ["ws/a/1", "ws/b/1", "ws/ab/1"]);
+    assert_eq!(keys(server.load_types("ws", &["a"]).await), ["ws/a/1"]);
+    assert_eq!(keys(server.load_types("ws", &["b", "ab"]).await), ["ws/b/1", "ws/ab/1"]);
+    assert_eq!(keys(server.load_types("ws", &["none"]).await), [""; 0]);
 }
 
 /// Covers C44, R19.
-pub async fn concurrent_loads_do_not_affect_each_other(world: World) {
+pub async fn concurrent_loads_do_not_affect_each_other(server: TestServer) {
     for i in 0..300 {
-        world.set(&format!("ws{}/t/{i}", i % 3), "1").await;
+        server.set(&format!("ws{}/t/{i}", i % 3), "1").await;
     }
-    let world = Arc::new(world);
+    let server = Arc::new(server);
     let loads = (0..12).map(|i| {
-        let world = world.clone();
-        tokio::spawn(async move { world.load(&format!("ws{}", i % 3)).await.entries.len() })
+        let server = server.clone();
+        tokio::spawn(async move { server.load(&format!("ws{}", i % 3)).await.entries.len() })
     });
     for load in loads.collect::<Vec<_>>() {
         assert_eq!(load.await.unwrap(), 100);
@@ -106,10 +106,10 @@ pub async fn concurrent_loads_do_not_affect_each_other(world: World) {
 }
 
 /// Covers C45, R26.
-pub async fn a_write_after_another_s_answer_is_applied_after_it(world: World) {
+pub async fn a_write_after_another_s_answer_is_applied_after_it(server: TestServer) {
     let mut connections = Vec::new();
     for _ in 0..3 {
-        connections.push(connect(&world.api).await);
+        connections.push(connect(&server.api).await);
     }
     for i in 0..60 {
         // Over any connection and with either acknowledgement, the answer orders the writes.
@@ -121,13 +121,13 @@ pub async fn a_write_after_another_s_answer_is_applied_after_it(world: World) {
         };
         connections[i % 3].set(request).await.unwrap();
     }
-    let flushed = world.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
+    let flushed = server.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
     assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0));
-    assert_eq!(world.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
+    assert_eq!(server.load("ws").await.texts(), [("ws/t/k".to_owned(), "59".to_owned())]);
 }
 
 /// Covers C18, C19, C41, R31.
-pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(world: World) {
+pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(server: TestServer) {
     for i in 0..500 {
         let request = v1::SetRequest {
             changelog_id: format!("ws/t/{i}"),
@@ -135,43 +135,43 @@ pub async fn a_buffered_write_has_no_position_and_flush_waits_for_it(world: Worl
             ack: v1::Ack::Buffered.into(),
             ..Default::default()
         };
-        let answer = world.client.clone().set(request).await.unwrap().into_inner();
+        let answer = server.client.clone().set(request).await.unwrap().into_inner();
         assert_eq!((answer.position, answer.timestamp), (None, None));
     }
     let request = v1::FlushRequest { timeout_ms: 60_000, failures_after: 0 };
-    let flushed = world.client.clone().flush(request).await.unwrap().into_inner();
+    let flushed = server.client.clone().flush(request).await.unwrap().into_inner();
     assert_eq!(flushed, v1::FlushResponse::default());
-    assert_eq!(world.load("ws").await.entries.len(), 500);
+    assert_eq!(server.load("ws").await.entries.len(), 500);
 }
 
 /// Covers C8, R27.
-pub async fn a_workspace_is_in_the_partition_that_kafka_computes(world: World) {
-    let count = world.describe("").await.partition_count;
+pub async fn a_workspace_is_in_the_partition_that_kafka_computes(server: TestServer) {
+    let count = server.describe("").await.partition_count;
     for workspace in ["ws", "wu", "é", "🦀", "fd7af248-ce5c-46a5-93d7-1c0c9005b99d"] {
         let expected = ((murmur2(workspace.as_bytes()) & 0x7fff_ffff) % count as u32) as i32;
         for id in ["a", "b/c"] {
-            assert_eq!(world.set(&format!("{workspace}/t/{id}"), "1").await.partition, expected);
+            assert_eq!(server.set(&format!("{workspace}/t/{id}"), "1").await.partition, expected);
         }
-        assert_eq!(world.describe(workspace).await.workspace_partition, Some(expected));
-        assert_eq!(world.load(workspace).await.snapshot.partition, expected);
+        assert_eq!(server.describe(workspace).await.workspace_partition, Some(expected));
+        assert_eq!(server.load(workspace).await.snapshot.partition, expected);
     }
 }
 
 /// Covers C36.
-pub async fn get_returns_the_latest_value_or_not_found(world: World) {
-    world.set("ws/t/a", "1").await;
-    let position = world.set("ws/t/a", "2").await;
-    let entry = world.get("ws/t/a").await.unwrap();
+pub async fn get_returns_the_latest_value_or_not_found(server: TestServer) {
+    server.set("ws/t/a", "1").await;
+    let position = server.set("ws/t/a", "2").await;
+    let entry = server.get("ws/t/a").await.unwrap();
     assert_eq!((text(&entry), entry.offset, entry.partition), ("2".to_owned(), position.offset, position.partition));
-    world.delete("ws/t/a").await;
+    server.delete("ws/t/a").await;
     for absent in ["ws/t/a", "ws/t/b", "other/t/a"] {
-        let status = world.get(absent).await.unwrap_err();
+        let status = server.get(absent).await.unwrap_err();
         assert_eq!((status.code(), &*reason(&status)), (Code::NotFound, "KEY_NOT_FOUND"));
     }
 }
 
 /// Covers C14, C15.
-pub async fn json_values_are_stored_compact_and_returned_as_asked(world: World) {
+pub async fn json_values_are_stored_compact_and_returned_as_asked(server: TestServer) {
     use prost_types::{Struct, Value, value::Kind};
     let number = |n| Value { kind: Some(Kind::NumberValue(n)) };
     let fields = BTreeMap::from([("b".to_owned(), number(1.0)), ("a".to_owned(), number(0.5))]);
@@ -181,26 +181,26 @@ pub async fn json_values_are_stored_compact_and_returned_as_asked(world: World) 
         value: Some(v1::set_request::Value::Json(document.clone())),
         ..Default::default()
     };
-    world.client.clone().set(request).await.unwrap();
-    assert_eq!(text(&world.get("ws/t/json").await.unwrap()), r#"{"a":0.5,"b":1}"#);
+    server.client.clone().set(request).await.unwrap();
+    assert_eq!(text(&server.get("ws/t/json").await.unwrap()), r#"{"a":0.5,"b":1}"#);
     let null = v1::set_request::Value::Json(Value { kind: Some(Kind::NullValue(0)) });
     let request = v1::SetRequest { changelog_id: "ws/t/null".to_owned(), value: Some(null), ..Default::default() };
-    world.client.clone().set(request).await.unwrap();
-    assert_eq!(text(&world.get("ws/t/null").await.unwrap()), "null", "JSON null is a value, not a delete");
+    server.client.clone().set(request).await.unwrap();
+    assert_eq!(text(&server.get("ws/t/null").await.unwrap()), "null", "JSON null is a value, not a delete");
 
-    world.set("ws/t/big", "{\"a\":1,\"n\":12345678901234567890}").await;
+    server.set("ws/t/big", "{\"a\":1,\"n\":12345678901234567890}").await;
     let request = v1::LoadWorkspaceRequest {
         workspace_id: "ws".to_owned(),
         value_format: v1::ValueFormat::Json.into(),
         ..Default::default()
     };
-    let entries = world.try_load(request).await.unwrap().entries;
+    let entries = server.try_load(request).await.unwrap().entries;
     assert_eq!(entries[0].value, Some(v1::entry::Value::Json(document)));
     assert!(matches!(entries[2].value, Some(v1::entry::Value::Raw(_))), "a value falls back to raw as a whole");
 }
 
 /// Covers C16.
-pub async fn headers_are_kept_in_both_directions(world: World) {
+pub async fn headers_are_kept_in_both_directions(server: TestServer) {
     let header = |key: &str, value: Option<&'static [u8]>| v1::Header {
         key: key.to_owned(),
         value: value.map(Bytes::from_static),
@@ -213,20 +213,20 @@ pub async fn headers_are_kept_in_both_directions(world: World) {
         headers: headers.clone(),
         ..Default::default()
     };
-    world.client.clone().set(request).await.unwrap();
-    assert_eq!(world.get("ws/t/a").await.unwrap().headers, headers);
+    server.client.clone().set(request).await.unwrap();
+    assert_eq!(server.get("ws/t/a").await.unwrap().headers, headers);
     let request =
         v1::DeleteRequest { changelog_id: "ws/t/a".to_owned(), headers: headers.clone(), ..Default::default() };
-    world.client.clone().delete(request).await.unwrap();
-    let all = world.stream(v1::StreamAllRequest::default()).await.unwrap().entries;
+    server.client.clone().delete(request).await.unwrap();
+    let all = server.stream(v1::StreamAllRequest::default()).await.unwrap().entries;
     let tombstone = all.last().unwrap();
     assert!(tombstone.is_tombstone && tombstone.value.is_none());
     assert_eq!(tombstone.headers, headers);
 }
 
 /// Covers C12, R11, B8.
-pub async fn an_empty_value_is_a_value(world: World) {
-    let status = world
+pub async fn an_empty_value_is_a_value(server: TestServer) {
+    let status = server
         .client
         .clone()
         .set(v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw(""), ..Default::default() })
@@ -234,52 +234,52 @@ pub async fn an_empty_value_is_a_value(world: World) {
         .unwrap_err();
     assert_eq!(reason(&status), "VALUE_NOT_JSON", "by default values are JSON, and nothing is no JSON");
     // The same topic or directory, with arbitrary bytes allowed.
-    let mut world = world;
-    if !world.durable {
+    let mut server = server;
+    if !server.durable {
         println!("the rest is not applicable: this store ends with its process");
         return;
     }
-    world.arguments.push("--values=opaque".to_owned());
-    world.restart().await;
-    let world = world.ready().await;
-    world.set("ws/t/a", "").await;
-    let entries = world.load("ws").await.entries;
+    server.arguments.push("--values=opaque".to_owned());
+    server.restart().await;
+    let server = server.ready().await;
+    server.set("ws/t/a", "").await;
+    let entries = server.load("ws").await.entries;
     assert_eq!(entries[0].value, Some(v1::entry::Value::Raw(Bytes::new())));
     assert!(!entries[0].is_tombstone);
 }
 
 /// Covers C18, C40, C47.
-pub async fn offsets_never_go_back_and_state_survives_a_restart(mut world: World) {
+pub async fn offsets_never_go_back_and_state_survives_a_restart(mut server: TestServer) {
     let mut last = -1;
     for i in 0..20 {
-        let offset = if i % 5 == 4 { world.delete("ws/t/k").await } else { world.set("ws/t/k", "1").await }.offset;
+        let offset = if i % 5 == 4 { server.delete("ws/t/k").await } else { server.set("ws/t/k", "1").await }.offset;
         assert!(offset > last);
         last = offset;
     }
-    if !world.durable {
+    if !server.durable {
         println!("the rest is not applicable: this store ends with its process");
         return;
     }
-    world.set("ws/t/stays", "{\"x\":1}").await;
-    let before = world.load("ws").await;
-    world.restart().await;
-    let world = world.ready().await;
-    let after = world.load("ws").await;
+    server.set("ws/t/stays", "{\"x\":1}").await;
+    let before = server.load("ws").await;
+    server.restart().await;
+    let server = server.ready().await;
+    let after = server.load("ws").await;
     assert_eq!(after.entries, before.entries, "offsets and timestamps included");
-    assert!(world.set("ws/t/k", "1").await.offset > before.snapshot.end_offset - 1);
+    assert!(server.set("ws/t/k", "1").await.offset > before.snapshot.end_offset - 1);
 }
 
 /// Covers C13, C35.
-pub async fn describe_returns_what_is_served(world: World) {
-    let position = world.set("ws/t/a", "1").await;
-    let described = world.describe("ws").await;
+pub async fn describe_returns_what_is_served(server: TestServer) {
+    let position = server.set("ws/t/a", "1").await;
+    let described = server.describe("ws").await;
     assert_eq!(described.partitions.len(), described.partition_count as usize);
     let partition = &described.partitions[position.partition as usize];
     assert_eq!(partition.partition, position.partition);
     assert_eq!((partition.high_offset, partition.last_stable_offset), (position.offset + 1, position.offset + 1));
     assert_eq!((&*described.hash, described.workspace_partition), ("murmur2", Some(position.partition)));
     assert!(!described.topic.is_empty());
-    assert_eq!(!described.topic_id.is_empty(), world.has_id);
+    assert_eq!(!described.topic_id.is_empty(), server.has_id);
     assert_eq!(described.version, env!("CARGO_PKG_VERSION"));
     let limits = described.limits.unwrap();
     assert_eq!((limits.max_key_bytes, limits.max_headers, limits.max_header_bytes), (1024, 64, 16_384));
@@ -289,28 +289,28 @@ pub async fn describe_returns_what_is_served(world: World) {
 }
 
 /// Covers C7, C23, C50, R13, B25.
-pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
-    let Some(foreign) = &world.foreign else {
+pub async fn foreign_records_are_counted_and_never_stop_a_read(server: TestServer) {
+    let Some(foreign) = &server.foreign else {
         println!("not applicable: no other client can write to this store");
         return;
     };
-    let home = world.set("ws/t/a", "1").await.partition;
-    let count = world.describe("").await.partition_count;
+    let home = server.set("ws/t/a", "1").await.partition;
+    let count = server.describe("").await.partition_count;
     let bytes = |b: &'static [u8]| Some(Bytes::from_static(b));
     for key in [None, bytes(b"no-slash"), bytes(b"\xff\xfe"), bytes(b"ws//x"), Some(vec![b'x'; 5000].into())] {
         foreign(home, key, bytes(b"1"));
     }
     foreign((home + 1) % count, bytes(b"ws/t/elsewhere"), bytes(b"1"));
     // A record without a key needs a topic with another policy for a while, and the finding may have been recorded.
-    let world = world.ready().await;
-    world.set("ws/t/b", "2").await;
-    let loaded = world.load("ws").await;
+    let server = server.ready().await;
+    server.set("ws/t/b", "2").await;
+    let loaded = server.load("ws").await;
     assert_eq!(loaded.entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["ws/t/a", "ws/t/b"]);
     assert_eq!((loaded.snapshot.records_read, loaded.snapshot.skipped, loaded.snapshot.misplaced), (7, 5, 0));
-    let all = world.stream(v1::StreamAllRequest::default()).await.unwrap();
+    let all = server.stream(v1::StreamAllRequest::default()).await.unwrap();
     assert_eq!(all.entries.len(), 2);
     assert_eq!(all.snapshots.iter().map(|s| s.misplaced).sum::<u64>(), 1);
-    let metrics = world.http("/metrics").await.1;
+    let metrics = server.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_replay_records_total{class=\"misplaced\"} 1"), "{metrics}");
     // Each record that was read is counted in one class.
     let classes = metrics.lines().filter(|line| line.starts_with("changelogd_replay_records_total{class="));
@@ -318,8 +318,8 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
     let read = loaded.snapshot.records_read + all.snapshots.iter().map(|s| s.records_read).sum::<u64>();
     assert_eq!(counted, read, "{metrics}");
     // The memory log keeps no findings.
-    if world.durable {
-        let findings = world.describe("").await.findings;
+    if server.durable {
+        let findings = server.describe("").await.findings;
         for code in ["FOREIGN_RECORDS", "MISPLACED_RECORDS"] {
             assert!(findings.iter().any(|f| f.code == code), "{code}: {findings:?}");
         }
@@ -327,19 +327,19 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(world: World) {
 }
 
 /// Covers C42, R40.
-pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: World) {
-    let world = Arc::new(world);
+pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(server: TestServer) {
+    let server = Arc::new(server);
     for key in 0..20 {
-        world.set(&format!("ws/t/{key}"), "0").await;
+        server.set(&format!("ws/t/{key}"), "0").await;
     }
     let done = Arc::new(AtomicBool::new(false));
     let writer = {
-        let (world, done) = (world.clone(), done.clone());
+        let (server, done) = (server.clone(), done.clone());
         tokio::spawn(async move {
             let mut n = 0;
             while !done.load(Ordering::Relaxed) {
                 n += 1;
-                world.set(&format!("ws/t/{}", n % 20), &n.to_string()).await;
+                server.set(&format!("ws/t/{}", n % 20), &n.to_string()).await;
                 // Reading from librdkafka's mock cluster is slower than writing to it. This test is not about a log
                 // that grows without limit.
                 if n > 2_000 {
@@ -350,16 +350,16 @@ pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(world: Worl
         })
     };
     for _ in 0..50 {
-        assert_eq!(world.load("ws").await.entries.len(), 20);
+        assert_eq!(server.load("ws").await.entries.len(), 20);
     }
     done.store(true, Ordering::Relaxed);
     assert!(writer.await.unwrap() > 0);
 }
 
 /// Covers S10.
-pub async fn health_reflection_and_metrics_answer(world: World) {
+pub async fn health_reflection_and_metrics_answer(server: TestServer) {
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-    let channel = tonic::transport::Channel::from_shared(format!("http://{}", world.api)).unwrap();
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap();
     let channel = channel.connect().await.unwrap();
     for service in ["", "liveness", "readiness", "changelog.v1.ChangelogService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -399,32 +399,32 @@ pub async fn health_reflection_and_metrics_answer(world: World) {
     }
     reflection!(v1);
     reflection!(v1alpha);
-    world.set("ws/t/a", "1").await;
-    assert_eq!(world.http("/livez").await.0, 200);
-    let metrics = world.http("/metrics").await.1;
+    server.set("ws/t/a", "1").await;
+    assert_eq!(server.http("/livez").await.0, 200);
+    let metrics = server.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1"), "{metrics}");
     assert!(metrics.contains("changelogd_ready 1"), "{metrics}");
 }
 
 /// Covers C59.
-pub async fn watch_is_not_implemented(world: World) {
-    let status = world.client.clone().watch(v1::WatchRequest::default()).await.unwrap_err();
+pub async fn watch_is_not_implemented(server: TestServer) {
+    let status = server.client.clone().watch(v1::WatchRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, "NOT_IMPLEMENTED"));
 }
 
 /// Covers C53, R32.
-pub async fn a_draining_server_ends_a_following_stream_with_its_reason(mut world: World) {
+pub async fn a_draining_server_ends_a_following_stream_with_its_reason(mut server: TestServer) {
     use v1::stream_all_response::Event;
-    world.set("ws/t/a", "1").await;
+    server.set("ws/t/a", "1").await;
     let request = v1::StreamAllRequest { follow: true, ..Default::default() };
-    let mut follower = world.client.clone().stream_all(request).await.unwrap().into_inner();
-    let mut ends = world.describe("").await.partition_count;
+    let mut follower = server.client.clone().stream_all(request).await.unwrap().into_inner();
+    let mut ends = server.describe("").await.partition_count;
     while ends > 0 {
         if let Some(Event::Snapshot(_)) = follower.message().await.unwrap().unwrap().event {
             ends -= 1;
         }
     }
-    world.stop().await;
+    server.stop().await;
     let status = loop {
         match follower.message().await {
             Ok(Some(_)) => {}

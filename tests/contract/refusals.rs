@@ -11,7 +11,7 @@ use tonic::{
     transport::Channel,
 };
 
-use super::world::{World, field, raw, reason};
+use super::world::{TestServer, field, raw, reason};
 
 fn set(workspace: &str, changelog: &str, value: Option<v1::set_request::Value>) -> v1::SetRequest {
     v1::SetRequest {
@@ -23,8 +23,8 @@ fn set(workspace: &str, changelog: &str, value: Option<v1::set_request::Value>) 
 }
 
 /// Covers C1, C3, C4, C5, C6, C12, C13, C14, C16, C53, C58, B1, B2, B3, B4, B5, B9, B11, B14.
-pub async fn every_bad_request_is_refused_with_code_reason_and_field(world: World) {
-    world.set("ws/t/before", "1").await;
+pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: TestServer) {
+    server.set("ws/t/before", "1").await;
     let long_workspace = "w".repeat(256);
     let long_id = format!("/t/{}", "x".repeat(1020));
     let bad_keys = [
@@ -51,7 +51,7 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(world: Worl
         ("", "//t/i", "workspace_id"),
     ];
     for (workspace, changelog, at) in bad_keys {
-        let mut client = world.client.clone();
+        let mut client = server.client.clone();
         let by_set = client.set(set(workspace, changelog, raw("1"))).await.unwrap_err();
         let delete = v1::DeleteRequest {
             workspace_id: workspace.to_owned(),
@@ -91,18 +91,18 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(world: Worl
         (headers(1, 16_384), "ARGUMENT_INVALID", "headers"),
     ];
     for (request, why, at) in bad_sets {
-        let status = world.client.clone().set(request).await.unwrap_err();
+        let status = server.client.clone().set(request).await.unwrap_err();
         expect(&status, why, at, at);
     }
-    let status = world.client.clone().set(set("ws", "/t/i", raw(&too_large))).await.unwrap_err();
+    let status = server.client.clone().set(set("ws", "/t/i", raw(&too_large))).await.unwrap_err();
     assert!(status.message().contains("1000002") && status.message().contains("at most"), "{status:?}");
 
     for bad in ["", " ", "a/b", "w\u{7}"] {
         let load = v1::LoadWorkspaceRequest { workspace_id: bad.to_owned(), ..Default::default() };
-        expect(&world.try_load(load).await.unwrap_err(), "KEY_INVALID", "workspace_id", bad);
+        expect(&server.try_load(load).await.unwrap_err(), "KEY_INVALID", "workspace_id", bad);
         let stream =
             v1::StreamAllRequest { workspace_ids: vec!["ws".to_owned(), bad.to_owned()], ..Default::default() };
-        expect(&world.stream(stream).await.unwrap_err(), "KEY_INVALID", "workspace_ids[1]", bad);
+        expect(&server.stream(stream).await.unwrap_err(), "KEY_INVALID", "workspace_ids[1]", bad);
     }
     for bad in ["", "a/b", "\n"] {
         let load = v1::LoadWorkspaceRequest {
@@ -110,10 +110,10 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(world: Worl
             entity_types: vec![bad.to_owned()],
             ..Default::default()
         };
-        expect(&world.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "entity_types[0]", bad);
+        expect(&server.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "entity_types[0]", bad);
     }
     // Nothing was lost, and nothing was written.
-    assert_eq!(world.load("ws").await.texts(), [("ws/t/before".to_owned(), "1".to_owned())]);
+    assert_eq!(server.load("ws").await.texts(), [("ws/t/before".to_owned(), "1".to_owned())]);
 }
 
 fn expect(status: &Status, why: &str, at: &str, of: &str) {
@@ -123,80 +123,81 @@ fn expect(status: &Status, why: &str, at: &str, of: &str) {
 }
 
 /// Covers C1, C13, C16, B4, B9.
-pub async fn keys_and_values_at_their_limits_are_accepted(world: World) {
-    let limit = world.describe("").await.limits.unwrap().max_value_bytes as usize;
+pub async fn keys_and_values_at_their_limits_are_accepted(server: TestServer) {
+    let limit = server.describe("").await.limits.unwrap().max_value_bytes as usize;
     let id = "x".repeat(1024 - "ws/t/".len());
     let value = format!("\"{}\"", "v".repeat(limit - 2));
     let header = v1::Header { key: "k".to_owned(), value: Some(vec![b'h'; 255].into()) };
     let request = v1::SetRequest { headers: vec![header; 64], ..set("ws", &format!("/t/{id}"), raw(&value)) };
-    world.client.clone().set(request).await.unwrap();
-    world.set(&format!("{}/t/i", "w".repeat(255)), "1").await;
-    let entry = world.get(&format!("ws/t/{id}")).await.unwrap();
+    server.client.clone().set(request).await.unwrap();
+    server.set(&format!("{}/t/i", "w".repeat(255)), "1").await;
+    let entry = server.get(&format!("ws/t/{id}")).await.unwrap();
     assert_eq!(entry.value, Some(v1::entry::Value::Raw(value.into())));
     assert_eq!(entry.headers.len(), 64);
 }
 
 /// Covers C2, B5, B7.
-pub async fn distinct_bytes_are_distinct_workspaces(world: World) {
+pub async fn distinct_bytes_are_distinct_workspaces(server: TestServer) {
     let workspaces = ["caf\u{e9}", "cafe\u{301}", "🦀", "👨‍👩‍👧", "a\u{202e}b", "ab", " ws", "ws "];
     for workspace in workspaces {
-        world.client.clone().set(set(workspace, "/t/i", raw("1"))).await.unwrap();
+        server.client.clone().set(set(workspace, "/t/i", raw("1"))).await.unwrap();
     }
     for workspace in workspaces {
-        let loaded = world.load(workspace).await;
+        let loaded = server.load(workspace).await;
         assert_eq!(loaded.entries.iter().map(|e| e.key.clone()).collect::<Vec<_>>(), [format!("{workspace}/t/i")]);
     }
 }
 
 /// Covers B14.
-pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(world: World) {
-    let status = world.client.clone().set(v1::SetRequest { ack: 99, ..set("ws", "/t/i", raw("1")) }).await.unwrap_err();
+pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(server: TestServer) {
+    let status =
+        server.client.clone().set(v1::SetRequest { ack: 99, ..set("ws", "/t/i", raw("1")) }).await.unwrap_err();
     expect(&status, "ARGUMENT_INVALID", "ack", "ack");
     let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), value_format: 7, ..Default::default() };
-    expect(&world.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "value_format", "value_format");
+    expect(&server.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "value_format", "value_format");
     let stream = v1::StreamAllRequest { content: -1, ..Default::default() };
-    expect(&world.stream(stream).await.unwrap_err(), "ARGUMENT_INVALID", "content", "content");
+    expect(&server.stream(stream).await.unwrap_err(), "ARGUMENT_INVALID", "content", "content");
 
     let mut bytes = BytesMut::from(&*set("ws", "/t/i", raw("1")).encode_to_vec());
     // Field 1000, a varint.
     bytes.put(&[0xc0, 0x3e, 0x01][..]);
-    send(&world, SET, bytes.freeze()).await.unwrap();
-    assert_eq!(world.load("ws").await.entries.len(), 1);
+    send(&server, SET, bytes.freeze()).await.unwrap();
+    assert_eq!(server.load("ws").await.entries.len(), 1);
 }
 
 /// Covers B6.
-pub async fn a_string_that_is_not_utf8_is_refused_as_the_caller_s_error(world: World) {
+pub async fn a_string_that_is_not_utf8_is_refused_as_the_caller_s_error(server: TestServer) {
     // Field 1, two bytes.
-    let status = send(&world, SET, Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
+    let status = send(&server, SET, Bytes::from_static(&[0x0a, 2, 0xff, 0xfe])).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID"), "{status:?}");
-    world.set("ws/t/i", "1").await;
+    server.set("ws/t/i", "1").await;
 }
 
 /// Covers B10.
-pub async fn messages_over_the_limit_and_compressed_bombs_are_refused(world: World) {
-    let limit = world.describe("").await.limits.unwrap().max_request_bytes as usize;
-    let status = world.client.clone().set(set("ws", "/t/i", raw(&"x".repeat(limit + 1)))).await.unwrap_err();
+pub async fn messages_over_the_limit_and_compressed_bombs_are_refused(server: TestServer) {
+    let limit = server.describe("").await.limits.unwrap().max_request_bytes as usize;
+    let status = server.client.clone().set(set("ws", "/t/i", raw(&"x".repeat(limit + 1)))).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
 
-    let mut compressed = world.client.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let mut compressed = server.client.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let status = compressed.set(set("ws", "/t/i", raw(&"0".repeat(20 * limit)))).await.unwrap_err();
     assert!(matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange), "{status:?}");
     compressed.set(set("ws", "/t/i", raw("1"))).await.unwrap();
-    assert_eq!(world.load("ws").await.entries.len(), 1);
+    assert_eq!(server.load("ws").await.entries.len(), 1);
 }
 
 /// Covers S3, B16.
-pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(world: World) {
+pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(server: TestServer) {
     for malformed in ["x", "-1S", "1", "99999999999S"] {
         let mut request = Request::new(v1::DescribeRequest::default());
         request.metadata_mut().insert("grpc-timeout", malformed.parse().unwrap());
-        world.client.clone().describe(request).await.unwrap_or_else(|e| panic!("{malformed}: {e:?}"));
+        server.client.clone().describe(request).await.unwrap_or_else(|e| panic!("{malformed}: {e:?}"));
     }
     // The client's deadline is the only limit of a following stream, so the server must enforce it.
     let mut request = Request::new(v1::StreamAllRequest { follow: true, ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
     let started = Instant::now();
-    let status = match world.client.clone().stream_all(request).await {
+    let status = match server.client.clone().stream_all(request).await {
         Err(status) => status,
         Ok(stream) => {
             let mut stream = stream.into_inner();
@@ -214,9 +215,9 @@ pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(world: World
 }
 
 /// Covers C59, B21.
-pub async fn unknown_methods_and_services_are_unimplemented(world: World) {
+pub async fn unknown_methods_and_services_are_unimplemented(server: TestServer) {
     for path in ["/changelog.v1.ChangelogService/Rename", "/changelog.v2.ChangelogService/Set", "/nothing"] {
-        let status = send(&world, path, Bytes::new()).await.unwrap_err();
+        let status = send(&server, path, Bytes::new()).await.unwrap_err();
         assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, ""), "{path}: {status:?}");
     }
 }
@@ -224,8 +225,8 @@ pub async fn unknown_methods_and_services_are_unimplemented(world: World) {
 const SET: &str = "/changelog.v1.ChangelogService/Set";
 
 /// Sends bytes that no generated client would send.
-async fn send(world: &World, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
-    let channel = Channel::from_shared(format!("http://{}", world.api)).unwrap().connect().await.unwrap();
+async fn send(server: &TestServer, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
+    let channel = Channel::from_shared(format!("http://{}", server.api)).unwrap().connect().await.unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(path);

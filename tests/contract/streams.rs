@@ -7,7 +7,7 @@ use changelogd::{model::PartitionCount, proto::v1};
 use tonic::{Code, Status};
 use v1::stream_all_response::Event;
 
-use super::world::{PATIENCE, World, field, reason, text};
+use super::world::{PATIENCE, TestServer, field, reason, text};
 
 fn all() -> v1::StreamAllRequest {
     v1::StreamAllRequest::default()
@@ -18,21 +18,21 @@ fn latest() -> v1::StreamAllRequest {
 }
 
 /// Twelve workspaces with a live, a changed and a deleted entity each.
-async fn fill(world: &World) {
+async fn fill(server: &TestServer) {
     for w in 0..12 {
-        world.set(&format!("w{w}/a/live"), "1").await;
-        world.set(&format!("w{w}/b/changed"), "1").await;
-        world.set(&format!("w{w}/a/deleted"), "1").await;
-        world.set(&format!("w{w}/b/changed"), "2").await;
-        world.delete(&format!("w{w}/a/deleted")).await;
+        server.set(&format!("w{w}/a/live"), "1").await;
+        server.set(&format!("w{w}/b/changed"), "1").await;
+        server.set(&format!("w{w}/a/deleted"), "1").await;
+        server.set(&format!("w{w}/b/changed"), "2").await;
+        server.delete(&format!("w{w}/a/deleted")).await;
     }
 }
 
 /// Covers C17, C23, C25, C26, C28, R8, R36.
-pub async fn records_come_in_offset_order_with_one_snapshot_for_each_partition(world: World) {
-    fill(&world).await;
-    let streamed = world.stream(all()).await.unwrap();
-    let count = world.describe("").await.partition_count;
+pub async fn records_come_in_offset_order_with_one_snapshot_for_each_partition(server: TestServer) {
+    fill(&server).await;
+    let streamed = server.stream(all()).await.unwrap();
+    let count = server.describe("").await.partition_count;
     let mut partitions: Vec<_> = streamed.snapshots.iter().map(|s| s.partition).collect();
     partitions.sort_unstable();
     assert_eq!(partitions, (0..count).collect::<Vec<_>>(), "one snapshot a partition, also of empty ones");
@@ -50,62 +50,62 @@ pub async fn records_come_in_offset_order_with_one_snapshot_for_each_partition(w
 }
 
 /// Covers C28, R10.
-pub async fn latest_values_leave_out_deleted_keys(world: World) {
-    fill(&world).await;
-    let streamed = world.stream(latest()).await.unwrap();
+pub async fn latest_values_leave_out_deleted_keys(server: TestServer) {
+    fill(&server).await;
+    let streamed = server.stream(latest()).await.unwrap();
     assert_eq!(streamed.entries.len(), 24, "each key once");
     assert!(streamed.entries.iter().all(|e| !e.is_tombstone));
     assert_eq!(streamed.snapshots.iter().map(|s| s.entries).sum::<u64>(), 24);
     assert_eq!(streamed.snapshots.iter().map(|s| s.tombstones).sum::<u64>(), 12);
     let typed = v1::StreamAllRequest { entity_types: vec!["b".to_owned()], ..latest() };
-    assert_eq!(world.stream(typed).await.unwrap().entries.len(), 12);
+    assert_eq!(server.stream(typed).await.unwrap().entries.len(), 12);
 }
 
 /// Covers C24, B15.
-pub async fn only_the_partitions_needed_are_read(world: World) {
-    fill(&world).await;
-    let count = PartitionCount::new(world.describe("").await.partition_count.into()).unwrap();
+pub async fn only_the_partitions_needed_are_read(server: TestServer) {
+    fill(&server).await;
+    let count = PartitionCount::new(server.describe("").await.partition_count.into()).unwrap();
     let home = |w: &str| count.of_workspace(w.as_bytes()).number();
     let by_workspace = v1::StreamAllRequest { workspace_ids: vec!["w1".to_owned(), "w1".to_owned()], ..all() };
-    let streamed = world.stream(by_workspace).await.unwrap();
+    let streamed = server.stream(by_workspace).await.unwrap();
     assert_eq!(streamed.snapshots.iter().map(|s| s.partition).collect::<Vec<_>>(), [home("w1")]);
     assert!(streamed.entries.iter().all(|e| e.key.starts_with("w1/")));
     assert_eq!(streamed.state().len(), 2);
 
     let by_partition = v1::StreamAllRequest { partitions: vec![home("w1")], ..all() };
-    let streamed = world.stream(by_partition).await.unwrap();
+    let streamed = server.stream(by_partition).await.unwrap();
     assert_eq!(streamed.snapshots.len(), 1);
     assert!(streamed.entries.iter().all(|e| e.partition == home("w1")));
 
     let both = v1::StreamAllRequest { partitions: vec![home("w1")], workspace_ids: vec!["w1".to_owned()], ..all() };
-    assert_eq!(world.stream(both).await.unwrap().state().len(), 2);
+    assert_eq!(server.stream(both).await.unwrap().state().len(), 2);
     let elsewhere = v1::StreamAllRequest {
         partitions: vec![(home("w1") + 1) % count.get()],
         workspace_ids: vec!["w1".to_owned()],
         ..all()
     };
-    refused(&world, elsewhere, "workspace_ids").await;
+    refused(&server, elsewhere, "workspace_ids").await;
     for bad in [-1, count.get()] {
-        refused(&world, v1::StreamAllRequest { partitions: vec![bad], ..all() }, "partitions").await;
+        refused(&server, v1::StreamAllRequest { partitions: vec![bad], ..all() }, "partitions").await;
     }
 }
 
-async fn refused(world: &World, request: v1::StreamAllRequest, at: &str) {
-    let status = world.stream(request).await.unwrap_err();
+async fn refused(server: &TestServer, request: v1::StreamAllRequest, at: &str) {
+    let status = server.stream(request).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status), &*field(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID", at));
 }
 
 /// Covers C32, C34, C49.
-pub async fn a_stream_resumes_after_its_newest_token_and_delivers_tombstones(world: World) {
+pub async fn a_stream_resumes_after_its_newest_token_and_delivers_tombstones(server: TestServer) {
     for request in [all(), latest()] {
-        fill(&world).await;
-        let first = world.stream(request.clone()).await.unwrap();
+        fill(&server).await;
+        let first = server.stream(request.clone()).await.unwrap();
         let mut state = first.state();
-        world.set("w0/a/new", "3").await;
-        world.delete("w1/a/live").await;
-        world.set("w2/b/changed", "4").await;
+        server.set("w0/a/new", "3").await;
+        server.delete("w1/a/live").await;
+        server.set("w2/b/changed", "4").await;
         let rest = v1::StreamAllRequest { resume_token: first.token(), ..request };
-        let second = world.stream(rest.clone()).await.unwrap();
+        let second = server.stream(rest.clone()).await.unwrap();
         assert_eq!(second.entries.len(), 3, "only what changed");
         assert_eq!(second.entries.iter().filter(|e| e.is_tombstone).count(), 1, "tombstones in either content");
         for entry in &second.entries {
@@ -115,29 +115,29 @@ pub async fn a_stream_resumes_after_its_newest_token_and_delivers_tombstones(wor
                 state.insert(entry.key.clone(), text(entry));
             }
         }
-        assert_eq!(state, world.stream(latest()).await.unwrap().state());
+        assert_eq!(state, server.stream(latest()).await.unwrap().state());
         let third = v1::StreamAllRequest { resume_token: second.token(), ..rest };
-        assert_eq!(world.stream(third).await.unwrap().entries.len(), 0);
+        assert_eq!(server.stream(third).await.unwrap().entries.len(), 0);
     }
 }
 
 /// Covers C33, C34.
-pub async fn a_load_s_token_resumes_a_stream_of_its_workspace_and_types(world: World) {
-    fill(&world).await;
-    let loaded = world.load_types("w1", &["a"]).await;
-    world.set("w1/a/new", "1").await;
-    world.set("w1/b/other-type", "1").await;
-    world.delete("w1/a/live").await;
+pub async fn a_load_s_token_resumes_a_stream_of_its_workspace_and_types(server: TestServer) {
+    fill(&server).await;
+    let loaded = server.load_types("w1", &["a"]).await;
+    server.set("w1/a/new", "1").await;
+    server.set("w1/b/other-type", "1").await;
+    server.delete("w1/a/live").await;
     let request = v1::StreamAllRequest {
         workspace_ids: vec!["w1".to_owned()],
         entity_types: vec!["a".to_owned()],
         resume_token: loaded.snapshot.resume_token.clone(),
         ..all()
     };
-    let streamed = world.stream(request.clone()).await.unwrap();
+    let streamed = server.stream(request.clone()).await.unwrap();
     assert_eq!(streamed.entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["w1/a/new", "w1/a/live"]);
     let other = v1::StreamAllRequest { workspace_ids: vec!["w2".to_owned()], ..request };
-    invalid(world.stream(other).await.unwrap_err());
+    invalid(server.stream(other).await.unwrap_err());
 }
 
 fn invalid(status: Status) {
@@ -146,14 +146,14 @@ fn invalid(status: Status) {
 }
 
 /// Covers C32, C49, B17.
-pub async fn malformed_tokens_and_those_of_another_scope_are_invalid(world: World) {
-    fill(&world).await;
-    let token = world.stream(all()).await.unwrap().token();
+pub async fn malformed_tokens_and_those_of_another_scope_are_invalid(server: TestServer) {
+    fill(&server).await;
+    let token = server.stream(all()).await.unwrap().token();
     let with = |token: &[u8]| v1::StreamAllRequest { resume_token: Bytes::copy_from_slice(token), ..all() };
     let mut damaged = token.to_vec();
     damaged[3] ^= 1;
     for bytes in [&b"x"[..], &[0; 64], &token[..token.len() - 1], &damaged] {
-        invalid(world.stream(with(bytes)).await.unwrap_err());
+        invalid(server.stream(with(bytes)).await.unwrap_err());
     }
     for scope in [
         v1::StreamAllRequest { content: v1::Content::Latest.into(), ..with(&token) },
@@ -161,32 +161,32 @@ pub async fn malformed_tokens_and_those_of_another_scope_are_invalid(world: Worl
         v1::StreamAllRequest { partitions: vec![0], ..with(&token) },
         v1::StreamAllRequest { workspace_ids: vec!["w1".to_owned()], ..with(&token) },
     ] {
-        invalid(world.stream(scope).await.unwrap_err());
+        invalid(server.stream(scope).await.unwrap_err());
     }
 }
 
 /// Covers C49, B17.
-pub async fn tokens_of_another_topic_require_a_resync(world: World) {
+pub async fn tokens_of_another_topic_require_a_resync(server: TestServer) {
     // A token of another store, with the same scope.
-    let elsewhere = World::in_process(vec![
+    let elsewhere = TestServer::in_process(vec![
         "--store=memory".to_owned(),
-        format!("--partitions={}", world.describe("").await.partition_count),
+        format!("--partitions={}", server.describe("").await.partition_count),
     ])
     .await
     .ready()
     .await;
     fill(&elsewhere).await;
     let token = elsewhere.stream(all()).await.unwrap().token();
-    let status = world.stream(v1::StreamAllRequest { resume_token: token, ..all() }).await.unwrap_err();
+    let status = server.stream(v1::StreamAllRequest { resume_token: token, ..all() }).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::OutOfRange, "RESYNC_REQUIRED"), "{status:?}");
 }
 
 /// Covers C29, C30, C32.
-pub async fn a_following_stream_delivers_changes_and_bookmarks(world: World) {
-    fill(&world).await;
+pub async fn a_following_stream_delivers_changes_and_bookmarks(server: TestServer) {
+    fill(&server).await;
     let request = v1::StreamAllRequest { follow: true, ..latest() };
-    let mut follower = world.client.clone().stream_all(request.clone()).await.unwrap().into_inner();
-    let mut ends = world.describe("").await.partition_count;
+    let mut follower = server.client.clone().stream_all(request.clone()).await.unwrap().into_inner();
+    let mut ends = server.describe("").await.partition_count;
     while ends > 0 {
         match next(&mut follower).await {
             Event::Snapshot(_) => ends -= 1,
@@ -194,8 +194,8 @@ pub async fn a_following_stream_delivers_changes_and_bookmarks(world: World) {
             Event::Bookmark(_) => {}
         }
     }
-    world.set("w0/a/new", "1").await;
-    world.delete("w0/a/new").await;
+    server.set("w0/a/new", "1").await;
+    server.delete("w0/a/new").await;
     let mut seen = Vec::new();
     let token = loop {
         match next(&mut follower).await {
@@ -210,16 +210,16 @@ pub async fn a_following_stream_delivers_changes_and_bookmarks(world: World) {
     // A store that is always compacted may have removed the first of the two before it was read.
     assert!(seen == [false, true] || seen == [true], "{seen:?}");
     drop(follower);
-    world.set("w5/a/later", "1").await;
+    server.set("w5/a/later", "1").await;
     let resumed = v1::StreamAllRequest { resume_token: token, follow: false, ..request };
-    let rest = world.stream(resumed).await.unwrap();
+    let rest = server.stream(resumed).await.unwrap();
     assert_eq!(rest.entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["w5/a/later"]);
 }
 
 /// Covers C30.
-pub async fn a_bookmark_comes_even_when_nothing_matches(world: World) {
+pub async fn a_bookmark_comes_even_when_nothing_matches(server: TestServer) {
     let request = v1::StreamAllRequest { workspace_ids: vec!["nobody".to_owned()], follow: true, ..all() };
-    let mut follower = world.client.clone().stream_all(request).await.unwrap().into_inner();
+    let mut follower = server.client.clone().stream_all(request).await.unwrap().into_inner();
     assert!(matches!(next(&mut follower).await, Event::Snapshot(_)));
     for _ in 0..2 {
         let event = tokio::time::timeout(Duration::from_secs(10), next(&mut follower)).await;

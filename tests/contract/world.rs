@@ -34,7 +34,7 @@ enum Running {
 }
 
 /// One changelogd with a topic or a directory of its own.
-pub struct World {
+pub struct TestServer {
     pub client: Client,
     pub admin: String,
     pub api: String,
@@ -73,7 +73,7 @@ pub fn serve_args(arguments: &[String]) -> ServeArgs {
 
 // Two test binaries use this file, and each uses a part of it.
 #[allow(dead_code)]
-impl World {
+impl TestServer {
     /// In this process, on the log that the arguments select.
     pub async fn in_process(arguments: Vec<String>) -> Self {
         let app = App::start(serve_args(&arguments)).await.unwrap_or_else(|e| panic!("{e}"));

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::{Code, Status, transport::Endpoint};
 use v1::{mutation::Change, verdict::Outcome};
 
-use super::world::{Client, PATIENCE, World, reason};
+use super::world::{Client, PATIENCE, TestServer, reason};
 
 fn set(id: u64, key: &str, value: &str) -> v1::Mutation {
     let change = Some(Change::Raw(Bytes::copy_from_slice(value.as_bytes())));
@@ -23,9 +23,9 @@ fn delete(id: u64, key: &str) -> v1::Mutation {
 
 /// Sends these messages and closes the request stream. Returns the verdicts in the order of arrival, and the status
 /// that ended the stream.
-async fn write(world: &World, messages: Vec<Vec<v1::Mutation>>) -> (Vec<v1::Verdict>, Result<(), Status>) {
+async fn write(server: &TestServer, messages: Vec<Vec<v1::Mutation>>) -> (Vec<v1::Verdict>, Result<(), Status>) {
     let messages: Vec<_> = messages.into_iter().map(|mutations| v1::WriteRequest { mutations }).collect();
-    let mut answers = match world.client.clone().write(stream::iter(messages)).await {
+    let mut answers = match server.client.clone().write(stream::iter(messages)).await {
         Ok(answers) => answers.into_inner(),
         Err(status) => return (Vec::new(), Err(status)),
     };
@@ -57,16 +57,16 @@ fn error(verdict: &v1::Verdict) -> (Code, String) {
 }
 
 /// Covers C37, C38, C39, C42.
-pub async fn every_mutation_gets_one_verdict_and_acknowledged_ones_are_loaded(world: World) {
+pub async fn every_mutation_gets_one_verdict_and_acknowledged_ones_are_loaded(server: TestServer) {
     const WORKSPACES: u64 = 20;
     let key = |id: u64| format!("w{}/t/{id}", id % WORKSPACES);
     let mutations: Vec<_> = (0..5_000).map(|id| set(id, &key(id), &id.to_string())).collect();
-    let (verdicts, ended) = write(&world, mutations.chunks(700).map(<[_]>::to_vec).collect()).await;
+    let (verdicts, ended) = write(&server, mutations.chunks(700).map(<[_]>::to_vec).collect()).await;
     ended.expect("after half-close: all verdicts, then OK");
     let found: HashMap<u64, i64> = verdicts.iter().map(|v| (v.id, offset(v))).collect();
     assert_eq!((verdicts.len(), found.len()), (5_000, 5_000), "one verdict each");
     for w in 0..WORKSPACES {
-        let loaded = world.load(&format!("w{w}")).await;
+        let loaded = server.load(&format!("w{w}")).await;
         let sent: Vec<u64> = (0..5_000).filter(|id| id % WORKSPACES == w).collect();
         let expected: Vec<_> = sent.iter().map(|id| (key(*id), id.to_string())).collect();
         assert_eq!(loaded.texts(), expected, "in the order sent");
@@ -76,11 +76,11 @@ pub async fn every_mutation_gets_one_verdict_and_acknowledged_ones_are_loaded(wo
 }
 
 /// Covers C37, C38, B12, B18.
-pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(world: World) {
+pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(server: TestServer) {
     let nothing = v1::Mutation { id: 4, changelog_id: "w/t/a".to_owned(), ..Default::default() };
     let first = vec![set(1, "w/t/a", "1"), set(2, "no-slash", "1"), set(3, "w/t/a", "{"), nothing];
     let second = vec![set(5, "w/t/a", "2"), set(6, "w/t/b", "1"), delete(7, "w/t/b"), delete(8, "w/t/never")];
-    let (verdicts, ended) = write(&world, vec![first, second]).await;
+    let (verdicts, ended) = write(&server, vec![first, second]).await;
     ended.unwrap();
     let of = |id: u64| {
         let mut all = verdicts.iter().filter(|v| v.id == id);
@@ -94,41 +94,41 @@ pub async fn a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on(world: Wor
     assert!(offset(of(1)) < offset(of(5)), "the same key twice: both applied, in order");
     assert!(offset(of(6)) < offset(of(7)));
     offset(of(8));
-    assert_eq!(world.load("w").await.texts(), [("w/t/a".to_owned(), "2".to_owned())]);
+    assert_eq!(server.load("w").await.texts(), [("w/t/a".to_owned(), "2".to_owned())]);
 }
 
 /// Covers C37, B18.
-pub async fn a_message_with_too_many_mutations_ends_the_stream_and_writes_nothing(world: World) {
+pub async fn a_message_with_too_many_mutations_ends_the_stream_and_writes_nothing(server: TestServer) {
     let many = (0..1_001).map(|id| set(id + 10, &format!("w/t/{id}"), "1")).collect();
-    let (verdicts, ended) = write(&world, vec![vec![set(1, "w/t/before", "1")], many]).await;
+    let (verdicts, ended) = write(&server, vec![vec![set(1, "w/t/before", "1")], many]).await;
     let status = ended.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "ARGUMENT_INVALID"), "{status:?}");
     assert!(status.message().contains("1001"), "{status:?}");
     assert_eq!(verdicts.iter().map(|v| v.id).collect::<Vec<_>>(), [1], "what was read before has its verdict");
-    assert_eq!(world.load("w").await.entries.len(), 1);
+    assert_eq!(server.load("w").await.entries.len(), 1);
 }
 
 /// Covers C38, R26, B18.
-pub async fn the_last_of_many_mutations_of_a_key_is_the_one_loaded(world: World) {
+pub async fn the_last_of_many_mutations_of_a_key_is_the_one_loaded(server: TestServer) {
     let mutations = (0..3_000).map(|id| set(id, &format!("w{}/t/a", id % 3), &id.to_string())).collect::<Vec<_>>();
-    let (verdicts, ended) = write(&world, mutations.chunks(1_000).map(<[_]>::to_vec).collect()).await;
+    let (verdicts, ended) = write(&server, mutations.chunks(1_000).map(<[_]>::to_vec).collect()).await;
     ended.unwrap();
     assert_eq!(verdicts.len(), 3_000);
     for w in 0..3 {
         let expected = (2_997 + w).to_string();
-        assert_eq!(world.load(&format!("w{w}")).await.texts(), [(format!("w{w}/t/a"), expected)]);
+        assert_eq!(server.load(&format!("w{w}")).await.texts(), [(format!("w{w}/t/a"), expected)]);
     }
 }
 
 /// The server's window limits how much the client can send, and so does the client's own HTTP/2 window for verdicts.
 /// Nothing is lost.
 /// Covers F24.
-pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(world: World) {
+pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(server: TestServer) {
     const MESSAGES: u64 = 200;
     let value = format!("\"{}\"", "x".repeat(2_000));
     let (sender, receiver) = mpsc::channel(1);
     let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
-    let endpoint = Endpoint::from_shared(format!("http://{}", world.api)).unwrap().initial_stream_window_size(65_535);
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.api)).unwrap().initial_stream_window_size(65_535);
     let mut client = Client::new(endpoint.connect().await.unwrap());
     let mut sent = 0;
     let message = |n: u64| {
@@ -146,7 +146,7 @@ pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(world
     // A client that reads no verdicts delays no other client's flush, because all mutations that were read are
     // acknowledged.
     let flush = v1::FlushRequest { timeout_ms: 20_000, failures_after: 0 };
-    assert_eq!(world.client.clone().flush(flush).await.unwrap().into_inner().remaining, 0);
+    assert_eq!(server.client.clone().flush(flush).await.unwrap().into_inner().remaining, 0);
     drop(sender);
     let mut verdicts = 0;
     while let Some(answer) = timeout(PATIENCE, answers.message()).await.expect("an answer in time").unwrap() {
@@ -157,14 +157,14 @@ pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(world
 }
 
 /// Covers C37, R32.
-pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_reason(mut world: World) {
+pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_reason(mut server: TestServer) {
     let (sender, receiver) = mpsc::channel(4);
     let messages = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|m| (m, receiver)) });
     for message in 0..3 {
         let mutations = (0..200).map(|i| set(message * 200 + i, &format!("w/t/{message}-{i}"), "1")).collect();
         sender.send(v1::WriteRequest { mutations }).await.unwrap();
     }
-    let mut answers = world.client.clone().write(messages).await.unwrap().into_inner();
+    let mut answers = server.client.clone().write(messages).await.unwrap().into_inner();
     // One verdict shows that the server reads. The other verdicts wait, or are not known yet.
     let first = answers.message().await.unwrap().expect("a verdict");
     let (mut written, mut refused) = (0, 0);
@@ -181,8 +181,8 @@ pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_r
     };
     count(first.verdicts);
     let stopping = tokio::spawn(async move {
-        world.stop().await;
-        world
+        server.stop().await;
+        server
     });
     let status = loop {
         match timeout(PATIENCE, answers.message()).await.expect("it ends in time") {
@@ -192,11 +192,11 @@ pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_r
         }
     };
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "DRAINING"), "{status:?}");
-    let mut world = stopping.await.unwrap();
-    if world.durable {
+    let mut server = stopping.await.unwrap();
+    if server.durable {
         // Every accepted mutation has a verdict.
-        world.restart_stopped().await;
-        let world = world.ready().await;
-        assert_eq!(world.load("w").await.entries.len(), written, "{refused} were refused");
+        server.restart_stopped().await;
+        let server = server.ready().await;
+        assert_eq!(server.load("w").await.entries.len(), written, "{refused} were refused");
     }
 }

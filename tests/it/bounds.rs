@@ -7,13 +7,13 @@ use changelogd::proto::v1;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::contract::world::{Client, PATIENCE, World, connect, directory, raw, reason};
+use crate::contract::world::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
 
 /// More than the buffers between a store and a client that reads nothing, which hold a few MiB.
 const ENTRIES: usize = 160;
 const VALUE: usize = 100_000;
 
-async fn filled(world: &World) {
+async fn filled(server: &TestServer) {
     let value = format!("\"{}\"", "x".repeat(VALUE));
     for i in 0..ENTRIES {
         let request = v1::SetRequest {
@@ -22,19 +22,19 @@ async fn filled(world: &World) {
             ack: v1::Ack::Buffered.into(),
             ..Default::default()
         };
-        world.client.clone().set(request).await.unwrap();
+        server.client.clone().set(request).await.unwrap();
     }
-    let flushed = world.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
+    let flushed = server.client.clone().flush(v1::FlushRequest::default()).await.unwrap().into_inner();
     assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0));
 }
 
-async fn embedded(more: &[&str]) -> World {
+async fn embedded(more: &[&str]) -> TestServer {
     let (keep, path) = directory();
     let data = format!("--data-dir={}", path.display());
     let arguments = std::iter::once(&*data).chain(more.iter().copied()).map(str::to_owned).collect();
-    let world = World::in_process(arguments).await.ready().await.keeping(Box::new(keep));
-    filled(&world).await;
-    world
+    let server = TestServer::in_process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&server).await;
+    server
 }
 
 fn load_request() -> v1::LoadWorkspaceRequest {
@@ -83,13 +83,13 @@ fn is_refusal(status: &Status, reasons: &[&str]) {
 }
 
 /// Everything is returned within the promised time.
-async fn given_back(world: &World, within: Duration) {
+async fn given_back(server: &TestServer, within: Duration) {
     let started = Instant::now();
     loop {
         let held = (
-            world.metric("changelogd_replays_running").await,
-            world.metric("changelogd_replay_memory_bytes").await,
-            world.metric("changelogd_following_streams").await,
+            server.metric("changelogd_replays_running").await,
+            server.metric("changelogd_replay_memory_bytes").await,
+            server.metric("changelogd_following_streams").await,
         );
         if held == (0, 0, 0) {
             return;
@@ -116,17 +116,17 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
         "--max-replays=8".to_owned(),
         "--replay-queue-timeout=300ms".to_owned(),
     ];
-    let world = World::process(arguments).await.ready().await.keeping(Box::new(keep));
-    filled(&world).await;
+    let server = TestServer::process(arguments).await.ready().await.keeping(Box::new(keep));
+    filled(&server).await;
     // Call each once before, so that the cost of a first call is not measured.
     let mut clients = Vec::new();
     for _ in 0..10 {
-        clients.push(connect(&world.api).await);
+        clients.push(connect(&server.api).await);
     }
     assert_eq!(load(&mut clients[0]).await.unwrap(), ENTRIES);
     assert_eq!(stream_latest(&mut clients[1]).await.unwrap(), ENTRIES);
-    given_back(&world, PATIENCE).await;
-    let before = peak_kib(world.pid());
+    given_back(&server, PATIENCE).await;
+    let before = peak_kib(server.pid());
 
     let mut calls = Vec::new();
     for i in 0..1000 {
@@ -149,12 +149,12 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
         }
     }
     assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
-    let grown = peak_kib(world.pid()) - before;
+    let grown = peak_kib(server.pid()) - before;
     // Not in the budget: answers that wait for the transport, a few batches of 64 KiB per replay, and the memory of the
     // allocator itself.
     assert!(grown < 2 * BUDGET_KIB, "{grown} KiB more at the peak, where replays may hold {BUDGET_KIB} KiB");
 
-    given_back(&world, PATIENCE).await;
+    given_back(&server, PATIENCE).await;
     for client in &mut clients {
         assert_eq!(load(client).await.unwrap(), ENTRIES, "fair afterwards");
     }
@@ -163,13 +163,13 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
 /// Covers S4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_cannot_starve_others() {
-    let world = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;
-    let mut greedy = connect(&world.api).await;
+    let server = embedded(&["--max-replays=4", "--replay-queue-timeout=5s"]).await;
+    let mut greedy = connect(&server.api).await;
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(begun(&mut greedy).await);
     }
-    assert_eq!(world.metric("changelogd_replays_running").await, 3);
+    assert_eq!(server.metric("changelogd_replays_running").await, 3);
     let mut more = Vec::new();
     for _ in 0..60 {
         let mut greedy = greedy.clone();
@@ -177,7 +177,7 @@ async fn one_connection_cannot_starve_others() {
     }
     // While those wait for their own share, other clients do not wait behind them.
     for _ in 0..3 {
-        let mut modest = connect(&world.api).await;
+        let mut modest = connect(&server.api).await;
         assert_eq!(load(&mut modest).await.unwrap(), ENTRIES);
     }
     for call in more {
@@ -192,45 +192,45 @@ async fn one_connection_cannot_starve_others() {
 /// Covers C57, R21.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_that_does_not_fit_the_replay_memory_is_refused_by_name() {
-    let world = embedded(&["--replay-memory=8388608", "--max-load-memory=1000000000"]).await;
-    let status = load(&mut world.client.clone()).await.unwrap_err();
+    let server = embedded(&["--replay-memory=8388608", "--max-load-memory=1000000000"]).await;
+    let status = load(&mut server.client.clone()).await.unwrap_err();
     is_refusal(&status, &["REPLAY_TOO_LARGE"]);
     assert!(status.message().contains("--replay-memory"), "{status:?}");
-    given_back(&world, Duration::from_secs(2)).await;
+    given_back(&server, Duration::from_secs(2)).await;
 }
 
 /// Covers R24, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_and_memory_are_returned_within_two_seconds_of_a_client_s_end() {
-    let world = embedded(&[]).await;
-    let mut client = connect(&world.api).await;
+    let server = embedded(&[]).await;
+    let mut client = connect(&server.api).await;
     let (first, second) = (begun(&mut client).await, begun(&mut client).await);
     let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
     let follow = client.stream_all(follow).await.unwrap().into_inner();
     let started = Instant::now();
-    while world.metric("changelogd_following_streams").await != 1 {
+    while server.metric("changelogd_following_streams").await != 1 {
         assert!(started.elapsed() < PATIENCE, "it follows");
     }
-    assert_eq!(world.metric("changelogd_replays_running").await, 3);
-    assert!(world.metric("changelogd_replay_memory_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    assert_eq!(server.metric("changelogd_replays_running").await, 3);
+    assert!(server.metric("changelogd_replay_memory_bytes").await > (2 * ENTRIES * VALUE) as i64);
     // A stream is cancelled.
     drop(first);
     let started = Instant::now();
-    while world.metric("changelogd_replays_running").await != 2 {
+    while server.metric("changelogd_replays_running").await != 2 {
         assert!(started.elapsed() < Duration::from_secs(2), "a cancelled stream gives its turn back");
     }
     // The connection ends, and with it the calls that are open on it.
     drop((second, follow, client));
-    given_back(&world, Duration::from_secs(2)).await;
+    given_back(&server, Duration::from_secs(2)).await;
 }
 
 /// Covers S4, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_reading_is_cut_and_its_permit_is_returned() {
-    let world = embedded(&["--client-stall-timeout=300ms"]).await;
-    let mut client = connect(&world.api).await;
+    let server = embedded(&["--client-stall-timeout=300ms"]).await;
+    let mut client = connect(&server.api).await;
     let mut stream = begun(&mut client).await;
-    given_back(&world, PATIENCE).await;
+    given_back(&server, PATIENCE).await;
     let status = loop {
         match stream.message().await {
             Ok(message) => assert!(message.is_some(), "what was cut does not pass for whole"),

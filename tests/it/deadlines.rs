@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use changelogd::{
     log::{
-        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
         TopicState, WriteError,
     },
     model::PartitionCount,
@@ -22,7 +22,7 @@ use tokio::{
 use tonic::{Code, Request, Status};
 
 use crate::{
-    contract::world::{PATIENCE, World, connect, raw, reason},
+    contract::world::{PATIENCE, TestServer, connect, raw, reason},
     worlds::{RawChannel, raw_client},
 };
 
@@ -49,7 +49,7 @@ impl Log for Stuck {
         self.of.topic().await
     }
 
-    fn append(&self, _: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         self.writes.lock().unwrap().push(sender);
         Ok(pending)
@@ -70,11 +70,11 @@ impl Log for Stuck {
     }
 }
 
-async fn stuck(more: &[&str]) -> World {
+async fn stuck(more: &[&str]) -> TestServer {
     let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
     let log = Stuck { of, writes: std::sync::Mutex::default(), replays: std::sync::Mutex::default() };
     let arguments = ["--store=memory", "--drain-timeout=0s"].iter().chain(more).map(|a| (*a).to_owned()).collect();
-    World::on_log(Arc::new(log), arguments).await.ready().await
+    TestServer::on_log(Arc::new(log), arguments).await.ready().await
 }
 
 /// One call of each method, with this deadline if there is one.
@@ -138,8 +138,8 @@ fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) -> u64 {
 /// Covers C20, C55, S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_ends_every_call_at_its_client_s_deadline() {
-    let world = stuck(&[]).await;
-    let client = raw_client(&world.api).await;
+    let server = stuck(&[]).await;
+    let client = raw_client(&server.api).await;
     let started = Instant::now();
     let accepted = all_are_ours(every_call(&client, Some("100m")).await);
     // The server's limits are minutes.
@@ -151,24 +151,24 @@ async fn the_server_ends_every_call_at_its_client_s_deadline() {
     let started = Instant::now();
     assert_eq!(client.clone().flush(request).await.unwrap().into_inner().remaining, accepted);
     assert!(started.elapsed() < PATIENCE);
-    assert_eq!(world.metric("changelogd_replays_running").await, 0);
+    assert_eq!(server.metric("changelogd_replays_running").await, 0);
 }
 
 /// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_ends_every_call_without_a_deadline_at_its_own_limit() {
-    let world = stuck(&["--read-timeout=200ms", "--write-timeout=1ms"]).await;
-    let accepted = all_are_ours(every_call(&raw_client(&world.api).await, None).await);
+    let server = stuck(&["--read-timeout=200ms", "--write-timeout=1ms"]).await;
+    let accepted = all_are_ours(every_call(&raw_client(&server.api).await, None).await);
     assert_eq!(accepted, 2, "nothing but the cap ended them");
 }
 
 /// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_following_stream_ends_at_its_client_s_deadline() {
-    let world = World::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
     let mut request = Request::new(v1::StreamAllRequest { follow: true, ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let mut stream = raw_client(&world.api).await.stream_all(request).await.unwrap().into_inner();
+    let mut stream = raw_client(&server.api).await.stream_all(request).await.unwrap().into_inner();
     let status = loop {
         match stream.message().await {
             Ok(message) => assert!(message.is_some(), "a deadline is not an end"),
@@ -181,8 +181,8 @@ async fn a_following_stream_ends_at_its_client_s_deadline() {
 /// Covers S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
-    let world = stuck(&[]).await;
-    let stream = TcpStream::connect(&world.api).await.unwrap();
+    let server = stuck(&[]).await;
+    let stream = TcpStream::connect(&server.api).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
     let handshake = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io);
     let (mut sender, connection) = handshake.await.unwrap();
@@ -193,7 +193,7 @@ async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
         futures_util::stream::iter([Ok::<_, Status>(http_body::Frame::data(begun))]),
         futures_util::stream::pending(),
     )));
-    let request = http::Request::post(format!("http://{}/changelog.v1.ChangelogService/Set", world.api))
+    let request = http::Request::post(format!("http://{}/changelog.v1.ChangelogService/Set", server.api))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("grpc-timeout", "100m")
@@ -248,7 +248,7 @@ impl Log for Held {
         self.of.topic().await
     }
 
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         let (of, waiting) = (self.of.clone(), self.waiting.clone());
         self.accepted.send_modify(|n| *n += 1);
@@ -280,8 +280,8 @@ async fn a_cut_connection_gives_a_status_without_our_reason_and_the_write_may_be
     let (waiting, accepted) = (Arc::new(Mutex::new(())), watch::Sender::new(0));
     let (gate, mut seen) = (waiting.clone().lock_owned().await, accepted.subscribe());
     let log = Arc::new(Held { of, waiting, accepted });
-    let world = World::on_log(log, vec!["--store=memory".to_owned()]).await.ready().await;
-    let (through, cut) = forwarder(world.api.clone()).await;
+    let server = TestServer::on_log(log, vec!["--store=memory".to_owned()]).await.ready().await;
+    let (through, cut) = forwarder(server.api.clone()).await;
     let mut client = connect(&through).await;
     let request = v1::SetRequest { changelog_id: "ws/t/1".to_owned(), value: raw("1"), ..Default::default() };
     let call = tokio::spawn(async move { client.set(request).await });
@@ -289,10 +289,10 @@ async fn a_cut_connection_gives_a_status_without_our_reason_and_the_write_may_be
     cut.send(()).unwrap();
     let status = tokio::time::timeout(PATIENCE, call).await.expect("it ends").unwrap().unwrap_err();
     assert_eq!(reason(&status), "", "no word of ours: the outcome is not known: {status:?}");
-    assert_eq!(world.load("ws").await.entries.len(), 0);
+    assert_eq!(server.load("ws").await.entries.len(), 0);
     drop(gate);
     let started = Instant::now();
-    while world.load("ws").await.entries.is_empty() {
+    while server.load("ws").await.entries.is_empty() {
         assert!(started.elapsed() < PATIENCE, "it lands, whatever its client was told");
     }
 }

@@ -11,7 +11,7 @@ use tonic::Request;
 
 use crate::{
     bounds::peak_kib,
-    contract::world::{PATIENCE, World, connect, raw, reason},
+    contract::world::{PATIENCE, TestServer, connect, raw, reason},
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,8 +43,8 @@ fn head() -> Vec<u8> {
 }
 
 /// A connection that has sent its preface and settings.
-async fn opened(world: &World) -> TcpStream {
-    let mut stream = TcpStream::connect(&world.api).await.unwrap();
+async fn opened(server: &TestServer) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.api).await.unwrap();
     stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
     stream
 }
@@ -87,8 +87,8 @@ async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
 /// Covers S1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limits_of_http2_are_announced() {
-    let world = World::in_process(vec!["--store=memory".to_owned()]).await;
-    let mut stream = opened(&world).await;
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await;
+    let mut stream = opened(&server).await;
     let (mut settings, mut window) = (None, None);
     while settings.is_none() || window.is_none() {
         let frame = tokio::time::timeout(PATIENCE, next_frame(&mut stream)).await.expect("a frame in time");
@@ -110,10 +110,10 @@ async fn the_limits_of_http2_are_announced() {
 
 /// Sends a flood until the server ends the connection, while another client is served.
 async fn refused_alone(what: &str, flood: Vec<u8>) {
-    let world = World::process(vec!["--store=memory".to_owned()]).await.ready().await;
-    world.set("ws/t/a", "1").await;
-    let before = peak_kib(world.pid());
-    let (mut read, mut write) = opened(&world).await.into_split();
+    let server = TestServer::process(vec!["--store=memory".to_owned()]).await.ready().await;
+    server.set("ws/t/a", "1").await;
+    let before = peak_kib(server.pid());
+    let (mut read, mut write) = opened(&server).await.into_split();
     // The write fails when the server has closed the connection.
     let flooding = tokio::spawn(async move { write.write_all(&flood).await });
     let goaway = closed(&mut read).await;
@@ -121,10 +121,10 @@ async fn refused_alone(what: &str, flood: Vec<u8>) {
     assert!(goaway, "{what}: it is closed with a GOAWAY");
     for i in 0..100 {
         let started = Instant::now();
-        world.set(&format!("ws/t/{i}"), "1").await;
+        server.set(&format!("ws/t/{i}"), "1").await;
         assert!(started.elapsed() < Duration::from_secs(2), "{what}: others are served");
     }
-    let grown = peak_kib(world.pid()) - before;
+    let grown = peak_kib(server.pid()) - before;
     assert!(grown < 32 * 1024, "{what}: {grown} KiB more at the peak");
 }
 
@@ -151,8 +151,8 @@ async fn a_flood_of_continuations_closes_only_its_own_connection() {
 /// Covers B19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
-    let world = World::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
-    let mut client = connect(&world.api).await;
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let mut client = connect(&server.api).await;
     let set = || v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
     let mut large = Request::new(set());
     large.metadata_mut().insert("x-large", "x".repeat(65_536).parse().unwrap());
@@ -164,36 +164,36 @@ async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
         let status = client.set(request).await.unwrap_err();
         assert_eq!(reason(&status), "", "it is refused before a request of ours: {status:?}");
         client.set(set()).await.unwrap();
-        world.set("ws/t/b", "1").await;
+        server.set("ws/t/b", "1").await;
     }
 }
 
 /// Covers B20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_of_another_protocol_is_closed() {
-    let world = World::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
     let tls_client_hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 32]].concat();
     for bytes in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &tls_client_hello, &[0; 64], &[0xff; 64]] {
-        let mut stream = TcpStream::connect(&world.api).await.unwrap();
+        let mut stream = TcpStream::connect(&server.api).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         closed(&mut stream).await;
-        world.set("ws/t/a", "1").await;
+        server.set("ws/t/a", "1").await;
     }
 }
 
 /// Covers S5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_sends_goaway_and_cuts_idle_connections_in_time() {
-    let mut world = World::process(vec!["--store=memory".to_owned(), "--drain-timeout=2s".to_owned()]).await;
+    let mut server = TestServer::process(vec!["--store=memory".to_owned(), "--drain-timeout=2s".to_owned()]).await;
     // One connection has not finished its preface. One holds a call open whose message never comes.
-    let mut half_open = TcpStream::connect(&world.api).await.unwrap();
+    let mut half_open = TcpStream::connect(&server.api).await.unwrap();
     half_open.write_all(&PREFACE[..10]).await.unwrap();
-    let mut idle = opened(&world).await;
+    let mut idle = opened(&server).await;
     idle.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
     // A connection whose preface has not been read is closed without a GOAWAY.
     wait_until_read(&mut idle).await;
     let asked = Instant::now();
-    world.stop().await;
+    server.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     closed(&mut half_open).await;
     assert!(closed(&mut idle).await, "it is closed with a GOAWAY");

@@ -65,8 +65,8 @@ fn crates(code: &str) -> Vec<String> {
 const RULES: [(&str, &[&str]); 15] = [
     ("rdkafka", &["kafka/"]),
     ("fjall", &["embedded/"]),
-    ("tonic", &["proto.rs", "service/", "server/", "cli/"]),
-    ("tonic_types", &["proto.rs", "service/", "server/", "cli/"]),
+    ("tonic", &["proto/", "service/", "server/", "cli/"]),
+    ("tonic_types", &["proto/", "service/", "server/", "cli/"]),
     ("tonic_health", &["server/", "cli/"]),
     ("hyper", &["server/"]),
     ("axum", &["server/"]),

@@ -6,39 +6,39 @@ use changelogd::proto::v1;
 use tonic::{Code, Request};
 
 use crate::{
-    contract::world::{PATIENCE, World, raw, reason},
+    contract::world::{PATIENCE, TestServer, raw, reason},
     worlds::{MockKafka, raw_client},
 };
 
-async fn world(more: &[&str]) -> (World, MockKafka) {
+async fn server(more: &[&str]) -> (TestServer, MockKafka) {
     let kafka = MockKafka::start(3);
     let more = more.iter().map(|m| (*m).to_owned());
-    let world = World::in_process(kafka.arguments(3).into_iter().chain(more).collect()).await.ready().await;
-    world.set("ws/t/before", "1").await;
-    (world, kafka)
+    let server = TestServer::in_process(kafka.arguments(3).into_iter().chain(more).collect()).await.ready().await;
+    server.set("ws/t/before", "1").await;
+    (server, kafka)
 }
 
 fn set(key: &str, ack: v1::Ack) -> v1::SetRequest {
     v1::SetRequest { changelog_id: key.to_owned(), value: raw("1"), ack: ack.into(), ..Default::default() }
 }
 
-async fn flush(world: &World, timeout_ms: u32, failures_after: u64) -> v1::FlushResponse {
+async fn flush(server: &TestServer, timeout_ms: u32, failures_after: u64) -> v1::FlushResponse {
     let request = v1::FlushRequest { timeout_ms, failures_after };
-    world.client.clone().flush(request).await.expect("flush is OK whenever it ran").into_inner()
+    server.client.clone().flush(request).await.expect("flush is OK whenever it ran").into_inner()
 }
 
 /// Covers C19, C21, C41, R31.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flush_names_every_buffered_write_that_failed() {
-    let (world, kafka) = world(&["--write-timeout=4s"]).await;
+    let (server, kafka) = server(&["--write-timeout=4s"]).await;
     kafka.switch(false);
     let keys: HashSet<_> = (0..20).map(|i| format!("ws{}/t/{i}", i % 5)).collect();
     for key in &keys {
-        world.client.clone().set(set(key, v1::Ack::Buffered)).await.expect("accepted");
+        server.client.clone().set(set(key, v1::Ack::Buffered)).await.expect("accepted");
     }
-    let early = flush(&world, 1, 0).await;
+    let early = flush(&server, 1, 0).await;
     assert_eq!((early.remaining, early.failures.len()), (20, 0), "{early:?}");
-    let late = flush(&world, 20_000, 0).await;
+    let late = flush(&server, 20_000, 0).await;
     assert_eq!(late.remaining, 0);
     assert_eq!(late.failures.iter().map(|f| f.key.clone()).collect::<HashSet<_>>(), keys);
     assert!(late.failures.is_sorted_by(|a, b| a.id < b.id));
@@ -48,15 +48,15 @@ async fn flush_names_every_buffered_write_that_failed() {
         assert!(status.code == Code::Unavailable as i32 || status.code == Code::DeadlineExceeded as i32, "{status:?}");
         assert!(status.details.iter().any(|d| d.type_url.ends_with("google.rpc.ErrorInfo")), "{status:?}");
     }
-    assert_eq!(flush(&world, 1, 0).await.failures, late.failures, "a lost answer is asked again");
-    let none = flush(&world, 1, late.last_failure).await;
+    assert_eq!(flush(&server, 1, 0).await.failures, late.failures, "a lost answer is asked again");
+    let none = flush(&server, 1, late.last_failure).await;
     assert_eq!((none.failures.len(), none.last_failure), (0, late.last_failure));
     kafka.switch(true);
     // Nothing was sent again without a request of the caller.
     let started = Instant::now();
     let loaded = loop {
         let request = v1::LoadWorkspaceRequest { workspace_id: "ws0".to_owned(), ..Default::default() };
-        match world.try_load(request).await {
+        match server.try_load(request).await {
             Ok(loaded) => break loaded,
             Err(status) => assert!(started.elapsed() < PATIENCE, "it recovers: {status:?}"),
         }
@@ -67,19 +67,19 @@ async fn flush_names_every_buffered_write_that_failed() {
 /// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() {
-    let (world, kafka) = world(&["--write-timeout=30s"]).await;
+    let (server, kafka) = server(&["--write-timeout=30s"]).await;
     kafka.switch(false);
     let mut request = Request::new(set("ws/t/late", v1::Ack::Durable));
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
     // tonic's own client also ends calls at the deadline, and would answer first. This tests the answer of the server.
-    let status = raw_client(&world.api).await.set(request).await.unwrap_err();
+    let status = raw_client(&server.api).await.set(request).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"), "{status:?}");
-    assert_eq!(flush(&world, 1, 0).await.remaining, 1, "it is still queued");
+    assert_eq!(flush(&server, 1, 0).await.remaining, 1, "it is still queued");
     kafka.switch(true);
-    let flushed = flush(&world, 30_000, 0).await;
+    let flushed = flush(&server, 30_000, 0).await;
     assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0), "{flushed:?}");
     let started = Instant::now();
-    while world.get("ws/t/late").await.is_err() {
+    while server.get("ws/t/late").await.is_err() {
         assert!(started.elapsed() < PATIENCE, "it landed after all");
     }
 }
@@ -87,9 +87,9 @@ async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() 
 /// Covers C51, C54, R28, K4, F1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on() {
-    let (world, kafka) = world(&["--write-timeout=3s"]).await;
+    let (server, kafka) = server(&["--write-timeout=3s"]).await;
     kafka.switch(false);
-    let status = world.client.clone().set(set("ws/t/a", v1::Ack::Durable)).await.unwrap_err();
+    let status = server.client.clone().set(set("ws/t/a", v1::Ack::Durable)).await.unwrap_err();
     let found = (status.code(), reason(&status));
     assert!(
         found == (Code::Unavailable, "BROKERS_UNREACHABLE".to_owned())
@@ -97,10 +97,10 @@ async fn a_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on(
         "{status:?}"
     );
     let started = Instant::now();
-    while world.http("/readyz").await.0 != 503 {
+    while server.http("/readyz").await.0 != 503 {
         assert!(started.elapsed() < PATIENCE, "readiness goes off");
     }
-    assert_eq!(world.http("/livez").await.0, 200);
+    assert_eq!(server.http("/livez").await.0, 200);
     kafka.switch(true);
-    world.ready().await.set("ws/t/a", "1").await;
+    server.ready().await.set("ws/t/a", "1").await;
 }

@@ -11,7 +11,7 @@ use changelogd::proto::v1;
 use tokio::process::Command;
 
 use crate::{
-    contract::world::{World, binary, connect, directory, raw},
+    contract::world::{TestServer, binary, connect, directory, raw},
     worlds::{MockKafka, embedded_process},
 };
 
@@ -110,12 +110,12 @@ async fn a_taken_port_fails_the_start() {
 /// Covers R35, F23.
 #[tokio::test]
 async fn a_second_process_on_the_directory_is_refused() {
-    let world = embedded_process().await.ready().await;
-    let directory = world.arguments[0].clone();
+    let server = embedded_process().await.ready().await;
+    let directory = server.arguments[0].clone();
     let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &directory], &[]).await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("another process"), "{}", text(&output.stderr));
-    world.set("ws/t/a", "1").await;
+    server.set("ws/t/a", "1").await;
 }
 
 /// Covers C10.
@@ -124,7 +124,7 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
     let (keep, path) = directory();
     let serve = |partitions: &str| {
         let arguments = vec![format!("--data-dir={}", path.display()), format!("--partitions={partitions}")];
-        World::process(arguments)
+        TestServer::process(arguments)
     };
     serve("4").await.stop().await;
     let data = format!("--data-dir={}", path.display());
@@ -144,13 +144,13 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
 /// Covers C40, R34, K5, F21, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_by_sigkill() {
-    let mut world = embedded_process().await.ready().await;
+    let mut server = embedded_process().await.ready().await;
     let acknowledged: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
     let rounds = std::env::var("CHANGELOGD_TEST_KILLS").map_or(20, |n| n.parse::<u64>().expect("a number of rounds"));
     for round in 0..rounds {
         let mut writers = Vec::new();
         for writer in 0..8_u64 {
-            let (mut client, acknowledged) = (connect(&world.api).await, acknowledged.clone());
+            let (mut client, acknowledged) = (connect(&server.api).await, acknowledged.clone());
             writers.push(tokio::spawn(async move {
                 for n in 0.. {
                     let key = format!("ws{writer}/t/{}", n % 50);
@@ -177,14 +177,14 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
             assert!(started.elapsed() < Duration::from_secs(30), "writes are acknowledged");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        world.kill_and_restart().await;
-        world = world.ready().await;
+        server.kill_and_restart().await;
+        server = server.ready().await;
         for writer in writers {
             writer.await.unwrap();
         }
         let expected = acknowledged.lock().unwrap().clone();
         for writer in 0..8 {
-            let found: HashMap<String, u64> = world
+            let found: HashMap<String, u64> = server
                 .load(&format!("ws{writer}"))
                 .await
                 .texts()
@@ -266,14 +266,16 @@ async fn each_call_is_one_log_line_and_values_are_never_logged() {
 async fn a_unix_socket_serves_and_is_removed() {
     let (keep, path) = directory();
     let socket = keep.path().join("api.sock");
-    let mut world =
-        World::process(vec![format!("--data-dir={}", path.display()), format!("--listen=unix:{}", socket.display())])
-            .await
-            .ready()
-            .await;
-    world.set("ws/t/a", "1").await;
-    assert_eq!(world.load("ws").await.entries.len(), 1);
-    world.stop().await;
+    let mut server = TestServer::process(vec![
+        format!("--data-dir={}", path.display()),
+        format!("--listen=unix:{}", socket.display()),
+    ])
+    .await
+    .ready()
+    .await;
+    server.set("ws/t/a", "1").await;
+    assert_eq!(server.load("ws").await.entries.len(), 1);
+    server.stop().await;
     assert!(!socket.exists());
 }
 
@@ -282,8 +284,8 @@ async fn a_unix_socket_serves_and_is_removed() {
 async fn the_health_port_serves_health_and_nothing_else() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let world =
-        World::process(vec!["--store=memory".to_owned(), format!("--health-listen={port}")]).await.ready().await;
+    let server =
+        TestServer::process(vec!["--store=memory".to_owned(), format!("--health-listen={port}")]).await.ready().await;
     let channel = tonic::transport::Channel::from_shared(format!("http://{port}")).unwrap().connect().await.unwrap();
     for service in ["", "liveness", "readiness"] {
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -291,7 +293,7 @@ async fn the_health_port_serves_health_and_nothing_else() {
     }
     let status = connect(&port.to_string()).await.describe(v1::DescribeRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
-    world.describe("").await;
+    server.describe("").await;
 }
 
 /// Covers F23.

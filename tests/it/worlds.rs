@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use rdkafka::mocking::MockCluster;
 
-use crate::contract::world::{World, directory};
+use crate::contract::world::{TestServer, directory};
 
 /// A client without a deadline of its own, unlike tonic's client. Only the server ends its calls.
 pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {
@@ -49,7 +49,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for RawChannel {
     }
 }
 
-pub async fn memory() -> World {
+pub async fn memory() -> TestServer {
     let log = MemoryLog::new(PartitionCount::new(10).unwrap(), Duration::from_secs(86_400));
     let foreign = {
         let log = log.clone();
@@ -57,17 +57,17 @@ pub async fn memory() -> World {
             log.append_foreign(Partition::new(partition).unwrap(), key, value);
         })
     };
-    World::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.with_foreign(foreign)
+    TestServer::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.with_foreign(foreign)
 }
 
-pub async fn embedded() -> World {
+pub async fn embedded() -> TestServer {
     let (keep, path) = directory();
-    World::in_process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
+    TestServer::in_process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
 }
 
-pub async fn embedded_process() -> World {
+pub async fn embedded_process() -> TestServer {
     let (keep, path) = directory();
-    World::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
+    TestServer::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
 }
 
 /// librdkafka's mock cluster. It runs on a thread of this process and ends with this value.
@@ -106,7 +106,7 @@ impl MockKafka {
     }
 }
 
-pub async fn mock_kafka() -> World {
+pub async fn mock_kafka() -> TestServer {
     let kafka = MockKafka::start(10);
-    World::in_process(kafka.arguments(10)).await.durable().without_id().keeping(Box::new(kafka))
+    TestServer::in_process(kafka.arguments(10)).await.durable().without_id().keeping(Box::new(kafka))
 }

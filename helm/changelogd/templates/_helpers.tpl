@@ -87,7 +87,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $version := .Capabilities.KubeVersion.Version }}
 {{- if and (eq .Values.mode "sidecar") (eq .Values.sidecar.type "native") (semverCompare "<1.29.0-0" $version) }}
 {{- fail (print "changelogd: sidecar.type: native sidecars need kubernetes 1.29 or later, this is " $version
-    "; set sidecar.type to classic, and let the application wait for changelogd at its start and flush before it stops") }}
+    "; set sidecar.type to classic, and let the application wait for changelogd at its start "
+    "and flush before it stops") }}
 {{- end }}
 {{- $store := include "changelogd.store" . }}
 {{- $brokers := len .Values.kafka.brokers }}

@@ -9,7 +9,7 @@ async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {
     let topic = log.topic().await.unwrap();
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
     let selection = Selection::all(topic.partition_count);
-    let request = ReplayRequest { topic, partitions, selection, follow: true, keep: false, deadline: soon() };
+    let request = ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
     let mut replay = log.replay(request).await.unwrap();
     while !matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { .. }))) {}
     (log, replay)

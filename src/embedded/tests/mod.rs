@@ -71,7 +71,7 @@ async fn put(log: &EmbeddedLog, key: &str, value: Option<&str>) -> Appended {
 async fn replay(log: &EmbeddedLog, selection: Selection, start: StartAt) -> Result<Vec<Record>, ReadError> {
     let topic = log.topic().await?;
     let partitions = topic.partition_count.all().map(|p| (p, start)).collect();
-    let request = ReplayRequest { topic, partitions, selection, follow: false, keep: false, deadline: soon() };
+    let request = ReplayRequest { topic, partitions, selection, follow: false, owned_records: false, deadline: soon() };
     collect(log, log.replay(request).await?).await
 }
 
@@ -112,8 +112,14 @@ async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
     let ranges: Vec<_> = topic.partition_count.all().map(range).collect();
     let selection = Selection::all(topic.partition_count);
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
-    let request =
-        ReplayRequest { topic, partitions, selection: selection.clone(), follow: false, keep: false, deadline: soon() };
+    let request = ReplayRequest {
+        topic,
+        partitions,
+        selection: selection.clone(),
+        follow: false,
+        owned_records: false,
+        deadline: soon(),
+    };
     let (events, replay) = Replay::channel();
     let reader = Reader { state: log.state.clone(), request, selection: Arc::new(selection), events };
     tokio::spawn(reader.run(published, ranges, SystemTime::now(), Instant::now()));
@@ -240,7 +246,7 @@ async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clo
             partitions,
             selection,
             follow: false,
-            keep: false,
+            owned_records: false,
             deadline: soon(),
         })
     };
@@ -485,7 +491,7 @@ async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
     let home = topic.partition_count.of_workspace(b"w");
     let selection = Selection::all(topic.partition_count);
     let partitions = vec![(home, StartAt::Offset { offset: 1, leader_epoch: -1 })];
-    let request = ReplayRequest { topic, partitions, selection, follow: true, keep: false, deadline: soon() };
+    let request = ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
     let mut replay = log.replay(request).await.unwrap();
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::End(end))) if (end.start, end.end) == (1, 1)));
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 1, .. }))));
@@ -515,7 +521,7 @@ async fn a_passed_deadline_and_an_offset_outside_the_log_are_errors() {
         partitions: vec![(home, start)],
         selection: Selection::all(topic.partition_count),
         follow: false,
-        keep: false,
+        owned_records: false,
         deadline,
     };
     let mut late = log.replay(request(StartAt::Low, Instant::now())).await.unwrap();

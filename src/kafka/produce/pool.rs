@@ -36,7 +36,7 @@ use crate::{
         settings::{Role, Settings},
         topic::{LeaderObservation, TopicWatcher},
     },
-    log::{Appended, NewRecord, Pending, TopicProblem, TopicState, WriteError},
+    log::{Appended, NewRecord, PendingAppend, TopicProblem, TopicState, WriteError},
 };
 
 /// How long a retired producer may still receive delivery reports.
@@ -193,7 +193,7 @@ impl DeliveryContext {
             let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
-        if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
+        if let TopicState::Invalid(problem) = &*self.watcher.state().borrow() {
             return problem.clone().into();
         }
         // librdkafka retries this error until the write times out, and then reports only the timeout.
@@ -292,7 +292,7 @@ impl Submitter {
         };
         while let Some(queued) = queue.pop_front() {
             // A write queued for a deleted topic must not be sent to a new topic of the same name.
-            if let TopicState::Wrong(problem) = &*self.watcher.state().borrow() {
+            if let TopicState::Invalid(problem) = &*self.watcher.state().borrow() {
                 reject(queued, problem.clone().into());
                 continue;
             }
@@ -387,7 +387,7 @@ impl ProducerPool {
     }
 
     /// Accepts or rejects a record at once.
-    pub fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    pub fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
         let header_bytes: usize =
             record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();

@@ -72,7 +72,7 @@ impl Cluster for KafkaCluster {
 
     fn problem(&self) -> Option<TopicProblem> {
         match &*self.topic_state.borrow() {
-            TopicState::Wrong(problem) => Some(problem.clone()),
+            TopicState::Invalid(problem) => Some(problem.clone()),
             _ => None,
         }
     }

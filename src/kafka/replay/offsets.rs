@@ -82,7 +82,7 @@ impl OffsetClient {
                 }
             }
             std::thread::sleep(RETRY_DELAY);
-            if let TopicState::Wrong(problem) = &*self.state.borrow() {
+            if let TopicState::Invalid(problem) = &*self.state.borrow() {
                 return Err(problem.clone().into());
             }
         }

@@ -180,9 +180,9 @@ fn stalled_since(seen: &mut Option<(i64, Instant)>, at: i64, now: Instant) -> In
     since
 }
 
-/// Records of one partition that wait to be sent. Unless the caller asks for owned records ([`ReplayRequest::keep`]),
-/// their keys and values are copied into one buffer. An allocation for each, freed by another thread, costs more than
-/// the copying.
+/// Records of one partition that wait to be sent. Unless the caller asks for owned records
+/// ([`ReplayRequest::owned_records`]), their keys and values are copied into one buffer. An allocation for each, freed
+/// by another thread, costs more than the copying.
 #[derive(Default)]
 struct Batch {
     partition: Option<Partition>,
@@ -198,7 +198,7 @@ struct Batch {
 impl Batch {
     /// Adds a record that comes without its key and value.
     fn push(&mut self, mut record: Record, key: &[u8], value: Option<&[u8]>, owned: bool) {
-        self.bytes += record.weight() + key.len() + value.map_or(0, <[u8]>::len);
+        self.bytes += record.memory_size() + key.len() + value.map_or(0, <[u8]>::len);
         if owned {
             (record.key, record.value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
             self.records.push(record);
@@ -369,7 +369,7 @@ impl<C: Cluster> ReplayReader<C> {
         let mut lossy_names = 0;
         let headers = message.headers(&mut lossy_names);
         if let Some(progress) = self.partitions.get_mut(&partition.number()) {
-            progress.counts.renamed_headers += lossy_names;
+            progress.counts.lossy_header_names += lossy_names;
         }
         let record = Record {
             offset: message.offset(),
@@ -381,7 +381,7 @@ impl<C: Cluster> ReplayReader<C> {
         self.batch.partition = Some(partition);
         self.batch.leader_epoch = epoch;
         let (key, value) = (message.key().unwrap_or_default(), message.value());
-        self.batch.push(record, key, value, self.request.keep);
+        self.batch.push(record, key, value, self.request.owned_records);
         if self.batch.records.len() >= MAX_BATCH_RECORDS || self.batch.bytes >= MAX_BATCH_BYTES {
             self.flush()
         } else {

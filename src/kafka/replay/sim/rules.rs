@@ -74,7 +74,7 @@ fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool)
         partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
         topic,
         follow,
-        keep: false,
+        owned_records: false,
         deadline: (world.borrow().instant() + DEADLINE).into(),
     }
 }

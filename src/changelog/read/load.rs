@@ -1,4 +1,6 @@
-//! One workspace, or one entity, as it is now: folded, whole, or an error.
+//! Loads of one workspace, and gets of one entity.
+//!
+//! Promises: the result contains every write that was acknowledged before the call, or is an error.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,52 +10,51 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{
-    Changelog, LoadError, Peer, Summary,
-    rides::Arrived,
-    stream::Scope,
-    token::{Cursor, Token},
-};
+use super::{fold::Snapshot, shared_replay::Arrived, stream::Scope};
 use crate::{
+    changelog::{
+        Changelog, LoadError, Peer,
+        resume::{Cursor, Token},
+    },
     log::{PartitionEnd, Selection},
     model::{Key, Partition, Record, WorkspaceId},
 };
 
-/// A whole load. Holds its turn among the replays until it is dropped.
+/// A complete load. It holds its replay permit, and the memory of its records, until it is dropped.
 #[derive(Debug)]
 pub struct Load {
-    /// The proof.
-    pub summary: Summary,
-    /// Where they are.
+    /// The proof that the partition was read completely.
+    pub snapshot: Snapshot,
+    /// The partition of the workspace.
     pub partition: Partition,
     arrived: Arrived,
 }
 
 impl Load {
-    /// The latest records, in the order of their last change; no tombstones.
+    /// The latest records in the order of their offsets, without tombstones.
     pub fn records(&self) -> &[Record] {
-        &self.arrived.ride.records
+        &self.arrived.loaded.records
     }
 
-    /// Whether the replay was others', too.
+    /// Whether the records are shared with other loads of the same replay.
     pub fn is_shared(&self) -> bool {
-        self.arrived.ride.shared
+        self.arrived.loaded.shared
     }
 }
 
-/// One entity that was looked for.
+/// The result of a get.
 #[derive(Debug)]
 pub struct Get {
-    /// Its latest record, if it is there and not deleted.
+    /// The latest record of the key; `None` if the entity does not exist or was deleted.
     pub record: Option<Record>,
-    /// Where it was looked for.
+    /// The partition of the key.
     pub partition: Partition,
-    /// How far.
+    /// The range of the partition that was read.
     pub end: PartitionEnd,
 }
 
 impl Changelog {
-    /// The state of one workspace.
+    /// Loads the latest records of one workspace. No types means all types.
     pub async fn load(
         &self,
         workspace: WorkspaceId,
@@ -64,35 +65,35 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let arrived = self.ride(&topic, partition, selection, peer, deadline).await?;
-        let (ride, end) = (&arrived.ride, arrived.ride.end);
+        let arrived = self.load_partition(&topic, partition, selection, peer, deadline).await?;
+        let (loaded, end) = (&arrived.loaded, arrived.loaded.end);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
-        let summary = Summary {
+        let snapshot = Snapshot {
             end,
-            entries: ride.matched.entries,
-            tombstones: ride.matched.tombstones,
+            entries: loaded.matched.entries,
+            tombstones: loaded.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { summary, partition, arrived })
+        Ok(Load { snapshot, partition, arrived })
     }
 
-    /// One entity.
+    /// Reads the latest record of one key.
     pub async fn get(&self, key: Key, peer: Peer, deadline: Instant) -> Result<Get, LoadError> {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
         let selection = Selection::key(key, topic.partition_count);
-        let ride = self.ride(&topic, partition, selection, peer, deadline).await?.ride;
-        Ok(Get { record: ride.records.last().cloned(), partition, end: ride.end })
+        let loaded = self.load_partition(&topic, partition, selection, peer, deadline).await?.loaded;
+        Ok(Get { record: loaded.records.last().cloned(), partition, end: loaded.end })
     }
 }
 
-/// An empty token is no token.
-pub(super) fn given(token: &Bytes) -> Option<&Bytes> {
+/// The token, or `None` if it is empty: an empty token means that the request has none.
+pub(super) fn non_empty(token: &Bytes) -> Option<&Bytes> {
     (!token.is_empty()).then_some(token)
 }
 
-/// When a stream began, as a cursor that has read nothing.
+/// Cursors of a stream that begins now, at the low watermarks.
 pub(super) fn cursors_at_start(partitions: &[Partition]) -> BTreeMap<Partition, Cursor> {
     let now = SystemTime::now();
     partitions.iter().map(|p| (*p, Cursor::start(now))).collect()

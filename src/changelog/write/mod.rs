@@ -1,69 +1,79 @@
-//! Writes: a key's partition, the log's acknowledgement, and what is owed to the caller when it does not come in time.
+//! Writes: the partition of a key, the log's acknowledgement, and the outcome that the caller gets.
+//!
+//! Promises: writes of one partition are applied in the order of the calls; an accepted write counts as in flight until
+//! the log reports its outcome, even if its caller has gone.
+//! Does not: retry. Librdkafka retries, or the caller does.
+
+mod in_flight;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Changelog, Flushed, flush::Ticket};
+use super::Changelog;
 use crate::{
-    log::{NewRecord, Pending, WriteError},
+    log::{NewRecord, PendingAppend, WriteError},
     model::{Headers, Key, Partition, Position},
 };
 
-/// When a write is answered.
+pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
+
+use in_flight::InFlightGuard;
+
+/// When a write returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ack {
-    /// After the log's acknowledgement.
+    /// After the log has acknowledged the record.
     Durable,
-    /// When it is accepted.
+    /// When the log has accepted the record. A later failure is reported by `Flush`.
     Buffered,
 }
 
-/// One change of one entity.
+/// A new value for an entity, or its deletion.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Which.
+    /// The key of the entity.
     pub key: Key,
     /// The new value; `None` deletes.
     pub value: Option<Bytes>,
-    /// Stored with it.
+    /// Headers to store with the record.
     pub headers: Headers,
 }
 
-/// Where an acknowledged write is.
+/// An acknowledged write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Its place in the log.
+    /// Partition and offset of the record.
     pub position: Position,
-    /// The log's timestamp, in milliseconds since 1970.
+    /// The timestamp that the log gave the record, in milliseconds since 1970; `None` if the log has none.
     pub timestamp: Option<i64>,
 }
 
-/// A write that the log has accepted, in the order of the calls. Whoever lets go of it leaves it in flight.
+/// A write that the log has accepted. Dropping it does not cancel the write, which stays in flight.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct AcceptedWrite {
     partition: Partition,
-    /// Until the log has answered.
-    pending: Option<Pending>,
-    /// A flush waits for it.
-    ticket: Option<Ticket>,
+    /// `None` after the log has reported the outcome.
+    pending: Option<PendingAppend>,
+    /// Counts the write as in flight: a flush waits for it.
+    guard: Option<InFlightGuard>,
 }
 
-impl Accepted {
-    /// Where it goes.
+impl AcceptedWrite {
+    /// The partition of the record.
     pub fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// What became of it.
+    /// Waits for the outcome.
     pub async fn outcome(mut self) -> Result<Written, WriteError> {
-        self.answer().await
+        self.wait().await
     }
 
-    /// As above; still to be settled.
-    async fn answer(&mut self) -> Result<Written, WriteError> {
+    /// Waits for the outcome, and keeps the write in flight until this is dropped.
+    async fn wait(&mut self) -> Result<Written, WriteError> {
         let answer = match &mut self.pending {
             Some(pending) => pending.await,
-            None => unreachable!("it is asked for once"),
+            None => unreachable!("the outcome is awaited once"),
         };
         self.pending = None;
         let appended = answer.unwrap_or_else(|_| {
@@ -74,31 +84,31 @@ impl Accepted {
     }
 }
 
-impl Drop for Accepted {
-    /// If the waiting ends early, the write is still counted until it is settled.
+impl Drop for AcceptedWrite {
+    /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
-        if let (Some(pending), Some(ticket)) = (self.pending.take(), self.ticket.take()) {
+        if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
             tokio::spawn(async move {
                 let _ = pending.await;
-                drop(ticket);
+                drop(guard);
             });
         }
     }
 }
 
 impl Changelog {
-    /// Hands a change to the log, at once, or says why not: nothing is written then.
-    pub fn accept(&self, change: Change) -> Result<Accepted, WriteError> {
+    /// Passes a change to the log without waiting. On an error nothing is written.
+    pub fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let topic = self.topic_for_write()?;
         let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
-        let ticket = self.writes.accept(partition, change.key.clone());
+        let guard = self.writes.accept(partition, change.key.clone());
         let record = NewRecord { partition, key: change.key, value: change.value, headers: change.headers };
         let pending = self.log.append(record)?;
-        Ok(Accepted { partition, pending: Some(pending), ticket: Some(ticket) })
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
     }
 
-    /// Writes a change. The log has accepted it, in the order of the calls, before this first waits. `None` with
-    /// [`Ack::Buffered`].
+    /// Writes a change. The log accepts it before the first await, so the order of calls is the order of records.
+    /// Returns `None` with [`Ack::Buffered`].
     pub async fn write(
         &self,
         change: Change,
@@ -110,11 +120,12 @@ impl Changelog {
                 let (key, writes) = (change.key.clone(), self.writes.clone());
                 let mut accepted = self.accept(change)?;
                 tokio::spawn(async move {
-                    if let Err(error) = accepted.answer().await {
+                    if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
-                        // Before it is settled: a flush that waited for it must name it.
-                        writes.fail(partition, key, error);
+                        // Before the write leaves the in-flight set: a flush that waited for it must report the
+                        // failure.
+                        writes.record_failure(partition, key, error);
                     }
                 });
                 Ok(None)

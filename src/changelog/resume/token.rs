@@ -1,7 +1,9 @@
-//! Resume tokens: where a stream is, in every partition it covers, and what it was a stream of.
+//! Resume tokens: the position of a stream in every partition that it covers, and the scope of the stream.
 //!
-//! Bytes: a version (1), the protobuf message [`Wire`], and its CRC-32 (big-endian). The checksum finds damage, not malice:
-//! a token is neither a secret nor a right.
+//! Bytes: a version (1), the protobuf message [`Wire`], and its CRC-32 (big-endian).
+//!
+//! Promises: the encoding of a version does not change; a damaged token is refused.
+//! Does not: protect. A client can make a token; a token grants nothing.
 
 use std::{
     collections::BTreeMap,
@@ -11,46 +13,46 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use super::millis;
 use crate::{
+    changelog::millis,
     log::{StartAt, Topic},
     model::Partition,
 };
 
 const VERSION: u8 = 1;
 
-/// How far ahead of ours the clock may be that a token was given out by.
+/// How far the clock of the process that issued a token may be ahead of ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Why a token does not serve.
+/// Why a token can not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not one of ours, damaged, or of another scope: the request can never work.
+    /// The token is malformed or of another scope. The request can never succeed.
     #[error("the resume token {0}")]
     Invalid(String),
-    /// It was good once: start again without it.
+    /// The token was valid, but the log no longer allows to resume from it. The client must start again without it.
     #[error("the resume token can't be resumed from: {0}; start again without it")]
     Resync(String),
 }
 
-/// How far a stream is in one partition.
+/// The position of a stream in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The next offset to be read; `None`: nothing was delivered yet, start at the low watermark.
+    /// The next offset to read; `None` if nothing was delivered yet, which means the low watermark.
     pub next: Option<i64>,
-    /// The leader epoch of the record before it; -1 = not known.
+    /// The leader epoch of the record before `next`; -1 if it is not known.
     pub leader_epoch: i32,
-    /// A time at which the reader had seen all that was in the log, or at which it began.
+    /// A time at which the reader had seen the whole log; the start of the stream until then.
     pub as_of: SystemTime,
 }
 
 impl Cursor {
-    /// Before anything was read.
+    /// The cursor of a stream that has read nothing.
     pub fn start(as_of: SystemTime) -> Self {
         Self { next: None, leader_epoch: -1, as_of }
     }
 
-    /// Where to go on.
+    /// Where the replay starts.
     pub fn start_at(&self) -> StartAt {
         match self.next {
             None => StartAt::Low,
@@ -59,13 +61,13 @@ impl Cursor {
     }
 }
 
-/// What a token says.
+/// A decoded token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     topic_id: String,
     partition_count: i32,
     scope: Bytes,
-    /// Every partition of the stream.
+    /// The position in each partition of the stream.
     pub cursors: BTreeMap<Partition, Cursor>,
 }
 
@@ -94,12 +96,11 @@ struct WireCursor {
 }
 
 impl Token {
-    /// A token of a stream of this topic and scope.
     pub fn new(topic: &Topic, scope: Bytes, cursors: BTreeMap<Partition, Cursor>) -> Self {
         Self { topic_id: topic.id.clone(), partition_count: topic.partition_count.get(), scope, cursors }
     }
 
-    /// As it is handed out.
+    /// The bytes for the client.
     pub fn encode(&self) -> Bytes {
         let wire = Wire {
             topic_id: self.topic_id.clone(),
@@ -124,9 +125,9 @@ impl Token {
         bytes.freeze()
     }
 
-    /// Reads what a client sent.
+    /// Decodes the bytes of a client.
     pub fn decode(bytes: &[u8]) -> Result<Self, TokenError> {
-        let malformed = || TokenError::Invalid("is malformed: it is not one that this service gave out".to_owned());
+        let malformed = || TokenError::Invalid("is malformed: this service did not issue it".to_owned());
         let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
         if crc32fast::hash(content) != u32::from_be_bytes(*checksum) || content.first() != Some(&VERSION) {
             return Err(malformed());
@@ -145,7 +146,7 @@ impl Token {
         Ok(Self { topic_id: wire.topic_id, partition_count: wire.partition_count, scope: wire.scope, cursors })
     }
 
-    /// Whether a stream of one of these scopes over this topic may go on from here. Offsets are checked by the log.
+    /// Whether a stream with one of these scopes may continue from this token. The log checks the offsets.
     pub fn check(
         &self,
         topic: &Topic,
@@ -155,7 +156,9 @@ impl Token {
     ) -> Result<(), TokenError> {
         if !scopes.contains(&self.scope) {
             return Err(TokenError::Invalid(
-                "is of another scope: partitions, workspaces, entity types and content must be those of the stream that gave it out".to_owned(),
+                "is of another scope: partitions, workspaces, entity types and content must be those of the stream \
+                 that issued it"
+                    .to_owned(),
             ));
         }
         if self.topic_id != topic.id {
@@ -173,21 +176,22 @@ impl Token {
         if !self.cursors.keys().eq(partitions) {
             return Err(TokenError::Invalid("covers other partitions than this stream".to_owned()));
         }
-        // Tombstones are kept for delete.retention.ms: a reader that was away for longer may have missed deletes. Half of
-        // it leaves time for the replay itself.
+        // Tombstones are kept for delete.retention.ms. A reader with an older token may have missed deletions. The
+        // limit is half of it, because the replay takes time, too.
         let limit = topic.delete_retention / 2;
         for (partition, cursor) in &self.cursors {
             let ahead = cursor.as_of.duration_since(now).unwrap_or_default();
             if cursor.next.is_some() && ahead > CLOCK_SKEW {
                 return Err(TokenError::Resync(format!(
-                    "in partition {partition} it is of {} s from now: the clock went back, and its age is not known",
+                    "in partition {partition} it is {} s in the future: the clock went back, so its age is not known",
                     ahead.as_secs()
                 )));
             }
             let age = now.duration_since(cursor.as_of).unwrap_or_default();
             if cursor.next.is_some() && age > limit {
                 return Err(TokenError::Resync(format!(
-                    "in partition {partition} it is {} s old, and tombstones may be gone after delete.retention.ms / 2 = {} s",
+                    "in partition {partition} it is {} s old, and tombstones may be gone after \
+                     delete.retention.ms / 2 = {} s",
                     age.as_secs(),
                     limit.as_secs()
                 )));
@@ -260,7 +264,11 @@ mod tests {
     proptest! {
         /// Covers S15, B17.
         #[test]
-        fn a_damaged_token_is_refused(at in any::<prop::sample::Index>(), flip in 1..=255u8, cut in any::<prop::sample::Index>()) {
+        fn a_damaged_token_is_refused(
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255u8,
+            cut in any::<prop::sample::Index>(),
+        ) {
             let mut bytes = token(Some(7), 1).encode().to_vec();
             let kept = cut.index(bytes.len());
             prop_assert!(Token::decode(&bytes[..kept]).is_err());

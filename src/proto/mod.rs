@@ -1,4 +1,4 @@
-//! The generated API, and the codec through which its messages are read.
+//! The generated API, and the codec of its messages.
 
 mod entry_batch;
 
@@ -12,13 +12,13 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// `google.rpc.ErrorInfo.domain` of every error of ours.
+/// `google.rpc.ErrorInfo.domain` of our errors.
 pub const DOMAIN: &str = "changelogd";
 
 /// `changelog.v1`: documented in `proto/changelog.proto`.
 pub mod changelog {
     /// `changelog.v1`.
-    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    #[allow(clippy::all, clippy::pedantic)]
     pub mod v1 {
         pub use crate::proto::EntryBatch;
         tonic::include_proto!("changelog.v1");
@@ -26,9 +26,9 @@ pub mod changelog {
 }
 
 pub use changelog::v1;
-pub use entry_batch::{EntryBatch, Written};
+pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 
-/// Milliseconds since 1970.
+/// A timestamp from milliseconds since 1970.
 pub fn timestamp(millis: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as i32 }
 }
@@ -36,9 +36,11 @@ pub fn timestamp(millis: i64) -> prost_types::Timestamp {
 /// The compiled descriptors, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("changelog");
 
-/// prost's codec, but for two things: a message gets a buffer of its size, where one that grows is up to twice that, for as long as
-/// its reader takes; and a request that can't be decoded (a string that is not UTF-8, say) is the caller's
-/// error and not ours, so it is INVALID_ARGUMENT where tonic says INTERNAL.
+/// prost's codec with two differences.
+///
+/// The buffer of a message has exactly its size. A growing buffer could take twice that until the client has received
+/// it. A request that can not be decoded is INVALID_ARGUMENT, because it is an error of the client. tonic answers
+/// INTERNAL.
 #[derive(Debug, Clone)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 

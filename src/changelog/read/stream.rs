@@ -1,4 +1,8 @@
-//! Streams over partitions: records or latest values, a summary for each partition, and places to resume from.
+//! Streams over partitions: records or latest values, a snapshot for each partition, and resume tokens.
+//!
+//! Promises: every partition ends with a [`Snapshot`], or the stream ends with an error. A stream that resumes misses
+//! no deletion: it is refused when tombstones that it has not seen may be gone.
+//! Does not: share replays. Each stream has its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -14,29 +18,31 @@ use tokio::{
 };
 
 use super::{
-    Changelog, LoadError, Peer, Summary, TokenError,
-    load::{cursors_at_start, given},
-    snapshot::{Fold, Matched},
-    token::{Cursor, Token},
-    turns::{Part, Turn},
+    fold::{Fold, MatchCounts, Snapshot},
+    load::{cursors_at_start, non_empty},
 };
 use crate::{
+    changelog::{
+        Changelog, LoadError, Peer,
+        admission::{PeerPermit, ReplayPermit},
+        resume::{Cursor, Token, TokenError},
+    },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
     metrics::{Metrics, Running},
-    model::{Partition, PartitionCount, Record, Shown, WorkspaceId},
+    model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
     rule::{Rule, holds},
 };
 
-/// What a stream delivers.
+/// Which records a stream delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// Every record still in the log.
+    /// Every record that is still in the log.
     Records,
     /// The latest value of each key.
     Latest,
 }
 
-/// What a stream is a stream of: a token of one scope does not serve another.
+/// Partitions, workspaces, types and content of a stream. A token is valid for one scope only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     family: &'static str,
@@ -47,7 +53,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Of a load of one workspace.
+    /// The scope of a load of one workspace.
     pub fn of_workspace(workspace: WorkspaceId, types: HashSet<String>) -> Self {
         Self {
             family: "workspace",
@@ -58,7 +64,8 @@ impl Scope {
         }
     }
 
-    /// 16 bytes that stand for it in tokens: lists are length-prefixed, so no two scopes are written alike.
+    /// A hash of 16 bytes that identifies the scope in tokens. Lists are length-prefixed before hashing, so different
+    /// scopes have different input.
     pub fn fingerprint(&self) -> Bytes {
         let mut hash = Sha256::new();
         let mut put = |bytes: &[u8]| {
@@ -79,20 +86,20 @@ impl Scope {
     }
 }
 
-/// What is asked for.
+/// A request for a stream.
 #[derive(Debug, Clone)]
 pub struct StreamRequest {
-    /// Only these partitions; empty = all.
+    /// Partitions to read; empty means all.
     pub partitions: Vec<i32>,
-    /// Only these workspaces; empty = all.
+    /// Workspaces to deliver; empty means all.
     pub workspaces: Vec<WorkspaceId>,
-    /// Only these types; empty = all.
+    /// Entity types to deliver; empty means all.
     pub types: HashSet<String>,
-    /// What to deliver.
+    /// Which records to deliver.
     pub content: Content,
-    /// Where to go on; empty = from the low watermarks.
+    /// Where to continue; empty means from the low watermarks.
     pub resume_token: Bytes,
-    /// Go on after the ends.
+    /// Whether to deliver new records after the end offsets.
     pub follow: bool,
 }
 
@@ -107,7 +114,7 @@ impl StreamRequest {
         }
     }
 
-    /// The scopes whose tokens serve: its own, and that of a load of its one workspace.
+    /// Fingerprints of the scopes whose tokens are accepted: its own, and of a load if it names one workspace.
     fn accepted_scopes(&self) -> Vec<Bytes> {
         let mut scopes = vec![self.scope().fingerprint()];
         if let [workspace] = &*self.workspaces {
@@ -116,7 +123,7 @@ impl StreamRequest {
         scopes
     }
 
-    /// The partitions to be read, in order.
+    /// The partitions to read, in order.
     fn selected(&self, count: PartitionCount) -> Result<Vec<Partition>, LoadError> {
         let mut asked = BTreeSet::new();
         for number in &self.partitions {
@@ -126,16 +133,16 @@ impl StreamRequest {
         if self.workspaces.is_empty() {
             return Ok(if asked.is_empty() { count.all().collect() } else { asked.into_iter().collect() });
         }
-        let mut homes = BTreeSet::new();
+        let mut selected = BTreeSet::new();
         for workspace in &self.workspaces {
-            let home = count.of_workspace(workspace.as_str().as_bytes());
-            if !asked.is_empty() && !asked.contains(&home) {
-                let workspace = Shown(workspace.as_str()).to_string();
-                return Err(LoadError::WorkspaceElsewhere { workspace, home });
+            let partition = count.of_workspace(workspace.as_str().as_bytes());
+            if !asked.is_empty() && !asked.contains(&partition) {
+                let workspace = Escaped(workspace.as_str()).to_string();
+                return Err(LoadError::WorkspaceNotInPartitions { workspace, partition });
             }
-            homes.insert(home);
+            selected.insert(partition);
         }
-        Ok(homes.into_iter().collect())
+        Ok(selected.into_iter().collect())
     }
 
     fn selection(&self, count: PartitionCount) -> Selection {
@@ -147,83 +154,94 @@ impl StreamRequest {
     }
 }
 
-/// What a stream delivers, in this order.
+/// An event of a stream. Batches of a partition come before its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
     /// Records of one partition.
     Batch {
-        /// The partition.
+        /// The partition of the records.
         partition: Partition,
-        /// In order; not empty.
+        /// In the order of their offsets; not empty.
         records: Vec<Record>,
     },
-    /// A partition's end.
-    Snapshot(Summary),
-    /// A place to resume from.
+    /// The end of a partition was reached.
+    Snapshot(Snapshot),
+    /// A resume token: the stream can continue here.
     Bookmark(Bytes),
 }
 
-/// Busy streams say where they are no more often than this; quiet ones each [`crate::log::PROGRESS_INTERVAL`].
-const BOOKMARK_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest time between two bookmarks. A stream without records sends one each [`crate::log::PROGRESS_INTERVAL`].
+const MIN_BOOKMARK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A running stream. Holds its turns until it is dropped.
+/// A running stream. It holds its permits until it is dropped.
 #[derive(Debug)]
-pub struct Streaming {
+pub struct RecordStream {
     topic: Arc<Topic>,
     scope: Bytes,
     replay: Replay,
     follow: bool,
     resumed: bool,
     deadline: Instant,
-    /// Bytes that all folds together may hold.
-    limit: usize,
+    /// Bytes of memory that all folds of this stream together may take.
+    max_load_memory: usize,
     cursors: BTreeMap<Partition, Cursor>,
-    /// Of partitions whose end is still to come.
-    unfinished: HashMap<Partition, Unfinished>,
+    /// Partitions whose end was not reached yet.
+    pending: HashMap<Partition, PendingPartition>,
     ready: VecDeque<StreamEvent>,
-    bookmarked: Instant,
+    last_bookmark: Instant,
     draining: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
-    turn: Turn,
-    _follow: Option<Follow>,
+    permit: ReplayPermit,
+    _follow_permit: Option<FollowPermit>,
 }
 
-/// A place among the streams that follow.
+/// The right to follow.
 #[derive(Debug)]
-struct Follow {
-    _all: OwnedSemaphorePermit,
-    _part: Part,
+struct FollowPermit {
+    _permit: OwnedSemaphorePermit,
+    _peer_permit: PeerPermit,
     _running: Running,
 }
 
 #[derive(Debug)]
-struct Unfinished {
+struct PendingPartition {
     fold: Option<Fold>,
-    matched: Matched,
+    matched: MatchCounts,
 }
 
-/// A replay that ended without a word: must not pass for the end.
-pub(super) fn broke_off(partition: Partition) -> LoadError {
-    let cause = format!("the replay of partition {partition} broke off before its end");
+/// The error for a replay that ended without an end event. It must not be taken for the end of the partition.
+pub(super) fn ended_early(partition: Partition) -> LoadError {
+    let cause = format!("the replay of partition {partition} ended before its end offset");
     ReadError::Unreachable { cause }.into()
 }
 
 impl Changelog {
-    /// Starts a stream. The deadline holds until the ends are reached; a stream that follows has none after them.
-    pub async fn stream(&self, request: StreamRequest, peer: Peer, deadline: Instant) -> Result<Streaming, LoadError> {
-        let follow = if request.follow {
-            let permit = self.follows.clone().try_acquire_owned();
-            let permit = permit.map_err(|_| LoadError::TooManyFollows { limit: self.limits.max_follows })?;
-            let limit = self.follow_shares.limit();
-            let part = self.follow_shares.try_part(peer).ok_or(LoadError::TooManyFollowsOfPeer { limit })?;
-            Some(Follow { _all: permit, _part: part, _running: self.metrics.follow_started() })
+    /// Starts a stream. The deadline applies until the end offsets are reached. A following stream has none after that.
+    pub async fn stream(
+        &self,
+        request: StreamRequest,
+        peer: Peer,
+        deadline: Instant,
+    ) -> Result<RecordStream, LoadError> {
+        let follow_permit = if request.follow {
+            let permit = self.following.clone().try_acquire_owned();
+            let permit =
+                permit.map_err(|_| LoadError::TooManyFollowingStreams { limit: self.limits.max_following_streams })?;
+            let limit = self.following_by_peer.limit();
+            let peer_permit =
+                self.following_by_peer.try_acquire(peer).ok_or(LoadError::TooManyFollowingStreamsOfPeer { limit })?;
+            Some(FollowPermit {
+                _permit: permit,
+                _peer_permit: peer_permit,
+                _running: self.metrics.following_stream_started(),
+            })
         } else {
             None
         };
-        let turn = self.replays.take(peer, deadline).await?;
+        let permit = self.replays.acquire(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partitions = request.selected(topic.partition_count)?;
-        let cursors = match given(&request.resume_token) {
+        let cursors = match non_empty(&request.resume_token) {
             None => cursors_at_start(&partitions),
             Some(bytes) => {
                 let token = Token::decode(bytes)?;
@@ -231,46 +249,46 @@ impl Changelog {
                 token.cursors
             }
         };
-        let resumed = given(&request.resume_token).is_some();
+        let resumed = non_empty(&request.resume_token).is_some();
         let replay_request = ReplayRequest {
             topic: topic.clone(),
             partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
             selection: request.selection(topic.partition_count),
             follow: request.follow,
-            keep: request.content == Content::Latest,
+            owned_records: request.content == Content::Latest,
             deadline,
         };
         let replay = timeout_at(deadline, self.log.replay(replay_request))
             .await
             .map_err(|_| LoadError::Deadline("the deadline passed before the end offsets were known".to_owned()))?
-            .map_err(|error| resync_if_outside(error, resumed))?;
-        let unfinished = |p: &Partition| {
-            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_bytes));
-            (*p, Unfinished { fold, matched: Matched::default() })
+            .map_err(|error| offset_error_is_resync(error, resumed))?;
+        let pending = |p: &Partition| {
+            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
+            (*p, PendingPartition { fold, matched: MatchCounts::default() })
         };
-        Ok(Streaming {
+        Ok(RecordStream {
             scope: request.scope().fingerprint(),
             replay,
             follow: request.follow,
             resumed,
             deadline,
-            limit: self.limits.max_load_bytes,
-            unfinished: partitions.iter().map(unfinished).collect(),
+            max_load_memory: self.limits.max_load_memory,
+            pending: partitions.iter().map(pending).collect(),
             cursors,
             ready: VecDeque::new(),
-            bookmarked: Instant::now(),
+            last_bookmark: Instant::now(),
             draining: self.draining.subscribe(),
             metrics: self.metrics.clone(),
             topic,
-            turn,
-            _follow: follow,
+            permit,
+            _follow_permit: follow_permit,
         })
     }
 }
 
-/// A resumed stream whose offset is no longer in the log, or no longer of its log, is to start again, not to be refused for
-/// ever.
-fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
+/// The offset of a resume token can be outside the log, or be of another history of it. The client must then start
+/// again without the token: with it, each attempt would fail.
+fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
     match error {
         ReadError::OffsetOutOfRange { .. } | ReadError::Truncated { .. } if resumed => {
             TokenError::Resync(error.to_string()).into()
@@ -279,44 +297,44 @@ fn resync_if_outside(error: ReadError, resumed: bool) -> LoadError {
     }
 }
 
-impl Streaming {
-    /// The next event. `None`: every partition's summary has been delivered.
+impl RecordStream {
+    /// The next event; `None` after the snapshot of the last partition.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, LoadError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
-            if self.unfinished.is_empty() && !self.follow {
+            if self.pending.is_empty() && !self.follow {
                 return None;
             }
-            let following = self.unfinished.is_empty();
+            let following = self.pending.is_empty();
             if following {
-                self.turn.leave();
+                self.permit.release_slot();
             }
             let event = tokio::select! {
                 event = self.replay.next() => event,
                 () = tokio::time::sleep_until(self.deadline), if !following => {
-                    let waiting: Vec<_> = self.unfinished.keys().map(Partition::to_string).collect();
-                    let what = format!("the deadline passed before the end of partition {}", waiting.join(", "));
+                    let pending: Vec<_> = self.pending.keys().map(Partition::to_string).collect();
+                    let what = format!("the deadline passed before the end of partition {}", pending.join(", "));
                     return Some(Err(LoadError::Deadline(what)));
                 }
-                // A load may finish while the process drains; a stream that follows would never.
+                // While the process drains, a load may finish. A following stream would never end.
                 () = async { let _ = self.draining.wait_for(|d| *d).await; }, if following => {
                     return Some(Err(ReadError::Draining.into()));
                 }
             };
             let event = match event {
                 Some(Ok(event)) => event,
-                Some(Err(error)) => return Some(Err(resync_if_outside(error, self.resumed))),
-                None => return Some(Err(broke_off(self.cursors.keys().next().copied()?))),
+                Some(Err(error)) => return Some(Err(offset_error_is_resync(error, self.resumed))),
+                None => return Some(Err(ended_early(self.cursors.keys().next().copied()?))),
             };
-            if let Err(error) = self.take(event) {
+            if let Err(error) = self.handle_event(event) {
                 return Some(Err(error));
             }
         }
     }
 
-    fn take(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
+    fn handle_event(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
         match event {
             ReplayEvent::Records { partition, records, leader_epoch } => {
                 self.records(partition, records, leader_epoch)?;
@@ -330,8 +348,8 @@ impl Streaming {
                     cursor.leader_epoch = leader_epoch;
                     cursor.as_of = at_end.unwrap_or(cursor.as_of);
                 }
-                if self.bookmarked.elapsed() >= BOOKMARK_PAUSE {
-                    self.bookmarked = Instant::now();
+                if self.last_bookmark.elapsed() >= MIN_BOOKMARK_INTERVAL {
+                    self.last_bookmark = Instant::now();
                     self.ready.push_back(StreamEvent::Bookmark(self.token()));
                 }
             }
@@ -340,12 +358,12 @@ impl Streaming {
     }
 
     fn records(&mut self, partition: Partition, records: Vec<Record>, leader_epoch: i32) -> Result<(), LoadError> {
-        if let Some(unfinished) = self.unfinished.get_mut(&partition) {
-            if let Some(fold) = &mut unfinished.fold {
+        if let Some(pending) = self.pending.get_mut(&partition) {
+            if let Some(fold) = &mut pending.fold {
                 fold.apply(records).map_err(|e| e.in_partition(partition))?;
-                return self.hold_folds(partition);
+                return self.reserve_folds(partition);
             }
-            unfinished.matched.count(&records);
+            pending.matched.count(&records);
         }
         if let (Some(cursor), Some(last)) = (self.cursors.get_mut(&partition), records.last()) {
             cursor.next = Some(last.offset + 1);
@@ -355,18 +373,18 @@ impl Streaming {
         Ok(())
     }
 
-    /// Partitions interleave, so that many may be folded at a time: the bound is on all of them.
-    fn hold_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
-        let held: usize = self.unfinished.values().filter_map(|u| u.fold.as_ref()).map(Fold::weight).sum();
-        if held > self.limit {
-            return Err(LoadError::TooLarge { partition, limit: self.limit });
+    /// Reserves memory for all folds. Records of partitions interleave, so many folds exist at the same time.
+    fn reserve_folds(&mut self, partition: Partition) -> Result<(), LoadError> {
+        let fold_bytes: usize = self.pending.values().filter_map(|u| u.fold.as_ref()).map(Fold::memory_size).sum();
+        if fold_bytes > self.max_load_memory {
+            return Err(LoadError::TooLarge { partition, limit: self.max_load_memory });
         }
-        self.turn.hold(held)
+        self.permit.reserve_memory(fold_bytes)
     }
 
     fn end(&mut self, end: PartitionEnd) -> Result<(), LoadError> {
         self.check_age(end.partition)?;
-        let Some(Unfinished { fold, mut matched }) = self.unfinished.remove(&end.partition) else { return Ok(()) };
+        let Some(PendingPartition { fold, mut matched }) = self.pending.remove(&end.partition) else { return Ok(()) };
         if let Some(fold) = fold {
             let (records, folded) = fold.finish(self.resumed);
             matched = folded;
@@ -377,14 +395,14 @@ impl Streaming {
         self.metrics.replayed(end.counts);
         self.cursors
             .insert(end.partition, Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end });
-        let Matched { entries, tombstones } = matched;
+        let MatchCounts { entries, tombstones } = matched;
         let resume_token = self.token();
-        self.ready.push_back(StreamEvent::Snapshot(Summary { end, entries, tombstones, resume_token }));
+        self.ready.push_back(StreamEvent::Snapshot(Snapshot { end, entries, tombstones, resume_token }));
         Ok(())
     }
 
-    /// A token that was young enough when it came, and what it took since to read from there to the end, must not be longer
-    /// together than tombstones are kept.
+    /// A resumed stream must reach the end before tombstones that it has not read can be removed. The time counts from
+    /// the moment that the token stands for.
     fn check_age(&self, partition: Partition) -> Result<(), LoadError> {
         let Some(cursor) = self.cursors.get(&partition).filter(|_| self.resumed) else { return Ok(()) };
         let age = SystemTime::now().duration_since(cursor.as_of).unwrap_or_default();
@@ -393,8 +411,8 @@ impl Streaming {
             return Ok(());
         }
         Err(TokenError::Resync(format!(
-            "in partition {partition} it took until {} ms after it was given out to reach the end, and tombstones may be gone after \
-             delete.retention.ms = {} ms",
+            "in partition {partition} the end was reached {} ms after the token was issued, and tombstones may be gone \
+             after delete.retention.ms = {} ms",
             age.as_millis(),
             limit.as_millis()
         ))

@@ -1,11 +1,13 @@
-//! How foreign text is put into messages and logs: escaped and cut, so that it can forge no line.
+//! Escapes foreign text for messages and logs.
+//!
+//! Promises: text can not forge a line or change how a line reads, and takes at most 80 characters.
 
 use std::fmt;
 
 /// Shows text in messages: quoted, control and format characters escaped, cut after 80 characters.
-pub struct Shown<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LIMIT: usize = 80;
         f.write_str("\"")?;
@@ -26,15 +28,15 @@ impl fmt::Display for Shown<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Shown;
+    use super::Escaped;
 
     /// Covers C3, S12, B5.
     #[test]
     fn control_and_bidirectional_characters_are_escaped_and_long_text_is_cut() {
-        assert_eq!(Shown("a\nb").to_string(), r#""a\nb""#);
-        assert_eq!(Shown("x\u{202e}y\u{85}").to_string(), r#""x\u{202e}y\u{85}""#);
-        assert_eq!(Shown("say \"hi\"").to_string(), r#""say \"hi\"""#);
-        let long = Shown(&"é".repeat(81)).to_string();
+        assert_eq!(Escaped("a\nb").to_string(), r#""a\nb""#);
+        assert_eq!(Escaped("x\u{202e}y\u{85}").to_string(), r#""x\u{202e}y\u{85}""#);
+        assert_eq!(Escaped("say \"hi\"").to_string(), r#""say \"hi\"""#);
+        let long = Escaped(&"é".repeat(81)).to_string();
         assert!(long.ends_with("…\"") && long.chars().count() == 83);
     }
 }

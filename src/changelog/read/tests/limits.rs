@@ -1,17 +1,19 @@
-//! The domain on the memory log: what needs a hand inside, and so is not in the contract suite.
+//! Limits and resume tokens, over the memory log.
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{
-    stream::Scope,
-    token::{Cursor, Token},
-    *,
-};
+use tokio::time::Instant;
+
 use crate::{
-    log::MemoryLog,
+    changelog::{
+        Ack, Change, Changelog, Content, Limits, LoadError, Peer, Scope, StreamEvent, StreamRequest, Undelivered,
+        resume::{Cursor, Token, TokenError},
+    },
+    log::{MemoryLog, ReadError, WriteError},
     model::{Headers, Key, Partition, PartitionCount, WorkspaceId},
 };
 
@@ -48,7 +50,7 @@ fn request(resume_token: bytes::Bytes) -> StreamRequest {
     }
 }
 
-/// A token of a load of the workspace, that says it was at `next` so long ago.
+/// A token of a load of the workspace, issued `age` ago at the offset `next`.
 async fn token(changelog: &Changelog, next: i64, age: Duration) -> bytes::Bytes {
     let topic = changelog.log.topic().await.unwrap();
     let cursor = Cursor { next: Some(next), leader_epoch: -1, as_of: SystemTime::now() - age };
@@ -87,45 +89,45 @@ async fn replays_over_the_limit_are_refused_and_a_load_holds_its_permit_until_dr
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::TooManyReplays { limit: 1 });
     drop(held);
-    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("its turn");
+    changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
 /// Covers S4.
 #[tokio::test]
 async fn followers_over_the_limit_are_refused() {
-    let changelog = changelog(|l| l.max_follows = 1);
+    let changelog = changelog(|l| l.max_following_streams = 1);
     let follow = || StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
     let held = changelog.stream(follow(), Peer::default(), soon()).await.unwrap();
     let error = changelog.stream(follow(), Peer::default(), soon()).await.unwrap_err();
-    assert_eq!(error, LoadError::TooManyFollows { limit: 1 });
+    assert_eq!(error, LoadError::TooManyFollowingStreams { limit: 1 });
     drop(held);
-    changelog.stream(follow(), Peer::default(), soon()).await.expect("its turn");
+    changelog.stream(follow(), Peer::default(), soon()).await.expect("a permit is free");
 }
 
 /// Covers S4.
 #[tokio::test]
 async fn one_client_cannot_take_all_following_streams() {
-    let changelog = changelog(|l| l.max_follows = 4);
+    let changelog = changelog(|l| l.max_following_streams = 4);
     let follow = |peer| changelog.stream(StreamRequest { follow: true, ..request(bytes::Bytes::new()) }, peer, soon());
     let (greedy, modest) = (Peer::Connection(1), Peer::Connection(2));
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = follow(greedy).await.unwrap();
-        // Its turn among the replays is given back at its end.
+        // It releases its replay slot at its ends.
         stream.next().await.unwrap().unwrap();
         let _ = tokio::time::timeout(Duration::from_millis(1), stream.next()).await;
         held.push(stream);
     }
-    assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowsOfPeer { limit: 3 });
-    follow(modest).await.expect("its share");
+    assert_eq!(follow(greedy).await.unwrap_err(), LoadError::TooManyFollowingStreamsOfPeer { limit: 3 });
+    follow(modest).await.expect("a permit of this client is free");
     held.pop();
-    follow(greedy).await.expect("its share");
+    follow(greedy).await.expect("a permit of this client is free");
 }
 
 /// Covers C43, R21.
 #[tokio::test]
 async fn a_load_over_the_memory_limit_is_an_error() {
-    let changelog = changelog(|l| l.max_load_bytes = 1_000);
+    let changelog = changelog(|l| l.max_load_memory = 1_000);
     for i in 0..20 {
         set(&changelog, &format!("ws/t/{i}")).await;
     }
@@ -149,8 +151,11 @@ async fn compaction_changes_no_state() {
     log.compact();
     let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     assert_eq!(before.records(), after.records());
-    assert_eq!((before.summary.entries, before.summary.tombstones), (after.summary.entries, after.summary.tombstones));
-    assert!(after.summary.end.counts.read < before.summary.end.counts.read);
+    assert_eq!(
+        (before.snapshot.entries, before.snapshot.tombstones),
+        (after.snapshot.entries, after.snapshot.tombstones)
+    );
+    assert!(after.snapshot.end.counts.read < before.snapshot.end.counts.read);
 }
 
 /// Covers R32.
@@ -192,7 +197,7 @@ async fn a_resumed_stream_that_ends_after_the_delete_retention_requires_a_resync
         set(&changelog, "ws/t/a").await;
         let token = token(&changelog, 0, SHORT / 4).await;
         let mut stream = changelog.stream(request(token), Peer::default(), soon()).await.unwrap();
-        // The wall's clock alone goes on, which tokens are measured by.
+        // Only the wall clock advances: the age of tokens is measured by it.
         std::thread::sleep(SHORT);
         let last = loop {
             match stream.next().await.expect("a snapshot or an error") {
@@ -223,7 +228,7 @@ async fn a_replay_slower_than_half_of_the_delete_retention_ends_as_moved() {
         stream.next().await.unwrap().unwrap();
         tokio::time::advance(RETENTION / 2 + Duration::from_secs(1)).await;
         let error = loop {
-            match stream.next().await.expect("it does not pass for whole") {
+            match stream.next().await.expect("the stream does not end as complete") {
                 Ok(event) => assert!(matches!(event, StreamEvent::Batch { .. })),
                 Err(error) => break error,
             }
@@ -235,14 +240,14 @@ async fn a_replay_slower_than_half_of_the_delete_retention_ends_as_moved() {
 /// Covers R21.
 #[tokio::test]
 async fn a_following_stream_returns_its_replay_permit_at_its_end_offsets() {
-    let changelog = changelog(|l| (l.max_replays, l.max_replays_per_peer) = (1, 1));
+    let changelog = changelog(|l| (l.max_replays, l.max_replays_per_client) = (1, 1));
     set(&changelog, "ws/t/a").await;
     let request = StreamRequest { follow: true, ..request(bytes::Bytes::new()) };
     let mut following = changelog.stream(request, Peer::default(), soon()).await.unwrap();
     let busy = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
-    assert!(matches!(busy, LoadError::TooManyOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
+    assert!(matches!(busy, LoadError::TooManyReplaysOfPeer { .. } | LoadError::TooManyReplays { .. }), "{busy}");
     while !matches!(following.next().await.unwrap().unwrap(), StreamEvent::Snapshot(_)) {}
-    // It stands at its end, and waits for what comes.
+    // It is at its end, and waits for new records.
     let waiting = tokio::spawn(async move {
         loop {
             if let StreamEvent::Batch { records, .. } = following.next().await.unwrap().unwrap() {
@@ -252,7 +257,7 @@ async fn a_following_stream_returns_its_replay_permit_at_its_end_offsets() {
     });
     let started = Instant::now();
     while changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10), "its turn is free again");
+        assert!(started.elapsed() < Duration::from_secs(10), "its permit is released");
     }
     set(&changelog, "ws/t/b").await;
     assert_eq!(waiting.await.unwrap(), 1, "and it still follows");

@@ -1,4 +1,8 @@
-//! Folding records to the latest value of each key, and the summary that proves a partition was read whole.
+//! Folding: the latest record of each key, and the snapshot that proves a partition was read completely.
+//!
+//! Promises: the record with the greatest offset wins; the memory of a fold is limited; a key that is overwritten often
+//! costs no more memory than one that is not.
+//! Does not: read. It takes records in the order of their offsets.
 
 use std::hash::BuildHasher as _;
 
@@ -7,34 +11,33 @@ use foldhash::quality::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
+    changelog::LoadError,
     log::PartitionEnd,
     model::{Partition, Record},
 };
 
-/// The proof that one partition was read whole; see `Snapshot` in the .proto.
+/// The proof that one partition was read completely; see `Snapshot` in the .proto.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// The range, and what was met in it before filters.
+pub struct Snapshot {
+    /// The range that was read, and counts of all records in it.
     pub end: PartitionEnd,
-    /// Entries with a value that matched.
+    /// Matching records with a value; of a folded read, keys whose last record has one.
     pub entries: u64,
-    /// Tombstones that matched; of a folded load, keys whose last record is one.
+    /// Matching tombstones; of a folded read, keys whose last record is one.
     pub tombstones: u64,
-    /// Resumes after this summary.
+    /// A stream with this token continues after this snapshot.
     pub resume_token: Bytes,
 }
 
-/// What matched, of one partition.
+/// Records of one partition that matched the selection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Matched {
-    /// Records with a value.
+pub struct MatchCounts {
     pub entries: u64,
-    /// Records without.
     pub tombstones: u64,
 }
 
-impl Matched {
-    /// Counts records that are delivered as they are.
+impl MatchCounts {
+    /// Adds records that are delivered without folding.
     pub fn count(&mut self, records: &[Record]) {
         let tombstones = records.iter().filter(|r| r.is_tombstone()).count() as u64;
         self.tombstones += tombstones;
@@ -42,65 +45,65 @@ impl Matched {
     }
 }
 
-/// The latest record of each key of one partition: the last offset wins. Bounded in bytes.
+/// The latest record of each key of one partition.
 #[derive(Debug, Default)]
 pub struct Fold {
-    /// In the order they came, which is that of their offsets; `None`: superseded.
+    /// In the order of their offsets. `None` for a superseded record.
     records: Vec<Option<Record>>,
-    /// Where the latest of each key is among them.
+    /// The index in `records` of the latest record of each key.
     latest: HashTable<usize>,
     hasher: RandomState,
-    weight: usize,
+    memory_size: usize,
     limit: usize,
 }
 
-/// The fold would hold more than its bound.
+/// The fold would take more memory than it may.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge {
-    /// The bound, in bytes.
+    /// The limit, in bytes.
     pub limit: usize,
 }
 
 impl TooLarge {
-    /// With the partition it happened in.
-    pub fn in_partition(self, partition: Partition) -> super::LoadError {
-        super::LoadError::TooLarge { partition, limit: self.limit }
+    pub fn in_partition(self, partition: Partition) -> LoadError {
+        LoadError::TooLarge { partition, limit: self.limit }
     }
 }
 
 impl Fold {
-    /// An empty one, which may hold so many bytes.
+    /// An empty fold that may take `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
 
-    /// Bytes it holds, about.
-    pub fn weight(&self) -> usize {
-        self.weight
+    /// Bytes of memory that it takes, estimated.
+    pub fn memory_size(&self) -> usize {
+        self.memory_size
     }
 
-    /// Takes records in offset order, which must hold no more than their own bytes ([`ReplayRequest::keep`]).
+    /// Adds records in the order of their offsets. Their buffers must not be shared with other records
+    /// ([`ReplayRequest::owned_records`]): a small record could keep a large buffer in memory.
     ///
-    /// [`ReplayRequest::keep`]: crate::log::ReplayRequest::keep
+    /// [`ReplayRequest::owned_records`]: crate::log::ReplayRequest::owned_records
     pub fn apply(&mut self, records: impl IntoIterator<Item = Record>) -> Result<(), TooLarge> {
         for record in records {
             let last = self.records.last().and_then(Option::as_ref);
             debug_assert!(last.is_none_or(|last| last.offset < record.offset), "{last:?} and then {record:?}");
-            self.weight += record.weight();
-            // Tombstones stay until the end: a resumed fold delivers them, and all count them.
-            let superseded = self.put(record).and_then(|at| self.records[at].take());
-            self.weight -= superseded.map_or(0, |record| record.weight());
-            if self.weight > self.limit {
+            self.memory_size += record.memory_size();
+            // Tombstones are kept until the end: a resumed stream delivers them, and every read counts them.
+            let superseded = self.insert(record).and_then(|index| self.records[index].take());
+            self.memory_size -= superseded.map_or(0, |record| record.memory_size());
+            if self.memory_size > self.limit {
                 return Err(TooLarge { limit: self.limit });
             }
         }
         Ok(())
     }
 
-    /// Says where the one of the same key is that it supersedes.
-    fn put(&mut self, record: Record) -> Option<usize> {
+    /// Adds a record. Returns the index of the record that it supersedes.
+    fn insert(&mut self, record: Record) -> Option<usize> {
         if self.records.len() == self.records.capacity() && self.latest.len() <= self.records.len() / 2 {
-            self.close_up();
+            self.compact();
         }
         let (records, hasher) = (&self.records, &self.hasher);
         let key_at = |at: &usize| records[*at].as_ref().map_or(&[][..], |record| &record.key);
@@ -121,8 +124,8 @@ impl Fold {
         superseded
     }
 
-    /// Instead of growing, where half of the places or more are superseded.
-    fn close_up(&mut self) {
+    /// Removes superseded records. Called instead of growing when they are at least half of all.
+    fn compact(&mut self) {
         self.records.retain(Option::is_some);
         self.latest.clear();
         let hash = |record: &Option<Record>| self.hasher.hash_one(record.as_ref().map_or(&[][..], |r| &r.key));
@@ -131,15 +134,16 @@ impl Fold {
         }
     }
 
-    /// The latest records in the order of their last change, and their counts; tombstones only if wanted.
-    pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, Matched) {
+    /// The latest records in the order of their offsets, and their counts. Tombstones are counted, and returned on
+    /// request.
+    pub fn finish(self, with_tombstones: bool) -> (Vec<Record>, MatchCounts) {
         let mut records: Vec<_> = self.records.into_iter().flatten().collect();
-        let mut matched = Matched::default();
+        let mut matched = MatchCounts::default();
         matched.count(&records);
         if !with_tombstones {
             records.retain(|r| !r.is_tombstone());
         }
-        // It is held until the slowest reader has all of it.
+        // The records stay in memory until the slowest client has received them.
         records.shrink_to_fit();
         (records, matched)
     }
@@ -182,14 +186,14 @@ mod tests {
             let (records, matched) = fold.finish(true);
             prop_assert_eq!(records.capacity(), records.len());
             prop_assert_eq!(&records, &expected);
-            prop_assert_eq!(matched, Matched { entries: expected.len() as u64 - deleted, tombstones: deleted });
+            prop_assert_eq!(matched, MatchCounts { entries: expected.len() as u64 - deleted, tombstones: deleted });
         }
     }
 
     /// Covers R21.
     #[test]
     fn superseded_records_return_their_memory_and_the_limit_holds() {
-        let one = record(0, 1, Some(1)).weight();
+        let one = record(0, 1, Some(1)).memory_size();
         let mut fold = Fold::new(2 * one);
         for offset in 0..100 {
             fold.apply(vec![record(offset, 0, Some(1))]).unwrap();

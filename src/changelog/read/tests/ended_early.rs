@@ -1,24 +1,24 @@
-//! What is made of a replay that ends without a word: a log that breaks off after its first batch.
+//! Reads over a log whose replays end after their first batch, without an end event or an error.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest};
 use crate::{
+    changelog::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest},
     log::{
-        Description, Log, MemoryLog, NewRecord, Pending, ReadError, Replay, ReplayEvent, ReplayRequest, StoreKind,
-        Topic, TopicState, WriteError,
+        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest,
+        StoreKind, Topic, TopicState, WriteError,
     },
     model::{Headers, Key, PartitionCount, WorkspaceId},
 };
 
 #[derive(Debug)]
-struct Breaking(MemoryLog);
+struct EndsEarly(MemoryLog);
 
 #[async_trait]
-impl Log for Breaking {
+impl Log for EndsEarly {
     fn kind(&self) -> StoreKind {
         StoreKind::Memory
     }
@@ -28,7 +28,7 @@ impl Log for Breaking {
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
         self.0.topic().await
     }
-    fn append(&self, record: NewRecord) -> Result<Pending, WriteError> {
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         self.0.append(record)
     }
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
@@ -48,7 +48,7 @@ impl Log for Breaking {
 }
 
 async fn changelog() -> Changelog {
-    let log = Breaking(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
+    let log = EndsEarly(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
     let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
     changelog.write(change, Ack::Durable, None).await.unwrap();
@@ -65,9 +65,9 @@ async fn a_load_whose_replay_ends_early_is_an_error() {
     let changelog = changelog().await;
     let error =
         changelog.load(WorkspaceId::parse("ws").unwrap(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
     let error = changelog.get(Key::parse("ws/t/a").unwrap(), Peer::default(), soon()).await.unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
 }
 
 /// Covers C43, R8.
@@ -82,9 +82,9 @@ async fn a_stream_whose_replay_ends_early_has_no_snapshot_and_ends_with_an_error
         resume_token: bytes::Bytes::new(),
         follow: false,
     };
-    let mut streaming = changelog.stream(request, Peer::default(), soon()).await.unwrap();
-    let first = streaming.next().await.unwrap().unwrap();
+    let mut stream = changelog.stream(request, Peer::default(), soon()).await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
     assert!(matches!(first, StreamEvent::Batch { .. }), "{first:?}");
-    let error = streaming.next().await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("broke off"), "{error}");
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("ended before its end offset"), "{error}");
 }

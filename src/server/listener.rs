@@ -1,4 +1,6 @@
-//! Addresses to listen on: TCP, or a Unix socket.
+//! Addresses and sockets to listen on: TCP or Unix.
+//!
+//! Promises: an address that is in use is an error before anything is served; a socket file is removed on drop.
 
 use std::{
     fmt, fs, io,
@@ -16,14 +18,14 @@ use tokio::{
 /// Where to listen: `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051` or `unix:/path/to.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A TCP address; port 0 takes a free one.
+    /// A TCP address. Port 0 takes a free port.
     Tcp(SocketAddr),
-    /// A socket file.
+    /// The path of a socket file.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Reachable from this machine, or this pod, only.
+    /// Whether only this machine or pod can reach it.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
@@ -66,17 +68,15 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A bound socket: whoever connects waits until it is served.
+/// A bound socket. Connections wait until it is served.
 #[derive(Debug)]
 pub enum Listener {
-    /// TCP.
     Tcp(TcpListener),
-    /// A socket file, removed when this is dropped.
     Unix(UnixListener, PathBuf),
 }
 
 impl Listener {
-    /// Binds. A socket file that nobody listens on any more is replaced; mode 0660.
+    /// Binds the address. A socket file has mode 0660. One that no process listens on is replaced.
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
@@ -89,7 +89,7 @@ impl Listener {
         }
     }
 
-    /// The address, with the real port.
+    /// The address with the real port.
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
@@ -97,13 +97,13 @@ impl Listener {
         }
     }
 
-    /// The next connection, and the address it comes from if that tells clients apart: all that come over loopback, or a
-    /// socket file, share one.
+    /// Accepts a connection. Returns the address of the client, or `None` over loopback and Unix sockets, where the
+    /// address does not tell clients apart.
     pub async fn accept(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                // Small answers must not wait for an acknowledgement of the segment before.
+                // A small response must not wait until the previous segment is acknowledged.
                 stream.set_nodelay(true)?;
                 let from = from.ip().to_canonical();
                 Ok((Box::new(stream), (!from.is_loopback()).then_some(from)))

@@ -1,0 +1,302 @@
+//! One replay of a partition, and the loads that it serves.
+//!
+//! Loads with the same selection form a group with one fold. A load that leaves, or takes too much memory, ends alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::queue::{LoadedPartition, Reply};
+use crate::{
+    changelog::{
+        LoadError,
+        admission::ReplayPermit,
+        read::{fold::Fold, stream::ended_early},
+    },
+    log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
+    metrics::Metrics,
+    model::{KeyRef, Partition, Record},
+    rule::{Rule, holds},
+};
+
+/// How often a replay checks whether a load still waits for it.
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// After this time without progress a replay is stalled, and the next one of the partition may start. A lost leader or
+/// a slow link must not delay later loads. Much longer than [`crate::log::MOVING_INTERVAL`], which counts as progress.
+/// Short, because a load behind a lost leader must fail within five seconds.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The right to be the replay of a partition that runs.
+#[derive(Debug)]
+pub struct Way {
+    pub _running: OwnedSemaphorePermit,
+    /// Permits for stalled replays. They are limited so that one partition does not use all replay permits.
+    pub stalled: Arc<Semaphore>,
+}
+
+/// Loads with the same selection.
+struct LoadGroup {
+    selection: Selection,
+    fold: Fold,
+    /// Empty when all of them have a result. Nothing is folded for them then.
+    replies: Vec<Reply>,
+}
+
+impl LoadGroup {
+    fn is_abandoned(&self) -> bool {
+        self.replies.iter().all(Reply::is_closed)
+    }
+
+    fn end(&mut self, error: &LoadError) {
+        for reply in self.replies.drain(..) {
+            // The load may have been cancelled.
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.fold = Fold::new(0);
+    }
+}
+
+/// One replay, and the loads that it serves.
+pub struct ReplayRun {
+    partition: Partition,
+    /// None is removed, even if its loads have left: the replay reads for all of them, and other fields hold indexes.
+    groups: Vec<LoadGroup>,
+    /// Groups by the workspaces that they select, as indexes.
+    by_workspace: HashMap<String, Vec<usize>>,
+    /// Groups that select every workspace, as indexes.
+    all_workspaces: Vec<usize>,
+    permit: Option<ReplayPermit>,
+    /// While it is held, no other replay of the partition starts.
+    slot: Option<Way>,
+    /// Held instead of `slot` after the replay stalled.
+    stalled: Option<OwnedSemaphorePermit>,
+    /// Bytes of memory that one fold may take.
+    max_load_memory: usize,
+    deadline: Instant,
+}
+
+impl ReplayRun {
+    pub fn new(
+        partition: Partition,
+        waiters: Vec<(Selection, Instant, Reply)>,
+        permit: ReplayPermit,
+        slot: Option<Way>,
+        max_load_memory: usize,
+    ) -> Self {
+        let deadline = waiters.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
+        let mut run = Self {
+            partition,
+            groups: Vec::new(),
+            by_workspace: HashMap::new(),
+            all_workspaces: Vec::new(),
+            permit: Some(permit),
+            slot,
+            stalled: None,
+            max_load_memory,
+            deadline,
+        };
+        for (selection, _, reply) in waiters {
+            run.add_waiter(selection, reply);
+        }
+        run
+    }
+
+    fn add_waiter(&mut self, selection: Selection, reply: Reply) {
+        let workspaces = workspaces(&selection);
+        let candidates = match workspaces.first() {
+            Some(workspace) => self.by_workspace.get(workspace.as_str()).map_or(&[][..], Vec::as_slice),
+            None => &self.all_workspaces,
+        };
+        let same = candidates.iter().find(|group| self.groups[**group].selection == selection).copied();
+        if let Some(group) = same {
+            self.groups[group].replies.push(reply);
+            return;
+        }
+        if workspaces.is_empty() {
+            self.all_workspaces.push(self.groups.len());
+        }
+        for workspace in workspaces {
+            self.by_workspace.entry(workspace).or_default().push(self.groups.len());
+        }
+        self.groups.push(LoadGroup { selection, fold: Fold::new(self.max_load_memory), replies: vec![reply] });
+    }
+
+    /// A selection that contains those of all groups; `None` without a group.
+    fn selection(&self) -> Option<Selection> {
+        let [first, others @ ..] = &*self.groups else { return None };
+        let mut all = first.selection.clone();
+        for other in others.iter().map(|group| &group.selection) {
+            let mut workspaces = HashSet::new();
+            for keys in [&all.keys, &other.keys] {
+                match keys {
+                    Keys::All => return Some(Selection::all(all.partition_count)),
+                    Keys::Workspaces(some) => workspaces.extend(some.iter().cloned()),
+                    Keys::One(key) => drop(workspaces.insert(key.workspace())),
+                }
+            }
+            if all.types != other.types {
+                all.types.clear();
+            }
+            all.keys = Keys::Workspaces(workspaces);
+        }
+        Some(all)
+    }
+
+    /// Reads to the end offset. Returns `None` if no load waits any more.
+    pub async fn run(
+        &mut self,
+        log: &dyn Log,
+        topic: Arc<Topic>,
+        metrics: &Metrics,
+    ) -> Option<Result<PartitionEnd, LoadError>> {
+        let ended = self.read(log, topic, metrics).await;
+        // The next replay may start before these loads have sent their records.
+        (self.slot, self.stalled) = (None, None);
+        ended
+    }
+
+    async fn read(
+        &mut self,
+        log: &dyn Log,
+        topic: Arc<Topic>,
+        metrics: &Metrics,
+    ) -> Option<Result<PartitionEnd, LoadError>> {
+        let request = ReplayRequest {
+            topic,
+            partitions: vec![(self.partition, StartAt::Low)],
+            selection: self.selection()?,
+            follow: false,
+            owned_records: true,
+            deadline: self.deadline,
+        };
+        let mut replay = match self.until_abandoned(log.replay(request)).await? {
+            Ok(replay) => replay,
+            Err(error) => return Some(Err(error.into())),
+        };
+        loop {
+            match self.until_abandoned(replay.next()).await? {
+                Some(Ok(ReplayEvent::Records { records, .. })) => self.fold(records),
+                Some(Ok(ReplayEvent::End(end))) => {
+                    metrics.replayed(end.counts);
+                    return Some(Ok(end));
+                }
+                Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
+                Some(Err(error)) => return Some(Err(error.into())),
+                None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::empty(self.partition))),
+                None => return Some(Err(ended_early(self.partition))),
+            }
+            if self.is_abandoned() {
+                return None;
+            }
+        }
+    }
+
+    /// Runs `work`. Returns `None` as soon as no load waits for it.
+    async fn until_abandoned<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        let started = Instant::now();
+        loop {
+            match tokio::time::timeout(CANCEL_CHECK_INTERVAL, &mut work).await {
+                Ok(done) => return Some(done),
+                Err(_) if self.is_abandoned() => return None,
+                Err(_) if started.elapsed() >= STALL_TIMEOUT => self.release_slot(),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Lets the next replay start, unless as many stalled replays exist as may.
+    fn release_slot(&mut self) {
+        if let Some(slot) = &self.slot
+            && let Ok(stalled) = slot.stalled.clone().try_acquire_owned()
+        {
+            (self.stalled, self.slot) = (Some(stalled), None);
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.groups.iter().all(LoadGroup::is_abandoned)
+    }
+
+    fn fold(&mut self, records: Vec<Record>) {
+        // For one group alone nothing else is read than it selects.
+        if let [only] = &mut *self.groups {
+            if let Err(error) = only.fold.apply(records) {
+                only.end(&error.in_partition(self.partition));
+            }
+        } else {
+            self.distribute(records);
+        }
+        self.reserve_memory();
+    }
+
+    /// Gives each group the records that it selects.
+    fn distribute(&mut self, records: Vec<Record>) {
+        for record in records {
+            // Selected records have keys in the grammar.
+            let Ok(key) = KeyRef::parse(&record.key) else { continue };
+            let candidates = self.by_workspace.get(key.workspace()).into_iter().flatten();
+            for group in candidates.chain(&self.all_workspaces) {
+                let group = &mut self.groups[*group];
+                if group.replies.is_empty() || !group.selection.wants(key) {
+                    continue;
+                }
+                if let Err(error) = group.fold.apply([record.clone()]) {
+                    group.end(&error.in_partition(self.partition));
+                }
+            }
+        }
+        for group in self.groups.iter_mut().filter(|group| group.is_abandoned()) {
+            (group.fold, group.replies) = (Fold::new(0), Vec::new());
+        }
+    }
+
+    /// Reserves memory for all folds. If the budget is exceeded, the group with the largest fold fails, and the others
+    /// continue.
+    fn reserve_memory(&mut self) {
+        let Some(permit) = &mut self.permit else { return };
+        loop {
+            let fold_bytes = self.groups.iter().map(|group| group.fold.memory_size()).sum();
+            let Err(error) = permit.reserve_memory(fold_bytes) else { return };
+            let left = self.groups.iter_mut().filter(|group| !group.replies.is_empty());
+            let Some(largest) = left.max_by_key(|group| group.fold.memory_size()) else { return };
+            largest.end(&error);
+        }
+    }
+
+    /// Sends the result to each load.
+    pub fn deliver(mut self, ended: &Result<PartitionEnd, LoadError>) {
+        let Some(permit) = self.permit.take().map(Arc::new) else { return };
+        let shared = self.groups.iter().map(|group| group.replies.len()).sum::<usize>() > 1;
+        for mut group in self.groups {
+            let end = match ended {
+                Ok(end) => *end,
+                Err(error) => {
+                    group.end(error);
+                    continue;
+                }
+            };
+            let (records, matched) = group.fold.finish(false);
+            let loaded = LoadedPartition { records: Arc::new(records), matched, end, shared, _permit: permit.clone() };
+            for reply in group.replies {
+                let _ = reply.send(Ok(loaded.clone()));
+            }
+        }
+    }
+}
+
+/// The workspaces that a selection names; empty if it selects all.
+fn workspaces(selection: &Selection) -> Vec<String> {
+    match &selection.keys {
+        Keys::All => Vec::new(),
+        Keys::Workspaces(some) => some.iter().map(|w| w.as_str().to_owned()).collect(),
+        Keys::One(key) => vec![key.workspace().as_str().to_owned()],
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of reads that need access to private parts, and so are not in the contract suite.
+
+mod ended_early;
+mod limits;

@@ -1,0 +1,304 @@
+//! Accepted writes: how many are in flight, and which buffered ones failed.
+//!
+//! Promises: a flush waits for every write accepted before it and for no later one; every flush reports all kept
+//! failures that its caller has not seen.
+//! Does not: keep failures beyond the newest [`MAX_KEPT_FAILURES`], or over a restart.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    log::WriteError,
+    model::{Escaped, Key, Partition},
+};
+
+/// Failures of buffered writes that are kept. Older ones are only counted.
+const MAX_KEPT_FAILURES: usize = 10_000;
+
+/// A buffered write that failed after it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedWrite {
+    /// Increases within one process, from 1.
+    pub id: u64,
+    /// The partition of the record.
+    pub partition: Partition,
+    /// The key of the record.
+    pub key: Key,
+    /// The error that a durable write would have returned.
+    pub error: WriteError,
+}
+
+/// The result of a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flushed {
+    /// Writes accepted before the flush whose outcome is still unknown.
+    pub remaining: u64,
+    /// Failures with a greater id than the request named, oldest first.
+    pub failures: Vec<FailedWrite>,
+    /// Failures with a greater id than the request named that are no longer kept.
+    pub omitted: u64,
+    /// The id of the newest failure; 0 if there was none.
+    pub newest: u64,
+}
+
+/// Accepted writes that were not delivered when the process stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// How many writes.
+    pub count: u64,
+    /// The partitions of their records.
+    pub partitions: BTreeSet<Partition>,
+    /// The first hundred of their keys, escaped.
+    pub keys: Vec<String>,
+}
+
+/// Keys that are logged when a drain ends with undelivered writes.
+const MAX_NAMED_KEYS: usize = 100;
+
+impl Undelivered {
+    fn add(&mut self, partition: Partition, key: &Key) {
+        self.count += 1;
+        self.partitions.insert(partition);
+        if self.keys.len() < MAX_NAMED_KEYS {
+            self.keys.push(Escaped(key.as_str()).to_string());
+        }
+    }
+}
+
+/// Writes in the order in which they were accepted. A completed write is removed when all earlier ones are completed.
+#[derive(Debug, Default)]
+struct Window {
+    /// The number of the first write in `writes`.
+    first: u64,
+    /// `None` for a completed write.
+    writes: VecDeque<Option<(Partition, Key)>>,
+}
+
+impl Window {
+    fn accept(&mut self, partition: Partition, key: Key) -> u64 {
+        self.writes.push_back(Some((partition, key)));
+        self.first + self.writes.len() as u64 - 1
+    }
+
+    /// Whether the front advanced.
+    fn settle(&mut self, number: u64) -> bool {
+        self.writes[(number - self.first) as usize] = None;
+        let before = self.first;
+        while matches!(self.writes.front(), Some(None)) {
+            self.writes.pop_front();
+            self.first += 1;
+        }
+        self.first != before
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.writes.len() as u64
+    }
+
+    fn outstanding_below(&self, number: u64) -> u64 {
+        let below = number.saturating_sub(self.first) as usize;
+        self.writes.iter().take(below).flatten().count() as u64
+    }
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    newest: u64,
+    kept: VecDeque<FailedWrite>,
+}
+
+/// Accepted writes whose outcome is not known, and kept failures of buffered writes.
+#[derive(Debug, Default)]
+pub struct InFlightWrites {
+    window: Mutex<Window>,
+    failures: Mutex<Failures>,
+    /// Notifies flushes that the front of the window advanced. Sent only while a flush waits, because every write would
+    /// pay for it.
+    front_advanced: watch::Sender<()>,
+}
+
+/// Keeps a write in flight until it is dropped.
+#[derive(Debug)]
+pub struct InFlightGuard {
+    writes: Arc<InFlightWrites>,
+    number: u64,
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        let advanced = lock(&self.writes.window).settle(self.number);
+        // A flush that subscribes between these two lines reads the window after subscribing.
+        if advanced && self.writes.front_advanced.receiver_count() > 0 {
+            self.writes.front_advanced.send_replace(());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl InFlightWrites {
+    /// Counts a write as in flight. Called just before the log accepts it.
+    pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
+        let number = lock(&self.window).accept(partition, key);
+        InFlightGuard { writes: self.clone(), number }
+    }
+
+    /// Keeps a failure for the flushes that have not reported it.
+    pub fn record_failure(&self, partition: Partition, key: Key, error: WriteError) {
+        let mut failures = lock(&self.failures);
+        failures.newest += 1;
+        let id = failures.newest;
+        if failures.kept.len() == MAX_KEPT_FAILURES {
+            failures.kept.pop_front();
+        }
+        failures.kept.push_back(FailedWrite { id, partition, key, error });
+    }
+
+    /// The id of the newest failure; 0 if there was none.
+    pub fn newest_failure(&self) -> u64 {
+        lock(&self.failures).newest
+    }
+
+    /// Writes that are in flight, and buffered writes with a failure id above `failures_after`: no flush can report
+    /// them any more.
+    pub fn undelivered(&self, failures_after: u64) -> Undelivered {
+        let mut found = Undelivered::default();
+        for failed in lock(&self.failures).kept.iter().filter(|f| f.id > failures_after) {
+            found.add(failed.partition, &failed.key);
+        }
+        for (partition, key) in lock(&self.window).writes.iter().flatten() {
+            found.add(*partition, key);
+        }
+        found
+    }
+
+    /// Waits until `deadline` for every write accepted before the call.
+    pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
+        let target = lock(&self.window).next();
+        let mut front_advanced = self.front_advanced.subscribe();
+        let all = async {
+            while lock(&self.window).first < target {
+                // The sender is a field of `self`, so this can not fail.
+                let _ = front_advanced.changed().await;
+            }
+        };
+        let in_time = timeout_at(deadline, all).await.is_ok();
+        let remaining = if in_time { 0 } else { lock(&self.window).outstanding_below(target) };
+
+        let failures = lock(&self.failures);
+        // Ids start at 1 in every process. A greater id than the newest one comes from an earlier process and hides
+        // nothing.
+        let after = if failures_after > failures.newest { 0 } else { failures_after };
+        let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > after).cloned().collect();
+        let omitted = failures.newest - after - newer.len() as u64;
+        Flushed { remaining, failures: newer, omitted, newest: failures.newest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn partition() -> Partition {
+        Partition::new(0).unwrap()
+    }
+
+    fn key(n: usize) -> Key {
+        Key::parse(&format!("w/t/{n}")).unwrap()
+    }
+
+    fn accept(writes: &Arc<InFlightWrites>) -> InFlightGuard {
+        writes.accept(partition(), key(0))
+    }
+
+    fn fail(writes: &InFlightWrites, n: usize) {
+        writes.record_failure(partition(), key(n), WriteError::Draining);
+    }
+
+    /// Covers C20, R31.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_earlier_writes_only() {
+        let writes = Arc::new(InFlightWrites::default());
+        let (first, second) = (accept(&writes), accept(&writes));
+        let flush = {
+            let writes = writes.clone();
+            tokio::spawn(async move { writes.flush(0, Instant::now() + Duration::from_secs(60)).await })
+        };
+        tokio::task::yield_now().await;
+        let _later = accept(&writes);
+        drop(second);
+        tokio::task::yield_now().await;
+        assert!(!flush.is_finished());
+        drop(first);
+        assert_eq!(flush.await.unwrap().remaining, 0);
+        assert_eq!(writes.undelivered(0).count, 1);
+    }
+
+    /// Covers C19, C20, R31.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_counts_writes_still_in_flight_at_its_timeout() {
+        let writes = Arc::new(InFlightWrites::default());
+        let (_a, b, _c) = (accept(&writes), accept(&writes), accept(&writes));
+        drop(b);
+        assert_eq!(writes.flush(0, soon()).await.remaining, 2);
+    }
+
+    /// Covers C21, R31.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_returns_every_failure_after_the_given_id() {
+        let writes = Arc::new(InFlightWrites::default());
+        (0..3).for_each(|n| fail(&writes, n));
+        let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
+        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3]);
+        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
+        assert_eq!(ids(writes.flush(2, soon()).await), [3]);
+        assert_eq!(ids(writes.flush(3, soon()).await), [0u64; 0]);
+        assert_eq!(ids(writes.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
+    }
+
+    /// Covers R32.
+    #[test]
+    fn undelivered_writes_are_named_and_earlier_failures_are_not() {
+        let writes = Arc::new(InFlightWrites::default());
+        fail(&writes, 1);
+        let before = writes.newest_failure();
+        let settled = writes.accept(partition(), key(2));
+        let open = writes.accept(Partition::new(3).unwrap(), Key::parse("w/t/\u{202e}").unwrap());
+        fail(&writes, 4);
+        drop(settled);
+        let found = writes.undelivered(before);
+        assert_eq!(found.count, 2);
+        assert_eq!(found.partitions.iter().map(|p| p.number()).collect::<Vec<_>>(), [0, 3]);
+        assert!(found.keys[0].contains("w/t/4") && found.keys[1].is_ascii(), "{:?}", found.keys);
+        drop(open);
+        (0..200).for_each(|n| fail(&writes, n));
+        let found = writes.undelivered(before);
+        assert_eq!((found.count, found.keys.len()), (201, MAX_NAMED_KEYS));
+    }
+
+    /// Covers C21.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_ten_thousand_failures_are_kept_and_the_rest_counted() {
+        let writes = Arc::new(InFlightWrites::default());
+        (0..MAX_KEPT_FAILURES + 5).for_each(|n| fail(&writes, n));
+        let flushed = writes.flush(0, soon()).await;
+        assert_eq!((flushed.failures.len(), flushed.omitted), (MAX_KEPT_FAILURES, 5));
+        assert_eq!(flushed.failures[0].id, 6);
+        assert_eq!(writes.flush(3, soon()).await.omitted, 2);
+    }
+}
