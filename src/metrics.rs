@@ -140,8 +140,8 @@ impl Metrics {
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
         registry.register(
             "replay_records",
-            "Records that replays read, each in one class: valid, foreign (no key, or one outside the grammar), misplaced \
-             (wrong partition)",
+            "Records that replays read, each in one class: valid, foreign (no key, or one outside the grammar), \
+             misplaced (wrong partition)",
             records.clone(),
         );
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());

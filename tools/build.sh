@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the Go programs pinned in go.mod (helm, grpcurl) from the Go module proxy into target/tools/bin, and our own that
-# checks histories (linearize). Does nothing when they are there and fit go.mod, go.sum, our sources and this script.
-# `tools/build.sh linearize` builds that one only.
+# Builds the Go programs pinned in go.mod (helm, grpcurl) and our checker of histories (linearize) to target/tools/bin.
+# Their sources come from the Go module proxy. Does nothing when the programs are there and fit go.mod, go.sum, our
+# sources and this script. `tools/build.sh linearize` builds linearize only.
 #
 #   TOOLS_JOBS   packages compiled at a time (default 1: helm is large, and a check should leave room for others)
 set -eu
@@ -62,14 +62,15 @@ version() {
 }
 
 if [ -z "$only" ]; then
-    # Set as helm's own Makefile does it. Without them helm takes the cluster for Kubernetes 1.20 when it renders or lints
-    # without --kube-version, and the chart would be refused.
+    # Helm's own Makefile sets these too. Without them, helm renders and lints for Kubernetes 1.20 unless --kube-version
+    # is given, and the chart would refuse that.
     helm=$(version helm.sh/helm/v3)
     minor=$(version k8s.io/client-go | sed 's/^v0\.\([0-9]*\)\..*/\1/')
     build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$helm \
         -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$minor \
         -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$minor"
-    build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "-X main.version=$(version github.com/fullstorydev/grpcurl)"
+    build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl \
+        "-X main.version=$(version github.com/fullstorydev/grpcurl)"
 fi
 build linearize changelogd/tools/linearize ""
 

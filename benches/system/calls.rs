@@ -1,5 +1,5 @@
-//! The client's side: loads, streams and writes through gRPC, timed from the call to the last message, and counted. Each runs as a
-//! task of the runtime, as a service's calls would.
+//! The client's side: loads, streams and writes over gRPC. They are counted, and timed from the call to the last
+//! message. Each runs as a task of the runtime, as the calls of a service do.
 
 use std::{
     sync::{
@@ -22,10 +22,10 @@ use super::{
 /// The longest that one call may take.
 const SECONDS: u64 = 300;
 
-/// What a load or a stream brought.
+/// The result of a load or a stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Read {
-    /// From the call to its last Snapshot.
+    /// The time from the call to its last Snapshot.
     pub ms: f64,
     pub entries: usize,
     /// Records that the log delivered, as the Snapshots say.
@@ -33,7 +33,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// A figure of a part is none.
+    /// Fails if a Snapshot is missing, because a figure of a part means nothing.
     pub fn expect(self, entries: usize) -> Result<f64, String> {
         if self.entries == entries {
             Ok(self.ms)
@@ -54,7 +54,7 @@ pub async fn load(client: &Client, workspace: &str) -> Result<Read, String> {
     joined(tokio::spawn(async move { load_here(&mut client, request).await })).await
 }
 
-/// The same workspace, again and again.
+/// Loads the same workspace repeatedly.
 pub async fn loads(client: &Client, workspace: &str, times: usize, entries: usize) -> Result<Samples, String> {
     let request = v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
     let mut client = client.clone();
@@ -137,16 +137,16 @@ pub async fn sets(client: &Client, entities: Vec<Entity>) -> Result<Samples, Str
     .await
 }
 
-/// How long writers go on.
+/// When the writers stop.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
-    /// Until each entity is written once.
+    /// When each entity is written once.
     Written,
-    /// For so long, over the entities again and again.
+    /// After this time. They write the entities repeatedly.
     Over(Duration),
 }
 
-/// Durable writes, so many at a time on one connection: how many a second, and the milliseconds of each.
+/// Durable writes, this many at a time on one connection: the writes per second, and the milliseconds of each.
 pub async fn concurrent_sets(
     client: &Client,
     entities: &Arc<Vec<Entity>>,

@@ -1,5 +1,5 @@
-//! What is written: entities as a service would have them, JSON documents of a wanted size, and the cities of the world. No value
-//! is one repeated byte: how small snappy makes them is measured and said.
+//! The data that is written: entities as a service would have them, JSON documents of a given size, and the cities of
+//! the world. No value is one repeated byte: the report says how much snappy compresses the values.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,8 @@ pub fn workspace(number: usize) -> String {
     format!("ws-{number:04}")
 }
 
-/// `records` of them: `changes` of each entity of `workspaces`, one workspace after the other, each value of `bytes` bytes.
+/// This many records: `changes` of each entity of `workspaces`, one workspace after the other. Each value has `bytes`
+/// bytes.
 pub fn entities(workspaces: usize, records: usize, changes: usize, bytes: usize) -> impl Iterator<Item = Entity> {
     let mut random = Random::new((records * 31 + bytes) as u64);
     let each = (records / workspaces / changes).max(1);
@@ -69,7 +70,7 @@ fn time(random: &mut Random) -> String {
     )
 }
 
-/// A deployment, with as much history as its size wants.
+/// A deployment, with as much history as its size requires.
 fn document(random: &mut Random, bytes: usize) -> String {
     let mut text = format!("{{\"id\":\"{:016x}\"", random.next());
     let (first, second) = (one_of(random, &WORDS), one_of(random, &WORDS));
@@ -77,7 +78,8 @@ fn document(random: &mut Random, bytes: usize) -> String {
     let version = [random.below(4), random.below(40), random.below(90)];
     let _ = write!(
         text,
-        ",\"name\":\"{first}-{second}\",\"status\":\"{status}\",\"version\":\"v{}.{}.{}\",\"replicas\":{},\"updated\":\"{at}\"",
+        ",\"name\":\"{first}-{second}\",\"status\":\"{status}\",\"version\":\"v{}.{}.{}\",\"replicas\":{},\
+         \"updated\":\"{at}\"",
         version[0],
         version[1],
         version[2],
@@ -125,7 +127,7 @@ pub fn cities() -> Result<Vec<Entity>, String> {
     entities.map_err(|error| error.to_string())
 }
 
-/// How many times smaller snappy makes values: each alone, and a megabyte of them at a time as in a full batch.
+/// The ratio by which snappy makes values smaller: each alone, and a megabyte of them at a time as in a full batch.
 pub fn compression(entities: impl Iterator<Item = Entity>) -> (f64, f64) {
     const BATCH: usize = 1_000_000;
     let mut snappy = snap::raw::Encoder::new();

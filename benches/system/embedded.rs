@@ -1,5 +1,5 @@
-//! P9, P11: the embedded store, beside fjall alone and beside a server that does nothing; how soon a process serves, and how
-//! large it is.
+//! P9, P11: the embedded store, next to fjall alone and next to a server that does nothing. Also how soon a process
+//! serves, and the size of the binary.
 
 use std::{fs, path::Path, sync::Arc, time::Duration, time::Instant};
 
@@ -19,7 +19,7 @@ use super::{
     writes::InTurns,
 };
 
-/// As many calls as a connection carries, nearly.
+/// Almost as many calls as a connection carries.
 const FILLERS: usize = 120;
 const LOAD: &str = "a prefix scan of fjall";
 const SET: &str = "fjall, one insert with fsync";
@@ -37,7 +37,7 @@ impl Engine {
         Ok(Self { db, latest })
     }
 
-    /// On disk when it returns.
+    /// The write is on disk when this returns.
     fn insert(&self, entities: &[Entity]) -> fjall::Result<()> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         for entity in entities {
@@ -75,7 +75,7 @@ pub async fn loads_and_sets(bench: &mut Bench) -> Result<(), String> {
     let sidecar = bench.embedded(&bench.directory().join("store")).await?;
     let client = sidecar.client();
     fill(&client, all).await?;
-    // Tables are merged for a while after that.
+    // fjall merges tables for a while after that.
     sleep(Duration::from_secs(3)).await;
 
     let (each, entries) = (bench.number(50, 10), records / 100);

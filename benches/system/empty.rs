@@ -1,5 +1,5 @@
-//! A gRPC server that does nothing but answer `Set` with an answer of the usual size: what tonic, prost and the kernel take. It
-//! is this binary again, as a process of its own, as the sidecar is one.
+//! A gRPC server that does nothing but answer `Set` with an answer of the usual size. It measures the cost of tonic,
+//! prost and the kernel. It is this binary again, in a process of its own like the sidecar.
 
 use std::{
     convert::Infallible,
@@ -63,7 +63,7 @@ impl tower::Service<http::Request<Body>> for Service {
     }
 }
 
-/// What the process is: says its address, and serves until its standard input ends.
+/// The main function of the process: prints its address, and serves until its standard input ends.
 pub async fn serve() -> ExitCode {
     let incoming = match TcpIncoming::bind(([127, 0, 0, 1], 0).into()) {
         Ok(incoming) => incoming.with_nodelay(Some(true)),
@@ -85,11 +85,11 @@ pub async fn serve() -> ExitCode {
     }
 }
 
-/// One that runs, until this is dropped.
+/// A running server. It ends when this is dropped.
 pub struct Empty {
     child: Child,
     address: String,
-    /// Its end is what the process waits for, should this one be killed.
+    /// The process ends when this is closed, also if this process is killed.
     _alive: ChildStdin,
 }
 

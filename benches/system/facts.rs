@@ -1,14 +1,15 @@
-//! On what the figures were measured: said in the report, so that nobody compares them with those of another machine unaware.
+//! The machine and the versions that the figures were measured on. The report names them, because figures of two
+//! machines cannot be compared.
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 
 use super::{kafka::workspace, sidecar::binary};
 
-/// What the head of the report says.
+/// The facts in the head of the report.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub command: String,
-    /// None if no row wanted a broker.
+    /// None if no row needed a broker.
     pub kafka: Option<String>,
     pub rounds: usize,
     pub took: Duration,

@@ -1,5 +1,5 @@
-//! P8: loads leave nothing behind, and large ones hold no more than they may. Memory is what the kernel says of the sidecar's
-//! process; the reference is the same process before.
+//! P8: loads leave no memory, threads or files behind, and large loads stay within their memory limit. The kernel gives
+//! the memory of the sidecar's process. The reference is the same process before the loads.
 
 use std::{fs, time::Duration};
 
@@ -19,11 +19,11 @@ use super::{
 const WIDE: usize = 16;
 /// Entries of a workspace of the small topic.
 const ENTRIES: usize = 100;
-/// What librdkafka and the runtime may have more of at one moment than at another.
+/// The numbers of threads and files of librdkafka and the runtime vary by this much from moment to moment.
 const THREADS: usize = 2;
 const FILES: usize = 4;
 
-/// Resident memory now, and the most there was, in MiB.
+/// Resident memory now and at its peak, in MiB.
 pub fn memory(pid: u32) -> Result<(f64, f64), String> {
     let file = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
@@ -39,7 +39,7 @@ pub async fn run(bench: &mut Bench) -> Result<(), String> {
     let small = bench.small().await?;
     leaves_nothing(bench, &small).await?;
     let records = bench.number(490_000, 20_000);
-    // Each key five times: what a fold holds is a fifth of what is read.
+    // Each key five times, so that the fold holds a fifth of the bytes read.
     let huge = bench.topic(1, entities(100, records, 5, 2_000)).await?;
     holds_little(bench, &huge).await
 }
@@ -47,9 +47,9 @@ pub async fn run(bench: &mut Bench) -> Result<(), String> {
 async fn leaves_nothing(bench: &mut Bench, topic: &Topic) -> Result<(), String> {
     let loads = bench.number(2_000, 160);
     let sidecar = bench.sidecar(topic, &[]).await?;
-    // A connection's share of the replays is less than all of them.
+    // A connection's share of the replays is smaller than all of them, so there are two.
     let clients = [sidecar.client(), sidecar.client()];
-    // Each arena of the allocator grows to what its threads want at their most, which takes some thousand loads.
+    // Each arena of the allocator grows to the maximum that its threads need, which takes some thousand loads.
     wide(&clients, loads).await?;
     one_by_one_then_wide(&clients, loads).await?;
     let before = settled(|| sidecar.threads_and_files(), None).await;

@@ -1,4 +1,4 @@
-//! P1, P2, P3, P7: loads and streams from Kafka, beside raw replays of the same partition.
+//! P1, P2, P3, P7: loads and streams from Kafka, next to raw replays of the same partition.
 
 use std::time::Instant;
 
@@ -81,7 +81,7 @@ pub async fn small(bench: &mut Bench) -> Result<(), String> {
     let client = sidecar.client();
     let (loads, raws) = (bench.number(100, 10), bench.number(20, 3));
     let untuned = |how| block_in_place(|| raw::untuned(&bootstrap, &topic.name, topic.records as i64, how));
-    // The first group makes the broker's topic of groups.
+    // The first group creates the broker's topic of group offsets.
     calls::loads(&client, &workspace(0), 10, 100).await?;
     untuned(Untuned::Subscribed)?;
     let (mut ours, mut tuned, mut assigned, mut last) =
@@ -123,7 +123,7 @@ pub async fn small(bench: &mut Bench) -> Result<(), String> {
         work: format!("{work}, median of {} medians", bench.rounds),
         ours: format!("{} ms", beside_default.ours.spread()),
         reference: format!(
-            "{} ms, librdkafka's defaults, subscribed, until it is told of the end",
+            "{} ms, librdkafka's defaults, subscribed, until the event of the end",
             beside_default.reference.spread()
         ),
         ratio: format!("1 / {faster}"),
@@ -131,10 +131,11 @@ pub async fn small(bench: &mut Bench) -> Result<(), String> {
         verdict: Verdict::of(faster.middle >= 100.0),
     });
     bench.report.note(&format!(
-        "P2's consumer with defaults subscribes alone in its group; the broker lets a first member wait for others for 0 ms \
-         (group.initial.rebalance.delay.ms, 3 s where nobody sets it). Only enable.partition.eof is set besides: the end is where it \
-         is told so, one fetch.wait.max.ms (500 ms by default) after the last record, which it has after {} ms without knowing that \
-         it is the last. Assigned at the beginning without a group, it is at the end after {} ms.",
+        "P2's consumer with defaults subscribes alone in its group. The broker delays a first member for 0 ms \
+         (group.initial.rebalance.delay.ms, 3 s by default). In addition only enable.partition.eof is set. The end is \
+         the event of that setting, one fetch.wait.max.ms (500 ms by default) after the last record. The consumer has \
+         that record after {} ms, without knowing that it is the last. Assigned at the beginning without a group, it \
+         is at the end after {} ms.",
         last.spread(),
         assigned.spread()
     ));

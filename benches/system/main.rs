@@ -1,6 +1,8 @@
-//! The system benchmarks: `make bench`. The release binary runs as a process and is asked over gRPC by this one, on a real Apache
-//! Kafka or on its embedded store. Each row is measured beside a reference of the same run, in turns (ours, reference, ours,
-//! reference, ...), has a target, and meets it or does not. It ends with 1 if a row does not meet its target or could not run.
+//! The system benchmarks: `make bench`. They run the release binary as a process, on a real Apache Kafka or on its
+//! embedded store, and call it over gRPC.
+//!
+//! Each row is measured next to a reference in the same run, in turns (ours, reference, ours, reference, ...). Each row
+//! has a target. The exit status is 1 if a row misses its target or could not run.
 //!
 //! Does not: compare with figures of another day or machine.
 
@@ -47,25 +49,25 @@ struct Arguments {
     /// Small numbers, for trying it
     #[arg(long)]
     short: bool,
-    /// Where to write the report as Markdown, with plots in a directory of the same name; by default docs/benchmarks.md, or
-    /// target/benchmarks.md where not everything is run
+    /// Where to write the report as Markdown, with plots in a directory of the same name; by default
+    /// docs/benchmarks.md, or target/benchmarks.md if only a part is run
     #[arg(long)]
     report: Option<PathBuf>,
     /// How the report says that it was made
     #[arg(long, default_value = "make bench")]
     command: String,
-    /// What the benchmark starts itself as, to have something to compare with
+    /// Run as the server that does nothing, which the benchmark starts itself
     #[arg(long, hide = true)]
     empty_server: bool,
 }
 
-/// Rows with targets, then tables beside them.
+/// Rows with targets, then tables without.
 const PARTS: [&str; 15] =
     ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "sizes", "concurrency", "cities", "security"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // As the sidecar's.
+    // The same runtime as the sidecar's.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     if arguments.empty_server {
         return runtime.block_on(empty::serve());

@@ -11,10 +11,10 @@ const SIZE: (u32, u32) = (760, 420);
 const COLOURS: [RGBColor; 4] =
     [RGBColor(31, 97, 171), RGBColor(205, 92, 0), RGBColor(60, 128, 60), RGBColor(120, 60, 140)];
 
-/// What the marks of an axis say.
+/// The labels of an axis.
 pub type Marks = fn(&f64) -> String;
 
-/// A number as people write it.
+/// A plain number.
 pub fn plain(value: &f64) -> String {
     let digits = if *value < 0.1 { 2 } else { usize::from(*value < 1.0) };
     format!("{value:.digits$}")
@@ -27,7 +27,7 @@ pub fn percentile(value: &f64) -> String {
     format!("{percent:.digits$} %")
 }
 
-/// Draws curves. `x` and `y` are what is written at the axes.
+/// Draws curves. `x` and `y` are the labels of the axes.
 pub fn curves(file: &Path, title: &str, x: (&str, Marks), y: &str, series: &[Series<'_>]) -> Result<(), String> {
     draw(file, title, x, y, series).map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -71,7 +71,7 @@ fn draw(
             .draw_series(line)?
             .label(*name)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
-        // Few points are measurements that a reader wants to see.
+        // If there are few points, the reader wants to see each measurement.
         if points.len() <= 12 {
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
         }

@@ -1,6 +1,8 @@
-//! The limits that writes are measured against: librdkafka's producers alone, set as changelogd sets its own. And what fills topics.
+//! References for writes: librdkafka's producers alone, with the settings that changelogd uses. Also the producer that
+//! fills topics.
 //!
-//! A delivery report is waited for by the C call: the wrapper's poll does not return before its time is over.
+//! We wait for a delivery report with the C call, because the wrapper's poll does not return before its timeout is
+//! over.
 
 #![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
 
@@ -25,14 +27,14 @@ struct Reports(*mut c::rd_kafka_queue_t);
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        // Safety: a reference of our own, given back once.
+        // Safety: the reference is ours, and is destroyed once.
         unsafe { c::rd_kafka_queue_destroy(self.0) }
     }
 }
 
-/// One producer whose user waits for each delivery report before the next record.
+/// One producer, whose caller waits for each delivery report before the next record.
 pub struct Awaited {
-    // Before the producer, which it belongs to.
+    // Dropped before the producer that it belongs to.
     reports: Reports,
     producer: BaseProducer,
 }
@@ -76,7 +78,7 @@ impl Awaited {
 }
 
 impl Awaited {
-    /// With so many records on their way at a time, over this time: how many were acknowledged a second.
+    /// With this many records in flight, for this time: the acknowledged records per second.
     pub fn produce_many(
         &self,
         topic: &str,
@@ -153,7 +155,7 @@ impl Bulk {
         config.create_with_context(Counted::default()).map(Self).map_err(text)
     }
 
-    /// Until all of them are acknowledged. Answers their number and their bytes.
+    /// Returns when all of them are acknowledged, with their number and their bytes.
     pub fn produce(
         &self,
         topic: &str,
@@ -190,7 +192,7 @@ impl Bulk {
     }
 }
 
-/// Fills a topic, in batches as full as they may be. Answers the number of records and their bytes.
+/// Fills a topic, in batches as full as possible. Returns the number of records and their bytes.
 pub fn fill(
     brokers: &str,
     topic: &str,

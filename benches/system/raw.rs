@@ -1,7 +1,7 @@
-//! The limits that loads are measured against: librdkafka alone, set as changelogd sets it, doing no more than it must; and
-//! librdkafka as it is where nobody has set anything.
+//! References for loads: librdkafka alone. One has changelogd's settings and does only what a load must do. The other
+//! has librdkafka's defaults.
 //!
-//! Records are polled by the C call: the wrapper makes an event and a reference count of each.
+//! We poll records with the C call, because the wrapper makes an event and a reference count for each record.
 
 #![allow(unsafe_code, reason = "the wrapper costs more than the limit may")]
 
@@ -13,10 +13,11 @@ use rdkafka::{
     error::KafkaError,
 };
 
-/// A replay or a write that takes longer hangs.
+/// A replay or a write that takes longer has stalled.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What src/kafka/settings.rs sets, which can't be asked from here; [`check_properties`] looks whether it still does.
+/// The settings of src/kafka/settings.rs, which this program cannot read. [`check_properties`] checks that they are the
+/// same.
 const COMMON: [(&str, &str); 8] = [
     ("client.id", "changelogd"),
     ("socket.nagle.disable", "true"),
@@ -48,7 +49,7 @@ const PRODUCER: [(&str, &str); 7] = [
     ("max.in.flight.requests.per.connection", "5"),
 ];
 
-/// The properties above are changelogd's own: a reference that has fallen behind would be none.
+/// The properties above must be changelogd's own. Otherwise the reference would be wrong.
 pub fn check_properties() -> Result<(), String> {
     let settings = include_str!("../../src/kafka/settings.rs");
     let all = [&COMMON[..], &CONSUMER, &PRODUCER].concat();
@@ -69,12 +70,12 @@ fn config(brokers: &str, properties: &[(&str, &str)]) -> ClientConfig {
 
 pub fn producer_config(brokers: &str) -> ClientConfig {
     let mut config = config(brokers, &PRODUCER);
-    // What the broker's default of max.message.bytes makes of them.
+    // The values that follow from the broker's default of max.message.bytes.
     config.set("message.max.bytes", "1048588").set("batch.size", "1000000").set("message.timeout.ms", "10000");
     config
 }
 
-/// A text of whatever failed.
+/// The text of an error.
 pub fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -93,13 +94,13 @@ pub fn ends(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<i64>, Str
     (0..partitions).map(|p| Ok(client.fetch_watermarks(topic, p, PATIENCE).map_err(text)?.1)).collect()
 }
 
-/// The tuned replay of these partitions, each from its first offset to its end, records only counted. Making the consumer is
-/// within the time; letting it go, and asking for the ends, are not.
+/// The tuned replay of these partitions, each from its first offset to its end. It only counts records. The time
+/// includes making the consumer, but not destroying it or reading the end offsets.
 pub fn replay(brokers: &str, topic: &str, partitions: &[(i32, i64)]) -> Result<Replayed, String> {
     let started = Instant::now();
     let mut config = config(brokers, &CONSUMER);
     config.set("group.id", "workspace-changelog-consumer").set("auto.offset.reset", "error");
-    // What the default --replay-memory leaves each replay to read ahead.
+    // The read-ahead that the default --replay-memory leaves to each replay.
     config.set("queued.max.messages.kbytes", "3276").set("topic.metadata.refresh.interval.ms", "2000");
     let consumer: BaseConsumer = config.create().map_err(text)?;
     let mut list = TopicPartitionList::new();
@@ -132,26 +133,26 @@ pub fn replay(brokers: &str, topic: &str, partitions: &[(i32, i64)]) -> Result<R
     Ok(replayed)
 }
 
-/// How a consumer that nobody has tuned comes to its partition.
+/// How a consumer with default settings gets its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untuned {
     /// As a member of a group.
     Subscribed,
-    /// Assigned at the beginning, which spares the group.
+    /// Assigned at the beginning, which needs no group.
     Assigned,
 }
 
-/// When a consumer that nobody has tuned had what.
+/// The times at which a consumer with default settings had these.
 #[derive(Debug, Clone, Copy)]
 pub struct UntunedMs {
     /// The last record. It does not know that it is the last.
     pub last_record: f64,
-    /// The event that tells it that it is at the end.
+    /// The event of the end of the partition.
     pub end: f64,
 }
 
-/// The same of partition 0 by librdkafka's defaults, but for a group.id of its own, auto.offset.reset=earliest, and
-/// enable.partition.eof=true, without which it would not know when it has read all.
+/// The same for partition 0, with librdkafka's defaults. Only these are set: a group.id of its own,
+/// auto.offset.reset=earliest, and enable.partition.eof=true, because otherwise it would not know the end.
 pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<UntunedMs, String> {
     let started = Instant::now();
     let group = super::kafka::unique_topic("group");

@@ -1,4 +1,4 @@
-//! The table, what stands beside it, and the plots: on the screen and as Markdown.
+//! The report, on the screen and as Markdown: the table of rows, the notes and tables below it, and the plots.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,7 @@ use super::{
     stats::{Pairs, Samples},
 };
 
-/// What became of a target.
+/// The result of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Met,
@@ -48,7 +48,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Milliseconds in turns, of which the ratio of the medians is to be no more than `most`.
+    /// Milliseconds in turns. The ratio of the medians may be at most `most`.
     pub fn of_times(id: &'static str, work: String, pairs: &Pairs, reference: &str, most: f64) -> Self {
         Self {
             id,
@@ -99,19 +99,19 @@ impl Report {
         self.notes.push(text.to_owned());
     }
 
-    /// A part of its own.
+    /// A section of its own.
     pub fn section(&mut self, title: &str, markdown: &str) {
         println!("{title}\n{markdown}");
         self.sections.push((title.to_owned(), markdown.to_owned()));
     }
 
-    /// Latencies: each further nine of the percentile is as wide as the one before.
+    /// Plots latencies. Each further nine of the percentile has the same width.
     pub fn distribution(&mut self, name: &str, title: &str, samples: &[(&str, &Samples)]) -> Result<(), String> {
         let series: Vec<Series<'_>> = samples.iter().map(|(name, samples)| (*name, samples.curve())).collect();
         self.draw(name, title, ("percentile", plot::percentile), "ms", &series)
     }
 
-    /// Anything against anything.
+    /// Plots any curves.
     pub fn plot(&mut self, name: &str, title: &str, x: &str, y: &str, series: &[Series<'_>]) -> Result<(), String> {
         self.draw(name, title, (x, plot::plain), y, series)
     }
@@ -145,12 +145,13 @@ impl Report {
         let mut text = String::from("# Benchmarks\n\n");
         let _ = writeln!(
             text,
-            "Written by `{}`; not edited by hand. The release binary as a process, a client of gRPC in another, and one broker of \
-             Apache Kafka in a third, on one machine over loopback. The sidecar is set as it is where nobody sets anything, and logs \
-             each call, to a file. Each row is measured beside its reference in the same run, in \
-             turns; a figure is the median with the smallest and the largest, a ratio that of the medians with the smallest and the \
-             largest of a pair. Values are JSON documents of 200 bytes unless said. What is raw is librdkafka alone, set as \
-             changelogd sets it; a raw replay only counts records and bytes.\n",
+            "Written by `{}`; not edited by hand. The release binary runs as a process, a gRPC client in another, and \
+             one broker of Apache Kafka in a third, on one machine over loopback. The sidecar has its default \
+             settings, and logs each call to a file. Each row is measured next to its reference in the same run, in \
+             turns. A figure is the median, with the smallest and the largest. A ratio is that of the medians, with \
+             the smallest and the largest of a pair. Values are JSON documents of 200 bytes unless the row says \
+             otherwise. Raw means librdkafka alone, with changelogd's settings. A raw replay only counts records and \
+             bytes.\n",
             facts.command
         );
         text.push_str(&facts.markdown());

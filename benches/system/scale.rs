@@ -1,4 +1,4 @@
-//! P10: how the time of a load grows with the partition: a straight line, hardly steeper than librdkafka's own.
+//! P10: the time of a load grows with the partition along a straight line, and hardly steeper than librdkafka's own.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::{
     stats::{Line, Pairs},
 };
 
-/// Below it a line is not straight.
+/// Below this, a line does not count as straight.
 const STRAIGHT: f64 = 0.99;
 
 /// P10
@@ -23,7 +23,7 @@ pub async fn run(bench: &mut Bench) -> Result<(), String> {
     };
     let mut measured = Vec::new();
     for records in sizes {
-        // The workspace asked for is one of a hundred.
+        // The loaded workspace is one of a hundred.
         let topic = bench.topic(1, entities(100, *records, 1, 200)).await?;
         let sidecar = bench.sidecar(&topic, &[]).await?;
         let client = sidecar.client();
@@ -83,8 +83,9 @@ fn judge(bench: &mut Bench, measured: &[(f64, Pairs)]) -> Result<(), String> {
         verdict: Verdict::of(ratio.middle <= 1.25),
     });
     let mut text = String::from(
-        "Medians; the residual is what was measured less what the line says.\n\n\
-         | records | LoadWorkspace, ms | residual | raw tuned replay, ms | residual | ratio |\n|---:|---:|---:|---:|---:|---:|\n",
+        "Medians. The residual is the measured time minus that of the line.\n\n\
+         | records | LoadWorkspace, ms | residual | raw tuned replay, ms | residual | ratio |\n\
+         |---:|---:|---:|---:|---:|---:|\n",
     );
     for (((x, ours), (_, reference)), (_, pairs)) in ours.iter().zip(&reference).zip(measured) {
         let (beside, beside_limit) = (ours - line.at(*x), reference - limit.at(*x));

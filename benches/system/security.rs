@@ -1,4 +1,4 @@
-//! What an encrypted or an authenticated connection to the brokers costs a load, whose consumer makes its own.
+//! What an encrypted or an authenticated connection to the brokers costs a load. Each load's consumer makes its own.
 
 use std::panic::catch_unwind;
 
@@ -60,8 +60,9 @@ pub async fn connections(bench: &mut Bench) -> Result<(), String> {
     }
     let rows: Vec<_> = NAMES.into_iter().zip(&all).collect();
     let text = format!(
-        "A load of 100 entries of a partition of 1,800 records, over each of one broker's listeners in turns. Its consumer connects \
-         anew, so what a connection costs is in each of them: {} of the time over PLAINTEXT with SASL, {} with TLS.\n\n{}",
+        "A load of 100 entries of a partition of 1,800 records, over each of one broker's listeners in turns. Its \
+         consumer makes new connections, so each load contains their cost: {} of the time over PLAINTEXT with SASL, {} \
+         with TLS.\n\n{}",
         beside_plain[1].ratio(),
         beside_plain[2].ratio(),
         cells_of(&rows)

@@ -1,5 +1,5 @@
-//! The release binary under test, as a process with the settings that people have who set nothing: it writes a log line for each
-//! call, too. Those go straight to a file, which costs this process nothing while it measures.
+//! The release binary under test, as a process with default settings. So it writes a log line for each call. The lines
+//! go straight to a file, which costs this process nothing while it measures.
 
 use std::{
     fs::{self, File},
@@ -21,14 +21,14 @@ use super::kafka::workspace;
 
 pub type Client = ChangelogServiceClient<Channel>;
 
-/// Where the sidecars' log lines are, below the workspace. They stay there until the next run.
+/// The directory of the sidecars' log lines, below the workspace. They stay there until the next run.
 const LOGS: &str = "target/tmp/bench-logs";
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Log lines that are kept: what was written to the disk at leisure would be in the way of an fsync.
+/// A larger log file is emptied, because writing it to the disk later would disturb an fsync.
 const KEPT_LOG: u64 = 32 * 1024 * 1024;
 
-/// One that runs, until this is dropped.
+/// A running sidecar. It ends when this is dropped.
 pub struct Sidecar {
     child: Child,
     api: String,
@@ -47,7 +47,7 @@ pub fn scratch() -> PathBuf {
 }
 
 impl Sidecar {
-    /// Returns when it says that it serves, which says nothing of Kafka.
+    /// Returns when it says that it serves. Kafka may still be unreachable then.
     pub async fn start(arguments: &[String]) -> Result<Self, String> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let logs = workspace().join(LOGS);
@@ -80,7 +80,7 @@ impl Sidecar {
             sleep(Duration::from_millis(1)).await;
         };
         tokio::spawn(async move {
-            // The runtime's end is this task's.
+            // This task ends with the runtime.
             let mut each = interval(Duration::from_secs(1));
             loop {
                 each.tick().await;
@@ -92,7 +92,7 @@ impl Sidecar {
         Ok(Self { child, api })
     }
 
-    /// Waits until writes and loads are possible, by its own word. Nothing is written for that.
+    /// Waits until it says that writes and loads are possible. Writes nothing.
     pub async fn ready(&self) -> Result<(), String> {
         let started = Instant::now();
         let mut health = HealthClient::new(endpoint(&self.api).connect_lazy());
@@ -123,7 +123,7 @@ impl Sidecar {
     }
 }
 
-/// The address, once it is said.
+/// The address, when the log has it.
 fn serving(log: &Path) -> Option<String> {
     let said = fs::read_to_string(log).ok()?;
     let line = said.lines().find(|line| line.contains("\"serving\""))?;

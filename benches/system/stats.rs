@@ -1,8 +1,8 @@
-//! What is made of measurements: quantiles, ratios of pairs with their spread, a straight line.
+//! Statistics of measurements: quantiles, ratios of pairs with their spread, and a straight line.
 
 use std::fmt;
 
-/// Measurements of one thing.
+/// The measurements of one quantity.
 #[derive(Debug, Clone, Default)]
 pub struct Samples(Vec<f64>);
 
@@ -24,7 +24,7 @@ impl Samples {
         self.0.get(round).copied()
     }
 
-    /// By nearest rank: a value that was measured. NaN if nothing was.
+    /// By nearest rank, so it is a measured value. NaN if there is none.
     pub fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -46,7 +46,7 @@ impl Samples {
         Spread { middle: self.median(), min: self.quantile(0.0), max: self.quantile(1.0) }
     }
 
-    /// (1 / (1 - q), quantile), for a plot in which each further nine is as wide as the one before.
+    /// (1 / (1 - q), quantile), for a plot in which each further nine has the same width.
     pub fn curve(&self) -> Vec<(f64, f64)> {
         const EACH_NINE: f64 = 40.0;
         let last = (self.len() as f64).log10() * EACH_NINE;
@@ -61,7 +61,7 @@ impl FromIterator<f64> for Samples {
     }
 }
 
-/// A middle, and how far measurements lay from it.
+/// A median, and the spread of the measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Spread {
     pub middle: f64,
@@ -76,7 +76,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// One measurement of ours and one of the reference beside it.
+/// One measurement of ours and one of the reference next to it.
 #[derive(Debug, Clone, Default)]
 pub struct Pairs {
     pub ours: Samples,
@@ -89,14 +89,14 @@ impl Pairs {
         self.reference.push(reference);
     }
 
-    /// Ours by the reference: the ratio of the medians, and the smallest and largest of a pair.
+    /// Ours divided by the reference: the ratio of the medians, and the smallest and largest of a pair.
     pub fn ratio(&self) -> Spread {
         let each: Samples =
             self.ours.0.iter().zip(&self.reference.0).map(|(ours, reference)| ours / reference).collect();
         Spread { middle: self.ours.median() / self.reference.median(), ..each.spread() }
     }
 
-    /// The reference by ours.
+    /// The reference divided by ours.
     pub fn inverse(&self) -> Spread {
         Self { ours: self.reference.clone(), reference: self.ours.clone() }.ratio()
     }

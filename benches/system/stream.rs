@@ -1,4 +1,4 @@
-//! P6: a stream of mutations with a verdict for each, beside a raw producer with a delivery callback.
+//! P6: a stream of mutations with a verdict for each, next to a raw producer with a delivery callback.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 const PARTITIONS: i32 = 10;
-/// Mutations a message; the API takes 1,000.
+/// Mutations per message. The API accepts 1,000.
 const EACH: usize = 500;
 const SECONDS: u64 = 120;
 
@@ -30,7 +30,7 @@ fn messages(entities: &[Entity]) -> Vec<v1::WriteRequest> {
     mutations.chunks(EACH).map(|chunk| v1::WriteRequest { mutations: chunk.to_vec() }).collect()
 }
 
-/// Until the last verdict: how many a second.
+/// Returns after the last verdict, with the mutations per second.
 async fn write(client: &Client, messages: Vec<v1::WriteRequest>, mutations: usize) -> Result<f64, String> {
     use v1::verdict::Outcome;
     let mut client = client.clone();

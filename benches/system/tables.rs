@@ -1,4 +1,4 @@
-//! Tables beside the rows, without targets: sizes of values, throughput against concurrency, the cities of the world.
+//! Tables without targets: sizes of values, throughput against concurrency, and the cities of the world.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -18,10 +18,11 @@ use super::{
 
 const PARTITIONS: i32 = 10;
 
-/// What values are like, and what their size does to a durable write.
+/// The sizes of values, and the effect of their size on a durable write.
 pub async fn sizes(bench: &mut Bench) -> Result<(), String> {
     let mut text = String::from(
-        "How many times smaller snappy makes the values: each alone, and a megabyte of them together as in a full batch.\n\n\
+        "The ratio by which snappy makes the values smaller: each alone, and a megabyte of them together as in a full \
+         batch.\n\n\
          | values | bytes on average | alone | in batches |\n|---|---:|---:|---:|\n",
     );
     let mut line = |name: &str, list: Vec<Entity>| {

@@ -1,4 +1,4 @@
-//! P4, P5: durable writes to Kafka, beside a raw producer and beside a gRPC server that does nothing.
+//! P4, P5: durable writes to Kafka, next to a raw producer and next to a gRPC server that does nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,13 +16,13 @@ use super::{
 };
 
 const PARTITIONS: i32 = 10;
-/// Of P5.
+/// The number of concurrent writes of P5.
 const CONCURRENT: usize = 64;
-/// Of P5, and of the table beside it: how long writers go on each time.
+/// The time of a round of P5, and of the table of concurrency.
 pub const BURST: Duration = Duration::from_secs(2);
 pub const SHORT_BURST: Duration = Duration::from_millis(300);
 
-/// What was measured of ours and of the reference: each call, and the medians of the rounds.
+/// The measurements of ours and of the reference: each call, and the medians of the rounds.
 #[derive(Debug, Default)]
 pub struct InTurns {
     pub ours: Samples,
@@ -37,7 +37,7 @@ impl InTurns {
         self.reference.append(reference);
     }
 
-    /// The p50 of ours beside the reference's, of which it may be so much above.
+    /// The p50 of ours next to that of the reference, and the allowed difference.
     pub fn row(&self, id: &'static str, work: String, reference: &str, above: f64) -> Row {
         let (ours, limit) = (self.ours.median(), self.reference.median());
         Row {
@@ -88,7 +88,7 @@ pub async fn one_after_another(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// So many at a time for a while: how many a second.
+/// This many at a time for a while: the writes per second.
 async fn burst(client: &Client, entities: &Arc<Vec<Entity>>, time: Duration) -> Result<f64, String> {
     Ok(calls::concurrent_sets(client, entities, CONCURRENT, Until::Over(time)).await?.0)
 }
@@ -111,12 +111,12 @@ pub async fn many_at_a_time(bench: &mut Bench) -> Result<(), String> {
             raws.push(raw);
         }
     }
-    // What both cost together on the same processors, if neither cost less for the other.
+    // The rate of both together on the same processors, if neither made the other cheaper.
     let both = 1.0 / (1.0 / pairs.reference.median() + 1.0 / raws.median());
     bench.report.note(&format!(
-        "P5: a raw producer with {CONCURRENT} records on their way has {} acknowledged a second. A call that does nothing and such a \
-         record, one after the other on the same processors, make {both:.0} a second, which is {:.2} of the calls that do nothing; \
-         changelogd's is {:.2} of that.",
+        "P5: a raw producer with {CONCURRENT} records in flight has {} acknowledged per second. A call that does \
+         nothing and such a record, one after the other on the same processors, would make {both:.0} per second. That \
+         is {:.2} of the calls that do nothing. changelogd reaches {:.2} of it.",
         raws.spread(),
         both / pairs.reference.median(),
         pairs.ours.median() / both

@@ -1,7 +1,7 @@
 //! The old names of flags and of their variables. The table is kept until 1.0.
 //!
-//! An old name is a usage error that gives the new name, and never an alias. A process that ignored an old name would run
-//! without the limit that the name sets.
+//! An old name is a usage error that gives the new name, and never an alias. A process that ignored an old name would
+//! run without the limit that the name sets.
 
 use clap::Command;
 
@@ -19,7 +19,8 @@ pub const RENAMED: [(&str, &str); 6] = [
 
 /// Fails if an old name is used for a flag that the command has. The error names every old name that is used.
 ///
-/// A variable counts whatever its value is, an empty one too: the template that leaves it empty today may fill it tomorrow.
+/// A variable counts whatever its value is, an empty one too, because a template that leaves it empty today may fill it
+/// tomorrow.
 pub(super) fn refuse_old_names(
     command: &Command,
     arguments: &[String],

@@ -79,8 +79,8 @@ fn from_raw(raw: &RawValue, depth: usize) -> Option<Value> {
     Some(Value { kind: Some(kind) })
 }
 
-/// The double that stands for the same number, or `None`. A fraction has to be the shortest form of its double: 0.1 is no
-/// double, but it comes back as 0.1. An integer must be the double's exact value, because readers count with it.
+/// The double that stands for the same number, or `None`. A fraction has to be the shortest form of its double: 0.1 is
+/// no double, but it comes back as 0.1. An integer must be the double's exact value, because readers count with it.
 fn exact(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     let integer = !text.contains(['.', 'e', 'E']);

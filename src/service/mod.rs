@@ -1,6 +1,7 @@
 //! `ChangelogService`: parses requests, calls the changelog, and puts results into messages.
 //!
-//! Promises: after `request.rs` there are only valid types. `status.rs` is the only place where an error becomes a status.
+//! Promises: after `request.rs` there are only valid types. `status.rs` is the only place where an error becomes a
+//! status.
 //! Does not: decide what the changelog does, or know which store is below.
 
 mod call;

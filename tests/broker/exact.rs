@@ -1,4 +1,4 @@
-//! What is written through gRPC is what other clients of the topic read, and what every workspace loads.
+//! Records written through gRPC are what other clients of the topic read, and what every workspace loads.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -101,7 +101,7 @@ async fn ten_thousand_entries_are_exactly_what_kcat_reads_back() {
     }
 }
 
-/// Not a timed test of speed: a load that takes half a second has met a fixed pause, and is broken.
+/// Not a benchmark: a load that takes half a second contains a fixed pause, which is a bug.
 /// Covers R2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_of_2000_records_has_no_fixed_pause() {
@@ -128,6 +128,6 @@ async fn a_load_of_2000_records_has_no_fixed_pause() {
     }
     times.sort();
     println!("load of a 2,000-record partition: best {:?}, median {:?}, worst {:?}", times[0], times[10], times[19]);
-    // The least of many: a noisy machine slows some, a fixed pause slows all.
+    // The smallest of many times: a noisy machine slows some loads down, a fixed pause slows all.
     assert!(times[0] < Duration::from_millis(250), "{times:?}");
 }

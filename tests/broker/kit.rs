@@ -1,4 +1,4 @@
-//! A Kafka log of the test's own on the shared broker, without gRPC, and short ways to write to it and to read it.
+//! A Kafka log of the test's own on the shared broker, without gRPC, and short functions to write to it and to read it.
 
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ pub async fn append(log: &KafkaLog, record: NewRecord) -> i64 {
     log.append(record).expect("accepted").await.expect("answered").expect("written").offset
 }
 
-/// Without waiting for each; the queue's pushing back is waited out.
+/// Does not wait for each answer. Waits while the queue is full.
 pub async fn append_all(log: &KafkaLog, records: impl Iterator<Item = NewRecord>) {
     let mut pending = Vec::new();
     for record in records {
@@ -86,7 +86,7 @@ pub async fn request(log: &KafkaLog, starts: &[(i32, StartAt)], follow: bool) ->
     let topic = loop {
         match log.topic().await {
             Ok(topic) => break topic,
-            // A broker that is busy with others may be silent for a while.
+            // A broker that is busy with other tests may be silent for a while.
             Err(error) => {
                 assert!(matches!(&error, ReadError::Unreachable { .. }) && began.elapsed() < PATIENCE, "{error}")
             }
@@ -132,7 +132,7 @@ pub async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Ve
     read_from(log, &starts).await
 }
 
-/// Bytes that no compression makes smaller.
+/// Bytes that cannot be compressed.
 pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 1);
     let mut bytes = Vec::with_capacity(len + 8);
@@ -155,7 +155,7 @@ pub fn keys(records: &[Record]) -> Vec<&str> {
     records.iter().map(|r| std::str::from_utf8(&r.key).expect("a key")).collect()
 }
 
-/// Until the end, then what ends it.
+/// Reads until the replay fails. Returns the error.
 pub async fn followed_until_it_fails(mut replay: Replay) -> ReadError {
     loop {
         match next(&mut replay).await.expect("a replay that follows does not end") {

@@ -84,7 +84,7 @@ async fn a_following_replay_delivers_records_reports_its_end_and_stops_on_close(
     assert!(matches!(log.append(record(2, "w/t/b", None)), Err(WriteError::Draining)));
 }
 
-/// Progress is owed for a partition from its end on, also while another is still far from its own.
+/// A partition reports progress from its end on, also while another one is far from its own end.
 /// Covers C30.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
@@ -102,7 +102,7 @@ async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
                 assert!(partition != full, "not before its end");
                 progress += 1;
             }
-            // A slow reader: some 12 seconds for it all.
+            // A slow reader, which takes about 12 seconds for everything.
             ReplayEvent::Records { .. } => tokio::time::sleep(Duration::from_millis(50)).await,
             ReplayEvent::End(_) | ReplayEvent::Moving => {}
         }

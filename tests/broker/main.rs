@@ -1,5 +1,4 @@
-//! Tests against a real Apache Kafka, and with other tools: Java's client, kcat, npm data,
-//! grpcurl.
+//! Tests that need a real Apache Kafka or other tools: Java's client, kcat, npm data, grpcurl.
 
 mod cities;
 #[path = "../contract/mod.rs"]
@@ -22,7 +21,7 @@ mod worlds;
 contract!(broker, crate::worlds::real);
 contract!(broker_over_the_wire, crate::worlds::real_process);
 
-/// Said once in the output, so that a run tells what it was run against.
+/// Printed once, so that the output of a run names the broker that it used.
 /// Covers R36.
 #[test]
 fn the_broker_is_a_real_apache_kafka() {

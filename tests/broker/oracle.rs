@@ -1,4 +1,4 @@
-//! Java's own client as the oracle for the partitioner.
+//! Compares our partitioner with that of Kafka's Java client.
 
 use changelogd::model::{PartitionCount, murmur2};
 use proptest::{prelude::*, test_runner::TestRunner};

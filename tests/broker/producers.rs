@@ -1,4 +1,4 @@
-//! Writes on a real broker: their order, and what they are told.
+//! Writes to a real broker: their order, and their answers when the log closes.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use changelogd::log::{Log, WriteError};
 
 use crate::kit::{append_all, on, read, record};
 
-/// A hundred thousand writes that nobody waits for one by one, over several producers.
+/// A hundred thousand writes over several producers, without waiting for each.
 /// Covers C45, C47, R25, R26.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_of_a_thousand_sets_of_each_key_is_the_one_read() {
@@ -41,7 +41,7 @@ async fn the_last_of_a_thousand_sets_of_each_key_is_the_one_read() {
     assert!(found.values().all(|v| *v == format!("{}", ROUNDS - 1).as_bytes()), "{found:?}");
 }
 
-/// Partitions that nobody has asked a producer for yet, and a log that is closed and counts what is left.
+/// Partitions without a producer so far, and a log that is closed and counts the writes that are left.
 /// Covers R32.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closing_log_refuses_new_writes_and_delivers_the_accepted_ones() {

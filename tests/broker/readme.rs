@@ -1,5 +1,5 @@
-//! The README can't rot: `make run` and every `console` block run as they are written, and print what they say. In what is
-//! expected, `…` stands for anything.
+//! Keeps the README true: `make run` and every `console` block run as they are written, and print the output that the
+//! README shows. In expected output, `…` stands for anything.
 
 use std::{
     io::{Read, Write},
@@ -14,7 +14,7 @@ use crate::{
     kafka::Broker,
 };
 
-/// A command, and what it prints.
+/// A command and its output.
 #[derive(Debug)]
 struct Step {
     command: String,
@@ -35,7 +35,7 @@ fn steps(readme: &str, tag: &str) -> Vec<Step> {
     steps
 }
 
-/// `…` matches anything; a line of it alone any number of lines.
+/// `…` matches any text. Alone on a line it matches any number of lines.
 fn matches(expected: &str, printed: &str) -> bool {
     let mut parts = expected.split('…');
     let Some(mut rest) = printed.strip_prefix(parts.next().unwrap_or_default()) else { return false };
@@ -50,7 +50,7 @@ fn matches(expected: &str, printed: &str) -> bool {
     rest.is_empty()
 }
 
-/// Runs the steps in one shell, as somebody would who types them.
+/// Runs the steps in one shell, as a user would type them.
 fn run(steps: &[Step], substitute: impl Fn(&str) -> String, variables: &[(&str, &str)]) {
     const MARK: &str = "@@ end of step @@";
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -85,7 +85,7 @@ fn run(steps: &[Step], substitute: impl Fn(&str) -> String, variables: &[(&str, 
     }
 }
 
-/// Ends what it started, and what that started.
+/// Ends the processes that it started, and their children.
 struct Group(Child);
 
 impl Drop for Group {
@@ -103,8 +103,8 @@ fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README")
 }
 
-/// `make run` serves, and the tour works as it is written. Only ports and the directory differ, so that other processes do not
-/// disturb it. With CHANGELOGD_TEST_BINARY, that binary serves and is the client.
+/// `make run` serves, and the tour works as written. Only ports and the directory differ, so that other processes do
+/// not disturb it. With CHANGELOGD_TEST_BINARY, that binary is the server and the client.
 /// Covers C60, C63, C64, C68.
 #[test]
 fn the_readme_tour_works_as_written() {

@@ -1,5 +1,5 @@
-//! Wrong surroundings don't kill it: what is learnt from the broker is answered by the table, and fixed without a restart
-//! unless it is a matter of identity.
+//! A wrong environment does not end the process. It answers with the documented status, and recovers without a restart
+//! when the environment is fixed. Only a changed identity of the topic needs a restart.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub async fn load(server: &TestServer) -> Result<(), Status> {
     server.try_load(request).await.map(drop)
 }
 
-/// Both verbs are refused so, readiness is off and says why, liveness is on.
+/// Loads and writes are refused so, readiness is off and says why, liveness is on.
 async fn refused(server: &TestServer, why: &str) {
     let started = Instant::now();
     loop {
@@ -112,7 +112,7 @@ async fn a_changed_cleanup_policy_is_refused_and_its_correction_needs_no_restart
         let changed = Instant::now();
         refused(&server, "TOPIC_NOT_COMPACTED").await;
         println!("{policy}: refused {:?} after the change", changed.elapsed());
-        // A second for the next look, and the machine's own time.
+        // A second until the topic is described again, and some time for the machine.
         assert!(changed.elapsed() < std::time::Duration::from_secs(5), "{:?}", changed.elapsed());
         oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
         server = served(server).await;
@@ -172,7 +172,7 @@ async fn without_an_expected_partition_count_there_is_a_finding() {
 /// Covers C51, K4, F1, F2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreachable_brokers_leave_the_process_serving() {
-    // A port that nobody listens on.
+    // A port that no process listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = TestServer::process(vec![format!("--brokers=127.0.0.1:{port}"), "--partitions=3".to_owned()]).await;
     for result in [set(&server).await, load(&server).await] {
@@ -201,7 +201,7 @@ async fn an_open_transaction_is_an_error_and_loads_are_whole_after_it() {
             "commit" => oracle.txn_commit(&id).unwrap(),
             _ => oracle.txn_abort(&id).unwrap(),
         }
-        // The tail is now a marker, which no reader is ever given.
+        // The last offset is now a marker, which no reader ever gets.
         let loaded = server.load("ws").await;
         assert_eq!(loaded.entries.len(), 3);
     }

@@ -1,5 +1,5 @@
-//! A broker that asks who one is and what one may do: rights that are lost, a wrong password, a certificate that is expired or
-//! that nobody vouches for. And a group that nothing is allowed with, which no load minds.
+//! A broker with authentication and authorization: lost rights, a wrong password, an expired or unknown certificate.
+//! Also a consumer group without any rights, which no load needs.
 
 #[path = "../support/guarded.rs"]
 mod guarded;
@@ -30,7 +30,7 @@ fn topic_on(guarded: &Guarded) -> String {
     topic
 }
 
-/// Both verbs come to be answered so, naming the cause, at the latest in a few seconds; what both say.
+/// Waits a few seconds at most until a load and a write are answered so, with the cause. Returns both messages.
 async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) -> String {
     let started = Instant::now();
     loop {
@@ -68,7 +68,7 @@ async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
     let (topic, plain) = (topic_on(guarded), guarded.broker.bootstrap());
     oracle.allow(plain, &topic, "service", "describe,describe_configs,read,write").unwrap();
     let server = TestServer::process(guarded.with_sasl(&topic, PASSWORD)).await.ready().await;
-    // Nothing is allowed with any group.
+    // The user has no right to any group.
     come_to_work(&server).await;
     for lost in ["read,write", "describe,describe_configs,read,write"] {
         oracle.forbid(plain, &topic, "service", lost).unwrap();
@@ -79,14 +79,14 @@ async fn lost_rights_are_a_failed_precondition_and_the_group_needs_no_right() {
         oracle.allow(plain, &topic, "service", lost).unwrap();
         come_to_work(&server).await;
     }
-    // Only one of the two.
+    // The user keeps only one of the two rights.
     oracle.forbid(plain, &topic, "service", "write").unwrap();
     let refused = Err((NOT_AUTHORIZED.0, NOT_AUTHORIZED.1.to_owned()));
     let started = Instant::now();
     while set(&server).await.map_err(|s| (s.code(), reason(&s))) != refused {
         assert!(started.elapsed() < PATIENCE, "writes go on");
     }
-    // Also once the producer has asked for a new id, which a service without any right to write is not given.
+    // The same after the producer has asked for a new id, which a service without the right to write does not get.
     for _ in 0..20 {
         let answer = set(&server).await;
         assert_eq!(answer.as_ref().map_err(|s| (s.code(), reason(s))).copied(), refused, "{answer:?}");

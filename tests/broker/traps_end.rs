@@ -1,5 +1,5 @@
-//! Where a replay ends, on a real broker: what librdkafka's mock cluster cannot show. It has no last stable offset below the
-//! high watermark, no markers, and never compacts.
+//! Where a replay ends, on a real broker. librdkafka's mock cluster cannot show this: its last stable offset is never
+//! below the high watermark, it has no markers, and it never compacts.
 
 use std::time::{Duration, Instant};
 
@@ -30,14 +30,14 @@ async fn an_open_transaction_is_named_and_a_replay_after_its_commit_is_whole() {
     let error = read(&log, &[0]).await.unwrap_err();
     assert_eq!(error, ReadError::OpenTransaction { partition: partition(0), last_stable: 5, high: 7 });
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
-    // A transaction that ends while the replay waits is waited for.
+    // The replay waits for a transaction that ends in time.
     let patient = started(Settings { open_transaction_wait: Duration::from_secs(10), ..settings(&topic) }).await;
     let waiting = tokio::spawn(async move { read(&patient, &[0]).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     oracle.txn_commit(&id).unwrap();
     let (records, ends) = waiting.await.unwrap().unwrap();
     assert_eq!(keys(&records).len(), 7);
-    // At the high watermark that was found, or behind the commit's marker if the end had to be taken again.
+    // The end is the high watermark that was found. If the end was taken again, it is above the commit's marker.
     assert!((7..=8).contains(&ends[0].end), "{ends:?}");
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!((records.len(), records[6].offset, ends[0].end), (7, 6, 8), "the tail is a marker");
@@ -66,7 +66,7 @@ async fn a_tail_of_markers_and_aborted_batches_ends_a_replay_at_once() {
         println!("tail of a transaction (aborted: {abort}): {best:?}");
         assert!(best < Duration::from_millis(400), "a fixed pause: {best:?}");
     }
-    // Nothing but what is never delivered: from the first of it to the end.
+    // From offset 4 to the end there are only records that are never delivered.
     let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 4, leader_epoch: -1 })]).await.unwrap();
     assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 4, 10));
 }
@@ -92,7 +92,7 @@ async fn empty_partitions_end_at_once_alone_and_among_full_ones() {
     assert_eq!((records.len(), ends.len()), (5, 64));
 }
 
-/// Each load begins after a write's answer, and under the writes of others.
+/// Each load begins after the answer to a write, while other clients write.
 /// Covers C42, R1, R2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_during_writes_contains_every_acknowledged_write_and_does_not_wait() {
@@ -108,7 +108,7 @@ async fn a_load_during_writes_contains_every_acknowledged_write_and_does_not_wai
                 let written = record(1, &format!("w/t/{task}"), Some(format!("{round}").as_bytes()));
                 let offset = append(&log, written).await;
                 let asked = Instant::now();
-                // From a little below, so that what the others wrote in all this time is not part of the measure.
+                // Start a little below, so that the records that others wrote meanwhile do not count.
                 let start = StartAt::Offset { offset: (offset - 50).max(0), leader_epoch: -1 };
                 let (records, ends) = read_from(&log, &[(0, start)]).await.unwrap();
                 times.push(asked.elapsed());
@@ -127,7 +127,7 @@ async fn a_load_during_writes_contains_every_acknowledged_write_and_does_not_wai
     assert!(median < Duration::from_millis(200), "{median:?}");
 }
 
-/// A reader that neither reads nor goes away must not hold the replay beyond its deadline.
+/// A reader that neither reads nor ends must not keep the replay running beyond its deadline.
 /// Covers R7, S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_also_holds_for_a_client_that_stalls() {
@@ -142,7 +142,7 @@ async fn the_deadline_also_holds_for_a_client_that_stalls() {
     assert!(position < end, "{position} of {end}");
 }
 
-/// A broker that is frozen keeps its connections and says nothing.
+/// A frozen broker keeps its connections and answers nothing.
 /// Covers C43, R7, R8, F5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_whole() {
@@ -150,7 +150,7 @@ async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_wh
     let topic = unique_topic("frozen");
     shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
     let here = Settings { brokers: broker.bootstrap().to_owned(), ..settings(&topic) };
-    // By another, whose writes have the time that a busy machine takes.
+    // Another log fills the topic, with a write timeout that is long enough for a busy machine.
     fill(&started(here.clone()).await, 1).await;
     let (no_progress, write_timeout) = (Duration::from_secs(2), Duration::from_secs(3));
     let log = started(Settings { no_progress, write_timeout, ..here }).await;
@@ -160,7 +160,7 @@ async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_wh
     let asked = request(&log, &[(0, StartAt::Low)], false).await;
     broker.pause();
     let paused = Instant::now();
-    // The topic was seen a moment ago, and it is the leader who does not say where its log begins and ends.
+    // The topic was described a moment ago. The leader does not answer where its log begins and ends.
     let begun = match log.replay(asked).await {
         Ok(replay) => drain(replay).await.map(|(records, ends)| (records.len(), ends)),
         Err(error) => Err(error),
@@ -176,14 +176,15 @@ async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_wh
     println!("frozen before a load: {:?}: {error}", paused.elapsed());
     assert!(matches!(error, ReadError::Unreachable { .. }), "{error}");
     assert!(paused.elapsed() < Duration::from_secs(5), "{:?}", paused.elapsed());
-    // Seen before, so the write may yet be delivered; its record may lie in a buffer of the broker's.
+    // The topic was seen, so the write may still be delivered. Its record may be in a buffer of the broker.
     let failed = log.append(record(1, "w/t/frozen", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
     println!("written to a frozen broker: {failed:?}");
     assert!(matches!(failed, WriteError::OutcomeUnknown { .. } | WriteError::Unreachable { .. }), "{failed:?}");
     broker.resume();
     let mut state = log.topic_state();
     timeout(PATIENCE, state.wait_for(|s| matches!(s, TopicState::Ready(_)))).await.unwrap().unwrap();
-    // Its controller has fenced it, so the partition may be without a leader until it is told that the broker is back (KIP-631).
+    // The controller has fenced the broker. So the partition may have no leader until the controller knows that the
+    // broker is back (KIP-631).
     let thawed = Instant::now();
     let records = loop {
         match read(&log, &[0]).await {
@@ -216,7 +217,7 @@ async fn foreign_and_misplaced_records_are_findings() {
     assert!(of("MISPLACED_RECORDS").starts_with("1 records"), "{findings:?}");
 }
 
-/// Segments of what was aborted are cleaned: the offsets below the marker hold nothing at all, committed or not.
+/// Segments of aborted records are cleaned. The offsets below the marker then hold no record, committed or not.
 /// Covers R2, R3, F9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
@@ -229,7 +230,7 @@ async fn a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
     for i in 0..3 {
         oracle.txn_send(&id, &topic, 0, Some(format!("w/t/aborted-{i}").as_bytes()), Some(b"1")).unwrap();
     }
-    // Older than segment.ms, so that the marker begins a segment of its own: the last one is never cleaned.
+    // Older than segment.ms, so that the marker begins a new segment. The last segment is never cleaned.
     tokio::time::sleep(Duration::from_millis(600)).await;
     oracle.txn_abort(&id).unwrap();
     let began = Instant::now();
@@ -251,12 +252,13 @@ async fn a_compacted_hole_at_the_tail_ends_a_replay_at_once() {
     }
     println!("tail of a hole: {best:?}");
     assert!(best < Duration::from_millis(400), "a fixed pause: {best:?}");
-    // From within the hole, too.
+    // The same for a start offset within the hole.
     let (records, ends) = read_from(&log, &[(0, StartAt::Offset { offset: 2, leader_epoch: -1 })]).await.unwrap();
     assert_eq!((records.len(), ends[0].start, ends[0].end), (0, 2, 5));
 }
 
-/// What is let go after a load waits for a group coordinator that no load has ever needed: on threads of its own, if at all.
+/// A consumer that is dropped after a load may wait for a group coordinator that no load needs. It waits on a thread of
+/// its own, if it waits.
 /// Covers R20, F19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks() {
@@ -270,7 +272,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
     let log = started(Settings { brokers: broker.bootstrap().to_owned(), ..settings(&topic) }).await;
     append_all(&log, (0..2_000).map(|i| record(1, &format!("w/t/{i}"), Some(&noise(1_000, i))))).await;
     let (log, done) = (Arc::new(log), Arc::new(AtomicBool::new(false)));
-    // How late this runtime's own tasks are.
+    // Measures how late the tasks of this runtime run.
     let watches = (0..2).map(|_| {
         let done = done.clone();
         tokio::spawn(async move {
@@ -284,7 +286,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
         })
     });
     let watches: Vec<_> = watches.collect();
-    // All have begun, and are in the middle, when the broker, which would be the coordinator, freezes.
+    // All loads have begun and are not finished when the broker, which would be the coordinator, freezes.
     let mut replays = Vec::new();
     for _ in 0..100 {
         let asked = request(&log, &[(0, StartAt::Low)], false).await;
@@ -295,7 +297,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
     broker.pause();
     let paused = Instant::now();
     for (i, replay) in replays.into_iter().enumerate() {
-        // Some callers go, some read what there is.
+        // Some callers drop their load, some read what there is.
         if i % 2 == 0 {
             drop(replay);
         } else {
@@ -314,7 +316,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
     }
     late.sort();
     let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
-    println!("100 loads, {} looks: late by {median:?}, p99 {p99:?}; the log was let go in {took:?}", late.len());
+    println!("100 loads, {} looks: late by {median:?}, p99 {p99:?}; the log was dropped in {took:?}", late.len());
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(p99 < Duration::from_millis(100), "{p99:?}");
     broker.resume();

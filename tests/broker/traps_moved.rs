@@ -1,4 +1,4 @@
-//! A log that moves under its reader, on a real broker: records deleted, compacted, and deletions that vanish.
+//! A log that changes while it is read, on a real broker: records deleted, records compacted, tombstones removed.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ async fn records_deleted_during_a_replay_are_an_error() {
     oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
     let error = drain(replay).await.unwrap_err();
     println!("{error}");
-    // The watch may have seen the policy while it was wrong.
+    // The topic watcher may have seen the wrong policy.
     let seen = matches!(error, ReadError::Topic(TopicProblem::NotCompacted { .. }));
     assert!(seen || matches!(error, ReadError::Truncated { .. }), "{error}");
     let mut state = log.topic_state();
@@ -55,7 +55,8 @@ async fn records_deleted_during_a_replay_are_an_error() {
     assert_eq!(read(&log, &[0]).await.unwrap().0.len(), 10, "what is left is a whole load again");
 }
 
-/// Compaction takes what is below a replay's end when a later record of its key came above it: a key must not be missed.
+/// Compaction removes a record below a replay's end when a later record of its key is above it. The replay must still
+/// have the key.
 /// Covers C42, R40, F10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_the_cleaner_removes_during_a_slow_replay_are_still_in_it() {
@@ -72,7 +73,7 @@ async fn keys_that_the_cleaner_removes_during_a_slow_replay_are_still_in_it() {
     fill(&log, 1).await;
     let overwrite = || append_all(&log, (0..KEYS).map(|i| record(1, &format!("w/t/key-{i}"), Some(b"1"))));
     overwrite().await;
-    // The slow reader's end is here, and it has not come as far as the keys.
+    // The slow reader's end offset is here, and it has not read as far as the keys.
     let asked = request(&log, &[(0, StartAt::Low)], false).await;
     let mut slow = log.replay(asked).await.unwrap();
     next(&mut slow).await.unwrap().unwrap();
@@ -95,7 +96,7 @@ async fn keys_that_the_cleaner_removes_during_a_slow_replay_are_still_in_it() {
     assert!(ends[0].end > FILLED + KEYS as i64, "its end was taken again: {ends:?}");
 }
 
-/// Deletions that vanish before a slow reader reaches them leave him with what was deleted.
+/// If tombstones are removed before a slow reader reaches them, it keeps the deleted keys.
 /// Covers R9, R10, F11.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
@@ -107,7 +108,7 @@ async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
     append_all(&log, all(Some(b"1"))).await;
     fill(&log, 1).await;
     let first = append(&log, record(1, "w/t/before", Some(b"1"))).await + 1;
-    // The slow reader holds the keys already when they are deleted, or is given both: his end is behind the deletions.
+    // The slow reader has read the keys when they are deleted, or it gets both: its end offset is above the tombstones.
     append_all(&log, all(None)).await;
     let asked = request(&log, &[(0, StartAt::Low)], false).await;
     let mut slow = log.replay(asked).await.unwrap();
@@ -120,7 +121,7 @@ async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
     loop {
         append(&log, record(1, "w/t/roll", Some(b"1"))).await;
         tokio::time::sleep(Duration::from_millis(400)).await;
-        // Such short loads are within the bound, if not on a machine that stalls.
+        // Such short loads are within the limit, except on a machine that stalls.
         match read_from(&log, &[(0, StartAt::Offset { offset: first, leader_epoch: -1 })]).await {
             Ok((left, _)) if left.iter().all(|r| !r.is_tombstone()) => break,
             Ok(_) | Err(ReadError::Moved { .. }) => {}
@@ -140,8 +141,8 @@ async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
     }
 }
 
-/// Whatever the cleaner takes while a load reads, a key that always had a value has one in it, and no older one than was
-/// acknowledged before the load began.
+/// A key that always had a value has one in every load, whatever the cleaner removes during the load. The value is at
+/// least as new as the one acknowledged before the load began.
 /// Covers C42, R40, F27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_overwritten_all_the_time_is_in_every_slow_load() {

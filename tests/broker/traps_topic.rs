@@ -59,12 +59,13 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
         let changed = Instant::now();
         let error = followed_until_it_fails(replay).await;
         println!("{what}: a following replay ended after {:?}: {error}", changed.elapsed());
-        // A reader can meet the new topic's shorter log before the watch does: start again, and be told.
+        // A reader can see the new topic's shorter log before the topic watcher does. A second read would then get the
+        // topic's error.
         let honest =
             matches!(error, ReadError::Topic(_)) || what == "recreated" && matches!(error, ReadError::Truncated { .. });
         assert!(honest, "{what}: {error}");
         assert!(changed.elapsed() < Duration::from_secs(8), "{what}: {:?}", changed.elapsed());
-        // The watch may have looked while it was gone, or between two answers.
+        // The topic watcher may have looked while the topic was gone, or between two answers.
         let expected = |problem: &TopicProblem| match what {
             "deleted" => matches!(problem, TopicProblem::NotFound { .. }),
             "recreated" => matches!(problem, TopicProblem::Recreated { .. }),
@@ -83,7 +84,8 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
     }
 }
 
-/// A reader that stalls while the topic goes: said within a second or so, not at the no-progress deadline.
+/// If the topic is deleted while a reader stalls, it gets the error within about a second, not at the no-progress
+/// deadline.
 /// Covers F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_deleted_during_a_load_is_reported_at_once() {
@@ -101,10 +103,10 @@ async fn a_topic_deleted_during_a_load_is_reported_at_once() {
     assert!(deleted.elapsed() < Duration::from_secs(8), "{:?}", deleted.elapsed());
 }
 
-/// When each was asked, and its answer.
+/// The time of each call, and its answer.
 type Answers<T, E> = JoinHandle<Vec<(Instant, Result<T, E>)>>;
 
-/// What loads and writes were told while a topic changed under them.
+/// The answers to loads and writes while a topic changed.
 struct Told {
     log: Arc<KafkaLog>,
     stop: Arc<AtomicBool>,
@@ -113,7 +115,7 @@ struct Told {
 }
 
 impl Told {
-    /// Loads of all partitions and writes, all the while, each load as slow as a busy caller's.
+    /// Loads of all partitions and writes, repeatedly. Each load is as slow as a busy caller's.
     fn start(log: KafkaLog, partitions: i32) -> Self {
         let (log, stop) = (Arc::new(log), Arc::new(AtomicBool::new(false)));
         let loads = (0..3).map(|_| {
@@ -157,7 +159,7 @@ impl Told {
         Self { log, stop, loads, writes }
     }
 
-    /// Goes on until loads and writes have been refused for a while, then says what they were told.
+    /// Runs until loads and writes have been refused for a while. Returns their answers.
     async fn until_refused(self, changed: Instant, what: &str, wanted: fn(&TopicProblem) -> bool) -> Arc<KafkaLog> {
         loop {
             match self.log.topic().await {
@@ -167,7 +169,7 @@ impl Told {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let known = Instant::now();
-        // Both go on for a while: what is told from now on must stay.
+        // Both continue for a while: the answers must stay the same from now on.
         tokio::time::sleep(Duration::from_secs(2)).await;
         self.stop.store(true, Ordering::SeqCst);
         let (mut whole, mut refused, mut other) = (0, 0, 0);
@@ -175,7 +177,7 @@ impl Told {
             for (asked, found) in task.await.unwrap() {
                 match found {
                     Ok(records) => {
-                        // All of the topic that is served, and nothing of another one.
+                        // Everything from the topic that is served, and nothing from another one.
                         let old = records.iter().filter(|r| r.value.as_deref() == Some(b"old")).count();
                         let new = records.iter().filter(|r| r.value.as_deref() == Some(b"new")).count();
                         assert_eq!((old, new), (OLD, 0), "{what}: a load that says it is whole");
@@ -217,7 +219,7 @@ impl Told {
     }
 }
 
-/// What the old topic holds of its own.
+/// Records that only the old topic has.
 const OLD: usize = 400;
 
 async fn slowly(log: &KafkaLog, topic: Arc<Topic>, partitions: &[i32]) -> Result<Vec<Record>, ReadError> {
@@ -244,7 +246,7 @@ async fn filled(log: &KafkaLog, partitions: i32, count: usize, value: &[u8]) {
     append_all(log, (0..count).map(|i| record(partitions, &format!("w{}/t/{i}", i % 20), Some(value)))).await;
 }
 
-/// Served before; then loads and writes go on while it changes.
+/// The topic is served first. Then loads and writes continue while it changes.
 async fn under_way(partitions: i32) -> (String, Told) {
     let (topic, log) = on(partitions).await;
     filled(&log, partitions, OLD, b"old").await;
@@ -261,7 +263,7 @@ async fn a_topic_deleted_during_loads_and_writes_is_refused_and_not_created() {
     oracle.delete(bootstrap, &topic).unwrap();
     let gone = |p: &TopicProblem| matches!(p, TopicProblem::NotFound { .. });
     told.until_refused(Instant::now(), "deleted", gone).await;
-    // The broker would create it at the first who asks for it in the wrong way.
+    // The broker would create the topic at the first request that asks for it in the wrong way.
     assert!(!oracle.topics(bootstrap).unwrap().contains(&topic), "it was created again");
 }
 
@@ -275,7 +277,7 @@ async fn recreated(count: usize, what: &str) {
     filled(&other, 2, count, b"new").await;
     let final_ = |p: &TopicProblem| matches!(p, TopicProblem::Recreated { .. });
     let log = told.until_refused(changed, what, final_).await;
-    // Final, also where the topic goes again; and a restart adopts it.
+    // The state is final, even if the topic is deleted again. A restart adopts the new topic.
     oracle.delete(bootstrap, &topic).unwrap();
     let error = log.topic().await.unwrap_err();
     assert!(matches!(&error, ReadError::Topic(p) if final_(p)), "{what}: {error}");

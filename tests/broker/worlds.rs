@@ -1,4 +1,4 @@
-//! The worlds of this binary: each on a topic of its own.
+//! The servers that this binary runs the contract suite on, each with a topic of its own.
 
 use crate::{
     contract::world::TestServer,
@@ -21,7 +21,7 @@ fn with_foreign_writer(server: TestServer, topic: String) -> TestServer {
     server.durable().with_foreign(Box::new(move |partition, key, value| {
         let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
         let policy = |p| oracle.config(bootstrap, &topic, &[("cleanup.policy", p)]).expect("the policy is set");
-        // A compacted topic takes no record without a key: such records are older than the policy.
+        // A compacted topic accepts no record without a key. Such records were written before the topic got its policy.
         if key.is_none() {
             policy("delete");
         }

@@ -1,5 +1,5 @@
-//! What the campaign runs of the project's other tests: the simulation with many seeds, and the suite with a rule taken out,
-//! which must fail.
+//! Other tests of the project that the campaign runs: the simulation with many seeds, and the suite with a rule taken
+//! out, which must fail.
 
 use std::{fmt::Write as _, path::Path, process::Command, time::Instant};
 
@@ -7,13 +7,13 @@ use changelogd::rule::Rule;
 
 use super::report::Report;
 
-/// The tests of the simulation, and those that must notice when a rule is taken out: `cargo test` filters.
+/// `cargo test` filters: the tests of the simulation, and those that must fail when a rule is taken out.
 const SIMULATION: &str = "kafka::replay::sim";
 const NOTICE: [&str; 2] = ["kafka::", "changelog::"];
 /// Tests of settings are left out: they look at the very values that taking out a rule changes.
 const LEFT_OUT: &str = "settings";
 
-/// What is left when a rule is taken out.
+/// What remains when a rule is taken out.
 fn without(rule: Rule) -> &'static str {
     match rule {
         Rule::EndIsHighWatermark => "the first request's end offsets serve all later ones",
@@ -32,7 +32,7 @@ fn without(rule: Rule) -> &'static str {
     }
 }
 
-/// The simulation with so many seeds, from this one on.
+/// Runs the simulation with this many seeds, from `first` on.
 /// Covers R37.
 pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
     let begun = Instant::now();
@@ -62,7 +62,7 @@ pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
     }
 }
 
-/// The unit tests, whose property tests generate their inputs from this seed. `make test` always takes the same one.
+/// Runs the unit tests with this seed for the inputs of property tests. `make test` always uses the same seed.
 pub fn properties(seed: u64, cases: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
@@ -89,7 +89,7 @@ pub fn properties(seed: u64, cases: u64, report: &mut Report) {
     report.section("Properties", &text);
 }
 
-/// The suite with each rule taken out, one after another: it must fail each time, and pass with none.
+/// Runs the suite with each rule taken out, one after another. It must fail each time, and pass with none taken out.
 /// Covers R39.
 pub fn taken_out(report: &mut Report) {
     let built = Command::new(cargo())
@@ -105,8 +105,9 @@ pub fn taken_out(report: &mut Report) {
         return;
     };
     let mut text = String::from(
-        "The suite with one rule's code taken out (feature `take-out-rules`, which a release build refuses): it must fail.\n\n\
-         | rule | what is left without it | tests that fail |\n|---|---|---|\n",
+        "The suite with one rule's code taken out (feature `take-out-rules`, which a release build refuses). It must \
+         fail.\n\n\
+         | rule | what remains without it | tests that fail |\n|---|---|---|\n",
     );
     let release = Command::new(cargo())
         .current_dir(root())
@@ -137,7 +138,7 @@ pub fn taken_out(report: &mut Report) {
     report.section("Tests of the tests", &text);
 }
 
-/// Each filter must match a test: one that matches none would leave out what it stands for.
+/// Each filter must match a test. A filter that matches none would leave out its tests unnoticed.
 fn filters_match(binary: &str) -> Result<(), String> {
     for filter in [SIMULATION].into_iter().chain(NOTICE) {
         if listed(binary, &[filter])? == 0 {

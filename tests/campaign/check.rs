@@ -1,5 +1,5 @@
-//! What a history is held against: linearizability of each key (porcupine, in `tools/linearize`), and two direct checks by
-//! offsets, which find the same faults by another way.
+//! The checks of a history: linearizability of each key (porcupine, in `tools/linearize`), and two direct checks by
+//! offsets. The direct checks find the same errors in another way.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ pub struct Verdict {
     pub detail: Vec<String>,
 }
 
-/// `saved` is the history in a file; `last` the load of everything after all writes had ended.
+/// `saved` is the history in a file. `last` is the load of everything after all writes had ended.
 pub fn check(history: &History, last: &Load, saved: &Path) -> Result<Verdict, String> {
     let mut verdict = linearizability(saved)?;
     let mut by_key: BTreeMap<&str, Vec<&Write>> = BTreeMap::new();
@@ -38,7 +38,7 @@ pub fn check(history: &History, last: &Load, saved: &Path) -> Result<Verdict, St
     Ok(verdict)
 }
 
-/// Acknowledged writes of a key that the last load neither shows nor explains.
+/// Acknowledged writes of a key that the last load neither returns nor explains.
 fn lost(key: &str, writes: &[&Write], last: Option<&(String, i64)>, detail: &mut Vec<String>) -> u64 {
     let acked = writes.iter().filter_map(|w| match w.outcome {
         Outcome::Acked(offset) => Some((offset, *w)),
@@ -47,7 +47,7 @@ fn lost(key: &str, writes: &[&Write], last: Option<&(String, i64)>, detail: &mut
     let acked: BTreeMap<_, _> = acked.collect();
     let Some((newest, write)) = acked.last_key_value() else { return 0 };
     let lost: Vec<_> = match last {
-        // Above what is there.
+        // The offset is above the one that is there.
         Some((value, at)) => acked
             .iter()
             .filter(|(offset, w)| *offset > at || *offset == at && w.value.as_ref() != Some(value))
@@ -65,7 +65,7 @@ fn lost(key: &str, writes: &[&Write], last: Option<&(String, i64)>, detail: &mut
     lost.len() as u64
 }
 
-/// Why an answer that was called whole is not, by the writes acknowledged before it was asked for.
+/// Why an answer that claimed to be whole is not, by the writes acknowledged before its call.
 fn incomplete(load: &Load, by_key: &BTreeMap<&str, Vec<&Write>>) -> Option<String> {
     if let Some(reason) = &load.not_whole {
         return Some(format!("{} of client {} at {}: {reason}", load.how, load.client, load.call));
@@ -128,7 +128,7 @@ fn linearizability(saved: &Path) -> Result<Verdict, String> {
     })
 }
 
-/// The checks are held against histories that are known to be good and bad, before any verdict of theirs is believed.
+/// Runs the checks on histories that are known to be good or bad, before any of their results counts.
 ///
 /// # Panics
 /// If one of them is not judged as it should be.

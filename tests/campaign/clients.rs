@@ -1,4 +1,4 @@
-//! Clients that set, delete, get, load and stream at random, and record what they were told.
+//! Clients that set, delete, get, load and stream at random, and record the answers.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,8 @@ use super::{
 
 pub const WORKSPACES: usize = 6;
 pub const KEYS: usize = 5;
-/// A call's own deadline, in seconds. Above the sidecars' write timeout, so that they can say what became of a write.
+/// A call's own deadline, in seconds. It is longer than the sidecars' write timeout, so that they can answer what
+/// happened to a write.
 const WRITE: u64 = 6;
 pub const READ: u64 = 15;
 
@@ -48,11 +49,11 @@ pub struct Actor {
     pub partitions: usize,
     /// Values are unique over all clients of a history.
     written: u64,
-    /// Where a stream of everything ended, and what was there.
+    /// The token at which a stream of everything ended, and the state there.
     resume: Option<(Bytes, State)>,
 }
 
-/// A stop for all clients, and whether they may already.
+/// The stop signal for all clients, and whether they may stop already.
 #[derive(Clone, Default)]
 pub struct Stop(pub Arc<AtomicBool>, pub Arc<AtomicU64>);
 
@@ -61,7 +62,7 @@ impl Actor {
         Self { number, client, random, recorder, partitions, written: 0, resume: None }
     }
 
-    /// Until the stop; the call that is open then is waited for, which takes at most its deadline.
+    /// Runs until the stop. Waits for the call that is open then, which takes at most its deadline.
     pub async fn run(mut self, stop: Stop) {
         while !stop.0.load(Ordering::Relaxed) {
             self.act().await;
@@ -101,7 +102,8 @@ impl Actor {
         self.wrote("delete", key, None, call, answer.map(|a| a.position));
     }
 
-    /// A few keys at a time, each once, in one stream. What has its verdict ended then; what has none may have been written.
+    /// Writes a few keys at a time in one stream, each key once. A write ends with its verdict. A write without a
+    /// verdict may have happened.
     async fn write_stream(&mut self) {
         let (mut mutations, mut open) = (Vec::new(), BTreeMap::new());
         for id in 0..self.random.below(6) + 2 {
@@ -186,7 +188,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Of everything.
+    /// A stream of everything.
     pub async fn stream(&mut self, how: &'static str, content: v1::Content, resumed: bool) -> Result<Load, Status> {
         let (token, state) = self.resume.clone().filter(|_| resumed).unwrap_or_default();
         let request = v1::StreamAllRequest { content: content.into(), resume_token: token, ..Default::default() };
@@ -194,7 +196,7 @@ impl Actor {
         let answer = answered(READ, stream(&mut self.client.clone(), request, state, READ)).await;
         let (state, snapshots, token) = answer.inspect_err(|status| {
             self.recorder.refused(how, status);
-            // A token that is refused is of no further use.
+            // A refused token cannot be used again.
             if resumed && matches!(status.code(), Code::OutOfRange | Code::InvalidArgument) {
                 self.resume = None;
             }
@@ -222,7 +224,7 @@ impl Actor {
     }
 }
 
-/// A second bound above the call's own, for what the client's library doesn't notice.
+/// A second limit above the call's own, in case the client's library does not notice the first.
 async fn answered<T>(
     seconds: u64,
     call: impl Future<Output = Result<impl Into<Answer<T>>, Status>>,
@@ -233,7 +235,7 @@ async fn answered<T>(
     }
 }
 
-/// What was answered, out of its envelope.
+/// The answer, without its envelope.
 struct Answer<T>(T);
 
 impl<T> From<tonic::Response<T>> for Answer<T> {
@@ -265,13 +267,13 @@ fn outcome_of(verdict: v1::Verdict) -> Result<Option<v1::Position>, Status> {
     }
 }
 
-/// The promise of the status table.
+/// The promise of the table of statuses.
 pub fn nothing_was_written(status: &Status) -> bool {
     let codes = [Code::Unavailable, Code::ResourceExhausted, Code::FailedPrecondition, Code::InvalidArgument];
     codes.contains(&status.code()) && reason(status).is_some()
 }
 
-/// A workspace's state, and whether its snapshot came, last and once.
+/// A workspace's state, and whether its snapshot came last and once.
 pub async fn load(
     client: &mut Client,
     request: v1::LoadWorkspaceRequest,

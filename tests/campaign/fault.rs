@@ -1,4 +1,4 @@
-//! What a fault of the campaign is, and what it may disturb.
+//! The trait of a fault, and the parts of the campaign that a fault may disturb.
 
 use std::{
     path::PathBuf,
@@ -23,52 +23,52 @@ pub const WRITE_TIMEOUT: u64 = 4;
 /// One row of the report: a fault, injected while the clients of a history run.
 #[async_trait]
 pub trait Fault: Sync {
-    /// As in the rules: `F1`.
+    /// The id, as in the rules: `F1`.
     fn id(&self) -> &'static str;
 
     fn title(&self) -> &'static str;
 
-    /// The answer that the rules demand.
+    /// The answer that the rules require.
     fn expected(&self) -> &'static str;
 
-    /// Of the history's topic, beside the usual ones.
+    /// Settings of the history's topic, in addition to the usual ones.
     fn topic_configs(&self) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
 
-    /// Of both sidecars, beside the usual ones.
+    /// Arguments of both sidecars, in addition to the usual ones.
     fn sidecar_arguments(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Called when the clients have run for a while. Disturbs what it likes for about [`Stage::window`], looks at what is
-    /// answered meanwhile, and heals it. What it forgets is healed after it: brokers started, links passed.
+    /// Called when the clients have run for a while. Injects the fault for about [`Stage::window`], checks the answers
+    /// meanwhile, and heals it. What it leaves is healed after it: brokers are started, links pass again.
     ///
-    /// Returns what was seen; or an error, which says how that is not what was expected.
+    /// Returns what was seen, or an error that says how that was not expected.
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String>;
 }
 
-/// What a fault works with.
+/// The parts that a fault may use.
 pub struct Stage<'a> {
     pub cluster: &'a mut Cluster,
     /// The sidecars on the history's topic.
     pub sidecars: &'a mut [Sidecar],
-    /// Between some of the clients and each of the sidecars.
+    /// The proxies between some of the clients and each of the sidecars.
     pub client_proxies: &'a [Proxy],
     pub topic: &'a str,
     pub recorder: &'a Recorder,
-    /// How long the fault should last.
+    /// The duration of the fault.
     pub window: Duration,
     /// Whether numbers should be small.
     pub short: bool,
     pub random: Random,
-    /// Where logs and histories are kept if something is wrong.
+    /// The directory in which logs and histories are kept if something is wrong.
     pub keep: PathBuf,
     pub(super) begun: Instant,
 }
 
 impl Stage<'_> {
-    /// What blocks: the cluster's methods, and the oracle's.
+    /// Runs calls that block: the cluster's methods, and the oracle's.
     pub fn blocking<T>(&mut self, what: impl FnOnce(&mut Cluster) -> T) -> T {
         block_in_place(|| what(self.cluster))
     }
@@ -79,7 +79,7 @@ impl Stage<'_> {
         self.blocking(|cluster| cluster.leader_of(&topic, partition))
     }
 
-    /// When the fault should be healed.
+    /// The time at which the fault should be healed.
     pub fn until(&self) -> Instant {
         self.begun + self.window
     }
@@ -89,16 +89,16 @@ impl Stage<'_> {
         sleep_until(self.until().into()).await;
     }
 
-    /// A topic of the fault's own, with three replicas of which two must acknowledge unless told otherwise.
+    /// A topic of the fault's own, with three replicas. Two must acknowledge, unless the settings say otherwise.
     pub fn own_topic(&mut self, partitions: i32, configs: &[(&str, &str)]) -> Result<String, String> {
         self.blocking(|cluster| create(cluster, partitions, configs))
     }
 
-    /// A sidecar of the fault's own, which answers.
+    /// A sidecar of the fault's own. It answers when this returns.
     pub async fn own_sidecar(&mut self, topic: &str, partitions: i32, more: &[&str]) -> Result<Sidecar, String> {
         let mut arguments = arguments(self.cluster, topic, partitions);
         for argument in more {
-            // A setting is given once.
+            // A setting may be given only once.
             let name = argument.split('=').next().unwrap_or(argument);
             if name != "--kafka-property" {
                 arguments.retain(|a| a.split('=').next() != Some(name));

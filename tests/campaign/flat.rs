@@ -1,4 +1,4 @@
-//! Loads, thousands of them, leave nothing behind: memory, threads and files stay where they were (R23).
+//! Thousands of loads leave nothing behind: memory, threads and files stay where they were (R23).
 
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 const ENTRIES: usize = 500;
 const WIDE: usize = 16;
 
-/// `loads` of them one after another, then as many 16 at a time.
+/// Makes `loads` loads one after another, then as many 16 at a time.
 /// Covers R23.
 pub async fn run(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Report) {
     if let Err(error) = measure(cluster, loads, keep, report).await {
@@ -35,7 +35,7 @@ async fn measure(cluster: &Cluster, loads: usize, keep: &Path, report: &mut Repo
         let set = v1::SetRequest { changelog_id: format!("flat/t/{i}"), value: raw(&value), ..Default::default() };
         client.set(limited(set, 10)).await.map_err(|status| status.to_string())?;
     }
-    // Warm: the allocator's arenas, the runtime's threads.
+    // Warms up the allocator's arenas and the runtime's threads.
     wide(&client, WIDE * 10).await?;
     let threads_before = settled(|| sidecar.threads_and_files(), None).await;
     let before = rss_kib(&sidecar);
@@ -81,7 +81,7 @@ async fn wide(client: &Client, loads: usize) -> Result<(), String> {
         let mut client = client.clone();
         running.spawn(async move {
             for _ in 0..loads / WIDE {
-                // Sixteen is what runs at a time for all; one connection's share is less, and what is over it waits.
+                // Sixteen replays run at a time in all. One connection's share is smaller, and loads above it wait.
                 load(&mut client).await?;
             }
             Ok::<_, String>(())

@@ -1,4 +1,4 @@
-//! What clients did and were told, with the times of call and answer.
+//! The calls of clients and their answers, with the times of both.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,14 @@ use tonic::Status;
 
 use super::sidecar::said;
 
-/// What a client knows of its write.
+/// What a client knows about its write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Acknowledged, at this partition's offset.
     Acked(i64),
-    /// Refused with our ErrorInfo and a code that promises that nothing was written.
+    /// Refused with our ErrorInfo, and with a code that promises that nothing was written.
     Nothing,
-    /// Anything else: it may have happened, may still happen, or never.
+    /// Any other answer: the write may have happened, may still happen, or may never happen.
     Unknown,
 }
 
@@ -36,7 +36,7 @@ pub struct Write {
     pub outcome: Outcome,
 }
 
-/// A read that was answered OK: each key that it covered, with value and offset where it was there.
+/// A read that was answered OK: each key that it covered, with value and offset if the key was there.
 #[derive(Debug, Clone)]
 pub struct Load {
     pub client: usize,
@@ -44,7 +44,7 @@ pub struct Load {
     pub call: u64,
     pub end: u64,
     pub keys: BTreeMap<String, Option<(String, i64)>>,
-    /// Why it must not have been called whole: a `Snapshot` that is missing.
+    /// The reason why it must not count as whole: a `Snapshot` is missing.
     pub not_whole: Option<String>,
 }
 
@@ -52,13 +52,13 @@ pub struct Load {
 pub struct History {
     pub writes: Vec<Write>,
     pub loads: Vec<Load>,
-    /// By what was called and what was answered.
+    /// The number of refusals, by call and answer.
     pub refused: BTreeMap<String, u64>,
-    /// The same, one by one: when it was answered, and the whole of it.
+    /// Each refusal: the time of its answer, and its whole text.
     pub refusals: Vec<(u64, String)>,
 }
 
-/// A history in the making, shared by its clients.
+/// A history that is being recorded, shared by its clients.
 pub struct Recorder {
     begun: Instant,
     history: Mutex<History>,
@@ -99,14 +99,14 @@ impl Recorder {
 }
 
 impl History {
-    /// Calls, those that failed included.
+    /// The number of calls, failed ones included.
     pub fn operations(&self) -> u64 {
         let refused_reads =
             self.refused.iter().filter(|(what, _)| !is_write(what)).map(|(_, count)| count).sum::<u64>();
         (self.writes.len() + self.loads.len()) as u64 + refused_reads
     }
 
-    /// For the checker: a line for each operation on a key.
+    /// Writes the file for the checker: a line for each operation on a key.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         for write in &self.writes {
@@ -116,22 +116,23 @@ impl History {
                 Outcome::Unknown => ("unknown", None),
             };
             let kind = if write.value.is_some() { "set" } else { "delete" };
-            let line = json!({"client": write.client, "kind": kind, "key": write.key, "value": write.value, "outcome": outcome,
-                "offset": offset, "call": write.call, "return": write.end});
+            let line = json!({"client": write.client, "kind": kind, "key": write.key, "value": write.value,
+                "outcome": outcome, "offset": offset, "call": write.call, "return": write.end});
             writeln!(file, "{line}")?;
         }
         for load in &self.loads {
             for (key, entry) in &load.keys {
                 let (value, offset) = entry.as_ref().map_or((None, None), |(v, o)| (Some(v), Some(o)));
-                let line = json!({"client": load.client, "kind": "read", "key": key, "value": value, "found": entry.is_some(),
-                    "outcome": "ok", "offset": offset, "call": load.call, "return": load.end, "how": load.how});
+                let line = json!({"client": load.client, "kind": "read", "key": key, "value": value,
+                    "found": entry.is_some(), "outcome": "ok", "offset": offset, "call": load.call,
+                    "return": load.end, "how": load.how});
                 writeln!(file, "{line}")?;
             }
         }
         file.flush()
     }
 
-    /// For people: when which call was refused.
+    /// Writes a file for readers: the time and the call of each refusal.
     pub fn save_refusals(&self, path: &Path) -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         for (at, what) in &self.refusals {
@@ -141,7 +142,7 @@ impl History {
     }
 }
 
-/// Whether a refusal's name is of a write.
+/// Whether the name of a refusal is that of a write.
 pub fn is_write(what: &str) -> bool {
     what.starts_with("set") || what.starts_with("delete")
 }

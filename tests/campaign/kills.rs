@@ -1,4 +1,4 @@
-//! SIGKILL of the sidecar under write load, over and over: not one acknowledged write may be lost, on the embedded store and
+//! SIGKILL of the sidecar during writes, again and again. No acknowledged write may be lost, on the embedded store and
 //! on Kafka.
 
 use std::{
@@ -25,7 +25,7 @@ const KEYS: u64 = 40;
 const A_ROUND: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Per key the last value that was acknowledged; each key has one writer, whose values increase.
+/// The last acknowledged value per key. Each key has one writer, whose values increase.
 type Acknowledged = Arc<Mutex<Tally>>;
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ fn lock(tally: &Acknowledged) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a loop came to.
+/// The result of a loop.
 struct Loop {
     store: &'static str,
     kills: u64,
@@ -131,7 +131,7 @@ async fn write_until_refused(api: String, writer: u64, round: u64, tally: Acknow
     }
 }
 
-/// What was acknowledged and is not there. What was in flight at the kill may have landed on top.
+/// The acknowledged writes that are missing. A write in flight at the kill may have been written after them.
 async fn missing(sidecar: &Sidecar, round: u64, tally: &Acknowledged, lost: &mut Vec<String>) -> Result<(), String> {
     use v1::load_workspace_response::Event;
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
@@ -144,7 +144,7 @@ async fn missing(sidecar: &Sidecar, round: u64, tally: &Acknowledged, lost: &mut
                 for entry in batch.entries {
                     if let Some(v1::entry::Value::Raw(raw)) = &entry.value {
                         let value = std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok());
-                        found.insert(entry.key, value.ok_or("a value that nobody wrote")?);
+                        found.insert(entry.key, value.ok_or("a value that no client wrote")?);
                     }
                 }
             }

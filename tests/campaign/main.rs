@@ -1,6 +1,8 @@
-//! The fault campaign: `make campaign`. Every fault is injected into a real cluster while clients work, what they were told is
-//! checked, and a table is written. It ends with 1 if a fault was not answered as expected, a history has no explanation,
-//! or an acknowledged write is not there.
+//! The fault campaign: `make campaign`. It injects every fault into a real cluster while clients work, checks the
+//! answers that the clients got, and writes a table.
+//!
+//! The exit status is 1 if a fault was not answered as expected, if a history has no explanation, or if an acknowledged
+//! write is lost.
 
 mod cargo;
 mod check;
@@ -38,7 +40,7 @@ struct Arguments {
     /// One more fault, chosen by the seed among those that `--only` leaves out
     #[arg(long, requires = "only")]
     one_more: bool,
-    /// Where the clients' random choices begin; by default another each time
+    /// The seed of the clients' random choices; by default another each time
     #[arg(long)]
     seed: Option<u64>,
     /// Where to write the report as Markdown
@@ -89,7 +91,7 @@ async fn main() -> ExitCode {
     };
     for fault in faults {
         campaign.run(fault.as_ref(), &mut report).await;
-        // So that a campaign that is broken off leaves what it has seen.
+        // So that an interrupted campaign leaves a report of what it has seen.
         save(&arguments, &report, &facts(begun.elapsed()));
     }
     beside(&arguments, seed, &campaign, &mut report).await;
@@ -99,7 +101,7 @@ async fn main() -> ExitCode {
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What there is beside faults.
+/// The parts that are not faults.
 const BESIDE: [&str; 5] = ["kills", "flat", "seeds", "properties", "rules"];
 
 async fn beside(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {

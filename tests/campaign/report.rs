@@ -8,12 +8,12 @@ pub struct Row {
     pub id: String,
     pub title: String,
     pub expected: String,
-    /// What was seen; an error if it was not what is expected.
+    /// What was seen. An error if that was not expected.
     pub seen: Result<String, String>,
     pub histories: u64,
     pub operations: u64,
     pub violations: u64,
-    /// Keys of which it could not be said whether they are violations.
+    /// Keys for which the check did not decide whether they are violations.
     pub undecided: u64,
     pub lost: u64,
     pub incomplete: u64,
@@ -31,11 +31,11 @@ impl Row {
 pub struct Report {
     rows: Vec<Row>,
     sections: Vec<(String, String)>,
-    /// What failed beside the rows.
+    /// Failures outside the rows.
     failures: Vec<String>,
 }
 
-/// What the head of the report says.
+/// The facts in the head of the report.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub command: String,
@@ -50,7 +50,7 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// A part of its own below the table. What it found wrong is said with [`Report::failure`], too.
+    /// A section below the table. What it found wrong is reported with [`Report::failure`], too.
     #[allow(dead_code, reason = "for what is not a fault with a history")]
     pub fn section(&mut self, title: &str, markdown: &str) {
         self.sections.push((title.to_owned(), markdown.to_owned()));
@@ -71,17 +71,17 @@ impl Report {
         let mut text = String::from("# Reliability\n\n");
         let _ = writeln!(
             text,
-            "Written by `{}`; not edited by hand. A real cluster (one controller, three brokers, each a process; topics of \
-             three replicas of which two must acknowledge), TCP proxies of our own between everything, two sidecars, and \
-             twelve clients that set, delete, get, load and stream while a fault is injected. Each history is checked with \
-             porcupine: per key a register, a write of unknown outcome may happen at any time after its call or never. Two \
-             more checks go by offsets.\n",
+            "Written by `{}`; not edited by hand. It runs a real cluster: one controller and three brokers, each a \
+             process. Topics have three replicas, of which two must acknowledge. Our own TCP proxies are between all \
+             of them. Two sidecars serve twelve clients that set, delete, get, load and stream while a fault is \
+             injected. Each history is checked with porcupine: each key is a register, and a write of unknown outcome \
+             may happen at any time after its call, or never. Two more checks compare offsets.\n",
             facts.command
         );
         let _ = writeln!(text, "{}", facts.line());
         text.push_str(&self.table(true));
         let _ = writeln!(text, "\n{}\n", self.verdict());
-        text.push_str("## What the clients were told\n\nRefusals during the histories, by call and answer.\n\n");
+        text.push_str("## Refusals that the clients met\n\nRefusals during the histories, by call and answer.\n\n");
         for row in self.rows.iter().filter(|row| !row.refused.is_empty()) {
             let told = row.refused.iter().map(|(what, count)| format!("{what} × {count}")).collect::<Vec<_>>();
             let _ = writeln!(text, "- **{}** {}", row.id, cell(&told.join("; ")));
@@ -108,7 +108,8 @@ impl Report {
         let (head, rule) = if whole { (" expected | seen |", "---|---|") } else { ("", "") };
         let _ = writeln!(
             text,
-            "| fault | |{head} histories | operations | violations | acknowledged writes lost | incomplete loads that claimed to be whole |"
+            "| fault | |{head} histories | operations | violations | acknowledged writes lost | incomplete loads that \
+             claimed to be whole |"
         );
         let _ = writeln!(text, "|---|---|{rule}---:|---:|---:|---:|---:|");
         for row in &self.rows {
@@ -145,8 +146,8 @@ impl Report {
 
     fn verdict(&self) -> String {
         if self.is_good() {
-            return "Every fault was answered as expected; no violation, no acknowledged write lost, no incomplete load that claimed \
-                    to be whole."
+            return "Every fault was answered as expected; no violation, no acknowledged write lost, no incomplete load \
+                    that claimed to be whole."
                 .to_owned();
         }
         let bad = self.rows.iter().filter(|row| !row.is_good());

@@ -1,4 +1,5 @@
-//! One fault's course: a topic, two sidecars, twelve clients; the fault; the recovery; the last load; the checks.
+//! The run of one fault: a topic, two sidecars and twelve clients, then the fault, the recovery, the last load, the
+//! checks.
 
 use std::{
     fs,
@@ -29,9 +30,9 @@ use super::{
 
 const SIDECARS: usize = 2;
 const CLIENTS: usize = 12;
-/// Both sidecars must answer again so long after the fault was healed.
+/// Both sidecars must answer again this long after the fault was healed.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
-/// No fault holds the campaign up for longer.
+/// No fault may take longer.
 const AT_MOST: Duration = Duration::from_secs(15 * 60);
 
 /// Covers C42, C46, R38.
@@ -44,7 +45,7 @@ pub struct Campaign {
     kept: PathBuf,
 }
 
-/// What one history came to.
+/// The result of one history.
 struct Course {
     seen: Result<String, String>,
     history: History,
@@ -63,7 +64,7 @@ impl Campaign {
         Self { cluster, seed, seconds, short, keep_all, kept }
     }
 
-    /// Where logs are kept.
+    /// The directory in which logs are kept.
     pub fn keep(&self) -> PathBuf {
         fs::create_dir_all(&self.kept).expect("a directory for logs");
         self.kept.clone()
@@ -217,7 +218,7 @@ impl Campaign {
     }
 }
 
-/// Of everything, in both ways.
+/// Loads everything, in both ways.
 async fn last_load(actor: &mut Actor) -> Result<Load, String> {
     let wrong = |status: tonic::Status| format!("the last load: {status:?}");
     for number in 0..WORKSPACES {

@@ -22,24 +22,24 @@ pub struct Sidecar {
     child: Child,
     pub api: String,
     pub admin: String,
-    /// Where its log lines are.
+    /// The file with its log lines.
     pub log: PathBuf,
     arguments: Vec<String>,
 }
 
-/// This build's binary, or the one that the variable names.
+/// The binary of this build, or the one that the variable names.
 pub fn binary() -> PathBuf {
     std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }
 
 impl Sidecar {
-    /// Returns when it serves, which says nothing of Kafka.
+    /// Returns when it serves. Kafka may still be unreachable then.
     pub async fn start(log: &Path, arguments: Vec<String>) -> Result<Self, String> {
         let (child, api, admin) = launch(log, &arguments, "127.0.0.1:0").await?;
         Ok(Self { child, api, admin, log: log.to_owned(), arguments })
     }
 
-    /// A client that connects when it must, again and again. It notices a half-open connection within three seconds.
+    /// A client that connects when it must, repeatedly. It notices a half-open connection within three seconds.
     pub fn client(&self) -> Client {
         client(&self.api)
     }
@@ -54,7 +54,7 @@ impl Sidecar {
         self.child.kill().await.expect("killed");
     }
 
-    /// Starts again where it listened, with what it was started with.
+    /// Starts it again on the same address, with the same arguments.
     #[allow(dead_code, reason = "for faults of the sidecar itself")]
     pub async fn restart(&mut self) -> Result<(), String> {
         let _ = self.child.kill().await;
@@ -62,7 +62,7 @@ impl Sidecar {
         Ok(())
     }
 
-    /// The admin port's answer: code and body.
+    /// The admin port's answer: the code and the body.
     pub async fn http(&self, path: &str) -> Result<(u16, String), String> {
         let ask = async {
             let mut stream = TcpStream::connect(&self.admin).await?;
@@ -79,7 +79,7 @@ impl Sidecar {
         Ok((code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
     }
 
-    /// Waits until writes and loads are possible: its own word, and the proof.
+    /// Waits until writes and loads are possible: until it says that it is ready, and a write and a load succeed.
     pub async fn answers(&self, within: Duration) -> Result<Duration, String> {
         let started = Instant::now();
         loop {
@@ -100,7 +100,7 @@ impl Sidecar {
             return Err(body);
         }
         let mut client = self.client();
-        // One for each partition, almost surely.
+        // Enough keys for every partition to have one, almost certainly.
         for i in 0..8 {
             let workspace_id = format!("recovery-{i}");
             let set = v1::SetRequest {
@@ -193,7 +193,7 @@ pub fn raw(value: &str) -> Option<v1::set_request::Value> {
     Some(v1::set_request::Value::Raw(value.as_bytes().to_vec().into()))
 }
 
-/// The reason of our ErrorInfo; none if the status is not ours.
+/// The reason in our ErrorInfo. None if the status is not ours.
 pub fn reason(status: &tonic::Status) -> Option<String> {
     use tonic_types::StatusExt;
     let details = status.get_error_details();

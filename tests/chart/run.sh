@@ -234,7 +234,8 @@ renders 'standalone, no readiness probe' $recent "$chart" --set probes.readiness
 renders 'standalone, image by digest' $recent "$chart" --set image.repository=registry.example/changelogd,image.tag=v1 \
     --set image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef -- \
     '+image: "registry.example/changelogd@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"'
-renders 'standalone, the pod' $recent "$chart" --set pod.labels.team=a,pod.annotations.note=b,pod.nodeSelector.disk=ssd \
+renders 'standalone, the pod' $recent "$chart" \
+    --set pod.labels.team=a,pod.annotations.note=b,pod.nodeSelector.disk=ssd \
     --set 'pod.tolerations[0].key=c,pod.tolerations[0].operator=Exists,pod.imagePullSecrets={pull}' \
     --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
     '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi' \
@@ -279,19 +280,22 @@ refuses 'brokers without partitions' $recent "$chart" --set "$kafka" -- \
     'topic.partitions: has to be set with kafka.brokers'
 refuses 'brokers without partitions, example' $recent "$consumer" --set changelogd.topic.partitions=0 -- \
     'topic.partitions: has to be set with kafka.brokers'
-refuses 'brokers and the embedded store' $recent "$chart" --set "$kafka" --set topic.partitions=1,store.type=embedded -- \
+refuses 'brokers and the embedded store' $recent "$chart" \
+    --set "$kafka" --set topic.partitions=1,store.type=embedded -- \
     'store.type: embedded does not go with kafka.brokers'
 refuses 'the kafka store without brokers' $recent "$chart" --set store.type=kafka -- 'kafka needs kafka.brokers'
 refuses 'a topic to create without kafka' $recent "$chart" --set topic.create=true -- 'topic.create'
 refuses 'a Secret without kafka' $recent "$chart" --set kafka.propertiesSecret.name=a -- 'kafka.propertiesSecret'
 refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -- "at '/kafka/brokers/0'"
 refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
-refuses 'pods on one claim' $recent "$chart" --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
+refuses 'pods on one claim' $recent "$chart" \
+    --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
     'data.existingClaim: one process at a time'
 # Covers K5.
 refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout=25s -- \
     'drainTimeout: 25s is too long: it has to be less than terminationGracePeriodSeconds - 5, which is 25 seconds'
-refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=24001ms -- 'drainTimeout: 24001ms is too long'
+refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=24001ms -- \
+    'drainTimeout: 24001ms is too long'
 refuses 'drain deadline, example' $recent "$consumer" --set changelogd.terminationGracePeriodSeconds=20 -- \
     'drainTimeout: 20s is too long'
 refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/drainTimeout'"
@@ -305,8 +309,8 @@ refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -
 # Covers K6.
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
 # Every object of the schema is closed.
-for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes resources \
-    resources.limits resources.requests pod 'pod.tolerations[0]'; do
+for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes \
+    resources resources.limits resources.requests pod 'pod.tolerations[0]'; do
     pointer=$(echo "$path" | sed 's/^\(.\)/\/\1/; s/[.[]/\//g; s/\]//')
     # Covers K9, B26.
     refuses "typo in ${path:-the top}" $recent "$chart" --set "${path:+$path.}tpyo=1" -- \

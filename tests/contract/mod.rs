@@ -1,6 +1,6 @@
 //! The contract: one test for each sentence, run against every store and over the wire.
 //!
-//! `contract!(module, start)` makes a module of tests, each against a server of its own made by `start().await`.
+//! `contract!(module, start)` makes a module of tests, each against a server of its own, made by `start().await`.
 
 pub mod promises;
 pub mod refusals;
@@ -8,7 +8,7 @@ pub mod streams;
 pub mod world;
 pub mod writes;
 
-/// One module of tests a server.
+/// One module of tests for each server.
 #[macro_export]
 macro_rules! contract {
     ($module:ident, $start:path) => {
@@ -54,7 +54,7 @@ macro_rules! contract {
                 a_bad_mutation_gets_its_own_verdict_and_the_rest_goes_on
                 a_message_with_too_many_mutations_ends_the_stream_and_writes_nothing
                 the_last_of_many_mutations_of_a_key_is_the_one_loaded
-                a_writer_that_reads_no_verdicts_is_read_no_further
+                the_server_stops_reading_from_a_writer_that_reads_no_verdicts
                 a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_reason
             );
             $crate::contract!(@tests $start, refusals:

@@ -1,4 +1,4 @@
-//! Sections 2 and 3 of the contract, but for streams.
+//! The contract of `Set`, `Delete`, `Get`, `Flush`, `LoadWorkspace` and `Describe`, of restarts and of draining.
 
 use std::{
     collections::BTreeMap,
@@ -77,7 +77,7 @@ pub async fn a_load_returns_entries_in_the_order_of_their_last_change(server: Te
 /// Covers C2, C22.
 pub async fn a_load_returns_only_its_workspace_and_types(server: TestServer) {
     let count = PartitionCount::new(server.describe("").await.partition_count.into()).unwrap();
-    // A neighbour in the same partition, and one whose name begins alike.
+    // One workspace in the same partition, and one whose name begins alike.
     let home = count.of_workspace(b"ws");
     let neighbour = (0..).map(|i| format!("n{i}")).find(|n| count.of_workspace(n.as_bytes()) == home).unwrap();
     for key in ["ws/a/1", "ws/b/1", "ws2/a/1", "ws/ab/1", &format!("{neighbour}/a/1")] {
@@ -112,7 +112,7 @@ pub async fn a_write_after_another_s_answer_is_applied_after_it(server: TestServ
         connections.push(connect(&server.api).await);
     }
     for i in 0..60 {
-        // Any connection, either ack: the answer orders them.
+        // Over any connection and with either acknowledgement, the answer orders the writes.
         let request = v1::SetRequest {
             changelog_id: "ws/t/k".to_owned(),
             value: raw(&i.to_string()),
@@ -233,7 +233,7 @@ pub async fn an_empty_value_is_a_value(server: TestServer) {
         .await
         .unwrap_err();
     assert_eq!(reason(&status), "VALUE_NOT_JSON", "by default values are JSON, and nothing is no JSON");
-    // The same topic or directory, with any bytes allowed.
+    // The same topic or directory, with arbitrary bytes allowed.
     let mut server = server;
     if !server.durable {
         println!("the rest is not applicable: this store ends with its process");
@@ -291,7 +291,7 @@ pub async fn describe_returns_what_is_served(server: TestServer) {
 /// Covers C7, C23, C50, R13, B25.
 pub async fn foreign_records_are_counted_and_never_stop_a_read(server: TestServer) {
     let Some(foreign) = &server.foreign else {
-        println!("not applicable: nobody else can write to this store");
+        println!("not applicable: no other client can write to this store");
         return;
     };
     let home = server.set("ws/t/a", "1").await.partition;
@@ -301,7 +301,7 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(server: TestServe
         foreign(home, key, bytes(b"1"));
     }
     foreign((home + 1) % count, bytes(b"ws/t/elsewhere"), bytes(b"1"));
-    // Where a topic had to be of another policy for a record without a key, that may have been noticed.
+    // A record without a key needs a topic with another policy for a while, and the finding may have been recorded.
     let server = server.ready().await;
     server.set("ws/t/b", "2").await;
     let loaded = server.load("ws").await;
@@ -312,7 +312,7 @@ pub async fn foreign_records_are_counted_and_never_stop_a_read(server: TestServe
     assert_eq!(all.snapshots.iter().map(|s| s.misplaced).sum::<u64>(), 1);
     let metrics = server.http("/metrics").await.1;
     assert!(metrics.contains("changelogd_replay_records_total{class=\"misplaced\"} 1"), "{metrics}");
-    // Each record that was read counts in one class.
+    // Each record that was read is counted in one class.
     let classes = metrics.lines().filter(|line| line.starts_with("changelogd_replay_records_total{class="));
     let counted: u64 = classes.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     let read = loaded.snapshot.records_read + all.snapshots.iter().map(|s| s.records_read).sum::<u64>();
@@ -340,8 +340,8 @@ pub async fn a_key_that_is_overwritten_all_the_time_is_in_every_load(server: Tes
             while !done.load(Ordering::Relaxed) {
                 n += 1;
                 server.set(&format!("ws/t/{}", n % 20), &n.to_string()).await;
-                // librdkafka's mock cluster is read more slowly than it is written: a log that grows without bound is
-                // not what is tested here.
+                // Reading from librdkafka's mock cluster is slower than writing to it. This test is not about a log
+                // that grows without limit.
                 if n > 2_000 {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
@@ -388,7 +388,7 @@ pub async fn health_reflection_and_metrics_answer(server: TestServer) {
         ($version:ident) => {
             let list = ask!($version, ListServices(""), ListServicesResponse).service;
             assert!(list.iter().any(|s| s.name == "changelog.v1.ChangelogService"), "{list:?}");
-            // What error details carry, so that a client without the .proto can decode them.
+            // The types of error details, so that a client without the .proto can decode them.
             for message in ["ErrorInfo", "BadRequest", "RetryInfo", "Status"] {
                 let symbol = format!("google.rpc.{message}");
                 let files = ask!($version, FileContainingSymbol(symbol), FileDescriptorResponse).file_descriptor_proto;

@@ -1,4 +1,4 @@
-//! Bad input: each with its code, reason and field, and nothing lost.
+//! Bad requests: each is refused with its code, reason and field, and loses nothing.
 
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: Tes
         };
         expect(&server.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "entity_types[0]", bad);
     }
-    // Nothing lost, and nothing written.
+    // Nothing was lost, and nothing was written.
     assert_eq!(server.load("ws").await.texts(), [("ws/t/before".to_owned(), "1".to_owned())]);
 }
 
@@ -193,7 +193,7 @@ pub async fn a_malformed_timeout_is_ignored_and_a_short_one_is_kept(server: Test
         request.metadata_mut().insert("grpc-timeout", malformed.parse().unwrap());
         server.client.clone().describe(request).await.unwrap_or_else(|e| panic!("{malformed}: {e:?}"));
     }
-    // A follower's only bound is its client's; the server must hold it, too.
+    // The client's deadline is the only limit of a following stream, so the server must enforce it.
     let mut request = Request::new(v1::StreamAllRequest { follow: true, ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
     let started = Instant::now();
@@ -224,7 +224,7 @@ pub async fn unknown_methods_and_services_are_unimplemented(server: TestServer) 
 
 const SET: &str = "/changelog.v1.ChangelogService/Set";
 
-/// Sends bytes that no generated client would.
+/// Sends bytes that no generated client would send.
 async fn send(server: &TestServer, path: &'static str, message: Bytes) -> Result<Bytes, Status> {
     let channel = Channel::from_shared(format!("http://{}", server.api)).unwrap().connect().await.unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);

@@ -167,7 +167,7 @@ pub async fn malformed_tokens_and_those_of_another_scope_are_invalid(server: Tes
 
 /// Covers C49, B17.
 pub async fn tokens_of_another_topic_require_a_resync(server: TestServer) {
-    // A token of a store that is not this one, though its scope is.
+    // A token of another store, with the same scope.
     let elsewhere = TestServer::in_process(vec![
         "--store=memory".to_owned(),
         format!("--partitions={}", server.describe("").await.partition_count),
@@ -207,7 +207,7 @@ pub async fn a_following_stream_delivers_changes_and_bookmarks(server: TestServe
             Event::Snapshot(_) => panic!("one snapshot a partition"),
         }
     };
-    // An always compacted store may have taken the first of the two before it was read.
+    // A store that is always compacted may have removed the first of the two before it was read.
     assert!(seen == [false, true] || seen == [true], "{seen:?}");
     drop(follower);
     server.set("w5/a/later", "1").await;

@@ -1,4 +1,4 @@
-//! A running changelogd that a promise is tested against, and short ways to talk to it.
+//! A running changelogd that a test calls, and short functions to call it.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use v1::changelog_service_client::ChangelogServiceClient;
 
 pub type Client = ChangelogServiceClient<Channel>;
 
-/// How a server can get a record into its log that no client of changelogd would write.
+/// How a test puts a record into the log that no client of changelogd would write.
 pub type Foreign = Box<dyn Fn(i32, Option<Bytes>, Option<Bytes>) + Send + Sync>;
 
 enum Running {
@@ -33,31 +33,31 @@ enum Running {
     Process(Box<Child>),
 }
 
-/// One changelogd with a topic, or a directory, of its own.
+/// One changelogd with a topic or a directory of its own.
 pub struct TestServer {
     pub client: Client,
     pub admin: String,
     pub api: String,
     pub arguments: Vec<String>,
-    /// None where the store knows no foreign writers.
+    /// None if the store has no foreign writers.
     pub foreign: Option<Foreign>,
-    /// Whether the store tells a topic id: librdkafka's mock cluster does not.
+    /// Whether the store has a topic id. librdkafka's mock cluster has none.
     pub has_id: bool,
-    /// Whether a new process on the same arguments finds what this one wrote.
+    /// Whether a new process with the same arguments finds the writes of this one.
     pub durable: bool,
     running: Running,
-    /// What must live as long: a directory, a mock cluster.
+    /// Values that must live as long: a directory, a mock cluster.
     _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
-/// This build's binary, or the one that the variable names: `make release-test`.
+/// The binary of this build, or the one that the variable names (`make release-test`).
 pub fn binary() -> PathBuf {
     std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
 }
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `serve` with these arguments; every port is free.
+/// `serve` with these arguments, and with port 0 everywhere.
 pub fn serve_args(arguments: &[String]) -> ServeArgs {
     let fixed = ["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"].map(str::to_owned);
     let whole = [&["changelogd".to_owned()][..], &fixed, arguments].concat();
@@ -71,16 +71,16 @@ pub fn serve_args(arguments: &[String]) -> ServeArgs {
     args
 }
 
-// Two binaries use this, each its own part.
+// Two test binaries use this file, and each uses a part of it.
 #[allow(dead_code)]
 impl TestServer {
-    /// In this process, on the log that the arguments say.
+    /// In this process, on the log that the arguments select.
     pub async fn in_process(arguments: Vec<String>) -> Self {
         let app = App::start(serve_args(&arguments)).await.unwrap_or_else(|e| panic!("{e}"));
         Self::run(app, arguments).await
     }
 
-    /// In this process, on a log of the test's.
+    /// In this process, on a log that the test provides.
     pub async fn on_log(log: std::sync::Arc<dyn Log>, arguments: Vec<String>) -> Self {
         let app = App::start_on(serve_args(&arguments), |_| Ok(log)).await.unwrap_or_else(|e| panic!("{e}"));
         Self::run(app, arguments).await
@@ -111,10 +111,10 @@ impl TestServer {
         Self::spawn(Command::new(binary()), arguments).await
     }
 
-    /// The real binary, which may write no file beyond so many blocks of 512 bytes: a disk that is full, for it.
+    /// The real binary, whose files may not grow beyond this many blocks of 512 bytes. To it, that is a full disk.
     pub async fn process_with_small_files(blocks: u32, arguments: Vec<String>) -> Self {
         let mut shell = Command::new("sh");
-        // Ignored, as here, the signal leaves the error to the process.
+        // If the signal is ignored, the process gets an error instead.
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         shell.arg("-c").arg(script).arg(binary());
         Self::spawn(shell, arguments).await
@@ -180,13 +180,13 @@ impl TestServer {
         self
     }
 
-    /// Stops as SIGTERM does, and starts again on the same arguments.
+    /// Stops as SIGTERM does, and starts again with the same arguments.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.restart_stopped().await;
     }
 
-    /// What was stopped, on the same arguments.
+    /// Starts again with the same arguments after `stop`.
     pub async fn restart_stopped(&mut self) {
         let next = match self.running {
             Running::InProcess { .. } => Self::in_process(self.arguments.clone()).await,
@@ -195,7 +195,7 @@ impl TestServer {
         (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
     }
 
-    /// SIGKILL, and starts again.
+    /// Ends it with SIGKILL, and starts it again.
     pub async fn kill_and_restart(&mut self) {
         let Running::Process(child) = &mut self.running else { panic!("only a process can be killed") };
         child.kill().await.expect("killed");
@@ -203,7 +203,7 @@ impl TestServer {
         (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
     }
 
-    /// Of a process.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         match &self.running {
             Running::Process(child) => child.id().expect("running"),
@@ -211,7 +211,7 @@ impl TestServer {
         }
     }
 
-    /// A gauge or counter of /metrics, by the start of its line.
+    /// The value of a gauge or counter of /metrics, by the start of its line.
     pub async fn metric(&self, name: &str) -> i64 {
         let (_, text) = self.http("/metrics").await;
         let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' ')));
@@ -302,7 +302,7 @@ impl TestServer {
         self.client.clone().describe(request).await.expect("describe answers").into_inner()
     }
 
-    /// The admin port's answer to GET: status line's code and body.
+    /// The admin port's answer to a GET: the code and the body.
     pub async fn http(&self, path: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port");
@@ -354,7 +354,7 @@ pub struct Streamed {
 }
 
 impl Streamed {
-    /// What a reader knows who applies the entries in their order.
+    /// The state of a reader that applies the entries in their order.
     pub fn state(&self) -> BTreeMap<String, String> {
         let mut state = BTreeMap::new();
         for entry in &self.entries {
@@ -385,7 +385,7 @@ pub fn text(entry: &v1::Entry) -> String {
     }
 }
 
-/// The reason of our ErrorInfo; empty if the status is not ours.
+/// The reason in our ErrorInfo. Empty if the status is not ours.
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     details.error_info().filter(|i| i.domain == "changelogd").map(|i| i.reason.clone()).unwrap_or_default()

@@ -21,7 +21,8 @@ fn delete(id: u64, key: &str) -> v1::Mutation {
     v1::Mutation { id, changelog_id: key.to_owned(), change, ..Default::default() }
 }
 
-/// Sends these messages and closes its half. The verdicts, in the order of their coming, and how the stream ended.
+/// Sends these messages and closes the request stream. Returns the verdicts in the order of arrival, and the status
+/// that ended the stream.
 async fn write(server: &TestServer, messages: Vec<Vec<v1::Mutation>>) -> (Vec<v1::Verdict>, Result<(), Status>) {
     let messages: Vec<_> = messages.into_iter().map(|mutations| v1::WriteRequest { mutations }).collect();
     let mut answers = match server.client.clone().write(stream::iter(messages)).await {
@@ -119,9 +120,10 @@ pub async fn the_last_of_many_mutations_of_a_key_is_the_one_loaded(server: TestS
     }
 }
 
-/// What it sent is bounded by the server's window and by what its own HTTP/2 window holds of verdicts; nothing is lost of it.
+/// The server's window limits how much the client can send, and so does the client's own HTTP/2 window for verdicts.
+/// Nothing is lost.
 /// Covers F24.
-pub async fn a_writer_that_reads_no_verdicts_is_read_no_further(server: TestServer) {
+pub async fn the_server_stops_reading_from_a_writer_that_reads_no_verdicts(server: TestServer) {
     const MESSAGES: u64 = 200;
     let value = format!("\"{}\"", "x".repeat(2_000));
     let (sender, receiver) = mpsc::channel(1);
@@ -136,12 +138,13 @@ pub async fn a_writer_that_reads_no_verdicts_is_read_no_further(server: TestServ
     sender.send(message(0)).await.unwrap();
     let mut answers = client.write(messages).await.unwrap().into_inner();
     sent += 1;
-    // Where it stands still for so long, it is not read.
+    // If sending stalls for this long, the server has stopped reading.
     while sent < MESSAGES && timeout(Duration::from_secs(3), sender.send(message(sent))).await.is_ok() {
         sent += 1;
     }
     assert!(sent < MESSAGES / 4, "{sent} messages of 2 MB were taken without a verdict being read");
-    // Who does not take his verdicts keeps nobody's flush waiting: all that was read is long acknowledged.
+    // A client that reads no verdicts delays no other client's flush, because all mutations that were read are
+    // acknowledged.
     let flush = v1::FlushRequest { timeout_ms: 20_000, failures_after: 0 };
     assert_eq!(server.client.clone().flush(flush).await.unwrap().into_inner().remaining, 0);
     drop(sender);
@@ -162,7 +165,7 @@ pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_r
         sender.send(v1::WriteRequest { mutations }).await.unwrap();
     }
     let mut answers = server.client.clone().write(messages).await.unwrap().into_inner();
-    // One verdict shows that it reads. The others wait, or are yet to be known.
+    // One verdict shows that the server reads. The other verdicts wait, or are not known yet.
     let first = answers.message().await.unwrap().expect("a verdict");
     let (mut written, mut refused) = (0, 0);
     let mut count = |verdicts: Vec<v1::Verdict>| {
@@ -191,7 +194,7 @@ pub async fn a_draining_server_sends_all_verdicts_and_ends_the_stream_with_its_r
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "DRAINING"), "{status:?}");
     let mut server = stopping.await.unwrap();
     if server.durable {
-        // Every mutation that was accepted had its verdict.
+        // Every accepted mutation has a verdict.
         server.restart_stopped().await;
         let server = server.ready().await;
         assert_eq!(server.load("w").await.entries.len(), written, "{refused} were refused");

@@ -1,5 +1,5 @@
-//! What many readers may take: turns and bytes are bounded for the process and for a peer, and come back when a client ends,
-//! vanishes, or reads nothing.
+//! Bounds for many readers: permits and memory are limited for the process and for a peer. They are returned when a
+//! client ends, vanishes, or reads nothing.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 
 use crate::contract::world::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
 
-/// More than the buffers between a store and a client that reads nothing: theirs are a few MiB.
+/// More than the buffers between a store and a client that reads nothing, which hold a few MiB.
 const ENTRIES: usize = 160;
 const VALUE: usize = 100_000;
 
@@ -69,7 +69,7 @@ async fn stream_latest(client: &mut Client) -> Result<usize, Status> {
     Ok(entries)
 }
 
-/// A load that has begun, and is not read.
+/// A load that has begun and whose answer is not read.
 async fn begun(client: &mut Client) -> Streaming<v1::LoadWorkspaceResponse> {
     let mut stream = client.load_workspace(load_request()).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
@@ -82,7 +82,7 @@ fn is_refusal(status: &Status, reasons: &[&str]) {
     assert!(status.get_error_details().retry_info().is_some_and(|i| i.retry_delay.is_some()), "{status:?}");
 }
 
-/// All is given back, within what was promised.
+/// Everything is returned within the promised time.
 async fn given_back(server: &TestServer, within: Duration) {
     let started = Instant::now();
     loop {
@@ -118,7 +118,7 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
     ];
     let server = TestServer::process(arguments).await.ready().await.keeping(Box::new(keep));
     filled(&server).await;
-    // Once each, so that what a first call costs is not counted.
+    // Call each once before, so that the cost of a first call is not measured.
     let mut clients = Vec::new();
     for _ in 0..10 {
         clients.push(connect(&server.api).await);
@@ -150,7 +150,8 @@ async fn a_thousand_readers_are_served_or_refused_in_bounded_memory() {
     }
     assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
     let grown = peak_kib(server.pid()) - before;
-    // Beside the budget: answers that wait for the transport, a few batches of 64 KiB a replay, and the allocator's own.
+    // Not in the budget: answers that wait for the transport, a few batches of 64 KiB per replay, and the memory of the
+    // allocator itself.
     assert!(grown < 2 * BUDGET_KIB, "{grown} KiB more at the peak, where replays may hold {BUDGET_KIB} KiB");
 
     given_back(&server, PATIENCE).await;
@@ -174,7 +175,7 @@ async fn one_connection_cannot_starve_others() {
         let mut greedy = greedy.clone();
         more.push(tokio::spawn(async move { load(&mut greedy).await }));
     }
-    // While those wait for their own share, others don't wait behind them.
+    // While those wait for their own share, other clients do not wait behind them.
     for _ in 0..3 {
         let mut modest = connect(&server.api).await;
         assert_eq!(load(&mut modest).await.unwrap(), ENTRIES);
@@ -200,7 +201,7 @@ async fn a_load_that_does_not_fit_the_replay_memory_is_refused_by_name() {
 
 /// Covers R24, F24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn permits_and_memory_are_back_within_two_seconds_of_a_client_s_end() {
+async fn permits_and_memory_are_returned_within_two_seconds_of_a_client_s_end() {
     let server = embedded(&[]).await;
     let mut client = connect(&server.api).await;
     let (first, second) = (begun(&mut client).await, begun(&mut client).await);
@@ -218,7 +219,7 @@ async fn permits_and_memory_are_back_within_two_seconds_of_a_client_s_end() {
     while server.metric("changelogd_replays_running").await != 2 {
         assert!(started.elapsed() < Duration::from_secs(2), "a cancelled stream gives its turn back");
     }
-    // The connection goes, with what is open on it.
+    // The connection ends, and with it the calls that are open on it.
     drop((second, follow, client));
     given_back(&server, Duration::from_secs(2)).await;
 }

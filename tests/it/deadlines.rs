@@ -1,4 +1,4 @@
-//! Every call ends by its client's deadline or the server's cap, whichever is first, and it is the server that says so.
+//! Every call ends at its client's deadline or at the server's limit, whichever comes first. The server ends it.
 
 use std::{
     sync::Arc,
@@ -26,11 +26,11 @@ use crate::{
     worlds::{RawChannel, raw_client},
 };
 
-/// A log that never answers: not to a write, not to a replay, not to a question.
+/// A log that never answers a write, a replay or a query.
 #[derive(Debug)]
 struct Stuck {
     of: MemoryLog,
-    /// Kept, so that nobody takes silence for an end.
+    /// Kept open, because a dropped sender would end the call.
     writes: std::sync::Mutex<Vec<oneshot::Sender<Result<changelogd::log::Appended, WriteError>>>>,
     replays: std::sync::Mutex<Vec<tokio::sync::mpsc::Sender<Result<changelogd::log::ReplayEvent, ReadError>>>>,
 }
@@ -77,7 +77,7 @@ async fn stuck(more: &[&str]) -> TestServer {
     TestServer::on_log(Arc::new(log), arguments).await.ready().await
 }
 
-/// One of each, with this deadline if any.
+/// One call of each method, with this deadline if there is one.
 async fn every_call(
     client: &ChangelogServiceClient<RawChannel>,
     timeout: Option<&'static str>,
@@ -120,7 +120,7 @@ async fn every_call(
     ]
 }
 
-/// All ended by the server's word. Answers how many writes were accepted.
+/// Checks that the server ended all of them. Returns how many writes were accepted.
 fn all_are_ours(ended: Vec<(&'static str, Result<(), Status>)>) -> u64 {
     let mut accepted = 0;
     for (rpc, ended) in ended {
@@ -142,10 +142,10 @@ async fn the_server_ends_every_call_at_its_client_s_deadline() {
     let client = raw_client(&server.api).await;
     let started = Instant::now();
     let accepted = all_are_ours(every_call(&client, Some("100m")).await);
-    // The caps are minutes.
+    // The server's limits are minutes.
     assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < PATIENCE);
 
-    // A flush is OK whenever it ran: at the deadline it says what is left.
+    // A flush is always OK. At the deadline it says how many writes are left.
     let mut request = Request::new(v1::FlushRequest { timeout_ms: 60_000, failures_after: 0 });
     request.metadata_mut().insert("grpc-timeout", "1S".parse().unwrap());
     let started = Instant::now();
@@ -187,7 +187,7 @@ async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
     let handshake = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io);
     let (mut sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
-    // The frame of a message of 100 bytes, and no more of it.
+    // The header of a message of 100 bytes, and its first byte.
     let begun = tonic::codegen::Bytes::from_static(&[0, 0, 0, 0, 100, 1]);
     let body = tonic::body::Body::new(http_body_util::StreamBody::new(futures_util::StreamExt::chain(
         futures_util::stream::iter([Ok::<_, Status>(http_body::Frame::data(begun))]),
@@ -204,7 +204,7 @@ async fn a_request_that_never_arrives_whole_ends_at_its_deadline() {
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE"), "{status:?}");
 }
 
-/// Passes bytes on until it is told to cut; then what comes from the server is lost, and the client's connection ends.
+/// Passes bytes on until the cut. Then it drops the bytes from the server, and ends the client's connection.
 async fn forwarder(to: String) -> (String, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -226,7 +226,7 @@ async fn forwarder(to: String) -> (String, oneshot::Sender<()>) {
     (address, cut)
 }
 
-/// A memory log that holds back its answers until it is let go, when what it was given is written.
+/// A memory log that writes at once, and delays its answers until the test releases them.
 #[derive(Debug)]
 struct Held {
     of: MemoryLog,

@@ -1,4 +1,4 @@
-//! The flags of `serve` and their variables as an operator meets them: the help, old names, the chart.
+//! The flags of `serve` and their variables, as an operator sees them: the help, old names, the chart.
 
 use std::{collections::BTreeSet, os::unix::ffi::OsStrExt};
 
@@ -6,17 +6,17 @@ use changelogd::config::{RENAMED, variable};
 
 use crate::process::{run, text};
 
-/// A flag in the help.
+/// A flag as the help shows it.
 struct Flag {
     heading: String,
     /// Without dashes.
     name: String,
-    /// What stands for its value; empty if it takes none.
+    /// The placeholder of its value. Empty if it takes none.
     value: String,
     text: String,
 }
 
-/// The help of a command, in its order.
+/// The flags in the help of a command, in its order.
 async fn help(command: &str) -> Vec<Flag> {
     let (output, _) = run(&[command, "--help"], &[]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -138,7 +138,7 @@ async fn the_help_of_serve_and_the_client_ignore_old_variables() {
     let old = [("CHANGELOGD_MAX_FOLLOWS", "1"), ("CHANGELOGD_ADDR", "unix:/nonexistent")];
     let (output, _) = run(&["serve", "--help"], &old).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
-    // A client that can't reach its server, and not a usage error.
+    // The error of a client that can't reach its server. It is not a usage error.
     let (output, _) = run(&["get", "ws/t/a"], &old).await;
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
     let (output, _) = run(&["get", "--max-follows=1", "ws/t/a"], &[]).await;

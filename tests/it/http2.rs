@@ -1,4 +1,4 @@
-//! Connections that no client library makes: the limits that the server announces, floods, and other protocols.
+//! Connections that no client library makes: the announced limits of HTTP/2, floods, and other protocols.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -28,11 +30,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The head of a `Set`, as HPACK writes it without tables.
+/// The header block of a `Set`, as HPACK without tables encodes it.
 fn head() -> Vec<u8> {
     let path = b"/changelog.v1.ChangelogService/Set";
     let content_type = b"application/grpc";
-    // POST, http; path and authority by the index of their names; content-type's index is 31.
+    // POST, http. Path and authority are given by the index of their names. The index of content-type is 31.
     let mut head = vec![0x83, 0x86, 0x04, path.len() as u8];
     head.extend(path);
     head.extend([0x01, 1, b'x', 0x0f, 31 - 15, content_type.len() as u8]);
@@ -47,7 +49,7 @@ async fn opened(server: &TestServer) -> TcpStream {
     stream
 }
 
-/// The next frame: its kind, flags, stream and payload; none at the end of the connection.
+/// The next frame: its kind, flags, stream and payload. None at the end of the connection.
 async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).await.ok()?;
@@ -56,7 +58,21 @@ async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8,
     Some((header[3], header[4], u32::from_be_bytes(header[5..].try_into().unwrap()), payload))
 }
 
-/// Reads until the server ends the connection; whether it said GOAWAY.
+/// Waits until the server has read everything that was sent before: it answers a PING after that.
+async fn wait_until_read(stream: &mut TcpStream) {
+    stream.write_all(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+    let answered = async {
+        loop {
+            let (kind, flags, ..) = next_frame(stream).await.expect("the connection stays");
+            if (kind, flags) == (PING, ACK) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("the PING is answered in time");
+}
+
+/// Reads until the server ends the connection. Returns whether the server sent GOAWAY.
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
     let read = async {
         let mut goaway = false;
@@ -98,7 +114,7 @@ async fn refused_alone(what: &str, flood: Vec<u8>) {
     server.set("ws/t/a", "1").await;
     let before = peak_kib(server.pid());
     let (mut read, mut write) = opened(&server).await.into_split();
-    // It fails when the server has closed.
+    // The write fails when the server has closed the connection.
     let flooding = tokio::spawn(async move { write.write_all(&flood).await });
     let goaway = closed(&mut read).await;
     drop(flooding.await.unwrap());
@@ -169,14 +185,16 @@ async fn a_connection_of_another_protocol_is_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_sends_goaway_and_cuts_idle_connections_in_time() {
     let mut server = TestServer::process(vec!["--store=memory".to_owned(), "--drain-timeout=2s".to_owned()]).await;
-    // One has not finished its preface, and one holds a call open whose message never comes.
+    // One connection has not finished its preface. One holds a call open whose message never comes.
     let mut half_open = TcpStream::connect(&server.api).await.unwrap();
     half_open.write_all(&PREFACE[..10]).await.unwrap();
     let mut idle = opened(&server).await;
     idle.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
+    // A connection whose preface has not been read is closed without a GOAWAY.
+    wait_until_read(&mut idle).await;
     let asked = Instant::now();
     server.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     closed(&mut half_open).await;
-    assert!(closed(&mut idle).await, "it is told to go");
+    assert!(closed(&mut idle).await, "it is closed with a GOAWAY");
 }

@@ -1,4 +1,4 @@
-//! What the Dockerfile says of the image, since no image can be built here.
+//! Checks of the Dockerfile's text. They need no Docker.
 
 /// Covers S14.
 #[test]

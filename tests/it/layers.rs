@@ -1,4 +1,4 @@
-//! The arrows of ARCHITECTURE.md, read from the sources.
+//! The dependencies between modules that ARCHITECTURE.md allows, checked in the sources.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Which names stand after `crate::`, one by one or in a list.
+/// The names after `crate::`, one by one or in a list.
 fn modules(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, matched) in code.match_indices("crate::") {
@@ -46,7 +46,7 @@ fn first_word(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// Crates, wherever they are named as a path.
+/// The crates that a path names.
 fn crates(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for name in ["rdkafka", "rdkafka_sys", "fjall", "tonic", "tonic_health", "tonic_types", "hyper", "axum"] {
@@ -61,7 +61,7 @@ fn crates(code: &str) -> Vec<String> {
     found
 }
 
-/// (what, where it may be named). A module may always name itself.
+/// A module or crate, and the modules that may name it. A module may always name itself.
 const RULES: [(&str, &[&str]); 15] = [
     ("rdkafka", &["kafka/"]),
     ("fjall", &["embedded/"]),
@@ -71,7 +71,7 @@ const RULES: [(&str, &[&str]); 15] = [
     ("hyper", &["server/"]),
     ("axum", &["server/"]),
     ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "metrics.rs"]),
-    // The simulation is tests only: streams are resumed over its log.
+    // The simulation is compiled for tests only. Streams are resumed over its log.
     ("changelog", &["service/", "app.rs", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
     ("server", &["app.rs", "config/", "commands/"]),

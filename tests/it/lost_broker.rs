@@ -1,4 +1,4 @@
-//! What writes and flushes are told when the broker is gone.
+//! The answers to writes and flushes after the broker is lost.
 
 use std::{collections::HashSet, time::Instant};
 
@@ -52,7 +52,7 @@ async fn flush_names_every_buffered_write_that_failed() {
     let none = flush(&server, 1, late.last_failure).await;
     assert_eq!((none.failures.len(), none.last_failure), (0, late.last_failure));
     kafka.switch(true);
-    // Nothing was re-sent behind the caller's back.
+    // Nothing was sent again without a request of the caller.
     let started = Instant::now();
     let loaded = loop {
         let request = v1::LoadWorkspaceRequest { workspace_id: "ws0".to_owned(), ..Default::default() };
@@ -71,7 +71,7 @@ async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() 
     kafka.switch(false);
     let mut request = Request::new(set("ws/t/late", v1::Ack::Durable));
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    // tonic's own client keeps the deadline too, and would answer first: what counts here is what the server says.
+    // tonic's own client also ends calls at the deadline, and would answer first. This tests the answer of the server.
     let status = raw_client(&server.api).await.set(request).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"), "{status:?}");
     assert_eq!(flush(&server, 1, 0).await.remaining, 1, "it is still queued");

@@ -1,4 +1,4 @@
-//! Tests that need nothing but this machine. What needs a broker is in `tests/broker`.
+//! Tests that need no other program. Tests that need a broker are in `tests/broker`.
 
 mod bounds;
 #[path = "../contract/mod.rs"]

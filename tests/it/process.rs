@@ -35,7 +35,7 @@ pub fn text(bytes: &[u8]) -> String {
 /// Covers C69, S6, S11, B15, B24.
 #[tokio::test]
 async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
-    /// Arguments, variables, what the line must name.
+    /// Arguments, variables, and the text that the error line must contain.
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
     let cases: [Case<'_>; 16] = [
         (&["serve", "--nope"], &[], &["--nope"]),
@@ -145,7 +145,7 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
     assert!(keep.path().join("mine.txt").exists());
 }
 
-/// Rounds of SIGKILL in the middle of writes, 20 or CHANGELOGD_TEST_KILLS: every acknowledged write is there.
+/// Rounds of SIGKILL during writes, 20 or CHANGELOGD_TEST_KILLS. After each, every acknowledged write is there.
 /// Covers C40, R34, K5, F21, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_by_sigkill() {
@@ -172,7 +172,7 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
                 }
             }));
         }
-        // In the middle of it: once a good number has been acknowledged in this round.
+        // Kill only after many writes of this round have been acknowledged.
         let started = Instant::now();
         loop {
             let this_round = acknowledged.lock().unwrap().values().filter(|v| **v >= round * 1_000_000).count();
@@ -197,7 +197,7 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
                 .map(|(k, v)| (k, v.parse().unwrap()))
                 .collect();
             for (key, value) in expected.iter().filter(|(k, _)| k.starts_with(&format!("ws{writer}/"))) {
-                // What was in flight at the kill may have landed on top.
+                // A write in flight at the kill may have been written after them.
                 let found = found.get(key).copied();
                 assert!(found >= Some(*value), "round {round}: {key} was acknowledged as {value}, found {found:?}");
             }
@@ -205,7 +205,7 @@ async fn no_acknowledged_write_is_lost_by_sigkill() {
     }
 }
 
-/// A write that is taken, one that is refused, and SIGTERM.
+/// An accepted write, a refused one, and SIGTERM.
 async fn call_and_stop(api: String, pid: String) {
     let mut client = connect(&api).await;
     let request = v1::SetRequest {
@@ -241,7 +241,7 @@ async fn each_call_is_one_log_line_and_values_are_never_logged() {
             let line: serde_json::Value =
                 serde_json::from_str(&line).expect("an object a line, when not on a terminal");
             if line["message"] == "serving" {
-                // In a task of its own: a server whose lines are not read meanwhile stops at a full pipe.
+                // A task reads the lines, because a server whose lines are not read stops at a full pipe.
                 calling = Some(tokio::spawn(call_and_stop(line["api"].as_str().unwrap().to_owned(), pid.clone())));
             }
             all.push(line);
@@ -253,7 +253,7 @@ async fn each_call_is_one_log_line_and_values_are_never_logged() {
     assert!(child.wait().await.unwrap().success());
     let calls: Vec<_> = lines.iter().filter(|l| l["message"] == "call").collect();
     assert_eq!(calls.len(), 2, "{calls:#?}");
-    // What went well is told by metrics.
+    // Successful calls are logged at debug only.
     assert_eq!((calls[0]["level"].as_str(), calls[1]["level"].as_str()), (Some("DEBUG"), Some("INFO")));
     assert_eq!((calls[0]["rpc"].as_str(), calls[0]["code"].as_str()), (Some("Set"), Some("OK")));
     assert!(calls[0]["partition"].is_i64() && calls[0]["duration_ms"].is_f64());
@@ -304,7 +304,7 @@ async fn the_health_port_serves_health_and_nothing_else() {
 /// Covers F23.
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
-    // Nobody may make a directory there, not even root, whom permissions don't stop.
+    // No user can make a directory there. Permissions would not stop root.
     let (output, _) =
         run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--data-dir=/sys/changelogd"], &[]).await;
     let line = text(&output.stderr);

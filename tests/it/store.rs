@@ -1,5 +1,5 @@
-//! The embedded store when its files fail it: nothing that was acknowledged is lost, nothing is served that can't be trusted,
-//! and probes are told.
+//! The embedded store when its files fail. No acknowledged write is lost, no damaged data is served, and probes report
+//! it.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ fn data_dir(path: &Path) -> Vec<String> {
 }
 
 async fn set(server: &TestServer, n: u32) -> Result<(), Status> {
-    // Nothing that a journal could make smaller.
+    // Random bytes, which the journal cannot compress.
     let noise: String = (0..2000_u32).map(|i| format!("{:08x}", (n * 2000 + i).wrapping_mul(2_654_435_761))).collect();
     let value = raw(&format!("\"{noise}\""));
     let request = v1::SetRequest { changelog_id: format!("ws/t/{n}"), value, ..Default::default() };
@@ -45,7 +45,7 @@ async fn not_ready(server: &TestServer, cause: &str) {
 async fn after_a_failed_commit_the_store_is_read_only_and_acknowledged_writes_remain() {
     let (_keep, path) = directory();
     TestServer::process(data_dir(&path)).await.ready().await.stop().await;
-    // 2 MiB a file.
+    // A file may grow to 2 MiB.
     let mut server = TestServer::process_with_small_files(4096, data_dir(&path)).await.ready().await;
     let mut acknowledged = Vec::new();
     let status = loop {
@@ -93,10 +93,10 @@ fn largest(dir: &Path) -> PathBuf {
 
 /// Covers R35, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_met_by_a_load_is_data_loss_and_turns_readiness_off() {
+async fn a_load_that_meets_a_flipped_bit_is_data_loss_and_turns_readiness_off() {
     let (_keep, path) = directory();
     let mut server = TestServer::process(data_dir(&path)).await.ready().await;
-    // More than is kept in memory, so that it goes into tables.
+    // More than fjall keeps in memory, so that it goes into tables.
     let mut n = 0;
     let tables = loop {
         for _ in 0..100 {

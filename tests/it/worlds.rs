@@ -1,4 +1,4 @@
-//! The worlds of this binary.
+//! The servers that this binary runs the contract suite on.
 
 use std::{
     future::Future,
@@ -23,7 +23,7 @@ use rdkafka::mocking::MockCluster;
 
 use crate::contract::world::{TestServer, directory};
 
-/// A client that keeps no deadline of its own, as tonic's does: what it is told, the server said.
+/// A client without a deadline of its own, unlike tonic's client. Only the server ends its calls.
 pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {
     let stream = tokio::net::TcpStream::connect(api).await.expect("it listens");
     let (sender, connection) =
@@ -70,7 +70,7 @@ pub async fn embedded_process() -> TestServer {
     TestServer::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
 }
 
-/// Kafka as librdkafka's mock cluster plays it: a thread of this process, which ends with this.
+/// librdkafka's mock cluster. It runs on a thread of this process and ends with this value.
 pub struct MockKafka {
     pub brokers: String,
     power: Sender<(bool, Sender<()>)>,
@@ -80,21 +80,21 @@ impl MockKafka {
     pub fn start(partitions: i32) -> Self {
         let (told, brokers) = channel();
         let (power, switched) = channel::<(bool, Sender<()>)>();
-        // The cluster can't leave the thread that made it.
+        // The cluster can't move to another thread than the one that made it.
         std::thread::spawn(move || {
             let cluster = MockCluster::new(1).expect("a mock cluster");
             cluster.create_topic("t", partitions, 1).expect("a topic");
-            told.send(cluster.bootstrap_servers()).expect("somebody asked");
-            // Until the other end is gone.
+            told.send(cluster.bootstrap_servers()).expect("the caller waits");
+            // Returns when the sender is dropped.
             while let Ok((on, done)) = switched.recv() {
                 if on { cluster.broker_up(1) } else { cluster.broker_down(1) }.expect("switched");
-                done.send(()).expect("somebody waits");
+                done.send(()).expect("the caller waits for the switch");
             }
         });
         Self { brokers: brokers.recv().expect("a mock cluster"), power }
     }
 
-    /// The only broker, off or on; when this returns it is.
+    /// Turns the only broker off or on. Returns when that has happened.
     pub fn switch(&self, on: bool) {
         let (done, switched) = channel();
         self.power.send((on, done)).expect("the cluster is there");

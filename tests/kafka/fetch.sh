@@ -31,7 +31,7 @@ if [ "$(cat "$out/stamp" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
 
-# Built beside and moved into place, so that an interrupted fetch leaves no half of a class path.
+# Built in another directory and moved into place, so that an interrupted fetch leaves no incomplete class path.
 new=$out/new.$$
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -1,8 +1,8 @@
-//! A real cluster for tests: one controller and three brokers, each a process of its own, so that a lost broker leaves a
-//! quorum. Clients under test reach a broker only through a [`Proxy`]; the brokers talk to each other, and the oracle to
-//! them, on a second listener, which no fault of the network touches.
+//! A real cluster for tests: one controller and three brokers. Each is a process of its own, so that a lost broker
+//! leaves a quorum. Clients under test reach a broker only through a [`Proxy`]. The brokers talk to each other on a
+//! second listener, which no network fault affects. The oracle uses that listener, too.
 //!
-//! As of a [`Broker`]: calls block, and nothing outlives the test process.
+//! As with a [`Broker`], calls block, and nothing outlives the test process.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use super::{
     write,
 };
 
-/// The ids of the brokers; the controller's is 100.
+/// The ids of the brokers. The controller's id is 100.
 pub const BROKERS: [i32; 3] = [1, 2, 3];
 const CONTROLLER: i32 = 100;
 
@@ -73,22 +73,22 @@ impl Cluster {
         Ok(Self { controller, members })
     }
 
-    /// For clients under test: the proxies.
+    /// The addresses of the proxies, for clients under test.
     pub fn bootstrap(&self) -> String {
         self.members.iter().map(|m| m.proxy.address()).collect::<Vec<_>>().join(",")
     }
 
-    /// For the oracle: past the proxies.
+    /// The addresses of the brokers themselves, for the oracle.
     pub fn direct(&self) -> String {
         self.members.iter().map(|m| m.broker.bootstrap()).collect::<Vec<_>>().join(",")
     }
 
-    /// As [`Cluster::direct`], of one broker.
+    /// As [`Cluster::direct`], for one broker.
     pub fn direct_of(&self, id: i32) -> &str {
         self.members[index(id)].broker.bootstrap()
     }
 
-    /// Between clients under test and this broker.
+    /// The proxy between clients under test and this broker.
     pub fn proxy(&self, id: i32) -> &Proxy {
         &self.members[index(id)].proxy
     }
@@ -153,7 +153,7 @@ impl Cluster {
         self.members[index(id)].broker.restart();
     }
 
-    /// Everything as it was at first: no fault in the network, every broker running. Idempotent.
+    /// Restores the start: no network fault, every broker running. Idempotent.
     pub fn heal(&mut self) {
         thread::scope(|scope| {
             for member in &mut self.members {
@@ -168,7 +168,7 @@ impl Cluster {
         });
     }
 
-    /// The end of a broker's log, for a failure's message.
+    /// The end of a broker's log, for the message of a failed test.
     pub fn log_tail(&self, id: i32) -> String {
         self.members[index(id)].broker.log_tail()
     }
@@ -218,7 +218,8 @@ log.dirs={}
         proxy.address(),
         run.path().join("data").display()
     );
-    // Transactions must outlive a lost broker; the group coordinator need not: nothing of ours may lean on it.
+    // Transactions must survive a lost broker. The group coordinator need not, because changelogd must not depend on
+    // it.
     let usual = [
         ("default.replication.factor", "3"),
         ("min.insync.replicas", "2"),

@@ -1,4 +1,4 @@
-//! A broker that asks who one is and what one may do: an authorizer, and a listener for each way to be refused.
+//! A broker with an authorizer, and with a listener for each way to be refused.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
@@ -10,7 +10,7 @@ pub const PASSWORD: &str = "hunter2-of-the-service";
 pub const WRONG_PASSWORD: &str = "hunter3-planted-secret";
 const STORE_PASSWORD: &str = "changeit";
 
-/// Its plain listener is the oracle's, who may do all.
+/// The oracle uses its plain listener, and may do everything.
 pub struct Guarded {
     pub broker: Broker,
     pub sasl: String,
@@ -19,14 +19,14 @@ pub struct Guarded {
     dir: TempDir,
 }
 
-/// Below the ephemeral range, as the broker's own.
+/// Below the ephemeral range, like the broker's own.
 fn free_port() -> u16 {
     let taken =
         (20_000 + (std::process::id() % 997) as u16..32_000).find_map(|p| TcpListener::bind(("127.0.0.1", p)).ok());
     taken.expect("a free port").local_addr().expect("bound").port()
 }
 
-/// A key and a certificate that vouches for itself, as a store and as PEM.
+/// A key and a self-signed certificate, as a key store and as PEM.
 fn certificate(dir: &Path, name: &str, start: &str, days: &str) {
     let keytool = |arguments: &[&str]| {
         let store = dir.join(format!("{name}.p12"));
@@ -51,7 +51,7 @@ impl Guarded {
         Self::start_with(&[])
     }
 
-    /// With users who may do all, as the oracle may.
+    /// Like `start`, with users that may do everything, as the oracle may.
     ///
     /// # Panics
     /// As [`Guarded::start`].
@@ -106,7 +106,7 @@ impl Guarded {
         Self { broker: Broker::start_with(&properties), sasl, tls, tls_expired, dir }
     }
 
-    /// Of a sidecar. Secrets are in a file: a process's arguments are everybody's to read.
+    /// Arguments of a sidecar. Secrets are in a file, because all users can read a process's arguments.
     pub fn arguments(&self, brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Vec<String> {
         let file = self.dir.path().join(format!("{topic}-{}.properties", brokers.replace(':', "-")));
         let text: String = properties.iter().map(|(k, v)| format!("{k}={v}\n")).collect();

@@ -48,9 +48,9 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs the broker as its child and kills it when stdin ends, which the kernel sees to when the test process ends,
-/// whatever ended it. Not PR_SET_PDEATHSIG, which fires when the *thread* ends that started the child, and test threads
-/// end early; and not the JVM itself reading stdin, since a paused one cannot.
+/// Runs the broker as its child, and kills it when stdin ends. The kernel closes stdin when the test process ends in
+/// any way. PR_SET_PDEATHSIG would fire when the *thread* ends that started the child, and test threads end early. The
+/// JVM itself cannot read stdin while it is paused.
 const WRAPPER: &str = r#"
 dir=$1 log=$2
 shift 2
@@ -92,7 +92,7 @@ pub fn ensure_fetched() {
     }
 }
 
-/// One broker for the whole process, for tests that neither stop it nor mind each other's topics.
+/// One broker for the whole process, for tests that do not stop it and that ignore topics of other tests.
 pub fn shared_broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     BROKER.get_or_init(Broker::start)
@@ -107,8 +107,8 @@ pub fn unique_topic(prefix: &str) -> String {
 
 /// One KRaft node with its own ports and directory: broker and controller in one, or a part of a [`Cluster`].
 ///
-/// What disturbs it takes `&mut self`, so that nobody disturbs the shared one. Its heap is 512 MiB, or what
-/// `KAFKA_HEAP_OPTS` says.
+/// Methods that disturb it take `&mut self`, so that no test disturbs the shared one. Its heap is 512 MiB, or as
+/// `KAFKA_HEAP_OPTS` sets it.
 pub struct Broker {
     process: Option<BrokerProcess>,
     bootstrap: String,
@@ -121,7 +121,7 @@ pub struct Broker {
 struct BrokerProcess {
     pid: u32,
     wrapper: Child,
-    /// Its end is what tells the wrapper that we are gone.
+    /// When it is closed, the wrapper knows that this process has ended.
     _alive: ChildStdin,
 }
 
@@ -138,8 +138,8 @@ impl Broker {
         Self::start_with(&[])
     }
 
-    /// With broker properties added to, or in place of, those in [`server_properties`]. `{port}` and `{controller}` in them
-    /// stand for its ports.
+    /// Starts it with these properties. They are added to those in [`server_properties`], or replace them. `{port}` and
+    /// `{controller}` in them stand for its ports.
     ///
     /// # Panics
     /// As [`Broker::start`].
@@ -157,7 +157,7 @@ impl Broker {
             let mut broker = Self::on(run, format!("127.0.0.1:{port}"), heap);
             match broker.launch() {
                 Ok(()) => return broker,
-                // Somebody was faster between our look at the port and the broker's bind.
+                // Another process took the port between our check and the broker's bind.
                 Err(StartFailure::PortTaken) => {}
                 Err(StartFailure::Other(message)) => panic!("{message}"),
             }
@@ -175,7 +175,7 @@ impl Broker {
         &self.bootstrap
     }
 
-    /// As the running broker logged it.
+    /// The version that the running broker logged.
     pub fn version(&self) -> String {
         let log = read_lossy(&self.log);
         let version = log.split("Kafka version: ").nth(1);
@@ -196,7 +196,7 @@ impl Broker {
         tail(&self.log)
     }
 
-    /// Ends it as a power cut would (SIGKILL). Idempotent.
+    /// Ends it without a shutdown (SIGKILL). Idempotent.
     pub fn kill(&mut self) {
         self.end("KILL");
     }
@@ -207,12 +207,12 @@ impl Broker {
         self.end("TERM");
     }
 
-    /// Freezes it (SIGSTOP): connections stay open, and nobody answers.
+    /// Freezes it (SIGSTOP): connections stay open and get no answers.
     pub fn pause(&mut self) {
         signal(self.pid(), "STOP");
     }
 
-    /// Goes on after [`Broker::pause`].
+    /// Continues after [`Broker::pause`].
     pub fn resume(&mut self) {
         if let Some(process) = &self.process {
             signal(process.pid, "CONT");
@@ -248,7 +248,7 @@ impl Broker {
             .arg(self.run.path().join("server.properties"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Of its own, so that a ^C to the tests leaves the wrapper alive to clean up.
+            // A process group of its own, so that a ^C to the tests leaves the wrapper alive to clean up.
             .process_group(0)
             .spawn()
             .expect("cannot start sh for the broker");
@@ -316,7 +316,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// What a test broker that is its own controller is set to, unless the test says otherwise.
+/// The settings of a test broker that is its own controller, unless the test gives others.
 fn server_properties(run: &Path, port: u16, controller_port: u16, more: &[(&str, &str)]) -> String {
     let node = format!(
         "process.roles=broker,controller
@@ -334,7 +334,7 @@ log.dirs={}
     with_common_properties(node, more)
 }
 
-/// What every test broker is set to, after what makes it this one.
+/// The settings of every test broker, after those of this one.
 fn with_common_properties(mut properties: String, more: &[(&str, &str)]) -> String {
     properties.push_str(
         "# On, to show that it isn't us who create topics.
@@ -401,7 +401,7 @@ fn format_storage(run: &Path, cluster_id: &str, more: &[&str]) {
     );
 }
 
-/// Common to every JVM here; `run` takes what it would leave in `/tmp`.
+/// Common to every JVM here. `run` holds the files that it would leave in `/tmp`.
 fn jvm_arguments(run: &Path) -> Vec<String> {
     vec![
         "-XX:-UsePerfData".to_owned(),
@@ -413,11 +413,11 @@ fn jvm_arguments(run: &Path) -> Vec<String> {
     ]
 }
 
-/// A directory under `target/kafka/runs`, removed with its value; by the wrapper or by a later run if this process ends
-/// without a chance to.
+/// A directory under `target/kafka/runs`, removed when this value is dropped. If this process ends before, the wrapper
+/// or a later run removes it.
 struct RunDir {
     dir: TempDir,
-    /// Locked for as long as this process lives: how others tell that the directory is in use.
+    /// Locked for as long as this process lives, so that other processes know that the directory is in use.
     lock: File,
 }
 
@@ -444,13 +444,13 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // A directory without a lock file is free to be swept, so the file goes last.
+        // Another process may remove a directory without a lock file, so the file is removed last.
         let _ = fs::remove_dir_all(self.dir.path());
         let _ = fs::remove_file(lock_path(self.dir.path()));
     }
 }
 
-/// Removes what processes left behind that ended together with their wrappers.
+/// Removes the directories of processes that ended together with their wrappers.
 fn sweep(runs: &Path) {
     let names: BTreeSet<_> = fs::read_dir(runs)
         .into_iter()
@@ -487,8 +487,8 @@ fn open_lock(path: &Path) -> File {
         .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))
 }
 
-/// Below the ephemeral range, and so not what a port 0 gives: while the broker is down for a restart, a client that
-/// tries to reconnect could otherwise be given that very port as its own.
+/// Below the ephemeral range, so port 0 never gives it. Otherwise a client that reconnects while the broker restarts
+/// could get that port as its own.
 fn free_ports<const N: usize>() -> [u16; N] {
     let mut taken = Vec::new(); // held until all are found, so that they differ
     for _ in 0..1_000 {

@@ -1,4 +1,4 @@
-//! The typed face of `tests/kafka/oracle`: one JVM with Java's own Kafka client, which serves many questions.
+//! The typed interface of `tests/kafka/oracle`: one JVM with Kafka's Java client, which serves many commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ pub fn shared_oracle() -> &'static Oracle {
     ORACLE.get_or_init(Oracle::start)
 }
 
-/// Java's client at a test's service. A command that meets a dead broker fails after 10 to 30 s.
+/// Java's client, driven by a test. A command that meets a dead broker fails after 10 to 30 s.
 pub struct Oracle {
     pipes: Mutex<Pipes>,
 }
@@ -27,7 +27,7 @@ struct Pipes {
     stdout: BufReader<ChildStdout>,
 }
 
-/// What Java threw.
+/// The exception that Java threw.
 #[derive(Debug, Clone)]
 pub struct OracleError {
     /// The exception's simple name, such as `UnknownTopicOrPartitionException`.
@@ -41,7 +41,7 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
-/// What Java's default partitioner does with a key.
+/// The result of Java's default partitioner for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partitioned {
     pub partition: i32,
@@ -105,7 +105,7 @@ impl Oracle {
     pub fn start() -> Self {
         super::ensure_fetched();
         let mut child = Command::new("java")
-            // Its end of stdin ends it, so it needs no wrapper: it is never paused.
+            // It ends when its stdin ends, so it needs no wrapper: it is never paused.
             .args(["-Xmx256m", "-XX:TieredStopAtLevel=1"])
             .args(super::jvm_arguments(&std::env::temp_dir()))
             .arg("oracle.Oracle")
@@ -118,7 +118,7 @@ impl Oracle {
         Self { pipes: Mutex::new(Pipes { child, stdin, stdout }) }
     }
 
-    /// One command in the oracle's own words (see `Oracle.java`) and the lines of its answer.
+    /// One command in the oracle's own language (see `Oracle.java`), and the lines of its answer.
     ///
     /// # Panics
     /// If the oracle has died.
@@ -187,7 +187,7 @@ impl Oracle {
         self.ask_one(&["add-partitions", bootstrap, topic, &count.to_string()]).map(drop)
     }
 
-    /// Sets these and leaves the others alone.
+    /// Sets these, and does not change the others.
     pub fn config(&self, bootstrap: &str, topic: &str, configs: &[(&str, &str)]) -> Result<(), OracleError> {
         self.ask_one(&["config", bootstrap, topic, &settings(configs)]).map(drop)
     }
@@ -215,8 +215,8 @@ impl Oracle {
         })
     }
 
-    /// Each partition's leader (-1 if it has none) and how many of its replicas are in sync, by partition. Asks whichever
-    /// broker answers, so that dead and frozen ones are no hindrance.
+    /// Each partition's leader (-1 if it has none) and the number of its replicas in sync, by partition. Asks any
+    /// broker that answers, so that dead and frozen ones don't matter.
     pub fn leaders(&self, bootstrap: &str, topic: &str) -> Result<Vec<(i32, usize)>, OracleError> {
         let line = self.ask_one(&["leaders", bootstrap, topic])?;
         let mut found: Vec<_> = array(&line["partitions"])
@@ -272,12 +272,13 @@ impl Oracle {
         self.ask_one(&words).map(|line| produced(&line))
     }
 
-    /// Lets a user do this with a topic, on a broker with an authorizer; operations as Kafka names them (`read,write`).
+    /// Allows a user these operations on a topic, on a broker with an authorizer. Operations have Kafka's names
+    /// (`read,write`).
     pub fn allow(&self, bootstrap: &str, topic: &str, user: &str, operations: &str) -> Result<(), OracleError> {
         self.ask_one(&["acl", bootstrap, "allow", topic, user, operations]).map(drop)
     }
 
-    /// Takes that back.
+    /// Removes that permission.
     pub fn forbid(&self, bootstrap: &str, topic: &str, user: &str, operations: &str) -> Result<(), OracleError> {
         self.ask_one(&["acl", bootstrap, "forbid", topic, user, operations]).map(drop)
     }
@@ -297,7 +298,7 @@ impl Oracle {
         self.ask_one(&["txn-begin", bootstrap, transactional_id, &timeout_ms.to_string()]).map(drop)
     }
 
-    /// Returns when the record is in the log, where only the uncommitted see it.
+    /// Returns when the record is in the log, where only read_uncommitted readers see it.
     pub fn txn_send(
         &self,
         transactional_id: &str,

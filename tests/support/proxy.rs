@@ -1,7 +1,7 @@
-//! A TCP proxy whose link can be made bad at run time: the network's faults, without root.
+//! A TCP proxy whose link can be made bad at run time: network faults without root.
 //!
-//! It runs on a thread of its own, so that a test's runtime neither stalls it nor is stalled. A [`Mode`] holds for all
-//! connections, those that are open included. Bytes that wait in it are bounded by [`WINDOW`] chunks a direction.
+//! It runs on a thread of its own, so that it and a test's runtime never block each other. A [`Mode`] holds for all
+//! connections, open ones included. The bytes that wait in it are limited to [`WINDOW`] chunks per direction.
 
 use std::{
     net::TcpListener as StdListener,
@@ -34,20 +34,21 @@ pub enum Mode {
     Pass,
     /// Open connections are closed, new ones at once.
     Cut,
-    /// Every byte is that much late, in each direction.
+    /// Every byte is late by this much, in each direction.
     Delay(Duration),
-    /// So many bytes, then a pause.
+    /// This many bytes, then a pause.
     Drip(usize, Duration),
-    /// Connections are accepted, bytes are taken, nothing comes out and nobody is told. When the mode ends, what was open
-    /// in it is closed.
+    /// Connections are accepted and bytes are read, but nothing is passed on, without any error. When the mode ends,
+    /// connections that were open in it are closed.
     HalfOpen,
-    /// Requests pass and answers are swallowed; else as `HalfOpen`.
+    /// Requests pass, and answers are dropped. Otherwise like `HalfOpen`.
     Mute,
-    /// Each connection is closed after a random number of bytes, this many on average: what loss does in the end.
+    /// Each connection is closed after a random number of bytes, this many on average. Packet loss has this effect in
+    /// the end.
     RandomCuts(u32),
 }
 
-/// A listener on a free port of 127.0.0.1 before one target. Its end closes every connection.
+/// A listener on a free port of 127.0.0.1 in front of one target. Dropping it closes every connection.
 pub struct Proxy {
     address: String,
     mode: watch::Sender<Mode>,
@@ -93,7 +94,7 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// Heals it. What a `HalfOpen` or `Mute` link has swallowed can't be healed: such connections are closed.
+    /// Restores the link. Bytes that a `HalfOpen` or `Mute` link has dropped are lost, so such connections are closed.
     pub fn pass(&self) {
         self.set(Mode::Pass);
     }
@@ -135,7 +136,7 @@ async fn accept(listener: StdListener, target: String, mut mode: watch::Receiver
 async fn connection(client: TcpStream, target: String, mut mode: watch::Receiver<Mode>, counts: Arc<Counts>) {
     counts.open.fetch_add(1, Ordering::SeqCst);
     let _open = Guard(&counts);
-    // A half-open link has nobody at its other end.
+    // A half-open link has no other end.
     if *mode.borrow_and_update() == Mode::HalfOpen {
         let _ = mode.changed().await;
         return;
@@ -147,7 +148,7 @@ async fn connection(client: TcpStream, target: String, mut mode: watch::Receiver
     let up = pump(from_client, to_server, Direction::Up, mode.clone(), (&passed, &counts.passed));
     let down = pump(from_server, to_client, Direction::Down, mode.clone(), (&passed, &counts.passed));
     tokio::select! {
-        // One direction's end is passed on by its pump; the other may still have something to say.
+        // The pump of one direction passes its end on. The other direction may still have bytes to send.
         _ = async { tokio::join!(up, down) } => {}
         () = broken(mode, &passed) => {}
     }
@@ -161,7 +162,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Returns when the connection must be closed by the link's fault.
+/// Returns when the link's fault requires that the connection is closed.
 async fn broken(mut mode: watch::Receiver<Mode>, passed: &AtomicU64) {
     loop {
         let now = *mode.borrow_and_update();
@@ -231,7 +232,7 @@ async fn deliver(
             Mode::Mute if direction == Direction::Down => continue,
             Mode::Delay(delay) => {
                 sleep_until(read + delay).await;
-                // What has become half-open in between must not come out of it.
+                // Bytes must not be passed on if the link has become half-open in between.
                 if *mode.borrow() == Mode::HalfOpen {
                     continue;
                 }

@@ -1,13 +1,13 @@
-//! When what a process has of something has stopped to fall.
+//! Waits until the number of a process's threads or files has stopped falling.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// Threads of librdkafka end a moment after the answer.
+/// librdkafka's threads end a moment after the answer.
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
-/// Threads and files once they are no more than before, or have stopped to fall.
+/// Returns the numbers of threads and files when they are at most as before, or have stopped falling.
 pub async fn settled(look: impl Fn() -> (usize, usize), before: Option<(usize, usize)>) -> (usize, usize) {
     let mut now = look();
     let mut still = 0;

@@ -1,11 +1,12 @@
-// Command linearize reads a history of operations on keys, one JSON object a line, and says whether each key behaved as
-// one register: whether there is an order of its operations, consistent with when each was called and answered, in which
-// every read returns what was last written.
+// Command linearize reads a history of operations on keys, one JSON object per line. It says whether each key behaved
+// as one register. That is so if its operations have an order in which every read returns the last written value.
+// The order must be consistent with the times of calls and answers.
 //
 //	linearize [-timeout 60s] history.jsonl
 //
-// It prints one JSON object {operations, keys, violations, undecided, detail} and exits 0 whatever was found; it exits 1
-// if the history can't be read. A key whose search does not end in time is undecided, and never counted as right.
+// It prints one JSON object {operations, keys, violations, undecided, detail} and exits 0, even with violations.
+// It exits 1 if the history can't be read. A key whose search does not end in time is undecided, and never counted as
+// right.
 package main
 
 import (
@@ -44,8 +45,9 @@ type verdict struct {
 	Detail     []string `json:"detail"`
 }
 
-// register is the model: a value, or absent; and how many deletes of unknown outcome have been called and may still happen.
-// They are all alike, and happen where a read shows it, if at all: searched one by one they would take 2^n.
+// register is the model: a value or its absence, and the number of called deletes of unknown outcome that may still
+// happen. They are all alike, so the search lets one happen only where a read shows it. Searched one by one they would
+// take 2^n steps.
 type register struct {
 	present bool
 	value   string
@@ -127,10 +129,10 @@ func check(history []operation, timeout time.Duration) verdict {
 	return result
 }
 
-// prepare makes a key's operations ready for the search. A write that is known not to have happened is left out; if its
-// value is read all the same, that is a violation. A write of unknown outcome may happen at any time after its call, or
-// never; if it was read, before the first such read's return. One that nobody can have observed is left out: a history that is
-// explained with it is explained without it.
+// prepare makes a key's operations ready for the search. A write that is known not to have happened is left out. A read
+// of its value is a violation. A write of unknown outcome may happen at any time after its call, or never. If its value
+// was read, it happened before the first such read's return. A write that no read can have observed is left out,
+// because a history that is explained with it is also explained without it.
 func prepare(history []operation) ([]porcupine.Operation, []string) {
 	observed := seen{values: map[string]int64{}, lastAbsent: math.MinInt64}
 	written := map[string]operation{}

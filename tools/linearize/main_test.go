@@ -26,16 +26,20 @@ func absent(call, end int64) operation {
 // Covers R38.
 func TestHistoriesThatARegisterExplains(t *testing.T) {
 	for name, history := range map[string][]operation{
-		"nothing was written, nothing was read":      {absent(1, 2)},
-		"a read after a write":                       {set("1", "ok", 1, 2), found("1", 3, 4)},
-		"a read that overlaps a write, before":       {set("1", "ok", 1, 9), absent(2, 3), found("1", 4, 5)},
-		"a delete":                                   {set("1", "ok", 1, 2), del("ok", 3, 4), absent(5, 6)},
-		"overlapping writes in either order":         {set("1", "ok", 1, 9), set("2", "ok", 1, 9), found("2", 10, 11), found("2", 12, 13)},
-		"an unknown write that never lands":          {set("1", "ok", 1, 2), set("2", "unknown", 3, 4), found("1", 5, 6)},
-		"an unknown write that lands late":           {set("1", "ok", 1, 2), set("2", "unknown", 3, 4), found("1", 5, 6), found("2", 7, 8)},
-		"an unknown delete that lands late":          {set("1", "ok", 1, 2), del("unknown", 3, 4), found("1", 5, 6), absent(7, 8)},
-		"an unknown delete overtaken by a read":      {set("1", "ok", 1, 2), absent(3, 9), del("unknown", 4, 5)},
-		"an unknown write is in order with its read": {set("1", "unknown", 1, 2), set("2", "ok", 3, 4), found("2", 5, 6), found("1", 7, 8)},
+		"nothing was written, nothing was read": {absent(1, 2)},
+		"a read after a write":                  {set("1", "ok", 1, 2), found("1", 3, 4)},
+		"a read that overlaps a write, before":  {set("1", "ok", 1, 9), absent(2, 3), found("1", 4, 5)},
+		"a delete":                              {set("1", "ok", 1, 2), del("ok", 3, 4), absent(5, 6)},
+		"overlapping writes in either order": {set("1", "ok", 1, 9), set("2", "ok", 1, 9),
+			found("2", 10, 11), found("2", 12, 13)},
+		"an unknown write that never lands": {set("1", "ok", 1, 2), set("2", "unknown", 3, 4), found("1", 5, 6)},
+		"an unknown write that lands late": {set("1", "ok", 1, 2), set("2", "unknown", 3, 4),
+			found("1", 5, 6), found("2", 7, 8)},
+		"an unknown delete that lands late": {set("1", "ok", 1, 2), del("unknown", 3, 4),
+			found("1", 5, 6), absent(7, 8)},
+		"an unknown delete overtaken by a read": {set("1", "ok", 1, 2), absent(3, 9), del("unknown", 4, 5)},
+		"an unknown write is in order with its read": {set("1", "unknown", 1, 2), set("2", "ok", 3, 4),
+			found("2", 5, 6), found("1", 7, 8)},
 		"two unknown deletes that land one by one": {set("1", "ok", 1, 2), del("unknown", 3, 4), del("unknown", 3, 4),
 			absent(5, 6), set("2", "ok", 7, 8), found("2", 9, 10), absent(11, 12)},
 		"a refused write that stays away": {set("1", "ok", 1, 2), set("2", "nothing", 3, 4), found("1", 5, 6)},
@@ -55,12 +59,12 @@ func TestHistoriesThatNoRegisterExplains(t *testing.T) {
 		"two reads that go back":       {set("1", "ok", 1, 2), set("2", "unknown", 3, 4), found("2", 5, 6), found("1", 7, 8)},
 		"a delete that undoes itself":  {set("1", "ok", 1, 2), del("unknown", 3, 4), absent(5, 6), found("1", 7, 8)},
 		"a read from before the write": {found("1", 1, 2), set("1", "ok", 3, 4)},
-		"a value that nobody wrote":    {found("1", 1, 2)},
+		"a value that was not written": {found("1", 1, 2)},
 		"a refused write that is read": {set("1", "nothing", 1, 2), found("1", 3, 4)},
 		"an unknown delete that lands twice": {set("1", "ok", 1, 2), del("unknown", 3, 4), absent(5, 6), set("2", "ok", 7, 8),
 			found("2", 9, 10), absent(11, 12)},
-		"an unknown write that is overwritten and comes back": {set("1", "unknown", 1, 2), found("1", 3, 4), set("2", "ok", 5, 6),
-			found("1", 7, 8)},
+		"an unknown write that is overwritten and comes back": {set("1", "unknown", 1, 2), found("1", 3, 4),
+			set("2", "ok", 5, 6), found("1", 7, 8)},
 		"an unknown delete not called yet": {set("1", "ok", 1, 2), absent(3, 4), del("unknown", 5, 6)},
 	} {
 		if got := check(history, time.Second); got.Violations != 1 || len(got.Detail) != 1 {
@@ -114,7 +118,8 @@ func TestTwoSetsOfOneValueAreRefused(t *testing.T) {
 	set := func(key, value string) string {
 		return `{"kind":"set","key":"` + key + `","value":"` + value + `","outcome":"ok","call":1,"return":2}` + "\n"
 	}
-	if _, err := read(strings.NewReader(set("a", "1") + set("b", "1") + set("a", "1"))); err == nil || !strings.Contains(err.Error(), "line 3: line 1") {
+	_, err := read(strings.NewReader(set("a", "1") + set("b", "1") + set("a", "1")))
+	if err == nil || !strings.Contains(err.Error(), "line 3: line 1") {
 		t.Errorf("%v", err)
 	}
 	if got, err := read(strings.NewReader(set("a", "1") + set("b", "1") + set("a", "2"))); err != nil || len(got) != 3 {
@@ -135,7 +140,8 @@ func TestALineThatIsNoOperationIsRefused(t *testing.T) {
 			t.Errorf("%s was taken", line)
 		}
 	}
-	if got, err := read(strings.NewReader(`{"kind":"set","key":"a","outcome":"ok","call":1,"return":2}`)); err != nil || len(got) != 1 {
+	got, err := read(strings.NewReader(`{"kind":"set","key":"a","outcome":"ok","call":1,"return":2}`))
+	if err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -69,7 +69,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* A quantity of memory in bytes: 256Mi, 1.5G or a plain number. */}}
 {{- define "changelogd.bytes" -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000
+    "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
 {{- if kindIs "string" . }}
 {{- mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[A-Za-z]*$" .)) | int64 }}
 {{- else }}
@@ -80,11 +81,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Refuses what the schema cannot see: values that contradict each other or the cluster. Renders nothing. */}}
 {{- define "changelogd.checks" -}}
 {{- if not (hasKey .Values "mode") }}
-{{- fail "changelogd: the templates need changelogd's own values: include them with .Subcharts.changelogd, not with your chart's context" }}
+{{- fail (print "changelogd: the templates need changelogd's own values: include them with .Subcharts.changelogd, "
+    "not with your chart's context") }}
 {{- end }}
 {{- $version := .Capabilities.KubeVersion.Version }}
 {{- if and (eq .Values.mode "sidecar") (eq .Values.sidecar.type "native") (semverCompare "<1.29.0-0" $version) }}
-{{- fail (printf "changelogd: sidecar.type: native sidecars need kubernetes 1.29 or later, this is %s; set sidecar.type to classic, and let the application wait for changelogd at its start and flush before it stops" $version) }}
+{{- fail (print "changelogd: sidecar.type: native sidecars need kubernetes 1.29 or later, this is " $version
+    "; set sidecar.type to classic, and let the application wait for changelogd at its start "
+    "and flush before it stops") }}
 {{- end }}
 {{- $store := include "changelogd.store" . }}
 {{- $brokers := len .Values.kafka.brokers }}
@@ -96,27 +100,35 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "changelogd: store.type: kafka needs kafka.brokers" }}
 {{- end }}
 {{- if and $brokers (not $partitions) }}
-{{- fail "changelogd: topic.partitions: has to be set with kafka.brokers, to the topic's partition count; a topic that grew re-homes workspaces, and changelogd refuses it only if it knows the count" }}
+{{- fail (print "changelogd: topic.partitions: has to be set with kafka.brokers, to the topic's partition count; "
+    "a topic that grew re-homes workspaces, and changelogd refuses it only if it knows the count") }}
 {{- end }}
 {{- if and (ne $store "kafka") .Values.topic.create }}
-{{- fail (printf "changelogd: topic.create: there is no topic in the %s store; set kafka.brokers or leave it out" $store) }}
+{{- fail (print "changelogd: topic.create: there is no topic in the " $store " store; "
+    "set kafka.brokers or leave it out") }}
 {{- end }}
 {{- if and (ne $store "kafka") .Values.kafka.propertiesSecret.name }}
-{{- fail (printf "changelogd: kafka.propertiesSecret: the %s store does not read it; set kafka.brokers or leave it out" $store) }}
+{{- fail (print "changelogd: kafka.propertiesSecret: the " $store " store does not read it; "
+    "set kafka.brokers or leave it out") }}
 {{- end }}
 {{- if and (ne $store "kafka") (gt (int64 .Values.replicas) 1) }}
-{{- fail (printf "changelogd: replicas: more than 1 needs kafka; with the %s store every pod would hold another state" $store) }}
+{{- fail (print "changelogd: replicas: more than 1 needs kafka; with the " $store
+    " store every pod would hold another state") }}
 {{- end }}
 {{- if and .Values.data.existingClaim (gt (int64 .Values.replicas) 1) }}
-{{- fail "changelogd: data.existingClaim: one process at a time may use a data directory; set replicas to 1 or leave it out" }}
+{{- fail (print "changelogd: data.existingClaim: one process at a time may use a data directory; "
+    "set replicas to 1 or leave it out") }}
 {{- end }}
 {{- if and .Values.service.enabled (not .Values.api.insecureListen) }}
-{{- fail "changelogd: service.enabled: the API speaks plain text and has no access control yet; set api.insecureListen to true to serve it so to whoever reaches the pod, or leave the Service out and use kubectl port-forward" }}
+{{- fail (print "changelogd: service.enabled: the API speaks plain text and has no access control yet; "
+    "set api.insecureListen to true to serve it so to every client that reaches the pod, "
+    "or leave the Service out and use kubectl port-forward") }}
 {{- end }}
 {{- $drain := include "changelogd.seconds" .Values.drainTimeout | int64 }}
 {{- $room := sub (int64 .Values.terminationGracePeriodSeconds) 5 }}
 {{- if ge $drain $room }}
-{{- fail (printf "changelogd: drainTimeout: %s is too long: it has to be less than terminationGracePeriodSeconds - 5, which is %d seconds" .Values.drainTimeout $room) }}
+{{- fail (print "changelogd: drainTimeout: " .Values.drainTimeout " is too long: "
+    "it has to be less than terminationGracePeriodSeconds - 5, which is " $room " seconds") }}
 {{- end }}
 {{- $ports := list (int64 .Values.health.port) (int64 .Values.admin.port) }}
 {{- if not .Values.api.socket }}
@@ -146,7 +158,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args: ["serve"]
 env:
   - name: CHANGELOGD_LISTEN
-    value: {{ ternary (printf "%s:%d" .Values.bindAddress (int64 .Values.api.port)) (include "changelogd.address" .) .Values.api.insecureListen | quote }}
+    {{- $insecure := printf "%s:%d" .Values.bindAddress (int64 .Values.api.port) }}
+    value: {{ ternary $insecure (include "changelogd.address" .) .Values.api.insecureListen | quote }}
   {{- if .Values.api.insecureListen }}
   - name: CHANGELOGD_INSECURE_LISTEN
     value: "true"
@@ -154,7 +167,8 @@ env:
   - name: CHANGELOGD_HEALTH_LISTEN
     value: {{ printf "%s:%d" .Values.bindAddress (int64 .Values.health.port) | quote }}
   - name: CHANGELOGD_ADMIN_LISTEN
-    value: {{ printf "%s:%d" (ternary .Values.bindAddress "127.0.0.1" .Values.admin.podListen) (int64 .Values.admin.port) | quote }}
+    {{- $adminAddress := ternary .Values.bindAddress "127.0.0.1" .Values.admin.podListen }}
+    value: {{ printf "%s:%d" $adminAddress (int64 .Values.admin.port) | quote }}
   - name: CHANGELOGD_STORE
     value: {{ $store }}
   {{- if .Values.topic.partitions }}
@@ -195,7 +209,7 @@ env:
     value: {{ .Values.log.filter | quote }}
   - name: CHANGELOGD_LOG_FORMAT
     value: {{ .Values.log.format }}
-{{- /* Ports on loopback are nobody's but the pod's, and are not named. The names are at most 15 characters long. */}}
+{{- /* Ports on loopback are for the pod only, and have no names. A name has at most 15 characters. */}}
 ports:
   {{- if .Values.api.insecureListen }}
   - name: changelogd-grpc
@@ -262,7 +276,8 @@ volumeMounts:
 {{- define "changelogd.sidecar" -}}
 {{- include "changelogd.checks" . -}}
 {{- if ne .Values.mode "sidecar" }}
-{{- fail "changelogd: mode: has to be sidecar where changelogd.sidecar is included; in standalone mode the chart runs a Deployment of its own" }}
+{{- fail (print "changelogd: mode: has to be sidecar where changelogd.sidecar is included; "
+    "in standalone mode the chart runs a Deployment of its own") }}
 {{- end -}}
 - {{ include "changelogd.container" . | nindent 2 | trim }}
 {{- if eq .Values.sidecar.type "native" }}

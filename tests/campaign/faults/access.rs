@@ -1,5 +1,5 @@
-//! F20: a broker that asks who one is and what one may do. Rights are lost, the password is wrong, a certificate has expired or
-//! nobody vouches for it.
+//! F20: a broker with authentication and authorization. Rights are lost, the password is wrong, a certificate has
+//! expired or is unknown.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,8 @@ impl Fault for Access {
     }
 
     fn expected(&self) -> &'static str {
-        "FAILED_PRECONDITION NOT_AUTHORIZED_BY_BROKER for the rights, UNAVAILABLE for the others; the cause named, and no secret"
+        "FAILED_PRECONDITION NOT_AUTHORIZED_BY_BROKER for the rights, UNAVAILABLE for the others; the cause named, and \
+         no secret"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -56,8 +57,8 @@ impl Fault for Access {
         let expired = guarded.with_tls(&guarded.tls_expired, &topic(stage, &guarded)?, "expired");
         let expired = stranger(stage, "expired-certificate", expired, "certificate has expired").await?;
         Ok(format!(
-            "{rights}; wrong password: {password}; unknown certificate: {unknown}; expired certificate: {expired}; no secret \
-             in what was said and logged"
+            "{rights}; wrong password: {password}; unknown certificate: {unknown}; expired certificate: {expired}; \
+             no secret in answers and logs"
         ))
     }
 }
@@ -69,7 +70,7 @@ fn topic(stage: &mut Stage<'_>, guarded: &Guarded) -> Result<String, String> {
     created.map_err(|error| format!("the oracle: {error}")).map(|_| topic)
 }
 
-/// Under clients that write and load, rights are taken and given back.
+/// Takes rights away and gives them back, while clients write and load.
 async fn rights(stage: &mut Stage<'_>, guarded: &Guarded) -> Result<String, String> {
     let (topic, plain) = (topic(stage, guarded)?, guarded.broker.bootstrap().to_owned());
     let may = |stage: &mut Stage<'_>, verb: &str, what: &str| {
@@ -98,7 +99,7 @@ async fn rights(stage: &mut Stage<'_>, guarded: &Guarded) -> Result<String, Stri
     Ok(format!("{}; served when they are given back ({own})", told.join(", ")))
 }
 
-/// A sidecar that the broker does not let in, or that does not trust it.
+/// A sidecar that the broker refuses, or that does not trust the broker.
 async fn stranger(stage: &Stage<'_>, name: &str, arguments: Vec<String>, cause: &str) -> Result<String, String> {
     let sidecar = Sidecar::start(&stage.keep.join(format!("{name}.log")), arguments).await?;
     let since = Instant::now();
@@ -123,7 +124,7 @@ async fn stranger(stage: &Stage<'_>, name: &str, arguments: Vec<String>, cause: 
     Ok(format!("{told}, {cause:?}"))
 }
 
-/// What a write and a load are told; none where they are answered OK.
+/// The answers to a write and a load. None if they are OK.
 async fn both(sidecar: &Sidecar) -> [Option<Status>; 2] {
     let mut client = sidecar.client();
     let set = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };

@@ -54,7 +54,7 @@ impl Fault for Cleaner {
         timed_set(client.clone(), HOT.to_owned(), "0").await.0.map_err(|s| format!("set: {}", said(&s)))?;
         let (acked, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
         let writer = tokio::spawn(overwrite(client.clone(), acked.clone(), stop.clone()));
-        // About 800 kB a second: a load takes a second or so.
+        // About 800 kB a second, so that a load takes about a second.
         stage.cluster.proxies().for_each(|proxy| proxy.set(Mode::Drip(4_096, Duration::from_millis(5))));
 
         let (begun, mut told, mut cleaned) = (Instant::now(), Tally::default(), None);
@@ -76,7 +76,7 @@ impl Fault for Cleaner {
                     told.add("OK");
                 }
                 Err(status) if status.code() == Code::Aborted && reason(&status).is_some() => told.add(&said(&status)),
-                Err(status) => return Err(format!("a load was told {}: {}", said(&status), status.message())),
+                Err(status) => return Err(format!("a load was answered {}: {}", said(&status), status.message())),
             }
             cleaned = holes(client.clone()).await?;
         }
@@ -104,11 +104,11 @@ async fn overwrite(client: Client, acked: Arc<AtomicI64>, stop: Arc<AtomicBool>)
     Ok(written)
 }
 
-/// The log's end and how many records are below it, if the cleaner has taken more than a few.
+/// The log's end and the number of records below it, if the cleaner has removed more than a few.
 async fn holes(mut client: Client) -> Result<Option<(i64, u64)>, String> {
     use v1::stream_all_response::Event;
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-    let wrong = |status: tonic::Status| format!("the stream was told {}: {}", said(&status), status.message());
+    let wrong = |status: tonic::Status| format!("the stream was answered {}: {}", said(&status), status.message());
     let mut events = match client.stream_all(limited(request, 30)).await {
         Ok(answer) => answer.into_inner(),
         Err(status) if status.code() == Code::Aborted => return Ok(None),

@@ -1,6 +1,7 @@
 /*
- * Moves a process's wall clock by the seconds in a file, which is looked at each time: LD_PRELOAD, with the file's name in
- * CLOCK_SHIFT. The file has eight bytes, the machine's own int64, and must not be made shorter. Clocks that don't jump are left alone.
+ * Moves a process's wall clock by the number of seconds in a file. The file is read at each call. Load it with
+ * LD_PRELOAD, and put the file's name into CLOCK_SHIFT. The file has eight bytes, an int64 in the machine's byte order,
+ * and must not be made shorter. Monotonic clocks are left alone.
  *
  * Does not: imitate what a jump does to a wait until a wall-clock time that is under way.
  */

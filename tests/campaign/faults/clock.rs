@@ -33,7 +33,7 @@ const HOUR: i64 = 3600;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PLAIN: [&str; 3] = ["sh", "-c", r#"exec "$@""#];
 
-/// A process's clock, to be moved.
+/// The clock of a process, which can be moved.
 struct Clock {
     library: PathBuf,
     file: PathBuf,
@@ -57,7 +57,7 @@ impl Clock {
         Ok(Self { library, file, shift, _dir: dir })
     }
 
-    /// So many seconds from the true time.
+    /// Moves the clock this many seconds from the true time.
     fn set(&self, seconds: i64) -> Result<(), String> {
         self.shift.write_all_at(&seconds.to_ne_bytes(), 0).map_err(|error| error.to_string())
     }
@@ -88,8 +88,8 @@ impl Fault for Jumps {
     }
 
     fn expected(&self) -> &'static str {
-        "deadlines as asked for; loads exact and none refused; a resume token is good, or OUT_OF_RANGE RESYNC_REQUIRED, and \
-         never passes over a deletion"
+        "deadlines as asked for; loads exact and none refused; a resume token is good, or OUT_OF_RANGE \
+         RESYNC_REQUIRED, and never passes over a deletion"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -101,7 +101,7 @@ impl Fault for Jumps {
     }
 }
 
-/// Calls, deadlines and a token, over all jumps.
+/// Tests calls, deadlines and a token, over all jumps.
 async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
     // As documented: without it, a load that is slower than the writers may have to start again.
     let topic = stage.own_topic(PARTITIONS, &[("min.compaction.lag.ms", "60000")])?;
@@ -125,7 +125,7 @@ async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
         slowest = slowest.max(took);
         let resumed = v1::StreamAllRequest { resume_token: token, ..request.clone() };
         tokens.push(match stream(&mut client, resumed, state, READ).await {
-            // Compared with what a stream from the start says; writes go on, so at what they both have.
+            // Compared with a stream from the start. Writes continue, so only the offsets that both have count.
             Ok((resumed, snapshots, _)) => {
                 let (fresh, _, _) = stream(&mut client, request, Default::default(), READ)
                     .await
@@ -141,7 +141,7 @@ async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
                 format!("{seen}: {}", said(&status))
             }
             Err(status) => {
-                return Err(format!("a token at {shift} s was told {}: {}", said(&status), status.message()));
+                return Err(format!("a token at {shift} s was answered {}: {}", said(&status), status.message()));
             }
         });
     }
@@ -155,7 +155,7 @@ async fn jumps(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
     Ok(format!("{own}, none refused; deadlines of 2 s at most {:.1} s; {}", slowest.as_secs_f64(), tokens.join(", ")))
 }
 
-/// The proof of the jump: the timestamp of a record is the sidecar's.
+/// Proves the jump: the timestamp of a record comes from the sidecar.
 async fn is_at(client: &mut Client, shift: i64) -> Result<String, String> {
     let key = format!("{}/clock/1", workspace(9));
     let set = v1::SetRequest { changelog_id: key.clone(), value: raw("1"), ..Default::default() };
@@ -171,7 +171,7 @@ async fn is_at(client: &mut Client, shift: i64) -> Result<String, String> {
     Ok(format!("{shift:+} s"))
 }
 
-/// How long a stream lasts that follows and may last so many seconds.
+/// The duration of a following stream whose deadline is this many seconds.
 async fn deadline(mut client: Client, seconds: u64) -> Result<Duration, String> {
     let request = v1::StreamAllRequest { follow: true, ..Default::default() };
     let asked = Instant::now();
@@ -192,7 +192,7 @@ async fn deadline(mut client: Client, seconds: u64) -> Result<Duration, String> 
     }
 }
 
-/// A token that is too old by the time that has passed, and is not by a clock that went back.
+/// A token that is too old by the time that has passed, but not by a clock that went back.
 async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, String> {
     let topic = stage.own_topic(1, &CLEANER)?;
     let process = clock.sidecar(stage, &topic, 1).await?;
@@ -215,12 +215,12 @@ async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, Strin
     let cleaned = gone(stage, &topic, &doomed).await?;
     let told = match stream(&mut client, v1::StreamAllRequest { resume_token: token, ..request }, state, READ).await {
         Err(status) if reason(&status).as_deref() == Some("RESYNC_REQUIRED") => said(&status),
-        Err(status) => return Err(format!("an old token was told {}: {}", said(&status), status.message())),
+        Err(status) => return Err(format!("an old token was answered {}: {}", said(&status), status.message())),
         Ok((state, _, _)) => {
             let kept = doomed.iter().filter(|key| state.contains_key(*key)).count();
             return Err(format!(
-                "a token from before the clock went back an hour was resumed from, {:.1} s after delete.retention.ms = 1 s: \
-                 {kept} of {} deleted keys are kept",
+                "a token from before the clock went back an hour was resumed from, {:.1} s after \
+                 delete.retention.ms = 1 s: {kept} of {} deleted keys are kept",
                 cleaned.as_secs_f64() - 1.0,
                 doomed.len()
             ));

@@ -1,4 +1,4 @@
-//! No fault: what the others are compared with.
+//! No fault: the control that the other rows are compared with.
 
 use async_trait::async_trait;
 

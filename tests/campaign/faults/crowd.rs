@@ -51,7 +51,7 @@ impl Fault for Crowd {
                     let retry = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
                     if reason(&status).as_deref() != Some("TOO_MANY_REPLAYS") || retry.is_none() {
                         return Err(format!(
-                            "a load was told {}, RetryInfo {retry:?}: {}",
+                            "a load was answered {}, RetryInfo {retry:?}: {}",
                             said(&status),
                             status.message()
                         ));
@@ -61,10 +61,10 @@ impl Fault for Crowd {
             }
         }
         let (took, peak) = (begun.elapsed(), sidecar.peak_mib());
-        // Every connection has its turn again, at once.
+        // Every connection gets a permit again, at once.
         for client in connections {
             let (answer, _) = timed_load(client, "w".to_owned(), 10).await;
-            answer.map_err(|status| format!("afterwards, a load was told {}", said(&status)))?;
+            answer.map_err(|status| format!("afterwards, a load was answered {}", said(&status)))?;
         }
         let seen = format!("{told}, after {:.1} s; at most {peak} MiB; then OK × 20", took.as_secs_f64());
         if told.count("OK") < 16 || peak >= MEBIBYTES { Err(seen) } else { Ok(seen) }

@@ -39,7 +39,7 @@ impl Fault for Writes {
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         kill_all(stage);
         let (mut told, mut slowest, mut round) = (Tally::default(), Duration::ZERO, 0);
-        // Two at least: one waits for its deadline, and one comes when the brokers are known to be away.
+        // At least two writes: one waits for its deadline, and one comes when the brokers are known to be down.
         while round < 2 || Instant::now() < stage.until() {
             let probes = stage.sidecars.iter().map(|s| timed_set(s.client(), format!("probe-{round}/t/e"), "1"));
             for (answer, took) in join_all(probes).await {
@@ -83,7 +83,7 @@ impl Fault for Loads {
                 slowest = slowest.max(took);
                 let Err(status) = answer else { return Err("a load was answered while no broker ran".to_owned()) };
                 if status.code() != Code::Unavailable || reason(&status).is_none() {
-                    return Err(format!("a load was told {}: {}", said(&status), status.message()));
+                    return Err(format!("a load was answered {}: {}", said(&status), status.message()));
                 }
                 told.add(&said(&status));
             }

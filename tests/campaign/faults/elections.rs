@@ -30,7 +30,8 @@ impl Fault for Unclean {
     }
 
     fn expected(&self) -> &'static str {
-        "readers over the truncation: ABORTED; tokens from before: RESYNC_REQUIRED; later loads consistent; the clients' topic unaffected"
+        "readers over the truncation: ABORTED; tokens from before: RESYNC_REQUIRED; later loads consistent; the \
+         clients' topic unaffected"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -43,7 +44,7 @@ impl Fault for Unclean {
         let followers: Vec<_> = BROKERS.into_iter().filter(|id| *id != leader).collect();
         stage.blocking(|cluster| followers.iter().for_each(|id| cluster.kill(*id)));
         wait("the followers stay in sync", || stage.blocking(|cluster| cluster.in_sync(&topic)) == [1]).await?;
-        // The leader alone has these.
+        // Only the leader has these records.
         fill(&client, "gone", 300).await?;
         let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
         let at_end = || async { clients::stream(&mut client.clone(), request.clone(), State::new(), 15).await };
@@ -54,7 +55,7 @@ impl Fault for Unclean {
             cluster.kill(leader);
             followers.iter().for_each(|id| cluster.restart(*id));
         });
-        let elected = wait("nobody is elected", || {
+        let elected = wait("no leader is elected", || {
             let now = stage.blocking(|cluster| cluster.leader_of(&topic, 0));
             now != leader && now != -1
         });
@@ -64,7 +65,7 @@ impl Fault for Unclean {
 
         let resumed = v1::StreamAllRequest { resume_token: token, ..request.clone() };
         let resume = || async {
-            // Refusals are what is asked for here.
+            // Refusals are expected here.
             match clients::stream(&mut client.clone(), resumed.clone(), before.clone(), 15).await {
                 Err(status) if status.code() == Code::Unavailable => Err(status),
                 other => Ok(other),
@@ -75,16 +76,16 @@ impl Fault for Unclean {
                 said(&status)
             }
             Err(status) => {
-                return Err(format!("the token from before was told {}: {}", said(&status), status.message()));
+                return Err(format!("the token from before was answered {}: {}", said(&status), status.message()));
             }
             Ok((state, ..)) if state.keys().all(|key| !key.starts_with("gone/")) => "OK".to_owned(),
             Ok(_) => return Err("a token from before the truncation was resumed as if nothing had happened".to_owned()),
         };
-        let followed = timeout(Duration::from_secs(70), followed).await.map_err(|_| "the follower was told nothing")?;
+        let followed = timeout(Duration::from_secs(70), followed).await.map_err(|_| "the follower got no answer")?;
         let followed = followed.map_err(|error| error.to_string())?;
         let answers = [Code::Aborted, Code::OutOfRange];
         if !answers.contains(&followed.code()) {
-            return Err(format!("the follower was told {}: {}", said(&followed), followed.message()));
+            return Err(format!("the follower was answered {}: {}", said(&followed), followed.message()));
         }
 
         // Later loads agree with each other and with Java.
@@ -126,7 +127,8 @@ impl Fault for Unclean {
     }
 }
 
-/// Until it is told that it can't go on: what is safe to retry is retried, from the newest token, as a client should.
+/// Follows until an answer says that it must start again. It retries answers that are safe to retry, from the newest
+/// token, as a client should.
 async fn follow(mut client: Client, mut token: bytes::Bytes) -> Status {
     use v1::stream_all_response::Event;
     loop {

@@ -83,7 +83,7 @@ impl Fault for Damage {
         clients.served(if stage.short { 60 } else { 600 }, PATIENCE).await?;
         process.kill().await;
         clients.stop().await?;
-        // A start that reads everything again, and cuts the journal to what is in it.
+        // A start that reads everything again, and cuts the journal to the bytes in use.
         let mut process = Process::start(&PLAIN, &[], &on(dir.path())).await.map_err(|e| e.to_string())?;
         match clients.verdict(&process.api).await {
             Verdict::Exact => {}
@@ -105,7 +105,7 @@ impl Fault for Damage {
     }
 }
 
-/// One bit, somewhere where something is written.
+/// Flips one bit at a place where bytes are written.
 async fn flip(stage: &mut Stage<'_>, clients: &Clients, dir: &Path, file: &Path) -> Result<String, String> {
     let copied = copy(dir)?;
     let victim = copied.path().join(file.strip_prefix(dir).expect("it is in it"));
@@ -131,7 +131,7 @@ async fn flip(stage: &mut Stage<'_>, clients: &Clients, dir: &Path, file: &Path)
     }
 }
 
-/// The start of a batch at the journal's end, as a crash leaves it.
+/// Appends the start of a batch to the journal, as a crash leaves it.
 async fn torn(clients: &Clients, dir: &Path, engine: &[PathBuf]) -> Result<String, String> {
     let journal = engine.iter().filter(|f| f.extension().is_some_and(|e| e == "jnl")).max();
     let journal = journal.ok_or("there is no journal")?;
@@ -153,10 +153,10 @@ async fn torn(clients: &Clients, dir: &Path, engine: &[PathBuf]) -> Result<Strin
 /// Covers R35, F23.
 struct Disk;
 
-/// On a file system of 48 MiB, in a mount namespace that ends with the process.
+/// Runs on a file system of 48 MiB, in a mount namespace that ends with the process.
 const SMALL_DISK: &str = r#"mount -t tmpfs -o size=48m none "$DIR" && exec "$@""#;
 const READ_ONLY: &str = r#"mount --bind "$DIR" "$DIR" && mount -o remount,bind,ro "$DIR" && exec "$@""#;
-/// A write beyond the limit fails then, as on a full disk, and is no signal that ends the process.
+/// A write beyond the limit then fails as on a full disk. Without this, a signal would end the process.
 const NO_SIGNAL: &str = r#"trap '' XFSZ; exec "$@""#;
 
 #[async_trait]
@@ -170,7 +170,8 @@ impl Fault for Disk {
     }
 
     fn expected(&self) -> &'static str {
-        "RESOURCE_EXHAUSTED DISK_FULL or FAILED_PRECONDITION STORE_READ_ONLY, or not started; nothing acknowledged is lost"
+        "RESOURCE_EXHAUSTED DISK_FULL or FAILED_PRECONDITION STORE_READ_ONLY, or not started; no acknowledged write is \
+         lost"
     }
 
     async fn inject(&self, _stage: &mut Stage<'_>) -> Result<String, String> {
@@ -178,7 +179,7 @@ impl Fault for Disk {
     }
 }
 
-/// Whether this machine lets us mount: not every container does.
+/// Whether this machine allows mounts. Not every container does.
 async fn mounts() -> bool {
     let try_it = tokio::process::Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
     try_it.await.is_ok_and(|output| output.status.success())
@@ -206,7 +207,7 @@ async fn full() -> Result<String, String> {
         }
     };
     if status.code() != Code::ResourceExhausted || reason(&status).as_deref() != Some("DISK_FULL") {
-        return Err(format!("on a full disk, a write was told {}: {}", said(&status), status.message()));
+        return Err(format!("on a full disk, a write was answered {}: {}", said(&status), status.message()));
     }
     let loads = Instant::now();
     while clients.loads_since(loads) < WORKSPACES {
@@ -228,7 +229,7 @@ async fn cannot_grow() -> Result<String, String> {
     let mut process = process.map_err(|error| error.to_string())?;
     let mut clients = Clients::start(&process.api, WORKSPACES, &Content::new(), true);
     clients.served(20, PATIENCE).await?;
-    // Its journal is made at its full size, and written from its start.
+    // Its journal is created at its full size, and written from the start.
     let mut limit = tokio::process::Command::new("prlimit");
     limit.args(["--fsize=4096:4096", "--pid"]).arg(process.pid().to_string());
     let limited = limit.output().await.map_err(|error| format!("cannot run prlimit: {error}"))?;

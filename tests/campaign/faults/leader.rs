@@ -1,4 +1,4 @@
-//! F3, F4 (R18) and F5: a partition's leader is killed under writes, killed under a load, or frozen.
+//! F3, F4 (R18) and F5: a partition's leader is killed during writes, killed during a load, or frozen.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
 
 use super::{Tally, a_workspace_in_each, fill, retried, timed_load};
 
-/// Kept whole, so that the log itself can be looked at afterwards.
+/// Nothing is compacted, so that the log itself can be read afterwards.
 const UNCOMPACTED: (&str, &str) = ("min.compaction.lag.ms", "86400000");
 
 /// Covers C45, F3.
@@ -81,7 +81,8 @@ impl Fault for KilledUnderWrites {
         }
         retried("the stream of all writes", || in_order(sidecar.client(), each)).await??;
         Ok(format!(
-            "broker {leader} killed after {killed_at} of {all} writes of {KEYS} keys; all written after {:.0} s, each once and in order",
+            "broker {leader} killed after {killed_at} of {all} writes of {KEYS} keys; all written after {:.0} s, each \
+             once and in order",
             took.as_secs_f64()
         ))
     }
@@ -100,12 +101,12 @@ async fn writer(mut client: Client, k: usize, each: u64, written: Arc<AtomicU64>
             };
             match client.set(limited(request, 70)).await {
                 Ok(_) => break,
-                // It says that nothing was written, and to come back.
+                // The status says that nothing was written, and asks for a retry.
                 Err(status) if reason(&status).as_deref() == Some("PRODUCER_QUEUE_FULL") => {
                     sleep(Duration::from_millis(50)).await;
                 }
                 Err(status) => {
-                    return Err(format!("write {n} of key {k} was told {}: {}", said(&status), status.message()));
+                    return Err(format!("write {n} of key {k} was answered {}: {}", said(&status), status.message()));
                 }
             }
         }
@@ -114,7 +115,7 @@ async fn writer(mut client: Client, k: usize, each: u64, written: Arc<AtomicU64>
     Ok(())
 }
 
-/// What the log has of the writes: whether every write of every key is in it, once, in order.
+/// Checks the log: every write of every key is in it, once and in order.
 async fn in_order(mut client: Client, each: u64) -> Result<Result<(), String>, Status> {
     use v1::stream_all_response::Event;
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
@@ -179,7 +180,7 @@ impl Fault for KilledUnderLoad {
 
         let leader = stage.blocking(|cluster| cluster.leader_of(&topic, 0));
         let begun = Instant::now();
-        // About 800 kB a second for each of the two readers, so that the middle of their way can be met.
+        // About 800 kB a second for each of the two readers, so that the fault comes in the middle of their reads.
         stage.cluster.proxies().for_each(|proxy| proxy.set(Mode::Drip(4_096, Duration::from_millis(5))));
         let before = stage.cluster.proxy(leader).passed();
         let (load, stream) = (tokio::spawn(all_of(client.clone())), tokio::spawn(stream_of(client.clone())));
@@ -213,7 +214,7 @@ impl Fault for KilledUnderLoad {
 
 async fn all_of(client: Client) -> Result<State, String> {
     let (answer, _) = timed_load(client, "big".to_owned(), 120).await;
-    answer.map_err(|status| format!("the load was told {}: {}", said(&status), status.message()))
+    answer.map_err(|status| format!("the load was answered {}: {}", said(&status), status.message()))
 }
 
 async fn stream_of(mut client: Client) -> Result<State, String> {
@@ -221,14 +222,14 @@ async fn stream_of(mut client: Client) -> Result<State, String> {
     let request =
         v1::StreamAllRequest { workspace_ids: workspaces, content: v1::Content::Records.into(), ..Default::default() };
     let answer = clients::stream(&mut client, request, State::new(), 120).await;
-    let (state, snapshots, _) = answer.map_err(|s| format!("the stream was told {}: {}", said(&s), s.message()))?;
+    let (state, snapshots, _) = answer.map_err(|s| format!("the stream was answered {}: {}", said(&s), s.message()))?;
     if snapshots == 1 { Ok(state) } else { Err(format!("the stream ended as OK with {snapshots} snapshots")) }
 }
 
 /// Covers R7, F5.
 pub struct Paused;
 
-/// --no-progress has no flag: ten seconds, and the time to say so.
+/// The no-progress deadline has no flag: ten seconds, and the time to answer.
 const NO_PROGRESS: Duration = Duration::from_secs(12);
 const UNAFFECTED: Duration = Duration::from_secs(5);
 
@@ -271,7 +272,7 @@ impl Fault for Paused {
                     }
                     Err(status) => {
                         let whose = if *leader == victim { "of the frozen broker" } else { "of another broker" };
-                        return Err(format!("a load {whose} was told {}: {}", said(&status), status.message()));
+                        return Err(format!("a load {whose} was answered {}: {}", said(&status), status.message()));
                     }
                 }
                 let slowest = if *leader == victim { &mut slowest } else { &mut slowest_other };
@@ -280,7 +281,8 @@ impl Fault for Paused {
             sleep(Duration::from_millis(200)).await;
         }
         let seen = format!(
-            "loads from the frozen leader: {affected}, the slowest after {:.1} s; others: OK × {others}, the slowest after {:.1} s",
+            "loads from the frozen leader: {affected}, the slowest after {:.1} s; others: OK × {others}, the slowest \
+             after {:.1} s",
             slowest.as_secs_f64(),
             slowest_other.as_secs_f64()
         );

@@ -63,7 +63,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     all
 }
 
-/// How often each answer was given.
+/// The number of times each answer was given.
 #[derive(Debug, Default)]
 struct Tally(BTreeMap<String, u64>);
 
@@ -84,7 +84,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A durable write, and how long it took to be answered.
+/// A durable write, and the time until its answer.
 async fn timed_set(mut client: Client, key: String, value: &str) -> (Result<v1::Position, Status>, Duration) {
     let request = v1::SetRequest { changelog_id: key, value: raw(value), ..Default::default() };
     let asked = Instant::now();
@@ -92,7 +92,7 @@ async fn timed_set(mut client: Client, key: String, value: &str) -> (Result<v1::
     (answer.map(|a| a.into_inner().position.unwrap_or_default()), asked.elapsed())
 }
 
-/// A load that must be whole if it is OK, and how long it took to be answered.
+/// A load that must be whole if it is OK, and the time until its answer.
 async fn timed_load(mut client: Client, workspace: String, seconds: u64) -> (Result<State, Status>, Duration) {
     let request = v1::LoadWorkspaceRequest { workspace_id: workspace, ..Default::default() };
     let asked = Instant::now();
@@ -103,8 +103,8 @@ async fn timed_load(mut client: Client, workspace: String, seconds: u64) -> (Res
     (answer, asked.elapsed())
 }
 
-/// A call that may come too early after a fault: once more as long as it is told that it is safe to retry, for half a
-/// minute.
+/// A call that may come too early after a fault. It is repeated for half a minute while the answer says that a retry is
+/// safe.
 async fn retried<T, F: Future<Output = Result<T, Status>>>(
     what: &str,
     mut call: impl FnMut() -> F,
@@ -116,7 +116,7 @@ async fn retried<T, F: Future<Output = Result<T, Status>>>(
             Err(status) if status.code() == Code::Unavailable && begun.elapsed() < Duration::from_secs(30) => {
                 sleep(Duration::from_millis(200)).await;
             }
-            Err(status) => return Err(format!("{what} was told {}: {}", said(&status), status.message())),
+            Err(status) => return Err(format!("{what} was answered {}: {}", said(&status), status.message())),
         }
     }
 }
@@ -127,18 +127,18 @@ async fn retried_load(client: &Client, workspace: &str) -> Result<State, String>
     retried(&format!("the load of {workspace}"), load).await
 }
 
-/// The answers that a write may get that can't be acknowledged: nothing was written, or it is not known.
+/// The answers that a write may get that can't be acknowledged: nothing was written, or the outcome is unknown.
 fn not_acknowledged(status: &Status) -> Result<(), String> {
     let why = reason(status);
     let unknown = why.as_deref() == Some("OUTCOME_UNKNOWN");
     if status.code() == Code::Unavailable && why.is_some() || unknown {
         Ok(())
     } else {
-        Err(format!("a write was told {}: {}", said(status), status.message()))
+        Err(format!("a write was answered {}: {}", said(status), status.message()))
     }
 }
 
-/// So many keys of one workspace, each with a value of about a kilobyte that does not compress to much less than half.
+/// This many keys of one workspace. Each value has about a kilobyte, and does not compress to much less than half.
 async fn fill(client: &Client, workspace: &str, keys: usize) -> Result<(), String> {
     let mut random = Random::new(keys as u64);
     let writes = (0..keys).map(|i| {
@@ -146,7 +146,7 @@ async fn fill(client: &Client, workspace: &str, keys: usize) -> Result<(), Strin
         let (mut client, key) = (client.clone(), format!("{workspace}/t/{i}"));
         async move {
             let request = v1::SetRequest { changelog_id: key, value: raw(&value), ..Default::default() };
-            client.set(limited(request, 30)).await.map_err(|status| format!("a fill was told {}", said(&status)))
+            client.set(limited(request, 30)).await.map_err(|status| format!("a fill was answered {}", said(&status)))
         }
     });
     let mut writes = stream::iter(writes).buffer_unordered(200);
@@ -156,7 +156,7 @@ async fn fill(client: &Client, workspace: &str, keys: usize) -> Result<(), Strin
     Ok(())
 }
 
-/// Workspaces by the partition that they are in: one for each.
+/// One workspace for each partition.
 async fn a_workspace_in_each(client: &Client, partitions: i32) -> Result<Vec<String>, String> {
     let mut found = BTreeMap::new();
     for i in 0..1_000 {

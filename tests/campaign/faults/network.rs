@@ -1,4 +1,4 @@
-//! F6: the network is bad, between sidecars and brokers, and between some clients and the sidecars.
+//! F6: a bad network between sidecars and brokers, and between some clients and the sidecars.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ struct Network {
     id: &'static str,
     title: &'static str,
     mode: Mode,
-    /// Whether anything comes through at all.
+    /// Whether any bytes pass at all.
     passes: bool,
 }
 
@@ -35,7 +35,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     ]
 }
 
-/// Threads and open files; replays come and go, so many looks.
+/// Threads and open files. It looks many times, because replays begin and end.
 async fn looks(sidecar: &Sidecar, choose: fn(usize, usize) -> usize) -> (usize, usize) {
     let mut chosen = sidecar.threads_and_files();
     for _ in 0..20 {
@@ -68,7 +68,7 @@ impl Fault for Network {
         let most = join_all(stage.sidecars.iter().map(|s| looks(s, usize::max))).await;
         stage.cluster.proxies().chain(stage.client_proxies).for_each(|proxy| proxy.set(self.mode));
         let until = Instant::now() + stage.window;
-        // Where a round trip takes a second, a load takes some ten of them.
+        // If a round trip takes a second, a load takes about ten of them.
         let load_seconds = if self.passes { 45 } else { 15 };
         let (mut writes, mut loads, mut round) = (Tally::default(), Tally::default(), 0);
         let (mut slowest_write, mut slowest_load) = (Duration::ZERO, Duration::ZERO);
@@ -120,7 +120,8 @@ impl Fault for Network {
             }
         }
         Ok(format!(
-            "writes: {writes}, the slowest after {:.1} s; loads: {loads}, the slowest after {:.1} s; threads and files as before {:.0} s after",
+            "writes: {writes}, the slowest after {:.1} s; loads: {loads}, the slowest after {:.1} s; threads and files \
+             as before {:.0} s after",
             slowest_write.as_secs_f64(),
             slowest_load.as_secs_f64(),
             healed.elapsed().as_secs_f64()

@@ -1,5 +1,5 @@
-//! Clients of a fault's own sidecar: for each workspace one that writes and one that loads, and every load held against what was
-//! acknowledged before it. Keys have one writer each, so what a load may show is known exactly.
+//! Clients of a fault's own sidecar: one writes and one loads for each workspace. Every load is compared with the
+//! writes acknowledged before it. Each key has one writer, so the set of correct loads is known exactly.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,23 +25,23 @@ use crate::{
 use super::Tally;
 
 const KEYS: u64 = 5;
-/// Beyond what any of the sidecar's own bounds takes here.
+/// Longer than any limit of the sidecar here.
 const WRITE: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// By key the value that is there.
+/// The values that are there, by key.
 pub type Content = BTreeMap<String, String>;
 
 pub fn workspace(number: usize) -> String {
     format!("own-{number}")
 }
 
-/// Where a workspace's records are.
+/// The partition of a workspace.
 pub fn partition_of(workspace: &str, partitions: i32) -> Partition {
     PartitionCount::new(partitions.into()).expect("a count").of_workspace(workspace.as_bytes())
 }
 
-/// A write, as its writer knows it.
+/// A write, as its client knows it.
 #[derive(Debug, Clone)]
 struct Write {
     value: Option<String>,
@@ -70,14 +70,14 @@ pub struct Refusal {
 struct Known {
     writes: BTreeMap<String, Vec<Write>>,
     refused: Vec<Refusal>,
-    /// When loads that were answered OK had been called.
+    /// The times of the calls of loads that were answered OK.
     loads: Vec<Instant>,
-    /// What a load may hold as well, to the letter.
+    /// Another content that a load may return, exactly.
     or: Option<Content>,
     wrong: Vec<String>,
 }
 
-/// What a sidecar shows of what was acknowledged.
+/// The acknowledged writes that a sidecar returns.
 #[derive(Debug)]
 #[allow(dead_code, reason = "what it carries is shown")]
 pub enum Verdict {
@@ -95,7 +95,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// On so many workspaces, that hold `content` already. Without `writing` they only load.
+    /// Starts clients on this many workspaces, which already hold `content`. Without `writing` they only load.
     pub fn start(api: &str, workspaces: usize, content: &Content, writing: bool) -> Self {
         let now = Instant::now();
         let there = |value: &String| {
@@ -113,12 +113,12 @@ impl Clients {
         Self { known, stop, running, writing }
     }
 
-    /// From now on a load is right, too, if it holds exactly this: it is asked for on both sides of a change.
+    /// From now on a load is also right if it returns exactly this, because loads are made on both sides of a change.
     pub fn or_this(&self, content: Content) {
         lock(&self.known).or = Some(content);
     }
 
-    /// Waits until so many writes (if they write) and loads that were called now or later were answered OK.
+    /// Waits until this many writes (if the clients write) and loads, called now or later, were answered OK.
     pub async fn served(&self, calls: usize, within: Duration) -> Result<(), String> {
         let since = Instant::now();
         loop {
@@ -129,14 +129,15 @@ impl Clients {
             if since.elapsed() > within {
                 let told = self.told_since(since);
                 return Err(format!(
-                    "{writes} writes and {loads} loads were answered OK within {within:?}; told: {told}"
+                    "{writes} writes and {loads} loads were answered OK within {within:?}; answers: {told}"
                 ));
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Waits until a write and a load that were called at `since` or later were refused so. How long that took.
+    /// Waits until a write and a load that were called at `since` or later were refused so. Returns the time that this
+    /// took.
     pub async fn refused(&self, since: Instant, why: &str, within: Duration) -> Result<Duration, String> {
         loop {
             let so = |what| self.refusals_since(since).into_iter().find(|r| r.what == what && is(&r.status, why));
@@ -145,13 +146,13 @@ impl Clients {
             }
             if since.elapsed() > within {
                 let told = self.told_since(since);
-                return Err(format!("{why} was not said to both writes and loads within {within:?}; told: {told}"));
+                return Err(format!("{why} was not said to both writes and loads within {within:?}; answers: {told}"));
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// What must be so of every call from then on: refused for this reason, and soon.
+    /// Checks every call from then on: it is refused for this reason, and soon.
     pub fn only_refused(&self, since: Instant, why: &str) -> Result<usize, String> {
         let (acked, loads) = (self.acked_since(since).len(), self.loads_since(since));
         if acked + loads > 0 {
@@ -160,7 +161,7 @@ impl Clients {
         let refusals = self.refusals_since(since);
         if let Some(other) = refusals.iter().find(|r| !is(&r.status, why)) {
             return Err(format!(
-                "after {why}, a {} was told {}: {}",
+                "after {why}, a {} was answered {}: {}",
                 other.what,
                 said(&other.status),
                 other.status.message()
@@ -182,7 +183,7 @@ impl Clients {
         told
     }
 
-    /// Keys and values that were acknowledged to calls made since.
+    /// Keys and values that were acknowledged to calls since then.
     pub fn acked_since(&self, since: Instant) -> Vec<(String, Option<String>)> {
         let known = lock(&self.known);
         let of = |(key, writes): (&String, &Vec<Write>)| {
@@ -192,12 +193,12 @@ impl Clients {
         known.writes.iter().flat_map(of).collect()
     }
 
-    /// Loads that were answered OK to calls made since.
+    /// The number of loads that were answered OK to calls since then.
     pub fn loads_since(&self, since: Instant) -> usize {
         lock(&self.known).loads.iter().filter(|call| **call >= since).count()
     }
 
-    /// Ends them, to be asked for a verdict; what they were told of a process that is gone is forgotten.
+    /// Ends the clients, so that they can be checked. Forgets the answers of a process that has ended.
     pub async fn stop(&mut self) -> Result<(), String> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.running.join_next().await {
@@ -207,7 +208,7 @@ impl Clients {
         Ok(())
     }
 
-    /// What a sidecar shows of all that was acknowledged.
+    /// What a sidecar returns of all acknowledged writes.
     pub async fn verdict(&self, api: &str) -> Verdict {
         let mut client = client(api);
         let workspaces: BTreeSet<_> =
@@ -237,13 +238,13 @@ impl Clients {
                 return Ok(refusal.status);
             }
             if since.elapsed() > within {
-                return Err(format!("no write was refused with {reasons:?}; told: {}", self.told_since(since)));
+                return Err(format!("no write was refused with {reasons:?}; answers: {}", self.told_since(since)));
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Ends them. An error is the first load that was not what it had to be, or a refusal that is not of our making.
+    /// Ends the clients. Returns an error for the first wrong load, or for a refusal that is not ours.
     pub async fn end(mut self) -> Result<String, String> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.running.join_next().await {
@@ -253,7 +254,7 @@ impl Clients {
         let foreign = known.refused.iter().find(|r| reason(&r.status).is_none());
         if let Some(r) = foreign {
             return Err(format!(
-                "a {} was told {} after {:?}: {}",
+                "a {} was answered {} after {:?}: {}",
                 r.what,
                 said(&r.status),
                 r.took,
@@ -345,7 +346,7 @@ async fn load_on(mut client: Client, workspace: String, known: Arc<Mutex<Known>>
     }
 }
 
-/// Why a load that ended now is not what it had to be.
+/// Why a load that ended now is wrong.
 fn wrong(
     writes: &BTreeMap<String, Vec<Write>>,
     workspace: &str,
@@ -382,7 +383,8 @@ fn short(value: &str) -> String {
     value.chars().take(40).collect()
 }
 
-/// Sets keys of a workspace to values of so many bytes, which don't compress. Returns what is there then, by key, with offsets.
+/// Sets keys of a workspace to values of this many bytes, which cannot be compressed. Returns the state by key, with
+/// offsets.
 pub async fn fill(
     client: &mut Client,
     workspace: &str,
@@ -403,7 +405,7 @@ pub async fn fill(
     Ok(content)
 }
 
-/// A stream of every record whose reader takes the first ones, and then nothing until it is drained.
+/// A stream of every record. Its reader takes the first records, and then nothing until it is drained.
 pub struct SlowReader {
     events: Streaming<v1::StreamAllResponse>,
     snapshots: usize,
@@ -439,7 +441,7 @@ impl SlowReader {
         Ok(true)
     }
 
-    /// Reads on to the end: how many snapshots came and what is there, or what was said instead.
+    /// Reads to the end. Returns the number of snapshots and the state, or the error.
     pub async fn drain(mut self) -> Result<(usize, Content), Status> {
         while self.take().await? {}
         Ok((self.snapshots, self.content))

@@ -1,5 +1,5 @@
-//! A changelogd in surroundings of its own: behind a command that prepares them, or with variables in its environment. What it
-//! wrote before it ended is kept, since a start that is refused is an answer, too.
+//! A changelogd in a special environment: started by a command that prepares it, or with variables set. Its output is
+//! kept after it ends, because a refused start is a result, too.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -19,10 +19,10 @@ pub struct Process {
     pub api: String,
 }
 
-/// Why there is none.
+/// Why no process serves.
 #[derive(Debug)]
 pub enum NotStarted {
-    /// It ended, with these words.
+    /// It ended, with this output.
     Ended(String),
     Other(String),
 }
@@ -37,7 +37,7 @@ impl std::fmt::Display for NotStarted {
 }
 
 impl Process {
-    /// `script` is what `sh` does first, with the binary's start as its `"$@"`: `exec "$@"` if there is nothing to do.
+    /// `sh` runs `script` first, with the command of the binary as its `"$@"`. Without preparation it is `exec "$@"`.
     pub async fn start(
         script: &[&str],
         environment: &[(&str, &Path)],
@@ -72,7 +72,7 @@ impl Process {
         };
         let served = timeout(WITHIN, serving).await;
         let api = served.map_err(|_| NotStarted::Other(format!("it does not serve within {WITHIN:?}")))??;
-        // Nobody reads on: what it says later must not fill the pipe.
+        // Its output is read to the end, because a full pipe would stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, api })
     }

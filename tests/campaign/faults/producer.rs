@@ -1,5 +1,6 @@
-//! F17: the producer meets a fatal error, a real one. A topic that takes a leader's word alone loses what only a dead leader had;
-//! the next leader has not seen the producer's last numbers, and refuses what follows them as out of order.
+//! F17: the producer meets a real fatal error. A topic on which the leader alone may acknowledge loses the records that
+//! only the dead leader had. The next leader has not seen the producer's last sequence numbers, and refuses the
+//! following ones as out of order.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is written to both replicas, and what then to the leader alone.
+/// The number of writes to both replicas, and then to the leader alone.
 const BEFORE: u64 = 5;
 const ALONE: u64 = 20;
 
@@ -44,8 +45,8 @@ impl Fault for Fatal {
     }
 
     fn expected(&self) -> &'static str {
-        "UNAVAILABLE for what was not sent, OUTCOME_UNKNOWN for what was in flight; a new producer (within a second, which \
-         a unit test measures) and with it acknowledgements again; nothing is sent again by itself"
+        "UNAVAILABLE for writes that were not sent, OUTCOME_UNKNOWN for those in flight; a new producer (within a \
+         second, which a unit test measures) and with it acknowledgements again; no write is sent again by itself"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -54,7 +55,7 @@ impl Fault for Fatal {
             [("cleanup.policy", "compact"), ("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
         let created = stage.blocking(|_| shared_oracle().create(&direct, &topic, 1, 2, &configs));
         created.map_err(|error| format!("the oracle: {error}"))?;
-        // One producer, so that it is the one that meets it.
+        // There is one producer, so this one meets the error.
         let sidecar = stage.own_sidecar(&topic, 1, &["--producers=1"]).await?;
         let mut client = sidecar.client();
         let failed = |s: Status| format!("a write before the fault: {}: {}", said(&s), s.message());
@@ -91,7 +92,7 @@ impl Fault for Fatal {
     }
 }
 
-/// Writes, each a key of its own, until they are acknowledged again and the fatal error was met.
+/// Writes a new key each time, until writes are acknowledged again and the fatal error was met.
 async fn written(
     sidecar: &crate::sidecar::Sidecar,
     topic: &str,
@@ -101,7 +102,7 @@ async fn written(
     let (mut told, since) = (Tally::default(), Instant::now());
     let (mut nothing, mut acked, mut first_fatal) = (Vec::new(), Vec::new(), None::<Instant>);
     for n in 0.. {
-        // Several at a time: some are in flight when it is met, some wait.
+        // Several writes at a time: some are in flight at the error, some wait.
         let mut round = tokio::task::JoinSet::new();
         for i in 0..8 {
             let (mut client, key) = (sidecar.client(), format!("own/t/{n}-{i}"));
@@ -116,7 +117,7 @@ async fn written(
                     let not_written = status.code() == Code::Unavailable && reason(&status).is_some();
                     if !unknown && !not_written {
                         return Err(format!(
-                            "a write at a fatal error was told {}: {}",
+                            "a write at a fatal error was answered {}: {}",
                             said(&status),
                             status.message()
                         ));
@@ -134,7 +135,7 @@ async fn written(
             break;
         }
         if since.elapsed() > PATIENCE {
-            return Err(format!("writes are not acknowledged again within {PATIENCE:?}; told: {told}"));
+            return Err(format!("writes are not acknowledged again within {PATIENCE:?}; answers: {told}"));
         }
     }
     let again = first_fatal.map(|at| at.elapsed());
@@ -149,7 +150,7 @@ async fn written(
         let request = v1::LoadWorkspaceRequest { workspace_id: "own".to_owned(), ..Default::default() };
         match load(&mut sidecar.client(), request, READ).await {
             Ok(loaded) => break loaded,
-            // The cluster is still coming back.
+            // The cluster is still restarting.
             Err(status) if status.code() == Code::Unavailable && since.elapsed() < PATIENCE => {}
             Err(status) => return Err(format!("a load afterwards: {}: {}", said(&status), status.message())),
         }
@@ -162,14 +163,14 @@ async fn written(
     }
     let Some(fatal) = fatal else {
         return Err(format!(
-            "no fatal error was met: an election that lost offsets up to {last} (its end is {low_again} now) was answered \
-             with {told}"
+            "no fatal error was met: an election that lost offsets up to {last} (its end is {low_again} now) was \
+             answered with {told}"
         ));
     };
     let what: serde_json::Value = serde_json::from_str(&fatal).unwrap_or_default();
     Ok(format!(
-        "{}: {told}; acknowledged again {:.1} s after the first refusal; {} acknowledged after it are there, {} that were \
-         said not to be written are not",
+        "{}: {told}; acknowledged again {:.1} s after the first refusal; {} writes acknowledged after it are there; {} \
+         answered as not written are not",
         what["text"].as_str().unwrap_or(&fatal),
         again.unwrap_or_default().as_secs_f64(),
         acked.len(),

@@ -61,7 +61,7 @@ impl Fault for Full {
                     let full = reason(&status).as_deref() == Some("PRODUCER_QUEUE_FULL");
                     let retry = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
                     if status.code() != Code::ResourceExhausted || !full || retry.is_none() {
-                        return Err(format!("a write was told {}, RetryInfo {retry:?}", said(&status)));
+                        return Err(format!("a write was answered {}, RetryInfo {retry:?}", said(&status)));
                     }
                     refused += 1;
                 }
@@ -90,7 +90,8 @@ impl Fault for Full {
         let lost = accepted.keys().filter(|key| !loaded.contains_key(*key)).count();
         let more = loaded.keys().filter(|key| !accepted.contains_key(*key)).count();
         let seen = format!(
-            "{} of {WRITES} accepted, {refused} refused, the slowest answer after {:.2} s; {} named by Flush, {lost} lost, {more} too many",
+            "{} of {WRITES} accepted, {refused} refused, the slowest answer after {:.2} s; {} named by Flush, {lost} \
+             lost, {more} too many",
             accepted.len() + flushed.failures.len(),
             slowest.as_secs_f64(),
             flushed.failures.len()

@@ -1,5 +1,5 @@
-//! F8, F9, F11 and F12: what a reader of the log can stumble over: open transactions, ends that nobody is given, tombstones that
-//! go away under it, and records that do.
+//! F8, F9, F11 and F12: what can go wrong for a reader of the log. An open transaction, an end without a record,
+//! tombstones and records that are removed during the read.
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +47,7 @@ async fn set(client: &mut Client, key: &str, value: &str) -> Result<i64, String>
 struct OpenTransaction;
 
 impl OpenTransaction {
-    /// Loads until the end of the window, of the partition that is pinned and of another one.
+    /// Loads, until the end of the window, the partition with the open transaction and another one.
     async fn held(stage: &Stage<'_>, pinned: &str, other: &str, stable: i64, least: i64) -> Result<String, String> {
         let (mut told, mut quick) = (Tally::default(), 0);
         let mut i = 0;
@@ -62,7 +62,7 @@ impl OpenTransaction {
             let names = message.contains(&format!("last stable offset {stable} ")) && high >= Some(least);
             if status.code() != Code::Unavailable || reason(&status).as_deref() != Some("OPEN_TRANSACTION") || !names {
                 return Err(format!(
-                    "a load behind a transaction that is open from {stable} on was told {}: {message}",
+                    "a load behind a transaction that is open from {stable} on was answered {}: {message}",
                     said(&status)
                 ));
             }
@@ -96,12 +96,12 @@ impl Fault for OpenTransaction {
     }
 
     fn title(&self) -> &'static str {
-        "somebody's transaction stays open on a partition"
+        "a transaction of another client stays open on a partition"
     }
 
     fn expected(&self) -> &'static str {
-        "its loads wait 5 s, then UNAVAILABLE OPEN_TRANSACTION naming the last stable offset and the high watermark; other \
-         partitions are loaded; after its commit or abort this one is, too"
+        "its loads wait 5 s, then UNAVAILABLE OPEN_TRANSACTION naming the last stable offset and the high watermark; \
+         other partitions are loaded; after its commit or abort this one is, too"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -143,7 +143,7 @@ impl Fault for OpenTransaction {
     }
 }
 
-/// The end of a partition that no reader is given.
+/// A partition whose end has no record that a reader gets.
 #[derive(Clone, Copy)]
 enum Tail {
     CommitMarker,
@@ -196,7 +196,7 @@ impl Fault for Tails {
         while i < 3 * tails.len() || Instant::now() < stage.until() {
             let (tail, name) = (tails[i % tails.len()], &names[i % names.len()]);
             let key = format!("{name}/t/{}", i % 2);
-            // On the history's topic, where writes go on, and on an own one, where nothing follows.
+            // On the history's topic, where more writes follow, and on a topic of its own, where none follow.
             let written = stage.blocking(|_| {
                 let theirs = workspace(i % WORKSPACES);
                 let foreign = format!("{theirs}/foreign/1");
@@ -213,7 +213,7 @@ impl Fault for Tails {
             if !whole || matches!(tail, Tail::CommitMarker) && !there {
                 return Err(format!("a load of such a partition: whole: {whole}, {key} is there: {there}"));
             }
-            // What a load takes that ends in a record, on this machine and now.
+            // The time of a load that ends at a record, on this machine and now.
             let asked = Instant::now();
             load(&mut sidecar.client(), request(ORDINARY), READ)
                 .await
@@ -238,14 +238,14 @@ impl Fault for Tails {
     }
 }
 
-/// Of the topics that a slow reader reads: more than all buffers between the log and him.
+/// The size of the topics that a slow reader reads: more than all buffers between the log and the reader.
 const BIG: usize = 900_000;
 
 fn big_keys(stage: &Stage<'_>) -> usize {
     if stage.short { 60 } else { 100 }
 }
 
-/// A topic of which the cleaner takes what it may, soon.
+/// A topic from which the cleaner soon removes what it may.
 pub const CLEANER: [(&str, &str); 4] = [
     ("min.compaction.lag.ms", "0"),
     ("min.cleanable.dirty.ratio", "0"),
@@ -253,12 +253,13 @@ pub const CLEANER: [(&str, &str); 4] = [
     ("segment.ms", "300"),
 ];
 
-/// From now on tombstones stay for a second. Not from the start: a load that takes longer than half of it is refused.
+/// From now on tombstones stay for a second. The setting is not made at the start, because a load that takes longer
+/// than half of it is refused.
 pub fn shorten(stage: &mut Stage<'_>, topic: &str) -> Result<(), String> {
     let direct = stage.cluster.direct();
     let done = stage.blocking(|_| {
         shared_oracle().config(&direct, topic, &[("delete.retention.ms", "1000")])?;
-        // A cleaner that does not know of it yet would give the tombstones their old life.
+        // A cleaner that does not know the new value yet would give the tombstones their old lifetime.
         shared_oracle().describe(&direct, topic)
     });
     let shown = done.map_err(|error| wrong(&error))?.configs.get("delete.retention.ms").cloned();
@@ -298,7 +299,7 @@ impl Fault for Tombstones {
             let delete = v1::DeleteRequest { changelog_id: key.clone(), ..Default::default() };
             client.delete(limited(delete, 10)).await.map_err(|s| format!("delete: {}", said(&s)))?;
         }
-        // Ordinary loads and writes, which keep the cleaner going.
+        // Ordinary loads and writes, so that the cleaner has work.
         let clients = Clients::start(&sidecar.api, 2, &Content::new(), true);
         let cleaned = gone(stage, &topic, &doomed).await?;
         stage.hold().await;
@@ -309,7 +310,7 @@ impl Fault for Tombstones {
                 let kept = doomed.iter().filter(|key| content.contains_key(*key)).count();
                 if snapshots != 1 || kept > 0 {
                     return Err(format!(
-                        "a slow reader was told OK with {snapshots} snapshots, and keeps {kept} deleted keys"
+                        "a slow reader was answered OK with {snapshots} snapshots, and keeps {kept} deleted keys"
                     ));
                 }
                 told.push("the slow reader: whole, no deleted key".to_owned());
@@ -322,12 +323,12 @@ impl Fault for Tombstones {
             {
                 told.push(format!("an old token: {}", said(&status)));
             }
-            Err(status) => return Err(format!("an old token was told {}: {}", said(&status), status.message())),
+            Err(status) => return Err(format!("an old token was answered {}: {}", said(&status), status.message())),
             Ok(_) => return Err("a token older than delete.retention.ms was resumed from".to_owned()),
         }
         let refused: Vec<_> = clients.refusals_since(stage.begun).into_iter().filter(|r| r.what == "load").collect();
         if let Some(other) = refused.iter().find(|r| aborted(&r.status, &["LOG_MOVED"]).is_err()) {
-            return Err(format!("an own load was told {}: {}", said(&other.status), other.status.message()));
+            return Err(format!("an own load was answered {}: {}", said(&other.status), other.status.message()));
         }
         let own = clients.end().await?;
         let direct = stage.cluster.direct();
@@ -347,29 +348,30 @@ fn aborted(status: &Status, reasons: &[&str]) -> Result<String, String> {
     if status.code() == Code::Aborted && reasons.contains(&&*why) {
         return Ok(said(status));
     }
-    Err(format!("a reader was told {}: {}", said(status), status.message()))
+    Err(format!("a reader was answered {}: {}", said(status), status.message()))
 }
 
-/// What a stream of records gave that has reached the end: the state, its snapshots, its token.
+/// The result of a stream of records that has reached the end: the state, its snapshots, its token.
 pub async fn token(client: &mut Client) -> Result<(BTreeMap<String, (String, i64)>, usize, bytes::Bytes), String> {
     let content = v1::Content::Records.into();
     let request = v1::StreamAllRequest { content, ..Default::default() };
     for _ in 0..20 {
         match crate::clients::stream(client, request.clone(), BTreeMap::new(), READ).await {
             Ok(ended) => return Ok(ended),
-            // It is slower than half of delete.retention.ms.
+            // The stream took longer than half of delete.retention.ms.
             Err(status) if reason(&status).as_deref() == Some("LOG_MOVED") => {}
-            Err(status) => return Err(format!("a stream was told {}", said(&status))),
+            Err(status) => return Err(format!("a stream was answered {}", said(&status))),
         }
     }
     Err("no stream was quick enough for a token".to_owned())
 }
 
-/// Waits until the cleaner has taken these keys' values and tombstones.
+/// Waits until the cleaner has removed the values and tombstones of these keys.
 pub async fn gone(stage: &mut Stage<'_>, topic: &str, keys: &[String]) -> Result<Duration, String> {
     let (direct, since) = (stage.cluster.direct(), Instant::now());
     loop {
-        // Java's clock is right: segments are closed by the times of their records, which ours may have wrong.
+        // Java's clock is right. Segments are closed by the times of their records, and our records may have wrong
+        // times.
         let rolled = stage.blocking(|_| {
             shared_oracle().produce(
                 &direct,
@@ -387,7 +389,7 @@ pub async fn gone(stage: &mut Stage<'_>, topic: &str, keys: &[String]) -> Result
         if !dump.records.iter().any(|r| r.key.as_deref().is_some_and(is_doomed)) {
             return Ok(since.elapsed());
         }
-        // It comes when it comes, and needs to come twice.
+        // The cleaner has no schedule that a test could know, and it needs to run twice.
         if since.elapsed() > 4 * PATIENCE {
             return Err(format!("the cleaner has not taken the tombstones within {:?}", 4 * PATIENCE));
         }
@@ -409,7 +411,8 @@ impl Fault for Deleted {
     }
 
     fn expected(&self) -> &'static str {
-        "ABORTED LOG_TRUNCATED, or FAILED_PRECONDITION while the policy lets records be deleted; never whole; later loads exact"
+        "ABORTED LOG_TRUNCATED, or FAILED_PRECONDITION while the policy lets records be deleted; never whole; later \
+         loads exact"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -422,7 +425,7 @@ impl Fault for Deleted {
         let clients = Clients::start(&sidecar.api, 1, &content, false);
         clients.served(2, PATIENCE).await?;
 
-        // Kafka deletes no records of a topic that is compacted only.
+        // Kafka refuses DeleteRecords for a topic that is compacted only.
         let (direct, keep) = (stage.cluster.direct(), 5);
         let low = filled.values().map(|(_, offset)| *offset).max().unwrap_or(0) - keep + 1;
         let left: Content = filled.into_iter().filter(|(_, (_, at))| *at >= low).map(|(k, (v, _))| (k, v)).collect();
@@ -438,7 +441,7 @@ impl Fault for Deleted {
         let slow = match reader.drain().await {
             Ok((snapshots, content)) => {
                 return Err(format!(
-                    "a reader that was passed was told OK: {snapshots} snapshots, {} keys",
+                    "a reader that was passed was answered OK: {snapshots} snapshots, {} keys",
                     content.len()
                 ));
             }

@@ -76,13 +76,13 @@ impl Fault for NoCoordinator {
     }
 
     fn expected(&self) -> &'static str {
-        "loads work; the process stays live (what is dropped blocks nobody)"
+        "loads work; the process stays live (dropped consumers block no other task)"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let client = stage.sidecars[0].client();
         let workspaces = a_workspace_in_each(&client, PARTITIONS).await?;
-        // One replica, so nobody takes it over.
+        // The topic has one replica, so no other broker takes it over.
         let offsets = "__consumer_offsets";
         let direct = stage.cluster.direct();
         let topics = stage.blocking(|_| crate::kafka::shared_oracle().topics(&direct)).map_err(|e| e.to_string())?;
@@ -96,7 +96,7 @@ impl Fault for NoCoordinator {
             stage.blocking(|cluster| cluster.leader_of(offsets, 0))
         };
         stage.blocking(|cluster| cluster.pause(coordinator));
-        // The frozen broker leads partitions, too: wait for their new leaders, and no longer.
+        // The frozen broker leads other partitions, too: wait until they have new leaders, and no longer.
         let paused = Instant::now();
         let topic = stage.topic.to_owned();
         for partition in 0..PARTITIONS {
@@ -122,11 +122,11 @@ impl Fault for NoCoordinator {
                 slowest = slowest.max(took);
                 match answer {
                     Ok(_) => {}
-                    // The sidecar hears of the new leaders a moment later.
+                    // The sidecar sees the new leaders a moment later.
                     Err(status) if round == 0 && status.code() == Code::Unavailable && reason(&status).is_some() => {
                         failed.add(&said(&status));
                     }
-                    Err(status) => return Err(format!("a load was told {}: {}", said(&status), status.message())),
+                    Err(status) => return Err(format!("a load was answered {}: {}", said(&status), status.message())),
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! F14 to F16, and R12: the topic is deleted, created again, grows, or gets another cleanup policy, while a sidecar's own
-//! clients write to it and load it.
+//! F14 to F16, and R12: the topic is deleted, created again, grows, or gets another cleanup policy. Meanwhile a
+//! sidecar's own clients write to it and load it.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
 }
 
 const WORKSPACES: usize = 3;
-/// The topic is looked at each second; a busy machine is given another one.
+/// The topic is described each second. A busy machine gets one more second.
 const NOTICED: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.insync.replicas", "2")];
@@ -48,7 +48,7 @@ impl Own {
         Ok(Self { topic, direct: stage.cluster.direct(), sidecar, clients })
     }
 
-    /// What blocks: the oracle.
+    /// Runs calls that block: those of the oracle.
     fn ask<T>(
         &self,
         what: impl FnOnce(&Oracle, &str, &str) -> Result<T, crate::kafka::OracleError>,
@@ -57,7 +57,8 @@ impl Own {
         asked.map_err(|error| format!("the oracle: {error}"))
     }
 
-    /// Waits until both verbs are refused so, holds it, and looks at what was answered meanwhile and at readiness.
+    /// Waits until loads and writes are refused so, and stays there for a while. Checks the answers meanwhile, and
+    /// readiness.
     async fn wrong(&self, stage: &Stage<'_>, since: Instant, why: &str, within: Duration) -> Result<String, String> {
         let noticed = self.clients.refused(since, why, within).await?;
         let told = Instant::now();
@@ -99,7 +100,7 @@ impl Fault for Deleted {
             return Err(format!("{acked} writes and {loads} loads of a topic that was gone were answered OK"));
         }
         if own.ask(|oracle, direct, _| oracle.topics(direct))?.contains(&own.topic) {
-            return Err("the topic is there again, and nobody created it in so many words".to_owned());
+            return Err("the topic is there again, and no client created it explicitly".to_owned());
         }
         Ok(format!("{seen}; not created again; {}", own.clients.end().await?))
     }
@@ -111,7 +112,7 @@ struct Recreated {
 }
 
 impl Recreated {
-    /// Content of the new topic, by Java's client. Each workspace's partition is shorter, or longer, than it was.
+    /// Writes the new topic with Java's client. Each workspace's partition becomes shorter, or longer, than it was.
     fn write(&self, own: &Own, before: &[i64]) -> Result<(), String> {
         for number in 0..WORKSPACES {
             let workspace = workspace(number);
@@ -155,14 +156,14 @@ impl Fault for Recreated {
         let created = Instant::now();
         self.write(&own, &before)?;
         let since = Instant::now() - created;
-        // Counted from the creation; the content takes its time.
+        // The time counts from the creation, and writing the content takes a while.
         let seen = own.wrong(stage, created, "TOPIC_RECREATED", NOTICED + since).await?;
         let loads = own.clients.loads_since(gone);
         if loads > 0 {
             return Err(format!("{loads} loads that were asked for when the old topic was gone were answered OK"));
         }
 
-        // Until the change is noticed, a write goes to the topic that is there: acknowledged, it must be in that.
+        // Until the change is noticed, writes go to the existing topic. An acknowledged write must be in it.
         let acked = own.clients.acked_since(gone);
         let dump = own.ask(|oracle, direct, topic| oracle.dump(direct, topic, Isolation::ReadCommitted))?;
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned());
@@ -188,8 +189,8 @@ impl Fault for Recreated {
         let again = again.end().await?;
         let _ = stage.blocking(|_| shared_oracle().delete(&own.direct, &own.topic));
         Ok(format!(
-            "{seen}; {} writes acknowledged and {mixed} in all to the new topic before that was noticed; {told}; after the \
-             restart: {again}",
+            "{seen}; {} writes acknowledged and {mixed} in all to the new topic before that was noticed; {told}; after \
+             the restart: {again}",
             acked.len()
         ))
     }
@@ -232,7 +233,7 @@ impl Fault for Grown {
         let _adopting = stage.own_sidecar(&topic, PARTITIONS + 1, &[]).await?;
         let direct = stage.cluster.direct();
         let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
-        Ok(format!("{seen}; both named; {told}; served by a process that is told the new count"))
+        Ok(format!("{seen}; both named; {told}; served by a process that is started with the new count"))
     }
 }
 
@@ -256,7 +257,7 @@ impl Fault for Policy {
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let own = Own::start(stage).await?;
         own.ask(|oracle, direct, topic| oracle.config(direct, topic, &[("cleanup.policy", "compact,delete")]))?;
-        // The configuration is looked at after the topic, and takes a second look to tell.
+        // The configuration is read after the topic, so the change shows with the second read.
         let seen = own.wrong(stage, Instant::now(), "TOPIC_NOT_COMPACTED", 2 * NOTICED).await?;
         own.ask(|oracle, direct, topic| oracle.config(direct, topic, &[("cleanup.policy", "compact")]))?;
         let fixed = Instant::now();

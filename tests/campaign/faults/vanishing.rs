@@ -1,5 +1,5 @@
-//! F24: a client vanishes, or stops reading. And the status table, seen from a client whose connection is cut after its
-//! request had left.
+//! F24: a client vanishes, or stops reading. Also the status that a client sees whose connection is cut after it has
+//! sent its request.
 
 use std::time::{Duration, Instant};
 
@@ -33,14 +33,14 @@ impl Fault for Client {
     }
 
     fn expected(&self) -> &'static str {
-        "the only permit is free within 2 s; the idle reader is told DEADLINE_EXCEEDED"
+        "the only permit is free within 2 s; the idle reader gets DEADLINE_EXCEEDED"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let topic = stage.own_topic(1, &[])?;
         let more = ["--max-replays=1", "--replay-queue-timeout=0ms", "--client-stall-timeout=3s"];
         let sidecar = stage.own_sidecar(&topic, 1, &more).await?;
-        // More than every buffer on the way holds.
+        // More than all buffers on the way hold.
         fill(&sidecar.client(), "big", if stage.short { 8_000 } else { 20_000 }).await?;
         let proxy = Proxy::start(&sidecar.api);
 
@@ -67,7 +67,7 @@ impl Fault for Client {
             }
         };
         if told.code() != Code::DeadlineExceeded || reason(&told).is_none() {
-            return Err(format!("the idle reader was told {}: {}", said(&told), told.message()));
+            return Err(format!("the idle reader was answered {}: {}", said(&told), told.message()));
         }
         Ok(format!(
             "vanished: free after {:.2} s; idle, with --client-stall-timeout=3s: free after {:.2} s, told {}",
@@ -81,7 +81,7 @@ impl Fault for Client {
 async fn open(mut client: sidecar::Client) -> Result<tonic::Streaming<v1::StreamAllResponse>, String> {
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
     let answer = client.stream_all(limited(request, 60)).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| format!("the stream was told {}", said(&status)))
+    answer.map(tonic::Response::into_inner).map_err(|status| format!("the stream was answered {}", said(&status)))
 }
 
 /// The permit is held: a load is refused.
@@ -99,7 +99,7 @@ async fn free(sidecar: &Sidecar, within: Duration) -> Result<(), String> {
         match timed_load(sidecar.client(), "nothing".to_owned(), 5).await.0 {
             Ok(_) => return Ok(()),
             Err(status) if begun.elapsed() > within => {
-                return Err(format!("not released after {within:?}: a load was told {}", said(&status)));
+                return Err(format!("not released after {within:?}: a load was answered {}", said(&status)));
             }
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
@@ -129,7 +129,7 @@ impl Fault for Answer {
         for round in 0..5 {
             let proxy = Proxy::start(&sidecar.api);
             let (client, key) = (sidecar::client(proxy.address()), format!("cut-{round}/t/e"));
-            // The connection is made before answers are swallowed.
+            // The connection is made before answers are dropped.
             let first = timed_set(client.clone(), key.clone(), "0").await.0;
             first.map_err(|status| format!("before the cut: {}", said(&status)))?;
             proxy.set(Mode::Mute);
@@ -149,7 +149,7 @@ impl Fault for Answer {
                 timeout(Duration::from_secs(10), set).await.map_err(|_| "no answer")?.map_err(|e| e.to_string())?;
             let Err(status) = answer else { return Err("a swallowed answer was heard".to_owned()) };
             if nothing_was_written(&status) || reason(&status).is_some() {
-                return Err(format!("a write that was written was told {}: {}", said(&status), status.message()));
+                return Err(format!("a write that was written was answered {}: {}", said(&status), status.message()));
             }
             told.add(&said(&status));
 
@@ -168,7 +168,7 @@ impl Fault for Answer {
                 timeout(Duration::from_secs(20), load).await.map_err(|_| "no answer")?.map_err(|e| e.to_string())?;
             let Err(status) = answer else { return Err("a load without an answer was called whole".to_owned()) };
             if reason(&status).is_some() {
-                return Err(format!("a load that was cut was told {}", said(&status)));
+                return Err(format!("a load that was cut was answered {}", said(&status)));
             }
             told.add(&format!("load: {}", said(&status)));
         }

@@ -22,7 +22,9 @@ final class Codec {
         return bytes == null ? null : Base64.getEncoder().encodeToString(bytes);
     }
 
-    /** name=value,name=value; a value may hold commas (cleanup.policy=compact,delete), a name never does. "-" is none. */
+    /**
+     * name=value,name=value; "-" is none. A value may contain commas (cleanup.policy=compact,delete), a name may not.
+     */
     static Map<String, String> settings(String word) {
         var settings = new LinkedHashMap<String, String>();
         if (word.equals("-")) {

@@ -94,7 +94,7 @@ public final class Oracle {
                 out.flush();
             }
         } catch (IOException | InterruptedException e) {
-            // Nobody is left to answer.
+            // The other side is gone, so there is nowhere to answer.
         }
     }
 

@@ -26,7 +26,10 @@ final class Records {
 
     private Records() {}
 
-    /** Every record from the beginning to the end of each partition; for read_committed the end is the last stable offset. */
+    /**
+     * Every record from the beginning to the end of each partition. For read_committed the end is the last stable
+     * offset.
+     */
     static void dump(String bootstrap, String topic, String isolation, Consumer<ObjectNode> say) throws Exception {
         List<TopicPartition> partitions;
         try (var admin = Topics.admin(bootstrap)) { // a consumer would wait for a topic that does not exist
@@ -69,7 +72,8 @@ final class Records {
                     position = now;
                     moved = System.nanoTime();
                 } else if (System.nanoTime() - moved > STALLED_AFTER_MS * 1_000_000) {
-                    throw new TimeoutException("no progress for " + STALLED_AFTER_MS + " ms, short of the end of " + behind);
+                    throw new TimeoutException(
+                            "no progress for " + STALLED_AFTER_MS + " ms, short of the end of " + behind);
                 }
             }
 
@@ -88,7 +92,7 @@ final class Records {
     static ObjectNode produce(
             String bootstrap, String topic, String partition, String key, String value, List<String> headers)
             throws Exception {
-        // Idempotence off: sequence numbers must not come between a test and a topic deleted and created anew.
+        // Idempotence off: sequence numbers must not disturb a test that deletes a topic and creates it again.
         try (var producer = producer(bootstrap, "enable.idempotence", "false")) {
             var list = new ArrayList<Header>();
             for (var header : headers) {

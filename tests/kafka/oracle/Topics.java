@@ -204,6 +204,7 @@ final class Topics {
             }
             Thread.sleep(10);
         }
-        throw new TimeoutException("no broker showed within " + VISIBLE_WITHIN_MS + " ms that " + topic + " " + what, last);
+        throw new TimeoutException(
+                "no broker showed within " + VISIBLE_WITHIN_MS + " ms that " + topic + " " + what, last);
     }
 }

@@ -59,7 +59,7 @@ fn same_names(tests: &Tests) -> Vec<Problem> {
 /// The document with the lists of tests that the sources give.
 pub fn write(document: &Document, tests: &Tests) -> String {
     let mut lines = document.lines.clone();
-    // From the end, so that the places of earlier rules stay.
+    // From the end, so that the lines of earlier rules keep their numbers.
     for rule in document.rules.iter().filter(|rule| rule.promised).rev() {
         let wanted = paragraph(rule, tests);
         match &rule.tests {
@@ -111,7 +111,7 @@ fn difference(id: &str, wanted: &[String], found: &[String]) -> String {
     what
 }
 
-/// What stands in backquotes.
+/// The texts in backquotes.
 fn names(lines: &[String]) -> BTreeSet<String> {
     lines.join("\n").split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -145,7 +145,7 @@ mod tests {
         tests
     }
 
-    /// What is wrong after the lists were written for `before`, and the sources became `after`.
+    /// The problems after the lists were written for `before`, and the sources became `after`.
     fn problems(before: &str, after: &str) -> Vec<String> {
         let written = write(&Document::parse(RULES), &read(&[("src/a.rs", before)]));
         found(&written, &[("src/a.rs", after)])
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_found_equal_and_written_the_same_again() {
+    fn written_lists_compare_equal_and_are_written_the_same_again() {
         let tests = read(&[("src/a.rs", TESTS)]);
         let written = write(&Document::parse(RULES), &tests);
         let paragraph = "### R2 Two\n\nReason: so.\n\nTests:\n- unit: `one`, `two`\n\n## Not promised yet\n";
@@ -263,7 +263,7 @@ mod tests {
         assert!(written.contains(listed), "{written}");
         tests.read_file("tests/it/main.rs", "\ncontract!(other, crate::d);\n");
         assert!(tests.problems[0].what.contains("contract!(other, …)") && tests.problems[0].line == 2);
-        // A function that the macro does not name never runs.
+        // A function that the macro does not name is never run.
         let mut tests = Tests::default();
         tests.read_file("tests/contract/promises.rs", "/// Covers R1.\npub async fn it_holds(world: World) {}\n");
         assert!(tests.problems[0].what.contains("belongs to no test"));

@@ -20,9 +20,9 @@ pub struct Document {
 pub struct Rule {
     pub id: String,
     pub heading: usize,
-    /// Not in the section of what is not promised yet.
+    /// Whether it is outside the section of rules that are not promised yet.
     pub promised: bool,
-    /// Behind the last line of its text.
+    /// The line after the last line of its text.
     pub end: usize,
     /// The paragraph that begins with `Tests:`.
     pub tests: Option<Range<usize>>,
@@ -157,7 +157,7 @@ fn is_misplaced_heading(line: &str) -> bool {
     text.starts_with('#') && is_id(&id.to_uppercase()) && !line.starts_with("### ")
 }
 
-/// A letter that says what kind of rule it is, and a number.
+/// A letter for the kind of rule, and a number.
 pub fn is_id(text: &str) -> bool {
     let number = text.strip_prefix(['C', 'R', 'S', 'K', 'F', 'B']).unwrap_or_default();
     !number.is_empty() && !number.starts_with('0') && number.bytes().all(|b| b.is_ascii_digit())

@@ -20,7 +20,7 @@ use document::Document;
 
 const DOCUMENT: &str = "docs/contract.md";
 
-/// Something that is wrong, and where.
+/// A problem and its place.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     file: String,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace: `cargo run` says where this package is.
+/// The root of the workspace. `cargo run` sets the variable to the directory of this package.
 fn root() -> PathBuf {
     env::var("CARGO_MANIFEST_DIR").map_or_else(|_| PathBuf::from("."), |package| Path::new(&package).join("../.."))
 }

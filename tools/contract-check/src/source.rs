@@ -31,12 +31,12 @@ const STORES: [(&str, &str); 6] = [
 /// Where `contract!` is.
 const SUITE: &str = "tests/contract/mod.rs";
 
-/// What the sources say.
+/// The tests that the sources contain.
 #[derive(Default)]
 pub struct Tests {
     pub tests: Vec<Test>,
     pub problems: Vec<Problem>,
-    /// Places in [`STORES`] of those that the contract suite runs on.
+    /// Indexes in [`STORES`] of the servers that the contract suite runs on.
     stores: BTreeSet<usize>,
     /// The functions that `contract!` names: module and name.
     suite: BTreeSet<(String, String)>,
@@ -84,8 +84,8 @@ impl Tests {
         name.to_owned()
     }
 
-    /// Reads which functions the macro of tests/contract/mod.rs names: one a line, between `(@tests $start, module:` and
-    /// `);`.
+    /// Reads which functions the macro of tests/contract/mod.rs names. They are one to a line, between
+    /// `(@tests $start, module:` and `);`.
     pub fn read_suite(&mut self, text: &str) {
         let mut module = None;
         for line in text.lines().map(str::trim) {
@@ -140,7 +140,7 @@ impl Tests {
         }
     }
 
-    /// `name_of` says what the line after the comment is called.
+    /// `name_of` gives the name of the line after the comment.
     fn read_comments(&mut self, file: &str, text: &str, prefix: &str, name_of: fn(&str) -> Option<String>) {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         while let Some((line, comment)) = lines.next() {
@@ -285,7 +285,7 @@ impl Rust<'_> {
         }
     }
 
-    /// The functions of `proptest! { … }`, whose parameters are no Rust: attributes and names are enough.
+    /// The functions of `proptest! { … }`. Their parameters are not Rust, so only attributes and names are read.
     fn functions_of(&mut self, tokens: TokenStream, not_run: Option<&'static str>) {
         let mut attributes = TokenStream::new();
         let mut tokens = tokens.into_iter().peekable();

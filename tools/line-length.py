@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Fails on lines of more than 120 columns, in the files that git tracks.
+
+Arguments limit the files, as those of `git ls-files` do. The targets of links do not count. In Markdown, rows of tables
+and `console` blocks may be longer.
+"""
+import re
+import subprocess
+import sys
+
+COLUMNS = 120
+
+NOT_CHECKED = [
+    # Written by programs.
+    "Cargo.lock", "tools/go.mod", "tools/go.sum", "*.json", "*.svg", "docs/benchmarks.md", "docs/reliability.md",
+    # Written by others.
+    "LICENSE", "proto/google",
+    # Bytes that must stay as they are.
+    "tests/fixtures",
+]
+
+LINK_TARGET = re.compile(r"(?<=\])\([^)]*\)|https?://[^\s\"'`<>)]+")
+
+
+def long_lines(path):
+    markdown, console = path.endswith(".md"), False
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip("\n")
+            if markdown and line.startswith("```"):
+                console = line.startswith("```console")
+            table = markdown and line.startswith("|")
+            if not console and not table and len(LINK_TARGET.sub("", line)) > COLUMNS:
+                yield number, len(line)
+
+
+def main():
+    only = sys.argv[1:] or ["."]
+    paths = subprocess.run(
+        ["git", "ls-files", "-z", "--", *only, *(f":(exclude,top){path}" for path in NOT_CHECKED)],
+        check=True, capture_output=True, text=True,
+    ).stdout.split("\0")[:-1]
+    found = [(path, number, columns) for path in paths for number, columns in long_lines(path)]
+    for path, number, columns in found:
+        print(f"{path}:{number}: {columns} columns, at most {COLUMNS} are allowed", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
