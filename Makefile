@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything that is fetched or built goes under target/.
+# `make` lists the targets. Everything that is fetched or built goes under target/.
 # `make run`, `make test` and the campaign share one build profile (dev); `make build` makes the release binary.
 
 CARGO ?= cargo
@@ -21,7 +21,7 @@ run: ## Builds and serves on the embedded store: API 127.0.0.1:50051, admin 127.
 build: ## The release binary, to measure and to deploy: target/release/changelogd
 	$(CARGO) build --locked --release
 
-# Property tests begin at a fixed seed, so that a run depends on no luck. `make campaign` takes fresh seeds.
+# Property tests use a fixed seed, so that runs are alike. `make campaign` takes fresh seeds.
 SEED = 20261126
 
 test: export PROPTEST_RNG_SEED ?= $(SEED)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Lints the chart, renders it and a chart that depends on it for several Kubernetes versions, and checks what comes out
-# and what is refused. Needs no cluster, and no network besides what tools/build.sh fetches.
+# Lints the chart. Renders it, and a chart that depends on it, for several Kubernetes versions. Checks the rendered
+# files and the refused values. Needs no cluster, and no network except for tools/build.sh.
 #
-# One line a case, then `N passed, N failed`; exits with 1 if any failed. What was rendered stays in
-# target/chart/rendered/<kubernetes version>, one file a case, for people and for validators with schemas of their own.
+# Prints one line per case, then `N passed, N failed`. Exits with 1 if any failed. The rendered files stay in
+# target/chart/rendered/<kubernetes version>, one per case, for readers and for validators with schemas of their own.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,7 +17,7 @@ oldest=1.27.0 native=1.29.0 recent=1.33.0 newest=1.37.0
 
 rm -rf "$work"
 mkdir -p "$work"
-# Not the user's: neither plugins nor repositories nor a cluster may change what is rendered.
+# Directories of our own: the user's plugins, repositories and cluster must not change the rendered files.
 export HELM_CACHE_HOME="$work/helm/cache" HELM_CONFIG_HOME="$work/helm/config" HELM_DATA_HOME="$work/helm/data"
 export HELM_PLUGINS="$work/helm/plugins" KUBECONFIG=/dev/null
 
@@ -40,7 +40,7 @@ problem() {
 "
 }
 
-# What is rendered, a fact a line: indentation and quotes off, an environment variable as NAME=value.
+# The rendered file, one fact per line: without indentation and quotes, an environment variable as NAME=value.
 facts() {
     awk '
         { sub(/^ +/, ""); sub(/ +$/, "") }
@@ -50,7 +50,7 @@ facts() {
     ' "$1"
 }
 
-# What has to hold of every changelogd container, whatever the values.
+# Checks that hold for every changelogd container, with any values.
 # Covers C9, S14, K6, K7.
 invariants() {
     for fact in 'runAsNonRoot: true' 'runAsUser: 65532' 'runAsGroup: 65532' 'readOnlyRootFilesystem: true' \
@@ -62,14 +62,14 @@ invariants() {
     if grep -q '^KAFKA_BROKERS=' "$work/facts" && ! grep -q '^CHANGELOGD_PARTITIONS=[1-9]' "$work/facts"; then
         problem "KAFKA_BROKERS without CHANGELOGD_PARTITIONS"
     fi
-    # Floats printed as such, nil, and addresses of Go values are how a template goes wrong quietly.
+    # A template with an error may silently print floats, nil, or addresses of Go values.
     if grep -nE '[0-9]e\+[0-9]|<nil>|<no value>|%!|0xc0' "$work/facts" >"$work/odd"; then
         problem "odd: $(cat "$work/odd")"
     fi
 }
 
 # renders NAME KUBE CHART [helm's arguments] -- [+FACT | -FACT]...
-# It renders, each +FACT is a line of it and no -FACT is.
+# It renders. Each +FACT is a line of it, and no -FACT is.
 renders() {
     name="$1, kubernetes $2" kube=$2 source=$3 problems=
     shift 3
@@ -110,7 +110,7 @@ refuses() {
 render() {
     kube=$1 source=$2
     shift 2
-    # Drops what follows --, and keeps each argument whole: some hold commas, braces and spaces.
+    # Drops the arguments after --, and keeps each argument whole, because some contain commas, braces and spaces.
     count=0
     for argument in "$@"; do
         [ "$argument" != -- ] || break
@@ -126,7 +126,7 @@ render() {
     "$helm" template rel "$source" --namespace ns --kube-version "$kube" "$@" >"$work/out" 2>"$work/err"
 }
 
-# The changelogd container in a rendered file: the list item and what is indented deeper.
+# The changelogd container in a rendered file: the list item and all lines that are indented deeper.
 container() {
     awk '
         /^ *- name: changelogd$/ { inside = 1; match($0, /^ */); depth = RLENGTH; print; next }
@@ -134,7 +134,7 @@ container() {
     ' "$1"
 }
 
-# same NAME KUBE [helm's arguments]: native and classic render the same container, but for restartPolicy.
+# same NAME KUBE [helm's arguments]: native and classic render the same container, except for restartPolicy.
 # Covers K1.
 same() {
     name="native is classic but for restartPolicy: $1, kubernetes $2" kube=$2 problems=
@@ -142,7 +142,7 @@ same() {
     for type in native classic; do
         render "$kube" "$consumer" "$@" --set "changelogd.sidecar.type=$type" || problem "refused: $(cat "$work/err")"
         container "$work/out" >"$work/$type"
-        # Where it is: the list that the container is an item of.
+        # The list that the container is an item of.
         awk '/^      (initContainers|containers):$/ { list = $1 } /^ *- name: changelogd$/ { print list }' \
             "$work/out" >"$work/$type.list"
     done

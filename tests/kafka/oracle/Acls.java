@@ -14,7 +14,7 @@ import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
 
-/** What a user may do with a topic, on a broker with an authorizer. Answered when the broker goes by it. */
+/** What a user may do with a topic, on a broker with an authorizer. Answers when the broker applies it. */
 final class Acls {
     private static final long VISIBLE_WITHIN_MS = 15_000;
 

@@ -8,7 +8,7 @@ import java.util.Map;
 final class Codec {
     private Codec() {}
 
-    /** "-" is null, "=" is empty, all else is base64. */
+    /** "-" is null, "=" is empty, everything else is base64. */
     static byte[] decode(String word) {
         return switch (word) {
             case "-" -> null;
@@ -17,7 +17,7 @@ final class Codec {
         };
     }
 
-    /** In JSON null is null and nothing is "". */
+    /** In JSON, null is null and empty is "". */
     static String encode(byte[] bytes) {
         return bytes == null ? null : Base64.getEncoder().encodeToString(bytes);
     }

@@ -19,9 +19,9 @@ import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
 import org.apache.kafka.common.utils.Utils;
 
 /**
- * What Java's own Kafka client makes of a cluster, for tests in another language: a command a line on stdin, its answer
- * on stdout, one JSON object a line. Every answer is one line, except dump's, which ends with {"done":true,...}; a
- * failure is {"error":"...","class":"..."} and ends the answer.
+ * Kafka's own Java client, for tests in another language. It reads one command per line from stdin, and writes the
+ * answer to stdout, one JSON object per line. Every answer is one line, except that of dump, which ends with
+ * {"done":true,...}. A failure is {"error":"...","class":"..."} and ends the answer.
  *
  * <p>Keys, values and header names are base64; "-" stands for null and "=" for no bytes at all.
  */
@@ -48,7 +48,7 @@ public final class Oracle {
             exit
             """;
 
-    /** How long commands already read may go on after the end of stdin. */
+    /** How long commands that were read may run after the end of stdin. */
     private static final long DRAIN_SECONDS = 10;
 
     static final ObjectMapper JSON = new ObjectMapper();
@@ -73,7 +73,7 @@ public final class Oracle {
         for (String line; (line = in.readLine()) != null; ) {
             lines.add(line);
         }
-        // The parent is done, or dead: a command that waits for a broker must not keep this process.
+        // The parent has ended. A command that waits for a broker must not keep this process running.
         lines.add("exit");
         worker.join(TimeUnit.SECONDS.toMillis(DRAIN_SECONDS));
         System.exit(0);
@@ -84,7 +84,7 @@ public final class Oracle {
             while (true) {
                 var words = List.of(lines.take().trim().split(" +"));
                 if (words.get(0).equals("exit")) {
-                    System.exit(0); // in order, so that native libraries unpacked to the temporary directory go
+                    System.exit(0); // in order, so that native libraries are removed from the temporary directory
                 }
                 try {
                     answer(words.get(0), words.subList(1, words.size()));
@@ -175,12 +175,12 @@ public final class Oracle {
                 .put("class", e.getClass().getSimpleName());
     }
 
-    /** {"ok":true}, for commands that have nothing to tell. */
+    /** {"ok":true}, for commands without a result. */
     static ObjectNode ok() {
         return JSON.createObjectNode().put("ok", true);
     }
 
-    /** Cluster settings that every client here shares: a test must learn of a dead broker within its patience. */
+    /** Cluster settings that every client here shares: a test must see within its time limit that a broker is dead. */
     static Properties client(String bootstrap, String... more) {
         var properties = new Properties();
         properties.put("bootstrap.servers", bootstrap);

@@ -21,7 +21,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** Reading and writing records as a plain Java client does. */
 final class Records {
-    /** Without any progress. */
+    /** A read without progress fails after this time. */
     private static final long STALLED_AFTER_MS = 15_000;
 
     private Records() {}

@@ -24,8 +24,8 @@ import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.TimeoutException;
 
 /**
- * Topics and their settings. A change is answered when the brokers show it, since the controller's word reaches them a
- * moment later and a test would meet the old state.
+ * Topics and their settings. A change is answered when the brokers show it. They get it from the controller a moment
+ * later, and a test would otherwise see the old state.
  */
 final class Topics {
     private static final long VISIBLE_WITHIN_MS = 15_000;
@@ -135,7 +135,7 @@ final class Topics {
             }
             var configs = answer.putObject("configs");
             entries.forEach((name, entry) -> configs.put(name, entry.value()));
-            // What this topic sets itself; the rest of configs is the broker's or Kafka's default.
+            // The settings of this topic itself. The others are defaults of the broker or of Kafka.
             var set = answer.putArray("set");
             entries.values().stream()
                     .filter(entry -> entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG)
@@ -145,7 +145,7 @@ final class Topics {
         }
     }
 
-    /** What any broker knows, so that dead and frozen ones are no hindrance: leaders, and replicas in sync. */
+    /** Leaders, and replicas in sync, from any broker that answers, so that dead and frozen ones do not matter. */
     static ObjectNode leaders(String bootstrap, String topic) throws Exception {
         var client = Oracle.client(bootstrap, "default.api.timeout.ms", "30000", "request.timeout.ms", "2000");
         try (var admin = Admin.create(client)) {
@@ -186,7 +186,7 @@ final class Topics {
 
     private static boolean ready(Admin admin, String topic, int count) throws Exception {
         var description = describe(admin, topic);
-        // ListOffsets waits for leaders that know that they lead.
+        // ListOffsets waits until the leaders know that they lead.
         return description.partitions().size() == count
                 && offsets(admin, description, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED).size() == count;
     }
@@ -200,7 +200,7 @@ final class Topics {
                     return;
                 }
             } catch (ExecutionException e) {
-                last = e; // a broker that has not heard of the topic yet says that there is none
+                last = e; // a broker that does not know the topic yet answers that there is none
             }
             Thread.sleep(10);
         }

@@ -7,7 +7,7 @@ import java.util.Map;
 import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 
-/** Transactions that stay open between commands, so that a test can pin a last stable offset. */
+/** Transactions that stay open between commands, so that a test can hold a last stable offset. */
 final class Transactions {
     private final Map<String, Producer<byte[], byte[]>> open = new HashMap<>();
 
@@ -39,7 +39,7 @@ final class Transactions {
         return Oracle.ok();
     }
 
-    /** Also the way out of a transaction that failed: its producer goes in any case. */
+    /** Also ends a transaction that failed: its producer is closed in any case. */
     ObjectNode abort(String id) {
         try {
             producer(id).abortTransaction();
