@@ -133,7 +133,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
     };
     let result = result.and_then(|()| output.flush());
     match result {
-        // A reader who has seen enough (`| head`) is no failure.
+        // A closed pipe is no failure: `| head` ends before the output does.
         Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.line(name, output.format()));

@@ -28,7 +28,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
         } else {
             json!({"setting": setting.name, "value": setting.value, "source": origin}).to_string()
         };
-        // A reader who has seen enough (`| head`) is no failure.
+        // A closed pipe is no failure: `| head` ends before the output does.
         if writeln!(stdout(), "{line}").is_err() {
             break;
         }

@@ -74,7 +74,7 @@ pub fn run(command: TopicCommand) -> ExitCode {
     };
     match result {
         Ok(text) => {
-            // A reader who has seen enough is no failure.
+            // A closed pipe is no failure.
             let _ = writeln!(stdout(), "{text}");
             ExitCode::SUCCESS
         }
