@@ -18,8 +18,8 @@ mod traps_moved;
 mod traps_topic;
 mod worlds;
 
-contract!(broker, crate::worlds::real);
-contract!(broker_over_the_wire, crate::worlds::real_process);
+contract!(broker, crate::worlds::real, durable, foreign);
+contract!(broker_over_the_wire, crate::worlds::real_process, durable, foreign);
 
 /// Printed once, so that the output of a run names the broker that it used.
 /// Covers R36.

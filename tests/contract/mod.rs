@@ -1,6 +1,8 @@
 //! The contract: one test for each sentence, run against every store and over the wire.
 //!
-//! `contract!(module, start)` makes a module of tests, each against a server of its own, made by `start().await`.
+//! `contract!(module, start)` makes a module of tests, each against a server of its own, made by `start().await`. After it
+//! stands what the server can do besides, and brings more tests: `durable` (its state outlives the process), `foreign`
+//! (another client can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod promises;
 pub mod refusals;
@@ -11,7 +13,7 @@ pub mod writes;
 /// One module of tests for each server.
 #[macro_export]
 macro_rules! contract {
-    ($module:ident, $start:path) => {
+    ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
             use $crate::contract::{promises, refusals, streams, writes};
 
@@ -29,10 +31,9 @@ macro_rules! contract {
                 get_returns_the_latest_value_or_not_found
                 json_values_are_stored_compact_and_returned_as_asked
                 headers_are_kept_in_both_directions
-                an_empty_value_is_a_value
-                offsets_never_go_back_and_state_survives_a_restart
+                an_empty_value_is_no_json_document
+                offsets_never_go_back
                 describe_returns_what_is_served
-                foreign_records_are_counted_and_never_stop_a_read
                 a_key_that_is_overwritten_all_the_time_is_in_every_load
                 health_reflection_and_metrics_answer
                 watch_is_not_implemented
@@ -67,7 +68,19 @@ macro_rules! contract {
                 a_malformed_timeout_is_ignored_and_a_short_one_is_kept
                 unknown_methods_and_services_are_unimplemented
             );
+            $( $crate::contract!(@$capability $start); )*
         }
+    };
+    (@durable $start:path) => {
+        $crate::contract!(@tests $start, promises:
+            an_empty_value_is_a_value
+            offsets_and_state_survive_a_restart
+        );
+    };
+    (@foreign $start:path) => {
+        $crate::contract!(@tests $start, promises:
+            foreign_records_are_counted_and_never_stop_a_read
+        );
     };
     (@tests $start:path, $group:ident: $($name:ident)*) => {
         $(

@@ -13,7 +13,7 @@ mod process;
 mod store;
 mod worlds;
 
-contract!(memory, crate::worlds::memory);
-contract!(embedded, crate::worlds::embedded);
-contract!(mock_kafka, crate::worlds::mock_kafka);
-contract!(embedded_over_the_wire, crate::worlds::embedded_process);
+contract!(memory, crate::worlds::memory, foreign);
+contract!(embedded, crate::worlds::embedded, durable);
+contract!(mock_kafka, crate::worlds::mock_kafka, durable);
+contract!(embedded_over_the_wire, crate::worlds::embedded_process, durable);

@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_needs_a_capability_is_listed_with_the_servers_that_have_it() {
+        let mut tests = Tests::default();
+        tests.read_suite(
+            "(@tests $start, promises:\n    it_holds\n);\n(@durable $start:path) => {\n(@tests $start, promises:\n    \
+             it_survives\n);\n};\n",
+        );
+        let functions = "/// Covers R1.\npub async fn it_holds() {}\n/// Covers R1.\npub async fn it_survives() {}\n";
+        tests.read_file("tests/contract/promises.rs", functions);
+        tests.read_file("tests/it/main.rs", "contract!(memory, a::b, foreign);\ncontract!(embedded, a::c, durable);\n");
+        let written = write(&Document::parse(RULES), &tests);
+        assert!(written.contains("- memory, embedded: `it_holds`\n- embedded: `it_survives`\n"), "{written}");
+        tests.read_suite("(@other $start:path) => {\n");
+        assert!(tests.problems[0].what.contains("no capability other"), "{:?}", tests.problems[0].what);
+    }
+
+    #[test]
     fn two_tests_of_one_name_fail() {
         let other = ("src/b.rs", "mod inner {\n/// Covers R2.\n#[test]\nfn one() {}\n}\n");
         let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS), other]));

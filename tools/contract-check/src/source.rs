@@ -8,7 +8,7 @@
 //! - what follows a comment `// Covers R38.` in a Go test of the tools.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -36,10 +36,10 @@ const SUITE: &str = "tests/contract/mod.rs";
 pub struct Tests {
     pub tests: Vec<Test>,
     pub problems: Vec<Problem>,
-    /// Indexes in [`STORES`] of the servers that the contract suite runs on.
-    stores: BTreeSet<usize>,
-    /// The functions that `contract!` names: module and name.
-    suite: BTreeSet<(String, String)>,
+    /// Indexes in [`STORES`] of the servers that the contract suite runs on, and what they can do.
+    stores: BTreeMap<usize, BTreeSet<Capability>>,
+    /// The functions that `contract!` names, by module and name, and what a server needs for them.
+    suite: BTreeMap<(String, String), Capability>,
     /// Those of them that were found.
     found: BTreeSet<(String, String)>,
 }
@@ -55,10 +55,29 @@ pub struct Test {
     pub at: usize,
 }
 
+/// What a server can do besides what each of them can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    None,
+    Durable,
+    Foreign,
+}
+
+impl Capability {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "durable" => Some(Self::Durable),
+            "foreign" => Some(Self::Foreign),
+            _ => None,
+        }
+    }
+}
+
 /// Where a test runs, in the order in which places are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    ContractSuite,
+    /// With what a server must be able to do for it, as `contract!` names it.
+    ContractSuite(Capability),
     Unit,
     Local,
     Broker,
@@ -72,7 +91,10 @@ impl Tests {
     /// The name of a place in the document.
     pub fn named(&self, place: Place) -> String {
         let name = match place {
-            Place::ContractSuite => return self.stores.iter().map(|i| STORES[*i].1).collect::<Vec<_>>().join(", "),
+            Place::ContractSuite(needed) => {
+                let fit = self.stores.iter().filter(|(_, can)| needed == Capability::None || can.contains(&needed));
+                return fit.map(|(i, _)| STORES[*i].1).collect::<Vec<_>>().join(", ");
+            }
             Place::Unit => "unit",
             Place::Local => "tests/it",
             Place::Broker => "broker",
@@ -85,11 +107,16 @@ impl Tests {
     }
 
     /// Reads which functions the macro of tests/contract/mod.rs names. They are one to a line, between
-    /// `(@tests $start, module:` and `);`.
+    /// `(@tests $start, module:` and `);`. Those of an arm such as `(@durable $start:path)` need that capability.
     pub fn read_suite(&mut self, text: &str) {
-        let mut module = None;
-        for line in text.lines().map(str::trim) {
-            if let Some((_, group)) = line.split_once("(@tests $start, ") {
+        let (mut module, mut needed) = (None, Capability::None);
+        for (at, line) in text.lines().map(str::trim).enumerate() {
+            if let Some(arm) = line.strip_prefix("(@").and_then(|l| l.strip_suffix(" $start:path) => {")) {
+                match Capability::named(arm) {
+                    Some(capability) => needed = capability,
+                    None => self.wrong(SUITE, at + 1, format!("tools/contract-check knows no capability {arm}")),
+                }
+            } else if let Some((_, group)) = line.split_once("(@tests $start, ") {
                 module = Some(group.trim_end_matches(':').to_owned());
             } else if line.starts_with(')') {
                 module = None;
@@ -97,7 +124,7 @@ impl Tests {
                 && !line.is_empty()
                 && !line.starts_with("//")
             {
-                self.suite.insert((module.clone(), line.to_owned()));
+                self.suite.insert((module.clone(), line.to_owned()), needed);
             }
         }
     }
@@ -115,7 +142,8 @@ impl Tests {
 
     /// The functions that `contract!` names and that tests/contract does not have.
     pub fn check_suite(&mut self) {
-        for (module, name) in self.suite.difference(&self.found).cloned().collect::<Vec<_>>() {
+        let missing = self.suite.keys().filter(|named| !self.found.contains(named)).cloned();
+        for (module, name) in missing.collect::<Vec<_>>() {
             self.wrong(SUITE, 1, format!("contract! names {module}::{name}, and there is no such function"));
         }
     }
@@ -252,9 +280,10 @@ impl Rust<'_> {
         let in_suite = self.file.starts_with("tests/contract/");
         let named = (stem.to_owned(), name.to_owned());
         let (name, place) = match place_of(self.file) {
-            _ if in_suite && self.tests.suite.contains(&named) => {
+            _ if in_suite && self.tests.suite.contains_key(&named) => {
+                let needed = self.tests.suite[&named];
                 self.tests.found.insert(named);
-                (name.to_owned(), Place::ContractSuite)
+                (name.to_owned(), Place::ContractSuite(needed))
             }
             Place::Campaign => (format!("{stem}::{name}"), Place::Campaign),
             place if is_test => (name.to_owned(), place),
@@ -272,11 +301,17 @@ impl Rust<'_> {
         }
     }
 
-    /// `contract!(module, start)`.
+    /// `contract!(module, start, capability, …)`.
     fn run_of_the_suite(&mut self, tokens: &TokenStream) {
-        let Some(TokenTree::Ident(module)) = tokens.clone().into_iter().next() else { return };
+        let mut tokens = tokens.clone().into_iter();
+        let Some(TokenTree::Ident(module)) = tokens.next() else { return };
+        // The path of `start` has no segment that is named like a capability.
+        let can = tokens.filter_map(|token| match token {
+            TokenTree::Ident(ident) => Capability::named(&ident.to_string()),
+            _ => None,
+        });
         match STORES.iter().position(|(name, _)| module == name) {
-            Some(store) => drop(self.tests.stores.insert(store)),
+            Some(store) => drop(self.tests.stores.insert(store, can.collect())),
             None => {
                 let what =
                     format!("contract!({module}, …): STORES in tools/contract-check has no name for this server");
