@@ -24,11 +24,11 @@ build: ## The release binary, to measure and to deploy: target/release/changelog
 # Property tests use a fixed seed, so that runs are alike. `make campaign` takes fresh seeds.
 SEED = 20261126
 
-test: export PROPTEST_RNG_SEED ?= $(SEED)
+test unit broker release-test: export PROPTEST_RNG_SEED ?= $(SEED)
 test: tools-early unit broker chart linearize ## All tests: unit, contract on every store, Apache Kafka, README, chart
 
 unit: ## What needs neither Java nor a broker
-	$(CARGO) test --locked --lib --test it -- --test-threads 6
+	$(CARGO) test --locked --lib --test local -- --test-threads 6
 	$(CARGO) test --locked --quiet -p changelogd-contract-check
 
 broker: tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
@@ -39,9 +39,15 @@ chart: tools ## Lints the Helm chart and renders every mode
 
 # What users see of the release build: the API over the wire, the process, the README's commands, and a broker that
 # demands passwords.
+RELEASE_TESTS = over_the_wire process:: flags:: readme:: authorization::
+
 release-test: build tools kafka cities ## The contract, README and authorization tests, on the release binary
-	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd \
-	    $(CARGO) test --locked --test it --test broker -- over_the_wire process:: readme:: traps_auth::
+	@for filter in $(RELEASE_TESTS); do \
+	    $(CARGO) test --locked --quiet --test local --test broker -- --list "$$filter" | grep -q ': test$$' || \
+	    { echo "make release-test: no test matches $$filter" >&2; exit 1; }; \
+	done
+	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" \
+	    $(CARGO) test --locked --test local --test broker -- $(RELEASE_TESTS)
 
 CAMPAIGN = $(CARGO) test --locked --test campaign --
 
@@ -64,7 +70,7 @@ campaign-short: linearize kafka ## Some faults, histories of 6 s, small numbers,
 	    --command "make campaign-short" $(ARGS)
 
 bench: build kafka cities ## Measures it next to raw librdkafka and others in the same run: writes docs/benchmarks.md
-	CHANGELOGD_TEST_BINARY=$(CURDIR)/target/release/changelogd $(CARGO) run --locked --release -p changelogd-bench -- \
+	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" $(CARGO) run --locked --release -p changelogd-bench -- \
 	    --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
 micro: ## What a write and a load do in memory, step by step (Criterion)

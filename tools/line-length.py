@@ -36,10 +36,14 @@ def long_lines(path):
 
 def main():
     only = sys.argv[1:] or ["."]
-    paths = subprocess.run(
+    listed = subprocess.run(
         ["git", "ls-files", "-z", "--", *only, *(f":(exclude,top){path}" for path in NOT_CHECKED)],
-        check=True, capture_output=True, text=True,
-    ).stdout.split("\0")[:-1]
+        stdout=subprocess.PIPE, text=True,
+    )
+    if listed.returncode != 0:
+        print("tools/line-length.py: git could not list the files of this checkout, see above", file=sys.stderr)
+        return 1
+    paths = listed.stdout.split("\0")[:-1]
     found = [(path, number, columns) for path in paths for number, columns in long_lines(path)]
     for path, number, columns in found:
         print(f"{path}:{number}: {columns} columns, at most {COLUMNS} are allowed", file=sys.stderr)

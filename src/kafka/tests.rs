@@ -13,12 +13,12 @@ use crate::{
     model::{Headers, Key, Partition, Record},
 };
 
-struct World {
+struct MockServer {
     cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
     log: KafkaLog,
 }
 
-async fn world(partitions: i32, change: impl FnOnce(&mut Settings)) -> World {
+async fn mock_server(partitions: i32, change: impl FnOnce(&mut Settings)) -> MockServer {
     let cluster = MockCluster::new(1).expect("a mock cluster");
     cluster.create_topic("t", partitions, 1).expect("a topic");
     let mut settings = Settings::new(cluster.bootstrap_servers(), "t");
@@ -28,7 +28,7 @@ async fn world(partitions: i32, change: impl FnOnce(&mut Settings)) -> World {
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
     let in_time = tokio::time::timeout(Duration::from_secs(20), ready).await.is_ok_and(|r| r.is_ok());
     assert!(in_time, "not ready in time: {:?}", log.topic_state().borrow());
-    World { cluster, log }
+    MockServer { cluster, log }
 }
 
 fn record(partition: i32, key: &str, value: Option<&'static [u8]>) -> NewRecord {
@@ -66,7 +66,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
 /// Covers R11.
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
-    let World { log, cluster: _cluster } = world(4, |_| {}).await;
+    let MockServer { log, cluster: _cluster } = mock_server(4, |_| {}).await;
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
     for value in [Some(&b"1"[..]), Some(b""), None] {
@@ -84,7 +84,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
 /// Covers R7.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_event_of_a_lagging_follower_is_ignored() {
-    let World { cluster, log } = world(1, |s| s.no_progress = Duration::from_secs(1)).await;
+    let MockServer { cluster, log } = mock_server(1, |s| s.no_progress = Duration::from_secs(1)).await;
     for i in 0..10 {
         log.append(record(0, &format!("w/t/{i}"), Some(b"1"))).unwrap().await.unwrap().unwrap();
     }
@@ -101,7 +101,7 @@ async fn an_end_event_of_a_lagging_follower_is_ignored() {
 /// Covers C40, R25, F1, F2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_broker_is_unreachable_within_five_seconds_and_no_write_is_acknowledged() {
-    let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
+    let MockServer { cluster, log } = mock_server(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_down(1).unwrap();
     let pending = log.append(record(0, "w/t/b", Some(b"1"))).expect("accepted: the brokers may be back in time");
@@ -120,7 +120,7 @@ async fn a_lost_broker_is_unreachable_within_five_seconds_and_no_write_is_acknow
 /// Covers R30, F18.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_loses_no_accepted_write() {
-    let World { cluster, log } = world(1, |s| {
+    let MockServer { cluster, log } = mock_server(1, |s| {
         s.producers = 1;
         s.write_timeout = Duration::from_secs(15);
         s.properties.push(("queue.buffering.max.messages".to_owned(), "100".to_owned()));
@@ -149,7 +149,7 @@ async fn a_full_queue_refuses_and_loses_no_accepted_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null() {
     use rdkafka::producer::{BaseProducer, Producer};
-    let World { cluster, log } = world(1, |_| {}).await;
+    let MockServer { cluster, log } = mock_server(1, |_| {}).await;
     let mut config = rdkafka::ClientConfig::new();
     let producer: BaseProducer = config.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
     ffi::produce_with_header(producer.client(), c"t", b"w/t/a", c"\xffname");
@@ -170,7 +170,7 @@ async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null()
 async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sending_again() {
     let replaced = Counter::default();
     let counter = replaced.clone();
-    let World { cluster, log } = world(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
+    let MockServer { cluster, log } = mock_server(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
@@ -236,7 +236,7 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
 /// Covers R18, F4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_waits_for_an_election() {
-    let World { cluster, log } = world(1, |_| {}).await;
+    let MockServer { cluster, log } = mock_server(1, |_| {}).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.partition_leader("t", 0, None).unwrap();
     let (found, ()) = tokio::join!(read(&log, &[0]), async {
@@ -279,7 +279,7 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
 async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
     let replaced = Counter::default();
     let counter = replaced.clone();
-    let World { cluster, log } = world(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
+    let MockServer { cluster, log } = mock_server(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     // The mock broker appends at once. Its answers come after the old producer is purged.
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
@@ -327,12 +327,12 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
 /// Covers C54, C55, R28.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise() {
-    let World { cluster, log } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
+    let MockServer { cluster, log } = mock_server(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_secs(20)).unwrap();
     let sent = log.append(record(0, "w/t/sent", Some(b"1"))).unwrap().await.unwrap().unwrap_err();
     assert!(matches!(sent, WriteError::OutcomeUnknown { by_time: true, .. }), "{sent:?}");
-    let World { cluster: gone, log: other } = world(1, |s| s.write_timeout = Duration::from_secs(2)).await;
+    let MockServer { cluster: gone, log: other } = mock_server(1, |s| s.write_timeout = Duration::from_secs(2)).await;
     other.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     gone.broker_down(1).unwrap();
     // Wait until the lost connection is noticed, so that nothing is sent into it.
@@ -355,7 +355,7 @@ async fn a_timed_out_write_is_unknown_if_it_was_sent_and_not_written_otherwise()
 /// Covers C45, R26, R27.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_write_sent_for_each_key_is_the_one_read() {
-    let World { log, cluster: _cluster } = world(8, |s| s.producers = 3).await;
+    let MockServer { log, cluster: _cluster } = mock_server(8, |s| s.producers = 3).await;
     let count = log.topic().await.unwrap().partition_count;
     let mut pending = Vec::new();
     let mut offsets = std::collections::BTreeMap::<i32, i64>::new();

@@ -12,8 +12,8 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    contract::world::{TestServer, binary, directory, text},
-    worlds::topic,
+    contract::server::{TestServer, binary, directory, text},
+    servers::topic,
 };
 
 const CITIES: usize = 171_075;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    contract::world::TestServer,
+    contract::server::TestServer,
     kafka::{shared_broker, shared_oracle},
-    worlds::topic,
+    servers::topic,
 };
 
 const WORKSPACES: usize = 100;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::{
     kafka::{shared_broker, shared_oracle, unique_topic},
-    worlds::COMPACTED,
+    servers::COMPACTED,
 };
 
 /// A test that takes longer hangs.

@@ -1,25 +1,25 @@
 //! Tests that need a real Apache Kafka or other tools: Java's client, kcat, npm data, grpcurl.
 
+mod authorization;
 mod cities;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod end_offset;
 mod exact;
 #[path = "../support/kafka.rs"]
 mod kafka;
 mod kit;
 mod log;
+mod log_truncation;
 mod oracle;
 mod producers;
 mod readme;
+mod servers;
 mod topic_care;
-mod traps_auth;
-mod traps_end;
-mod traps_moved;
-mod traps_topic;
-mod worlds;
+mod topic_identity;
 
-contract!(broker, crate::worlds::real, durable, foreign);
-contract!(broker_over_the_wire, crate::worlds::real_process, durable, foreign);
+contract!(broker, crate::servers::real, durable, foreign);
+contract!(broker_over_the_wire, crate::servers::real_process, durable, foreign);
 
 /// Printed once, so that the output of a run names the broker that it used.
 /// Covers R36.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    contract::world::{PATIENCE, binary, directory},
+    contract::server::{PATIENCE, binary, directory},
     kafka::Broker,
 };
 

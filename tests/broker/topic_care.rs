@@ -7,9 +7,9 @@ use changelogd::proto::v1;
 use tonic::{Code, Status};
 
 use crate::{
-    contract::world::{PATIENCE, TestServer, raw, reason},
+    contract::server::{PATIENCE, TestServer, raw, reason},
     kafka::{Isolation, shared_broker, shared_oracle, unique_topic},
-    worlds::{COMPACTED, topic},
+    servers::{COMPACTED, topic},
 };
 
 fn arguments(topic: &str, more: &[&str]) -> Vec<String> {
@@ -210,7 +210,7 @@ async fn an_open_transaction_is_an_error_and_loads_are_whole_after_it() {
 }
 
 fn topic_command(topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::Value, String) {
-    let output = std::process::Command::new(crate::contract::world::binary())
+    let output = std::process::Command::new(crate::contract::server::binary())
         .arg("topic")
         .args(arguments)
         .args(["--brokers", shared_broker().bootstrap(), "--topic", topic])

@@ -78,7 +78,10 @@ pub fn properties(seed: u64, cases: u64, report: &mut Report) {
     let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} runs them again");
     let text = match line {
         Some(line) if output.status.success() => {
-            format!("{line}, with {cases} cases for each property and seed {seed}; {} s.", begun.elapsed().as_secs())
+            format!(
+                "{line}, with {cases} cases for each property that sets no number of its own, and seed {seed}; {} s.",
+                begun.elapsed().as_secs()
+            )
         }
         _ => {
             report.failure(format!("properties: {} ({again})", failed.join(", ")));

@@ -1,13 +1,13 @@
 //! The contract: one test for each sentence, run against every store and over the wire.
 //!
-//! `contract!(module, start)` makes a module of tests, each against a server of its own, made by `start().await`. After it
-//! stands what the server can do besides, and brings more tests: `durable` (its state outlives the process), `foreign`
-//! (another client can write to its log). So no test skips itself on a server that it does not fit.
+//! `contract!(module, start, …)` makes a module of tests, each against a server of its own, made by `start().await`.
+//! What else the server can do brings more tests: `durable` (its state outlives the process), `foreign` (another client
+//! can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod promises;
 pub mod refusals;
+pub mod server;
 pub mod streams;
-pub mod world;
 pub mod writes;
 
 /// One module of tests for each server.

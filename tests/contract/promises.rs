@@ -16,7 +16,7 @@ use changelogd::{
 use prost::Message;
 use tonic::Code;
 
-use super::world::{TestServer, connect, raw, reason, text};
+use super::server::{TestServer, connect, raw, reason, text};
 
 /// Covers C22, C23, C42, R1, R36.
 pub async fn a_load_contains_every_write_acknowledged_before_it(server: TestServer) {
@@ -83,7 +83,7 @@ pub async fn a_load_returns_only_its_workspace_and_types(server: TestServer) {
     for key in ["ws/a/1", "ws/b/1", "ws2/a/1", "ws/ab/1", &format!("{neighbour}/a/1")] {
         server.set(key, "1").await;
     }
-    let keys = |l: super::world::Loaded| l.entries.into_iter().map(|e| e.key).collect::<Vec<_>>();
+    let keys = |l: super::server::Loaded| l.entries.into_iter().map(|e| e.key).collect::<Vec<_>>();
     assert_eq!(keys(server.load("ws").await), ["ws/a/1", "ws/b/1", "ws/ab/1"]);
     assert_eq!(keys(server.load_types("ws", &["a"]).await), ["ws/a/1"]);
     assert_eq!(keys(server.load_types("ws", &["b", "ab"]).await), ["ws/b/1", "ws/ab/1"]);

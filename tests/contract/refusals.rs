@@ -11,7 +11,7 @@ use tonic::{
     transport::Channel,
 };
 
-use super::world::{TestServer, field, raw, reason};
+use super::server::{TestServer, field, raw, reason};
 
 fn set(workspace: &str, changelog: &str, value: Option<v1::set_request::Value>) -> v1::SetRequest {
     v1::SetRequest {

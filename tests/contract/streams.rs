@@ -7,7 +7,7 @@ use changelogd::{model::PartitionCount, proto::v1};
 use tonic::{Code, Status};
 use v1::stream_all_response::Event;
 
-use super::world::{PATIENCE, TestServer, field, reason, text};
+use super::server::{PATIENCE, TestServer, field, reason, text};
 
 fn all() -> v1::StreamAllRequest {
     v1::StreamAllRequest::default()

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::{Code, Status, transport::Endpoint};
 use v1::{mutation::Change, verdict::Outcome};
 
-use super::world::{Client, PATIENCE, TestServer, reason};
+use super::server::{Client, PATIENCE, TestServer, reason};
 
 fn set(id: u64, key: &str, value: &str) -> v1::Mutation {
     let change = Some(Change::Raw(Bytes::copy_from_slice(value.as_bytes())));

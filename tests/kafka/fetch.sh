@@ -17,7 +17,7 @@ for tool in java javac mvn; do
     command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
 done
 [ -z "$missing" ] || fail "not found on PATH:$missing; install a JDK (17 or later) and Maven, on Debian:" \
-    "apt-get install openjdk-17-jdk-headless maven"
+    "apt-get install default-jdk-headless maven"
 
 mkdir -p "$out"
 # Several test binaries may start at once: the first one fetches, the others wait for it.

@@ -257,11 +257,11 @@ mod tests {
             "tests/broker/main.rs",
             "contract!(broker_over_the_wire, crate::a);\ncontract!(broker, crate::b);\n",
         );
-        tests.read_file("tests/it/main.rs", "contract!(memory, crate::c);\n");
+        tests.read_file("tests/local/main.rs", "contract!(memory, crate::c);\n");
         let written = write(&Document::parse(RULES), &tests);
         let listed = "- memory, Apache Kafka, Apache Kafka over the wire: `it_holds`\n";
         assert!(written.contains(listed), "{written}");
-        tests.read_file("tests/it/main.rs", "\ncontract!(other, crate::d);\n");
+        tests.read_file("tests/local/main.rs", "\ncontract!(other, crate::d);\n");
         assert!(tests.problems[0].what.contains("contract!(other, …)") && tests.problems[0].line == 2);
         // A function that the macro does not name is never run.
         let mut tests = Tests::default();
@@ -278,7 +278,10 @@ mod tests {
         );
         let functions = "/// Covers R1.\npub async fn it_holds() {}\n/// Covers R1.\npub async fn it_survives() {}\n";
         tests.read_file("tests/contract/promises.rs", functions);
-        tests.read_file("tests/it/main.rs", "contract!(memory, a::b, foreign);\ncontract!(embedded, a::c, durable);\n");
+        tests.read_file(
+            "tests/local/main.rs",
+            "contract!(memory, a::b, foreign);\ncontract!(embedded, a::c, durable);\n",
+        );
         let written = write(&Document::parse(RULES), &tests);
         assert!(written.contains("- memory, embedded: `it_holds`\n- embedded: `it_survives`\n"), "{written}");
         tests.read_suite("(@other $start:path) => {\n");
@@ -294,7 +297,7 @@ mod tests {
         // One test may have two lines, and a test in another place is another test.
         let two_lines = TESTS.replace("Covers R1, R2.", "Covers R1.\n/// Covers R2.");
         assert_eq!(problems(&two_lines, &two_lines), [""; 0]);
-        let elsewhere = ("tests/it/b.rs", other.1);
+        let elsewhere = ("tests/local/b.rs", other.1);
         let written = write(&Document::parse(RULES), &read(&[("src/a.rs", TESTS), elsewhere]));
         assert_eq!(found(&written, &[("src/a.rs", TESTS), elsewhere]), [""; 0]);
     }

@@ -96,7 +96,7 @@ impl Tests {
                 return fit.map(|(i, _)| STORES[*i].1).collect::<Vec<_>>().join(", ");
             }
             Place::Unit => "unit",
-            Place::Local => "tests/it",
+            Place::Local => "tests/local",
             Place::Broker => "broker",
             Place::Campaign => "campaign",
             Place::Chart => "chart",

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use rdkafka::mocking::MockCluster;
 
-use crate::contract::world::{TestServer, directory};
+use crate::contract::server::{TestServer, directory};
 
 /// A client without a deadline of its own, unlike tonic's client. Only the server ends its calls.
 pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {

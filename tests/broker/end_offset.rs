@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::{
     kafka::{Broker, Isolation, shared_broker, shared_oracle, unique_topic},
     kit::*,
-    worlds::COMPACTED,
+    servers::COMPACTED,
 };
 
 /// Covers R4, F8.

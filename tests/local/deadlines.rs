@@ -22,8 +22,8 @@ use tokio::{
 use tonic::{Code, Request, Status};
 
 use crate::{
-    contract::world::{PATIENCE, TestServer, connect, raw, reason},
-    worlds::{RawChannel, raw_client},
+    contract::server::{PATIENCE, TestServer, connect, raw, reason},
+    servers::{RawChannel, raw_client},
 };
 
 /// A log that never answers a write, a replay or a query.

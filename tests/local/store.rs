@@ -13,7 +13,7 @@ use changelogd::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::contract::world::{TestServer, directory, raw, reason};
+use crate::contract::server::{TestServer, directory, raw, reason};
 
 fn data_dir(path: &Path) -> Vec<String> {
     vec![format!("--data-dir={}", path.display())]
@@ -35,7 +35,7 @@ async fn not_ready(server: &TestServer, cause: &str) {
             assert!(body.contains(cause), "{body}");
             break;
         }
-        assert!(started.elapsed() < crate::contract::world::PATIENCE, "readiness goes off");
+        assert!(started.elapsed() < crate::contract::server::PATIENCE, "readiness goes off");
     }
     assert_eq!(server.http("/livez").await.0, 200, "a restart is for people to decide on");
 }

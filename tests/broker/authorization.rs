@@ -13,10 +13,10 @@ use tonic::{Code, Status};
 
 use self::guarded::{Guarded, PASSWORD, WRONG_PASSWORD};
 use crate::{
-    contract::world::{PATIENCE, TestServer, reason},
+    contract::server::{PATIENCE, TestServer, reason},
     kafka::{shared_oracle, unique_topic},
+    servers::COMPACTED,
     topic_care::{load, set},
-    worlds::COMPACTED,
 };
 
 fn guarded() -> &'static Guarded {

@@ -11,8 +11,8 @@ use changelogd::proto::v1;
 use tokio::process::Command;
 
 use crate::{
-    contract::world::{TestServer, binary, connect, directory, raw},
-    worlds::{MockKafka, embedded_process},
+    contract::server::{TestServer, binary, connect, directory, raw},
+    servers::{MockKafka, embedded_process},
 };
 
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {

@@ -7,7 +7,7 @@ use changelogd::proto::v1;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::contract::world::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
+use crate::contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
 
 /// More than the buffers between a store and a client that reads nothing, which hold a few MiB.
 const ENTRIES: usize = 160;

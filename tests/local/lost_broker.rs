@@ -6,8 +6,8 @@ use changelogd::proto::v1;
 use tonic::{Code, Request};
 
 use crate::{
-    contract::world::{PATIENCE, TestServer, raw, reason},
-    worlds::{MockKafka, raw_client},
+    contract::server::{PATIENCE, TestServer, raw, reason},
+    servers::{MockKafka, raw_client},
 };
 
 async fn server(more: &[&str]) -> (TestServer, MockKafka) {

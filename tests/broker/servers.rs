@@ -1,7 +1,7 @@
 //! The servers that this binary runs the contract suite on, each with a topic of its own.
 
 use crate::{
-    contract::world::TestServer,
+    contract::server::TestServer,
     kafka::{shared_broker, shared_oracle, unique_topic},
 };
 

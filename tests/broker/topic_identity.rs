@@ -20,7 +20,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use crate::{
     kafka::{shared_broker, shared_oracle, unique_topic},
     kit::*,
-    worlds::COMPACTED,
+    servers::COMPACTED,
 };
 
 /// Covers R17.

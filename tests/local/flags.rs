@@ -121,7 +121,7 @@ async fn an_old_flag_or_variable_is_exit_64_and_one_line_that_names_the_new_one(
 /// Covers B24.
 #[tokio::test]
 async fn an_old_variable_is_refused_also_if_its_value_is_no_text() {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_changelogd"))
+    let output = tokio::process::Command::new(crate::contract::server::binary())
         .arg("serve")
         .env_clear()
         .env("CHANGELOGD_REPLAY_BUDGET", std::ffi::OsStr::from_bytes(b"\xff"))
