@@ -1,6 +1,6 @@
 //! The process: binds addresses, opens the log, serves, and drains. Tests run it, too.
 //!
-//! Promises: all addresses are bound and the store is open before anything is served; a drain ends at its deadline, and
+//! Promises: all addresses are bound and the store is open before anything is served. A drain ends at its deadline, and
 //! reports writes that were not delivered.
 
 use std::{future::Future, io, sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! The domain above a log: acknowledged writes, complete loads, resumable streams.
 //!
-//! Promises: an acknowledged write is in every load that starts afterwards; a load or stream is complete or ends with
-//! an error; work beyond the [`Limits`] is refused or waits for a bounded time.
+//! Promises: an acknowledged write is in every load that starts afterwards. A load or stream is complete or ends with
+//! an error. Work beyond the [`Limits`] is refused or waits for a bounded time.
 //! Does not: know which log is below, or gRPC.
 
 mod admission;

@@ -18,7 +18,7 @@ pub struct DeleteArgs {
     /// A header of the tombstone, may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]
     pub header: Vec<v1::Header>,
-    /// Do not wait for the store's acknowledgement: `flush` tells what failed
+    /// Do not wait for the store's acknowledgement: `flush` reports which writes failed
     #[arg(long)]
     pub buffered: bool,
 }

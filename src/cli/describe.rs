@@ -14,8 +14,8 @@ use crate::proto::v1;
 pub struct DescribeArgs {
     #[command(flatten)]
     pub client: ClientArgs,
-    /// Tell this workspace's partition
-    #[arg(long, value_name = "ID", default_value = "")]
+    /// Show this workspace's partition; by default none is shown
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub workspace: String,
 }
 

@@ -16,7 +16,7 @@ use crate::{config::parse_duration, proto::v1};
 pub struct FlushArgs {
     #[command(flatten)]
     pub client: ClientArgs,
-    /// How long to wait for accepted writes, at most 60s
+    /// How long to wait for accepted writes; more than 60s is 60s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub wait: Duration,
     /// Only failures with a greater id: the last one seen before

@@ -11,7 +11,7 @@ pub struct HealthArgs {
     #[command(flatten)]
     pub client: ClientArgs,
     /// liveness or readiness; by default readiness
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub service: String,
 }
 

@@ -28,7 +28,7 @@ use output::{Format, Output};
 /// How to reach the sidecar, and how to answer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientArgs {
-    /// The sidecar's address: host:port, http://host:port or unix:/path
+    /// The sidecar's address: host:port, http://host:port or unix:/path; its variable is CHANGELOGD_ADDR
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub addr: Target,
     /// How long a call may take; by default 30s, streams 10m, none for a stream that follows
@@ -68,17 +68,17 @@ pub enum ClientCommand {
     Get(get::GetArgs),
     /// Deletes one entity
     Delete(delete::DeleteArgs),
-    /// Waits for accepted writes, and tells which buffered ones failed
+    /// Waits for accepted writes, and reports which buffered ones failed
     Flush(flush::FlushArgs),
     /// Loads the state of one workspace, whole or not at all
     Load(load::LoadArgs),
     /// Streams records or latest values of partitions
     Stream(stream::StreamArgs),
-    /// Tells what the sidecar serves, and what is wrong with it
+    /// Shows what the sidecar serves, and what is wrong with it
     Describe(describe::DescribeArgs),
     /// Writes the latest values as JSON Lines
     Export(export::ExportArgs),
-    /// Sets and deletes what JSON Lines say
+    /// Reads JSON Lines with `key` and `value`, `value_base64` or `deleted`, and sets or deletes each key
     Import(import::ImportArgs),
     /// Asks grpc.health.v1; the exit status is the answer, 0 or 69
     Health(health::HealthArgs),

@@ -28,10 +28,10 @@ pub struct StreamArgs {
     /// The latest value of each key instead of every record
     #[arg(long)]
     pub latest: bool,
-    /// Go on with every change after the ends, until interrupted
+    /// Continue with every change after the ends, until interrupted
     #[arg(long)]
     pub follow: bool,
-    /// Go on after the event that printed this token
+    /// Continue after the event that printed this token
     #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
     pub resume: Option<Token>,
 }

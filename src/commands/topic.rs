@@ -28,6 +28,8 @@ pub enum TopicCommand {
 
 /// cleanup.policy=compact, compression.type=snappy, min.compaction.lag.ms=60000.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("brokers", brokers_help), mut_arg("group_id", group_id_help))]
+#[command(mut_arg("partitions", ensure_partitions_help))]
 pub struct EnsureArgs {
     #[command(flatten)]
     pub kafka: KafkaArgs,
@@ -47,9 +49,33 @@ pub struct EnsureArgs {
 
 /// Talks to the brokers, not to a sidecar.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("brokers", brokers_help), mut_arg("group_id", group_id_help))]
+#[command(mut_arg("partitions", describe_partitions_help))]
 pub struct DescribeArgs {
     #[command(flatten)]
     pub kafka: KafkaArgs,
+}
+
+// `KafkaArgs` speaks of `serve`, which has stores. These commands have none, so they replace its texts.
+fn brokers_help(arg: clap::Arg) -> clap::Arg {
+    let short = "The Kafka brokers to contact first: host:port, separated by commas";
+    arg.help(short).long_help(format!("{short}.\n\nBy default localhost:9092. Also KAFKA_BROKERS."))
+}
+
+fn group_id_help(arg: clap::Arg) -> clap::Arg {
+    let short = "Accepted as in `serve`, and not used: this command has no consumer";
+    arg.help(short).long_help(format!("{short}.\n\nAlso KAFKA_CHANGELOG_GROUP_ID."))
+}
+
+fn ensure_partitions_help(arg: clap::Arg) -> clap::Arg {
+    let short = "The partition count of the topic, from 1 to 100000";
+    let long = format!("{short}.\n\nA topic that exists with another count is an error. By default 10.");
+    arg.help(short).long_help(long).help_heading("Kafka")
+}
+
+fn describe_partitions_help(arg: clap::Arg) -> clap::Arg {
+    let short = "Accepted as in `topic ensure`, and not used: the topic is described with any count";
+    arg.help(short).long_help(format!("{short}.")).help_heading("Kafka")
 }
 
 pub fn run(command: TopicCommand) -> ExitCode {

@@ -107,9 +107,10 @@ pub struct ServeArgs {
     /// The embedded store's directory, created if it is missing.
     #[arg(long, value_name = "DIR", default_value = "./changelogd-data", help_heading = "Store")]
     pub data_dir: PathBuf,
-    /// How long a tombstone is kept after its write, from 0ms.
+    /// How long the embedded store keeps a tombstone after its write, from 0ms.
     ///
-    /// For the embedded store and for the one in memory. A Kafka topic has its own delete.retention.ms.
+    /// The memory store keeps every tombstone. On both, half of this time limits the age of a resume token and the lag
+    /// of a stream that follows. A Kafka topic has its own delete.retention.ms.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, help_heading = "Store")]
     pub delete_retention: Duration,
     /// What values must be.
@@ -168,7 +169,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 1, action = clap::ArgAction::Set)]
     #[arg(help_heading = "Limits")]
     pub share_replays: bool,
-    /// The longest wait of a replay for its turn, from 0ms.
+    /// The longest wait of a replay for a permit, from 0ms.
     ///
     /// With 0ms a replay above --max-replays fails at once.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, help_heading = "Limits")]
@@ -184,13 +185,12 @@ pub struct ServeArgs {
     ///
     /// A replay that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or a quarter of the control
     /// group's memory limit if that is less.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(MIN_REPLAY_MEMORY..))]
-    #[arg(help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_replay_memory, help_heading = "Limits")]
     pub replay_memory: Option<u64>,
     /// The memory that the folded state of one load may hold, in bytes, from 1.
     ///
     /// A load that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or --replay-memory if that is less.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_load_memory, help_heading = "Limits")]
     pub max_load_memory: Option<u64>,
     /// The longest wait of a stop for open calls and accepted writes, from 0ms.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, help_heading = "Limits")]
@@ -247,9 +247,23 @@ fn parse_partitions(text: &str) -> Result<PartitionCount, String> {
 
 fn parse_positive(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("must be more than nothing".to_owned()),
+        Duration::ZERO => Err("must be at least 1ms".to_owned()),
         some => Ok(some),
     }
+}
+
+// The ranges of clap end in u64::MAX, and its errors show that number.
+fn parse_bytes(text: &str, least: u64) -> Result<u64, String> {
+    let bytes = text.parse().ok().filter(|b| *b >= least);
+    bytes.ok_or_else(|| format!("must be a whole number, {least} or more"))
+}
+
+fn parse_replay_memory(text: &str) -> Result<u64, String> {
+    parse_bytes(text, MIN_REPLAY_MEMORY)
+}
+
+fn parse_load_memory(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1)
 }
 
 fn checked_filter(text: &str) -> Result<String, String> {
@@ -380,6 +394,21 @@ impl ServeArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_memory_size_names_the_least_size_and_no_greatest() {
+        type Parse = fn(&str) -> Result<u64, String>;
+        let parsers: [(Parse, u64); 2] = [(parse_replay_memory, 2_097_152), (parse_load_memory, 1)];
+        for (parse, least) in parsers {
+            let refusal = format!("must be a whole number, {least} or more");
+            for bad in [(least - 1).to_string(), "-1".to_owned(), "x".to_owned(), "18446744073709551616".to_owned()] {
+                assert_eq!(parse(&bad), Err(refusal.clone()), "{bad}");
+            }
+            for good in [least, u64::MAX] {
+                assert_eq!(parse(&good.to_string()), Ok(good));
+            }
+        }
+    }
 
     /// Covers K6.
     #[test]

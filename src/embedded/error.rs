@@ -9,9 +9,10 @@ use crate::{log::Corrupt, model::PartitionCount};
 
 /// Why a store is not opened.
 ///
-/// An attempt to open a store changes little in the directory: the lock file, leftovers of an interrupted creation, and
-/// what the storage engine changes as it starts. The engine cuts a journal at the first entry that it can't read, and
-/// continues work that it had begun. To examine a damaged store, copy the directory before it is opened.
+/// An attempt to open a store changes little in the directory. It changes the lock file and the leftovers of an
+/// interrupted creation. The storage engine makes its own changes as it starts. It cuts a journal at the first entry
+/// that it can't read, and continues work that it had begun. To examine a damaged store, copy the directory before it
+/// is opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the directory open, or another log of this process.

@@ -12,7 +12,7 @@
 //! batches after the damage. So each batch has a sequence number. `acknowledged` is overwritten with it *after* the
 //! batch is fsynced, without an fsync of its own. It may be behind the engine, never ahead of it. A store whose engine
 //! is behind it at the start has lost writes, and is not served. A store whose keyspaces do not all end at the same
-//! batch is not served either: some were in tables already, and others lost the journal's part.
+//! batch is not served either. Some were in tables already, and others lost the journal's part.
 //!
 //! Promises that nothing in a foreign directory is changed, and that the lock is released last, after the engine has
 //! stopped.

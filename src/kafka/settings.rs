@@ -165,8 +165,9 @@ pub enum Role {
     },
 }
 
-/// The most bytes of a record in addition to its value: key, headers, and the framing of both and of the batch (61
-/// bytes, and some for each varint).
+/// The most bytes of a record in addition to its value: key, headers, and the framing of both and of the batch.
+///
+/// The framing takes 61 bytes, and some for each varint.
 pub const RECORD_OVERHEAD: usize = MAX_KEY_BYTES + MAX_HEADER_BYTES + MAX_HEADERS * 10 + 256;
 
 impl Settings {

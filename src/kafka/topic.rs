@@ -51,7 +51,7 @@ const TOPIC_WAIT: Duration = Duration::from_secs(4);
 /// warning.
 const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
 
-const NOT_QUERIED: &str = "the brokers have not been asked yet";
+const NOT_QUERIED: &str = "the brokers have not answered a query yet";
 
 /// The part of the topic's configuration that changelogd relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,7 +269,7 @@ impl TopicWatcher {
     /// The configuration, as last queried.
     pub fn config(&self) -> TopicConfig {
         let observations = self.observations();
-        observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not asked yet".to_owned()))
+        observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not answered yet".to_owned()))
     }
 
     /// The partitions' leaders and replicas, as last queried.

@@ -20,8 +20,8 @@
 //!   than the delete retention. It takes nothing else.
 //! - **A replay's end is fixed** after the request and before its first record. It ends with [`ReplayEvent::End`] for
 //!   every partition, or with a [`ReadError`]: never with silence, never short.
-//! - **A replay never misses a key** that existed when it started and was not deleted since, even if the key is
-//!   overwritten all the time.
+//! - **A replay never misses a key** that existed when it started and was not deleted since. That holds even if the key
+//!   is overwritten all the time.
 //! - Concurrent replays do not affect each other.
 
 mod error;

@@ -304,7 +304,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
             tokio::spawn(async move { drain(replay).await.map(drop) });
         }
     }
-    assert!(paused.elapsed() < Duration::from_secs(1), "letting go waits: {:?}", paused.elapsed());
+    assert!(paused.elapsed() < Duration::from_secs(1), "dropping the replays takes too long: {:?}", paused.elapsed());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let letting_go = Instant::now();
     drop(log);

@@ -293,6 +293,6 @@ async fn a_cut_connection_gives_a_status_without_our_reason_and_the_write_may_be
     drop(gate);
     let started = Instant::now();
     while server.load("ws").await.entries.is_empty() {
-        assert!(started.elapsed() < PATIENCE, "it lands, whatever its client was told");
+        assert!(started.elapsed() < PATIENCE, "the write is applied, whatever answer its client got");
     }
 }

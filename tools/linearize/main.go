@@ -153,9 +153,9 @@ func prepare(history []operation) ([]porcupine.Operation, []string) {
 	var problems []string
 	for value := range observed.values {
 		if set, ok := written[value]; !ok {
-			problems = append(problems, "read "+value+", which nobody wrote")
+			problems = append(problems, "read "+value+", which no client wrote")
 		} else if set.Outcome == "nothing" {
-			problems = append(problems, "read "+value+", whose writer was told that nothing was written")
+			problems = append(problems, "read "+value+", whose write was answered with: nothing was written")
 		}
 	}
 	sort.Strings(problems)

@@ -1,6 +1,6 @@
 //! Folding: the latest record of each key, and the snapshot that proves a partition was read completely.
 //!
-//! Promises: the record with the greatest offset wins; the memory of a fold is limited; a key that is overwritten often
+//! Promises: the record with the greatest offset wins. The memory of a fold is limited. A key that is overwritten often
 //! costs no more memory than one that is not.
 //! Does not: read. It takes records in the order of their offsets.
 

@@ -1,6 +1,6 @@
 //! Accepted writes: how many are in flight, and which buffered ones failed.
 //!
-//! Promises: a flush waits for every write accepted before it and for no later one; every flush reports all kept
+//! Promises: a flush waits for every write accepted before it and for no later one. Every flush reports all kept
 //! failures that its caller has not seen.
 //! Does not: keep failures beyond the newest [`MAX_KEPT_FAILURES`], or over a restart.
 

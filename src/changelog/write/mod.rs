@@ -1,8 +1,8 @@
 //! Writes: the partition of a key, the log's acknowledgement, and the outcome that the caller gets.
 //!
-//! Promises: writes of one partition are applied in the order of the calls; an accepted write counts as in flight until
+//! Promises: writes of one partition are applied in the order of the calls. An accepted write counts as in flight until
 //! the log reports its outcome, even if its caller has gone.
-//! Does not: retry. Librdkafka retries, or the caller does.
+//! Does not: retry. librdkafka or the caller does.
 
 mod in_flight;
 

@@ -160,8 +160,8 @@ pub fn list_offsets<const N: usize>(
     let client = admin.inner().native_ptr();
     // librdkafka may report a timeout a moment after the request's own.
     let deadline = Instant::now() + timeout + Duration::from_millis(500);
-    // Safety: every pointer is made here and freed by its guard; what an event holds is read before the event is freed;
-    // the opaque is an index and never followed.
+    // Safety: every pointer is made here and freed by its guard. The data of an event is read before the event is
+    // freed. The opaque is an index and never followed.
     unsafe {
         let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);
         for (i, spec) in specs.iter().enumerate() {

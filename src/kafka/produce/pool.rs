@@ -181,8 +181,8 @@ impl DeliveryContext {
         if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
             return WriteError::OutcomeUnknown { by_time: false, cause };
         }
-        // A demoted leader returns NOT_LEADER also for records that it has appended and replicated. librdkafka takes
-        // that for not persisted and retries at the next leader. At the end it reports only that the time was up.
+        // A demoted leader returns NOT_LEADER also for records that it has appended and replicated. For librdkafka that
+        // means not persisted, so it retries at the next leader. At the end it reports only that the time was up.
         let leader = self.watcher.leader(partition);
         let retried = match code {
             Code::MessageTimedOut => write.leader.may_have_changed(&leader),
@@ -454,8 +454,8 @@ impl ProducerPool {
         all.into_iter().for_each(retire);
     }
 
-    /// Discards writes accepted for a topic that is deleted, recreated or not served. librdkafka would retry them until
-    /// they time out, and could write them to a new topic of the same name. Blocks.
+    /// Discards writes accepted for a topic that is deleted, recreated or not served. Otherwise librdkafka would retry
+    /// them until they time out. It could write them to a new topic of the same name. Blocks.
     pub fn discard_queued(&self) {
         if self.in_flight() == 0 {
             return;

@@ -13,7 +13,7 @@
 //!   at least delete.retention.ms. A replay that takes more than half of that is an error. A replay that follows must
 //!   have been at the end of the log within that time.
 //! - **The topic is the same one.** It is queried after a partition's last record and before its end is reported.
-//!   librdkafka itself adopts a new topic of the same name and reads on in it.
+//!   Without that, librdkafka would adopt a new topic of the same name and continue in it.
 //!
 //! Does not fold, sort or keep records.
 
@@ -51,8 +51,8 @@ const MAX_ROUNDS: u32 = 5;
 /// A shorter round is safe even if min.compaction.lag.ms is 0. A record above the round's end must have its segment
 /// closed and cleaned within the round to remove anything below the end.
 pub const SHORT_ROUND: Duration = Duration::from_millis(250);
-/// How long a replay that follows may be stalled: by a last stable offset below the high watermark, by a position below
-/// the last stable offset, or by leaders that do not return offsets.
+/// How long a replay that follows may be stalled. Three things stall it: a last stable offset below the high watermark,
+/// a position below the last stable offset, and leaders that do not return offsets.
 const FOLLOW_STALL: Duration = Duration::from_secs(60);
 
 /// What bounds a replay, in addition to its request's deadline.
@@ -534,8 +534,8 @@ impl<C: Cluster> ReplayReader<C> {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
                 Err(TopicProblem::NotFound { topic: topic.clone() }.into())
             }
-            // The group is never joined, so a principal without rights on it can still read. librdkafka reconnects lost
-            // connections, or the replay ends for want of progress.
+            // The group is never joined, so a principal without rights on it can still read. Lost connections are
+            // reconnected by librdkafka, or the replay ends because it makes no progress.
             Code::GroupAuthorizationFailed
             | Code::BrokerTransportFailure
             | Code::AllBrokersDown
