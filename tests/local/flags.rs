@@ -166,3 +166,14 @@ fn the_changelog_has_the_table_of_old_and_new_names() {
         assert!(upgrading.lines().any(|line| line == row), "{row}");
     }
 }
+
+#[tokio::test]
+async fn the_configuration_document_has_a_row_for_each_flag() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let mut rows = document.lines();
+    for flag in help("serve").await {
+        let start = format!("| `--{}` | `{}` | ", flag.name, variable(&flag.name));
+        // In the order of the help: a row above the one before is not found.
+        assert!(rows.any(|row| row.starts_with(&start)), "docs/configuration.md has no row {start}");
+    }
+}
