@@ -6,13 +6,14 @@
 
 mod admission;
 mod error;
+mod limits;
 mod read;
 mod resume;
 mod write;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -22,8 +23,9 @@ use tokio::{
 
 pub use admission::Peer;
 pub use error::LoadError;
-pub use read::{Content, Get, Load, RecordStream, Scope, Snapshot, StreamEvent, StreamRequest};
-pub use resume::TokenError;
+pub use limits::Limits;
+pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
+pub use resume::{Content, TokenError};
 pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
 
 use crate::{
@@ -37,48 +39,6 @@ use write::InFlightWrites;
 
 /// How long [`Changelog::drain`] waits for outcomes that a closed log has already reported.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// Limits on the work of one process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Rules for values. The topic can lower the maximum size: see [`Changelog::value_rules`].
-    pub values: ValueRules,
-    /// Replays that run at the same time.
-    pub max_replays: usize,
-    /// Replays that one client may run at the same time.
-    pub max_replays_per_client: usize,
-    /// Whether loads that wait for the same partition share one replay. Only for logs that read whole partitions
-    /// (Kafka).
-    pub share_replays: bool,
-    /// How long a load waits for a replay permit before it is refused.
-    pub replay_queue_timeout: Duration,
-    /// Bytes of memory that all replays together may reserve.
-    pub replay_memory: usize,
-    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead.
-    pub read_ahead: usize,
-    /// Streams that may follow at the same time. One client may have three quarters of them, at least one.
-    pub max_following_streams: usize,
-    /// Bytes of memory that the folded records of one load or stream may take.
-    pub max_load_memory: usize,
-}
-
-#[cfg(test)]
-impl Limits {
-    /// Limits that most tests do not reach.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
-            max_replays: 4,
-            max_replays_per_client: 4,
-            share_replays: true,
-            replay_queue_timeout: Duration::from_millis(20),
-            replay_memory: usize::MAX,
-            read_ahead: 0,
-            max_following_streams: 2,
-            max_load_memory: usize::MAX,
-        }
-    }
-}
 
 /// The changelog of one topic. Clones share it.
 #[derive(Debug, Clone)]
@@ -198,9 +158,4 @@ impl Changelog {
         self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
         *self.failures_before.get_or_init(|| self.writes.newest_failure())
     }
-}
-
-fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

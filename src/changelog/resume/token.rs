@@ -14,7 +14,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::{
-    changelog::millis,
     log::{StartAt, Topic},
     model::Partition,
 };
@@ -199,6 +198,22 @@ impl Token {
         }
         Ok(())
     }
+}
+
+/// The token, or `None` if it is empty: an empty token means that the request has none.
+pub fn non_empty(token: &Bytes) -> Option<&Bytes> {
+    (!token.is_empty()).then_some(token)
+}
+
+/// Cursors of a stream that begins now, at the low watermarks.
+pub fn cursors_at_start(partitions: &[Partition]) -> BTreeMap<Partition, Cursor> {
+    let now = SystemTime::now();
+    partitions.iter().map(|p| (*p, Cursor::start(now))).collect()
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -13,13 +13,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::queue::{LoadedPartition, Reply};
+use super::loaded::{LoadedPartition, Reply};
 use crate::{
-    changelog::{
-        LoadError,
-        admission::ReplayPermit,
-        read::{fold::Fold, stream::ended_early},
-    },
+    changelog::{LoadError, admission::ReplayPermit, read::fold::Fold},
     log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
     metrics::Metrics,
     model::{KeyRef, Partition, Record},
@@ -190,7 +186,7 @@ impl ReplayRun {
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
                 None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::empty(self.partition))),
-                None => return Some(Err(ended_early(self.partition))),
+                None => return Some(Err(LoadError::ended_early(self.partition))),
             }
             if self.is_abandoned() {
                 return None;

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::{
     changelog::{
-        Ack, Change, Changelog, Content, Limits, LoadError, Peer, Scope, StreamEvent, StreamRequest, Undelivered,
-        resume::{Cursor, Token, TokenError},
+        Ack, Change, Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest, Undelivered,
+        resume::{Cursor, Scope, Token, TokenError},
     },
     log::{MemoryLog, ReadError, WriteError},
     model::{Headers, Key, Partition, PartitionCount, WorkspaceId},
