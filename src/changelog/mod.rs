@@ -7,6 +7,7 @@
 mod admission;
 mod error;
 mod limits;
+mod metrics;
 mod read;
 mod resume;
 mod write;
@@ -24,13 +25,13 @@ use tokio::{
 pub use admission::Peer;
 pub use error::LoadError;
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
 pub use resume::{Content, TokenError};
 pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState, WriteError},
-    metrics::Metrics,
     model::ValueRules,
 };
 use admission::{PeerLimiter, ReplayLimiter};
@@ -58,7 +59,8 @@ pub struct Changelog {
 
 impl Changelog {
     /// Creates a changelog over `log`.
-    pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Metrics) -> Self {
+        let metrics = Arc::new(metrics);
         Self {
             log,
             limits,
@@ -90,11 +92,6 @@ impl Changelog {
             rules.max_bytes = rules.max_bytes.min(limit);
         }
         rules
-    }
-
-    /// The metrics that it updates.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// The kind of the log below.

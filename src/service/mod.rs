@@ -12,7 +12,7 @@ mod response_stream;
 mod status;
 mod write;
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use prost::Message;
@@ -25,6 +25,7 @@ pub use status::request_too_slow;
 use crate::{
     changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
     log::WriteError,
+    metrics::Metrics,
     model::{Escaped, Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES},
     proto::{
         self,
@@ -56,13 +57,14 @@ pub struct CallLimits {
 pub struct Service {
     changelog: Changelog,
     limits: CallLimits,
+    metrics: Arc<Metrics>,
 }
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    pub fn new(changelog: Changelog, limits: CallLimits) -> Self {
-        Self { changelog, limits }
+    pub fn new(changelog: Changelog, limits: CallLimits, metrics: Arc<Metrics>) -> Self {
+        Self { changelog, limits, metrics }
     }
 
     fn read_deadline(&self, call: &Call) -> Instant {
@@ -71,9 +73,9 @@ impl Service {
     }
 
     /// The status of a failed read. Counts reads that were aborted because the log changed.
-    fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
+    fn read_failed(metrics: &Metrics, error: &LoadError, what: &str) -> Status {
         if let Some(reason) = status::aborted_reason(error) {
-            changelog.metrics().replay_aborted(reason);
+            metrics.replay_aborted(reason);
         }
         status::from_load_error(error, what)
     }
@@ -163,11 +165,11 @@ impl ChangelogService for Service {
         let types = request::entity_types(request.entity_types)?;
         let format = request::value_format(request.value_format)?;
         let deadline = self.read_deadline(&call);
-        let changelog = self.changelog.clone();
+        let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, |responses| async move {
             let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
+            let load = load.map_err(|e| Self::read_failed(&metrics, &e, &what))?;
             call.stats.set_partition(load.partition.number());
             call.stats.add_records(load.snapshot.end.counts.read);
             let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
@@ -209,9 +211,10 @@ impl ChangelogService for Service {
         };
         // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
         let deadline = self.read_deadline(&call);
-        let (changelog, follow) = (self.changelog.clone(), stream_request.follow);
+        let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
+        let follow = stream_request.follow;
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, move |responses| async move {
-            let work = stream_events(changelog, stream_request, deadline, format, responses, &call);
+            let work = stream_events(changelog, &metrics, stream_request, deadline, format, responses, &call);
             match call.deadline.filter(|_| follow) {
                 None => work.await,
                 Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
@@ -266,7 +269,7 @@ impl ChangelogService for Service {
         let format = request::value_format(request.value_format)?;
         let shown = Escaped(key.as_str()).to_string();
         let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
-        let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
+        let found = found.map_err(|e| Self::read_failed(&self.metrics, &e, &format!("get {shown}")))?;
         call.stats.set_partition(found.partition.number());
         call.stats.add_records(found.end.counts.read);
         let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
@@ -307,6 +310,7 @@ impl ChangelogService for Service {
 
 async fn stream_events(
     changelog: Changelog,
+    metrics: &Metrics,
     stream_request: StreamRequest,
     deadline: Instant,
     format: v1::ValueFormat,
@@ -319,7 +323,7 @@ async fn stream_events(
         Content::Records => "stream records",
         Content::Latest => "stream latest values",
     };
-    let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
+    let failed = |e: LoadError| Service::read_failed(metrics, &e, what);
     let responses = if stream_request.follow { responses.without_deadline() } else { responses };
     let mut stream = changelog.stream(stream_request, call.peer, deadline).await.map_err(failed)?;
     while let Some(event) = stream.next().await {

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::memory::{Exhausted, MemoryBudget, MemoryReservation};
-use crate::{
-    changelog::{Limits, LoadError},
+use crate::changelog::{
+    Limits, LoadError,
     metrics::{Metrics, Running},
 };
 

@@ -21,10 +21,10 @@ use crate::{
     changelog::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
+        metrics::{Metrics, Running},
         resume::{Content, Cursor, Scope, Token, TokenError, cursors_at_start, non_empty},
     },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
-    metrics::{Metrics, Running},
     model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
     rule::{Rule, holds},
 };

@@ -15,9 +15,8 @@ use tokio::{
 
 use super::loaded::{LoadedPartition, Reply};
 use crate::{
-    changelog::{LoadError, admission::ReplayPermit, read::fold::Fold},
+    changelog::{LoadError, admission::ReplayPermit, metrics::Metrics, read::fold::Fold},
     log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
-    metrics::Metrics,
     model::{KeyRef, Partition, Record},
     rule::{Rule, holds},
 };

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::run::STALL_TIMEOUT;
 use crate::{
-    changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Peer},
+    changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Metrics, Peer},
     log::{
         Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent,
         ReplayRequest, StoreKind, Topic, TopicState, WriteError,
@@ -108,7 +108,7 @@ impl TestChangelog {
         });
         let mut limits = Limits { replay_queue_timeout: Duration::from_secs(60), ..Limits::for_tests() };
         change(&mut limits);
-        Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log, peers: AtomicUsize::new(1) }
+        Self { changelog: Changelog::new(log.clone(), limits, Metrics::default()), log, peers: AtomicUsize::new(1) }
     }
 
     async fn set(&self, key: &str) {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    changelog::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest},
+    changelog::{Ack, Change, Changelog, Content, Limits, Metrics, Peer, StreamEvent, StreamRequest},
     log::{
         Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest,
         StoreKind, Topic, TopicState, WriteError,
@@ -49,7 +49,7 @@ impl Log for EndsEarly {
 
 async fn changelog() -> Changelog {
     let log = EndsEarly(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
-    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
     let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
     changelog.write(change, Ack::Durable, None).await.unwrap();
     changelog

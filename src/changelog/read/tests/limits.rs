@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     changelog::{
-        Ack, Change, Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest, Undelivered,
+        Ack, Change, Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest, Undelivered,
         resume::{Cursor, Scope, Token, TokenError},
     },
     log::{MemoryLog, ReadError, WriteError},
@@ -23,7 +23,7 @@ fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
     let mut limits = Limits::for_tests();
     change(&mut limits);
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
-    Changelog::new(Arc::new(log), limits, Arc::default())
+    Changelog::new(Arc::new(log), limits, Metrics::default())
 }
 
 async fn set(changelog: &Changelog, key: &str) {
@@ -141,7 +141,7 @@ async fn a_load_over_the_memory_limit_is_an_error() {
 async fn compaction_changes_no_state() {
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
     let limits = *changelog(|_| {}).limits();
-    let changelog = Changelog::new(Arc::new(log.clone()), limits, Arc::default());
+    let changelog = Changelog::new(Arc::new(log.clone()), limits, Metrics::default());
     for i in 0..50 {
         set(&changelog, &format!("ws/t/{}", i % 7)).await;
     }
@@ -193,7 +193,7 @@ async fn a_resumed_stream_that_ends_after_the_delete_retention_requires_a_resync
     const SHORT: Duration = Duration::from_secs(3);
     for late in [false, true] {
         let log = MemoryLog::new(PartitionCount::new(1).unwrap(), if late { SHORT } else { RETENTION });
-        let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+        let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
         set(&changelog, "ws/t/a").await;
         let token = token(&changelog, 0, SHORT / 4).await;
         let mut stream = changelog.stream(request(token), Peer::default(), soon()).await.unwrap();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    changelog::{Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest},
+    changelog::{Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest},
     log::{Description, Log, NewRecord, PendingAppend, Replay, StoreKind, TopicState, WriteError},
 };
 
@@ -137,7 +137,7 @@ async fn run_seed(seed: u64) -> Result<u64, String> {
     let world = SharedWorld::new(world);
     let topic = world.borrow().described();
     let log = SimulatedLog { world: world.clone(), state: watch::Sender::new(TopicState::Ready(topic)) };
-    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
     let content = if rng.one_in(2) { Content::Records } else { Content::Latest };
     let (mut reader, mut resumed) = (Reader::default(), 0);
     for _ in 0..8 {
