@@ -29,21 +29,3 @@ pub struct Limits {
     /// Bytes of memory that the folded records of one load or stream may take.
     pub max_load_memory: usize,
 }
-
-#[cfg(test)]
-impl Limits {
-    /// Limits that most tests do not reach.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
-            max_replays: 4,
-            max_replays_per_client: 4,
-            share_replays: true,
-            replay_queue_timeout: Duration::from_millis(20),
-            replay_memory: usize::MAX,
-            read_ahead: 0,
-            max_following_streams: 2,
-            max_load_memory: usize::MAX,
-        }
-    }
-}
