@@ -21,6 +21,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admission::Peer;
 pub use error::LoadError;
@@ -38,7 +39,7 @@ use admission::{PeerLimiter, ReplayLimiter};
 use read::SharedReplays;
 use write::InFlightWrites;
 
-/// How long [`Changelog::drain`] waits for outcomes that a closed log has already reported.
+/// How long [`Changelog::drain`] waits for tasks to see outcomes that a closed log has already reported.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// The changelog of one topic. Clones share it.
@@ -51,7 +52,9 @@ pub struct Changelog {
     shared_replays: Arc<SharedReplays>,
     following: Arc<Semaphore>,
     following_by_peer: Arc<PeerLimiter>,
-    draining: watch::Sender<bool>,
+    draining: CancellationToken,
+    /// Tasks that no call waits for: outcomes of writes, and shared replays.
+    tasks: TaskTracker,
     /// The id of the newest failure when draining began: a `Flush` could still report failures up to it.
     failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
@@ -70,7 +73,8 @@ impl Changelog {
             following: Arc::new(Semaphore::new(limits.max_following_streams)),
             // No client may use all of them, as with replays.
             following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
-            draining: watch::Sender::new(false),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             failures_before: Arc::default(),
             metrics,
         }
@@ -106,7 +110,7 @@ impl Changelog {
 
     /// Completes when draining begins.
     pub async fn draining(&self) {
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        self.draining.cancelled().await;
     }
 
     /// Describes the log as it is now.
@@ -116,7 +120,7 @@ impl Changelog {
 
     /// The topic that the partition of a write is computed for. It is known even while the brokers are unreachable.
     fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
-        if *self.draining.borrow() {
+        if self.draining.is_cancelled() {
             return Err(WriteError::Draining);
         }
         match &*self.log.topic_state().borrow() {
@@ -128,7 +132,7 @@ impl Changelog {
     }
 
     async fn topic_for_read(&self, deadline: Instant) -> Result<Arc<Topic>, LoadError> {
-        if *self.draining.borrow() {
+        if self.draining.is_cancelled() {
             return Err(ReadError::Draining.into());
         }
         match timeout_at(deadline, self.log.topic()).await {
@@ -143,7 +147,12 @@ impl Changelog {
         let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
         // Tasks of ours may not have seen all outcomes that the log reported.
-        let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
+        let settle_deadline = deadline.max(Instant::now() + SETTLE);
+        let settled = self.writes.flush(failures_before, settle_deadline).await;
+        self.tasks.close();
+        // A replay ends soon after its last load has left. One that still serves a load at the deadline is left to the
+        // end of the process.
+        let _ = timeout_at(settle_deadline, self.tasks.wait()).await;
         let mut undelivered = self.writes.undelivered(failures_before);
         undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
         undelivered
@@ -152,7 +161,7 @@ impl Changelog {
     /// From now on writes and loads fail with `Draining`, and following streams end with it. Returns the id of the
     /// newest failure of a buffered write before that.
     pub fn refuse_new_work(&self) -> u64 {
-        self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
+        self.draining.cancel();
         *self.failures_before.get_or_init(|| self.writes.newest_failure())
     }
 }

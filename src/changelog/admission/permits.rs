@@ -6,12 +6,9 @@
 //! or until its slot is released.
 //! Does not: count following streams. A stream that reached its ends releases its slot, and is limited separately.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -75,7 +72,7 @@ impl PeerLimiter {
 
     /// The permits of a client, and a guard that keeps its entry.
     fn entry(self: &Arc<Self>, peer: Peer) -> (Arc<Semaphore>, PeerEntryGuard) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         let new = || PeerEntry { semaphore: Arc::new(Semaphore::new(self.limit)), uses: 0 };
         let entry = entries.entry(peer).or_insert_with(new);
         entry.uses += 1;
@@ -92,7 +89,7 @@ struct PeerEntryGuard {
 
 impl Drop for PeerEntryGuard {
     fn drop(&mut self) {
-        let mut entries = self.limiter.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.limiter.entries.lock();
         if let Some(entry) = entries.get_mut(&self.peer) {
             entry.uses -= 1;
             if entry.uses == 0 {
@@ -271,7 +268,7 @@ mod tests {
             assert_eq!(waiting.await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 3 });
         }
         held.clear();
-        assert!(limiter.peers.entries.lock().unwrap().is_empty(), "an entry goes with its last use");
+        assert!(limiter.peers.entries.lock().is_empty(), "an entry goes with its last use");
         limiter.acquire(greedy, later()).await.unwrap();
     }
 

@@ -12,9 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::fold::{Fold, MatchCounts, Snapshot};
 use crate::{
@@ -126,7 +127,7 @@ pub struct RecordStream {
     pending: HashMap<Partition, PendingPartition>,
     ready: VecDeque<StreamEvent>,
     last_bookmark: Instant,
-    draining: watch::Receiver<bool>,
+    draining: CancellationToken,
     metrics: Arc<Metrics>,
     permit: ReplayPermit,
     _follow_permit: Option<FollowPermit>,
@@ -208,7 +209,7 @@ impl Changelog {
             cursors,
             ready: VecDeque::new(),
             last_bookmark: Instant::now(),
-            draining: self.draining.subscribe(),
+            draining: self.draining.clone(),
             metrics: self.metrics.clone(),
             topic,
             permit,
@@ -250,7 +251,7 @@ impl RecordStream {
                     return Some(Err(LoadError::Deadline(what)));
                 }
                 // While the process drains, a load may finish. A following stream would never end.
-                () = async { let _ = self.draining.wait_for(|d| *d).await; }, if following => {
+                () = self.draining.cancelled(), if following => {
                     return Some(Err(ReadError::Draining.into()));
                 }
             };

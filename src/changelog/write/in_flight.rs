@@ -6,9 +6,10 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -133,7 +134,7 @@ pub struct InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let advanced = lock(&self.writes.window).settle(self.number);
+        let advanced = self.writes.window.lock().settle(self.number);
         // A flush that subscribes between these two lines reads the window after subscribing.
         if advanced && self.writes.front_advanced.receiver_count() > 0 {
             self.writes.front_advanced.send_replace(());
@@ -141,20 +142,16 @@ impl Drop for InFlightGuard {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl InFlightWrites {
     /// Counts a write as in flight. Called just before the log accepts it.
     pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
-        let number = lock(&self.window).accept(partition, key);
+        let number = self.window.lock().accept(partition, key);
         InFlightGuard { writes: self.clone(), number }
     }
 
     /// Keeps a failure for the flushes that have not reported it.
     pub fn record_failure(&self, partition: Partition, key: Key, error: WriteError) {
-        let mut failures = lock(&self.failures);
+        let mut failures = self.failures.lock();
         failures.newest += 1;
         let id = failures.newest;
         if failures.kept.len() == MAX_KEPT_FAILURES {
@@ -165,17 +162,17 @@ impl InFlightWrites {
 
     /// The id of the newest failure; 0 if there was none.
     pub fn newest_failure(&self) -> u64 {
-        lock(&self.failures).newest
+        self.failures.lock().newest
     }
 
     /// Writes that are in flight, and buffered writes with a failure id above `failures_after`: no flush can report
     /// them any more.
     pub fn undelivered(&self, failures_after: u64) -> Undelivered {
         let mut found = Undelivered::default();
-        for failed in lock(&self.failures).kept.iter().filter(|f| f.id > failures_after) {
+        for failed in self.failures.lock().kept.iter().filter(|f| f.id > failures_after) {
             found.add(failed.partition, &failed.key);
         }
-        for (partition, key) in lock(&self.window).writes.iter().flatten() {
+        for (partition, key) in self.window.lock().writes.iter().flatten() {
             found.add(*partition, key);
         }
         found
@@ -183,18 +180,18 @@ impl InFlightWrites {
 
     /// Waits until `deadline` for every write accepted before the call.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
-        let target = lock(&self.window).next();
+        let target = self.window.lock().next();
         let mut front_advanced = self.front_advanced.subscribe();
         let all = async {
-            while lock(&self.window).first < target {
+            while self.window.lock().first < target {
                 // The sender is a field of `self`, so this can not fail.
                 let _ = front_advanced.changed().await;
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        let remaining = if in_time { 0 } else { lock(&self.window).outstanding_below(target) };
+        let remaining = if in_time { 0 } else { self.window.lock().outstanding_below(target) };
 
-        let failures = lock(&self.failures);
+        let failures = self.failures.lock();
         // Ids start at 1 in every process. A greater id than the newest one comes from an earlier process and hides
         // nothing.
         let after = if failures_after > failures.newest { 0 } else { failures_after };

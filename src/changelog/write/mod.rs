@@ -8,6 +8,7 @@ mod in_flight;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::Changelog;
 use crate::{
@@ -56,6 +57,8 @@ pub struct AcceptedWrite {
     pending: Option<PendingAppend>,
     /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
+    /// Owns the task that waits for the outcome if the caller does not.
+    tasks: TaskTracker,
 }
 
 impl AcceptedWrite {
@@ -88,7 +91,7 @@ impl Drop for AcceptedWrite {
     /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let _ = pending.await;
                 drop(guard);
             });
@@ -104,7 +107,7 @@ impl Changelog {
         let guard = self.writes.accept(partition, change.key.clone());
         let record = NewRecord { partition, key: change.key, value: change.value, headers: change.headers };
         let pending = self.log.append(record)?;
-        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard), tasks: self.tasks.clone() })
     }
 
     /// Writes a change. The log accepts it before the first await, so the order of calls is the order of records.
@@ -119,7 +122,7 @@ impl Changelog {
             Ack::Buffered => {
                 let (key, writes) = (change.key.clone(), self.writes.clone());
                 let mut accepted = self.accept(change)?;
-                tokio::spawn(async move {
+                self.tasks.spawn(async move {
                     if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");

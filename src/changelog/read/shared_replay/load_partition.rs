@@ -106,7 +106,7 @@ impl Changelog {
         }
         let (log, metrics, max_load_memory) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_memory);
         metrics.loads_coalesced(open.len().saturating_sub(1) as u64);
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let mut run = ReplayRun::new(partition, open, permit, slot, max_load_memory);
             if let Some(ended) = run.run(&*log, topic, &metrics).await {
                 run.deliver(&ended);

@@ -1,11 +1,8 @@
 //! The queues of waiting loads, one for each partition.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::Instant,
@@ -54,7 +51,7 @@ pub struct SharedReplays {
 
 impl SharedReplays {
     pub fn enqueue(&self, id: &PartitionId, waiter: Waiter) -> [Arc<Semaphore>; 3] {
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions.lock();
         let one = || Arc::new(Semaphore::new(1));
         let stalled = || Arc::new(Semaphore::new(MAX_STALLED_REPLAYS));
         let new = || PartitionQueue { slot: one(), stalled: stalled(), driver: one(), waiters: Vec::new() };
@@ -67,7 +64,7 @@ impl SharedReplays {
 
     /// Removes and returns the waiters that have waited for at least `min_wait`.
     pub fn drain_waiters(&self, id: &PartitionId, min_wait: Duration) -> Vec<Waiter> {
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions.lock();
         let Some(queue) = partitions.get_mut(id) else { return Vec::new() };
         let (drained, left) =
             std::mem::take(&mut queue.waiters).into_iter().partition(|w| w.queued_at.elapsed() >= min_wait);
