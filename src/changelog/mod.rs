@@ -29,10 +29,10 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
 pub use resume::{Content, TokenError};
-pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
+pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, Undelivered, WriteTarget};
 
 use crate::{
-    log::{Description, Log, ReadError, Topic, TopicState, WriteError},
+    log::{Description, Log, ReadError, Topic, TopicState},
     model::ValueRules,
 };
 use admission::{PeerLimiter, ReplayLimiter};
@@ -88,14 +88,7 @@ impl Changelog {
     /// The rules for values, with the maximum size lowered to what the topic accepts. Before the topic is known, the
     /// configured maximum holds.
     pub fn value_rules(&self) -> ValueRules {
-        let mut rules = self.limits.values;
-        if let TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } =
-            &*self.log.topic_state().borrow()
-            && let Some(limit) = topic.max_value_bytes
-        {
-            rules.max_bytes = rules.max_bytes.min(limit);
-        }
-        rules
+        *self.write_target().value_rules()
     }
 
     /// The kind of the log below.
@@ -116,19 +109,6 @@ impl Changelog {
     /// Describes the log as it is now.
     pub async fn describe(&self) -> Description {
         self.log.describe().await
-    }
-
-    /// The topic that the partition of a write is computed for. It is known even while the brokers are unreachable.
-    fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
-        if self.draining.is_cancelled() {
-            return Err(WriteError::Draining);
-        }
-        match &*self.log.topic_state().borrow() {
-            TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
-            TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
-            TopicState::Invalid(problem) => Err(problem.clone().into()),
-            TopicState::Failed(failure) => Err(failure.clone().into()),
-        }
     }
 
     async fn topic_for_read(&self, deadline: Instant) -> Result<Arc<Topic>, LoadError> {

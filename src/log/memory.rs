@@ -22,7 +22,7 @@ use super::{
     Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend,
     ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
 };
-use crate::model::{Partition, PartitionCount, Record};
+use crate::model::{Partition, PartitionCount, Position, Record};
 
 /// Records in one batch.
 const BATCH: usize = 512;
@@ -85,7 +85,7 @@ impl MemoryLog {
             value,
             headers: Vec::new(),
         };
-        self.push(partition, Stored { key, record }).offset
+        self.push(partition, Stored { key, record }).position.offset
     }
 
     /// Keeps the last record of each key, as a compaction of the complete log would. Removes tombstones older than the
@@ -107,7 +107,8 @@ impl MemoryLog {
             let log = &mut partitions[partition.index()];
             stored.record.offset = log.next_offset;
             log.next_offset += 1;
-            let appended = Appended { offset: stored.record.offset, timestamp: stored.record.timestamp };
+            let position = Position { partition, offset: stored.record.offset };
+            let appended = Appended { position, timestamp: stored.record.timestamp };
             log.records.push(stored);
             appended
         };

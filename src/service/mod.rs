@@ -23,8 +23,8 @@ pub use call::{Call, CallStats, Peer};
 pub use status::request_too_slow;
 
 use crate::{
-    changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
-    log::WriteError,
+    changelog::{Ack, Changelog, Content, LoadError, StreamEvent, StreamRequest},
+    log::{Appended, NewRecord, WriteError},
     metrics::Metrics,
     model::{Escaped, Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES},
     proto::{
@@ -80,12 +80,21 @@ impl Service {
         status::from_load_error(error, what)
     }
 
-    async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
-        let what = format!("{verb} {}", Escaped(change.key.as_str()));
+    /// Writes a record. `what` names the write in errors.
+    async fn apply(
+        &self,
+        call: &Call,
+        what: &str,
+        record: Result<NewRecord, WriteError>,
+        ack: Ack,
+    ) -> Result<Option<Appended>, Status> {
         let cap = Instant::now() + self.limits.write_timeout;
         let deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
-        let written = self.changelog.write(change, ack, Some(deadline)).await;
-        let written = written.map_err(|e| status::from_write_error(&e, &what))?;
+        let written = match record {
+            Ok(record) => self.changelog.write(record, ack, Some(deadline)).await,
+            Err(error) => Err(error),
+        };
+        let written = written.map_err(|e| status::from_write_error(&e, what))?;
         if let Some(written) = &written {
             call.stats.set_partition(written.position.partition.number());
         }
@@ -101,13 +110,15 @@ impl ChangelogService for Service {
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
         let headers = request::headers(request.headers)?;
-        let rules = self.changelog.value_rules();
+        let target = self.changelog.write_target();
+        let rules = target.value_rules();
         let value = match request.value {
-            Some(v1::set_request::Value::Raw(raw)) => request::raw(raw, &rules)?,
-            Some(v1::set_request::Value::Json(json)) => request::json_value(&json, &rules)?,
+            Some(v1::set_request::Value::Raw(raw)) => request::raw(raw, rules)?,
+            Some(v1::set_request::Value::Json(json)) => request::json_value(&json, rules)?,
             None => return Err(status::bad_argument("value", "a value is required: raw or json")),
         };
-        let written = self.apply(&call, "set", Change { key, value: Some(value), headers }, ack).await?;
+        let what = format!("set {}", Escaped(key.as_str()));
+        let written = self.apply(&call, &what, target.record(key, Some(value), headers), ack).await?;
         Ok(Response::new(v1::SetResponse {
             position: written.as_ref().map(response::position),
             timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),
@@ -120,7 +131,9 @@ impl ChangelogService for Service {
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
         let headers = request::headers(request.headers)?;
-        let written = self.apply(&call, "delete", Change { key, value: None, headers }, ack).await?;
+        let what = format!("delete {}", Escaped(key.as_str()));
+        let record = self.changelog.write_target().record(key, None, headers);
+        let written = self.apply(&call, &what, record, ack).await?;
         Ok(Response::new(v1::DeleteResponse {
             position: written.as_ref().map(response::position),
             timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),

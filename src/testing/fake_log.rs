@@ -1,6 +1,13 @@
 //! A log over a [`MemoryLog`] whose operations a test can replace.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -21,6 +28,7 @@ pub struct FakeLog {
     memory: MemoryLog,
     kind: StoreKind,
     state: watch::Receiver<TopicState>,
+    state_reads: AtomicUsize,
     topic: Option<Box<TopicCheck>>,
     append: Box<Append>,
     replay: Box<ReplayStart>,
@@ -39,6 +47,7 @@ impl FakeLog {
         Self {
             kind: memory.kind(),
             state: memory.topic_state(),
+            state_reads: AtomicUsize::new(0),
             topic: None,
             append: Box::new(|memory, record| memory.append(record)),
             replay: Box::new(|memory, request| Box::pin(async move { memory.replay(request).await })),
@@ -59,6 +68,11 @@ impl FakeLog {
     pub fn with_state(mut self, state: watch::Receiver<TopicState>) -> Self {
         self.state = state;
         self
+    }
+
+    /// How many times [`Log::topic_state`] was called.
+    pub fn state_reads(&self) -> usize {
+        self.state_reads.load(SeqCst)
     }
 
     /// Replaces [`Log::topic`].
@@ -106,6 +120,7 @@ impl Log for FakeLog {
     }
 
     fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.state_reads.fetch_add(1, SeqCst);
         self.state.clone()
     }
 

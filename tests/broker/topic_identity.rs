@@ -146,7 +146,7 @@ impl Told {
                     let written = record(partitions, &format!("live-{task}/t/{}", i % 50), Some(b"live"));
                     let asked = Instant::now();
                     let answer = match log.append(written) {
-                        Ok(pending) => pending.await.expect("answered").map(|a| a.offset),
+                        Ok(pending) => pending.await.expect("answered").map(|a| a.position.offset),
                         Err(error) => Err(error),
                     };
                     told.push((asked, answer));

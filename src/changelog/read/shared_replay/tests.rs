@@ -17,7 +17,7 @@ use tokio::{
 
 use super::run::STALL_TIMEOUT;
 use crate::{
-    changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Metrics, Peer},
+    changelog::{Ack, Changelog, Limits, Load, LoadError, Metrics, Peer, Undelivered},
     log::{Log, MOVING_INTERVAL, MemoryLog, Replay, ReplayEvent, StoreKind},
     model::{Headers, Key, PartitionCount, WorkspaceId},
     testing::FakeLog,
@@ -99,8 +99,8 @@ impl TestChangelog {
 
     async fn set_value(&self, key: &str, value: &str) {
         let value = Some(value.to_owned().into());
-        let change = Change { key: Key::parse(key).unwrap(), value, headers: Headers::default() };
-        self.changelog.write(change, Ack::Durable, None).await.unwrap();
+        let record = self.changelog.write_target().record(Key::parse(key).unwrap(), value, Headers::default()).unwrap();
+        self.changelog.write(record, Ack::Durable, None).await.unwrap();
     }
 
     fn load(&self, workspace: &str) -> Loading {
@@ -402,4 +402,19 @@ async fn a_load_does_not_wait_for_a_stalled_replay() {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
     assert_eq!(test.replays(), 3);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_replay_that_serves_a_load() {
+    let test = TestChangelog::new(|_| {});
+    test.set("ws/t/a").await;
+    let load = test.load("ws");
+    test.settle().await;
+    let (changelog, deadline) = (test.changelog.clone(), Instant::now() + Duration::from_secs(60));
+    let drain = tokio::spawn(async move { changelog.drain(deadline).await });
+    test.settle().await;
+    assert!(!drain.is_finished());
+    test.gate.permits.add_permits(1);
+    assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
+    assert_eq!(drain.await.unwrap(), Undelivered::default());
 }

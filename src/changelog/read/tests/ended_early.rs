@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    changelog::{Ack, Change, Changelog, Content, Limits, Metrics, Peer, StreamEvent, StreamRequest},
+    changelog::{Ack, Changelog, Content, Limits, Metrics, Peer, StreamEvent, StreamRequest},
     log::{Log, MemoryLog, Replay, ReplayEvent},
     model::{Headers, Key, PartitionCount, WorkspaceId},
     testing::FakeLog,
@@ -22,8 +22,9 @@ async fn changelog() -> Changelog {
         Ok(broken)
     });
     let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
-    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
-    changelog.write(change, Ack::Durable, None).await.unwrap();
+    let key = Key::parse("ws/t/a").unwrap();
+    let record = changelog.write_target().record(key, Some("1".into()), Headers::default()).unwrap();
+    changelog.write(record, Ack::Durable, None).await.unwrap();
     changelog
 }
 

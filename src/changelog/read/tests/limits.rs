@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     changelog::{
-        Ack, Change, Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest, Undelivered,
+        Ack, Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest, Undelivered,
         resume::{Cursor, Scope, Token, TokenError},
     },
     log::{MemoryLog, ReadError, WriteError},
@@ -26,9 +26,14 @@ fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
     Changelog::new(Arc::new(log), limits, Metrics::default())
 }
 
+async fn write(changelog: &Changelog, key: &str, value: Option<&'static str>, ack: Ack) -> Result<(), WriteError> {
+    let key = Key::parse(key).unwrap();
+    let record = changelog.write_target().record(key, value.map(Into::into), Headers::default())?;
+    changelog.write(record, ack, None).await.map(drop)
+}
+
 async fn set(changelog: &Changelog, key: &str) {
-    let change = Change { key: Key::parse(key).unwrap(), value: Some("1".into()), headers: Headers::default() };
-    changelog.write(change, Ack::Durable, None).await.unwrap();
+    write(changelog, key, Some("1"), Ack::Durable).await.unwrap();
 }
 
 fn soon() -> Instant {
@@ -145,8 +150,7 @@ async fn compaction_changes_no_state() {
     for i in 0..50 {
         set(&changelog, &format!("ws/t/{}", i % 7)).await;
     }
-    let deleted = Change { key: Key::parse("ws/t/3").unwrap(), value: None, headers: Headers::default() };
-    changelog.write(deleted, Ack::Durable, None).await.unwrap();
+    write(&changelog, "ws/t/3", None, Ack::Durable).await.unwrap();
     let before = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     log.compact();
     let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
@@ -163,8 +167,7 @@ async fn compaction_changes_no_state() {
 async fn after_draining_begins_writes_and_loads_are_refused() {
     let changelog = changelog(|_| {});
     assert_eq!(changelog.drain(soon()).await, Undelivered::default());
-    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
-    assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
+    assert_eq!(write(&changelog, "ws/t/a", None, Ack::Buffered).await, Err(WriteError::Draining));
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::Read(ReadError::Draining));
 }
