@@ -86,11 +86,3 @@ pub enum LoadError {
         partition: Partition,
     },
 }
-
-impl LoadError {
-    /// The error for a replay that ended without an end event. It must not be taken for the end of the partition.
-    pub(super) fn ended_early(partition: Partition) -> Self {
-        let cause = format!("the replay of partition {partition} ended before its end offset");
-        ReadError::Unreachable { cause }.into()
-    }
-}

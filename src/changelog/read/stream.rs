@@ -258,7 +258,9 @@ impl RecordStream {
             let event = match event {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return Some(Err(offset_error_is_resync(error, self.resumed))),
-                None => return Some(Err(LoadError::ended_early(self.cursors.keys().next().copied()?))),
+                None => {
+                    return Some(Err(ReadError::EndedEarly { partition: self.cursors.keys().next().copied()? }.into()));
+                }
             };
             if let Err(error) = self.handle_event(event) {
                 return Some(Err(error));

@@ -20,7 +20,7 @@ use crate::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
     },
-    log::{Selection, StoreKind, Topic},
+    log::{ReadError, Selection, StoreKind, Topic},
     model::Partition,
 };
 
@@ -121,5 +121,8 @@ async fn arrived(
     deadline: Instant,
 ) -> Result<LoadedPartition, LoadError> {
     let late = |_| LoadError::Deadline(format!("the deadline passed while partition {partition} was replayed"));
-    timeout_at(deadline, loaded).await.map_err(late)?.unwrap_or_else(|_| Err(LoadError::ended_early(partition)))
+    timeout_at(deadline, loaded)
+        .await
+        .map_err(late)?
+        .unwrap_or_else(|_| Err(ReadError::EndedEarly { partition }.into()))
 }

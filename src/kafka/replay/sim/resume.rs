@@ -106,7 +106,12 @@ impl Reader {
 
     fn outcome_of(error: &LoadError) -> Round {
         match error {
-            LoadError::Read(ReadError::Unreachable { .. } | ReadError::OpenTransaction { .. }) => Round::Broken,
+            LoadError::Read(
+                ReadError::Unreachable { .. }
+                | ReadError::NoProgress { .. }
+                | ReadError::EndedEarly { .. }
+                | ReadError::OpenTransaction { .. },
+            ) => Round::Broken,
             _ => Round::Again,
         }
     }
