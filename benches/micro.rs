@@ -8,7 +8,7 @@ use std::{collections::HashSet, hint::black_box, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use changelogd::{
-    changelog::{Ack, Change, Changelog, Limits, Peer},
+    changelog::{Ack, Changelog, Limits, Metrics, Peer},
     log::MemoryLog,
     model::{Headers, Key, KeyRef, PartitionCount, ValueMode, ValueRules, WorkspaceId},
     proto::v1,
@@ -91,13 +91,13 @@ fn load(criterion: &mut Criterion) {
         max_load_memory: 512 * 1024 * 1024,
     };
     let log = MemoryLog::new(PartitionCount::new(1).expect("a count"), Duration::from_hours(24));
-    let changelog = Changelog::new(Arc::new(log), limits, Arc::default());
+    let changelog = Changelog::new(Arc::new(log), limits, Metrics::default());
     runtime.block_on(async {
         for i in 0..WORKSPACES * ENTRIES {
             let key = format!("ws-{:04}/deployment/dep-{:06}", i % WORKSPACES, i / WORKSPACES);
             let key = Key::parse(&key).expect("a key");
-            let change = Change { key, value: Some(value(i)), headers: Headers::default() };
-            changelog.write(change, Ack::Durable, None).await.expect("written");
+            let record = changelog.write_target().record(key, Some(value(i)), Headers::default()).expect("a record");
+            changelog.write(record, Ack::Durable, None).await.expect("written");
         }
     });
     let workspace = WorkspaceId::parse("ws-0007").expect("a workspace");

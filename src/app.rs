@@ -120,7 +120,7 @@ impl App {
         };
         let metrics = Arc::new(Metrics::new());
         let log = open(&args, &metrics)?;
-        let changelog = Changelog::new(log, limits(&args), metrics.clone());
+        let changelog = Changelog::new(log, limits(&args), metrics.changelog().clone());
         Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
     }
 
@@ -156,7 +156,7 @@ impl App {
             client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
-        let service = Service::new(self.changelog.clone(), call_limits);
+        let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone());
         let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
         let api = serve(self.api, routes, self.metrics.clone(), stopped());
         let mut api = std::pin::pin!(api);

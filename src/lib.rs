@@ -48,3 +48,5 @@ pub mod rule;
 pub mod server;
 pub mod service;
 pub mod telemetry;
+#[doc(hidden)]
+pub mod testing;

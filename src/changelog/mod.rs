@@ -6,79 +6,41 @@
 
 mod admission;
 mod error;
+mod limits;
+mod metrics;
 mod read;
 mod resume;
 mod write;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admission::Peer;
 pub use error::LoadError;
-pub use read::{Content, Get, Load, RecordStream, Scope, Snapshot, StreamEvent, StreamRequest};
-pub use resume::TokenError;
-pub use write::{AcceptedWrite, Ack, Change, FailedWrite, Flushed, Undelivered, Written};
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
+pub use resume::{Content, TokenError};
+pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, Undelivered, WriteTarget};
 
 use crate::{
-    log::{Description, Log, ReadError, Topic, TopicState, WriteError},
-    metrics::Metrics,
+    log::{Description, Log, ReadError, Topic, TopicState},
     model::ValueRules,
 };
 use admission::{PeerLimiter, ReplayLimiter};
 use read::SharedReplays;
 use write::InFlightWrites;
 
-/// How long [`Changelog::drain`] waits for outcomes that a closed log has already reported.
+/// How long [`Changelog::drain`] waits for tasks to see outcomes that a closed log has already reported.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// Limits on the work of one process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Rules for values. The topic can lower the maximum size: see [`Changelog::value_rules`].
-    pub values: ValueRules,
-    /// Replays that run at the same time.
-    pub max_replays: usize,
-    /// Replays that one client may run at the same time.
-    pub max_replays_per_client: usize,
-    /// Whether loads that wait for the same partition share one replay. Only for logs that read whole partitions
-    /// (Kafka).
-    pub share_replays: bool,
-    /// How long a load waits for a replay permit before it is refused.
-    pub replay_queue_timeout: Duration,
-    /// Bytes of memory that all replays together may reserve.
-    pub replay_memory: usize,
-    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead.
-    pub read_ahead: usize,
-    /// Streams that may follow at the same time. One client may have three quarters of them, at least one.
-    pub max_following_streams: usize,
-    /// Bytes of memory that the folded records of one load or stream may take.
-    pub max_load_memory: usize,
-}
-
-#[cfg(test)]
-impl Limits {
-    /// Limits that most tests do not reach.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            values: ValueRules { mode: crate::model::ValueMode::Json, max_bytes: 1_000 },
-            max_replays: 4,
-            max_replays_per_client: 4,
-            share_replays: true,
-            replay_queue_timeout: Duration::from_millis(20),
-            replay_memory: usize::MAX,
-            read_ahead: 0,
-            max_following_streams: 2,
-            max_load_memory: usize::MAX,
-        }
-    }
-}
 
 /// The changelog of one topic. Clones share it.
 #[derive(Debug, Clone)]
@@ -90,7 +52,9 @@ pub struct Changelog {
     shared_replays: Arc<SharedReplays>,
     following: Arc<Semaphore>,
     following_by_peer: Arc<PeerLimiter>,
-    draining: watch::Sender<bool>,
+    draining: CancellationToken,
+    /// Tasks that no call waits for: outcomes of writes, and shared replays.
+    tasks: TaskTracker,
     /// The id of the newest failure when draining began: a `Flush` could still report failures up to it.
     failures_before: Arc<OnceLock<u64>>,
     metrics: Arc<Metrics>,
@@ -98,7 +62,8 @@ pub struct Changelog {
 
 impl Changelog {
     /// Creates a changelog over `log`.
-    pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Metrics) -> Self {
+        let metrics = Arc::new(metrics);
         Self {
             log,
             limits,
@@ -108,7 +73,8 @@ impl Changelog {
             following: Arc::new(Semaphore::new(limits.max_following_streams)),
             // No client may use all of them, as with replays.
             following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
-            draining: watch::Sender::new(false),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             failures_before: Arc::default(),
             metrics,
         }
@@ -122,19 +88,7 @@ impl Changelog {
     /// The rules for values, with the maximum size lowered to what the topic accepts. Before the topic is known, the
     /// configured maximum holds.
     pub fn value_rules(&self) -> ValueRules {
-        let mut rules = self.limits.values;
-        if let TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } =
-            &*self.log.topic_state().borrow()
-            && let Some(limit) = topic.max_value_bytes
-        {
-            rules.max_bytes = rules.max_bytes.min(limit);
-        }
-        rules
-    }
-
-    /// The metrics that it updates.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        *self.write_target().value_rules()
     }
 
     /// The kind of the log below.
@@ -149,7 +103,7 @@ impl Changelog {
 
     /// Completes when draining begins.
     pub async fn draining(&self) {
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        self.draining.cancelled().await;
     }
 
     /// Describes the log as it is now.
@@ -157,21 +111,8 @@ impl Changelog {
         self.log.describe().await
     }
 
-    /// The topic that the partition of a write is computed for. It is known even while the brokers are unreachable.
-    fn topic_for_write(&self) -> Result<Arc<Topic>, WriteError> {
-        if *self.draining.borrow() {
-            return Err(WriteError::Draining);
-        }
-        match &*self.log.topic_state().borrow() {
-            TopicState::Ready(topic) | TopicState::Unreachable { topic: Some(topic), .. } => Ok(topic.clone()),
-            TopicState::Unreachable { cause, topic: None } => Err(WriteError::Unreachable { cause: cause.clone() }),
-            TopicState::Invalid(problem) => Err(problem.clone().into()),
-            TopicState::Failed(failure) => Err(failure.clone().into()),
-        }
-    }
-
     async fn topic_for_read(&self, deadline: Instant) -> Result<Arc<Topic>, LoadError> {
-        if *self.draining.borrow() {
+        if self.draining.is_cancelled() {
             return Err(ReadError::Draining.into());
         }
         match timeout_at(deadline, self.log.topic()).await {
@@ -186,7 +127,12 @@ impl Changelog {
         let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;
         // Tasks of ours may not have seen all outcomes that the log reported.
-        let settled = self.writes.flush(failures_before, deadline.max(Instant::now() + SETTLE)).await;
+        let settle_deadline = deadline.max(Instant::now() + SETTLE);
+        let settled = self.writes.flush(failures_before, settle_deadline).await;
+        self.tasks.close();
+        // A replay ends soon after its last load has left. One that still serves a load at the deadline is left to the
+        // end of the process.
+        let _ = timeout_at(settle_deadline, self.tasks.wait()).await;
         let mut undelivered = self.writes.undelivered(failures_before);
         undelivered.count = undelivered.count.max(unsettled).max(settled.remaining);
         undelivered
@@ -195,12 +141,7 @@ impl Changelog {
     /// From now on writes and loads fail with `Draining`, and following streams end with it. Returns the id of the
     /// newest failure of a buffered write before that.
     pub fn refuse_new_work(&self) -> u64 {
-        self.draining.send_if_modified(|draining| !std::mem::replace(draining, true));
+        self.draining.cancel();
         *self.failures_before.get_or_init(|| self.writes.newest_failure())
     }
-}
-
-fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

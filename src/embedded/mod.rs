@@ -250,7 +250,7 @@ impl Log for EmbeddedLog {
         if topic.partition_count.partition(partition.number()).is_none() {
             let actual = partition.number().saturating_add(1);
             let topic = topic.name.clone();
-            return Err(TopicProblem::PartitionCountChanged { topic, expected, actual, final_: false }.into());
+            return Err(TopicProblem::PartitionCountMismatch { topic, expected, actual }.into());
         }
         if let Some(refusal) = self.state.refusal() {
             return Err(refusal);

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     log::{Appended, Corrupt, NewRecord, WriteError},
-    model::{Escaped, Key, Partition},
+    model::{Escaped, Key, Partition, Position},
 };
 
 /// The most records of a batch.
@@ -58,7 +58,7 @@ pub(super) struct QueuedWrite {
 struct Planned<'a> {
     partition: Partition,
     key: &'a Key,
-    appended: Appended,
+    offset: i64,
     timestamp: i64,
     write: &'a QueuedWrite,
 }
@@ -156,7 +156,8 @@ impl Writer {
             let (partition, key) = (write.record.partition, &write.record.key);
             let head = heads.entry(partition).or_insert(self.heads[partition.index()]);
             head.timestamp = head.timestamp.max(now);
-            all.push(Appended { offset: head.next, timestamp: Some(head.timestamp) });
+            let position = Position { partition, offset: head.next };
+            all.push(Appended { position, timestamp: Some(head.timestamp) });
             head.next += 1;
             // A key belongs to one workspace, so to one partition.
             last_of_key.insert(key.bytes(), index);
@@ -165,9 +166,10 @@ impl Writer {
         let mut batch = self.store.batch();
         for (index, write) in writes.iter().enumerate() {
             let (partition, key, appended) = (write.record.partition, &write.record.key, all[index]);
+            let offset = appended.position.offset;
             if last_of_key.get(key.bytes()) == Some(&index) {
                 let timestamp = appended.timestamp.unwrap_or_default();
-                self.plan(&mut batch, &Planned { partition, key, appended, timestamp, write })?;
+                self.plan(&mut batch, &Planned { partition, key, offset, timestamp, write })?;
             }
         }
         for (partition, head) in &heads {
@@ -184,7 +186,7 @@ impl Writer {
 
     /// Adds a record to the batch, and removes the one that it supersedes.
     fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), CommitError> {
-        let Planned { partition, key, appended: Appended { offset, .. }, timestamp, write } = *planned;
+        let Planned { partition, key, offset, timestamp, write } = *planned;
         let latest = layout::latest_key(partition, key.bytes());
         if let Some(before) = self.latest(&latest).map_err(|e| self.corrupt(e))? {
             self.remove_from_log(batch, partition, before);

@@ -70,7 +70,7 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     let home = log.topic().await.unwrap().partition_count.of_workspace(b"w").number();
     let mut offsets = Vec::new();
     for value in [Some(&b"1"[..]), Some(b""), None] {
-        offsets.push(log.append(record(home, "w/t/a", value)).unwrap().await.unwrap().unwrap().offset);
+        offsets.push(log.append(record(home, "w/t/a", value)).unwrap().await.unwrap().unwrap().position.offset);
     }
     assert_eq!(offsets, [0, 1, 2]);
     let (records, ends) = read(&log, &[0, 1, 2, 3]).await.unwrap();
@@ -369,7 +369,7 @@ async fn the_last_write_sent_for_each_key_is_the_one_read() {
         }
     }
     for (partition, pending) in pending {
-        let offset = pending.await.unwrap().unwrap().offset;
+        let offset = pending.await.unwrap().unwrap().position.offset;
         assert!(offsets.insert(partition, offset).is_none_or(|before| before < offset), "in the order of sending");
     }
     let (records, _) = read(&log, &count.all().map(Partition::number).collect::<Vec<_>>()).await.unwrap();

@@ -321,9 +321,7 @@ impl TopicWatcher {
     fn is_final(&self) -> bool {
         matches!(
             &*self.state.borrow(),
-            TopicState::Invalid(
-                TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { final_: true, .. }
-            )
+            TopicState::Invalid(TopicProblem::Recreated { .. } | TopicProblem::PartitionCountChanged { .. })
         )
     }
 
@@ -433,23 +431,13 @@ impl TopicWatcher {
             }
             if *served_count != count && holds(Rule::GrownTopicIsError) {
                 let (expected, actual) = (served_count.get(), count.get());
-                return TopicState::Invalid(TopicProblem::PartitionCountChanged {
-                    topic: name,
-                    expected,
-                    actual,
-                    final_: true,
-                });
+                return TopicState::Invalid(TopicProblem::PartitionCountChanged { topic: name, expected, actual });
             }
         } else if let Some(expected) =
             self.settings.expected_partitions.filter(|e| *e != count && holds(Rule::GrownTopicIsError))
         {
             let (expected, actual) = (expected.get(), count.get());
-            return TopicState::Invalid(TopicProblem::PartitionCountChanged {
-                topic: name,
-                expected,
-                actual,
-                final_: false,
-            });
+            return TopicState::Invalid(TopicProblem::PartitionCountMismatch { topic: name, expected, actual });
         }
         let config = self.known_config().await;
         let id = described.id.clone();

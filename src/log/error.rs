@@ -23,24 +23,28 @@ pub enum TopicProblem {
         /// The policy that it has.
         policy: String,
     },
-    /// The partition count is not the expected one, or has grown. Workspaces would be read from the wrong partitions.
+    /// The partition count is not the configured one. Workspaces would be read from the wrong partitions.
+    #[error("topic {topic:?} has {actual} partitions where {expected} are expected")]
+    PartitionCountMismatch {
+        /// The name of the topic.
+        topic: String,
+        /// The configured count.
+        expected: i32,
+        /// The count that it has.
+        actual: i32,
+    },
+    /// The partition count changed while the process ran. Workspaces would be read from the wrong partitions.
     #[error(
-        "topic {topic:?} has {actual} partitions where {expected} are expected{}",
-        if *final_ {
-            "; it changed while this process ran: restart to adopt it, after moving the records of re-homed workspaces"
-        } else {
-            ""
-        }
+        "topic {topic:?} has {actual} partitions where {expected} are expected; it changed while this process ran: \
+         restart to adopt it, after moving the records of re-homed workspaces"
     )]
     PartitionCountChanged {
         /// The name of the topic.
         topic: String,
-        /// The configured count, or the count seen before.
+        /// The count seen before.
         expected: i32,
         /// The count that it has.
         actual: i32,
-        /// Whether it changed while the process ran.
-        final_: bool,
     },
     /// It was deleted and created again while the process ran.
     #[error("topic {topic:?} was deleted and created again (id {was} is now {now}); restart to adopt it")]
@@ -68,7 +72,7 @@ impl TopicProblem {
         match self {
             Self::NotFound { .. } => "TOPIC_NOT_FOUND",
             Self::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
-            Self::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
+            Self::PartitionCountMismatch { .. } | Self::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
             Self::Recreated { .. } => "TOPIC_RECREATED",
             Self::NotAuthorized { .. } => "NOT_AUTHORIZED_BY_BROKER",
         }
@@ -185,10 +189,28 @@ pub enum ReadError {
     /// The topic may not be served.
     #[error(transparent)]
     Topic(#[from] TopicProblem),
-    /// The brokers or the leader of a partition can't be reached, or the replay made no progress for too long.
+    /// The brokers or the leader of a partition can't be reached.
     #[error("can't be read now: {cause}")]
     Unreachable {
         /// The error, with topic, partition and time.
+        cause: String,
+    },
+    /// The replay made no progress for too long.
+    #[error("can't be read now: {cause}")]
+    NoProgress {
+        /// The partition, the offset and the time.
+        cause: String,
+    },
+    /// The replay ended without an event for the end of the partition. It must not be taken for the end.
+    #[error("can't be read now: the replay of partition {partition} ended before its end offset")]
+    EndedEarly {
+        /// The partition.
+        partition: Partition,
+    },
+    /// An error of this process: a thread that can't be had or panicked, or a replay that its caller has dropped.
+    #[error("can't be read now: {cause}")]
+    Internal {
+        /// The error.
         cause: String,
     },
     /// Acknowledged records are hidden behind an open transaction.

@@ -5,22 +5,24 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend,
     ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
 };
-use crate::model::{Partition, PartitionCount, Record};
+use crate::model::{Partition, PartitionCount, Position, Record};
 
 /// Records in one batch.
 const BATCH: usize = 512;
@@ -46,7 +48,7 @@ pub struct MemoryLog {
     state: watch::Sender<TopicState>,
     /// Counts appends, to wake following replays.
     version: watch::Sender<u64>,
-    closed: watch::Sender<bool>,
+    closed: CancellationToken,
 }
 
 impl fmt::Debug for MemoryLog {
@@ -69,14 +71,9 @@ impl MemoryLog {
             partitions: Arc::new(Mutex::new(partition_count.all().map(|_| PartitionLog::default()).collect())),
             state: watch::Sender::new(TopicState::Ready(topic.clone())),
             version: watch::Sender::new(0),
-            closed: watch::Sender::new(false),
+            closed: CancellationToken::new(),
             topic,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<PartitionLog>> {
-        // A panic while appending leaves the lists consistent: a record is pushed in one step.
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends a record as a foreign producer would: with any key or none, to any partition. Returns its offset.
@@ -88,14 +85,14 @@ impl MemoryLog {
             value,
             headers: Vec::new(),
         };
-        self.push(partition, Stored { key, record }).offset
+        self.push(partition, Stored { key, record }).position.offset
     }
 
     /// Keeps the last record of each key, as a compaction of the complete log would. Removes tombstones older than the
     /// delete retention.
     pub fn compact(&self) {
         let oldest = now_millis() - i64::try_from(self.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
-        for partition in self.lock().iter_mut() {
+        for partition in self.partitions.lock().iter_mut() {
             let last: HashMap<_, _> = partition.records.iter().map(|s| (s.key.clone(), s.record.offset)).collect();
             partition.records.retain(|s| {
                 let expired = s.record.is_tombstone() && s.record.timestamp.is_some_and(|t| t < oldest);
@@ -106,11 +103,12 @@ impl MemoryLog {
 
     fn push(&self, partition: Partition, mut stored: Stored) -> Appended {
         let appended = {
-            let mut partitions = self.lock();
+            let mut partitions = self.partitions.lock();
             let log = &mut partitions[partition.index()];
             stored.record.offset = log.next_offset;
             log.next_offset += 1;
-            let appended = Appended { offset: stored.record.offset, timestamp: stored.record.timestamp };
+            let position = Position { partition, offset: stored.record.offset };
+            let appended = Appended { position, timestamp: stored.record.timestamp };
             log.records.push(stored);
             appended
         };
@@ -119,11 +117,11 @@ impl MemoryLog {
     }
 
     fn end(&self, partition: Partition) -> i64 {
-        self.lock()[partition.index()].next_offset
+        self.partitions.lock()[partition.index()].next_offset
     }
 
     fn read(&self, partition: Partition, from: i64, to: i64) -> Vec<Stored> {
-        let partitions = self.lock();
+        let partitions = self.partitions.lock();
         let records = &partitions[partition.index()].records;
         let first = records.partition_point(|s| s.record.offset < from);
         records[first..].iter().take(BATCH).take_while(|s| s.record.offset < to).cloned().collect()
@@ -180,7 +178,6 @@ impl Reader {
             next.push((partition, end.end));
         }
         let mut version = self.log.version.subscribe();
-        let mut closed = self.log.closed.subscribe();
         if !self.request.follow {
             return Some(());
         }
@@ -210,7 +207,7 @@ impl Reader {
             let wait = PROGRESS_INTERVAL.min((self.limit() / 4).max(Duration::from_millis(10)));
             tokio::select! {
                 () = self.events.closed() => return None,
-                _ = async { closed.wait_for(|c| *c).await.map(|_| ()) } => {
+                () = self.log.closed.cancelled() => {
                     let _ = self.events.send(Err(ReadError::Draining)).await;
                     return None;
                 }
@@ -240,7 +237,7 @@ impl Log for MemoryLog {
     }
 
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
-        if *self.closed.borrow() {
+        if self.closed.is_cancelled() {
             return Err(WriteError::Draining);
         }
         let key = record.key.bytes().clone();
@@ -278,7 +275,7 @@ impl Log for MemoryLog {
     }
 
     async fn describe(&self) -> Description {
-        let partitions = self.lock();
+        let partitions = self.partitions.lock();
         let state = |(partition, log): (Partition, &PartitionLog)| PartitionState {
             partition,
             leader: 0,
@@ -295,7 +292,7 @@ impl Log for MemoryLog {
     }
 
     async fn close(&self, _deadline: Instant) -> u64 {
-        self.closed.send_replace(true);
+        self.closed.cancel();
         0
     }
 }

@@ -45,7 +45,7 @@ pub use error::{Corrupt, ReadError, StoreFailure, TopicProblem, WriteError};
 pub use memory::MemoryLog;
 pub use selection::{Class, Counts, Keys, Selection};
 
-use crate::model::{Headers, Key, Partition, PartitionCount, Record};
+use crate::model::{Headers, Key, Partition, PartitionCount, Position, Record};
 
 /// The kind of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub enum TopicState {
 /// A record to append.
 #[derive(Debug, Clone)]
 pub struct NewRecord {
-    /// The partition of its workspace.
+    /// The partition of its workspace; see `WriteTarget::record`.
     pub partition: Partition,
     /// The full key.
     pub key: Key,
@@ -118,8 +118,8 @@ pub struct NewRecord {
 /// An acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// The offset of the record.
-    pub offset: i64,
+    /// The partition and offset of the record.
+    pub position: Position,
     /// The timestamp that the log gave it, in milliseconds since 1970; `None` if the log has none.
     pub timestamp: Option<i64>,
 }

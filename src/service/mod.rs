@@ -12,7 +12,7 @@ mod response_stream;
 mod status;
 mod write;
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use prost::Message;
@@ -23,8 +23,9 @@ pub use call::{Call, CallStats, Peer};
 pub use status::request_too_slow;
 
 use crate::{
-    changelog::{Ack, Change, Changelog, Content, LoadError, StreamEvent, StreamRequest, Written},
-    log::WriteError,
+    changelog::{Ack, Changelog, Content, LoadError, StreamEvent, StreamRequest},
+    log::{Appended, NewRecord, WriteError},
+    metrics::Metrics,
     model::{Escaped, Key, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES},
     proto::{
         self,
@@ -56,13 +57,14 @@ pub struct CallLimits {
 pub struct Service {
     changelog: Changelog,
     limits: CallLimits,
+    metrics: Arc<Metrics>,
 }
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    pub fn new(changelog: Changelog, limits: CallLimits) -> Self {
-        Self { changelog, limits }
+    pub fn new(changelog: Changelog, limits: CallLimits, metrics: Arc<Metrics>) -> Self {
+        Self { changelog, limits, metrics }
     }
 
     fn read_deadline(&self, call: &Call) -> Instant {
@@ -71,19 +73,28 @@ impl Service {
     }
 
     /// The status of a failed read. Counts reads that were aborted because the log changed.
-    fn read_failed(changelog: &Changelog, error: &LoadError, what: &str) -> Status {
+    fn read_failed(metrics: &Metrics, error: &LoadError, what: &str) -> Status {
         if let Some(reason) = status::aborted_reason(error) {
-            changelog.metrics().replay_aborted(reason);
+            metrics.replay_aborted(reason);
         }
         status::from_load_error(error, what)
     }
 
-    async fn apply(&self, call: &Call, verb: &str, change: Change, ack: Ack) -> Result<Option<Written>, Status> {
-        let what = format!("{verb} {}", Escaped(change.key.as_str()));
+    /// Writes a record. `what` names the write in errors.
+    async fn apply(
+        &self,
+        call: &Call,
+        what: &str,
+        record: Result<NewRecord, WriteError>,
+        ack: Ack,
+    ) -> Result<Option<Appended>, Status> {
         let cap = Instant::now() + self.limits.write_timeout;
         let deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
-        let written = self.changelog.write(change, ack, Some(deadline)).await;
-        let written = written.map_err(|e| status::from_write_error(&e, &what))?;
+        let written = match record {
+            Ok(record) => self.changelog.write(record, ack, Some(deadline)).await,
+            Err(error) => Err(error),
+        };
+        let written = written.map_err(|e| status::from_write_error(&e, what))?;
         if let Some(written) = &written {
             call.stats.set_partition(written.position.partition.number());
         }
@@ -99,13 +110,15 @@ impl ChangelogService for Service {
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
         let headers = request::headers(request.headers)?;
-        let rules = self.changelog.value_rules();
+        let target = self.changelog.write_target();
+        let rules = target.value_rules();
         let value = match request.value {
-            Some(v1::set_request::Value::Raw(raw)) => request::raw(raw, &rules)?,
-            Some(v1::set_request::Value::Json(json)) => request::json_value(&json, &rules)?,
+            Some(v1::set_request::Value::Raw(raw)) => request::raw(raw, rules)?,
+            Some(v1::set_request::Value::Json(json)) => request::json_value(&json, rules)?,
             None => return Err(status::bad_argument("value", "a value is required: raw or json")),
         };
-        let written = self.apply(&call, "set", Change { key, value: Some(value), headers }, ack).await?;
+        let what = format!("set {}", Escaped(key.as_str()));
+        let written = self.apply(&call, &what, target.record(key, Some(value), headers), ack).await?;
         Ok(Response::new(v1::SetResponse {
             position: written.as_ref().map(response::position),
             timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),
@@ -118,7 +131,9 @@ impl ChangelogService for Service {
         let key = request::key(&request.workspace_id, &request.changelog_id)?;
         let ack = request::ack(request.ack)?;
         let headers = request::headers(request.headers)?;
-        let written = self.apply(&call, "delete", Change { key, value: None, headers }, ack).await?;
+        let what = format!("delete {}", Escaped(key.as_str()));
+        let record = self.changelog.write_target().record(key, None, headers);
+        let written = self.apply(&call, &what, record, ack).await?;
         Ok(Response::new(v1::DeleteResponse {
             position: written.as_ref().map(response::position),
             timestamp: written.and_then(|w| w.timestamp).map(proto::timestamp),
@@ -163,11 +178,11 @@ impl ChangelogService for Service {
         let types = request::entity_types(request.entity_types)?;
         let format = request::value_format(request.value_format)?;
         let deadline = self.read_deadline(&call);
-        let changelog = self.changelog.clone();
+        let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, |responses| async move {
             let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let load = load.map_err(|e| Self::read_failed(&changelog, &e, &what))?;
+            let load = load.map_err(|e| Self::read_failed(&metrics, &e, &what))?;
             call.stats.set_partition(load.partition.number());
             call.stats.add_records(load.snapshot.end.counts.read);
             let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
@@ -209,9 +224,10 @@ impl ChangelogService for Service {
         };
         // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
         let deadline = self.read_deadline(&call);
-        let (changelog, follow) = (self.changelog.clone(), stream_request.follow);
+        let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
+        let follow = stream_request.follow;
         let stream = ResponseStream::spawn(deadline, self.limits.client_stall_timeout, move |responses| async move {
-            let work = stream_events(changelog, stream_request, deadline, format, responses, &call);
+            let work = stream_events(changelog, &metrics, stream_request, deadline, format, responses, &call);
             match call.deadline.filter(|_| follow) {
                 None => work.await,
                 Some(end) => tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| {
@@ -266,7 +282,7 @@ impl ChangelogService for Service {
         let format = request::value_format(request.value_format)?;
         let shown = Escaped(key.as_str()).to_string();
         let found = self.changelog.get(key, call.peer, self.read_deadline(&call)).await;
-        let found = found.map_err(|e| Self::read_failed(&self.changelog, &e, &format!("get {shown}")))?;
+        let found = found.map_err(|e| Self::read_failed(&self.metrics, &e, &format!("get {shown}")))?;
         call.stats.set_partition(found.partition.number());
         call.stats.add_records(found.end.counts.read);
         let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
@@ -307,6 +323,7 @@ impl ChangelogService for Service {
 
 async fn stream_events(
     changelog: Changelog,
+    metrics: &Metrics,
     stream_request: StreamRequest,
     deadline: Instant,
     format: v1::ValueFormat,
@@ -319,7 +336,7 @@ async fn stream_events(
         Content::Records => "stream records",
         Content::Latest => "stream latest values",
     };
-    let failed = |e: LoadError| Service::read_failed(&changelog, &e, what);
+    let failed = |e: LoadError| Service::read_failed(metrics, &e, what);
     let responses = if stream_request.follow { responses.without_deadline() } else { responses };
     let mut stream = changelog.stream(stream_request, call.peer, deadline).await.map_err(failed)?;
     while let Some(event) = stream.next().await {

@@ -6,8 +6,8 @@ use tonic_types::pb;
 
 use super::json;
 use crate::{
-    changelog::{self, Snapshot},
-    log::{Finding, PartitionState, Severity, StoreKind},
+    changelog::Snapshot,
+    log::{Appended, Finding, PartitionState, Severity, StoreKind},
     model::{Partition, Record},
     proto::{EntryBatchEncoder, timestamp, v1},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// while the server encodes the next.
 const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-pub fn position(written: &changelog::Written) -> v1::Position {
+pub fn position(written: &Appended) -> v1::Position {
     v1::Position { partition: written.position.partition.number(), offset: written.position.offset }
 }
 

@@ -170,7 +170,10 @@ pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
 fn from_read_error(error: &ReadError) -> StatusSpec {
     match error {
         ReadError::Topic(problem) => topic(problem),
-        ReadError::Unreachable { .. } => {
+        ReadError::Unreachable { .. }
+        | ReadError::NoProgress { .. }
+        | ReadError::EndedEarly { .. }
+        | ReadError::Internal { .. } => {
             spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         ReadError::OpenTransaction { .. } => {

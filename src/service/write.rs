@@ -11,6 +11,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -21,9 +22,9 @@ use tonic::Status;
 
 use super::{request, response, response_stream::ResponseSender, status};
 use crate::{
-    changelog::{AcceptedWrite, Change, Changelog, Written},
-    log::WriteError,
-    model::{Escaped, Key, Partition, ValueRules},
+    changelog::{AcceptedWrite, Changelog},
+    log::{Appended, WriteError},
+    model::{Escaped, Headers, Key, Partition, ValueRules},
     proto::{
         self,
         v1::{self, mutation, verdict},
@@ -42,6 +43,15 @@ const MIN_VERDICTS: usize = 64;
 /// The pause before a record is offered again to a full write queue.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
 
+/// A mutation that was checked. It is not tied to a topic: it may wait long before the log accepts it.
+#[derive(Clone)]
+struct Change {
+    key: Key,
+    /// `None` deletes.
+    value: Option<Bytes>,
+    headers: Headers,
+}
+
 /// A mutation that the log has accepted.
 struct PendingWrite {
     id: u64,
@@ -54,7 +64,7 @@ struct PendingWrite {
 struct CompletedWrite {
     id: u64,
     key: Key,
-    outcome: Result<Written, WriteError>,
+    outcome: Result<Appended, WriteError>,
     /// Released when the verdict is sent.
     _window_permit: OwnedSemaphorePermit,
 }
@@ -146,11 +156,12 @@ impl Writing {
             );
             return Err(status::bad_argument("mutations", message));
         }
-        let rules = self.changelog.value_rules();
+        let target = self.changelog.write_target();
+        let rules = target.value_rules();
         let mut refused = Vec::new();
         // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
         // arrive together become one batch.
-        let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, &rules))).collect();
+        let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, rules))).collect();
         for (id, change) in changes {
             let sent = match change {
                 Ok(change) => self.send(id, change).await,
@@ -186,7 +197,9 @@ impl Writing {
     async fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
         let until = Instant::now() + self.queue_full_timeout;
         loop {
-            match self.changelog.accept(change.clone()) {
+            let Change { key, value, headers } = change.clone();
+            let record = self.changelog.write_target().record(key, value, headers)?;
+            match self.changelog.accept(record) {
                 Err(WriteError::QueueFull { .. }) if Instant::now() < until => {
                     tokio::time::sleep(QUEUE_FULL_RETRY).await;
                 }

@@ -61,7 +61,7 @@ pub fn record(count: i32, key: &str, value: Option<&[u8]>) -> NewRecord {
 }
 
 pub async fn append(log: &KafkaLog, record: NewRecord) -> i64 {
-    log.append(record).expect("accepted").await.expect("answered").expect("written").offset
+    log.append(record).expect("accepted").await.expect("answered").expect("written").position.offset
 }
 
 /// Does not wait for each answer. Waits while the queue is full.

@@ -29,7 +29,7 @@ async fn the_last_of_a_thousand_sets_of_each_key_is_the_one_read() {
     }
     let mut last = BTreeMap::<i32, i64>::new();
     for (partition, one) in pending {
-        let offset = one.await.unwrap().unwrap().offset;
+        let offset = one.await.unwrap().unwrap().position.offset;
         assert!(last.insert(partition, offset).is_none_or(|before| before < offset), "offsets rise as it was sent");
     }
     let (records, ends) = read(&log, &(0..10).collect::<Vec<_>>()).await.unwrap();

@@ -69,7 +69,7 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
         let expected = |problem: &TopicProblem| match what {
             "deleted" => matches!(problem, TopicProblem::NotFound { .. }),
             "recreated" => matches!(problem, TopicProblem::Recreated { .. }),
-            _ => matches!(problem, TopicProblem::PartitionCountChanged { expected: 2, actual: 3, final_: true, .. }),
+            _ => matches!(problem, TopicProblem::PartitionCountChanged { expected: 2, actual: 3, .. }),
         };
         let seen = loop {
             match log.topic().await {
@@ -146,7 +146,7 @@ impl Told {
                     let written = record(partitions, &format!("live-{task}/t/{}", i % 50), Some(b"live"));
                     let asked = Instant::now();
                     let answer = match log.append(written) {
-                        Ok(pending) => pending.await.expect("answered").map(|a| a.offset),
+                        Ok(pending) => pending.await.expect("answered").map(|a| a.position.offset),
                         Err(error) => Err(error),
                     };
                     told.push((asked, answer));
@@ -305,9 +305,7 @@ async fn a_longer_recreated_topic_is_never_mixed_with_the_old_one() {
 async fn a_topic_grown_during_loads_and_writes_is_refused_with_both_counts() {
     let (topic, told) = under_way(2).await;
     shared_oracle().add_partitions(shared_broker().bootstrap(), &topic, 3).unwrap();
-    let grown = |p: &TopicProblem| {
-        matches!(p, TopicProblem::PartitionCountChanged { expected: 2, actual: 3, final_: true, .. })
-    };
+    let grown = |p: &TopicProblem| matches!(p, TopicProblem::PartitionCountChanged { expected: 2, actual: 3, .. });
     let log = told.until_refused(Instant::now(), "grown", grown).await;
     let message = log.append(record(2, "w/t/a", None)).map(drop).unwrap_err().to_string();
     assert!(message.contains('2') && message.contains('3'), "{message}");

@@ -5,14 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use changelogd::{
-    log::{
-        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-        TopicState, WriteError,
-    },
+    log::{Log, MemoryLog, Replay},
     model::PartitionCount,
     proto::v1::{self, changelog_service_client::ChangelogServiceClient},
+    testing::FakeLog,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -26,53 +23,23 @@ use crate::{
     servers::{RawChannel, raw_client},
 };
 
-/// A log that never answers a write, a replay or a query.
-#[derive(Debug)]
-struct Stuck {
-    of: MemoryLog,
-    /// Kept open, because a dropped sender would end the call.
-    writes: std::sync::Mutex<Vec<oneshot::Sender<Result<changelogd::log::Appended, WriteError>>>>,
-    replays: std::sync::Mutex<Vec<tokio::sync::mpsc::Sender<Result<changelogd::log::ReplayEvent, ReadError>>>>,
-}
-
-#[async_trait]
-impl Log for Stuck {
-    fn kind(&self) -> StoreKind {
-        StoreKind::Memory
-    }
-
-    fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.of.topic_state()
-    }
-
-    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.of.topic().await
-    }
-
-    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
-        let (sender, pending) = oneshot::channel();
-        self.writes.lock().unwrap().push(sender);
-        Ok(pending)
-    }
-
-    async fn replay(&self, _: ReplayRequest) -> Result<Replay, ReadError> {
-        let (sender, replay) = Replay::channel();
-        self.replays.lock().unwrap().push(sender);
-        Ok(replay)
-    }
-
-    async fn describe(&self) -> Description {
-        std::future::pending().await
-    }
-
-    async fn close(&self, _: tokio::time::Instant) -> u64 {
-        0
-    }
-}
-
+/// A server on a log that never answers a write, a replay or a query.
 async fn stuck(more: &[&str]) -> TestServer {
-    let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
-    let log = Stuck { of, writes: std::sync::Mutex::default(), replays: std::sync::Mutex::default() };
+    let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+    // Senders are kept, because a dropped one would end the call.
+    let (writes, replays) = (std::sync::Mutex::new(Vec::new()), std::sync::Mutex::new(Vec::new()));
+    let log = FakeLog::new(memory)
+        .on_append(move |_, _| {
+            let (sender, pending) = oneshot::channel();
+            writes.lock().unwrap().push(sender);
+            Ok(pending)
+        })
+        .on_replay(move |_, _| {
+            let (sender, replay) = Replay::channel();
+            replays.lock().unwrap().push(sender);
+            std::future::ready(Ok(replay))
+        })
+        .on_describe(|_| std::future::pending());
     let arguments = ["--store=memory", "--drain-timeout=0s"].iter().chain(more).map(|a| (*a).to_owned()).collect();
     TestServer::on_log(Arc::new(log), arguments).await.ready().await
 }
@@ -226,60 +193,28 @@ async fn forwarder(to: String) -> (String, oneshot::Sender<()>) {
     (address, cut)
 }
 
-/// A memory log that writes at once, and delays its answers until the test releases them.
-#[derive(Debug)]
-struct Held {
-    of: MemoryLog,
-    waiting: Arc<Mutex<()>>,
-    accepted: watch::Sender<usize>,
-}
-
-#[async_trait]
-impl Log for Held {
-    fn kind(&self) -> StoreKind {
-        self.of.kind()
-    }
-
-    fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.of.topic_state()
-    }
-
-    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.of.topic().await
-    }
-
-    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
+/// A memory log that delays writes and their answers while `gate` is locked, and counts them in `accepted`.
+fn held_log(memory: MemoryLog, gate: Arc<Mutex<()>>, accepted: watch::Sender<usize>) -> FakeLog {
+    FakeLog::new(memory).on_append(move |memory, record| {
         let (sender, pending) = oneshot::channel();
-        let (of, waiting) = (self.of.clone(), self.waiting.clone());
-        self.accepted.send_modify(|n| *n += 1);
+        let (memory, gate) = (memory.clone(), gate.clone());
+        accepted.send_modify(|n| *n += 1);
         tokio::spawn(async move {
-            drop(waiting.lock().await);
-            let written = of.append(record).unwrap().await.unwrap();
+            drop(gate.lock().await);
+            let written = memory.append(record).unwrap().await.unwrap();
             let _ = sender.send(written);
         });
         Ok(pending)
-    }
-
-    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        self.of.replay(request).await
-    }
-
-    async fn describe(&self) -> Description {
-        self.of.describe().await
-    }
-
-    async fn close(&self, deadline: tokio::time::Instant) -> u64 {
-        self.of.close(deadline).await
-    }
+    })
 }
 
 /// Covers C56.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_gives_a_status_without_our_reason_and_the_write_may_be_there() {
-    let of = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+    let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
     let (waiting, accepted) = (Arc::new(Mutex::new(())), watch::Sender::new(0));
     let (gate, mut seen) = (waiting.clone().lock_owned().await, accepted.subscribe());
-    let log = Arc::new(Held { of, waiting, accepted });
+    let log = Arc::new(held_log(memory, waiting, accepted));
     let server = TestServer::on_log(log, vec!["--store=memory".to_owned()]).await.ready().await;
     let (through, cut) = forwarder(server.api.clone()).await;
     let mut client = connect(&through).await;

@@ -70,9 +70,9 @@ const RULES: [(&str, &[&str]); 15] = [
     ("tonic_health", &["server/", "cli/"]),
     ("hyper", &["server/"]),
     ("axum", &["server/"]),
-    ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "metrics.rs"]),
+    ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "testing/"]),
     // The simulation is compiled for tests only. Streams are resumed over its log.
-    ("changelog", &["service/", "app.rs", "kafka/replay/sim/"]),
+    ("changelog", &["service/", "app.rs", "metrics.rs", "testing/", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
     ("server", &["app.rs", "config/", "commands/"]),
     ("kafka", &["app.rs", "commands/"]),

@@ -14,7 +14,7 @@ use std::sync::{
     },
 };
 
-use crate::metrics::Metrics;
+use crate::changelog::metrics::Metrics;
 
 /// Bytes that are reserved at a time.
 const STEP: usize = 256 * 1024;

@@ -2,19 +2,15 @@
 //!
 //! Promises: the result contains every write that was acknowledged before the call, or is an error.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::SystemTime,
-};
+use std::collections::{BTreeMap, HashSet};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{fold::Snapshot, shared_replay::Arrived, stream::Scope};
+use super::{fold::Snapshot, shared_replay::Arrived};
 use crate::{
     changelog::{
         Changelog, LoadError, Peer,
-        resume::{Cursor, Token},
+        resume::{Cursor, Scope, Token},
     },
     log::{PartitionEnd, Selection},
     model::{Key, Partition, Record, WorkspaceId},
@@ -86,15 +82,4 @@ impl Changelog {
         let loaded = self.load_partition(&topic, partition, selection, peer, deadline).await?.loaded;
         Ok(Get { record: loaded.records.last().cloned(), partition, end: loaded.end })
     }
-}
-
-/// The token, or `None` if it is empty: an empty token means that the request has none.
-pub(super) fn non_empty(token: &Bytes) -> Option<&Bytes> {
-    (!token.is_empty()).then_some(token)
-}
-
-/// Cursors of a stream that begins now, at the low watermarks.
-pub(super) fn cursors_at_start(partitions: &[Partition]) -> BTreeMap<Partition, Cursor> {
-    let now = SystemTime::now();
-    partitions.iter().map(|p| (*p, Cursor::start(now))).collect()
 }

@@ -13,4 +13,4 @@ mod tests;
 pub use fold::Snapshot;
 pub use load::{Get, Load};
 pub use shared_replay::SharedReplays;
-pub use stream::{Content, RecordStream, Scope, StreamEvent, StreamRequest};
+pub use stream::{RecordStream, StreamEvent, StreamRequest};

@@ -11,80 +11,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    fold::{Fold, MatchCounts, Snapshot},
-    load::{cursors_at_start, non_empty},
-};
+use super::fold::{Fold, MatchCounts, Snapshot};
 use crate::{
     changelog::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
-        resume::{Cursor, Token, TokenError},
+        metrics::{Metrics, Running},
+        resume::{Content, Cursor, Scope, Token, TokenError, cursors_at_start, non_empty},
     },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
-    metrics::{Metrics, Running},
     model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
     rule::{Rule, holds},
 };
-
-/// Which records a stream delivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// Every record that is still in the log.
-    Records,
-    /// The latest value of each key.
-    Latest,
-}
-
-/// Partitions, workspaces, types and content of a stream. A token is valid for one scope only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
-    family: &'static str,
-    partitions: BTreeSet<i32>,
-    workspaces: BTreeSet<WorkspaceId>,
-    types: BTreeSet<String>,
-    content: Option<Content>,
-}
-
-impl Scope {
-    /// The scope of a load of one workspace.
-    pub fn of_workspace(workspace: WorkspaceId, types: HashSet<String>) -> Self {
-        Self {
-            family: "workspace",
-            partitions: BTreeSet::new(),
-            workspaces: BTreeSet::from([workspace]),
-            types: types.into_iter().collect(),
-            content: None,
-        }
-    }
-
-    /// A hash of 16 bytes that identifies the scope in tokens. Lists are length-prefixed before hashing, so different
-    /// scopes have different input.
-    pub fn fingerprint(&self) -> Bytes {
-        let mut hash = Sha256::new();
-        let mut put = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        };
-        put(self.family.as_bytes());
-        put(&[match self.content {
-            None => 0,
-            Some(Content::Records) => 1,
-            Some(Content::Latest) => 2,
-        }]);
-        put(&self.partitions.iter().flat_map(|p| p.to_be_bytes()).collect::<Vec<_>>());
-        put(&(self.workspaces.len() as u64).to_be_bytes());
-        self.workspaces.iter().for_each(|w| put(w.as_str().as_bytes()));
-        self.types.iter().for_each(|t| put(t.as_bytes()));
-        Bytes::copy_from_slice(&hash.finalize()[..16])
-    }
-}
 
 /// A request for a stream.
 #[derive(Debug, Clone)]
@@ -105,13 +49,7 @@ pub struct StreamRequest {
 
 impl StreamRequest {
     fn scope(&self) -> Scope {
-        Scope {
-            family: "stream",
-            partitions: self.partitions.iter().copied().collect(),
-            workspaces: self.workspaces.iter().cloned().collect(),
-            types: self.types.iter().cloned().collect(),
-            content: Some(self.content),
-        }
+        Scope::of_stream(&self.partitions, &self.workspaces, &self.types, self.content)
     }
 
     /// Fingerprints of the scopes whose tokens are accepted: its own, and of a load if it names one workspace.
@@ -189,7 +127,7 @@ pub struct RecordStream {
     pending: HashMap<Partition, PendingPartition>,
     ready: VecDeque<StreamEvent>,
     last_bookmark: Instant,
-    draining: watch::Receiver<bool>,
+    draining: CancellationToken,
     metrics: Arc<Metrics>,
     permit: ReplayPermit,
     _follow_permit: Option<FollowPermit>,
@@ -207,12 +145,6 @@ struct FollowPermit {
 struct PendingPartition {
     fold: Option<Fold>,
     matched: MatchCounts,
-}
-
-/// The error for a replay that ended without an end event. It must not be taken for the end of the partition.
-pub(super) fn ended_early(partition: Partition) -> LoadError {
-    let cause = format!("the replay of partition {partition} ended before its end offset");
-    ReadError::Unreachable { cause }.into()
 }
 
 impl Changelog {
@@ -277,7 +209,7 @@ impl Changelog {
             cursors,
             ready: VecDeque::new(),
             last_bookmark: Instant::now(),
-            draining: self.draining.subscribe(),
+            draining: self.draining.clone(),
             metrics: self.metrics.clone(),
             topic,
             permit,
@@ -319,14 +251,16 @@ impl RecordStream {
                     return Some(Err(LoadError::Deadline(what)));
                 }
                 // While the process drains, a load may finish. A following stream would never end.
-                () = async { let _ = self.draining.wait_for(|d| *d).await; }, if following => {
+                () = self.draining.cancelled(), if following => {
                     return Some(Err(ReadError::Draining.into()));
                 }
             };
             let event = match event {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return Some(Err(offset_error_is_resync(error, self.resumed))),
-                None => return Some(Err(ended_early(self.cursors.keys().next().copied()?))),
+                None => {
+                    return Some(Err(ReadError::EndedEarly { partition: self.cursors.keys().next().copied()? }.into()));
+                }
             };
             if let Err(error) = self.handle_event(event) {
                 return Some(Err(error));

@@ -4,11 +4,15 @@
 //! failures that its caller has not seen.
 //! Does not: keep failures beyond the newest [`MAX_KEPT_FAILURES`], or over a restart.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -133,7 +137,7 @@ pub struct InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let advanced = lock(&self.writes.window).settle(self.number);
+        let advanced = self.writes.window.lock().settle(self.number);
         // A flush that subscribes between these two lines reads the window after subscribing.
         if advanced && self.writes.front_advanced.receiver_count() > 0 {
             self.writes.front_advanced.send_replace(());
@@ -141,20 +145,16 @@ impl Drop for InFlightGuard {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl InFlightWrites {
     /// Counts a write as in flight. Called just before the log accepts it.
     pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
-        let number = lock(&self.window).accept(partition, key);
+        let number = self.window.lock().accept(partition, key);
         InFlightGuard { writes: self.clone(), number }
     }
 
     /// Keeps a failure for the flushes that have not reported it.
     pub fn record_failure(&self, partition: Partition, key: Key, error: WriteError) {
-        let mut failures = lock(&self.failures);
+        let mut failures = self.failures.lock();
         failures.newest += 1;
         let id = failures.newest;
         if failures.kept.len() == MAX_KEPT_FAILURES {
@@ -165,17 +165,17 @@ impl InFlightWrites {
 
     /// The id of the newest failure; 0 if there was none.
     pub fn newest_failure(&self) -> u64 {
-        lock(&self.failures).newest
+        self.failures.lock().newest
     }
 
     /// Writes that are in flight, and buffered writes with a failure id above `failures_after`: no flush can report
     /// them any more.
     pub fn undelivered(&self, failures_after: u64) -> Undelivered {
         let mut found = Undelivered::default();
-        for failed in lock(&self.failures).kept.iter().filter(|f| f.id > failures_after) {
+        for failed in self.failures.lock().kept.iter().filter(|f| f.id > failures_after) {
             found.add(failed.partition, &failed.key);
         }
-        for (partition, key) in lock(&self.window).writes.iter().flatten() {
+        for (partition, key) in self.window.lock().writes.iter().flatten() {
             found.add(*partition, key);
         }
         found
@@ -183,122 +183,23 @@ impl InFlightWrites {
 
     /// Waits until `deadline` for every write accepted before the call.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
-        let target = lock(&self.window).next();
+        let target = self.window.lock().next();
         let mut front_advanced = self.front_advanced.subscribe();
         let all = async {
-            while lock(&self.window).first < target {
+            while self.window.lock().first < target {
                 // The sender is a field of `self`, so this can not fail.
                 let _ = front_advanced.changed().await;
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        let remaining = if in_time { 0 } else { lock(&self.window).outstanding_below(target) };
+        let remaining = if in_time { 0 } else { self.window.lock().outstanding_below(target) };
 
-        let failures = lock(&self.failures);
+        let failures = self.failures.lock();
         // Ids start at 1 in every process. A greater id than the newest one comes from an earlier process and hides
         // nothing.
         let after = if failures_after > failures.newest { 0 } else { failures_after };
         let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > after).cloned().collect();
         let omitted = failures.newest - after - newer.len() as u64;
         Flushed { remaining, failures: newer, omitted, newest: failures.newest }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
-    }
-
-    fn partition() -> Partition {
-        Partition::new(0).unwrap()
-    }
-
-    fn key(n: usize) -> Key {
-        Key::parse(&format!("w/t/{n}")).unwrap()
-    }
-
-    fn accept(writes: &Arc<InFlightWrites>) -> InFlightGuard {
-        writes.accept(partition(), key(0))
-    }
-
-    fn fail(writes: &InFlightWrites, n: usize) {
-        writes.record_failure(partition(), key(n), WriteError::Draining);
-    }
-
-    /// Covers C20, R31.
-    #[tokio::test(start_paused = true)]
-    async fn a_flush_waits_for_earlier_writes_only() {
-        let writes = Arc::new(InFlightWrites::default());
-        let (first, second) = (accept(&writes), accept(&writes));
-        let flush = {
-            let writes = writes.clone();
-            tokio::spawn(async move { writes.flush(0, Instant::now() + Duration::from_secs(60)).await })
-        };
-        tokio::task::yield_now().await;
-        let _later = accept(&writes);
-        drop(second);
-        tokio::task::yield_now().await;
-        assert!(!flush.is_finished());
-        drop(first);
-        assert_eq!(flush.await.unwrap().remaining, 0);
-        assert_eq!(writes.undelivered(0).count, 1);
-    }
-
-    /// Covers C19, C20, R31.
-    #[tokio::test(start_paused = true)]
-    async fn a_flush_counts_writes_still_in_flight_at_its_timeout() {
-        let writes = Arc::new(InFlightWrites::default());
-        let (_a, b, _c) = (accept(&writes), accept(&writes), accept(&writes));
-        drop(b);
-        assert_eq!(writes.flush(0, soon()).await.remaining, 2);
-    }
-
-    /// Covers C21, R31.
-    #[tokio::test(start_paused = true)]
-    async fn a_flush_returns_every_failure_after_the_given_id() {
-        let writes = Arc::new(InFlightWrites::default());
-        (0..3).for_each(|n| fail(&writes, n));
-        let ids = |f: Flushed| f.failures.iter().map(|f| f.id).collect::<Vec<_>>();
-        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3]);
-        assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
-        assert_eq!(ids(writes.flush(2, soon()).await), [3]);
-        assert_eq!(ids(writes.flush(3, soon()).await), [0u64; 0]);
-        assert_eq!(ids(writes.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
-    }
-
-    /// Covers R32.
-    #[test]
-    fn undelivered_writes_are_named_and_earlier_failures_are_not() {
-        let writes = Arc::new(InFlightWrites::default());
-        fail(&writes, 1);
-        let before = writes.newest_failure();
-        let settled = writes.accept(partition(), key(2));
-        let open = writes.accept(Partition::new(3).unwrap(), Key::parse("w/t/\u{202e}").unwrap());
-        fail(&writes, 4);
-        drop(settled);
-        let found = writes.undelivered(before);
-        assert_eq!(found.count, 2);
-        assert_eq!(found.partitions.iter().map(|p| p.number()).collect::<Vec<_>>(), [0, 3]);
-        assert!(found.keys[0].contains("w/t/4") && found.keys[1].is_ascii(), "{:?}", found.keys);
-        drop(open);
-        (0..200).for_each(|n| fail(&writes, n));
-        let found = writes.undelivered(before);
-        assert_eq!((found.count, found.keys.len()), (201, MAX_NAMED_KEYS));
-    }
-
-    /// Covers C21.
-    #[tokio::test(start_paused = true)]
-    async fn the_last_ten_thousand_failures_are_kept_and_the_rest_counted() {
-        let writes = Arc::new(InFlightWrites::default());
-        (0..MAX_KEPT_FAILURES + 5).for_each(|n| fail(&writes, n));
-        let flushed = writes.flush(0, soon()).await;
-        assert_eq!((flushed.failures.len(), flushed.omitted), (MAX_KEPT_FAILURES, 5));
-        assert_eq!(flushed.failures[0].id, 6);
-        assert_eq!(writes.flush(3, soon()).await.omitted, 2);
     }
 }

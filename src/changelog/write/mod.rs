@@ -5,17 +5,21 @@
 //! Does not: retry. librdkafka or the caller does.
 
 mod in_flight;
+mod target;
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::Changelog;
 use crate::{
-    log::{NewRecord, PendingAppend, WriteError},
-    model::{Headers, Key, Partition, Position},
+    log::{Appended, NewRecord, PendingAppend, WriteError},
+    model::Partition,
 };
 
 pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
+pub use target::WriteTarget;
 
 use in_flight::InFlightGuard;
 
@@ -28,26 +32,6 @@ pub enum Ack {
     Buffered,
 }
 
-/// A new value for an entity, or its deletion.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The key of the entity.
-    pub key: Key,
-    /// The new value; `None` deletes.
-    pub value: Option<Bytes>,
-    /// Headers to store with the record.
-    pub headers: Headers,
-}
-
-/// An acknowledged write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// Partition and offset of the record.
-    pub position: Position,
-    /// The timestamp that the log gave the record, in milliseconds since 1970; `None` if the log has none.
-    pub timestamp: Option<i64>,
-}
-
 /// A write that the log has accepted. Dropping it does not cancel the write, which stays in flight.
 #[derive(Debug)]
 pub struct AcceptedWrite {
@@ -56,6 +40,8 @@ pub struct AcceptedWrite {
     pending: Option<PendingAppend>,
     /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
+    /// Owns the task that waits for the outcome if the caller does not.
+    tasks: TaskTracker,
 }
 
 impl AcceptedWrite {
@@ -65,22 +51,20 @@ impl AcceptedWrite {
     }
 
     /// Waits for the outcome.
-    pub async fn outcome(mut self) -> Result<Written, WriteError> {
+    pub async fn outcome(mut self) -> Result<Appended, WriteError> {
         self.wait().await
     }
 
     /// Waits for the outcome, and keeps the write in flight until this is dropped.
-    async fn wait(&mut self) -> Result<Written, WriteError> {
+    async fn wait(&mut self) -> Result<Appended, WriteError> {
         let answer = match &mut self.pending {
             Some(pending) => pending.await,
             None => unreachable!("the outcome is awaited once"),
         };
         self.pending = None;
-        let appended = answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|_| {
             Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
-        })?;
-        let position = Position { partition: self.partition, offset: appended.offset };
-        Ok(Written { position, timestamp: appended.timestamp })
+        })
     }
 }
 
@@ -88,7 +72,7 @@ impl Drop for AcceptedWrite {
     /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let _ = pending.await;
                 drop(guard);
             });
@@ -97,29 +81,28 @@ impl Drop for AcceptedWrite {
 }
 
 impl Changelog {
-    /// Passes a change to the log without waiting. On an error nothing is written.
-    pub fn accept(&self, change: Change) -> Result<AcceptedWrite, WriteError> {
-        let topic = self.topic_for_write()?;
-        let partition = topic.partition_count.of_workspace(change.key.workspace_bytes());
-        let guard = self.writes.accept(partition, change.key.clone());
-        let record = NewRecord { partition, key: change.key, value: change.value, headers: change.headers };
+    /// Passes a record to the log without waiting. The record comes from a fresh [`Changelog::write_target`], which has
+    /// checked that writes are possible. On an error nothing is written.
+    pub fn accept(&self, record: NewRecord) -> Result<AcceptedWrite, WriteError> {
+        let partition = record.partition;
+        let guard = self.writes.accept(partition, record.key.clone());
         let pending = self.log.append(record)?;
-        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard), tasks: self.tasks.clone() })
     }
 
-    /// Writes a change. The log accepts it before the first await, so the order of calls is the order of records.
-    /// Returns `None` with [`Ack::Buffered`].
+    /// Writes a record; see [`Changelog::accept`]. The log accepts it before the first await, so the order of calls is
+    /// the order of records. Returns `None` with [`Ack::Buffered`].
     pub async fn write(
         &self,
-        change: Change,
+        record: NewRecord,
         ack: Ack,
         deadline: Option<Instant>,
-    ) -> Result<Option<Written>, WriteError> {
+    ) -> Result<Option<Appended>, WriteError> {
         match ack {
             Ack::Buffered => {
-                let (key, writes) = (change.key.clone(), self.writes.clone());
-                let mut accepted = self.accept(change)?;
-                tokio::spawn(async move {
+                let (key, writes) = (record.key.clone(), self.writes.clone());
+                let mut accepted = self.accept(record)?;
+                self.tasks.spawn(async move {
                     if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
@@ -131,7 +114,7 @@ impl Changelog {
                 Ok(None)
             }
             Ack::Durable => {
-                let outcome = self.accept(change)?.outcome();
+                let outcome = self.accept(record)?.outcome();
                 let Some(deadline) = deadline else { return outcome.await.map(Some) };
                 let late = |_| WriteError::OutcomeUnknown {
                     by_time: true,

@@ -163,7 +163,7 @@ async fn a_torn_end_of_the_journal_is_cut_and_acknowledged_writes_are_there() {
     fs::write(&journal, torn).unwrap();
     let log = open(&dir);
     assert_eq!(texts(&all(&log).await.unwrap()), [pair("w/t/1", "a")]);
-    assert_eq!(put(&log, "w/t/1", Some("b")).await.offset, 1);
+    assert_eq!(put(&log, "w/t/1", Some("b")).await.position.offset, 1);
 }
 
 /// Where the part of an engine's file starts that the engine does not check; `None` if it checks everything.

@@ -142,7 +142,7 @@ async fn a_store_of_format_2_is_read_and_written_as_it_was() {
         let last = expected.iter().filter(|(p, _)| *p == partition).filter_map(|(_, r)| r.timestamp).max();
         let appended = put(&log, key, Some("again")).await;
         assert_eq!(
-            (appended.offset, log.topic().await.unwrap().id.clone()),
+            (appended.position.offset, log.topic().await.unwrap().id.clone()),
             (ends[&partition], topic.id.clone()),
             "{key}"
         );

@@ -157,7 +157,7 @@ async fn of_one_key_in_one_batch_the_last_record_remains() {
     let pending: Vec<_> = writes.map(|(key, value)| log.append(record(&log, key, value)).unwrap()).into();
     gate.open();
     for (offset, pending) in pending.into_iter().enumerate() {
-        assert_eq!(pending.await.unwrap().unwrap().offset, offset as i64);
+        assert_eq!(pending.await.unwrap().unwrap().position.offset, offset as i64);
     }
     let expected = [pair("w/t/1", "c"), ("w/t/2".to_owned(), None)];
     assert_eq!(texts(&load(&log, "w").await.unwrap()), expected);
@@ -182,7 +182,7 @@ async fn headers_and_empty_values_are_read_back() {
     let appended = log.append(new).unwrap().await.unwrap().unwrap();
     let read = load(&log, "w").await.unwrap().remove(0);
     assert_eq!((read.headers, read.value.as_deref()), (headers, Some(&b""[..])));
-    assert_eq!((read.offset, read.timestamp), (appended.offset, appended.timestamp));
+    assert_eq!((read.offset, read.timestamp), (appended.position.offset, appended.timestamp));
 }
 
 /// Covers C47, C70.
@@ -198,12 +198,12 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     }
     let log = open_at(&dir, 25 * HOUR);
     // The writer purges before it takes this write. The retention is just reached, and not over.
-    assert_eq!(put(&log, "w/t/3", Some("c")).await.offset, 3);
+    assert_eq!(put(&log, "w/t/3", Some("c")).await.position.offset, 3);
     assert_eq!(load(&log, "w").await.unwrap().len(), 3);
     drop(log);
 
     let log = open_at(&dir, 25 * HOUR + 1);
-    assert_eq!(put(&log, "w/t/2", None).await.offset, 4);
+    assert_eq!(put(&log, "w/t/2", None).await.position.offset, 4);
     assert_eq!(texts(&load(&log, "w").await.unwrap()), [pair("w/t/3", "c"), ("w/t/2".to_owned(), None)]);
     put(&log, "w/t/3", None).await;
     drop(log);
@@ -213,7 +213,7 @@ async fn tombstones_are_purged_after_the_retention_and_offsets_never_go_back() {
     log.close(soon()).await;
     let log = open_at(&dir, 2 * HOUR);
     let appended = put(&log, "w/t/9", Some("d")).await;
-    assert_eq!(appended.offset, 6);
+    assert_eq!(appended.position.offset, 6);
     assert_eq!(texts(&load(&log, "w").await.unwrap()), [pair("w/t/9", "d")]);
     assert!(appended.timestamp.unwrap() > 25 * HOUR, "{appended:?}");
 }
@@ -447,7 +447,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     drop(log);
     let log = open(&dir);
     assert!(all(&log).await.unwrap().is_empty());
-    assert_eq!(put(&log, "w/t/1", Some("a")).await.offset, 0);
+    assert_eq!(put(&log, "w/t/1", Some("a")).await.position.offset, 0);
 }
 
 /// Covers C2.

@@ -37,6 +37,7 @@ use crate::{
         topic::{LeaderObservation, TopicWatcher},
     },
     log::{Appended, NewRecord, PendingAppend, TopicProblem, TopicState, WriteError},
+    model::{Partition, Position},
 };
 
 /// How long a retired producer may still receive delivery reports.
@@ -60,6 +61,7 @@ struct QueueUsage {
 /// A write until its delivery report. Dropping it releases its part of the queue usage.
 pub struct InFlightWrite {
     reply: Option<Reply>,
+    partition: Partition,
     bytes: usize,
     /// The partition's leader when the write was accepted, as last observed.
     leader: LeaderObservation,
@@ -154,7 +156,10 @@ impl ProducerContext for DeliveryContext {
                 let cause = format!("topic {:?}: it was written, and the broker does not say where", self.topic);
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
             }
-            Ok(message) => Ok(Appended { offset: message.offset(), timestamp: message.timestamp().to_millis() }),
+            Ok(message) => {
+                let position = Position { partition: write.partition, offset: message.offset() };
+                Ok(Appended { position, timestamp: message.timestamp().to_millis() })
+            }
             Err((error, message)) => {
                 Err(self.classify_failure(error, ffi::persistence(message), &write, message.partition()))
             }
@@ -397,7 +402,8 @@ impl ProducerPool {
         let index = record.partition.index() % coalescers.partitions.len();
         let usage = self.usage[index % self.usage.len()].clone();
         let before = (usage.writes.fetch_add(1, Ordering::SeqCst), usage.bytes.fetch_add(bytes, Ordering::Relaxed));
-        let write = Box::new(InFlightWrite { reply: Some(sender), bytes, leader, usage, index, submitted_to: None });
+        let (reply, partition) = (Some(sender), record.partition);
+        let write = Box::new(InFlightWrite { reply, partition, bytes, leader, usage, index, submitted_to: None });
         // Checked after the write is counted. So either `close` sees the count, or this write sees that the log is
         // closed.
         if self.closed.load(Ordering::SeqCst) {

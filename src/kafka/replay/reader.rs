@@ -97,7 +97,7 @@ pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProb
     }
     if expected.partition_count != found.partition_count && holds(Rule::GrownTopicIsError) {
         let (expected, actual) = (expected.partition_count.get(), found.partition_count.get());
-        return Err(TopicProblem::PartitionCountChanged { topic, expected, actual, final_: true });
+        return Err(TopicProblem::PartitionCountChanged { topic, expected, actual });
     }
     Ok(())
 }

@@ -12,9 +12,12 @@
 //! is dropped.
 //! Does not: share replays of streams, or of logs that can read one workspace alone.
 
+mod load_partition;
+mod loaded;
 mod queue;
 mod run;
 #[cfg(test)]
 mod tests;
 
-pub use queue::{Arrived, SharedReplays};
+pub use load_partition::Arrived;
+pub use queue::SharedReplays;

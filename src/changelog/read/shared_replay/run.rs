@@ -13,15 +13,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::queue::{LoadedPartition, Reply};
+use super::loaded::{LoadedPartition, Reply};
 use crate::{
-    changelog::{
-        LoadError,
-        admission::ReplayPermit,
-        read::{fold::Fold, stream::ended_early},
-    },
-    log::{Keys, Log, PartitionEnd, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
-    metrics::Metrics,
+    changelog::{LoadError, admission::ReplayPermit, metrics::Metrics, read::fold::Fold},
+    log::{Keys, Log, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
     model::{KeyRef, Partition, Record},
     rule::{Rule, holds},
 };
@@ -190,7 +185,7 @@ impl ReplayRun {
                 Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
                 None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::empty(self.partition))),
-                None => return Some(Err(ended_early(self.partition))),
+                None => return Some(Err(ReadError::EndedEarly { partition: self.partition }.into())),
             }
             if self.is_abandoned() {
                 return None;

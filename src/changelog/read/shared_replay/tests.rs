@@ -9,84 +9,65 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
 use super::run::STALL_TIMEOUT;
 use crate::{
-    changelog::{Ack, Change, Changelog, Limits, Load, LoadError, Peer},
-    log::{
-        Description, Log, MOVING_INTERVAL, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent,
-        ReplayRequest, StoreKind, Topic, TopicState, WriteError,
-    },
+    changelog::{Ack, Changelog, Limits, Load, LoadError, Metrics, Peer, Undelivered},
+    log::{Log, MOVING_INTERVAL, MemoryLog, Replay, ReplayEvent, StoreKind},
     model::{Headers, Key, PartitionCount, WorkspaceId},
+    testing::FakeLog,
 };
 
-/// A log that reads whole partitions, as Kafka does.
-#[derive(Debug)]
-struct Gated {
-    log: MemoryLog,
+/// What a test controls and sees of the replays of [`gated`].
+#[derive(Debug, Clone)]
+struct Gate {
     /// How many replays were started.
-    replays: AtomicUsize,
-    gate: Arc<Semaphore>,
+    replays: Arc<AtomicUsize>,
+    permits: Arc<Semaphore>,
     /// Whether replays stall before the gate. Otherwise they report progress.
-    frozen: AtomicBool,
+    frozen: Arc<AtomicBool>,
 }
 
-#[async_trait]
-impl Log for Gated {
-    fn kind(&self) -> StoreKind {
-        StoreKind::Kafka
-    }
-    fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.log.topic_state()
-    }
-    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.log.topic().await
-    }
-    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
-        self.log.append(record)
-    }
-    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        self.replays.fetch_add(1, SeqCst);
-        // The end offsets are fixed now. Records come when the gate opens.
-        let mut replay = self.log.replay(request).await?;
-        let (events, gated) = Replay::channel();
-        let (gate, frozen) = (self.gate.clone(), self.frozen.load(SeqCst));
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = events.closed() => return,
-                    permit = gate.acquire() => {
-                        permit.expect("open").forget();
-                        break;
+/// A log that reads whole partitions, as Kafka does.
+fn gated(memory: MemoryLog, gate: Gate) -> FakeLog {
+    FakeLog::new(memory).with_kind(StoreKind::Kafka).on_replay(move |memory, request| {
+        let gate = gate.clone();
+        async move {
+            gate.replays.fetch_add(1, SeqCst);
+            // The end offsets are fixed now. Records come when the gate opens.
+            let mut replay = memory.replay(request).await?;
+            let (events, gated) = Replay::channel();
+            let frozen = gate.frozen.load(SeqCst);
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = events.closed() => return,
+                        permit = gate.permits.acquire() => {
+                            permit.expect("open").forget();
+                            break;
+                        }
+                        () = sleep(MOVING_INTERVAL), if !frozen => drop(events.try_send(Ok(ReplayEvent::Moving))),
                     }
-                    () = sleep(MOVING_INTERVAL), if !frozen => drop(events.try_send(Ok(ReplayEvent::Moving))),
                 }
-            }
-            while let Some(event) = replay.next().await {
-                if events.send(event).await.is_err() {
-                    return;
+                while let Some(event) = replay.next().await {
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
                 }
-            }
-        });
-        Ok(gated)
-    }
-    async fn describe(&self) -> Description {
-        self.log.describe().await
-    }
-    async fn close(&self, deadline: Instant) -> u64 {
-        self.log.close(deadline).await
-    }
+            });
+            Ok(gated)
+        }
+    })
 }
 
 struct TestChangelog {
-    log: Arc<Gated>,
+    gate: Gate,
     changelog: Changelog,
     peers: AtomicUsize,
 }
@@ -99,16 +80,17 @@ impl TestChangelog {
     }
 
     fn of(partitions: i64, change: impl FnOnce(&mut Limits)) -> Self {
-        let log = MemoryLog::new(PartitionCount::new(partitions).unwrap(), Duration::from_secs(86_400));
-        let log = Arc::new(Gated {
-            log,
-            replays: AtomicUsize::new(0),
-            gate: Arc::new(Semaphore::new(0)),
-            frozen: AtomicBool::new(false),
-        });
+        let memory = MemoryLog::new(PartitionCount::new(partitions).unwrap(), Duration::from_secs(86_400));
+        let gate = Gate {
+            replays: Arc::new(AtomicUsize::new(0)),
+            permits: Arc::new(Semaphore::new(0)),
+            frozen: Arc::new(AtomicBool::new(false)),
+        };
         let mut limits = Limits { replay_queue_timeout: Duration::from_secs(60), ..Limits::for_tests() };
         change(&mut limits);
-        Self { changelog: Changelog::new(log.clone(), limits, Arc::default()), log, peers: AtomicUsize::new(1) }
+        let log = Arc::new(gated(memory, gate.clone()));
+        let changelog = Changelog::new(log, limits, Metrics::default());
+        Self { gate, changelog, peers: AtomicUsize::new(1) }
     }
 
     async fn set(&self, key: &str) {
@@ -117,8 +99,8 @@ impl TestChangelog {
 
     async fn set_value(&self, key: &str, value: &str) {
         let value = Some(value.to_owned().into());
-        let change = Change { key: Key::parse(key).unwrap(), value, headers: Headers::default() };
-        self.changelog.write(change, Ack::Durable, None).await.unwrap();
+        let record = self.changelog.write_target().record(Key::parse(key).unwrap(), value, Headers::default()).unwrap();
+        self.changelog.write(record, Ack::Durable, None).await.unwrap();
     }
 
     fn load(&self, workspace: &str) -> Loading {
@@ -146,7 +128,7 @@ impl TestChangelog {
     }
 
     fn replays(&self) -> usize {
-        self.log.replays.load(SeqCst)
+        self.gate.replays.load(SeqCst)
     }
 }
 
@@ -167,11 +149,11 @@ async fn a_burst_of_loads_costs_two_replays_and_each_sees_every_earlier_write() 
     let mut later: Vec<_> = (0..63).map(|i| test.load(if i % 2 == 0 { "ws" } else { "other" })).collect();
     test.settle().await;
     assert_eq!(test.replays(), 1, "they wait");
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     assert_eq!(keys(&first.await.unwrap().unwrap()), ["ws/t/a"]);
     test.settle().await;
     assert_eq!(test.replays(), 2, "one for all of them");
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     for (i, load) in later.drain(..).enumerate() {
         let load = load.await.unwrap().unwrap();
         let expected: &[&str] = if i % 2 == 0 { &["ws/t/a", "ws/t/b"] } else { &["other/t/c"] };
@@ -190,7 +172,7 @@ async fn with_sharing_off_each_load_has_a_replay_of_its_own() {
     let loads: Vec<_> = (0..8).map(|_| test.load("ws")).collect();
     test.settle().await;
     assert_eq!(test.replays(), 8);
-    test.log.gate.add_permits(8);
+    test.gate.permits.add_permits(8);
     for load in loads {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
@@ -215,7 +197,7 @@ async fn a_cancelled_load_stops_its_replay_and_does_not_affect_others() {
     test.settle().await;
     second.abort();
     let fourth = test.load("ws");
-    test.log.gate.add_permits(2);
+    test.gate.permits.add_permits(2);
     for load in [third, fourth] {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
@@ -233,13 +215,13 @@ async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
     test.settle().await;
     let waiter = test.load("ws");
     test.settle().await;
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     blocking.await.unwrap().unwrap();
     test.settle().await;
     assert_eq!(test.replays(), 2);
     driver.abort();
     test.settle().await;
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
     assert_eq!(test.replays(), 2, "it is the same replay");
 }
@@ -255,7 +237,7 @@ async fn a_waiting_load_ends_at_its_own_deadline() {
     let patient = test.load("ws");
     let error = hasty.await.unwrap().unwrap_err();
     assert!(matches!(error, LoadError::Deadline(_)), "{error:?}");
-    test.log.gate.add_permits(2);
+    test.gate.permits.add_permits(2);
     first.await.unwrap().unwrap();
     patient.await.unwrap().unwrap();
 }
@@ -272,7 +254,7 @@ async fn only_the_load_that_is_too_large_is_refused() {
     test.settle().await;
     let (large, small) = (test.load("large"), test.load("small"));
     test.settle().await;
-    test.log.gate.add_permits(2);
+    test.gate.permits.add_permits(2);
     first.await.unwrap().unwrap();
     let error = large.await.unwrap().unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 2_000, .. }), "{error:?}");
@@ -298,14 +280,14 @@ async fn a_load_of_a_shared_replay_returns_its_own_workspace_when_others_leave()
         let (changelog, deadline) = (test.changelog.clone(), Instant::now() + Duration::from_secs(60));
         let get = tokio::spawn(async move { changelog.get(key, Peer::Connection(0), deadline).await });
         test.settle().await;
-        test.log.gate.add_permits(1);
+        test.gate.permits.add_permits(1);
         first.await.unwrap().unwrap();
         test.settle().await;
         if leaves {
             large.abort();
             test.settle().await;
         }
-        test.log.gate.add_permits(1);
+        test.gate.permits.add_permits(1);
         let small = small.await.unwrap().unwrap();
         assert_eq!((small.records().len(), small.snapshot.entries), (7, 7));
         assert!(keys(&small).iter().all(|key| key.starts_with("small/")));
@@ -331,13 +313,13 @@ async fn a_shared_replay_counts_against_each_client_on_its_own() {
         test.settle().await;
         let (first, second) = (test.load_of(driver), test.load_of(slow));
         test.settle().await;
-        test.log.gate.add_permits(2);
+        test.gate.permits.add_permits(2);
         blocking.await.unwrap().unwrap();
         first.await.unwrap().unwrap();
         held.push(second.await.unwrap().unwrap());
     }
     assert_eq!(test.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     test.load_of(driver).await.unwrap().expect("a slow client does not affect other clients");
 }
 
@@ -360,7 +342,7 @@ async fn loads_that_wait_for_a_partition_leave_permits_to_others() {
     test.settle().await;
     assert_eq!(test.replays(), 2, "it has a permit");
     sleep(2 * wait).await;
-    test.log.gate.add_permits(3);
+    test.gate.permits.add_permits(3);
     first.await.unwrap().unwrap();
     other.await.unwrap().unwrap();
     for load in waiting {
@@ -381,11 +363,11 @@ async fn a_load_of_a_shared_replay_needs_no_permit() {
     // One has the other permit, and waits for the partition. Eight have none.
     let waiters: Vec<_> = (0..9).map(|_| test.load("ws")).collect();
     test.settle().await;
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     let held = first.await.unwrap().unwrap();
     test.settle().await;
     sleep(2 * wait).await;
-    test.log.gate.add_permits(1);
+    test.gate.permits.add_permits(1);
     for waiter in waiters {
         assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
     }
@@ -399,10 +381,10 @@ async fn a_load_of_a_shared_replay_needs_no_permit() {
 async fn a_load_does_not_wait_for_a_stalled_replay() {
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
     test.set("ws/t/a").await;
-    test.log.frozen.store(true, SeqCst);
+    test.gate.frozen.store(true, SeqCst);
     let held_up = test.load("ws");
     test.settle().await;
-    test.log.frozen.store(false, SeqCst);
+    test.gate.frozen.store(false, SeqCst);
     let (second, third) = (test.load("ws"), test.load("ws"));
     let waited = async {
         while test.replays() < 2 {
@@ -415,9 +397,24 @@ async fn a_load_does_not_wait_for_a_stalled_replay() {
     let fourth = test.load("ws");
     sleep(3 * STALL_TIMEOUT).await;
     assert_eq!(test.replays(), 2);
-    test.log.gate.add_permits(3);
+    test.gate.permits.add_permits(3);
     for load in [held_up, second, third, fourth] {
         assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
     }
     assert_eq!(test.replays(), 3);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_replay_that_serves_a_load() {
+    let test = TestChangelog::new(|_| {});
+    test.set("ws/t/a").await;
+    let load = test.load("ws");
+    test.settle().await;
+    let (changelog, deadline) = (test.changelog.clone(), Instant::now() + Duration::from_secs(60));
+    let drain = tokio::spawn(async move { changelog.drain(deadline).await });
+    test.settle().await;
+    assert!(!drain.is_finished());
+    test.gate.permits.add_permits(1);
+    assert_eq!(keys(&load.await.unwrap().unwrap()), ["ws/t/a"]);
+    assert_eq!(drain.await.unwrap(), Undelivered::default());
 }

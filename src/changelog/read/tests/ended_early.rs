@@ -2,56 +2,29 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
-    changelog::{Ack, Change, Changelog, Content, Limits, Peer, StreamEvent, StreamRequest},
-    log::{
-        Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest,
-        StoreKind, Topic, TopicState, WriteError,
-    },
+    changelog::{Ack, Changelog, Content, Limits, Metrics, Peer, StreamEvent, StreamRequest},
+    log::{Log, MemoryLog, Replay, ReplayEvent},
     model::{Headers, Key, PartitionCount, WorkspaceId},
+    testing::FakeLog,
 };
 
-#[derive(Debug)]
-struct EndsEarly(MemoryLog);
-
-#[async_trait]
-impl Log for EndsEarly {
-    fn kind(&self) -> StoreKind {
-        StoreKind::Memory
-    }
-    fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.0.topic_state()
-    }
-    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        self.0.topic().await
-    }
-    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
-        self.0.append(record)
-    }
-    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+async fn changelog() -> Changelog {
+    let memory = MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000));
+    let log = FakeLog::new(memory).on_replay(|memory, request| async move {
         let (events, broken) = Replay::channel();
-        let mut whole = self.0.replay(request).await?;
+        let mut whole = memory.replay(request).await?;
         if let Some(Ok(first @ ReplayEvent::Records { .. })) = whole.next().await {
             let _ = events.send(Ok(first)).await;
         }
         Ok(broken)
-    }
-    async fn describe(&self) -> Description {
-        self.0.describe().await
-    }
-    async fn close(&self, deadline: Instant) -> u64 {
-        self.0.close(deadline).await
-    }
-}
-
-async fn changelog() -> Changelog {
-    let log = EndsEarly(MemoryLog::new(PartitionCount::new(1).unwrap(), Duration::from_secs(1_000)));
-    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
-    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: Some("1".into()), headers: Headers::default() };
-    changelog.write(change, Ack::Durable, None).await.unwrap();
+    });
+    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
+    let key = Key::parse("ws/t/a").unwrap();
+    let record = changelog.write_target().record(key, Some("1".into()), Headers::default()).unwrap();
+    changelog.write(record, Ack::Durable, None).await.unwrap();
     changelog
 }
 

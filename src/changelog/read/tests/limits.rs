@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::{
     changelog::{
-        Ack, Change, Changelog, Content, Limits, LoadError, Peer, Scope, StreamEvent, StreamRequest, Undelivered,
-        resume::{Cursor, Token, TokenError},
+        Ack, Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest, Undelivered,
+        resume::{Cursor, Scope, Token, TokenError},
     },
     log::{MemoryLog, ReadError, WriteError},
     model::{Headers, Key, Partition, PartitionCount, WorkspaceId},
@@ -23,12 +23,17 @@ fn changelog(change: impl FnOnce(&mut Limits)) -> Changelog {
     let mut limits = Limits::for_tests();
     change(&mut limits);
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
-    Changelog::new(Arc::new(log), limits, Arc::default())
+    Changelog::new(Arc::new(log), limits, Metrics::default())
+}
+
+async fn write(changelog: &Changelog, key: &str, value: Option<&'static str>, ack: Ack) -> Result<(), WriteError> {
+    let key = Key::parse(key).unwrap();
+    let record = changelog.write_target().record(key, value.map(Into::into), Headers::default())?;
+    changelog.write(record, ack, None).await.map(drop)
 }
 
 async fn set(changelog: &Changelog, key: &str) {
-    let change = Change { key: Key::parse(key).unwrap(), value: Some("1".into()), headers: Headers::default() };
-    changelog.write(change, Ack::Durable, None).await.unwrap();
+    write(changelog, key, Some("1"), Ack::Durable).await.unwrap();
 }
 
 fn soon() -> Instant {
@@ -141,12 +146,11 @@ async fn a_load_over_the_memory_limit_is_an_error() {
 async fn compaction_changes_no_state() {
     let log = MemoryLog::new(PartitionCount::new(1).unwrap(), RETENTION);
     let limits = *changelog(|_| {}).limits();
-    let changelog = Changelog::new(Arc::new(log.clone()), limits, Arc::default());
+    let changelog = Changelog::new(Arc::new(log.clone()), limits, Metrics::default());
     for i in 0..50 {
         set(&changelog, &format!("ws/t/{}", i % 7)).await;
     }
-    let deleted = Change { key: Key::parse("ws/t/3").unwrap(), value: None, headers: Headers::default() };
-    changelog.write(deleted, Ack::Durable, None).await.unwrap();
+    write(&changelog, "ws/t/3", None, Ack::Durable).await.unwrap();
     let before = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
     log.compact();
     let after = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap();
@@ -163,8 +167,7 @@ async fn compaction_changes_no_state() {
 async fn after_draining_begins_writes_and_loads_are_refused() {
     let changelog = changelog(|_| {});
     assert_eq!(changelog.drain(soon()).await, Undelivered::default());
-    let change = Change { key: Key::parse("ws/t/a").unwrap(), value: None, headers: Headers::default() };
-    assert_eq!(changelog.write(change, Ack::Buffered, None).await, Err(WriteError::Draining));
+    assert_eq!(write(&changelog, "ws/t/a", None, Ack::Buffered).await, Err(WriteError::Draining));
     let error = changelog.load(workspace(), HashSet::new(), Peer::default(), soon()).await.unwrap_err();
     assert_eq!(error, LoadError::Read(ReadError::Draining));
 }
@@ -193,7 +196,7 @@ async fn a_resumed_stream_that_ends_after_the_delete_retention_requires_a_resync
     const SHORT: Duration = Duration::from_secs(3);
     for late in [false, true] {
         let log = MemoryLog::new(PartitionCount::new(1).unwrap(), if late { SHORT } else { RETENTION });
-        let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+        let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Metrics::default());
         set(&changelog, "ws/t/a").await;
         let token = token(&changelog, 0, SHORT / 4).await;
         let mut stream = changelog.stream(request(token), Peer::default(), soon()).await.unwrap();

@@ -3,69 +3,53 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    changelog::{Changelog, Content, Limits, LoadError, Peer, StreamEvent, StreamRequest},
-    log::{Description, Log, NewRecord, PendingAppend, Replay, StoreKind, TopicState, WriteError},
+    changelog::{Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest},
+    log::{MemoryLog, Replay, StoreKind, TopicState, WriteError},
+    testing::FakeLog,
 };
 
 /// A log on a simulated cluster. A replay runs to its end when it is requested, and its events wait for the client.
-#[derive(Debug)]
-struct SimulatedLog {
-    world: SharedWorld,
-    state: watch::Sender<TopicState>,
+fn simulated_log(world: &SharedWorld) -> FakeLog {
+    let topic = world.borrow().described();
+    let memory = MemoryLog::new(topic.partition_count, topic.delete_retention);
+    let (described, replayed) = (world.clone(), world.clone());
+    FakeLog::new(memory)
+        .with_kind(StoreKind::Kafka)
+        .with_state(watch::Sender::new(TopicState::Ready(topic)).subscribe())
+        .on_topic(move || Ok(described.borrow().described()))
+        .on_append(|_, _| Err(WriteError::Draining))
+        .on_replay(move |_, request| std::future::ready(start_replay(&replayed, request)))
+        .on_describe(|_| async { unreachable!("no test describes it") })
 }
 
-#[async_trait]
-impl Log for SimulatedLog {
-    fn kind(&self) -> StoreKind {
-        StoreKind::Kafka
-    }
-    fn topic_state(&self) -> watch::Receiver<TopicState> {
-        self.state.subscribe()
-    }
-    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        Ok(self.world.borrow().described())
-    }
-    fn append(&self, _: NewRecord) -> Result<PendingAppend, WriteError> {
-        Err(WriteError::Draining)
-    }
-    async fn replay(&self, mut request: ReplayRequest) -> Result<Replay, ReadError> {
-        let (sender, replay) = Replay::channel();
-        let (delivered, stop) = {
-            let (topic, limits) = {
-                let world = self.world.borrow();
-                check_same_topic(&request.topic, &world.described())?;
-                request.deadline = (world.instant() + DEADLINE).into();
-                (world.described(), limits(&world))
-            };
-            let mut cluster = SimulatedCluster::new(&self.world, &topic);
-            let ranges = range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
-            let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
-            let stop = reader.read(&mut None);
-            (reader.cluster.events, stop)
-        };
-        tokio::spawn(async move {
-            for event in delivered {
-                if sender.send(Ok(event)).await.is_err() {
-                    return;
-                }
+fn start_replay(world: &SharedWorld, mut request: ReplayRequest) -> Result<Replay, ReadError> {
+    let (sender, replay) = Replay::channel();
+    let (topic, limits) = {
+        let world = world.borrow();
+        check_same_topic(&request.topic, &world.described())?;
+        request.deadline = (world.instant() + DEADLINE).into();
+        (world.described(), limits(&world))
+    };
+    let mut cluster = SimulatedCluster::new(world, &topic);
+    let ranges = range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
+    let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
+    let stop = reader.read(&mut None);
+    let delivered = reader.cluster.events;
+    tokio::spawn(async move {
+        for event in delivered {
+            if sender.send(Ok(event)).await.is_err() {
+                return;
             }
-            if let Err(StopReason::Failed(error)) = stop {
-                let _ = sender.send(Err(error)).await;
-            }
-        });
-        Ok(replay)
-    }
-    async fn describe(&self) -> Description {
-        unreachable!("no test describes it")
-    }
-    async fn close(&self, _: tokio::time::Instant) -> u64 {
-        0
-    }
+        }
+        if let Err(StopReason::Failed(error)) = stop {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    Ok(replay)
 }
 
 /// A client that keeps the state that belongs to its newest token.
@@ -122,7 +106,12 @@ impl Reader {
 
     fn outcome_of(error: &LoadError) -> Round {
         match error {
-            LoadError::Read(ReadError::Unreachable { .. } | ReadError::OpenTransaction { .. }) => Round::Broken,
+            LoadError::Read(
+                ReadError::Unreachable { .. }
+                | ReadError::NoProgress { .. }
+                | ReadError::EndedEarly { .. }
+                | ReadError::OpenTransaction { .. },
+            ) => Round::Broken,
             _ => Round::Again,
         }
     }
@@ -135,9 +124,7 @@ async fn run_seed(seed: u64) -> Result<u64, String> {
     let mut world = World::new(seed, faults);
     world.delete_retention = 86_400_000;
     let world = SharedWorld::new(world);
-    let topic = world.borrow().described();
-    let log = SimulatedLog { world: world.clone(), state: watch::Sender::new(TopicState::Ready(topic)) };
-    let changelog = Changelog::new(Arc::new(log), Limits::for_tests(), Arc::default());
+    let changelog = Changelog::new(Arc::new(simulated_log(&world)), Limits::for_tests(), Metrics::default());
     let content = if rng.one_in(2) { Content::Records } else { Content::Latest };
     let (mut reader, mut resumed) = (Reader::default(), 0);
     for _ in 0..8 {
