@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, AlterConfig, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication},
     config::FromClientConfigAndContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use serde::Serialize;
 
@@ -15,11 +15,12 @@ use super::{
     client_context::Context,
     ffi::{self, NativeError, OffsetSpec},
     settings::{Role, Settings},
-    topic,
 };
 use crate::model::PartitionCount;
 
 const ADMIN_QUERY: Duration = Duration::from_secs(5);
+/// How long one query of the topic may take.
+pub(super) const TOPIC_QUERY: Duration = Duration::from_secs(2);
 
 /// The topic that `ensure` creates or compares with.
 #[derive(Debug, Clone)]
@@ -88,7 +89,6 @@ pub enum AdminError {
 
 impl From<NativeError> for AdminError {
     fn from(error: NativeError) -> Self {
-        use rdkafka::error::RDKafkaErrorCode as Code;
         match error.code {
             Code::OperationTimedOut | Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve => {
                 Self::Unreachable(error.to_string())
@@ -108,9 +108,7 @@ impl From<KafkaError> for AdminError {
 fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
     ffi::poll_logs(admin);
     match admin.inner().context().take_last_failure() {
-        Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
-            AdminError::Unreachable(cause)
-        }
+        Some(cause) if error.code == Code::OperationTimedOut => AdminError::Unreachable(cause),
         _ => error.into(),
     }
 }
@@ -153,14 +151,53 @@ pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &Top
             (factor, note)
         }
     };
-    let created = topic::create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
+    let created = create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
     let what = if created { "created" } else { "was created by another process just now" };
     Ok(format!("topic {topic:?} {what}: {} partitions{note}", spec.partitions))
 }
 
+/// The topic's configuration. The error is a text for a log or a finding.
+pub(super) async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
+    let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
+    let resource = ResourceSpecifier::Topic(topic);
+    // rust-rdkafka relies on librdkafka's timeout. The second bound guards against an answer that never comes.
+    let answer = tokio::time::timeout(2 * TOPIC_QUERY, admin.describe_configs(&[resource], &options)).await;
+    match answer {
+        Err(_) => Err("no answer in time".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(mut results)) => match results.pop() {
+            Some(Ok(resource)) => Ok(resource.entries),
+            Some(Err(code)) => Err(code.to_string()),
+            None => Err("the answer is empty".to_owned()),
+        },
+    }
+}
+
+/// Creates a topic. Returns false if it exists already, for example because another process was faster.
+async fn create_topic(
+    admin: &AdminClient<Context>,
+    topic: &str,
+    partitions: i32,
+    replicas: i32,
+    configs: &[(String, String)],
+) -> Result<bool, KafkaError> {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
+    for (name, value) in configs {
+        new = new.set(name, value);
+    }
+    let wait = Duration::from_secs(10);
+    let options = AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait));
+    let results = admin.create_topics([&new], &options).await?;
+    match results.into_iter().next() {
+        Some(Ok(_)) => Ok(true),
+        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
+        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        None => Err(KafkaError::AdminOpCreation("the answer is empty".to_owned())),
+    }
+}
+
 /// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
 pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     let admin = client(settings)?;
     let name = &settings.topic;
     let mut report = EnsureReport {
@@ -183,7 +220,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         }
         Ok(_) => {}
     }
-    let entries = topic::read_config(&admin, name).await.map_err(AdminError::Refused)?;
+    let entries = read_config(&admin, name).await.map_err(AdminError::Refused)?;
     let mut different = Vec::new();
     for (config, wanted) in spec.configs() {
         let actual = entries.iter().find(|e| e.name == config).and_then(|e| e.value.clone()).unwrap_or_default();
@@ -251,7 +288,6 @@ pub struct TopicReport {
 
 /// Describes the topic, its offsets and its configuration.
 pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     const SHOWN: [&str; 9] = [
         "cleanup.policy",
         "compression.type",
@@ -275,7 +311,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     let at = |list: &[ffi::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };
-    let entries = topic::read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
+    let entries = read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
     Ok(TopicReport {
         topic: settings.topic.clone(),
         id: described.id,

@@ -16,13 +16,13 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    admin::{AdminClient, ConfigEntry},
+    error::RDKafkaErrorCode as Code,
 };
 use tokio::sync::watch;
 
 use super::{
-    admin::TopicSpec,
+    admin::{self, TOPIC_QUERY, TopicSpec},
     client_context::Context,
     ffi::{self, DescribedTopic, NativeError},
     settings::{RECORD_OVERHEAD, Settings},
@@ -35,8 +35,6 @@ use crate::{
 
 /// How old a shared description of the topic may be, counted from when it was queried; and how often it is queried.
 const MAX_TOPIC_AGE: Duration = Duration::from_secs(1);
-/// How long one query of the topic may take.
-const TOPIC_QUERY: Duration = Duration::from_secs(2);
 /// How old an observed leader may be to be relied on. Leaders are queried each second.
 const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
 /// How long one of several brokers may take before another is queried.
@@ -477,7 +475,7 @@ impl TopicWatcher {
                 // error.
                 if self.settings.create_topic && self.served_identity.get().is_none() {
                     let spec = TopicSpec::new(self.settings.expected_partitions);
-                    match super::admin::create(&self.admin, topic, &spec).await {
+                    match admin::create(&self.admin, topic, &spec).await {
                         Ok(created) => tracing::info!(topic, "{created}"),
                         Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
                     }
@@ -527,7 +525,7 @@ impl TopicWatcher {
 
     /// Queries the configuration. Returns whether the topic's state depends on what changed.
     async fn refresh_config(&self) -> bool {
-        let read = read_config(&self.admin, &self.settings.topic).await;
+        let read = admin::read_config(&self.admin, &self.settings.topic).await;
         let mut observations = self.observations();
         let config = match (read, &observations.config) {
             (Ok(entries), _) => TopicConfig::read(&entries),
@@ -656,45 +654,6 @@ fn log_transition(state: &TopicState, topic: &str) {
         TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
         TopicState::Invalid(problem) => tracing::error!(topic, %problem, "the topic is not served"),
         TopicState::Failed(failure) => tracing::error!(topic, %failure, "the topic is not served"),
-    }
-}
-
-pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
-    let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
-    let resource = ResourceSpecifier::Topic(topic);
-    // rust-rdkafka relies on librdkafka's timeout. The second bound guards against an answer that never comes.
-    let answer = tokio::time::timeout(2 * TOPIC_QUERY, admin.describe_configs(&[resource], &options)).await;
-    match answer {
-        Err(_) => Err("no answer in time".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(mut results)) => match results.pop() {
-            Some(Ok(resource)) => Ok(resource.entries),
-            Some(Err(code)) => Err(code.to_string()),
-            None => Err("the answer is empty".to_owned()),
-        },
-    }
-}
-
-/// Creates a topic. Returns false if it exists already, for example because another process was faster.
-pub async fn create_topic(
-    admin: &AdminClient<Context>,
-    topic: &str,
-    partitions: i32,
-    replicas: i32,
-    configs: &[(String, String)],
-) -> Result<bool, KafkaError> {
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
-    for (name, value) in configs {
-        new = new.set(name, value);
-    }
-    let wait = Duration::from_secs(10);
-    let options = AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait));
-    let results = admin.create_topics([&new], &options).await?;
-    match results.into_iter().next() {
-        Some(Ok(_)) => Ok(true),
-        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
-        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
-        None => Err(KafkaError::AdminOpCreation("the answer is empty".to_owned())),
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
 use tokio::sync::watch;
 
+pub use super::cluster::{OffsetSnapshot, Offsets};
 use crate::{
     kafka::{
         client_context::Context,
@@ -23,23 +24,6 @@ use crate::{
 const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
 /// The pause before a query is sent again.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// The offsets of one partition at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offsets {
-    pub partition: Partition,
-    pub low: i64,
-    pub last_stable: i64,
-    pub high: i64,
-}
-
-/// The offsets of several partitions, and the time before the query was sent.
-#[derive(Debug)]
-pub struct OffsetSnapshot {
-    pub offsets: Vec<Offsets>,
-    pub at: Instant,
-    pub wall: SystemTime,
-}
 
 /// Queries offsets from partition leaders.
 #[derive(Clone)]
