@@ -15,12 +15,9 @@ use super::{
     client_context::Context,
     ffi::{self, NativeError, OffsetSpec},
     settings::{Role, Settings},
+    timeouts::{ADMIN_QUERY, CONFIG_WAIT, CREATE_TOPIC_WAIT, TOPIC_QUERY},
 };
 use crate::model::PartitionCount;
-
-const ADMIN_QUERY: Duration = Duration::from_secs(5);
-/// How long one query of the topic may take.
-pub(super) const TOPIC_QUERY: Duration = Duration::from_secs(2);
 
 /// The topic that `ensure` creates or compares with.
 #[derive(Debug, Clone)]
@@ -160,8 +157,7 @@ pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &Top
 pub(super) async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
     let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
     let resource = ResourceSpecifier::Topic(topic);
-    // rust-rdkafka relies on librdkafka's timeout. The second bound guards against an answer that never comes.
-    let answer = tokio::time::timeout(2 * TOPIC_QUERY, admin.describe_configs(&[resource], &options)).await;
+    let answer = tokio::time::timeout(CONFIG_WAIT, admin.describe_configs(&[resource], &options)).await;
     match answer {
         Err(_) => Err("no answer in time".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -185,8 +181,8 @@ async fn create_topic(
     for (name, value) in configs {
         new = new.set(name, value);
     }
-    let wait = Duration::from_secs(10);
-    let options = AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait));
+    let wait = Some(CREATE_TOPIC_WAIT);
+    let options = AdminOptions::new().request_timeout(wait).operation_timeout(wait);
     let results = admin.create_topics([&new], &options).await?;
     match results.into_iter().next() {
         Some(Ok(_)) => Ok(true),

@@ -15,6 +15,7 @@ mod replay;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod topic;
 
 use std::{
@@ -24,7 +25,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -46,19 +46,13 @@ use self::{
         range,
         reader::{ReplayLimits, check_same_topic},
     },
+    timeouts::{CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_INTERVAL},
     topic::TopicWatcher,
 };
 use crate::log::{
     Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
     TopicState, WriteError,
 };
-
-/// How often producers are checked for fatal errors.
-const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How many replays and descriptions query offsets at a time. Where leaders do not answer, a query holds a blocking
-/// thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the
-/// runtime's pool.
-const MAX_OFFSET_QUERIES: usize = 64;
 
 struct Inner {
     settings: Settings,
@@ -240,7 +234,7 @@ impl Log for KafkaLog {
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
             let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
-            let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
+            let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
             let snapshot = tokio::task::spawn_blocking(move || {
                 let _query_permit = query_permit;
                 inner.offset_client.list(&all, deadline)
@@ -268,7 +262,7 @@ impl Log for KafkaLog {
         self.inner.closed.store(true, Ordering::SeqCst);
         let Some(pool) = self.inner.pool.get() else { return 0 };
         while pool.in_flight() > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
+            sleep(CLOSE_CHECK_INTERVAL).await;
         }
         pool.in_flight()
     }

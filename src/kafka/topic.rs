@@ -22,32 +22,20 @@ use rdkafka::{
 use tokio::sync::watch;
 
 use super::{
-    admin::{self, TOPIC_QUERY, TopicSpec},
+    admin::{self, TopicSpec},
     client_context::Context,
     ffi::{self, DescribedTopic, NativeError},
     settings::{RECORD_OVERHEAD, Settings},
+    timeouts::{
+        LEADER_MAX_AGE, MAX_OTHER_BROKERS, MAX_TOPIC_AGE, METADATA_QUERY, MIN_REPLAY_LIMIT, TOPIC_QUERY,
+        TOPIC_QUERY_SHORT, TOPIC_WAIT,
+    },
 };
 use crate::{
     log::{Counts, Finding, ReadError, Severity, Topic, TopicProblem, TopicState},
     model::{Partition, PartitionCount},
     rule::{Rule, holds},
 };
-
-/// How old a shared description of the topic may be, counted from when it was queried; and how often it is queried.
-const MAX_TOPIC_AGE: Duration = Duration::from_secs(1);
-/// How old an observed leader may be to be relied on. Leaders are queried each second.
-const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
-/// How long one of several brokers may take before another is queried.
-const TOPIC_QUERY_SHORT: Duration = Duration::from_millis(800);
-/// How many brokers are queried in addition to the controller.
-const MAX_OTHER_BROKERS: usize = 3;
-/// How long a query of plain metadata may take, on a cluster without a controller.
-const METADATA_QUERY: Duration = Duration::from_secs(1);
-/// How long a caller waits for all queries together.
-const TOPIC_WAIT: Duration = Duration::from_secs(4);
-/// A load slower than half of delete.retention.ms is an error. A retention that leaves loads less time than this is a
-/// warning.
-const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
 
 const NOT_QUERIED: &str = "the brokers have not answered a query yet";
 

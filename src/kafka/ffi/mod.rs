@@ -31,6 +31,7 @@ use rdkafka::{
 use super::{
     client_context::Context,
     replay::cluster::{self, Polled},
+    timeouts::{DESCRIBE_TOPICS_SLACK, LIST_OFFSETS_SLACK},
 };
 use crate::model::Header;
 
@@ -158,8 +159,7 @@ pub fn list_offsets<const N: usize>(
     const WHAT: &str = "ListOffsets";
     let topic = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    // librdkafka may report a timeout a moment after the request's own.
-    let deadline = Instant::now() + timeout + Duration::from_millis(500);
+    let deadline = Instant::now() + timeout + LIST_OFFSETS_SLACK;
     // Safety: every pointer is made here and freed by its guard. The data of an event is read before the event is
     // freed. The opaque is an index and never followed.
     unsafe {
@@ -263,7 +263,7 @@ pub fn describe_topic(
     const WHAT: &str = "DescribeTopics";
     let name = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + Duration::from_millis(100);
+    let deadline = Instant::now() + timeout + DESCRIBE_TOPICS_SLACK;
     // Safety: as in `list_offsets`.
     unsafe {
         let queue = NativePtr(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy);

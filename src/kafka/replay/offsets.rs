@@ -15,15 +15,11 @@ use crate::{
     kafka::{
         client_context::Context,
         ffi::{self, NativeError, OffsetSpec},
+        timeouts::{OFFSETS_QUERY, RETRY_DELAY},
     },
     log::{ReadError, TopicProblem, TopicState},
     model::Partition,
 };
-
-/// How long a query of offsets may take, elections included.
-const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
-/// The pause before a query is sent again.
-const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Queries offsets from partition leaders.
 #[derive(Clone)]
