@@ -21,13 +21,14 @@ mod topic;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
@@ -126,7 +127,7 @@ impl Inner {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let _guard = self.pool_creation.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.pool_creation.lock();
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
             let pool = ProducerPool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());

@@ -9,12 +9,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::{
     admin::{AdminClient, ConfigEntry},
     error::RDKafkaErrorCode as Code,
@@ -299,8 +300,8 @@ impl TopicWatcher {
         }
     }
 
-    fn observations(&self) -> std::sync::MutexGuard<'_, TopicObservations> {
-        self.observations.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observations(&self) -> MutexGuard<'_, TopicObservations> {
+        self.observations.lock()
     }
 
     /// A changed id or partition count is final for this process.
