@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::log::Counts;
+use crate::{kafka, log::Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
@@ -69,7 +69,7 @@ pub struct Metrics {
     following_streams: Gauge,
     loads_coalesced: Counter,
     replays_aborted: Family<Aborted, Counter>,
-    producers_replaced: Counter,
+    kafka: kafka::Metrics,
 }
 
 impl Default for Metrics {
@@ -124,12 +124,8 @@ impl Metrics {
             "Replays that ended because the log changed while they read it, by reason",
             replays_aborted.clone(),
         );
-        let producers_replaced = Counter::default();
-        registry.register(
-            "producers_replaced",
-            "Kafka producers that met a fatal error and were replaced",
-            producers_replaced.clone(),
-        );
+        let kafka = kafka::Metrics::default();
+        kafka.register(&mut registry);
         registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
         registry.register_with_unit(
             "rpc_duration",
@@ -159,7 +155,7 @@ impl Metrics {
             following_streams,
             loads_coalesced,
             replays_aborted,
-            producers_replaced,
+            kafka,
         }
     }
 
@@ -215,9 +211,9 @@ impl Metrics {
         self.replays_aborted.get_or_create(&Aborted { reason }).inc();
     }
 
-    /// Counts replaced producers.
-    pub fn producers_replaced(&self) -> &Counter {
-        &self.producers_replaced
+    /// The metrics of the Kafka store.
+    pub fn kafka(&self) -> &kafka::Metrics {
+        &self.kafka
     }
 
     /// In the OpenMetrics text format.
@@ -241,7 +237,7 @@ mod tests {
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
         metrics.replay_aborted("LOG_MOVED");
-        metrics.producers_replaced().inc();
+        metrics.kafka().producers_replaced.inc();
         let running = metrics.replay_started();
         drop(metrics.replay_started());
         metrics.add_replay_memory(7);

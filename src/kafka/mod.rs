@@ -9,6 +9,7 @@
 pub mod admin;
 mod client_context;
 mod ffi;
+mod metrics;
 mod produce;
 mod reaper;
 mod replay;
@@ -36,6 +37,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use metrics::Metrics;
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
@@ -57,6 +59,7 @@ use crate::log::{
 
 struct Inner {
     settings: Settings,
+    metrics: Metrics,
     watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
@@ -92,7 +95,7 @@ impl KafkaLog {
     ///
     /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
     /// [`Log::topic_state`].
-    pub fn start(settings: Settings) -> Result<Self, PropertyError> {
+    pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
@@ -106,6 +109,7 @@ impl KafkaLog {
             pool_creation: Mutex::default(),
             closed: Arc::default(),
             watcher,
+            metrics,
             settings,
         });
         let watcher = inner.watcher.clone();
@@ -130,7 +134,13 @@ impl Inner {
         let _guard = self.pool_creation.lock();
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
-            let pool = ProducerPool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
+            let pool = ProducerPool::new(
+                self.settings.clone(),
+                self.metrics.clone(),
+                limit,
+                self.watcher.clone(),
+                self.closed.clone(),
+            );
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
