@@ -202,10 +202,9 @@ fn open_log(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<dyn Log>, StartEr
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
                 read_ahead_bytes: size(args.read_ahead()),
-                producers_replaced: metrics.producers_replaced().clone(),
                 ..kafka_settings(&args.kafka)?
             };
-            let log = KafkaLog::start(settings).map_err(|e| UsageError(e.to_string()))?;
+            let log = KafkaLog::start(settings, metrics.kafka().clone()).map_err(|e| UsageError(e.to_string()))?;
             Ok(Arc::new(log))
         }
     }

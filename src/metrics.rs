@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::changelog;
+use crate::{changelog, kafka};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
@@ -42,7 +42,7 @@ pub struct Metrics {
     ready: Gauge,
     changelog: changelog::Metrics,
     replays_aborted: Family<Aborted, Counter>,
-    producers_replaced: Counter,
+    kafka: kafka::Metrics,
 }
 
 impl Default for Metrics {
@@ -69,12 +69,8 @@ impl Metrics {
             "Replays that ended because the log changed while they read it, by reason",
             replays_aborted.clone(),
         );
-        let producers_replaced = Counter::default();
-        registry.register(
-            "producers_replaced",
-            "Kafka producers that met a fatal error and were replaced",
-            producers_replaced.clone(),
-        );
+        let kafka = kafka::Metrics::default();
+        kafka.register(&mut registry);
         registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
         registry.register_with_unit(
             "rpc_duration",
@@ -85,7 +81,7 @@ impl Metrics {
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, calls, durations, in_flight, ready, changelog, replays_aborted, producers_replaced }
+        Self { registry, calls, durations, in_flight, ready, changelog, replays_aborted, kafka }
     }
 
     pub fn call_started(&self, rpc: &'static str) {
@@ -113,9 +109,9 @@ impl Metrics {
         self.replays_aborted.get_or_create(&Aborted { reason }).inc();
     }
 
-    /// Counts replaced producers.
-    pub fn producers_replaced(&self) -> &Counter {
-        &self.producers_replaced
+    /// The metrics of the Kafka store.
+    pub fn kafka(&self) -> &kafka::Metrics {
+        &self.kafka
     }
 
     /// In the OpenMetrics text format.
@@ -138,7 +134,7 @@ mod tests {
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
         metrics.replay_aborted("LOG_MOVED");
-        metrics.producers_replaced().inc();
+        metrics.kafka().producers_replaced.inc();
         let text = metrics.render();
         for line in [
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",

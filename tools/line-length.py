@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fails on lines of more than 120 columns, in the files that git tracks.
 
-Arguments limit the files, as those of `git ls-files` do. The targets of links do not count. In Markdown, rows of tables
-and `console` blocks may be longer.
+Arguments limit the files, as those of `git ls-files` do. The targets of links do not count. Rows of tables in
+Markdown and in a Rust module's head, and Markdown's `console` blocks, may be longer.
 """
 import re
 import subprocess
@@ -29,7 +29,7 @@ def long_lines(path):
             line = line.rstrip("\n")
             if markdown and line.startswith("```"):
                 console = line.startswith("```console")
-            table = markdown and line.startswith("|")
+            table = line.startswith("|") if markdown else line.startswith("//! |")
             if not console and not table and len(LINK_TARGET.sub("", line)) > COLUMNS:
                 yield number, len(line)
 

@@ -2,8 +2,7 @@
 //!
 //! Promises that no log line goes to standard error past the log filter. Does not report errors: calls return them.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
 
 /// The context of admin clients and consumers. Producers have `DeliveryContext`.
@@ -22,14 +21,14 @@ impl Context {
             } else {
                 ""
             };
-            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{message}{hint}"));
+            *self.last_failure.lock() = Some(format!("{message}{hint}"));
         }
         log_line(level, facility, message);
     }
 
     /// Takes the text of the last failed connection. An admin call's own error says only that it timed out.
     pub fn take_last_failure(&self) -> Option<String> {
-        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.last_failure.lock().take()
     }
 }
 

@@ -9,25 +9,27 @@
 pub mod admin;
 mod client_context;
 mod ffi;
+mod metrics;
 mod produce;
 mod reaper;
 mod replay;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod topic;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
@@ -35,6 +37,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use metrics::Metrics;
 pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
@@ -46,6 +49,7 @@ use self::{
         range,
         reader::{ReplayLimits, check_same_topic},
     },
+    timeouts::{CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_INTERVAL},
     topic::TopicWatcher,
 };
 use crate::log::{
@@ -53,15 +57,9 @@ use crate::log::{
     TopicState, WriteError,
 };
 
-/// How often producers are checked for fatal errors.
-const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// How many replays and descriptions query offsets at a time. Where leaders do not answer, a query holds a blocking
-/// thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the
-/// runtime's pool.
-const MAX_OFFSET_QUERIES: usize = 64;
-
 struct Inner {
     settings: Settings,
+    metrics: Metrics,
     watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
     state: watch::Receiver<TopicState>,
@@ -97,7 +95,7 @@ impl KafkaLog {
     ///
     /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
     /// [`Log::topic_state`].
-    pub fn start(settings: Settings) -> Result<Self, PropertyError> {
+    pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
@@ -111,6 +109,7 @@ impl KafkaLog {
             pool_creation: Mutex::default(),
             closed: Arc::default(),
             watcher,
+            metrics,
             settings,
         });
         let watcher = inner.watcher.clone();
@@ -132,10 +131,16 @@ impl Inner {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let _guard = self.pool_creation.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.pool_creation.lock();
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
-            let pool = ProducerPool::new(self.settings.clone(), limit, self.watcher.clone(), self.closed.clone());
+            let pool = ProducerPool::new(
+                self.settings.clone(),
+                self.metrics.clone(),
+                limit,
+                self.watcher.clone(),
+                self.closed.clone(),
+            );
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
@@ -240,7 +245,7 @@ impl Log for KafkaLog {
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
             let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
-            let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + Duration::from_secs(4));
+            let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
             let snapshot = tokio::task::spawn_blocking(move || {
                 let _query_permit = query_permit;
                 inner.offset_client.list(&all, deadline)
@@ -268,7 +273,7 @@ impl Log for KafkaLog {
         self.inner.closed.store(true, Ordering::SeqCst);
         let Some(pool) = self.inner.pool.get() else { return 0 };
         while pool.in_flight() > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
+            sleep(CLOSE_CHECK_INTERVAL).await;
         }
         pool.in_flight()
     }

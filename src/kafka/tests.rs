@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant as StdInstant};
 
 use bytes::Bytes;
-use prometheus_client::metrics::counter::Counter;
 use rdkafka::mocking::MockCluster;
 
 use super::*;
@@ -19,11 +18,15 @@ struct MockServer {
 }
 
 async fn mock_server(partitions: i32, change: impl FnOnce(&mut Settings)) -> MockServer {
+    mock_server_with(partitions, Metrics::default(), change).await
+}
+
+async fn mock_server_with(partitions: i32, metrics: Metrics, change: impl FnOnce(&mut Settings)) -> MockServer {
     let cluster = MockCluster::new(1).expect("a mock cluster");
     cluster.create_topic("t", partitions, 1).expect("a topic");
     let mut settings = Settings::new(cluster.bootstrap_servers(), "t");
     change(&mut settings);
-    let log = KafkaLog::start(settings).expect("good settings");
+    let log = KafkaLog::start(settings, metrics).expect("good settings");
     let mut state = log.topic_state();
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
     let in_time = tokio::time::timeout(Duration::from_secs(20), ready).await.is_ok_and(|r| r.is_ok());
@@ -168,9 +171,9 @@ async fn header_names_that_are_not_utf8_are_replaced_and_null_values_stay_null()
 /// Covers R29, F17.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_with_a_fatal_error_is_replaced_within_a_second_without_sending_again() {
-    let replaced = Counter::default();
-    let counter = replaced.clone();
-    let MockServer { cluster, log } = mock_server(4, |s| (s.producers, s.producers_replaced) = (3, counter)).await;
+    let metrics = Metrics::default();
+    let replaced = metrics.producers_replaced.clone();
+    let MockServer { cluster, log } = mock_server_with(4, metrics, |s| s.producers = 3).await;
     log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let pending: Vec<_> = (0..4).map(|p| log.append(record(p, "w/t/b", Some(b"1"))).unwrap()).collect();
@@ -213,7 +216,7 @@ async fn a_new_leader_is_found_by_reads_and_writes() {
     for partition in 0..2 {
         cluster.partition_leader("t", partition, Some(1)).unwrap();
     }
-    let log = KafkaLog::start(Settings::new(cluster.bootstrap_servers(), "t")).unwrap();
+    let log = KafkaLog::start(Settings::new(cluster.bootstrap_servers(), "t"), Metrics::default()).unwrap();
     let mut state = log.topic_state();
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
     tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready").expect("alive");
@@ -254,7 +257,7 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
     let cluster = MockCluster::new(3).expect("a mock cluster");
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(2)).unwrap();
-    let log = KafkaLog::start(Settings::new(cluster.bootstrap_servers(), "t")).unwrap();
+    let log = KafkaLog::start(Settings::new(cluster.bootstrap_servers(), "t"), Metrics::default()).unwrap();
     let mut state = log.topic_state();
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
     tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready").expect("alive");
@@ -277,9 +280,9 @@ async fn a_partition_whose_leader_does_not_answer_is_not_empty() {
 /// Covers C54, C55, R29, F17.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_written() {
-    let replaced = Counter::default();
-    let counter = replaced.clone();
-    let MockServer { cluster, log } = mock_server(1, |s| (s.producers, s.producers_replaced) = (1, counter)).await;
+    let metrics = Metrics::default();
+    let replaced = metrics.producers_replaced.clone();
+    let MockServer { cluster, log } = mock_server_with(1, metrics, |s| s.producers = 1).await;
     log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
     // The mock broker appends at once. Its answers come after the old producer is purged.
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
@@ -385,7 +388,8 @@ async fn a_write_that_times_out_after_an_election_is_unknown() {
     cluster.create_topic("t", 1, 3).expect("a topic");
     cluster.partition_leader("t", 0, Some(1)).unwrap();
     let settings = Settings::new(cluster.bootstrap_servers(), "t");
-    let log = KafkaLog::start(Settings { write_timeout: Duration::from_secs(6), ..settings }).unwrap();
+    let log =
+        KafkaLog::start(Settings { write_timeout: Duration::from_secs(6), ..settings }, Metrics::default()).unwrap();
     let mut state = log.topic_state();
     let ready = state.wait_for(|s| matches!(s, TopicState::Ready(_)));
     tokio::time::timeout(Duration::from_secs(20), ready).await.expect("ready").expect("alive");

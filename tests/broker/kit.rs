@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelogd::{
-    kafka::{KafkaLog, Settings},
+    kafka::{KafkaLog, Metrics, Settings},
     log::{
         Log, NewRecord, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, StartAt, TopicState,
         WriteError,
@@ -33,7 +33,7 @@ pub fn settings(topic: &str) -> Settings {
 }
 
 pub async fn started(settings: Settings) -> KafkaLog {
-    let log = KafkaLog::start(settings).expect("good settings");
+    let log = KafkaLog::start(settings, Metrics::default()).expect("good settings");
     let mut state = log.topic_state();
     let ready = timeout(PATIENCE, state.wait_for(|s| matches!(s, TopicState::Ready(_)))).await;
     assert!(ready.is_ok_and(|r| r.is_ok()), "never ready: {:?}", log.topic_state().borrow());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use changelogd::{
-    kafka::KafkaLog,
+    kafka::{KafkaLog, Metrics},
     log::{
         Log, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem, TopicState, WriteError,
     },
@@ -27,7 +27,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_is_reported_at_once_and_served_once_it_exists() {
     let topic = unique_topic("missing");
-    let log = KafkaLog::start(settings(&topic)).unwrap();
+    let log = KafkaLog::start(settings(&topic), Metrics::default()).unwrap();
     let asked = Instant::now();
     let error = log.topic().await.unwrap_err();
     println!("missing topic, cold client: {:?}", asked.elapsed());

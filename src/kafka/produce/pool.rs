@@ -33,6 +33,7 @@ use crate::{
     kafka::{
         client_context::log_line,
         ffi::{self, Persistence},
+        metrics::Metrics,
         settings::{Role, Settings},
         topic::{LeaderObservation, TopicWatcher},
     },
@@ -341,6 +342,7 @@ fn queue_full() -> WriteError {
 /// The producers of one topic.
 pub struct ProducerPool {
     settings: Settings,
+    metrics: Metrics,
     max_message_bytes: AtomicUsize,
     watcher: Arc<TopicWatcher>,
     submitter: Arc<Submitter>,
@@ -370,6 +372,7 @@ impl ProducerPool {
     /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch.
     pub fn new(
         settings: Settings,
+        metrics: Metrics,
         max_message_bytes: usize,
         watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
@@ -388,7 +391,7 @@ impl ProducerPool {
         let submit_thread = thread::Builder::new().name("producer-submit".to_owned()).spawn(move || submitting.run());
         let submit_thread = Some(submit_thread.map_err(|e| e.to_string())?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
-        Ok(Self { settings, max_message_bytes, watcher, submitter, submit_thread, usage, limits, closed })
+        Ok(Self { settings, metrics, max_message_bytes, watcher, submitter, submit_thread, usage, limits, closed })
     }
 
     /// Accepts or rejects a record at once.
@@ -440,7 +443,7 @@ impl ProducerPool {
             true
         };
         let old = self.replace(fatal, |_| {});
-        self.settings.producers_replaced.inc_by(old.len() as u64);
+        self.metrics.producers_replaced.inc_by(old.len() as u64);
         old.into_iter().for_each(retire);
     }
 

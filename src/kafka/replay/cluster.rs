@@ -5,12 +5,11 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::offsets::OffsetSnapshot;
 use crate::{
     log::{ReadError, ReplayEvent, Topic, TopicProblem},
     model::{Header, Partition},
@@ -63,6 +62,23 @@ pub struct StartOffset {
     pub offset: i64,
     /// The leader epoch of the record before it; -1 = not known.
     pub leader_epoch: i32,
+}
+
+/// The offsets of one partition at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    pub partition: Partition,
+    pub low: i64,
+    pub last_stable: i64,
+    pub high: i64,
+}
+
+/// The offsets of several partitions, and the time before the query was sent.
+#[derive(Debug)]
+pub struct OffsetSnapshot {
+    pub offsets: Vec<Offsets>,
+    pub at: Instant,
+    pub wall: SystemTime,
 }
 
 /// A consumer that lives for one replay.

@@ -10,36 +10,16 @@ use std::{
 use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
 use tokio::sync::watch;
 
+pub use super::cluster::{OffsetSnapshot, Offsets};
 use crate::{
     kafka::{
         client_context::Context,
         ffi::{self, NativeError, OffsetSpec},
+        timeouts::{OFFSETS_QUERY, RETRY_DELAY},
     },
     log::{ReadError, TopicProblem, TopicState},
     model::Partition,
 };
-
-/// How long a query of offsets may take, elections included.
-const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
-/// The pause before a query is sent again.
-const RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// The offsets of one partition at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offsets {
-    pub partition: Partition,
-    pub low: i64,
-    pub last_stable: i64,
-    pub high: i64,
-}
-
-/// The offsets of several partitions, and the time before the query was sent.
-#[derive(Debug)]
-pub struct OffsetSnapshot {
-    pub offsets: Vec<Offsets>,
-    pub at: Instant,
-    pub wall: SystemTime,
-}
 
 /// Queries offsets from partition leaders.
 #[derive(Clone)]

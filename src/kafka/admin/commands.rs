@@ -1,119 +1,19 @@
-//! `changelogd topic ensure` and `changelogd topic describe`, and the admin client of the Kafka store.
+//! `changelogd topic ensure` and `changelogd topic describe`.
 //!
 //! Promises that an existing topic's partition count is never changed, and its configuration only with `--alter`.
 
-use std::time::Duration;
-
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
-    config::FromClientConfigAndContext,
-    error::KafkaError,
+    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
+    error::RDKafkaErrorCode as Code,
 };
 use serde::Serialize;
 
-use super::{
-    client_context::Context,
-    ffi::{self, NativeError, OffsetSpec},
-    settings::{Role, Settings},
-    topic,
+use super::client::{AdminError, TopicSpec, client, create, read_config, with_cause};
+use crate::kafka::{
+    ffi::{self, OffsetSpec},
+    settings::Settings,
+    timeouts::ADMIN_QUERY,
 };
-use crate::model::PartitionCount;
-
-const ADMIN_QUERY: Duration = Duration::from_secs(5);
-
-/// The topic that `ensure` creates or compares with.
-#[derive(Debug, Clone)]
-pub struct TopicSpec {
-    /// The number of partitions.
-    pub partitions: i32,
-    /// Replicas of each partition; `None` = 3, or the number of brokers if that is smaller.
-    pub replication_factor: Option<i32>,
-    /// segment.ms; `None` = not set.
-    pub segment: Option<Duration>,
-    /// delete.retention.ms; `None` = not set.
-    pub delete_retention: Option<Duration>,
-    /// Whether to change an existing topic's configuration. Its partition count is never changed.
-    pub alter: bool,
-}
-
-impl TopicSpec {
-    /// The documented defaults. `partitions`: `None` = 10.
-    pub fn new(partitions: Option<PartitionCount>) -> Self {
-        Self {
-            partitions: partitions.map_or(10, PartitionCount::get),
-            replication_factor: None,
-            segment: None,
-            delete_retention: None,
-            alter: false,
-        }
-    }
-
-    fn configs(&self) -> Vec<(String, String)> {
-        let mut configs = vec![
-            ("cleanup.policy".to_owned(), "compact".to_owned()),
-            ("compression.type".to_owned(), "snappy".to_owned()),
-            ("min.compaction.lag.ms".to_owned(), "60000".to_owned()),
-        ];
-        for (name, value) in [("segment.ms", self.segment), ("delete.retention.ms", self.delete_retention)] {
-            configs.extend(value.map(|v| (name.to_owned(), v.as_millis().to_string())));
-        }
-        configs
-    }
-}
-
-/// Why a topic command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// No broker answered.
-    #[error("the brokers can't be reached: {0}")]
-    Unreachable(String),
-    /// The brokers rejected the request.
-    #[error("{0}")]
-    Refused(String),
-    /// The topic exists with another partition count. No flag changes it, because workspaces would belong to other
-    /// partitions.
-    #[error("topic {topic:?} has {actual} partitions where {wanted} are wanted; a partition count is never changed")]
-    PartitionCount {
-        /// Its name.
-        topic: String,
-        /// The topic's partition count.
-        actual: usize,
-        /// The partition count of the spec.
-        wanted: i32,
-    },
-    /// The topic does not exist.
-    #[error("topic {0:?} does not exist; create it with `changelogd topic ensure`")]
-    NotFound(String),
-}
-
-impl From<NativeError> for AdminError {
-    fn from(error: NativeError) -> Self {
-        use rdkafka::error::RDKafkaErrorCode as Code;
-        match error.code {
-            Code::OperationTimedOut | Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve => {
-                Self::Unreachable(error.to_string())
-            }
-            _ => Self::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<KafkaError> for AdminError {
-    fn from(error: KafkaError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
-/// An admin call's error says only that it timed out. The connection's failure names the cause.
-fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
-    ffi::poll_logs(admin);
-    match admin.inner().context().take_last_failure() {
-        Some(cause) if error.code == rdkafka::error::RDKafkaErrorCode::OperationTimedOut => {
-            AdminError::Unreachable(cause)
-        }
-        _ => error.into(),
-    }
-}
 
 /// The result of [`ensure`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -130,37 +30,8 @@ pub struct EnsureReport {
     pub notes: Vec<String>,
 }
 
-/// The long-lived client that watches the topic and queries offsets.
-pub(super) fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
-    let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
-    ffi::redirect_logs(admin.inner());
-    Ok(admin)
-}
-
-/// Creates a topic with the documented configuration. Returns a text for the log.
-pub(super) async fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
-    let (replicas, note) = match spec.replication_factor {
-        Some(factor) => (factor, String::new()),
-        None => {
-            let metadata = admin.inner().fetch_metadata(None, ADMIN_QUERY);
-            let brokers = metadata.map_err(|e| AdminError::Unreachable(e.to_string()))?.brokers().len();
-            let factor = i32::try_from(brokers).unwrap_or(3).clamp(1, 3);
-            let note = if factor < 3 {
-                format!("; only {brokers} broker(s) are there, so the replication factor is {factor} instead of 3")
-            } else {
-                String::new()
-            };
-            (factor, note)
-        }
-    };
-    let created = topic::create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
-    let what = if created { "created" } else { "was created by another process just now" };
-    Ok(format!("topic {topic:?} {what}: {} partitions{note}", spec.partitions))
-}
-
 /// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
 pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     let admin = client(settings)?;
     let name = &settings.topic;
     let mut report = EnsureReport {
@@ -183,7 +54,7 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         }
         Ok(_) => {}
     }
-    let entries = topic::read_config(&admin, name).await.map_err(AdminError::Refused)?;
+    let entries = read_config(&admin, name).await.map_err(AdminError::Refused)?;
     let mut different = Vec::new();
     for (config, wanted) in spec.configs() {
         let actual = entries.iter().find(|e| e.name == config).and_then(|e| e.value.clone()).unwrap_or_default();
@@ -251,7 +122,6 @@ pub struct TopicReport {
 
 /// Describes the topic, its offsets and its configuration.
 pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     const SHOWN: [&str; 9] = [
         "cleanup.policy",
         "compression.type",
@@ -275,7 +145,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     let at = |list: &[ffi::PartitionOffset], p: i32| {
         list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
     };
-    let entries = topic::read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
+    let entries = read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
     Ok(TopicReport {
         topic: settings.topic.clone(),
         id: described.id,

@@ -1,0 +1,8 @@
+//! Administration of the topic: the commands `ensure` and `describe`, and the client that they and the watcher use.
+
+mod client;
+mod commands;
+
+pub use client::{AdminError, TopicSpec};
+pub(super) use client::{client, create, read_config};
+pub use commands::{EnsureReport, PartitionReport, TopicReport, describe, ensure};

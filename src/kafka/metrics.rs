@@ -1,0 +1,21 @@
+//! The metrics of the Kafka store.
+
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+
+/// Handles of the metrics that the Kafka store counts in. Clones share their values.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Producers that were replaced because of a fatal error.
+    pub producers_replaced: Counter,
+}
+
+impl Metrics {
+    /// Adds the metrics to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "producers_replaced",
+            "Kafka producers that met a fatal error and were replaced",
+            self.producers_replaced.clone(),
+        );
+    }
+}

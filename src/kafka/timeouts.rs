@@ -1,0 +1,66 @@
+//! Timeouts, ages, delays and bounds of the Kafka store, in one place, because they depend on each other.
+//!
+//! Times that a user sets are in `Settings`. Times that librdkafka keeps are properties, see `settings.rs`.
+//!
+//! # Topic and admin queries
+//!
+//! A caller is answered within five seconds, also if no broker answers. That bounds the waits of this section.
+//!
+//! | Name | Value | What it is for | Why this value | What must be larger |
+//! |---|---|---|---|---|
+//! | `MAX_TOPIC_AGE` | 1 s | The age up to which callers share a description of the topic. The topic is queried this often. | Few queries, and a deleted or recreated topic is noticed within about a second. | `LEADER_MAX_AGE` |
+//! | `TOPIC_QUERY` | 2 s | One query of the topic or of its configuration. | A slow link needs more than one round trip. | `TOPIC_WAIT`, `CONFIG_WAIT` |
+//! | `TOPIC_QUERY_SHORT` | 800 ms | One of several brokers, before the next one is queried. | All brokers that are queried take at most `TOPIC_WAIT` together. | `TOPIC_QUERY` |
+//! | `MAX_OTHER_BROKERS` | 3 | The brokers that are queried in addition to the controller and the last responder. | As many as a partition usually has replicas. | |
+//! | `METADATA_QUERY` | 1 s | A query of plain metadata, on a cluster without a controller. | It follows a query of the topic that timed out. | `TOPIC_WAIT` less `TOPIC_QUERY` |
+//! | `TOPIC_WAIT` | 4 s | The time that a caller waits for all queries of the topic together. | It leaves the caller a second of the five. | 5 s |
+//! | `CONFIG_WAIT` | 4 s | The second bound of a query of the configuration. | rust-rdkafka relies on librdkafka's timeout. This one guards against an answer that never comes. | |
+//! | `LEADER_MAX_AGE` | 3 s | The age up to which an observed leader is relied on. | A query of the topic takes up to `TOPIC_QUERY`, and the next one starts `MAX_TOPIC_AGE` after it. | |
+//! | `MIN_REPLAY_LIMIT` | 300 s | A delete.retention.ms that leaves a load less time than this is a warning. A load may take half of the retention. | A load of a large partition takes minutes. | |
+//! | `ADMIN_QUERY` | 5 s | One query of the `topic` commands. | An operator waits longer than a call does. | |
+//! | `CREATE_TOPIC_WAIT` | 10 s | The creation of a topic. | The controller waits for the new partitions' leaders. | |
+//! | `OFFSETS_QUERY` | 2.5 s | One query of offsets, elections included. | An election on a healthy cluster is over by then. | `DESCRIBE_OFFSETS_WAIT` |
+//! | `RETRY_DELAY` | 50 ms | The pause before offsets are queried again. | A new leader is found soon, without a busy loop. | `OFFSETS_QUERY` |
+//! | `DESCRIBE_OFFSETS_WAIT` | 4 s | The deadline of the offsets in a description of the log. | As `TOPIC_WAIT`. | 5 s |
+//! | `MAX_OFFSET_QUERIES` | 64 | The replays and descriptions that query offsets at a time. | A query of a leader that does not answer holds a blocking thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the runtime's pool. | tokio's 512 blocking threads |
+//! | `LIST_OFFSETS_SLACK` | 500 ms | How much longer than its timeout the answer of ListOffsets is waited for. | librdkafka may report a timeout a moment after the request's own. | |
+//! | `DESCRIBE_TOPICS_SLACK` | 100 ms | The same for DescribeTopics. | It is one request to one broker. | `TOPIC_QUERY_SHORT` |
+//! | `PRODUCER_CHECK_INTERVAL` | 250 ms | How often producers are checked for fatal errors and for the topic's limits. | A producer with a fatal error is replaced within a second. | |
+//! | `CLOSE_CHECK_INTERVAL` | 5 ms | How often a closing log looks whether all writes are completed. | A drain is short. | |
+
+use std::time::Duration;
+
+// Topic and admin queries
+
+pub const MAX_TOPIC_AGE: Duration = Duration::from_secs(1);
+pub const TOPIC_QUERY: Duration = Duration::from_secs(2);
+pub const TOPIC_QUERY_SHORT: Duration = Duration::from_millis(800);
+pub const MAX_OTHER_BROKERS: usize = 3;
+pub const METADATA_QUERY: Duration = Duration::from_secs(1);
+pub const TOPIC_WAIT: Duration = Duration::from_secs(4);
+pub const CONFIG_WAIT: Duration = Duration::from_secs(4);
+pub const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
+pub const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
+pub const ADMIN_QUERY: Duration = Duration::from_secs(5);
+pub const CREATE_TOPIC_WAIT: Duration = Duration::from_secs(10);
+pub const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
+pub const RETRY_DELAY: Duration = Duration::from_millis(50);
+pub const DESCRIBE_OFFSETS_WAIT: Duration = Duration::from_secs(4);
+pub const MAX_OFFSET_QUERIES: usize = 64;
+pub const LIST_OFFSETS_SLACK: Duration = Duration::from_millis(500);
+pub const DESCRIBE_TOPICS_SLACK: Duration = Duration::from_millis(100);
+pub const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+pub const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
+
+const fn at_most(small: Duration, large: Duration) -> bool {
+    small.as_millis() <= large.as_millis()
+}
+
+const _: () = {
+    assert!(at_most(MAX_TOPIC_AGE.saturating_add(TOPIC_QUERY), LEADER_MAX_AGE));
+    assert!(at_most(TOPIC_QUERY.saturating_add(METADATA_QUERY), TOPIC_WAIT));
+    assert!(at_most(TOPIC_QUERY_SHORT.saturating_mul(2 + MAX_OTHER_BROKERS as u32), TOPIC_WAIT));
+    assert!(at_most(TOPIC_QUERY_SHORT.saturating_add(DESCRIBE_TOPICS_SLACK), TOPIC_QUERY));
+    assert!(at_most(TOPIC_QUERY, CONFIG_WAIT));
+    assert!(at_most(OFFSETS_QUERY.saturating_add(RETRY_DELAY), DESCRIBE_OFFSETS_WAIT));
+};
