@@ -40,12 +40,7 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 use self::{
     produce::ProducerPool,
     reaper::Reaper,
-    replay::{
-        KafkaCluster,
-        offsets::OffsetClient,
-        range,
-        reader::{ReplayLimits, check_same_topic},
-    },
+    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
     topic::TopicWatcher,
 };
 use crate::log::{

@@ -23,9 +23,10 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, SendOutcome, StartOffset},
+    limits::{ReplayLimits, StopReason},
     offsets::{OffsetClient, OffsetSnapshot},
     range::ReplayRange,
-    reader::{ReplayLimits, ReplayReader, StopReason},
+    reader::ReplayReader,
 };
 use crate::{
     kafka::{

@@ -19,9 +19,10 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use self::world::{FAULTS, Fault, Kind, Millis, Rng, SharedWorld, Transaction, World};
 use super::{
     cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
+    limits::{ReplayLimits, StopReason},
     offsets::{OffsetSnapshot, Offsets},
     range,
-    reader::{ReplayLimits, ReplayReader, StopReason, check_same_topic},
+    reader::{ReplayReader, check_same_topic},
 };
 use crate::{
     log::{PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem},

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::super::reader::SHORT_ROUND;
+use super::super::progress::SHORT_ROUND;
 use crate::{
     log::Topic,
     model::{Partition, PartitionCount},
