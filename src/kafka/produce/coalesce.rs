@@ -192,6 +192,70 @@ impl Wakeup {
     }
 }
 
+/// The coalescers of all partitions, by index, and the wake-up of the submit thread.
+pub struct Coalescers<T> {
+    partitions: Vec<PartitionCoalescer<T>>,
+    wakeup: Wakeup,
+}
+
+impl<T> Coalescers<T> {
+    pub fn new(partitions: usize) -> Self {
+        let partitions = (0..partitions).map(|_| PartitionCoalescer::default()).collect();
+        Self { partitions, wakeup: Wakeup::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Takes a new write. Returns it if the caller must submit it, and then call [`Coalescers::submitted`].
+    pub fn submit(&self, index: usize, write: T) -> Option<T> {
+        match self.partitions[index].submit(write) {
+            Submit::Now(write) => Some(write),
+            Submit::Queued { first } => {
+                if first {
+                    self.wakeup.notify_if_idle();
+                }
+                None
+            }
+        }
+    }
+
+    /// See [`PartitionCoalescer::take`].
+    pub fn take(&self, index: usize) -> Option<VecDeque<T>> {
+        self.partitions[index].take()
+    }
+
+    /// See [`PartitionCoalescer::submitted`].
+    pub fn submitted(&self, index: usize, rejected: usize, returned: VecDeque<T>) {
+        if self.partitions[index].submitted(rejected, returned) {
+            self.wakeup.notify(index);
+        }
+    }
+
+    /// A write was completed.
+    pub fn completed(&self, index: usize) {
+        if self.partitions[index].completed() {
+            self.wakeup.notify(index);
+        }
+    }
+
+    /// See [`Wakeup::wait`].
+    pub fn wait(&self) -> Option<Vec<usize>> {
+        self.wakeup.wait(|| self.partitions.iter().any(PartitionCoalescer::has_queued))
+    }
+
+    /// Ends the submit thread.
+    pub fn stop(&self) {
+        self.wakeup.stop();
+    }
+
+    /// Takes all queues, to discard them.
+    pub fn discard_queued(&self) -> impl Iterator<Item = T> {
+        self.partitions.iter().flat_map(PartitionCoalescer::discard_queued)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
