@@ -16,12 +16,10 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// How long queued writes wait for the ones in flight. If the leader is lost or far away, librdkafka's own timeouts
-/// take over.
-pub const MAX_COALESCE_WAIT: Duration = Duration::from_millis(20);
+use crate::kafka::timeouts::{COALESCE_CHECK_INTERVAL, MAX_COALESCE_WAIT};
 
 #[derive(Debug)]
 struct State<T> {
@@ -180,7 +178,7 @@ impl Wakeup {
             state = if queued {
                 state.idle = false;
                 self.condvar
-                    .wait_timeout_while(state, MAX_COALESCE_WAIT / 2, is_empty)
+                    .wait_timeout_while(state, COALESCE_CHECK_INTERVAL, is_empty)
                     .unwrap_or_else(PoisonError::into_inner)
                     .0
             } else {

@@ -23,14 +23,11 @@ use crate::{
     kafka::{
         client_context::log_line,
         ffi::{self, Persistence},
+        timeouts::BATCH_OVERHEAD,
         topic::{LeaderObservation, TopicWatcher},
     },
     log::{Appended, NewRecord, TopicProblem, TopicState, WriteError},
 };
-
-/// The bytes of a batch of one record in addition to its key, value and headers (KIP-98: 61 bytes, and some for each
-/// length).
-const BATCH_OVERHEAD: usize = 512;
 
 pub type Producer = ThreadedProducer<DeliveryContext>;
 

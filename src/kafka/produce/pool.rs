@@ -12,7 +12,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use rdkafka::{
@@ -30,15 +29,11 @@ use super::{
 use crate::{
     kafka::{
         settings::{Role, Settings},
+        timeouts::{DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT},
         topic::TopicWatcher,
     },
     log::{NewRecord, PendingAppend, WriteError},
 };
-
-/// How long a retired producer may still receive delivery reports.
-const RETIRE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// The same if the topic is deleted or another one, where most reports will never come.
-const DISCARD_FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The producers of one topic.
 pub struct ProducerPool {

@@ -20,11 +20,11 @@ use rdkafka::{
 };
 
 use super::{
-    coalesce::{Coalescers, MAX_COALESCE_WAIT},
+    coalesce::Coalescers,
     delivery::{Producer, QueuedWrite},
 };
 use crate::{
-    kafka::topic::TopicWatcher,
+    kafka::{timeouts::COALESCE_CHECK_INTERVAL, topic::TopicWatcher},
     log::{TopicState, WriteError},
     model::Headers,
 };
@@ -113,7 +113,7 @@ impl Submitter {
         let mut last_full_check = Instant::now();
         while let Some(ready) = self.coalescers.wait() {
             // A partition whose writes are not completed never notifies, so all are checked from time to time.
-            let check_all = ready.is_empty() || last_full_check.elapsed() >= MAX_COALESCE_WAIT / 2;
+            let check_all = ready.is_empty() || last_full_check.elapsed() >= COALESCE_CHECK_INTERVAL;
             if check_all {
                 last_full_check = Instant::now();
             }

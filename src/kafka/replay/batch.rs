@@ -9,13 +9,10 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
+    kafka::timeouts::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS},
     log::ReplayEvent,
     model::{Partition, Record},
 };
-
-/// A batch is sent when it has this many records or bytes.
-const MAX_BATCH_RECORDS: usize = 512;
-const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 #[derive(Default)]
 pub struct Batch {
@@ -35,6 +32,7 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// Whether it is to be sent.
     pub fn is_full(&self) -> bool {
         self.records.len() >= MAX_BATCH_RECORDS || self.bytes >= MAX_BATCH_BYTES
     }

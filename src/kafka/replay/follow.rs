@@ -13,14 +13,10 @@ use std::{
 
 use super::{cluster::Cluster, offsets::Offsets, progress::Partitions};
 use crate::{
+    kafka::timeouts::{FOLLOW_CHECK_DIVISOR, FOLLOW_STALL, MIN_FOLLOW_CHECK_INTERVAL},
     log::{Counts, PROGRESS_INTERVAL, ReadError, ReplayEvent},
     model::Partition,
 };
-
-/// How long a replay that follows may be stalled.
-const FOLLOW_STALL: Duration = Duration::from_secs(60);
-/// The shortest time between two checks.
-const MIN_FOLLOW_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Gets the counts of a partition, and whether they are of the whole partition.
 pub type OnCounts = Box<dyn FnMut(Partition, Counts, bool) + Send>;
@@ -109,7 +105,7 @@ impl FollowCheck {
 
     /// Often enough to find the position at the end of the log before tombstones may be removed.
     pub fn is_due(&self, now: Instant, delete_retention: Duration) -> bool {
-        let interval = PROGRESS_INTERVAL.min(delete_retention / 8).max(MIN_FOLLOW_CHECK_INTERVAL);
+        let interval = PROGRESS_INTERVAL.min(delete_retention / FOLLOW_CHECK_DIVISOR).max(MIN_FOLLOW_CHECK_INTERVAL);
         now.saturating_duration_since(self.last_check) >= interval
     }
 

@@ -11,12 +11,10 @@ use super::{
     progress::{PartitionProgress, Partitions},
 };
 use crate::{
+    kafka::timeouts::{MAX_AGE_DIVISOR, UNREACHABLE_RETRY_DELAY},
     log::{ReadError, ReplayRequest, TopicProblem},
     rule::{Rule, holds},
 };
-
-/// The pause between two queries while brokers are unreachable.
-const UNREACHABLE_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// What bounds a replay, in addition to its request's deadline.
 #[derive(Debug, Clone, Copy)]
@@ -141,14 +139,14 @@ impl LimitCheck {
 
     /// Fails if a tombstone that is still to be read may have been removed meanwhile.
     pub fn check_age(&self, cluster: &impl Cluster, partitions: &Partitions) -> Result<(), StopReason> {
-        let limit = self.limits.delete_retention / 2;
+        let limit = self.limits.delete_retention / MAX_AGE_DIVISOR;
         let now = cluster.now();
         let age = |p: &PartitionProgress| now.saturating_duration_since(p.complete_as_of);
         let too_old = |p: &&PartitionProgress| (!p.done || self.follow) && age(p) > limit;
         match partitions.iter().find(too_old) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
                 let cause = format!(
-                    "it has been read for {} ms, and tombstones may be gone after delete.retention.ms / 2 = {} ms",
+                    "it has been read for {} ms, and tombstones may be gone after delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
                     age(progress).as_millis(),
                     limit.as_millis()
                 );

@@ -9,15 +9,10 @@ use std::{
 
 use super::{cluster::StartOffset, offsets::OffsetSnapshot, range::ReplayRange};
 use crate::{
+    kafka::timeouts::{MAX_ROUNDS, SHORT_ROUND},
     log::{Counts, PartitionEnd, ReadError},
     model::Partition,
 };
-
-/// How often an end is taken again before the replay ends with an error.
-const MAX_ROUNDS: u32 = 5;
-/// A shorter round is safe even if min.compaction.lag.ms is 0. A record above the round's end must have its segment
-/// closed and cleaned within the round to remove anything below the end.
-pub const SHORT_ROUND: Duration = Duration::from_millis(250);
 
 pub struct PartitionProgress {
     pub range: ReplayRange,

@@ -35,15 +35,11 @@ use super::{
     range::{ReplayRange, wait_for_stable_offsets},
 };
 use crate::{
+    kafka::timeouts::{MAX_UNCHECKED_POLLS, POLL_TIMEOUT},
     log::{Class, MOVING_INTERVAL, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem},
     model::{Header, Partition, Record},
     rule::{Rule, holds},
 };
-
-/// How long a poll or the send of an event waits. It bounds how late a dropped replay is noticed.
-const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-/// How many polls may pass between checks of the limits, the caller and the topic.
-const MAX_UNCHECKED_POLLS: u32 = 256;
 
 /// Rejects a topic that is not the one a request was made for.
 pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {

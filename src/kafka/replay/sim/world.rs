@@ -8,12 +8,12 @@ use std::{
 };
 
 use super::{
-    super::progress::SHORT_ROUND,
     faults::Fault,
     partition_log::{Kind, Millis, PartitionLog, Slot, Transaction},
     rng::Rng,
 };
 use crate::{
+    kafka::timeouts::SHORT_ROUND,
     log::Topic,
     model::{Partition, PartitionCount},
 };
