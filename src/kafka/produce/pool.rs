@@ -8,12 +8,13 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
 
+use parking_lot::RwLock;
 use rdkafka::{
     config::FromClientConfigAndContext,
     error::KafkaResult,
@@ -161,12 +162,12 @@ impl ProducerPool {
     fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Vec<Arc<Producer>> {
         let mut replaced = Vec::new();
         for (i, slot) in self.submitter.slots.iter().enumerate() {
-            if !which(i, &slot.read().unwrap_or_else(PoisonError::into_inner)) {
+            if !which(i, &slot.read()) {
                 continue;
             }
             match make_producer(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.watcher) {
                 Ok(new) => {
-                    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+                    let mut slot = slot.write();
                     before_swap(&slot);
                     replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
                 }
@@ -194,7 +195,7 @@ impl ProducerPool {
     /// Gives each producer a fatal error.
     pub fn inject_fatal_error(&self) {
         for slot in &self.submitter.slots {
-            crate::kafka::ffi::inject_fatal_error(slot.read().unwrap_or_else(PoisonError::into_inner).client());
+            crate::kafka::ffi::inject_fatal_error(slot.read().client());
         }
     }
 }

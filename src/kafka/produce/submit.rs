@@ -7,12 +7,9 @@
 //!
 //! Does not know what becomes of a submitted write: see [`super::delivery`].
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock},
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+use parking_lot::RwLock;
 use rdkafka::{
     error::RDKafkaErrorCode as Code,
     message::{Header as KafkaHeader, OwnedHeaders},
@@ -72,7 +69,7 @@ impl Submitter {
         }
         let slot = &self.slots[index % self.slots.len()];
         // Held while the record is queued, so that a replaced producer gets no more records.
-        let producer = slot.read().unwrap_or_else(PoisonError::into_inner);
+        let producer = slot.read();
         let Err((error, BaseRecord { delivery_opaque: mut write, .. })) = producer.send(new) else { return Ok(()) };
         write.submitted_to = None;
         let error = match error.rdkafka_error_code() {

@@ -112,15 +112,14 @@ pub fn wait_for_stable_offsets<C: Cluster>(
 /// With the rule taken out, all requests get the end offsets of the first request for the partition.
 #[cfg(feature = "take-out-rules")]
 fn with_first_known_ends(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
-    use std::{
-        collections::HashMap,
-        sync::{LazyLock, Mutex, PoisonError},
-    };
+    use std::{collections::HashMap, sync::LazyLock};
+
+    use parking_lot::Mutex;
     static ENDS: LazyLock<Mutex<HashMap<(String, Partition), i64>>> = LazyLock::new(Mutex::default);
     if holds(Rule::EndIsHighWatermark) {
         return snapshot;
     }
-    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ends = ENDS.lock();
     for offsets in &mut snapshot.offsets {
         offsets.high = *ends.entry((topic.to_owned(), offsets.partition)).or_insert(offsets.high);
     }
