@@ -11,7 +11,6 @@ mod client_context;
 mod ffi;
 mod metrics;
 mod produce;
-mod reaper;
 mod replay;
 mod settings;
 #[cfg(test)]
@@ -42,13 +41,7 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
     produce::ProducerPool,
-    reaper::Reaper,
-    replay::{
-        KafkaCluster,
-        offsets::OffsetClient,
-        range,
-        reader::{ReplayLimits, check_same_topic},
-    },
+    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
     timeouts::{CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_INTERVAL},
     topic::TopicWatcher,
 };
@@ -65,7 +58,6 @@ struct Inner {
     state: watch::Receiver<TopicState>,
     pool: OnceLock<ProducerPool>,
     pool_creation: Mutex<()>,
-    reaper: Reaper,
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
@@ -101,7 +93,6 @@ impl KafkaLog {
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
-            reaper: Reaper::start().map_err(|e| broken(&e))?,
             offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
             state: watcher.state(),
             pool: OnceLock::new(),
@@ -229,8 +220,7 @@ impl Log for KafkaLog {
             ranges.map(|ranges| (cluster, ranges))
         });
         let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
-        let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(cluster, &reaper, request, limits, ranges, requested_at);
+        let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
