@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{cluster::Cluster, offsets::Offsets, progress::Partitions};
+use super::{
+    cluster::{Cluster, Offsets},
+    progress::Partitions,
+};
 use crate::{
     kafka::timeouts::{FOLLOW_CHECK_DIVISOR, FOLLOW_STALL, MIN_FOLLOW_CHECK_INTERVAL},
     log::{Counts, PROGRESS_INTERVAL, ReadError, ReplayEvent},

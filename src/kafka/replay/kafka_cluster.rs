@@ -22,9 +22,9 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, SendOutcome, StartOffset},
+    cluster::{Cluster, OffsetSnapshot, SendOutcome, StartOffset},
     limits::{ReplayLimits, StopReason},
-    offsets::{OffsetClient, OffsetSnapshot},
+    offsets::OffsetClient,
     range::ReplayRange,
     reader::ReplayReader,
 };

@@ -6,8 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    cluster::Cluster,
-    offsets::Offsets,
+    cluster::{Cluster, Offsets},
     progress::{PartitionProgress, Partitions},
 };
 use crate::{

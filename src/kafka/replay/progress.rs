@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{cluster::StartOffset, offsets::OffsetSnapshot, range::ReplayRange};
+use super::{
+    cluster::{OffsetSnapshot, StartOffset},
+    range::ReplayRange,
+};
 use crate::{
     kafka::timeouts::{MAX_ROUNDS, SHORT_ROUND},
     log::{Counts, PartitionEnd, ReadError},

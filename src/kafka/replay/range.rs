@@ -6,10 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{
-    cluster::Cluster,
-    offsets::{OffsetSnapshot, Offsets},
-};
+use super::cluster::{Cluster, OffsetSnapshot, Offsets};
 use crate::{
     kafka::timeouts::{MAX_STABLE_OFFSET_DELAY, MIN_STABLE_OFFSET_DELAY},
     log::{ReadError, ReplayRequest, StartAt},

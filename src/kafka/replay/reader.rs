@@ -27,10 +27,9 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{
     batch::Batch,
-    cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
+    cluster::{Cluster, Consumer, Message, Offsets, Polled, SendOutcome, StartOffset},
     follow::{FollowCheck, OnCounts},
     limits::{LimitCheck, ReplayLimits, StopReason},
-    offsets::Offsets,
     progress::{PartitionProgress, Partitions},
     range::{ReplayRange, wait_for_stable_offsets},
 };

@@ -13,8 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{
     super::{
-        cluster::{Cluster, Consumer, Message, Polled, SendOutcome, StartOffset},
-        offsets::{OffsetSnapshot, Offsets},
+        cluster::{Cluster, Consumer, Message, OffsetSnapshot, Offsets, Polled, SendOutcome, StartOffset},
         reader::check_same_topic,
     },
     faults::Fault,
