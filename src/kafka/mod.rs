@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -42,7 +42,10 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 use self::{
     produce::ProducerPool,
     replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
-    timeouts::{CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_INTERVAL},
+    timeouts::{
+        CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
+        PRODUCER_CHECK_INTERVAL,
+    },
     topic::TopicWatcher,
 };
 use crate::log::{
@@ -60,6 +63,8 @@ struct Inner {
     pool_creation: Mutex<()>,
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
+    /// Notified when a producer meets a fatal error.
+    fatal_error: Arc<Notify>,
 }
 
 /// A log on a Kafka topic.
@@ -99,21 +104,15 @@ impl KafkaLog {
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
             pool_creation: Mutex::default(),
             closed: Arc::default(),
+            fatal_error: Arc::default(),
             watcher,
             metrics,
             settings,
         });
         let watcher = inner.watcher.clone();
         let watching = tokio::spawn(async move { watcher.watch().await });
-        let checked = inner.clone();
-        let replacing = tokio::spawn(async move {
-            loop {
-                sleep(PRODUCER_CHECK_INTERVAL).await;
-                let checked = checked.clone();
-                let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
-            }
-        });
-        Ok(Self { inner, tasks: vec![watching, replacing] })
+        let checking = tokio::spawn(inner.clone().watch_producers());
+        Ok(Self { inner, tasks: vec![watching, checking] })
     }
 }
 
@@ -131,11 +130,33 @@ impl Inner {
                 limit,
                 self.watcher.clone(),
                 self.closed.clone(),
+                self.fatal_error.clone(),
             );
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
         self.pool.get().ok_or_else(|| WriteError::Unreachable { cause: "no producer".to_owned() })
+    }
+
+    /// Checks the producers when something happens that concerns them. Does not return: its owner drops it.
+    async fn watch_producers(self: Arc<Self>) {
+        let (mut state, mut max_message_bytes) = (self.watcher.state(), self.watcher.max_message_bytes());
+        loop {
+            let checked = self.clone();
+            let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
+            // Producers that meet a fatal error again and again must not be replaced in a busy loop.
+            sleep(PRODUCER_CHECK_INTERVAL).await;
+            // A write that was accepted before the topic was refused may reach the producer after the check.
+            if matches!(&*state.borrow(), TopicState::Invalid(_)) {
+                continue;
+            }
+            tokio::select! {
+                () = self.fatal_error.notified() => {}
+                _ = state.changed() => {}
+                _ = max_message_bytes.changed() => {}
+                () = sleep(PRODUCER_CHECK_FALLBACK) => {}
+            }
+        }
     }
 
     /// Blocks.

@@ -16,7 +16,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
     producer::{DeliveryResult, ProducerContext, ThreadedProducer},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::coalesce::Coalescers;
 use crate::{
@@ -97,6 +97,8 @@ pub struct DeliveryContext {
     watcher: Arc<TopicWatcher>,
     /// librdkafka's message of a fatal error, after which the producer is unusable.
     fatal: OnceLock<String>,
+    /// Notified after `fatal` is set.
+    fatal_error: Arc<Notify>,
 }
 
 impl ClientContext for DeliveryContext {
@@ -109,6 +111,7 @@ impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(Code::Fatal) {
             let _ = self.fatal.set(reason.to_owned());
+            self.fatal_error.notify_one();
         }
         tracing::debug!(target: "librdkafka", %error, reason, "producer error");
     }
@@ -134,8 +137,8 @@ impl ProducerContext for DeliveryContext {
 }
 
 impl DeliveryContext {
-    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>) -> Self {
-        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new() }
+    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>, fatal_error: Arc<Notify>) -> Self {
+        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new(), fatal_error }
     }
 
     fn classify_failure(

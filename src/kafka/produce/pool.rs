@@ -20,7 +20,7 @@ use rdkafka::{
     error::KafkaResult,
     producer::{Producer as _, PurgeConfig},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     coalesce::Coalescers,
@@ -51,6 +51,7 @@ pub struct ProducerPool {
     /// How many writes and bytes one producer may have queued.
     limits: (u64, usize),
     closed: Arc<AtomicBool>,
+    fatal_error: Arc<Notify>,
 }
 
 impl Drop for ProducerPool {
@@ -67,16 +68,18 @@ impl Drop for ProducerPool {
 }
 
 impl ProducerPool {
-    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch.
+    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch. `fatal_error` is
+    /// notified when a producer meets a fatal error.
     pub fn new(
         settings: Settings,
         metrics: Metrics,
         max_message_bytes: usize,
         watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
+        fatal_error: Arc<Notify>,
     ) -> Result<Self, String> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &fatal_error)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| e.to_string())?;
         let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
@@ -88,7 +91,18 @@ impl ProducerPool {
         let submit_thread = thread::Builder::new().name("producer-submit".to_owned()).spawn(move || submitting.run());
         let submit_thread = Some(submit_thread.map_err(|e| e.to_string())?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
-        Ok(Self { settings, metrics, max_message_bytes, watcher, submitter, submit_thread, usage, limits, closed })
+        Ok(Self {
+            settings,
+            metrics,
+            max_message_bytes,
+            watcher,
+            submitter,
+            submit_thread,
+            usage,
+            limits,
+            closed,
+            fatal_error,
+        })
     }
 
     /// Accepts or rejects a record at once.
@@ -168,7 +182,12 @@ impl ProducerPool {
             if !which(i, &slot.read()) {
                 continue;
             }
-            match make_producer(&self.settings, self.max_message_bytes.load(Ordering::Relaxed), &self.watcher) {
+            match make_producer(
+                &self.settings,
+                self.max_message_bytes.load(Ordering::Relaxed),
+                &self.watcher,
+                &self.fatal_error,
+            ) {
                 Ok(new) => {
                     let mut slot = slot.write();
                     before_swap(&slot);
@@ -203,8 +222,13 @@ impl ProducerPool {
     }
 }
 
-fn make_producer(settings: &Settings, max_message_bytes: usize, watcher: &Arc<TopicWatcher>) -> KafkaResult<Producer> {
+fn make_producer(
+    settings: &Settings,
+    max_message_bytes: usize,
+    watcher: &Arc<TopicWatcher>,
+    fatal_error: &Arc<Notify>,
+) -> KafkaResult<Producer> {
     let config = settings.config(Role::Producer { max_message_bytes });
-    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone());
+    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone(), fatal_error.clone());
     Producer::from_config_and_context(&config, context)
 }
