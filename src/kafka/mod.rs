@@ -11,7 +11,6 @@ mod client_context;
 mod ffi;
 mod metrics;
 mod produce;
-mod reaper;
 mod replay;
 mod settings;
 #[cfg(test)]
@@ -32,7 +31,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -42,14 +41,11 @@ pub use settings::{PropertyError, Settings, is_secret, parse_properties};
 
 use self::{
     produce::ProducerPool,
-    reaper::Reaper,
-    replay::{
-        KafkaCluster,
-        offsets::OffsetClient,
-        range,
-        reader::{ReplayLimits, check_same_topic},
+    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
+    timeouts::{
+        CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
+        PRODUCER_CHECK_INTERVAL,
     },
-    timeouts::{CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_INTERVAL},
     topic::TopicWatcher,
 };
 use crate::log::{
@@ -65,9 +61,10 @@ struct Inner {
     state: watch::Receiver<TopicState>,
     pool: OnceLock<ProducerPool>,
     pool_creation: Mutex<()>,
-    reaper: Reaper,
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
+    /// Notified when a producer meets a fatal error.
+    fatal_error: Arc<Notify>,
 }
 
 /// A log on a Kafka topic.
@@ -101,28 +98,21 @@ impl KafkaLog {
         let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
         let inner = Arc::new(Inner {
-            reaper: Reaper::start().map_err(|e| broken(&e))?,
             offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
             state: watcher.state(),
             pool: OnceLock::new(),
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
             pool_creation: Mutex::default(),
             closed: Arc::default(),
+            fatal_error: Arc::default(),
             watcher,
             metrics,
             settings,
         });
         let watcher = inner.watcher.clone();
         let watching = tokio::spawn(async move { watcher.watch().await });
-        let checked = inner.clone();
-        let replacing = tokio::spawn(async move {
-            loop {
-                sleep(PRODUCER_CHECK_INTERVAL).await;
-                let checked = checked.clone();
-                let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
-            }
-        });
-        Ok(Self { inner, tasks: vec![watching, replacing] })
+        let checking = tokio::spawn(inner.clone().watch_producers());
+        Ok(Self { inner, tasks: vec![watching, checking] })
     }
 }
 
@@ -140,11 +130,33 @@ impl Inner {
                 limit,
                 self.watcher.clone(),
                 self.closed.clone(),
+                self.fatal_error.clone(),
             );
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
         }
         self.pool.get().ok_or_else(|| WriteError::Unreachable { cause: "no producer".to_owned() })
+    }
+
+    /// Checks the producers when something happens that concerns them. Does not return: its owner drops it.
+    async fn watch_producers(self: Arc<Self>) {
+        let (mut state, mut max_message_bytes) = (self.watcher.state(), self.watcher.max_message_bytes());
+        loop {
+            let checked = self.clone();
+            let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
+            // Producers that meet a fatal error again and again must not be replaced in a busy loop.
+            sleep(PRODUCER_CHECK_INTERVAL).await;
+            // A write that was accepted before the topic was refused may reach the producer after the check.
+            if matches!(&*state.borrow(), TopicState::Invalid(_)) {
+                continue;
+            }
+            tokio::select! {
+                () = self.fatal_error.notified() => {}
+                _ = state.changed() => {}
+                _ = max_message_bytes.changed() => {}
+                () = sleep(PRODUCER_CHECK_FALLBACK) => {}
+            }
+        }
     }
 
     /// Blocks.
@@ -229,8 +241,7 @@ impl Log for KafkaLog {
             ranges.map(|ranges| (cluster, ranges))
         });
         let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
-        let reaper = self.inner.reaper.clone();
-        let work = move || replay::run(cluster, &reaper, request, limits, ranges, requested_at);
+        let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;

@@ -13,15 +13,11 @@
 //!
 //! Does not know what it queues, and submits nothing itself.
 
-use std::{
-    collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
-/// How long queued writes wait for the ones in flight. If the leader is lost or far away, librdkafka's own timeouts
-/// take over.
-pub const MAX_COALESCE_WAIT: Duration = Duration::from_millis(20);
+use parking_lot::{Condvar, Mutex};
+
+use crate::kafka::timeouts::{COALESCE_CHECK_INTERVAL, MAX_COALESCE_WAIT};
 
 #[derive(Debug)]
 struct State<T> {
@@ -60,13 +56,9 @@ pub enum Submit<T> {
 }
 
 impl<T> PartitionCoalescer<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a new write.
     pub fn submit(&self, write: T) -> Submit<T> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.in_flight == 0 && !state.submitting && state.queued.is_empty() {
             (state.in_flight, state.submitting) = (1, true);
             return Submit::Now(write);
@@ -81,7 +73,7 @@ impl<T> PartitionCoalescer<T> {
 
     /// The queue, if it is to be submitted now. [`PartitionCoalescer::submitted`] must be called afterwards.
     pub fn take(&self) -> Option<VecDeque<T>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let overdue = state.queued_since.is_some_and(|queued_since| queued_since.elapsed() >= MAX_COALESCE_WAIT);
         if state.submitting || state.queued.is_empty() || state.in_flight > 0 && !overdue {
             return None;
@@ -95,7 +87,7 @@ impl<T> PartitionCoalescer<T> {
     /// ones, for which librdkafka had no room. The returned ones stay queued. Returns whether the queue is to be
     /// submitted now.
     pub fn submitted(&self, rejected: usize, returned: VecDeque<T>) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.submitting = false;
         state.in_flight -= rejected + returned.len();
         if !returned.is_empty() {
@@ -109,18 +101,18 @@ impl<T> PartitionCoalescer<T> {
 
     /// A write was completed. Returns whether the queue is to be submitted now.
     pub fn completed(&self) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.in_flight -= 1;
         state.in_flight == 0 && !state.submitting && !state.queued.is_empty()
     }
 
     pub fn has_queued(&self) -> bool {
-        !self.state().queued.is_empty()
+        !self.state.lock().queued.is_empty()
     }
 
     /// Takes the queue, to discard it.
     pub fn discard_queued(&self) -> VecDeque<T> {
-        std::mem::take(&mut self.state().queued)
+        std::mem::take(&mut self.state.lock().queued)
     }
 }
 
@@ -140,13 +132,9 @@ pub struct Wakeup {
 }
 
 impl Wakeup {
-    fn state(&self) -> MutexGuard<'_, WakeupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The queue of this partition is ready to be submitted.
     pub fn notify(&self, coalescer: usize) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.ready.push(coalescer);
         state.idle = false;
         self.condvar.notify_one();
@@ -154,7 +142,7 @@ impl Wakeup {
 
     /// A queue is not empty any more.
     pub fn notify_if_idle(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if std::mem::take(&mut state.idle) {
             self.condvar.notify_one();
         }
@@ -162,33 +150,94 @@ impl Wakeup {
 
     /// Ends the submit thread.
     pub fn stop(&self) {
-        self.state().stopped = true;
+        self.state.lock().stopped = true;
         self.condvar.notify_one();
     }
 
     /// Waits until queues are ready, and returns their partitions. An empty list means that all queues are to be
     /// checked; `None` means that the thread must end.
     pub fn wait(&self, has_queued: impl Fn() -> bool) -> Option<Vec<usize>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.ready.is_empty() && !state.stopped {
             // Set before the check, so that a queue that fills after the check wakes the thread.
             state.idle = true;
             drop(state);
             let queued = has_queued();
-            state = self.state();
-            let is_empty = |state: &mut WakeupState| state.ready.is_empty() && !state.stopped;
-            state = if queued {
+            state = self.state.lock();
+            let nothing = |state: &mut WakeupState| state.ready.is_empty() && !state.stopped;
+            if queued {
                 state.idle = false;
-                self.condvar
-                    .wait_timeout_while(state, MAX_COALESCE_WAIT / 2, is_empty)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                self.condvar.wait_while_for(&mut state, nothing, COALESCE_CHECK_INTERVAL);
             } else {
-                self.condvar.wait_while(state, |r| r.idle && is_empty(r)).unwrap_or_else(PoisonError::into_inner)
-            };
+                self.condvar.wait_while(&mut state, |state| state.idle && nothing(state));
+            }
             state.idle = false;
         }
         (!state.stopped).then(|| std::mem::take(&mut state.ready))
+    }
+}
+
+/// The coalescers of all partitions, by index, and the wake-up of the submit thread.
+pub struct Coalescers<T> {
+    partitions: Vec<PartitionCoalescer<T>>,
+    wakeup: Wakeup,
+}
+
+impl<T> Coalescers<T> {
+    pub fn new(partitions: usize) -> Self {
+        let partitions = (0..partitions).map(|_| PartitionCoalescer::default()).collect();
+        Self { partitions, wakeup: Wakeup::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Takes a new write. Returns it if the caller must submit it, and then call [`Coalescers::submitted`].
+    pub fn submit(&self, index: usize, write: T) -> Option<T> {
+        match self.partitions[index].submit(write) {
+            Submit::Now(write) => Some(write),
+            Submit::Queued { first } => {
+                if first {
+                    self.wakeup.notify_if_idle();
+                }
+                None
+            }
+        }
+    }
+
+    /// See [`PartitionCoalescer::take`].
+    pub fn take(&self, index: usize) -> Option<VecDeque<T>> {
+        self.partitions[index].take()
+    }
+
+    /// See [`PartitionCoalescer::submitted`].
+    pub fn submitted(&self, index: usize, rejected: usize, returned: VecDeque<T>) {
+        if self.partitions[index].submitted(rejected, returned) {
+            self.wakeup.notify(index);
+        }
+    }
+
+    /// A write was completed.
+    pub fn completed(&self, index: usize) {
+        if self.partitions[index].completed() {
+            self.wakeup.notify(index);
+        }
+    }
+
+    /// See [`Wakeup::wait`].
+    pub fn wait(&self) -> Option<Vec<usize>> {
+        self.wakeup.wait(|| self.partitions.iter().any(PartitionCoalescer::has_queued))
+    }
+
+    /// Ends the submit thread.
+    pub fn stop(&self) {
+        self.wakeup.stop();
+    }
+
+    /// Takes all queues, to discard them.
+    pub fn discard_queued(&self) -> impl Iterator<Item = T> {
+        self.partitions.iter().flat_map(PartitionCoalescer::discard_queued)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Writes to a topic: a pool of producers, and the coalescing of each partition's writes.
 
 mod coalesce;
+mod delivery;
 mod pool;
+mod submit;
 
 pub use pool::ProducerPool;

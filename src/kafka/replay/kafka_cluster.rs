@@ -22,15 +22,15 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, SendOutcome, StartOffset},
-    offsets::{OffsetClient, OffsetSnapshot},
+    cluster::{Cluster, OffsetSnapshot, SendOutcome, StartOffset},
+    limits::{ReplayLimits, StopReason},
+    offsets::OffsetClient,
     range::ReplayRange,
-    reader::{ReplayLimits, ReplayReader, StopReason},
+    reader::ReplayReader,
 };
 use crate::{
     kafka::{
         ffi,
-        reaper::Reaper,
         settings::{Role, Settings},
         topic::TopicWatcher,
     },
@@ -127,19 +127,24 @@ impl Cluster for KafkaCluster {
 }
 
 /// Reads until every end offset, or without an end if the request follows. Blocks, so it runs on a thread of its own.
+///
+/// Destroying a consumer blocks until librdkafka's threads have ended, so each way out answers the caller first. When
+/// the reader returns, its end events are in the channel; an error is put there, or a task waits for room for it; a
+/// caller that has left gets no answer. Locals are dropped in reverse order, so the channel closes before the consumer
+/// is destroyed, also after a panic. Nothing joins this thread, and no permit waits for it.
 pub fn run(
     cluster: KafkaCluster,
-    reaper: &Reaper,
     request: ReplayRequest,
     limits: ReplayLimits,
     ranges: Vec<ReplayRange>,
     requested_at: Instant,
 ) {
-    let (events, watcher) = (cluster.events.clone(), cluster.watcher.clone());
+    // Declared first, so it is dropped last.
+    let mut consumer = None;
+    let (events, watcher, runtime) = (cluster.events.clone(), cluster.watcher.clone(), cluster.runtime.clone());
     let started_at = Instant::now();
     let on_counts = Box::new(move |partition, counts, whole| watcher.add_foreign_counts(partition, counts, whole));
     let mut reader = ReplayReader::new(cluster, request, ranges, limits, on_counts);
-    let mut consumer = None;
     let stop = reader.read(&mut consumer);
     let micros = |i: Instant| i.saturating_duration_since(requested_at).as_micros() as u64;
     tracing::debug!(
@@ -151,17 +156,8 @@ pub fn run(
     if let Err(StopReason::Failed(error)) = stop
         && let Err(TrySendError::Full(error)) = events.try_send(Err(error))
     {
-        // The caller's channel is full. The error waits for room, however long that takes. The consumer, with what it
-        // has read ahead, is destroyed now.
-        if let Some(consumer) = consumer.take() {
-            reaper.take(consumer);
-        }
-        let _ = events.blocking_send(error);
-    }
-    // The last event is sent, so the destruction of the consumer delays no answer.
-    drop(reader);
-    drop(events);
-    if let Some(consumer) = consumer {
-        reaper.take(consumer);
+        // The error waits for room, however long that takes. It must not wait for the consumer, and the consumer, with
+        // what it has read ahead, must not wait for the caller.
+        runtime.spawn(async move { events.send(error).await });
     }
 }

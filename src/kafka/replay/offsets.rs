@@ -10,7 +10,7 @@ use std::{
 use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
 use tokio::sync::watch;
 
-pub use super::cluster::{OffsetSnapshot, Offsets};
+use super::cluster::{OffsetSnapshot, Offsets};
 use crate::{
     kafka::{
         client_context::Context,

@@ -6,18 +6,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{
-    cluster::Cluster,
-    offsets::{OffsetSnapshot, Offsets},
-};
+use super::cluster::{Cluster, OffsetSnapshot, Offsets};
 use crate::{
+    kafka::timeouts::{MAX_STABLE_OFFSET_DELAY, MIN_STABLE_OFFSET_DELAY},
     log::{ReadError, ReplayRequest, StartAt},
     model::Partition,
     rule::{Rule, holds},
 };
-
-/// The longest pause between two queries while a transaction is open.
-const MAX_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The range of one partition that a replay reads.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +82,7 @@ pub fn wait_for_stable_offsets<C: Cluster>(
         return Ok(snapshot);
     }
     // After a commit the last stable offset may lag for a moment.
-    let mut delay = Duration::from_millis(1);
+    let mut delay = MIN_STABLE_OFFSET_DELAY;
     let mut hidden: Vec<_> = snapshot.offsets.iter().filter(|o| o.last_stable < o.high).copied().collect();
     while let Some(first) = hidden.first() {
         if cluster.now() + delay >= until {
@@ -98,7 +93,7 @@ pub fn wait_for_stable_offsets<C: Cluster>(
             return Err(abandoned());
         }
         cluster.pause(delay);
-        delay = (delay * 2).min(MAX_RETRY_DELAY);
+        delay = (delay * 2).min(MAX_STABLE_OFFSET_DELAY);
         let hidden_partitions: Vec<_> = hidden.iter().map(|o| o.partition).collect();
         let now = cluster.offsets(&hidden_partitions, deadline)?;
         for offsets in &mut hidden {
@@ -114,15 +109,14 @@ pub fn wait_for_stable_offsets<C: Cluster>(
 /// With the rule taken out, all requests get the end offsets of the first request for the partition.
 #[cfg(feature = "take-out-rules")]
 fn with_first_known_ends(mut snapshot: OffsetSnapshot, topic: &str) -> OffsetSnapshot {
-    use std::{
-        collections::HashMap,
-        sync::{LazyLock, Mutex, PoisonError},
-    };
+    use std::{collections::HashMap, sync::LazyLock};
+
+    use parking_lot::Mutex;
     static ENDS: LazyLock<Mutex<HashMap<(String, Partition), i64>>> = LazyLock::new(Mutex::default);
     if holds(Rule::EndIsHighWatermark) {
         return snapshot;
     }
-    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ends = ENDS.lock();
     for offsets in &mut snapshot.offsets {
         offsets.high = *ends.entry((topic.to_owned(), offsets.partition)).or_insert(offsets.high);
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{config::TopicConfig, evaluate::ServedIdentity, leaders::LeaderHistory};
 use crate::{
-    kafka::{settings::Settings, timeouts::MIN_REPLAY_LIMIT},
+    kafka::{
+        settings::Settings,
+        timeouts::{MAX_AGE_DIVISOR, MIN_REPLAY_LIMIT},
+    },
     log::{Counts, Finding, Severity, TopicState},
     model::Partition,
 };
@@ -111,7 +114,7 @@ fn config_findings(config: &TopicConfig, replicas: usize) -> Vec<Finding> {
         let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
         findings.push(warning("UNCLEAN_ELECTION", message.to_owned()));
     }
-    if config.delete_retention / 2 < MIN_REPLAY_LIMIT {
+    if config.delete_retention / MAX_AGE_DIVISOR < MIN_REPLAY_LIMIT {
         let message = format!(
             "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions \
              may be removed during it",

@@ -51,6 +51,8 @@ pub struct TopicWatcher {
     /// Set once.
     served_identity: OnceLock<ServedIdentity>,
     observations: Mutex<TopicObservations>,
+    /// That of the configuration in `observations`.
+    max_message_bytes: watch::Sender<usize>,
     /// One query at a time.
     query_lock: tokio::sync::Mutex<()>,
 }
@@ -65,6 +67,7 @@ impl TopicWatcher {
             state: watch::Sender::new(state),
             served_identity: OnceLock::new(),
             observations: Mutex::default(),
+            max_message_bytes: watch::Sender::default(),
             query_lock: tokio::sync::Mutex::default(),
         }
     }
@@ -116,6 +119,11 @@ impl TopicWatcher {
     pub fn config(&self) -> TopicConfig {
         let observations = self.observations();
         observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not answered yet".to_owned()))
+    }
+
+    /// The topic's max.message.bytes, and every change of it; 0 before the first query.
+    pub fn max_message_bytes(&self) -> watch::Receiver<usize> {
+        self.max_message_bytes.subscribe()
     }
 
     /// The partitions' leaders and replicas, as last queried.
@@ -270,7 +278,11 @@ impl TopicWatcher {
         let last = observations.config.as_ref();
         let config = TopicConfig::after_query(answer, last);
         let changed = last.is_none_or(|last| !config.gives_same_state(last));
+        let max_message_bytes = config.max_message_bytes;
         observations.config = Some(config);
+        drop(observations);
+        self.max_message_bytes
+            .send_if_modified(|bytes| std::mem::replace(bytes, max_message_bytes) != max_message_bytes);
         changed
     }
 }

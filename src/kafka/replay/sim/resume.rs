@@ -1,14 +1,31 @@
 //! Streams over a simulated log that are interrupted and resumed by token. The client's state must be right in the end,
 //! or the client must have got an error that tells it to start again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
-use super::*;
+use super::{
+    super::{
+        limits::StopReason,
+        range,
+        reader::{ReplayReader, check_same_topic},
+    },
+    broker::SimulatedCluster,
+    check::check_state,
+    faults::Fault,
+    load::{DEADLINE, limits},
+    rng::Rng,
+    seeds,
+    world::{SharedWorld, World},
+};
 use crate::{
     changelog::{Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest},
-    log::{MemoryLog, Replay, StoreKind, TopicState, WriteError},
+    log::{MemoryLog, ReadError, Replay, ReplayRequest, StoreKind, TopicState, WriteError},
     testing::FakeLog,
 };
 
@@ -155,8 +172,9 @@ async fn run_seed(seed: u64) -> Result<u64, String> {
 #[test]
 fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (count, mut resumed) = (seeds().end - seeds().start, 0);
-    for seed in seeds() {
+    let seeds = seeds();
+    let (count, mut resumed) = (seeds.end - seeds.start, 0);
+    for seed in seeds {
         match runtime.block_on(run_seed(seed)) {
             Ok(times) => resumed += times,
             Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} runs it again): {error}"),

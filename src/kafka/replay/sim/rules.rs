@@ -1,6 +1,24 @@
 //! One rule per test, in worlds where nothing else happens.
 
-use super::*;
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        limits::{ReplayLimits, StopReason},
+        range,
+        reader::ReplayReader,
+    },
+    broker::SimulatedCluster,
+    check::check,
+    faults::Fault,
+    load::{DEADLINE, NO_PROGRESS, Outcome, load},
+    partition_log::{Kind, Millis},
+    world::{SharedWorld, World},
+};
+use crate::{
+    log::{ReadError, ReplayRequest, Selection, StartAt, Topic, TopicProblem},
+    model::Partition,
+};
 
 fn still(count: i64) -> SharedWorld {
     SharedWorld::new(World::still(count))

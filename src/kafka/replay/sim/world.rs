@@ -2,137 +2,21 @@
 //! happens: writes, transactions, the cleaner, elections and administrators act between two calls of a replay.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant, SystemTime},
 };
 
-use super::super::reader::SHORT_ROUND;
+use super::{
+    faults::Fault,
+    partition_log::{Kind, Millis, PartitionLog, Slot, Transaction},
+    rng::Rng,
+};
 use crate::{
+    kafka::timeouts::SHORT_ROUND,
     log::Topic,
     model::{Partition, PartitionCount},
 };
-
-/// Milliseconds since the world began.
-pub type Millis = u64;
-
-/// A small random number generator. The same seed makes the same world.
-#[derive(Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
-
-/// A fault that a world may have. Without faults a load must be complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// A transaction stays open.
-    OpenTransaction,
-    /// Records are deleted from the low end.
-    Deleted,
-    /// A new leader lacks the end of the log.
-    Truncated,
-    /// The topic is deleted and created again.
-    Recreated,
-    /// The topic gets one more partition.
-    Grown,
-    /// A leader does not answer.
-    Frozen,
-    /// The broker that is read from lags behind the leader.
-    Lagging,
-    /// The caller reads slowly.
-    SlowReader,
-}
-
-pub const FAULTS: [Fault; 8] = [
-    Fault::OpenTransaction,
-    Fault::Deleted,
-    Fault::Truncated,
-    Fault::Recreated,
-    Fault::Grown,
-    Fault::Frozen,
-    Fault::Lagging,
-    Fault::SlowReader,
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Plain,
-    /// A record of the transaction with this number.
-    InTransaction(usize),
-    Marker,
-}
-
-/// The record or marker at an offset.
-#[derive(Debug, Clone)]
-pub struct Slot {
-    pub offset: i64,
-    pub kind: Kind,
-    pub key: String,
-    /// `None`: a tombstone.
-    pub value: Option<u64>,
-    pub epoch: i32,
-    written: Millis,
-    /// When the cleaner may remove a tombstone or marker that it has seen.
-    purge_at: Option<Millis>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transaction {
-    Open { first: i64 },
-    Committed,
-    Aborted,
-}
-
-#[derive(Debug)]
-pub struct PartitionLog {
-    pub slots: Vec<Slot>,
-    pub low: i64,
-    pub high: i64,
-    pub epoch: i32,
-    pub transactions: Vec<Transaction>,
-    /// Elections that truncated the log: the epoch, and the new end.
-    pub cuts: Vec<(i32, i64)>,
-    pub frozen_until: Millis,
-    /// Readers see the log up to this offset until this time.
-    pub lag: Option<(i64, Millis)>,
-    /// Consumers get no more records, while the leader still returns offsets.
-    pub delivers_nothing: bool,
-    keys: Vec<String>,
-}
-
-impl PartitionLog {
-    pub fn last_stable(&self) -> i64 {
-        let open = self.transactions.iter().filter_map(|t| match t {
-            Transaction::Open { first } => Some(*first),
-            _ => None,
-        });
-        open.min().unwrap_or(self.high)
-    }
-}
 
 /// An acknowledged or committed write.
 #[derive(Debug, Clone)]
@@ -249,18 +133,7 @@ impl World {
     }
 
     fn create(&mut self) {
-        let log = |partition| PartitionLog {
-            slots: Vec::new(),
-            low: 0,
-            high: 0,
-            epoch: 0,
-            transactions: Vec::new(),
-            cuts: Vec::new(),
-            frozen_until: 0,
-            lag: None,
-            delivers_nothing: false,
-            keys: keys(self.count, partition),
-        };
+        let log = |partition| PartitionLog::new(keys(self.count, partition));
         self.partitions = (0..self.count as i32).map(|p| (p, log(p))).collect();
     }
 
@@ -348,7 +221,7 @@ impl World {
     /// Opens a transaction, adds to the open one, or ends it.
     fn transaction(&mut self, partition: i32) {
         let log = &self.partitions[&partition];
-        match log.transactions.iter().position(|t| matches!(t, Transaction::Open { .. })) {
+        match log.open_transaction() {
             None => {
                 self.open(partition);
             }
@@ -385,49 +258,19 @@ impl World {
     /// Ends open transactions, so that a load has nothing to wait for.
     pub fn settle(&mut self) {
         for partition in 0..self.partitions.len() as i32 {
-            let open =
-                self.partitions[&partition].transactions.iter().position(|t| matches!(t, Transaction::Open { .. }));
-            if let Some(number) = open {
+            if let Some(number) = self.partitions[&partition].open_transaction() {
                 self.end(partition, number, true);
             }
         }
     }
 
-    /// Kafka's cleaner. It cleans below the active segment, the last stable offset and the compaction lag. The last
-    /// record of each key stays, and aborted records are removed. Tombstones and markers are removed a delete retention
-    /// after the cleaner first saw them.
+    /// Runs Kafka's cleaner.
     pub fn clean(&mut self, partition: i32) {
-        let (now, retention) = (self.now, self.delete_retention);
         // Even without a lag a segment must be closed before it is cleaned.
         let lag = self.min_compaction_lag.max(SHORT_ROUND.as_millis() as Millis);
         let active = self.rng.below(4) as i64;
         let log = self.partitions.get_mut(&partition).expect("a partition");
-        let first_recent = log.slots.iter().find(|s| s.written + lag >= now).map_or(i64::MAX, |s| s.offset);
-        let clean_end = first_recent.min(log.last_stable()).min(log.high - active);
-        let aborted = |transactions: &[Transaction], s: &Slot| match s.kind {
-            Kind::InTransaction(n) => transactions[n] == Transaction::Aborted,
-            _ => false,
-        };
-        let transactions = log.transactions.clone();
-        let mut last = HashMap::new();
-        for slot in log.slots.iter().filter(|s| s.offset < clean_end) {
-            if slot.kind != Kind::Marker && !aborted(&transactions, slot) {
-                last.insert(slot.key.clone(), slot.offset);
-            }
-        }
-        log.slots.retain_mut(|slot| {
-            if slot.offset >= clean_end {
-                return true;
-            }
-            let superseded = slot.kind != Kind::Marker && last.get(&slot.key) != Some(&slot.offset);
-            if superseded || aborted(&transactions, slot) {
-                return false;
-            }
-            if slot.value.is_none() {
-                return *slot.purge_at.get_or_insert(now + retention) > now;
-            }
-            true
-        });
+        log.clean(self.now, lag, self.delete_retention, active);
     }
 
     fn inject_fault(&mut self, partition: i32) {
@@ -441,25 +284,15 @@ impl World {
         match self.faults[which] {
             Fault::OpenTransaction | Fault::SlowReader => {}
             Fault::Deleted => {
-                let before = (log.low + some).min(log.last_stable());
-                log.low = before;
-                log.slots.retain(|s| s.offset >= before);
-                self.lose(partition, |w| w.offset < before);
+                let low = log.delete_below(log.low + some);
+                self.lose(partition, |w| w.offset < low);
             }
             Fault::Truncated => {
                 let at = (log.high - some).max(log.low);
-                log.slots.retain(|s| s.offset < at);
-                log.high = at;
-                log.epoch += 1;
-                log.cuts.push((log.epoch, at));
-                for transaction in &mut log.transactions {
-                    if matches!(transaction, Transaction::Open { .. }) {
-                        *transaction = Transaction::Aborted;
-                    }
-                }
+                log.truncate(at);
                 // A real new leader that never had a lost record would still have the records that it superseded. This
                 // cluster has removed them, so no load has to find them.
-                let there: std::collections::HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
+                let there: HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
                 self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
             }
             Fault::Recreated => {

@@ -1,0 +1,33 @@
+//! The faults of simulated worlds. A world decides when one happens, and does it.
+
+/// A fault that a world may have. Without faults a load must be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A transaction stays open.
+    OpenTransaction,
+    /// Records are deleted from the low end.
+    Deleted,
+    /// A new leader lacks the end of the log.
+    Truncated,
+    /// The topic is deleted and created again.
+    Recreated,
+    /// The topic gets one more partition.
+    Grown,
+    /// A leader does not answer.
+    Frozen,
+    /// The broker that is read from lags behind the leader.
+    Lagging,
+    /// The caller reads slowly.
+    SlowReader,
+}
+
+pub const FAULTS: [Fault; 8] = [
+    Fault::OpenTransaction,
+    Fault::Deleted,
+    Fault::Truncated,
+    Fault::Recreated,
+    Fault::Grown,
+    Fault::Frozen,
+    Fault::Lagging,
+    Fault::SlowReader,
+];
