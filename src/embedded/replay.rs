@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     layout,
-    state::{Published, StoreState},
+    state::{Published, ReplayRange, StoreState},
 };
 use crate::{
     log::{
@@ -286,16 +286,6 @@ pub(super) struct Reader {
     pub(super) request: ReplayRequest,
     pub(super) selection: Arc<Selection>,
     pub(super) events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
-}
-
-/// The range of one partition that a replay reads.
-#[derive(Clone, Copy)]
-pub(super) struct ReplayRange {
-    pub(super) partition: Partition,
-    pub(super) from: i64,
-    pub(super) end: i64,
-    /// The range starts at the low watermark.
-    pub(super) whole_partition: bool,
 }
 
 impl Reader {

@@ -14,7 +14,7 @@ use std::{
 use fjall::Snapshot;
 use tokio::sync::watch;
 
-use super::{layout::Head, replay::ReplayRange, store::Store};
+use super::{layout::Head, store::Store};
 use crate::{
     log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
@@ -22,6 +22,16 @@ use crate::{
 
 /// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The offsets of one partition that a replay reads.
+#[derive(Clone, Copy)]
+pub(super) struct ReplayRange {
+    pub(super) partition: Partition,
+    pub(super) from: i64,
+    pub(super) end: i64,
+    /// The range starts at the low watermark.
+    pub(super) whole_partition: bool,
+}
 
 /// A snapshot that may be read: everything in it is fsynced.
 pub(super) struct Published {

@@ -107,7 +107,7 @@ async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
     let topic = log.topic().await?;
     let range = |partition| {
         let end = published.end(partition).expect("an end");
-        super::replay::ReplayRange { partition, from: 0, end, whole_partition: false }
+        super::state::ReplayRange { partition, from: 0, end, whole_partition: false }
     };
     let ranges: Vec<_> = topic.partition_count.all().map(range).collect();
     let selection = Selection::all(topic.partition_count);
