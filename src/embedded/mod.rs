@@ -20,10 +20,13 @@
 //!
 //! Does not replicate, and does not keep superseded records.
 
+mod deliver;
 mod engine_check;
 mod error;
+mod follow;
 mod layout;
 mod replay;
+mod scan;
 mod state;
 mod store;
 #[cfg(test)]
@@ -55,6 +58,7 @@ use tokio::{
 pub use error::OpenError;
 
 use self::{
+    deliver::Delivery,
     replay::Reader,
     state::{Clock, Published, StoreState},
     writer::{QueuedWrite, Writer},
@@ -299,8 +303,8 @@ impl Log for EmbeddedLog {
         let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
         let (events, replay) = Replay::channel();
         let selection = Arc::new(request.selection.clone());
-        let reader = Reader { state: self.state.clone(), request, selection, events };
-        tokio::spawn(reader.run(published, ranges, at_end, requested_at));
+        let delivery = Delivery { state: self.state.clone(), selection, events };
+        tokio::spawn(Reader { request, delivery }.run(published, ranges, at_end, requested_at));
         Ok(replay)
     }
 

@@ -121,8 +121,8 @@ async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
         deadline: soon(),
     };
     let (events, replay) = Replay::channel();
-    let reader = Reader { state: log.state.clone(), request, selection: Arc::new(selection), events };
-    tokio::spawn(reader.run(published, ranges, SystemTime::now(), Instant::now()));
+    let delivery = Delivery { state: log.state.clone(), selection: Arc::new(selection), events };
+    tokio::spawn(Reader { request, delivery }.run(published, ranges, SystemTime::now(), Instant::now()));
     collect(log, replay).await
 }
 
