@@ -27,7 +27,6 @@ pub(super) async fn follow(
 ) -> Result<(), StopReason> {
     let limit = delivery.state.topic.delete_retention / 2;
     let mut changes = delivery.state.published.subscribe();
-    let mut closed = delivery.state.closed.subscribe();
     for range in &mut ranges {
         (range.from, range.whole_partition) = (range.end, false);
     }
@@ -35,7 +34,7 @@ pub(super) async fn follow(
     // Not known before the first check.
     let mut published_since = true;
     loop {
-        if *closed.borrow() {
+        if delivery.state.closing.is_cancelled() {
             return Err(StopReason::Error(ReadError::Draining));
         }
         if let Some(corrupt) = delivery.state.corrupt.get() {
@@ -83,7 +82,7 @@ pub(super) async fn follow(
         let wake = wake.min(Instant::now() + (limit / 4).max(MIN_FOLLOW_WAIT));
         tokio::select! {
             () = delivery.events.closed() => return Err(StopReason::Abandoned),
-            _ = async { closed.wait_for(|closed| *closed).await.map(|_| ()) } => {}
+            () = delivery.state.closing.cancelled() => {}
             changed = tokio::time::timeout_at(wake, changes.changed()) => published_since = changed.is_ok(),
         }
     }

@@ -38,7 +38,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -50,10 +50,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
 
@@ -158,7 +160,7 @@ impl EmbeddedLog {
             dir: settings.dir.clone(),
             sort_bytes: settings.sort_bytes,
             published: watch::Sender::new(Some(Arc::new(published))),
-            closed: watch::Sender::new(false),
+            closing: CancellationToken::new(),
             abandoned: AtomicBool::new(false),
             read_only: OnceLock::new(),
             corrupt: OnceLock::new(),
@@ -198,9 +200,9 @@ impl EmbeddedLog {
 
     /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
     fn begin_close(&self) -> Option<JoinHandle<()>> {
-        self.state.closed.send_replace(true);
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.state.closing.cancel();
+        self.queue.lock().take();
+        let writer = self.writer.lock().take()?;
         let state = self.state.clone();
         // Stopping the engine joins its threads, which must not block a worker of the runtime.
         thread::Builder::new()
@@ -267,7 +269,7 @@ impl Log for EmbeddedLog {
             .sum();
         let queue_bytes = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
         let (reply, pending) = oneshot::channel();
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.lock();
         let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
         let (max_records, max_bytes) = self.queue_limits;
         // Only increased under the lock, so two writes can't pass the limit together.

@@ -13,6 +13,7 @@ use std::{
 
 use fjall::Snapshot;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{layout::Head, store::Store};
 use crate::{
@@ -90,8 +91,8 @@ pub(super) struct StoreState {
     pub(super) sort_bytes: usize,
     /// `None` after the store is closed. Running replays keep their snapshot.
     pub(super) published: watch::Sender<Option<Arc<Published>>>,
-    /// Set when the log closes: writes are rejected and followers end.
-    pub(super) closed: watch::Sender<bool>,
+    /// Cancelled when the log closes. Followers end.
+    pub(super) closing: CancellationToken,
     /// Set when the log is dropped: queued writes are rejected.
     pub(super) abandoned: AtomicBool,
     /// Why the store is read-only. The first reason is kept.

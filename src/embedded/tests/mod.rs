@@ -10,8 +10,9 @@ mod purge;
 mod reads;
 mod writes;
 
-use std::{collections::HashSet, fs, sync::Condvar};
+use std::{collections::HashSet, fs};
 
+use parking_lot::Condvar;
 use tempfile::TempDir;
 
 use super::*;
@@ -46,14 +47,13 @@ impl Gate {
     fn clock(gate: &Arc<Self>) -> Clock {
         let gate = gate.clone();
         Arc::new(move || {
-            let open = gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap();
-            drop(open);
+            gate.1.wait_while(&mut gate.0.lock(), |open| !*open);
             wall_clock()
         })
     }
 
     fn open(&self) {
-        *self.0.lock().unwrap() = true;
+        *self.0.lock() = true;
         self.1.notify_all();
     }
 }
