@@ -1,7 +1,7 @@
 //! The delivery of one range to the receiver of a replay: scans a batch, sends it, and scans the next.
 //!
 //! It reads each batch on a blocking thread of the runtime, unless the batch is in memory already, and sends it from
-//! its task. So a slow or waiting receiver holds no thread, and a panic of the engine on damage becomes an error of this
+//! the replay's task. So a slow receiver holds no thread. A panic of the engine on damage becomes an error of this
 //! replay.
 //!
 //! Promises that no step takes longer than the deadline, and that it stops when the receiver is dropped.

@@ -1,7 +1,7 @@
 //! The part of a replay after the end offsets: it delivers what the writer publishes.
 //!
-//! Promises an error if it may have missed a purged tombstone. It notices this by offset, and by the time since it was
-//! last at the end: a tombstone is not purged before the retention has passed.
+//! Promises an error if it may have missed a purged tombstone. It compares offsets, and it checks how long it was not
+//! at the end, because a tombstone may be purged when the retention has passed.
 //!
 //! Does not hold a snapshot while it waits.
 
@@ -18,8 +18,8 @@ use crate::log::{PROGRESS_INTERVAL, ReadError, ReplayEvent};
 /// The shortest time between a follower's checks of whether it is still at the end.
 const MIN_FOLLOW_WAIT: Duration = Duration::from_millis(10);
 
-/// Delivers what is written after the end offsets. `caught_up_at` is when the replay was last at the end: a
-/// tombstone written since must not have been purged.
+/// Delivers what is written after the end offsets. `caught_up_at` is when the replay was last at the end. A tombstone
+/// that was written later must not have been purged yet.
 pub(super) async fn follow(
     delivery: &Delivery,
     mut ranges: Vec<ReplayRange>,

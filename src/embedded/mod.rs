@@ -1,6 +1,55 @@
-//! The log without Kafka: an embedded store in a directory of its own.
+//! A log without Kafka: an embedded store in a directory of its own.
 //!
-//! Promises what [`Log`] promises, and:
+//! [`EmbeddedLog`] is a [`Log`] for one process on one machine. Each record is in a partition, has an offset, and is
+//! kept until a later record of the same key supersedes it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use changelogd::{
+//!     embedded::{EmbeddedLog, Settings},
+//!     log::{Log as _, NewRecord, ReplayEvent, ReplayRequest, Selection, StartAt},
+//!     model::{Headers, Key},
+//! };
+//! use tokio::time::Instant;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Blocks while it reads the directory.
+//! let log = tokio::task::spawn_blocking(|| EmbeddedLog::open(Settings::new("data"))).await??;
+//! let topic = log.topic().await?;
+//!
+//! let key = Key::parse("workspace/user/1")?;
+//! let partition = topic.partition_count.of_workspace(key.workspace_bytes());
+//! let record = NewRecord { partition, key, value: Some("{}".into()), headers: Headers::default() };
+//! let appended = log.append(record)?.await??;
+//! println!("written at offset {}", appended.offset);
+//!
+//! let request = ReplayRequest {
+//!     partitions: topic.partition_count.all().map(|partition| (partition, StartAt::Low)).collect(),
+//!     selection: Selection::all(topic.partition_count),
+//!     topic,
+//!     follow: false,
+//!     owned_records: false,
+//!     deadline: Instant::now() + Duration::from_secs(10),
+//! };
+//! let mut replay = log.replay(request).await?;
+//! while let Some(event) = replay.next().await {
+//!     if let ReplayEvent::Records { records, .. } = event? {
+//!         println!("{} records", records.len());
+//!     }
+//! }
+//!
+//! let without_outcome = log.close(Instant::now() + Duration::from_secs(10)).await;
+//! assert_eq!(without_outcome, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! Everything that [`Log`] promises, and:
 //!
 //! - Only one process has the directory open ([`OpenError::Locked`]).
 //! - A write is acknowledged after an fsync.
@@ -9,16 +58,23 @@
 //! - Damaged data is not served. After the first damage is found, nothing is served.
 //! - A replay reads one snapshot, which is published together with its end offsets.
 //!
+//! # What it does not do
+//!
+//! - It does not replicate. If the disk is lost, the records are lost.
+//! - It does not keep superseded records. A follower that lags gets only the last record of each key.
+//! - It does not repair a damaged store, and does not open stores of other formats ([`OpenError::Format`]).
+//! - It does not change the partition count of a store.
+//!
+//! # How it works
+//!
 //! ```text
 //!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> replies
 //!                                                                       |
 //!   replay (a task each) <----------------------------------------------+
 //! ```
 //!
-//! The low watermark is always 0. A replay may start at any offset up to the end, because compaction removes only
-//! records that a later one supersedes.
-//!
-//! Does not replicate, and does not keep superseded records.
+//! The low watermark is always 0. A replay may start at any offset from 0 to the end, because compaction removes only
+//! records that a later one supersedes. The exception is an offset below a purged tombstone, which is rejected.
 
 mod deliver;
 mod engine_check;
@@ -133,8 +189,9 @@ impl fmt::Debug for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the store of a directory, or creates one. Blocks: after a crash it reads the journal again.
-    #[allow(clippy::needless_pass_by_value)] // they are the log's from here on
+    /// Opens the store of a directory, or creates one. Blocks, and takes longer after a crash, because it reads the
+    /// journal again.
+    #[allow(clippy::needless_pass_by_value)] // so that a later version can keep them
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         Self::open_at(&settings, Arc::new(wall_clock))
     }

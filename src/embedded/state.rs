@@ -55,7 +55,7 @@ impl Published {
     }
 
     /// Whether a reader that has read a partition up to `from` may have missed a purged tombstone. This does not depend
-    /// on a clock: the wall clock, by which tombstones and tokens expire, can be set.
+    /// on a clock, because an operator can set the wall clock, by which tombstones and tokens expire.
     pub(super) fn purged_beyond(&self, partition: Partition, from: i64) -> bool {
         self.purged_below.get(partition.index()).is_some_and(|purged_below| from < *purged_below)
     }

@@ -1,4 +1,4 @@
-//! What a directory may hold, and who may open it.
+//! Which directories are opened, and that only one log at a time has a directory open.
 
 use super::*;
 
