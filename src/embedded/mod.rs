@@ -1,6 +1,55 @@
-//! The log without Kafka: an embedded store in a directory of its own.
+//! A log without Kafka: an embedded store in a directory of its own.
 //!
-//! Promises what [`Log`] promises, and:
+//! [`EmbeddedLog`] is a [`Log`] for one process on one machine. Each record is in a partition, has an offset, and is
+//! kept until a later record of the same key supersedes it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use changelogd::{
+//!     embedded::{EmbeddedLog, Settings},
+//!     log::{Log as _, NewRecord, ReplayEvent, ReplayRequest, Selection, StartAt},
+//!     model::{Headers, Key},
+//! };
+//! use tokio::time::Instant;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Blocks while it reads the directory.
+//! let log = tokio::task::spawn_blocking(|| EmbeddedLog::open(Settings::new("data"))).await??;
+//! let topic = log.topic().await?;
+//!
+//! let key = Key::parse("workspace/user/1")?;
+//! let partition = topic.partition_count.of_workspace(key.workspace_bytes());
+//! let record = NewRecord { partition, key, value: Some("{}".into()), headers: Headers::default() };
+//! let appended = log.append(record)?.await??;
+//! println!("written at offset {}", appended.offset);
+//!
+//! let request = ReplayRequest {
+//!     partitions: topic.partition_count.all().map(|partition| (partition, StartAt::Low)).collect(),
+//!     selection: Selection::all(topic.partition_count),
+//!     topic,
+//!     follow: false,
+//!     owned_records: false,
+//!     deadline: Instant::now() + Duration::from_secs(10),
+//! };
+//! let mut replay = log.replay(request).await?;
+//! while let Some(event) = replay.next().await {
+//!     if let ReplayEvent::Records { records, .. } = event? {
+//!         println!("{} records", records.len());
+//!     }
+//! }
+//!
+//! let without_outcome = log.close(Instant::now() + Duration::from_secs(10)).await;
+//! assert_eq!(without_outcome, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! Everything that [`Log`] promises, and:
 //!
 //! - Only one process has the directory open ([`OpenError::Locked`]).
 //! - A write is acknowledged after an fsync.
@@ -9,21 +58,31 @@
 //! - Damaged data is not served. After the first damage is found, nothing is served.
 //! - A replay reads one snapshot, which is published together with its end offsets.
 //!
+//! # What it does not do
+//!
+//! - It does not replicate. If the disk is lost, the records are lost.
+//! - It does not keep superseded records. A follower that lags gets only the last record of each key.
+//! - It does not repair a damaged store, and does not open stores of other formats ([`OpenError::Format`]).
+//! - It does not change the partition count of a store.
+//!
+//! # How it works
+//!
 //! ```text
 //!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> replies
 //!                                                                       |
 //!   replay (a task each) <----------------------------------------------+
 //! ```
 //!
-//! The low watermark is always 0. A replay may start at any offset up to the end, because compaction removes only
-//! records that a later one supersedes.
-//!
-//! Does not replicate, and does not keep superseded records.
+//! The low watermark is always 0. A replay may start at any offset from 0 to the end, because compaction removes only
+//! records that a later one supersedes. The exception is an offset below a purged tombstone, which is rejected.
 
+mod deliver;
 mod engine_check;
 mod error;
+mod follow;
 mod layout;
 mod replay;
+mod scan;
 mod state;
 mod store;
 #[cfg(test)]
@@ -35,7 +94,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -47,14 +106,17 @@ use std::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
 
 use self::{
+    deliver::Delivery,
     replay::Reader,
     state::{Clock, Published, StoreState},
     writer::{QueuedWrite, Writer},
@@ -127,8 +189,9 @@ impl fmt::Debug for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the store of a directory, or creates one. Blocks: after a crash it reads the journal again.
-    #[allow(clippy::needless_pass_by_value)] // they are the log's from here on
+    /// Opens the store of a directory, or creates one. Blocks, and takes longer after a crash, because it reads the
+    /// journal again.
+    #[allow(clippy::needless_pass_by_value)] // so that a later version can keep them
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         Self::open_at(&settings, Arc::new(wall_clock))
     }
@@ -154,7 +217,7 @@ impl EmbeddedLog {
             dir: settings.dir.clone(),
             sort_bytes: settings.sort_bytes,
             published: watch::Sender::new(Some(Arc::new(published))),
-            closed: watch::Sender::new(false),
+            closing: CancellationToken::new(),
             abandoned: AtomicBool::new(false),
             read_only: OnceLock::new(),
             corrupt: OnceLock::new(),
@@ -194,9 +257,9 @@ impl EmbeddedLog {
 
     /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
     fn begin_close(&self) -> Option<JoinHandle<()>> {
-        self.state.closed.send_replace(true);
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.state.closing.cancel();
+        self.queue.lock().take();
+        let writer = self.writer.lock().take()?;
         let state = self.state.clone();
         // Stopping the engine joins its threads, which must not block a worker of the runtime.
         thread::Builder::new()
@@ -263,7 +326,7 @@ impl Log for EmbeddedLog {
             .sum();
         let queue_bytes = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
         let (reply, pending) = oneshot::channel();
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.lock();
         let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
         let (max_records, max_bytes) = self.queue_limits;
         // Only increased under the lock, so two writes can't pass the limit together.
@@ -299,8 +362,8 @@ impl Log for EmbeddedLog {
         let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
         let (events, replay) = Replay::channel();
         let selection = Arc::new(request.selection.clone());
-        let reader = Reader { state: self.state.clone(), request, selection, events };
-        tokio::spawn(reader.run(published, ranges, at_end, requested_at));
+        let delivery = Delivery { state: self.state.clone(), selection, events };
+        tokio::spawn(Reader { request, delivery }.run(published, ranges, at_end, requested_at));
         Ok(replay)
     }
 

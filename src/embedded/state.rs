@@ -13,8 +13,9 @@ use std::{
 
 use fjall::Snapshot;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{layout::Head, replay::ReplayRange, store::Store};
+use super::{layout::Head, store::Store};
 use crate::{
     log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
@@ -22,6 +23,16 @@ use crate::{
 
 /// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The offsets of one partition that a replay reads.
+#[derive(Clone, Copy)]
+pub(super) struct ReplayRange {
+    pub(super) partition: Partition,
+    pub(super) from: i64,
+    pub(super) end: i64,
+    /// The range starts at the low watermark.
+    pub(super) whole_partition: bool,
+}
 
 /// A snapshot that may be read: everything in it is fsynced.
 pub(super) struct Published {
@@ -44,7 +55,7 @@ impl Published {
     }
 
     /// Whether a reader that has read a partition up to `from` may have missed a purged tombstone. This does not depend
-    /// on a clock: the wall clock, by which tombstones and tokens expire, can be set.
+    /// on a clock, because an operator can set the wall clock, by which tombstones and tokens expire.
     pub(super) fn purged_beyond(&self, partition: Partition, from: i64) -> bool {
         self.purged_below.get(partition.index()).is_some_and(|purged_below| from < *purged_below)
     }
@@ -80,8 +91,8 @@ pub(super) struct StoreState {
     pub(super) sort_bytes: usize,
     /// `None` after the store is closed. Running replays keep their snapshot.
     pub(super) published: watch::Sender<Option<Arc<Published>>>,
-    /// Set when the log closes: writes are rejected and followers end.
-    pub(super) closed: watch::Sender<bool>,
+    /// Cancelled when the log closes. Followers end.
+    pub(super) closing: CancellationToken,
     /// Set when the log is dropped: queued writes are rejected.
     pub(super) abandoned: AtomicBool,
     /// Why the store is read-only. The first reason is kept.

@@ -4,8 +4,8 @@
 //! end offsets, and then replies. So an acknowledged write is durable, and a replay reads only data that survives a
 //! crash.
 //!
-//! - **Always compacted**: the batch that supersedes a record removes it. Of several records of one key in one batch,
-//!   only the last is stored. The others get offsets and replies.
+//! - **Always compacted**: the batch that supersedes a record removes that record. Of several records of one key in
+//!   one batch, only the last is stored. The others get offsets and replies.
 //! - **A failed commit makes the store read-only** until it is opened again, because the content of the disk is not
 //!   known. The store stays readable as of the last commit. The first cause is reported.
 //! - **Free space is checked before each batch**, so that DISK_FULL means that nothing was written. Writes succeed

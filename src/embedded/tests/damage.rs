@@ -2,7 +2,7 @@
 
 use fjall::PersistMode;
 
-use super::*;
+use super::{super::layout, *};
 
 /// Covers R35, F22.
 #[tokio::test]

@@ -1,6 +1,33 @@
-//! Followers that fall behind must not miss a purged tombstone without an error.
+//! Followers get what is written later. One that falls behind must not miss a purged tombstone without an error.
 
 use super::*;
+
+/// Covers C29.
+#[tokio::test]
+async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir);
+    put(&log, "w/t/1", Some("a")).await;
+    let topic = log.topic().await.unwrap();
+    let home = topic.partition_count.of_workspace(b"w");
+    let selection = Selection::all(topic.partition_count);
+    let partitions = vec![(home, StartAt::Offset { offset: 1, leader_epoch: -1 })];
+    let request = ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
+    let mut replay = log.replay(request).await.unwrap();
+    assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::End(end))) if (end.start, end.end) == (1, 1)));
+    assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 1, .. }))));
+    put(&log, "w/t/1", None).await;
+    match replay.next().await {
+        Some(Ok(ReplayEvent::Records { records, .. })) => assert_eq!(records[0].offset, 1),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 2, at_end: Some(_), .. }))));
+    // The replay does not keep the directory locked after the close.
+    assert_eq!(log.close(soon()).await, 0);
+    assert!(matches!(replay.next().await, Some(Err(ReadError::Draining))));
+    assert!(replay.next().await.is_none());
+    drop(open(&dir));
+}
 
 /// A follower of one partition that has read everything.
 async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {

@@ -4,6 +4,8 @@
 //! `tests/fixtures/embedded-format-2/make.sh` has the exact commands that made the store and the listing of its
 //! records. The listing is what that binary's own `changelogd stream --output json` printed.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
