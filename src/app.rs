@@ -8,6 +8,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
+    address::Address,
     changelog::{Changelog, Limits, Undelivered},
     config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
     embedded::{self, EmbeddedLog},
@@ -15,7 +16,7 @@ use crate::{
     log::{Log, MemoryLog},
     metrics::Metrics,
     model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, PartitionCount, ValueRules},
-    server::{Address, Health, Listener, api_routes, health_routes, serve, serve_admin},
+    server::{Health, Listener, api_routes, health_routes, serve, serve_admin},
     service::{CallLimits, Service},
 };
 

@@ -27,6 +27,7 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod address;
 pub mod app;
 #[deny(missing_docs)]
 pub mod changelog;

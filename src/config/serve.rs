@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{Origin, UsageError, format_duration, memory::memory_limit, parse_duration};
 use crate::{
+    address::Address,
     model::{PartitionCount, ValueMode},
-    server::Address,
     telemetry::{LogFormat, parse_filter},
 };
 

@@ -1,6 +1,6 @@
-//! The admin port, HTTP/1.1, read-only:
+//! The admin port. It speaks HTTP/1.1 and is read-only:
 //!
-//! | path       | answers                                                           |
+//! | path       | response                                                          |
 //! |------------|-------------------------------------------------------------------|
 //! | `/metrics` | Prometheus metrics (OpenMetrics text)                             |
 //! | `/livez`   | 200 as long as the process serves                                 |
@@ -17,7 +17,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Address, Health, Listener};
+use super::health::Health;
 use crate::{
     log::{TopicProblem, TopicState},
     metrics::Metrics,
@@ -30,7 +30,7 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until `stop` completes. Open requests are cut then: none of them changes anything.
+/// Serves until `stop` completes. Then open requests are cut, because none of them changes anything.
 pub async fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -68,14 +68,4 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
         TopicState::Failed(failure) => failure.to_string(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))
-}
-
-impl Listener {
-    /// The admin port is TCP only.
-    pub async fn bind_admin(address: &Address) -> std::io::Result<TcpListener> {
-        match address {
-            Address::Tcp(address) => TcpListener::bind(address).await,
-            Address::Unix(_) => Err(std::io::Error::other("the admin port must be host:port")),
-        }
-    }
 }

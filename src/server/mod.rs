@@ -30,7 +30,7 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 
 pub use admin::serve_admin;
 pub use health::Health;
-pub use listener::{Address, Io, Listener};
+pub use listener::{Io, Listener};
 
 use crate::{
     metrics::Metrics,

@@ -74,7 +74,7 @@ const RULES: [(&str, &[&str]); 15] = [
     // The simulation is compiled for tests only. Streams are resumed over its log.
     ("changelog", &["service/", "app.rs", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
-    ("server", &["app.rs", "config/", "commands/"]),
+    ("server", &["app.rs"]),
     ("kafka", &["app.rs", "commands/"]),
     ("embedded", &["app.rs"]),
     ("cli", &["commands/"]),
