@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{refuse, runtime};
+use super::start::{refuse, runtime};
 use crate::{
     app::{App, StartError},
     config::{Parsed, ServeArgs},

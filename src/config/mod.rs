@@ -3,14 +3,16 @@
 //! Promises: a configuration that can not work ends the process with status 64 and one line, before any work starts.
 //! Does not: ask other systems. A wrong topic, for example, is found later.
 
+mod cgroup;
 mod duration;
 mod environment;
-mod memory;
+mod parse;
 mod renamed;
 mod serve;
 
 pub use duration::{format_duration, parse_duration};
-pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
+pub use environment::{Environment, ProcessEnvironment, variable};
+pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;
 pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
 

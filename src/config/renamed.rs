@@ -5,7 +5,10 @@
 
 use clap::Command;
 
-use super::{Environment, UsageError, variable};
+use super::{
+    UsageError,
+    environment::{Environment, variable},
+};
 
 /// Old and new flags, without dashes. The variables follow the flags.
 pub const RENAMED: [(&str, &str); 6] = [

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, format_duration, memory::memory_limit, parse_duration};
+use super::{Origin, UsageError, cgroup::memory_limit, format_duration, parse_duration};
 use crate::{
     address::Address,
     model::{PartitionCount, ValueMode},

@@ -70,13 +70,13 @@ const RULES: [(&str, &[&str]); 15] = [
     ("tonic_health", &["server/", "cli/"]),
     ("hyper", &["server/"]),
     ("axum", &["server/"]),
-    ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "metrics.rs"]),
+    ("log", &["kafka/", "embedded/", "changelog/", "service/", "server/", "app.rs", "store.rs", "metrics.rs"]),
     // The simulation is compiled for tests only. Streams are resumed over its log.
     ("changelog", &["service/", "app.rs", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
     ("server", &["app.rs"]),
-    ("kafka", &["app.rs", "commands/"]),
-    ("embedded", &["app.rs"]),
+    ("kafka", &["store.rs", "commands/"]),
+    ("embedded", &["store.rs"]),
     ("cli", &["commands/"]),
     ("app", &["commands/"]),
 ];
