@@ -5,7 +5,13 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     address::Address,
@@ -152,7 +158,8 @@ impl App {
             client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
-        let service = Service::new(self.changelog.clone(), call_limits);
+        let write_tasks = TaskTracker::new();
+        let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone(), write_tasks.clone());
         let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
         let api = serve(self.api, routes, self.metrics.clone(), stopped);
         let mut api = std::pin::pin!(api);
@@ -172,6 +179,9 @@ impl App {
         let _ = stop.send(deadline - self.args.drain_timeout / 4);
         let cut_connections = api.await;
         let undelivered = self.changelog.drain(deadline).await;
+        // The log has reported all outcomes by now, so the tasks that wait for them end.
+        write_tasks.close();
+        let _ = timeout_at(deadline, write_tasks.wait()).await;
         Drained { undelivered, cut_connections }
     }
 }
