@@ -143,7 +143,7 @@ impl App {
         if let Some(listener) = self.admin {
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
             let state = self.changelog.topic_state();
-            tasks.spawn(serve_admin(listener, metrics, health, state, std::future::pending()));
+            tasks.spawn(serve_admin(listener, metrics, health, state));
         }
         if let Some(listener) = self.health_port {
             let routes = health_routes(&self.health);

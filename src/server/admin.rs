@@ -6,7 +6,7 @@
 //! | `/livez`   | 200 as long as the process serves                                 |
 //! | `/readyz`  | 200 if writes and loads are possible, 503 and the cause otherwise |
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -30,26 +30,20 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until `stop` completes. Then open requests are cut, because none of them changes anything.
+/// Serves until it is dropped, which cuts open requests. None of them changes anything.
 pub async fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     health: Health,
     state: watch::Receiver<TopicState>,
-    stop: impl Future<Output = ()>,
 ) {
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state(Admin { metrics, health, state });
-    tokio::select! {
-        result = axum::serve(listener, router).into_future() => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the admin port is no longer served");
-            }
-        }
-        () = stop => {}
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the admin port is no longer served");
     }
 }
 
