@@ -8,8 +8,8 @@
 //!
 //! `service` knows no backend, and no backend knows gRPC. Only [`store`] and [`commands`] name a backend.
 //!
-//! `missing_docs` applies to the domain, the log and its backends: they have interfaces that others implement or use.
-//! In other modules a doc comment says why, or is left out.
+//! `missing_docs` applies to the domain, the log and its backends, because other code implements or uses their
+//! interfaces. In other modules a doc comment says why, or is left out.
 
 #![warn(clippy::pedantic)]
 #![allow(

@@ -8,7 +8,7 @@ use tonic::Code;
 /// `google.rpc.ErrorInfo.domain` of our errors.
 pub const DOMAIN: &str = "changelogd";
 
-/// `changelog.v1`: documented in `proto/changelog.proto`.
+/// The package `changelog.v1`, which `proto/changelog.proto` documents.
 pub mod changelog {
     #[allow(clippy::all, clippy::pedantic)]
     pub mod v1 {
