@@ -1,29 +1,33 @@
-//! The process: binds addresses, opens the log, serves, and drains. Tests run it, too.
+//! The process: binds addresses, opens the store, serves, and drains. Tests run it, too.
 //!
 //! Promises: all addresses are bound and the store is open before anything is served. A drain ends at its deadline, and
 //! reports writes that were not delivered.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::TaskTracker;
 
 use crate::{
+    address::Address,
     changelog::{Changelog, Limits, Undelivered},
-    config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
-    embedded::{self, EmbeddedLog},
-    kafka::{self, KafkaLog},
-    log::{Log, MemoryLog},
+    config::{ServeArgs, UsageError},
+    log::Log,
     metrics::Metrics,
-    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, PartitionCount, ValueRules},
-    server::{Address, Health, Listener, api_routes, health_routes, serve, serve_admin},
+    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, ValueRules},
+    server::{Health, Listener, api_routes, health_routes, serve, serve_admin},
     service::{CallLimits, Service},
+    store::{StoreError, open_log, saturating_usize},
 };
 
 /// How long after --write-timeout a log may still report the outcome of a write. librdkafka checks its timeouts each
 /// second.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
-/// Partitions of a memory log without --partitions.
-const DEFAULT_PARTITIONS: i64 = 10;
 
 /// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
@@ -31,25 +35,26 @@ pub enum StartError {
     /// The configuration can never work.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// An address can't be bound.
+    /// An address can't be bound. `setting` is its flag.
     #[error("{setting}: can't listen on {address}: {cause}")]
-    Bind {
-        /// The flag.
-        setting: &'static str,
-        /// Its value.
-        address: Address,
-        /// The error of the system.
-        cause: io::Error,
-    },
-    /// The embedded store can not be opened.
+    Bind { setting: &'static str, address: Address, cause: io::Error },
+    /// The store can not be opened.
     #[error(transparent)]
-    Store(#[from] embedded::OpenError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Usage(error) => Self::Usage(error),
+            StoreError::Embedded(_) => Self::Store(error),
+        }
+    }
 }
 
 /// The addresses of the process, with real ports.
 #[derive(Debug, Clone)]
 pub struct Addresses {
-    /// The API.
     pub api: Address,
     /// Metrics and health over HTTP; `None` if it is off.
     pub admin: Option<Address>,
@@ -83,7 +88,7 @@ impl App {
     /// Binds every address and opens the log. Does not wait for brokers: with a wrong topic the process starts, and
     /// calls return the error.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
-        Self::start_with(args, open_log).await
+        Self::start_with(args, |args, metrics| Ok(open_log(args, metrics)?)).await
     }
 
     /// As [`App::start`], with a log that the caller opens.
@@ -130,18 +135,15 @@ impl App {
 
     /// Serves until `shutdown` completes, then drains within --drain-timeout.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
-        let (stop, stopping) = watch::channel(None::<Instant>);
-        let stopped = || {
-            let mut stopping = stopping.clone();
-            async move { stopping.wait_for(Option::is_some).await.ok().and_then(|s| *s).unwrap_or_else(Instant::now) }
-        };
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { stopped.await.unwrap_or_else(|_| Instant::now()) };
         // The tasks are aborted when this is dropped.
         let mut tasks = JoinSet::new();
         let following = tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
         if let Some(listener) = self.admin {
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
             let state = self.changelog.topic_state();
-            tasks.spawn(serve_admin(listener, metrics, health, state, std::future::pending()));
+            tasks.spawn(serve_admin(listener, metrics, health, state));
         }
         if let Some(listener) = self.health_port {
             let routes = health_routes(&self.health);
@@ -156,9 +158,10 @@ impl App {
             client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
-        let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone());
+        let write_tasks = TaskTracker::new();
+        let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone(), write_tasks.clone());
         let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
-        let api = serve(self.api, routes, self.metrics.clone(), stopped());
+        let api = serve(self.api, routes, self.metrics.clone(), stopped);
         let mut api = std::pin::pin!(api);
 
         tokio::select! {
@@ -173,61 +176,14 @@ impl App {
         self.metrics.set_ready(false);
         self.changelog.refuse_new_work();
         // A quarter of the time is kept for accepted writes that no call waits for.
-        stop.send_replace(Some(deadline - self.args.drain_timeout / 4));
+        let _ = stop.send(deadline - self.args.drain_timeout / 4);
         let cut_connections = api.await;
         let undelivered = self.changelog.drain(deadline).await;
+        // The log has reported all outcomes by now, so the tasks that wait for them end.
+        write_tasks.close();
+        let _ = timeout_at(deadline, write_tasks.wait()).await;
         Drained { undelivered, cut_connections }
     }
-}
-
-fn open_log(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<dyn Log>, StartError> {
-    match args.store() {
-        StoreChoice::Memory => {
-            let default = PartitionCount::new(DEFAULT_PARTITIONS);
-            let count = args.kafka.partitions.or(default).ok_or_else(|| UsageError("no partitions".to_owned()))?;
-            Ok(Arc::new(MemoryLog::new(count, args.delete_retention)))
-        }
-        StoreChoice::Embedded => {
-            let settings = embedded::Settings {
-                partition_count: args.kafka.partitions,
-                delete_retention: args.delete_retention,
-                sort_bytes: size(args.read_ahead()),
-                ..embedded::Settings::new(&args.data_dir)
-            };
-            Ok(Arc::new(EmbeddedLog::open(settings)?))
-        }
-        StoreChoice::Kafka => {
-            let settings = kafka::Settings {
-                producers: args.producers.into(),
-                write_timeout: args.write_timeout,
-                create_topic: args.create_topic,
-                read_ahead_bytes: size(args.read_ahead()),
-                ..kafka_settings(&args.kafka)?
-            };
-            let log = KafkaLog::start(settings, metrics.kafka().clone()).map_err(|e| UsageError(e.to_string()))?;
-            Ok(Arc::new(log))
-        }
-    }
-}
-
-/// The Kafka settings from flags, environment and properties file. They are not checked yet.
-pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
-    let mut settings = kafka::Settings::new(args.brokers(), &args.topic);
-    settings.group_id.clone_from(&args.group_id);
-    settings.expected_partitions = args.partitions;
-    if let Some(path) = &args.kafka_properties_file {
-        let shown = path.display().to_string();
-        let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
-        let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-        settings.properties = kafka::parse_properties(&text).map_err(bad)?;
-    }
-    // Flags win over the file.
-    settings.properties.extend(args.kafka_property.iter().cloned());
-    Ok(settings)
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn limits(args: &ServeArgs) -> Limits {
@@ -238,9 +194,9 @@ fn limits(args: &ServeArgs) -> Limits {
         share_replays: args.share_replays,
         replay_queue_timeout: args.replay_queue_timeout,
         max_following_streams: args.max_following_streams().into(),
-        replay_memory: size(args.replay_memory()),
-        read_ahead: size(args.read_ahead()),
-        max_load_memory: size(args.max_load_memory()),
+        replay_memory: saturating_usize(args.replay_memory()),
+        read_ahead: saturating_usize(args.read_ahead()),
+        max_load_memory: saturating_usize(args.max_load_memory()),
     }
 }
 

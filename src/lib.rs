@@ -1,15 +1,15 @@
 //! changelogd: a gRPC sidecar that keeps the state of workspaces in a log-compacted Kafka topic.
 //!
 //! ```text
-//!   model <- log <- { memory, kafka, embedded } <- app <- main
+//!   model <- log <- { memory, kafka, embedded } <- store <- app <- commands <- main
 //!            log <- changelog (fold, load, stream, write) <- service (gRPC) <- server (transport) <- app
-//!   leaves:  config, telemetry, metrics, proto (generated)         cli (the client's half) uses proto and model only
+//!   leaves:  address, config, telemetry, metrics, proto (generated)     cli (the client) uses only proto and config
 //! ```
 //!
-//! `service` knows no backend, and no backend knows gRPC. Only [`app`] knows both.
+//! `service` knows no backend, and no backend knows gRPC. Only [`store`] and [`commands`] name a backend.
 //!
-//! `missing_docs` applies to the domain, the log and its backends: they have interfaces that others implement or use.
-//! In other modules a doc comment says why, or is left out.
+//! `missing_docs` applies to the domain, the log and its backends, because other code implements or uses their
+//! interfaces. In other modules a doc comment says why, or is left out.
 
 #![warn(clippy::pedantic)]
 #![allow(
@@ -27,6 +27,7 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod address;
 pub mod app;
 #[deny(missing_docs)]
 pub mod changelog;
@@ -47,6 +48,7 @@ pub mod proto;
 pub mod rule;
 pub mod server;
 pub mod service;
+pub mod store;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod testing;

@@ -1,4 +1,4 @@
-//! Log lines: text on a terminal, JSON otherwise. Always to stderr: stdout belongs to a command's output.
+//! Log lines: text on a terminal, JSON otherwise. They go to stderr, because stdout is for the output of commands.
 
 use std::io::{IsTerminal, stderr};
 
@@ -13,17 +13,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// A filter that can't be read.
+/// A log filter that can't be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadFilter(String);
 
-/// Checks a filter (`info`, `changelogd=debug,librdkafka=warn`, ...).
+/// Parses a filter such as `info` or `changelogd=debug,librdkafka=warn`.
 pub fn parse_filter(text: &str) -> Result<EnvFilter, BadFilter> {
     EnvFilter::builder().parse(text).map_err(|e| BadFilter(e.to_string()))
 }
 
-/// Starts logging for the process. A second call changes nothing.
+/// Starts logging for the process. A second call does nothing.
 pub fn start(format: Option<LogFormat>, filter: EnvFilter) {
     let format = format.unwrap_or(if stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
     let builder = fmt().with_env_filter(filter).with_writer(stderr);

@@ -1,7 +1,7 @@
 //! `changelogd delete`.
 
 use super::{
-    ClientArgs, EntityArgs,
+    args::{ClientArgs, EntityArgs},
     failure::{Failure, write_failure},
     output::Output,
     set::parse_header,

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     failure::Failure,
-    output::{Format, Output, printable},
+    format::Format,
+    output::{Output, printable},
 };
 use crate::proto::v1;
 

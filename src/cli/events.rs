@@ -1,9 +1,9 @@
-//! The events of loads and streams, printed as they come.
+//! The events of loads and streams, printed in the order in which they arrive.
 
 use super::{failure::Failure, output::Output};
 use crate::proto::v1;
 
-/// A stream that ended before its last Snapshot.
+/// The failure of a stream that ended before its last Snapshot.
 pub fn incomplete() -> Failure {
     Failure::Failed(
         "incomplete: the stream ended without its Snapshot; what was printed is not the whole state".to_owned(),
@@ -36,7 +36,6 @@ impl From<v1::stream_all_response::Event> for Event {
     }
 }
 
-/// Prints one event.
 pub fn print(event: Event, output: &mut Output) -> Result<(), Failure> {
     match event {
         Event::Batch(batch) => batch.entries.iter().try_for_each(|entry| output.entry(entry)),

@@ -9,10 +9,11 @@ use std::{
 use indicatif::ProgressBar;
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     events::{Event, incomplete},
     failure::Failure,
-    output::{Format, Output},
+    format::Format,
+    output::Output,
 };
 use crate::proto::v1;
 
@@ -28,7 +29,7 @@ pub struct ExportArgs {
     pub file: Option<PathBuf>,
 }
 
-/// A bar, or a spinner, on standard error if that is a terminal.
+/// A bar or a spinner on standard error, hidden if that is not a terminal.
 pub fn progress(length: Option<u64>) -> ProgressBar {
     match (std::io::stderr().is_terminal(), length) {
         (false, _) => ProgressBar::hidden(),
@@ -51,7 +52,7 @@ pub async fn run(args: ExportArgs, output: &mut Output) -> Result<(), Failure> {
         Ok(fs::rename(&partial, file)?)
     });
     if result.is_err() {
-        // A part must not be taken for the whole.
+        // A partial file must not look like a complete one.
         let _ = fs::remove_file(&partial);
     }
     result

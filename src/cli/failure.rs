@@ -1,10 +1,10 @@
-//! How a command failed: one line, and an exit status.
+//! The failure of a command: one line and an exit status.
 
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::output::Format;
+use super::format::Format;
 use crate::{
     config::{EXIT_UNAVAILABLE, EXIT_USAGE},
     proto::{DOMAIN, code_name},
@@ -13,25 +13,15 @@ use crate::{
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub enum Failure {
-    /// The sidecar answered with an error.
-    Status {
-        /// What it said.
-        status: Status,
-        /// The call was a write.
-        write: bool,
-    },
-    /// There is no sidecar at the address.
-    Unreachable {
-        /// The address.
-        addr: String,
-        /// The system's words.
-        cause: String,
-    },
-    /// The command was given something that can't work.
+    /// The sidecar answered with an error. `write` says whether the call was a write.
+    Status { status: Status, write: bool },
+    /// No sidecar answers at the address.
+    Unreachable { addr: String, cause: String },
+    /// An argument or an input that can't work.
     Usage(String),
-    /// It ran, and the answer is no.
+    /// The command ran, and its result is a failure.
     Failed(String),
-    /// Standard output is gone.
+    /// The reader of standard output has closed it.
     PipeClosed,
 }
 
@@ -41,7 +31,7 @@ impl From<Status> for Failure {
     }
 }
 
-/// Of a write: a status that is not the sidecar's own says nothing about what was written.
+/// The failure of a write. A status that is not the sidecar's own says nothing about what was written.
 pub fn write_failure(status: Status) -> Failure {
     Failure::Status { status, write: true }
 }
@@ -52,7 +42,7 @@ pub fn reason(status: &Status) -> Option<String> {
     details.error_info().filter(|i| i.domain == DOMAIN).map(|i| i.reason.clone())
 }
 
-/// What a status says, for people.
+/// The status as text for people.
 pub fn describe(status: &Status, write: bool) -> String {
     let mut text = code_name(status.code()).to_owned();
     match reason(status) {
@@ -84,7 +74,7 @@ impl Failure {
         }
     }
 
-    /// One line.
+    /// The failure as one line.
     pub fn line(&self, command: &str, format: Format) -> String {
         let text = match self {
             Self::Status { status, write } => describe(status, *write),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     failure::Failure,
     output::{Output, printable},
 };
@@ -26,14 +26,14 @@ pub struct FlushArgs {
 
 pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
     let request = v1::FlushRequest {
-        // 0 is the server's default, not no time.
+        // 0 would mean the default of the server.
         timeout_ms: u32::try_from(args.wait.as_millis()).unwrap_or(u32::MAX).max(1),
         failures_after: args.failures_after,
     };
     let mut client = args.client.client().await?;
     let mut call = args.client.unary(request);
     if args.client.timeout.is_none() {
-        // The client's deadline would win over the wait.
+        // A shorter deadline of the call would end the wait early.
         call.set_timeout(args.wait + Duration::from_secs(10));
     }
     let answer = client.flush(call).await?.into_inner();

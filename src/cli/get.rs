@@ -1,6 +1,10 @@
 //! `changelogd get`.
 
-use super::{ClientArgs, EntityArgs, failure::Failure, output::Output};
+use super::{
+    args::{ClientArgs, EntityArgs},
+    failure::Failure,
+    output::Output,
+};
 use crate::proto::v1;
 
 /// On Kafka this replays the workspace's partition. Exit status 1 if the entity is not there.

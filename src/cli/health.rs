@@ -3,7 +3,7 @@
 use serde_json::json;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{ClientArgs, failure::Failure, output::Output};
+use super::{args::ClientArgs, failure::Failure, output::Output};
 
 /// For probes: exit status 0 if serving, 69 if not.
 #[derive(Debug, clap::Args)]

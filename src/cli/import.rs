@@ -20,7 +20,7 @@ use tokio::{
 use tonic::{Code, Status};
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     connection::Client,
     export::progress,
     failure::{Failure, describe, reason},
@@ -181,7 +181,7 @@ impl Summary {
     }
 }
 
-/// A line, however it ends. Bounded: a file without line breaks must not fill the memory.
+/// Reads a line. Its length is limited, because a file without line breaks must not fill the memory.
 async fn read_line(lines: &mut (impl tokio::io::AsyncBufRead + Unpin), buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     use tokio::io::AsyncReadExt;
     let read = lines.take(MAX_LINE as u64 + 1).read_until(b'\n', buffer).await?;
@@ -191,7 +191,7 @@ async fn read_line(lines: &mut (impl tokio::io::AsyncBufRead + Unpin), buffer: &
     Ok(read)
 }
 
-/// `None`: a line that says nothing about an entity (blank, or a Snapshot or Bookmark of `load` and `stream`).
+/// Returns `None` for a line without an entity: a blank one, or a Snapshot or Bookmark of `load` and `stream`.
 fn parse(number: u64, line: &[u8]) -> Result<Option<Work>, Failed> {
     let failed = |key: &str, why: String| Failed { number, key: key.to_owned(), why };
     let text = std::str::from_utf8(line).map_err(|e| failed("", e.to_string()))?.trim();
@@ -249,7 +249,7 @@ async fn apply(client: &mut Client, args: &ClientArgs, retry_for: Duration, work
             }
         };
         match result {
-            // With our ErrorInfo these mean that nothing was written. An unknown outcome is told, not tried again.
+            // With our ErrorInfo these mean that nothing was written. An unknown outcome is reported and not retried.
             Err(status)
                 if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
                     && reason(&status).is_some()

@@ -1,7 +1,7 @@
 //! `changelogd load`.
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     events::{Event, incomplete, print},
     failure::Failure,
     output::Output,
@@ -27,7 +27,7 @@ pub async fn run(args: LoadArgs, output: &mut Output) -> Result<(), Failure> {
     let mut stream = client.load_workspace(args.client.stream(request, false)).await?.into_inner();
     let mut whole = false;
     while let Some(message) = stream.message().await? {
-        // An arm that this client does not know.
+        // A newer server may send events that this client does not know.
         let Some(event) = message.event.map(Event::from) else { continue };
         whole |= matches!(event, Event::Snapshot(_));
         print(event, output)?;

@@ -1,5 +1,6 @@
 //! The client commands, which call a running sidecar. They print text on a terminal and JSON Lines in a pipe.
 
+mod args;
 mod connection;
 mod delete;
 mod describe;
@@ -7,6 +8,7 @@ mod events;
 mod export;
 mod failure;
 mod flush;
+mod format;
 mod get;
 mod health;
 mod import;
@@ -18,46 +20,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use crate::config::parse_duration;
-use connection::Target;
+use args::ClientArgs;
 use failure::Failure;
-use output::{Format, Output};
-
-/// How to reach the sidecar, and how to answer.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ClientArgs {
-    /// The sidecar's address: host:port, http://host:port or unix:/path; its variable is CHANGELOGD_ADDR
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
-    pub addr: Target,
-    /// How long a call may take; by default 30s, streams 10m, none for a stream that follows
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
-    /// text for people, json for JSON Lines; by default text on a terminal and json in a pipe
-    #[arg(long, value_enum)]
-    pub output: Option<Format>,
-}
-
-/// Names one entity.
-#[derive(Debug, Clone, clap::Args)]
-pub struct EntityArgs {
-    /// The workspace, if KEY is relative (`/type/id`)
-    #[arg(long, value_name = "ID")]
-    pub workspace: Option<String>,
-    /// The full key `workspace/type/id`, or `/type/id` with --workspace
-    pub key: String,
-}
-
-impl EntityArgs {
-    /// The full key, as it will be printed.
-    fn full_key(&self) -> String {
-        match &self.workspace {
-            Some(workspace) if self.key.starts_with('/') => format!("{workspace}{}", self.key),
-            _ => self.key.clone(),
-        }
-    }
-}
+use output::Output;
 
 /// The commands that call a sidecar.
 #[derive(Debug, clap::Subcommand)]
@@ -116,7 +83,7 @@ impl ClientCommand {
     }
 }
 
-/// Runs one command. Its exit status: 0, 1 failed, 64 bad usage, 69 unavailable.
+/// Runs one command. The exit status is 0, 1 (failed), 64 (bad usage) or 69 (unavailable).
 pub async fn run(command: ClientCommand) -> ExitCode {
     let (name, mut output) = (command.name(), Output::standard(command.client().output));
     let result = match command {
@@ -133,7 +100,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
     };
     let result = result.and_then(|()| output.flush());
     match result {
-        // A closed pipe is no failure: `| head` ends before the output does.
+        // A closed pipe is not a failure, because `| head` ends before the output does.
         Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.line(name, output.format()));

@@ -1,4 +1,4 @@
-//! What a command prints: lines for people on a terminal, JSON Lines in a pipe.
+//! The output of a command: lines for people on a terminal, JSON Lines in a pipe.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -8,20 +8,11 @@ use serde_json::json;
 
 use super::{
     failure::Failure,
+    format::Format,
     record::{Line, timestamp},
 };
 use crate::proto::v1;
 
-/// How output looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// JSON Lines.
-    Json,
-}
-
-/// Where output goes.
 pub struct Output {
     format: Format,
     to: BufWriter<Box<dyn Write + Send>>,
@@ -36,34 +27,31 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Text of others on a terminal: no character that would move its cursor or change its colours.
+/// Escapes control characters. Text of other people must not move the cursor of a terminal or change its colours.
 pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 impl Output {
-    /// Standard output.
+    /// Prints to standard output.
     pub fn standard(format: Option<Format>) -> Self {
         let default = if io::stdout().is_terminal() { Format::Text } else { Format::Json };
         Self::new(format.unwrap_or(default), Box::new(io::stdout()))
     }
 
-    /// Any other.
     pub fn new(format: Format, to: Box<dyn Write + Send>) -> Self {
         Self { format, to: BufWriter::new(to) }
     }
 
-    /// What it looks like.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Hands on what was written.
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)
     }
 
-    /// A line for people, an object for programs.
+    /// Prints `text` for people, or `object` for programs.
     pub fn line(&mut self, text: &str, object: &impl Serialize) -> Result<(), Failure> {
         match self.format {
             Format::Text => writeln!(self.to, "{text}")?,
@@ -77,12 +65,11 @@ impl Output {
         Ok(self.to.write_all(b"\n")?)
     }
 
-    /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.to.write_all(bytes)?)
     }
 
-    /// An entry, with where and when.
+    /// Prints an entry with its position and time.
     pub fn entry(&mut self, entry: &v1::Entry) -> Result<(), Failure> {
         let line = Line::of(entry, true);
         if self.format == Format::Json {
@@ -104,12 +91,12 @@ impl Output {
         Ok(())
     }
 
-    /// An entry as `import` reads it.
+    /// Prints an entry as `import` reads it.
     pub fn export(&mut self, entry: &v1::Entry) -> Result<(), Failure> {
         self.object(&Line::of(entry, false))
     }
 
-    /// The proof that a partition was read whole.
+    /// Prints a Snapshot, which proves that the partition was read whole.
     pub fn snapshot(&mut self, s: &v1::Snapshot) -> Result<(), Failure> {
         let text = format!(
             "partition {} is whole: offsets {} to {}, {} entries, {} tombstones, {} records read, {} skipped, \
@@ -125,13 +112,12 @@ impl Output {
         self.line(&text, &object)
     }
 
-    /// A place to resume from.
     pub fn bookmark(&mut self, token: &[u8]) -> Result<(), Failure> {
         let token = BASE64_STANDARD.encode(token);
         self.line(&format!("bookmark {token}"), &json!({"bookmark": {"resume_token": token}}))
     }
 
-    /// Where a write is.
+    /// Prints the position of a write.
     pub fn written(
         &mut self,
         key: &str,

@@ -1,5 +1,5 @@
-//! Entries as JSON Lines, and back. A value that is JSON without a line break stands in its line byte for byte. Any
-//! other value is base64.
+//! Entries as JSON Lines, and back. A value that is JSON without a line break stands in its line byte for byte.
+//! Other values are base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -44,7 +44,7 @@ fn is_false(b: &bool) -> bool {
     !b
 }
 
-/// The document as it stands, if it can stand in a line.
+/// The document byte for byte, if it fits in a line.
 fn inline(bytes: &[u8]) -> Option<Box<RawValue>> {
     let text = std::str::from_utf8(bytes).ok()?;
     // RawValue drops white space around a document, and a line can hold no line break.
@@ -61,7 +61,7 @@ pub fn timestamp(of: &prost_types::Timestamp) -> Option<String> {
 }
 
 impl Line {
-    /// Of an entry; `place` adds where and when.
+    /// The line of an entry. `place` adds partition, offset and timestamp.
     pub fn of(entry: &v1::Entry, place: bool) -> Self {
         let raw = match &entry.value {
             Some(v1::entry::Value::Raw(raw)) => Some(raw),
@@ -81,7 +81,7 @@ impl Line {
         }
     }
 
-    /// The value to be written; `None` deletes.
+    /// The value to write; `None` deletes.
     pub fn into_value(self) -> Result<Option<Bytes>, String> {
         match (self.tombstone, self.value, self.value_base64) {
             (true, None, None) => Ok(None),
@@ -104,7 +104,6 @@ impl HeaderLine {
         Self { key: header.key.clone(), value: text, value_base64 }
     }
 
-    /// As it is sent.
     pub fn into_header(self) -> Result<v1::Header, String> {
         let value = match (self.value, self.value_base64) {
             (Some(_), Some(_)) => return Err("a header has both value and value_base64".to_owned()),

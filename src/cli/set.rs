@@ -5,7 +5,7 @@ use std::{io::Read, path::Path};
 use bytes::Bytes;
 
 use super::{
-    ClientArgs, EntityArgs,
+    args::{ClientArgs, EntityArgs},
     failure::{Failure, write_failure},
     output::Output,
 };

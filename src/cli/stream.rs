@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    ClientArgs,
+    args::ClientArgs,
     events::{Event, incomplete, print},
     failure::Failure,
     output::Output,

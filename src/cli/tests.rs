@@ -1,4 +1,4 @@
-//! The commands against a service that misbehaves on purpose; against the real one they are tested as processes.
+//! The commands against a service that misbehaves on purpose. The tests of the process run them against the real one.
 
 use std::{
     collections::HashMap,

@@ -1,15 +1,19 @@
-//! What the binary can be told to do.
+//! The command line: the commands of the server, and those of the client in `cli`.
 
+mod config;
 mod serve;
-mod show_config;
+mod start;
 mod topic;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::cli::{self, ClientCommand};
-use crate::config::{EXIT_USAGE, Parsed, ServeArgs, UsageError};
+use crate::{
+    cli::{self, ClientCommand},
+    config::{Parsed, ServeArgs, UsageError},
+};
+use start::{refuse, runtime};
 
 /// Keeps the state of workspaces in a log-compacted Kafka topic, and loads it whole or says why not.
 #[derive(Debug, Parser)]
@@ -32,12 +36,11 @@ enum Command {
     Client(ClientCommand),
 }
 
-/// The command line.
+/// The definition of the command line, for the parser.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Does what was asked.
 pub fn run(parsed: &Parsed) -> ExitCode {
     let cli = match Cli::from_arg_matches(&parsed.matches) {
         Ok(cli) => cli,
@@ -45,31 +48,11 @@ pub fn run(parsed: &Parsed) -> ExitCode {
     };
     match cli.command {
         Command::Serve(args) => serve::run(args, parsed),
-        Command::Config(args) => show_config::run(&args, parsed),
+        Command::Config(args) => config::run(&args, parsed),
         Command::Topic(command) => topic::run(command),
         Command::Client(command) => match runtime() {
             Ok(runtime) => runtime.block_on(cli::run(command)),
             Err(code) => code,
         },
     }
-}
-
-fn refuse(error: &UsageError) -> ExitCode {
-    eprintln!("changelogd: {error}");
-    ExitCode::from(EXIT_USAGE)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        eprintln!("changelogd: can't start: {error}");
-        ExitCode::FAILURE
-    })
-}
-
-/// Whether a flag stands on the command line (or in the environment, which looks the same to clap).
-fn is_given(parsed: &Parsed, long: &str) -> bool {
-    let id = long.replace('-', "_");
-    parsed.matches.subcommand().is_some_and(|(_, m)| {
-        m.try_contains_id(&id).is_ok() && m.value_source(&id) == Some(clap::parser::ValueSource::CommandLine)
-    })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{refuse, runtime};
+use super::start::{refuse, runtime};
 use crate::{
     app::{App, StartError},
     config::{Parsed, ServeArgs},
@@ -41,7 +41,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
         }
     };
     let addresses = app.addresses();
-    let shown = |a: &Option<crate::server::Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
+    let shown = |a: &Option<crate::address::Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         store,

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{refuse, runtime};
+use super::start::{refuse, runtime};
 use crate::{
-    app::kafka_settings,
     config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration},
     kafka::{
         Settings,
         admin::{self, AdminError, TopicSpec},
     },
+    store::kafka_settings,
 };
 
 /// What to do with the topic.
@@ -56,7 +56,7 @@ pub struct DescribeArgs {
     pub kafka: KafkaArgs,
 }
 
-// `KafkaArgs` speaks of `serve`, which has stores. These commands have none, so they replace its texts.
+// The texts of `KafkaArgs` are about `serve`, which has stores. These commands have none, so they replace the texts.
 fn brokers_help(arg: clap::Arg) -> clap::Arg {
     let short = "The Kafka brokers to contact first: host:port, separated by commas";
     arg.help(short).long_help(format!("{short}.\n\nBy default localhost:9092. Also KAFKA_BROKERS."))
@@ -100,7 +100,7 @@ pub fn run(command: TopicCommand) -> ExitCode {
     };
     match result {
         Ok(text) => {
-            // A closed pipe is no failure.
+            // A closed pipe is not a failure.
             let _ = writeln!(stdout(), "{text}");
             ExitCode::SUCCESS
         }

@@ -3,16 +3,20 @@
 //! Promises: a configuration that can not work ends the process with status 64 and one line, before any work starts.
 //! Does not: ask other systems. A wrong topic, for example, is found later.
 
+mod cgroup;
 mod duration;
 mod environment;
-mod memory;
+mod kafka;
+mod parse;
 mod renamed;
 mod serve;
 
 pub use duration::{format_duration, parse_duration};
-pub use environment::{Environment, Origin, Parsed, ProcessEnvironment, parse, variable};
+pub use environment::{Environment, ProcessEnvironment, variable};
+pub use kafka::KafkaArgs;
+pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;
-pub use serve::{KafkaArgs, OptionalAddress, ServeArgs, Setting, StoreChoice};
+pub use serve::{OptionalAddress, ServeArgs, Setting, StoreChoice};
 
 /// A usage or configuration error: one line with setting, value and reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Origin, UsageError, format_duration, memory::memory_limit, parse_duration};
+use super::{Origin, UsageError, cgroup::memory_limit, format_duration, kafka::KafkaArgs, parse_duration};
 use crate::{
-    model::{PartitionCount, ValueMode},
-    server::Address,
+    address::Address,
+    model::ValueMode,
     telemetry::{LogFormat, parse_filter},
 };
 
@@ -36,42 +36,6 @@ impl From<ValuesChoice> for ValueMode {
             ValuesChoice::Opaque => Self::Opaque,
         }
     }
-}
-
-/// How to reach a topic.
-#[derive(Debug, Clone, clap::Args)]
-pub struct KafkaArgs {
-    /// The Kafka brokers to contact first: host:port, separated by commas.
-    ///
-    /// By default none; --store kafka then takes localhost:9092. Also KAFKA_BROKERS.
-    #[arg(long, value_name = "LIST", help_heading = "Kafka")]
-    pub brokers: Option<String>,
-    /// The changelog's topic.
-    ///
-    /// Also KAFKA_CHANGELOG_TOPIC.
-    #[arg(long, value_name = "NAME", default_value = "workspace-changelog", help_heading = "Kafka")]
-    pub topic: String,
-    /// The client group id, for ACLs and quotas only: nothing subscribes, nothing commits.
-    ///
-    /// Also KAFKA_CHANGELOG_GROUP_ID.
-    #[arg(long, value_name = "ID", default_value = "workspace-changelog-consumer", help_heading = "Kafka")]
-    pub group_id: String,
-    /// A librdkafka property (TLS, SASL, tuning).
-    ///
-    /// The flag can be repeated; its variable holds one property a line. A property that would break a promise is
-    /// refused. By default none.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property, help_heading = "Kafka")]
-    pub kafka_property: Vec<(String, String)>,
-    /// A file of librdkafka properties, one name=value a line: the place for secrets.
-    ///
-    /// --kafka-property wins over the file. By default none.
-    #[arg(long, value_name = "FILE", help_heading = "Kafka")]
-    pub kafka_properties_file: Option<PathBuf>,
-    /// The partition count of the topic or of the data directory, from 1 to 100000.
-    ///
-    /// One that exists with another count is refused. By default any count is accepted, and a new one gets 10.
-    #[arg(long, value_name = "COUNT", value_parser = parse_partitions, help_heading = "Store")]
-    pub partitions: Option<PartitionCount>,
 }
 
 /// Serves the API: on an embedded store, or on Kafka where brokers are given.
@@ -208,12 +172,12 @@ pub struct ServeArgs {
 
 /// The default of --replay-memory and --max-load-memory, before the memory limit lowers it.
 const DEFAULT_REPLAY_MEMORY: u64 = 512 * 1024 * 1024;
-/// Below it not even one replay could read ahead.
+/// With less, not even one replay could read ahead.
 const MIN_REPLAY_MEMORY: u64 = 2 * 1024 * 1024;
-/// What one replay reads ahead: enough for the network at least, and no more than is of use.
+/// The least and the greatest number of bytes that one replay reads ahead. Less is too little for the network, and more
+/// does not help.
 const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
 
-/// An address, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<Address>);
 
@@ -230,19 +194,6 @@ fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
             tcp @ Address::Tcp(_) => Ok(OptionalAddress(Some(tcp))),
         },
     }
-}
-
-fn parse_property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
-    match name.trim() {
-        "" => Err("must be NAME=VALUE".to_owned()),
-        name => Ok((name.to_owned(), value.to_owned())),
-    }
-}
-
-fn parse_partitions(text: &str) -> Result<PartitionCount, String> {
-    let count = text.parse().ok().and_then(PartitionCount::new).filter(|c| c.get() <= 100_000);
-    count.ok_or_else(|| "must be a whole number from 1 to 100000".to_owned())
 }
 
 fn parse_positive(text: &str) -> Result<Duration, String> {
@@ -275,17 +226,9 @@ fn checked_filter(text: &str) -> Result<String, String> {
 pub struct Setting {
     /// The flag, without dashes.
     pub name: &'static str,
-    /// In effect; secrets redacted.
+    /// The value in effect, with secrets redacted.
     pub value: String,
-    /// Where it came from.
     pub origin: Origin,
-}
-
-impl KafkaArgs {
-    /// The brokers to begin with.
-    pub fn brokers(&self) -> &str {
-        self.brokers.as_deref().unwrap_or("localhost:9092")
-    }
 }
 
 impl ServeArgs {
@@ -327,7 +270,7 @@ impl ServeArgs {
         self.max_following_streams.min(u16::try_from(room).unwrap_or(u16::MAX).max(1))
     }
 
-    /// What contradicts itself.
+    /// Refuses settings that contradict each other.
     pub fn check(&self) -> Result<(), UsageError> {
         if !self.listen.is_local() && !self.insecure_listen {
             return Err(UsageError::value(

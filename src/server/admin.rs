@@ -1,12 +1,12 @@
-//! The admin port, HTTP/1.1, read-only:
+//! The admin port. It speaks HTTP/1.1 and is read-only:
 //!
-//! | path       | answers                                                           |
+//! | path       | response                                                          |
 //! |------------|-------------------------------------------------------------------|
 //! | `/metrics` | Prometheus metrics (OpenMetrics text)                             |
 //! | `/livez`   | 200 as long as the process serves                                 |
 //! | `/readyz`  | 200 if writes and loads are possible, 503 and the cause otherwise |
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -17,7 +17,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Address, Health, Listener};
+use super::health::Health;
 use crate::{
     log::{TopicProblem, TopicState},
     metrics::Metrics,
@@ -30,26 +30,20 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until `stop` completes. Open requests are cut then: none of them changes anything.
+/// Serves until it is dropped, which cuts open requests. None of them changes anything.
 pub async fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     health: Health,
     state: watch::Receiver<TopicState>,
-    stop: impl Future<Output = ()>,
 ) {
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state(Admin { metrics, health, state });
-    tokio::select! {
-        result = axum::serve(listener, router).into_future() => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the admin port is no longer served");
-            }
-        }
-        () = stop => {}
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the admin port is no longer served");
     }
 }
 
@@ -68,14 +62,4 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
         TopicState::Failed(failure) => failure.to_string(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))
-}
-
-impl Listener {
-    /// The admin port is TCP only.
-    pub async fn bind_admin(address: &Address) -> std::io::Result<TcpListener> {
-        match address {
-            Address::Tcp(address) => TcpListener::bind(address).await,
-            Address::Unix(_) => Err(std::io::Error::other("the admin port must be host:port")),
-        }
-    }
 }

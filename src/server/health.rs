@@ -16,7 +16,7 @@ use crate::{log::TopicState, metrics::Metrics};
 
 const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
 
-/// What probes are told.
+/// The health that probes see.
 #[derive(Debug, Clone)]
 pub struct Health {
     reporter: HealthReporter,
@@ -24,7 +24,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Live, and not ready yet: set before anything listens, since the reporter begins with everything serving.
+    /// Starts as live and not ready. Create it before anything listens, because a new reporter says that all services
+    /// serve.
     pub async fn new() -> Self {
         let health = Self { reporter: HealthReporter::new(), ready: watch::Sender::new(false) };
         health.reporter.set_service_status("liveness", ServingStatus::Serving).await;
@@ -32,17 +33,14 @@ impl Health {
         health
     }
 
-    /// The service.
     pub fn server(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
 
-    /// Readiness, as it is now.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
-    /// Turns readiness on or off.
     pub async fn set_ready(&self, ready: bool) {
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in READINESS {
@@ -51,7 +49,7 @@ impl Health {
         self.ready.send_replace(ready);
     }
 
-    /// Follows the topic's state until the log is gone.
+    /// Sets readiness from the state of the topic, until the log is gone.
     pub async fn follow(self, mut state: watch::Receiver<TopicState>, metrics: Arc<Metrics>) {
         loop {
             let ready = matches!(*state.borrow_and_update(), TopicState::Ready(_));

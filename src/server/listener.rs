@@ -1,13 +1,12 @@
-//! Addresses and sockets to listen on: TCP or Unix.
+//! Sockets to listen on: TCP or Unix.
 //!
-//! Promises: an address that is in use is an error before anything is served; a socket file is removed on drop.
+//! Promises: an address that is in use is an error before anything is served. A socket file is removed on drop.
 
 use std::{
-    fmt, fs, io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    fs, io,
+    net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use tokio::{
@@ -15,55 +14,9 @@ use tokio::{
     net::{TcpListener, UnixListener},
 };
 
-/// Where to listen: `127.0.0.1:50051`, `[::1]:50051`, `localhost:50051` or `unix:/path/to.sock`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP address. Port 0 takes a free port.
-    Tcp(SocketAddr),
-    /// The path of a socket file.
-    Unix(PathBuf),
-}
+use crate::address::Address;
 
-impl Address {
-    /// Whether only this machine or pod can reach it.
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
-            Self::Unix(_) => true,
-        }
-    }
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return match path {
-                "" => Err("a path must follow unix:".to_owned()),
-                path => Ok(Self::Unix(path.into())),
-            };
-        }
-        let wanted = "must be host:port or unix:/path";
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Tcp(address));
-        }
-        let mut resolved = text.to_socket_addrs().map_err(|e| format!("{wanted}: {e}"))?;
-        resolved.next().map(Self::Tcp).ok_or_else(|| format!("{wanted}: the name has no address"))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A connection's bytes.
+/// The byte stream of a connection.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
@@ -86,6 +39,14 @@ impl Listener {
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
                 Ok(Self::Unix(listener, path.clone()))
             }
+        }
+    }
+
+    /// Binds the admin port, which is TCP only.
+    pub async fn bind_admin(address: &Address) -> io::Result<TcpListener> {
+        match address {
+            Address::Tcp(address) => TcpListener::bind(address).await,
+            Address::Unix(_) => Err(io::Error::other("the admin port must be host:port")),
         }
     }
 
@@ -138,18 +99,6 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Covers S6.
-    #[test]
-    fn addresses_are_parsed_and_loopback_is_recognized() {
-        for local in ["127.0.0.1:0", "[::1]:50051", "unix:/run/c.sock", "unix:///run/c.sock", "localhost:1"] {
-            assert!(local.parse::<Address>().unwrap().is_local(), "{local}");
-        }
-        assert!(!"0.0.0.0:50051".parse::<Address>().unwrap().is_local());
-        for bad in ["", "unix:", "50051", "127.0.0.1", "127.0.0.1:99999", "http://127.0.0.1:1"] {
-            assert!(bad.parse::<Address>().is_err(), "{bad}");
-        }
-    }
 
     /// Covers S6.
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What every call gets: its deadline, metrics, and one log line.
+//! The layer around all calls: deadline, metrics, and one log line for each.
 //!
 //! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
 //! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED.

@@ -1,15 +1,33 @@
-//! Facts about a call that several layers need. The transport sets its deadline and client; its RPC sets the figures
+//! Facts about a call that several layers need. The transport sets its deadline and client. Its RPC sets the figures
 //! for the log line.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::Extensions;
+use tonic::Request;
 
 pub use crate::changelog::Peer;
+
+/// Limits on calls.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// The longest time for a load, get or stream. A shorter deadline of the client wins.
+    pub read_timeout: Duration,
+    /// The longest time for a write. A shorter deadline of the client wins. Longer than the log's own limit, because
+    /// the log may still report that nothing was written.
+    pub write_timeout: Duration,
+    /// The longest time that a client may receive nothing although messages wait for it.
+    pub client_stall_timeout: Duration,
+    /// The largest request message, in bytes.
+    pub max_request_bytes: usize,
+}
 
 /// A call in progress. It is stored in the extensions of its request.
 #[derive(Debug, Clone, Default)]
@@ -19,15 +37,22 @@ pub struct Call {
     /// The client.
     pub peer: Peer,
     /// Figures for the log line.
-    pub stats: std::sync::Arc<CallStats>,
+    pub stats: Arc<CallStats>,
 }
 
 impl Call {
-    /// The call of a request that has arrived completely. From now on its RPC is responsible for the deadline.
-    pub fn from_request(extensions: &Extensions) -> Self {
-        let call = extensions.get::<Self>().cloned().unwrap_or_default();
-        call.stats.mark_received();
-        call
+    /// The call of a request that has arrived completely, and its message. From now on its RPC is responsible for the
+    /// deadline.
+    pub fn from_request<T>(request: Request<T>) -> (Self, T) {
+        let call = request.extensions().get::<Self>().cloned().unwrap_or_default();
+        call.stats.request_received.store(true, Ordering::Relaxed);
+        (call, request.into_inner())
+    }
+
+    /// The deadline of the client, or the end of `limit` from now if that is earlier.
+    pub fn deadline_within(&self, limit: Duration) -> Instant {
+        let end = Instant::now() + limit;
+        self.deadline.map_or(end, |deadline| deadline.min(end))
     }
 }
 
@@ -41,17 +66,13 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    fn mark_received(&self) {
-        self.request_received.store(true, Ordering::Relaxed);
-    }
-
     /// Whether the request has arrived completely.
     pub fn request_received(&self) -> bool {
         self.request_received.load(Ordering::Relaxed)
     }
 
-    pub fn set_partition(&self, partition: i32) {
-        *self.partition.lock().unwrap_or_else(PoisonError::into_inner) = Some(partition);
+    pub fn set_partition(&self, partition: Option<i32>) {
+        *self.partition.lock() = partition;
     }
 
     pub fn add_entries(&self, n: u64) {
@@ -63,7 +84,7 @@ impl CallStats {
     }
 
     pub fn partition(&self) -> Option<i32> {
-        *self.partition.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.partition.lock()
     }
 
     pub fn entries(&self) -> u64 {

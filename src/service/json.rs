@@ -1,4 +1,4 @@
-//! `google.protobuf.Value` in requests and answers, for people with grpcurl.
+//! `google.protobuf.Value` in requests and responses, for people with grpcurl.
 
 use std::{borrow::Cow, fmt};
 
@@ -44,7 +44,7 @@ fn to_json(value: &Value) -> Result<serde_json::Value, &'static str> {
     })
 }
 
-/// The document as a Value; `None` if it is no JSON or would not come through whole.
+/// The document as a Value; `None` if it is not JSON, or if a Value can't hold it without loss.
 pub fn from_bytes(bytes: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(bytes).ok()?;
     from_raw(serde_json::from_str(text).ok()?, MAX_DEPTH)
@@ -79,8 +79,9 @@ fn from_raw(raw: &RawValue, depth: usize) -> Option<Value> {
     Some(Value { kind: Some(kind) })
 }
 
-/// The double that stands for the same number, or `None`. A fraction has to be the shortest form of its double: 0.1 is
-/// no double, but it comes back as 0.1. An integer must be the double's exact value, because readers count with it.
+/// The double that stands for the same number, or `None`. A fraction must be the shortest form of its double. For
+/// example, no double is exactly 0.1, but the nearest one is printed as 0.1. An integer must be exactly the value of its
+/// double, because readers calculate with it.
 fn exact(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     let integer = !text.contains(['.', 'e', 'E']);

@@ -57,12 +57,6 @@ impl<T> ResponseSender<T> {
     pub async fn flushed(&self) -> Result<(), Status> {
         self.within_limits(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
-
-    /// Removes the deadline. The limit on a client that receives nothing stays.
-    pub fn without_deadline(mut self) -> Self {
-        self.deadline = None;
-        self
-    }
 }
 
 /// The messages of a streaming response, and its status.
@@ -73,15 +67,20 @@ pub struct ResponseStream<T> {
 }
 
 impl<T: Send + 'static> ResponseStream<T> {
-    /// Starts the task. It is dropped when it ends, or when the client leaves.
-    pub fn spawn<F>(deadline: Instant, stall_timeout: Duration, task: impl FnOnce(ResponseSender<T>) -> F) -> Self
+    /// Starts the task. It is dropped when it ends, or when the client leaves. Without a deadline, the limit on a
+    /// client that receives nothing still applies.
+    pub fn spawn<F>(
+        deadline: impl Into<Option<Instant>>,
+        stall_timeout: Duration,
+        task: impl FnOnce(ResponseSender<T>) -> F,
+    ) -> Self
     where
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
         let (sender, messages) = mpsc::channel(MAX_BUFFERED_MESSAGES);
         let (ended, end) = oneshot::channel();
         let client = sender.clone();
-        let work = task(ResponseSender { messages: sender, deadline: Some(deadline), stall_timeout });
+        let work = task(ResponseSender { messages: sender, deadline: deadline.into(), stall_timeout });
         tokio::spawn(async move {
             tokio::select! {
                 result = work => { let _ = ended.send(result); }

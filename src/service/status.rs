@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     changelog::{LoadError, TokenError},
     log::{ReadError, TopicProblem, WriteError},
+    metrics::Metrics,
     model::{HeaderError, KeyError, KeyPart, ValueError},
     proto::DOMAIN,
 };
@@ -55,11 +56,17 @@ pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
     bad_field("ARGUMENT_INVALID", field, message.into())
 }
 
+/// A number that the enum of the field does not have.
+pub fn unknown_enum_value(field: &str, number: i32) -> Status {
+    bad_argument(field, format!("{number} is not a value of {field}"))
+}
+
 /// `workspace_id` and `changelog_id` that are not a key.
-pub fn bad_key(error: &KeyError, relative: bool) -> Status {
+pub fn bad_key(error: &KeyError, workspace_id: &str, changelog_id: &str) -> Status {
     // A full key names its workspace itself.
+    let full = workspace_id.is_empty() && !changelog_id.starts_with('/');
     let field = match error.part() {
-        KeyPart::Workspace if relative => "workspace_id",
+        KeyPart::Workspace if !full => "workspace_id",
         _ => "changelog_id",
     };
     bad_field("KEY_INVALID", field, error.to_string())
@@ -130,8 +137,9 @@ pub fn from_write_error(error: &WriteError, what: &str) -> Status {
     spec.status(format!("{what}: {error}"))
 }
 
-/// A load, get or stream that did not reach its end. `what` names it: `load "ws"`.
-pub fn from_load_error(error: &LoadError, what: &str) -> Status {
+/// A load, get or stream that did not reach its end. `what` names it: `load "ws"`. Counts those that were aborted
+/// because the log changed.
+pub fn from_load_error(error: &LoadError, what: &str, metrics: &Metrics) -> Status {
     let spec = match error {
         LoadError::Read(error) => from_read_error(error),
         LoadError::TooManyReplays { .. } | LoadError::TooManyReplaysOfPeer { .. } => {
@@ -154,17 +162,10 @@ pub fn from_load_error(error: &LoadError, what: &str) -> Status {
         LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
         LoadError::WorkspaceNotInPartitions { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
     };
-    spec.status(format!("{what}: {error}"))
-}
-
-/// The reason of a read that is ABORTED because the log changed; `None` for other errors.
-pub fn aborted_reason(error: &LoadError) -> Option<&'static str> {
-    match error {
-        LoadError::Read(error @ (ReadError::Truncated { .. } | ReadError::Moved { .. })) => {
-            Some(from_read_error(error).reason)
-        }
-        _ => None,
+    if spec.code == Code::Aborted {
+        metrics.replay_aborted(spec.reason);
     }
+    spec.status(format!("{what}: {error}"))
 }
 
 fn from_read_error(error: &ReadError) -> StatusSpec {

@@ -12,23 +12,25 @@
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
-    time::Instant,
+    time::{Instant, timeout_at},
 };
-use tonic::Status;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tonic::{Request, Status, Streaming};
 
-use super::{request, response, response_stream::ResponseSender, status};
+use super::{
+    call::{Call, CallLimits},
+    request, response,
+    response_stream::{ResponseSender, ResponseStream},
+    status,
+};
 use crate::{
     changelog::{AcceptedWrite, Changelog},
     log::{Appended, WriteError},
     model::{Escaped, Headers, Key, Partition, ValueRules},
-    proto::{
-        self,
-        v1::{self, mutation, verdict},
-    },
+    proto::v1::{self, mutation, verdict},
 };
 
 /// Mutations in one message. More end the stream.
@@ -38,7 +40,7 @@ const MAX_MUTATIONS: usize = 1_000;
 const WINDOW: usize = 16_384;
 /// Verdicts in one message.
 const MAX_VERDICTS: usize = 1_000;
-/// With fewer verdicts than this, the task yields once before it sends them: others may complete meanwhile.
+/// With fewer verdicts than this, the task yields once before it sends them, because more may complete meanwhile.
 const MIN_VERDICTS: usize = 64;
 /// The pause before a record is offered again to a full write queue.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
@@ -69,52 +71,59 @@ struct CompletedWrite {
     _window_permit: OwnedSemaphorePermit,
 }
 
+/// Starts a `Write` stream. `tasks` gets the tasks that wait for outcomes, which may live longer than the stream.
+pub fn write(
+    changelog: Changelog,
+    limits: &CallLimits,
+    tasks: TaskTracker,
+    request: Request<Streaming<v1::WriteRequest>>,
+) -> ResponseStream<v1::WriteResponse> {
+    let (call, messages) = Call::from_request(request);
+    let queue_full_timeout = limits.write_timeout;
+    // A stream of mutations may last forever. It has only the deadline of its client.
+    ResponseStream::spawn(None, limits.client_stall_timeout, move |verdicts| async move {
+        let (completed, answered) = mpsc::unbounded_channel();
+        let writing = Writing {
+            changelog,
+            verdicts: verdicts.clone(),
+            queue_full_timeout,
+            window: Arc::new(Semaphore::new(WINDOW)),
+            partition_queues: HashMap::new(),
+            tasks,
+            completed,
+            verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(answered, verdicts))),
+            accepted: 0,
+        };
+        let work = writing.run(messages);
+        match call.deadline {
+            None => work.await,
+            Some(end) => timeout_at(end, work).await.unwrap_or_else(|_| {
+                let cause = "the call's deadline passed; mutations without a verdict may be written".to_owned();
+                Err(status::from_write_error(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
+            }),
+        }
+    })
+}
+
 /// One `Write` stream.
-pub struct Writing {
+struct Writing {
     changelog: Changelog,
     verdicts: ResponseSender<v1::WriteResponse>,
     /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
     queue_full_timeout: Duration,
     window: Arc<Semaphore>,
     partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
+    /// Runs a task for each queue.
+    tasks: TaskTracker,
     completed: mpsc::UnboundedSender<CompletedWrite>,
     /// Sends verdicts. Returns how many it sent.
-    verdict_task: JoinHandle<Result<u64, Status>>,
+    verdict_task: AbortOnDropHandle<Result<u64, Status>>,
     accepted: u64,
 }
 
-impl Drop for Writing {
-    fn drop(&mut self) {
-        self.verdict_task.abort();
-    }
-}
-
 impl Writing {
-    pub fn new(
-        changelog: Changelog,
-        verdicts: ResponseSender<v1::WriteResponse>,
-        queue_full_timeout: Duration,
-    ) -> Self {
-        let (completed, answered) = mpsc::unbounded_channel();
-        let verdict_task = tokio::spawn(send_verdicts(answered, verdicts.clone()));
-        let window = Arc::new(Semaphore::new(WINDOW));
-        Self {
-            changelog,
-            verdicts,
-            queue_full_timeout,
-            window,
-            partition_queues: HashMap::new(),
-            completed,
-            verdict_task,
-            accepted: 0,
-        }
-    }
-
     /// Reads until the client closes its half of the stream, or an error. Then sends the remaining verdicts.
-    pub async fn run<S>(mut self, mut messages: S) -> Result<(), Status>
-    where
-        S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
-    {
+    async fn run(mut self, mut messages: Streaming<v1::WriteRequest>) -> Result<(), Status> {
         let ended = self.read(&mut messages).await;
         // The queues end when all their writes are answered, and the verdict task ends with the last queue.
         self.partition_queues.clear();
@@ -126,10 +135,7 @@ impl Writing {
         if sent == self.accepted { ended } else { Err(lost()) }
     }
 
-    async fn read<S>(&mut self, messages: &mut S) -> Result<(), Status>
-    where
-        S: Stream<Item = Result<v1::WriteRequest, Status>> + Unpin,
-    {
+    async fn read(&mut self, messages: &mut Streaming<v1::WriteRequest>) -> Result<(), Status> {
         let changelog = self.changelog.clone();
         let mut draining = pin!(changelog.draining());
         loop {
@@ -168,7 +174,8 @@ impl Writing {
                 Err(status) => Err(status),
             };
             if let Err(status) = sent {
-                refused.push(verdict_of(id, verdict::Outcome::Error(response::rpc_status(&status))));
+                let outcome = Some(verdict::Outcome::Error(response::rpc_status(&status)));
+                refused.push(v1::Verdict { id, outcome });
             }
         }
         if refused.is_empty() { Ok(()) } else { self.verdicts.send(v1::WriteResponse { verdicts: refused }).await }
@@ -178,13 +185,14 @@ impl Writing {
         let units = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
         let window_permit = self.window.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
         let window_permit = window_permit.map_err(|_| lost())?;
-        let (key, verb) = (change.key.clone(), verb(change.value.is_none()));
+        let verb = if change.value.is_some() { "set" } else { "delete" };
+        let key = change.key.clone();
         let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
         let completed = &self.completed;
         let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
             let (queue, writes) = mpsc::unbounded_channel();
-            // The task ends by itself. Accepted writes are awaited even if the client has left.
-            tokio::spawn(complete(writes, completed.clone()));
+            // Accepted writes are awaited even if the client has left.
+            self.tasks.spawn(complete(writes, completed.clone()));
             queue
         });
         self.accepted += 1;
@@ -243,25 +251,14 @@ async fn send_verdicts(
 
 fn verdict(completed: &CompletedWrite) -> v1::Verdict {
     let outcome = match &completed.outcome {
-        Ok(written) => verdict::Outcome::Written(v1::Written {
-            position: Some(response::position(written)),
-            timestamp: written.timestamp.map(proto::timestamp),
-        }),
+        Ok(written) => verdict::Outcome::Written(response::written(written)),
         Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &completed.key))),
     };
-    verdict_of(completed.id, outcome)
+    v1::Verdict { id: completed.id, outcome: Some(outcome) }
 }
 
 fn lost() -> Status {
     Status::internal("verdicts were lost")
-}
-
-fn verdict_of(id: u64, outcome: verdict::Outcome) -> v1::Verdict {
-    v1::Verdict { id, outcome: Some(outcome) }
-}
-
-fn verb(deletion: bool) -> &'static str {
-    if deletion { "delete" } else { "set" }
 }
 
 fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
@@ -269,10 +266,14 @@ fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
 }
 
 fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {
-    let key = request::key(&mutation.workspace_id, &mutation.changelog_id)?;
+    let key = Key::from_request(&mutation.workspace_id, &mutation.changelog_id)
+        .map_err(|e| status::bad_key(&e, &mutation.workspace_id, &mutation.changelog_id))?;
     let headers = request::headers(mutation.headers)?;
     let value = match mutation.change {
-        Some(mutation::Change::Raw(raw)) => Some(request::raw(raw, rules)?),
+        Some(mutation::Change::Raw(raw)) => {
+            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
+            Some(raw)
+        }
         Some(mutation::Change::Json(json)) => Some(request::json_value(&json, rules)?),
         Some(mutation::Change::Deletion(_)) => None,
         None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),

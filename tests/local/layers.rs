@@ -75,7 +75,7 @@ const RULES: [(&str, &[&str]); 15] = [
     ("changelog", &["service/", "app.rs", "metrics.rs", "testing/", "kafka/replay/sim/"]),
     ("service", &["server/", "app.rs"]),
     ("server", &["app.rs", "config/", "commands/"]),
-    ("kafka", &["app.rs", "metrics.rs", "commands/"]),
+    ("kafka", &["store.rs", "metrics.rs", "commands/"]),
     ("embedded", &["app.rs"]),
     ("cli", &["commands/"]),
     ("app", &["commands/"]),

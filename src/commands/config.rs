@@ -7,8 +7,16 @@ use std::{
 
 use serde_json::json;
 
-use super::{is_given, refuse};
+use super::start::refuse;
 use crate::config::{Origin, Parsed, ServeArgs};
+
+/// Whether a flag was given on the command line. Variables are inserted into the command line, so they look the same.
+fn is_given(parsed: &Parsed, long: &str) -> bool {
+    let id = long.replace('-', "_");
+    parsed.matches.subcommand().is_some_and(|(_, m)| {
+        m.try_contains_id(&id).is_ok() && m.value_source(&id) == Some(clap::parser::ValueSource::CommandLine)
+    })
+}
 
 pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     if let Err(error) = args.check() {
@@ -28,7 +36,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
         } else {
             json!({"setting": setting.name, "value": setting.value, "source": origin}).to_string()
         };
-        // A closed pipe is no failure: `| head` ends before the output does.
+        // A closed pipe is not a failure, because `| head` ends before the output does.
         if writeln!(stdout(), "{line}").is_err() {
             break;
         }

@@ -1,0 +1,239 @@
+//! The parser of the command line, which reads environment variables as flags.
+//!
+//! Every flag `--some-flag` is also the variable `CHANGELOGD_SOME_FLAG`. A few flags have a second variable, which
+//! deployments of the predecessor set. A flag wins over a variable.
+//!
+//! clap's own support for environment variables is not used, for three reasons. It allows one name for each flag. It
+//! reads the environment of the process, which tests must not change. It reports a bad value under the name of the
+//! flag.
+
+use std::collections::HashMap;
+
+use clap::{
+    ArgAction, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
+
+use super::{
+    Exit, UsageError,
+    environment::{Environment, variable},
+    renamed::refuse_old_names,
+};
+
+/// Variables that deployments of the predecessor set, by flag.
+const ALIASES: [(&str, &str); 3] =
+    [("brokers", "KAFKA_BROKERS"), ("topic", "KAFKA_CHANGELOG_TOPIC"), ("group-id", "KAFKA_CHANGELOG_GROUP_ID")];
+
+/// The source of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// A variable of this name.
+    Variable(String),
+    /// The default of the flag.
+    Default,
+}
+
+/// A parsed command line, with the values of the environment.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The result of clap.
+    pub matches: clap::ArgMatches,
+    /// Flags (without dashes) that a variable set, and the name of the variable.
+    pub variables: HashMap<String, String>,
+    /// Variables with the prefix `CHANGELOGD_` that are no flag of this command.
+    pub unknown: Vec<String>,
+}
+
+impl Parsed {
+    /// Where the value of a flag came from.
+    pub fn origin(&self, long: &str, given: bool) -> Origin {
+        match self.variables.get(long) {
+            Some(name) => Origin::Variable(name.clone()),
+            None if given => Origin::Flag,
+            None => Origin::Default,
+        }
+    }
+}
+
+/// Parses a command line, with the environment's values for flags that it does not give.
+pub fn parse(command: &Command, arguments: &[String], environment: &impl Environment) -> Result<Parsed, Exit> {
+    // A first pass over the command line alone finds the command and the flags that are given.
+    let first = command.clone().ignore_errors(true).try_get_matches_from(arguments);
+    let mut given = first.as_ref().ok();
+    let (mut innermost, mut depth) = (command, 1);
+    while let Some((name, matches)) = given.and_then(|m| m.subcommand()) {
+        let Some(inner) = innermost.find_subcommand(name) else { break };
+        (innermost, given, depth) = (inner, Some(matches), depth + 1);
+    }
+    let on_command_line = |id: &str| {
+        given.is_some_and(|m| m.try_contains_id(id).is_ok() && m.value_source(id) == Some(ValueSource::CommandLine))
+    };
+
+    let (mut inserted, mut variables) = (Vec::new(), HashMap::new());
+    for arg in innermost.get_arguments() {
+        let Some(long) = arg.get_long().filter(|l| !["help", "version"].contains(l)) else { continue };
+        if on_command_line(arg.get_id().as_str()) {
+            continue;
+        }
+        let names = std::iter::once(variable(long))
+            .chain(ALIASES.iter().filter(|(flag, _)| *flag == long).map(|(_, name)| (*name).to_owned()));
+        let Some((name, value)) = names.into_iter().find_map(|n| environment.get(&n).map(|v| (n, v))) else { continue };
+        // Deployments unset a variable by making it empty.
+        if value.is_empty() {
+            continue;
+        }
+        match arg.get_action() {
+            ArgAction::SetTrue => match &*value {
+                "true" | "1" => inserted.push(format!("--{long}")),
+                "false" | "0" => continue,
+                _ => return Err(UsageError::value(&name, &value, "must be true or false").into()),
+            },
+            ArgAction::Append => inserted.extend(value.lines().map(|line| format!("--{long}={line}"))),
+            _ => inserted.push(format!("--{long}={value}")),
+        }
+        variables.insert(long.to_owned(), name);
+    }
+    let unknown = unknown_names(innermost, environment);
+    let at = depth.min(arguments.len());
+    let whole = [&arguments[..at], &inserted, &arguments[at..]].concat();
+    let result = command.clone().try_get_matches_from(whole);
+    let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !result.as_ref().is_err_and(is_help) {
+        refuse_old_names(innermost, arguments, environment)?;
+    }
+    match result {
+        Ok(matches) => Ok(Parsed { matches, variables, unknown }),
+        Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
+        Err(error) => Err(usage(&error, &variables).into()),
+    }
+}
+
+/// Kubernetes sets variables like these for a Service with the name `changelogd`. They are not a mistake.
+fn is_service_link(name: &str) -> bool {
+    let rest = name.strip_prefix("CHANGELOGD_").unwrap_or_default();
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
+}
+
+fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<String> {
+    let known: Vec<_> = command.get_arguments().filter_map(|a| a.get_long().map(variable)).collect();
+    let ours = |n: &String| {
+        n.starts_with("CHANGELOGD_") && !is_service_link(n) && !known.contains(n) && n != "CHANGELOGD_ADDR"
+    };
+    let mut unknown: Vec<_> = environment.names().into_iter().filter(ours).collect();
+    unknown.sort();
+    unknown
+}
+
+/// Turns an error of clap into one line with setting, value and reason.
+fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let setting = text(ContextKind::InvalidArg).map(|arg| {
+        let long = arg.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+        variables.get(&long).cloned().unwrap_or(arg)
+    });
+    let value = text(ContextKind::InvalidValue);
+    let possible = text(ContextKind::ValidValue).map(|v| format!("must be one of {v}"));
+    let reason = std::error::Error::source(error).map(ToString::to_string).or(possible);
+    match (error.kind(), setting, value) {
+        (_, Some(setting), Some(value)) => {
+            UsageError::value(&setting, &value, reason.unwrap_or_else(|| "is not a valid value".to_owned()))
+        }
+        (ErrorKind::UnknownArgument, Some(setting), None) => UsageError(format!("{setting}: no such flag; see --help")),
+        (ErrorKind::MissingRequiredArgument, Some(setting), None) => UsageError(format!("{setting}: is required")),
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            UsageError(line.trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, value_parser};
+
+    use super::*;
+
+    fn command() -> Command {
+        let flag = |name: &'static str| Arg::new(name).long(name);
+        Command::new("c").subcommand_required(true).subcommand(
+            Command::new("serve")
+                .arg(flag("brokers").default_value("b0"))
+                .arg(flag("partitions").value_parser(value_parser!(u8)))
+                .arg(flag("insecure-listen").action(ArgAction::SetTrue))
+                .arg(flag("kafka-property").action(ArgAction::Append)),
+        )
+    }
+
+    fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, String> {
+        let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        parse(&command(), &arguments, &variables).map_err(|exit| match exit {
+            Exit::Help(text) => text,
+            Exit::Usage(error) => error.to_string(),
+        })
+    }
+
+    fn brokers(parsed: &Parsed) -> String {
+        parsed.matches.subcommand().unwrap().1.get_one::<String>("brokers").unwrap().clone()
+    }
+
+    /// Covers C62.
+    #[test]
+    fn a_flag_wins_over_its_variable_and_the_variable_over_the_older_name() {
+        let both = [("CHANGELOGD_BROKERS", "b1"), ("KAFKA_BROKERS", "b2")];
+        assert_eq!(brokers(&with(&["c", "serve"], &[]).unwrap()), "b0");
+        assert_eq!(brokers(&with(&["c", "serve"], &both[1..]).unwrap()), "b2");
+        assert_eq!(brokers(&with(&["c", "serve"], &both).unwrap()), "b1");
+        let flagged = with(&["c", "serve", "--brokers", "b3"], &both).unwrap();
+        assert_eq!(brokers(&flagged), "b3");
+        assert_eq!(flagged.origin("brokers", true), Origin::Flag);
+        assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", "")]).unwrap()), "b0");
+    }
+
+    /// Covers C69, B24.
+    #[test]
+    fn errors_name_setting_value_and_reason_in_one_line() {
+        let flag = with(&["c", "serve", "--partitions", "x"], &[]).unwrap_err();
+        assert!(flag.contains("--partitions") && flag.contains("\"x\"") && flag.contains("invalid digit"), "{flag}");
+        let variable = with(&["c", "serve"], &[("CHANGELOGD_PARTITIONS", "300")]).unwrap_err();
+        assert!(variable.starts_with("CHANGELOGD_PARTITIONS: \"300\": "), "{variable}");
+        let unknown = with(&["c", "serve", "--nope"], &[]).unwrap_err();
+        assert!(unknown.starts_with("--nope: "), "{unknown}");
+        let boolean = with(&["c", "serve"], &[("CHANGELOGD_INSECURE_LISTEN", "maybe")]).unwrap_err();
+        assert!(boolean.contains("CHANGELOGD_INSECURE_LISTEN") && boolean.contains("maybe"), "{boolean}");
+        for line in [flag, variable, unknown, boolean] {
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+    }
+
+    /// Covers C62.
+    #[test]
+    fn a_list_variable_takes_one_value_per_line() {
+        let parsed = with(&["c", "serve"], &[("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3")]).unwrap();
+        let values: Vec<_> =
+            parsed.matches.subcommand().unwrap().1.get_many::<String>("kafka-property").unwrap().collect();
+        assert_eq!(values, ["a=1", "b=2,3"]);
+    }
+
+    /// Covers C62, B24.
+    #[test]
+    fn unknown_variables_are_found_except_those_of_a_kubernetes_service() {
+        let parsed = with(
+            &["c", "serve"],
+            &[
+                ("CHANGELOGD_PARTITION", "1"),
+                ("CHANGELOGD_PORT", "tcp://10.0.0.1:1"),
+                ("CHANGELOGD_SERVICE_HOST", "10.0.0.1"),
+            ],
+        );
+        assert_eq!(parsed.unwrap().unknown, ["CHANGELOGD_PARTITION"]);
+    }
+}

@@ -1,0 +1,78 @@
+//! The codec of the API's messages. It is prost's codec with two differences.
+//!
+//! The buffer of a message has exactly its size. A growing buffer could take twice that until the client has received
+//! it. A request that can not be decoded is INVALID_ARGUMENT, because it is an error of the client. prost's codec
+//! returns INTERNAL.
+
+use std::{collections::HashMap, marker::PhantomData};
+
+use prost::Message;
+use tonic::{
+    Code, Status,
+    codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::DOMAIN;
+
+#[derive(Debug, Clone)]
+pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> tonic::codec::Codec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = SizedEncoder<T>;
+    type Decoder = RequestDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        SizedEncoder(ProstCodec::<T, U>::default().encoder())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        RequestDecoder(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+#[derive(Debug)]
+pub struct SizedEncoder<T>(ProstEncoder<T>);
+
+impl<T: Message> Encoder for SizedEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, dst: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        dst.reserve(item.encoded_len());
+        self.0.encode(item, dst)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+#[derive(Debug)]
+pub struct RequestDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> Decoder for RequestDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(src).map_err(|status| {
+            let message = format!("the message can't be decoded: {}", status.message());
+            let details = ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, HashMap::new());
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        })
+    }
+}

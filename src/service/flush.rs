@@ -1,0 +1,35 @@
+//! `Flush`.
+
+use prost::Message;
+use tonic::{Request, Status};
+
+use super::{call::Call, request, response, status};
+use crate::{changelog::Changelog, model::Escaped, proto::v1};
+
+/// Bytes of failures in one response. Less than 4 MiB, the default limit of clients.
+const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
+
+pub async fn flush(changelog: &Changelog, request: Request<v1::FlushRequest>) -> Result<v1::FlushResponse, Status> {
+    let (call, request) = Call::from_request(request);
+    let deadline = call.deadline_within(request::flush_timeout(request.timeout_ms));
+    let flushed = changelog.flush(request.failures_after, deadline).await;
+    let mut response = v1::FlushResponse {
+        remaining: flushed.remaining,
+        failures: Vec::new(),
+        last_failure: request.failures_after.min(flushed.newest),
+        failures_omitted: flushed.omitted,
+    };
+    let mut bytes = 0;
+    for failed in flushed.failures {
+        let what = format!("buffered write of {}", Escaped(failed.key.as_str()));
+        let status = response::rpc_status(&status::from_write_error(&failed.error, &what));
+        let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), status: Some(status) };
+        bytes += failure.encoded_len() + 6;
+        if bytes > MAX_FAILURE_BYTES {
+            break;
+        }
+        response.last_failure = failure.id;
+        response.failures.push(failure);
+    }
+    Ok(response)
+}

@@ -1,0 +1,34 @@
+//! `Get`.
+
+use tonic::{Request, Status};
+
+use super::{
+    call::{Call, CallLimits},
+    request, response, status,
+};
+use crate::{
+    changelog::Changelog,
+    metrics::Metrics,
+    model::{Escaped, Key},
+    proto::v1,
+};
+
+pub async fn get(
+    changelog: &Changelog,
+    limits: &CallLimits,
+    metrics: &Metrics,
+    request: Request<v1::GetRequest>,
+) -> Result<v1::GetResponse, Status> {
+    let (call, request) = Call::from_request(request);
+    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
+        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let format = request::value_format(request.value_format)?;
+    let shown = Escaped(key.as_str()).to_string();
+    let found = changelog.get(key, call.peer, call.deadline_within(limits.read_timeout)).await;
+    let found = found.map_err(|e| status::from_load_error(&e, &format!("get {shown}"), metrics))?;
+    call.stats.set_partition(Some(found.partition.number()));
+    call.stats.add_records(found.end.counts.read);
+    let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
+    call.stats.add_entries(1);
+    Ok(v1::GetResponse { entry: Some(response::entry(found.partition, record, format)) })
+}

@@ -1,0 +1,64 @@
+//! `Set` and `Delete`.
+
+use tonic::{Request, Status};
+
+use super::{
+    call::{Call, CallLimits},
+    request, response, status,
+};
+use crate::{
+    changelog::Changelog,
+    model::{Escaped, Key},
+    proto::v1::{self, set_request::Value},
+};
+
+pub async fn set(
+    changelog: &Changelog,
+    limits: &CallLimits,
+    request: Request<v1::SetRequest>,
+) -> Result<v1::SetResponse, Status> {
+    let (call, request) = Call::from_request(request);
+    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
+        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let ack = request::ack(request.ack)?;
+    let headers = request::headers(request.headers)?;
+    let target = changelog.write_target();
+    let rules = target.value_rules();
+    let value = match request.value {
+        Some(Value::Raw(raw)) => {
+            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
+            raw
+        }
+        Some(Value::Json(json)) => request::json_value(&json, rules)?,
+        None => return Err(status::bad_argument("value", "a value is required: raw or json")),
+    };
+    let what = format!("set {}", Escaped(key.as_str()));
+    let failed = |e| status::from_write_error(&e, &what);
+    let record = target.record(key, Some(value), headers).map_err(failed)?;
+    let deadline = call.deadline_within(limits.write_timeout);
+    let written = changelog.write(record, ack, Some(deadline)).await.map_err(failed)?;
+    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
+    // The position of a buffered write is not known.
+    let v1::Written { position, timestamp } = written.as_ref().map(response::written).unwrap_or_default();
+    Ok(v1::SetResponse { position, timestamp })
+}
+
+pub async fn delete(
+    changelog: &Changelog,
+    limits: &CallLimits,
+    request: Request<v1::DeleteRequest>,
+) -> Result<v1::DeleteResponse, Status> {
+    let (call, request) = Call::from_request(request);
+    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
+        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let ack = request::ack(request.ack)?;
+    let headers = request::headers(request.headers)?;
+    let what = format!("delete {}", Escaped(key.as_str()));
+    let failed = |e| status::from_write_error(&e, &what);
+    let record = changelog.write_target().record(key, None, headers).map_err(failed)?;
+    let deadline = call.deadline_within(limits.write_timeout);
+    let written = changelog.write(record, ack, Some(deadline)).await.map_err(failed)?;
+    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
+    let v1::Written { position, timestamp } = written.as_ref().map(response::written).unwrap_or_default();
+    Ok(v1::DeleteResponse { position, timestamp })
+}
