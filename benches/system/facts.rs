@@ -3,7 +3,9 @@
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 
-use super::{kafka::workspace, sidecar::binary};
+use changelogd_testkit::workspace;
+
+use super::sidecar::binary;
 
 /// The facts in the head of the report.
 #[derive(Debug, Clone)]

@@ -13,22 +13,13 @@ mod embedded;
 mod empty;
 mod facts;
 mod flat;
-#[allow(dead_code, reason = "tests want more of it")]
-#[path = "../../tests/support/guarded.rs"]
-mod guarded;
-#[path = "../../tests/support/kafka.rs"]
-mod kafka;
 mod loads;
 mod plot;
 mod producers;
-#[path = "../../tests/campaign/random.rs"]
-mod random;
 mod raw;
 mod report;
 mod scale;
 mod security;
-#[path = "../../tests/support/settled.rs"]
-mod settled;
 mod sidecar;
 mod stats;
 mod stream;
@@ -88,7 +79,7 @@ async fn run(arguments: &Arguments) -> ExitCode {
     let report = arguments.report.clone().unwrap_or_else(|| {
         let whole = !arguments.short && arguments.only.is_empty();
         let directory = if whole { "docs" } else { "target" };
-        kafka::workspace().join(directory).join("benchmarks.md")
+        changelogd_testkit::workspace().join(directory).join("benchmarks.md")
     });
     let begun = Instant::now();
     let mut bench = Bench::new(arguments.short, report.with_extension(""));

@@ -10,14 +10,13 @@ use std::{
 };
 
 use changelogd::proto::v1::changelog_service_client::ChangelogServiceClient;
+use changelogd_testkit::workspace;
 use tokio::{
     process::{Child, Command},
     time::{interval, sleep},
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-
-use super::kafka::workspace;
 
 pub type Client = ChangelogServiceClient<Channel>;
 

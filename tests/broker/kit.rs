@@ -11,12 +11,10 @@ use changelogd::{
     },
     model::{Headers, Key, Partition, PartitionCount, Record},
 };
+use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    servers::COMPACTED,
-};
+use crate::servers::COMPACTED;
 
 /// A test that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);

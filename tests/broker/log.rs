@@ -7,11 +7,9 @@ use changelogd::{
     log::{Log, ReadError, ReplayEvent, StartAt, WriteError},
     model::{Header, Headers, PartitionCount},
 };
+use changelogd_testkit::{Isolation, shared_broker, shared_oracle, unique_topic};
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    kit::*,
-};
+use crate::kit::*;
 
 /// Covers C11, C16, C47, R11, R27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +28,7 @@ async fn keys_values_tombstones_and_headers_match_kafkas_java_client() {
     append(&log, first).await;
     append(&log, record(1, "w/t/ü", None)).await;
     let produced = oracle.produce(bootstrap, &topic, Some(0), Some(b"w/t/java"), Some(b"x"), &list).unwrap();
-    let dump = oracle.dump(bootstrap, &topic, crate::kafka::Isolation::ReadCommitted).unwrap();
+    let dump = oracle.dump(bootstrap, &topic, Isolation::ReadCommitted).unwrap();
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!(records.len(), 3);
     for (ours, java) in records.iter().zip(&dump.records) {

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use changelogd::log::{Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
+use changelogd_testkit::{shared_broker, shared_oracle};
 use tokio::time::timeout;
 
-use crate::{
-    kafka::{shared_broker, shared_oracle},
-    kit::*,
-};
+use crate::kit::*;
 
 /// Covers C49, R14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

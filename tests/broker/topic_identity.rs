@@ -15,13 +15,10 @@ use changelogd::{
     },
     model::Record,
 };
+use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    kit::*,
-    servers::COMPACTED,
-};
+use crate::{kit::*, servers::COMPACTED};
 
 /// Covers R17.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

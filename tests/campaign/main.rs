@@ -11,14 +11,9 @@ mod fault;
 mod faults;
 mod flat;
 mod history;
-#[path = "../support/kafka.rs"]
-mod kafka;
 mod kills;
-mod random;
 mod report;
 mod run;
-#[path = "../support/settled.rs"]
-mod settled;
 mod sidecar;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
@@ -72,7 +67,7 @@ async fn main() -> ExitCode {
     }
     if arguments.one_more {
         let rest: Vec<_> = faults::all().iter().map(|f| f.id()).filter(|id| !wanted(&arguments.only, id)).collect();
-        let chosen = random::Random::new(seed).below(rest.len() as u64) as usize;
+        let chosen = changelogd_testkit::Random::new(seed).below(rest.len() as u64) as usize;
         println!("one more fault, chosen by the seed: {}", rest[chosen]);
         arguments.only.push(rest[chosen].to_owned());
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use changelogd::proto::v1;
+use changelogd_testkit::{Cluster, Proxy, Random, shared_oracle};
 use futures_util::FutureExt;
 use tokio::{
     task::{JoinSet, block_in_place},
@@ -22,8 +23,6 @@ use super::{
     clients::{Actor, Stop, WORKSPACES, workspace},
     fault::{Fault, PARTITIONS, Stage, arguments, create},
     history::{History, Load, Recorder},
-    kafka::{Cluster, Proxy, shared_oracle},
-    random::Random,
     report::{Report, Row},
     sidecar::{Sidecar, client},
 };

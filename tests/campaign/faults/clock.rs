@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::shared_oracle;
 use tempfile::TempDir;
 use tonic::Code;
 
@@ -21,7 +22,6 @@ use super::{
 use crate::{
     clients::{READ, stream},
     fault::{Fault, PARTITIONS, Stage, WRITE_TIMEOUT},
-    kafka::shared_oracle,
     sidecar::{Client, limited, raw, reason, said},
 };
 

@@ -26,6 +26,7 @@ use std::{
 };
 
 use changelogd::proto::v1;
+use changelogd_testkit::Random;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -33,7 +34,6 @@ use tonic::{Code, Status};
 use super::{
     clients::{self, State},
     fault::{Fault, WRITE_TIMEOUT},
-    random::Random,
     sidecar::{Client, limited, raw, reason, said},
 };
 

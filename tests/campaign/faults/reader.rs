@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{Isolation, OracleError, shared_oracle, unique_topic};
 use tonic::{Code, Status};
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
 use crate::{
     clients::{READ, WORKSPACES, load, workspace},
     fault::{Fault, PARTITIONS, Stage},
-    kafka::{Isolation, shared_oracle, unique_topic},
     sidecar::{Client, limited, raw, reason, said},
 };
 
@@ -152,7 +152,7 @@ enum Tail {
 }
 
 impl Tail {
-    fn write(self, bootstrap: &str, topic: &str, partition: i32, key: &str) -> Result<(), crate::kafka::OracleError> {
+    fn write(self, bootstrap: &str, topic: &str, partition: i32, key: &str) -> Result<(), OracleError> {
         let (oracle, id) = (shared_oracle(), unique_topic("transaction"));
         oracle.txn_begin(bootstrap, &id)?;
         for n in 0..if matches!(self, Self::AbortedBatchOnly) { 5 } else { 1 } {
