@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 
-use changelogd_testkit::workspace;
+use changelogd_testkit::workspace_root;
 
 use super::sidecar::binary;
 
@@ -44,7 +44,7 @@ impl Facts {
 
 /// What the benchmark writes itself makes nothing dirty.
 fn commit() -> String {
-    let root = workspace().to_string_lossy();
+    let root = workspace_root().to_string_lossy();
     let here = ["-C", &root];
     let commit = said("git", &[&here[..], &["rev-parse", "--short", "HEAD"]].concat());
     let changed =

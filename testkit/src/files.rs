@@ -1,19 +1,21 @@
 //! Directories of the workspace, and short functions for files.
 
-use std::path::PathBuf;
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-/// The workspace's directory.
-pub fn workspace() -> &'static Path {
+/// The directory of the workspace.
+pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of the workspace")
 }
 
 pub(crate) fn kafka_tests() -> PathBuf {
-    workspace().join("tests/kafka")
+    workspace_root().join("tests/kafka")
 }
 
 pub(crate) fn kafka_target() -> PathBuf {
-    workspace().join("target/kafka")
+    workspace_root().join("target/kafka")
 }
 
 pub(crate) fn write(path: &Path, text: &str) {

@@ -27,7 +27,7 @@ mod settled;
 
 pub use broker::{Broker, shared_broker, unique_topic};
 pub use cluster::{BROKERS, Cluster};
-pub use files::workspace;
+pub use files::workspace_root;
 pub use oracle::{Isolation, Oracle, OracleError, shared_oracle};
 pub use process::binary_under_test;
 pub use proxy::{Mode, Proxy};

@@ -32,11 +32,11 @@ kill -KILL "$watcher"
 [ ! -e "$dir/abandoned" ] || rm -rf "$dir" "$dir.lock"
 "#;
 
-/// The binary of changelogd that the variable CHANGELOGD_TEST_BINARY names. `target` of the Makefile sets it.
+/// The binary of changelogd that the variable CHANGELOGD_TEST_BINARY names. The command `target` sets the variable.
 pub fn binary_under_test(target: &str) -> Result<PathBuf, String> {
     let Some(binary) = std::env::var_os("CHANGELOGD_TEST_BINARY").filter(|binary| !binary.is_empty()) else {
         return Err(format!(
-            "CHANGELOGD_TEST_BINARY is not set, and must name the changelogd to run; `make {target}` builds one and \
+            "CHANGELOGD_TEST_BINARY is not set, and must name the changelogd to run; `{target}` builds one and \
              sets it"
         ));
     };

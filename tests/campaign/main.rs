@@ -58,6 +58,10 @@ async fn main() -> ExitCode {
     let seed = arguments
         .seed
         .unwrap_or_else(|| u64::from(std::process::id()) ^ (jiff::Timestamp::now().as_millisecond() as u64));
+    if let Err(error) = changelogd_testkit::binary_under_test(sidecar::TARGET) {
+        eprintln!("{error}");
+        return ExitCode::from(64);
+    }
     let begun = Instant::now();
     let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(BESIDE).collect();
     let is_known = |only: &String| known.iter().any(|id| wanted(std::slice::from_ref(only), id));

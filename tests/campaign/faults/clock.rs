@@ -45,7 +45,7 @@ impl Clock {
     fn make() -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (library, file) = (dir.path().join("clock.so"), dir.path().join("shift"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/campaign/faults/clock.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/clock.c");
         let made =
             Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output();
         let made = made.map_err(|error| format!("cannot run cc: {error}"))?;
