@@ -17,7 +17,7 @@ use tonic::Code;
 use super::{
     own::{Clients, Content, workspace},
     process::Process,
-    reader::{CLEANER, gone, shorten},
+    tombstones::{CLEANER, gone, shorten},
 };
 use crate::{
     clients::{READ, stream},
@@ -205,7 +205,7 @@ async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, Strin
         client.set(limited(set, 10)).await.map_err(|s| format!("set: {s:?}"))?;
     }
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-    let (state, _, token) = super::reader::token(&mut client).await?;
+    let (state, _, token) = super::tombstones::token(&mut client).await?;
     shorten(stage, &topic)?;
     clock.set(-HOUR)?;
     for key in &doomed {

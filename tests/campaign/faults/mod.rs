@@ -16,6 +16,7 @@ mod producer;
 mod queue;
 mod reader;
 mod replicas;
+mod tombstones;
 mod topic;
 mod vanishing;
 
