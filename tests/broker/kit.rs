@@ -149,6 +149,16 @@ pub async fn fill(log: &KafkaLog, count: i32) {
     append_all(log, (0..6_000).map(|i| record(count, &format!("w/t/{i}"), Some(&noise(10_000, i))))).await;
 }
 
+/// A log that is replayed: of one partition, with more than a consumer reads ahead. The first event has been taken.
+pub async fn on_and_replaying() -> (String, KafkaLog, Replay) {
+    let (topic, log) = on(1).await;
+    fill(&log, 1).await;
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let mut replay = log.replay(asked).await.expect("a replay");
+    next(&mut replay).await.expect("an event").expect("no error");
+    (topic, log, replay)
+}
+
 pub fn keys(records: &[Record]) -> Vec<&str> {
     records.iter().map(|r| std::str::from_utf8(&r.key).expect("a key")).collect()
 }
