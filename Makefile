@@ -49,7 +49,10 @@ release-test: build tools kafka cities ## The contract, README and authorization
 	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" \
 	    $(CARGO) test --locked --test local --test broker -- $(RELEASE_TESTS)
 
-CAMPAIGN = $(CARGO) test --locked --test campaign --
+# The binary under test (unless the variable names another one), and the program that tests it.
+CAMPAIGN = $(CARGO) build --locked --bin changelogd && \
+    CHANGELOGD_TEST_BINARY="$${CHANGELOGD_TEST_BINARY:-$(CURDIR)/target/debug/changelogd}" \
+    $(CARGO) run --locked -p changelogd-campaign --
 
 campaign: linearize kafka ## Every fault on a real cluster, histories of 60 s, fresh seeds: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
@@ -102,7 +105,7 @@ check: fetch lint deny ## Formatting, line length, links, lints, spelling, the A
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
-	$(CARGO) clippy --locked --test broker --test campaign -- -D warnings
+	$(CARGO) clippy --locked --test broker -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) run --locked --quiet -p changelogd-contract-check
 

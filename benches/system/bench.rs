@@ -14,12 +14,12 @@ use changelogd::{
     },
     model::PartitionCount,
 };
+use changelogd_testkit::{Broker, unique_topic};
 use tempfile::TempDir;
 use tokio::{task::block_in_place, time::sleep};
 
 use super::{
     data::{Entity, entities},
-    kafka::{Broker, unique_topic},
     producers,
     report::Report,
     sidecar::{Sidecar, binary, scratch},

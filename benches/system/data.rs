@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use changelogd::model::PartitionCount;
+use changelogd_testkit::{Random, workspace_root};
 use serde_json::value::RawValue;
-
-use super::{kafka, random::Random};
 
 /// One entity.
 #[derive(Debug, Clone)]
@@ -114,7 +113,7 @@ pub fn cities() -> Result<Vec<Entity>, String> {
     struct City {
         country: String,
     }
-    let file = kafka::workspace().join("target/cities/cities-1.1.64.json");
+    let file = workspace_root().join("target/cities/cities-1.1.64.json");
     let json = std::fs::read_to_string(&file)
         .map_err(|error| format!("{}: {error}; tests/cities/fetch.sh fetches it", file.display()))?;
     let documents: Vec<&RawValue> = serde_json::from_str(&json).map_err(|error| error.to_string())?;

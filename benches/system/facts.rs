@@ -3,7 +3,9 @@
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism, time::Duration};
 
-use super::{kafka::workspace, sidecar::binary};
+use changelogd_testkit::workspace_root;
+
+use super::sidecar::binary;
 
 /// The facts in the head of the report.
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ impl Facts {
 
 /// What the benchmark writes itself makes nothing dirty.
 fn commit() -> String {
-    let root = workspace().to_string_lossy();
+    let root = workspace_root().to_string_lossy();
     let here = ["-C", &root];
     let commit = said("git", &[&here[..], &["rev-parse", "--short", "HEAD"]].concat());
     let changed =

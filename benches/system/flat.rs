@@ -4,6 +4,7 @@
 use std::{fs, time::Duration};
 
 use changelogd::proto::v1;
+use changelogd_testkit::settled;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     data::{entities, workspace},
     loads::raw_replay,
     report::{Row, Verdict},
-    settled::settled,
     sidecar::Client,
 };
 

@@ -13,22 +13,13 @@ mod embedded;
 mod empty;
 mod facts;
 mod flat;
-#[allow(dead_code, reason = "tests want more of it")]
-#[path = "../../tests/support/guarded.rs"]
-mod guarded;
-#[path = "../../tests/support/kafka.rs"]
-mod kafka;
 mod loads;
 mod plot;
 mod producers;
-#[path = "../../tests/campaign/random.rs"]
-mod random;
 mod raw;
 mod report;
 mod scale;
 mod security;
-#[path = "../../tests/support/settled.rs"]
-mod settled;
 mod sidecar;
 mod stats;
 mod stream;
@@ -77,7 +68,7 @@ fn main() -> ExitCode {
         eprintln!("there is no {unknown}; there are {}", PARTS.join(", "));
         return ExitCode::from(64);
     }
-    if let Err(reason) = raw::check_properties() {
+    if let Err(reason) = changelogd_testkit::binary_under_test(sidecar::TARGET).and_then(|_| raw::check_properties()) {
         eprintln!("{reason}");
         return ExitCode::FAILURE;
     }
@@ -88,7 +79,7 @@ async fn run(arguments: &Arguments) -> ExitCode {
     let report = arguments.report.clone().unwrap_or_else(|| {
         let whole = !arguments.short && arguments.only.is_empty();
         let directory = if whole { "docs" } else { "target" };
-        kafka::workspace().join(directory).join("benchmarks.md")
+        changelogd_testkit::workspace_root().join(directory).join("benchmarks.md")
     });
     let begun = Instant::now();
     let mut bench = Bench::new(arguments.short, report.with_extension(""));

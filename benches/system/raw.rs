@@ -155,7 +155,7 @@ pub struct UntunedMs {
 /// auto.offset.reset=earliest, and enable.partition.eof=true, because otherwise it would not know the end.
 pub fn untuned(brokers: &str, topic: &str, end: i64, how: Untuned) -> Result<UntunedMs, String> {
     let started = Instant::now();
-    let group = super::kafka::unique_topic("group");
+    let group = changelogd_testkit::unique_topic("group");
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", group).set("auto.offset.reset", "earliest");
     config.set("enable.partition.eof", "true");

@@ -9,14 +9,16 @@ use changelogd::{
     },
     model::PartitionCount,
 };
+use changelogd_testkit::{
+    guarded::{Guarded, PASSWORD},
+    unique_topic,
+};
 use tokio::task::block_in_place;
 
 use super::{
     bench::{Bench, settle},
     calls,
     data::{entities, workspace},
-    guarded::{Guarded, PASSWORD},
-    kafka::unique_topic,
     producers,
     report::cells_of,
     sidecar::Sidecar,

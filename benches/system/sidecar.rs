@@ -10,6 +10,7 @@ use std::{
 };
 
 use changelogd::proto::v1::changelog_service_client::ChangelogServiceClient;
+use changelogd_testkit::{binary_under_test, workspace_root};
 use tokio::{
     process::{Child, Command},
     time::{interval, sleep},
@@ -17,7 +18,8 @@ use tokio::{
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::kafka::workspace;
+/// The target of the Makefile that builds the binary to measure.
+pub const TARGET: &str = "make bench";
 
 pub type Client = ChangelogServiceClient<Channel>;
 
@@ -34,14 +36,15 @@ pub struct Sidecar {
     api: String,
 }
 
-/// The binary to measure. There is no default, because a debug build would be measured by mistake.
+/// The binary to measure. There is no default, because a debug build would be measured by mistake. `main` has checked
+/// that there is one.
 pub fn binary() -> PathBuf {
-    std::env::var_os("CHANGELOGD_TEST_BINARY").expect("CHANGELOGD_TEST_BINARY names the release binary").into()
+    binary_under_test(TARGET).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A directory on disk for this run, under target/.
 pub fn scratch() -> PathBuf {
-    let directory = workspace().join("target/tmp");
+    let directory = workspace_root().join("target/tmp");
     fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("cannot make {}: {error}", directory.display()));
     directory
 }
@@ -50,7 +53,7 @@ impl Sidecar {
     /// Returns when it says that it serves. Kafka may still be unreachable then.
     pub async fn start(arguments: &[String]) -> Result<Self, String> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let logs = workspace().join(LOGS);
+        let logs = workspace_root().join(LOGS);
         let log = logs.join(format!("sidecar-{}.log", STARTED.fetch_add(1, Relaxed)));
         let file = fs::create_dir_all(&logs).and_then(|()| File::options().create(true).append(true).open(&log));
         let file = file.map_err(|error| format!("{}: {error}", log.display()))?;

@@ -1,20 +1,19 @@
 //! A broker with authentication and authorization: lost rights, a wrong password, an expired or unknown certificate.
 //! Also a consumer group without any rights, which no load needs.
 
-#[path = "../support/guarded.rs"]
-mod guarded;
-
 use std::{
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
+use changelogd_testkit::{
+    guarded::{Guarded, PASSWORD, WRONG_PASSWORD},
+    shared_oracle, unique_topic,
+};
 use tonic::{Code, Status};
 
-use self::guarded::{Guarded, PASSWORD, WRONG_PASSWORD};
 use crate::{
     contract::server::{PATIENCE, TestServer, reason},
-    kafka::{shared_oracle, unique_topic},
     servers::COMPACTED,
     topic_care::{load, set},
 };

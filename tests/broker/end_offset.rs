@@ -7,13 +7,10 @@ use changelogd::{
     kafka::Settings,
     log::{Log, ReadError, StartAt, TopicState, WriteError},
 };
+use changelogd_testkit::{Broker, Isolation, shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
 
-use crate::{
-    kafka::{Broker, Isolation, shared_broker, shared_oracle, unique_topic},
-    kit::*,
-    servers::COMPACTED,
-};
+use crate::{kit::*, servers::COMPACTED};
 
 /// Covers R4, F8.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

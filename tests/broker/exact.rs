@@ -7,11 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    contract::server::TestServer,
-    kafka::{shared_broker, shared_oracle},
-    servers::topic,
-};
+use changelogd_testkit::{shared_broker, shared_oracle};
+
+use crate::{contract::server::TestServer, servers::topic};
 
 const WORKSPACES: usize = 100;
 const ENTITIES: usize = 100;

@@ -11,12 +11,10 @@ use changelogd::{
     },
     model::{Headers, Key, Partition, PartitionCount, Record},
 };
+use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    servers::COMPACTED,
-};
+use crate::servers::COMPACTED;
 
 /// A test that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,6 +147,16 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// More than a consumer reads ahead: 6,000 records of 10 kB, in the partition of workspace `w`.
 pub async fn fill(log: &KafkaLog, count: i32) {
     append_all(log, (0..6_000).map(|i| record(count, &format!("w/t/{i}"), Some(&noise(10_000, i))))).await;
+}
+
+/// A log that is replayed: of one partition, with more than a consumer reads ahead. The first event has been taken.
+pub async fn on_and_replaying() -> (String, KafkaLog, Replay) {
+    let (topic, log) = on(1).await;
+    fill(&log, 1).await;
+    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let mut replay = log.replay(asked).await.expect("a replay");
+    next(&mut replay).await.expect("an event").expect("no error");
+    (topic, log, replay)
 }
 
 pub fn keys(records: &[Record]) -> Vec<&str> {

@@ -7,11 +7,9 @@ use changelogd::{
     log::{Log, ReadError, ReplayEvent, StartAt, WriteError},
     model::{Header, Headers, PartitionCount},
 };
+use changelogd_testkit::{Isolation, shared_broker, shared_oracle, unique_topic};
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    kit::*,
-};
+use crate::kit::*;
 
 /// Covers C11, C16, C47, R11, R27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +28,7 @@ async fn keys_values_tombstones_and_headers_match_kafkas_java_client() {
     append(&log, first).await;
     append(&log, record(1, "w/t/ü", None)).await;
     let produced = oracle.produce(bootstrap, &topic, Some(0), Some(b"w/t/java"), Some(b"x"), &list).unwrap();
-    let dump = oracle.dump(bootstrap, &topic, crate::kafka::Isolation::ReadCommitted).unwrap();
+    let dump = oracle.dump(bootstrap, &topic, Isolation::ReadCommitted).unwrap();
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!(records.len(), 3);
     for (ours, java) in records.iter().zip(&dump.records) {
@@ -144,42 +142,4 @@ async fn a_topic_is_ensured_once_and_changed_only_on_demand() {
     let report = admin::describe(&settings).await.unwrap();
     assert_eq!((report.id, report.partitions.len()), (java.id, 3));
     assert_eq!(report.partitions.iter().map(|p| p.high_offset.unwrap()).sum::<i64>(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_times_of_loads_and_writes_are_printed() {
-    let (_, log) = on(2).await;
-    let noise = noise(200_190, 0);
-    let value = |i: usize| &noise[i..i + 190];
-    let full = record(2, "w/t/a", None).partition.number();
-    append_all(&log, (0..1_800).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
-    let mut times = Vec::new();
-    for _ in 0..30 {
-        let asked = Instant::now();
-        let (records, _) = read(&log, &[full]).await.unwrap();
-        times.push(asked.elapsed());
-        assert_eq!(records.len(), 1_800);
-    }
-    times.sort();
-    println!("load of 1,800 records: best {:?}, median {:?}, worst {:?}", times[0], times[15], times[29]);
-    let mut times = Vec::new();
-    for i in 0..200 {
-        let asked = Instant::now();
-        append(&log, record(2, &format!("w/awaited/{i}"), Some(value(i)))).await;
-        times.push(asked.elapsed());
-    }
-    times.sort();
-    println!("awaited append: best {:?}, median {:?}, worst {:?}", times[0], times[100], times[199]);
-    let asked = Instant::now();
-    append_all(&log, (0..200_000).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
-    println!("append of 200,000 records: {:?}", asked.elapsed());
-    let mut times = Vec::new();
-    for _ in 0..7 {
-        let asked = Instant::now();
-        let (records, _) = read(&log, &[full]).await.unwrap();
-        times.push(asked.elapsed());
-        assert_eq!(records.len(), 202_000);
-    }
-    times.sort();
-    println!("load of 202,000 records: best {:?}, median {:?}, worst {:?}", times[0], times[3], times[6]);
 }

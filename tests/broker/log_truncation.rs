@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use changelogd::log::{Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
+use changelogd_testkit::{shared_broker, shared_oracle};
 use tokio::time::timeout;
 
-use crate::{
-    kafka::{shared_broker, shared_oracle},
-    kit::*,
-};
+use crate::kit::*;
 
 /// Covers C49, R14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,12 +33,8 @@ async fn offsets_outside_the_log_are_refused_and_one_inside_resumes() {
 /// Covers C43, R14, F12.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_deleted_during_a_replay_are_an_error() {
-    let (topic, log) = on(1).await;
+    let (topic, log, replay) = on_and_replaying().await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
-    fill(&log, 1).await;
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
-    let mut replay = log.replay(asked).await.unwrap();
-    next(&mut replay).await.unwrap().unwrap();
     // A topic that is only compacted refuses DeleteRecords.
     oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact,delete")]).unwrap();
     assert_eq!(oracle.delete_records(bootstrap, &topic, 0, 5_990).unwrap(), 5_990);

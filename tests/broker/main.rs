@@ -6,8 +6,6 @@ mod cities;
 mod contract;
 mod end_offset;
 mod exact;
-#[path = "../support/kafka.rs"]
-mod kafka;
 mod kit;
 mod log;
 mod log_truncation;
@@ -25,7 +23,7 @@ contract!(broker_over_the_wire, crate::servers::real_process, durable, foreign);
 /// Covers R36.
 #[test]
 fn the_broker_is_a_real_apache_kafka() {
-    let version = kafka::shared_broker().version();
+    let version = changelogd_testkit::shared_broker().version();
     println!("broker: Apache Kafka {version}");
     assert!(version.starts_with("4."), "{version}");
 }

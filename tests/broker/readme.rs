@@ -9,10 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    contract::server::{PATIENCE, binary, directory},
-    kafka::Broker,
-};
+use changelogd_testkit::Broker;
+
+use crate::contract::server::{PATIENCE, binary, directory};
 
 /// A command and its output.
 #[derive(Debug)]

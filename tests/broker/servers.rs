@@ -1,9 +1,8 @@
 //! The servers that this binary runs the contract suite on, each with a topic of its own.
 
-use crate::{
-    contract::server::TestServer,
-    kafka::{shared_broker, shared_oracle, unique_topic},
-};
+use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
+
+use crate::contract::server::TestServer;
 
 pub const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("compression.type", "snappy")];
 

@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use changelogd::proto::v1;
+use changelogd_testkit::{Isolation, shared_broker, shared_oracle, unique_topic};
 use tonic::{Code, Status};
 
 use crate::{
     contract::server::{PATIENCE, TestServer, raw, reason},
-    kafka::{Isolation, shared_broker, shared_oracle, unique_topic},
     servers::{COMPACTED, topic},
 };
 

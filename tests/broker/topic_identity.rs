@@ -15,13 +15,10 @@ use changelogd::{
     },
     model::Record,
 };
+use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::{
-    kafka::{shared_broker, shared_oracle, unique_topic},
-    kit::*,
-    servers::COMPACTED,
-};
+use crate::{kit::*, servers::COMPACTED};
 
 /// Covers R17.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,12 +86,8 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
 /// Covers F14.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_deleted_during_a_load_is_reported_at_once() {
-    let (topic, log) = on(1).await;
+    let (topic, _log, replay) = on_and_replaying().await;
     let (oracle, bootstrap) = (shared_oracle(), shared_broker().bootstrap());
-    fill(&log, 1).await;
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
-    let mut replay = log.replay(asked).await.unwrap();
-    next(&mut replay).await.unwrap().unwrap();
     oracle.delete(bootstrap, &topic).unwrap();
     let deleted = Instant::now();
     let error = drain(replay).await.unwrap_err();

@@ -1,15 +1,33 @@
 //! Other tests of the project that the campaign runs: the simulation with many seeds, and the suite with a rule taken
 //! out, which must fail.
 
-use std::{fmt::Write as _, path::Path, process::Command, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use changelogd::rule::Rule;
+use changelogd_testkit::workspace_root;
 
 use super::report::Report;
 
-/// `cargo test` filters: the tests of the simulation, and those that must fail when a rule is taken out.
-const SIMULATION: &str = "kafka::replay::sim";
-const NOTICE: [&str; 2] = ["kafka::", "changelog::"];
+/// The packages whose unit tests are run with a fresh seed.
+const PACKAGES: [&str; 1] = ["changelogd"];
+
+/// Unit tests of a package, selected by a filter of `cargo test`. The empty filter selects all.
+#[derive(Debug, Clone, Copy)]
+struct Suite {
+    package: &'static str,
+    filter: &'static str,
+}
+
+const SIMULATION: Suite = Suite { package: "changelogd", filter: "kafka::replay::sim" };
+/// The tests that must fail when a rule is taken out.
+const NOTICE: [Suite; 2] =
+    [Suite { package: "changelogd", filter: "changelog::" }, Suite { package: "changelogd", filter: "kafka::" }];
 /// Tests of settings are left out: they look at the very values that taking out a rule changes.
 const LEFT_OUT: &str = "settings";
 
@@ -37,8 +55,8 @@ fn without(rule: Rule) -> &'static str {
 pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
-        .current_dir(root())
-        .args(["test", "--locked", "--lib", SIMULATION, "--", "--nocapture"])
+        .current_dir(workspace_root())
+        .args(["test", "--locked", "-p", SIMULATION.package, "--lib", SIMULATION.filter, "--", "--nocapture"])
         .env("CHANGELOGD_TEST_FIRST_SEED", first.to_string())
         .env("CHANGELOGD_TEST_SEEDS", seeds.to_string())
         .output()
@@ -66,27 +84,29 @@ pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
 pub fn properties(seed: u64, cases: u64, report: &mut Report) {
     let begun = Instant::now();
     let output = Command::new(cargo())
-        .current_dir(root())
-        .args(["test", "--locked", "--lib", "--", "--skip", SIMULATION])
+        .current_dir(workspace_root())
+        .args(["test", "--locked", "--no-fail-fast", "--lib"])
+        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
+        .args(["--", "--skip", SIMULATION.filter])
         .env("PROPTEST_RNG_SEED", seed.to_string())
         .env("PROPTEST_CASES", cases.to_string())
         .output()
         .expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stdout);
-    let line = said.lines().find(|l| l.starts_with("test result: ok.")).and_then(|l| l.split("; ").next());
+    let passed = said.lines().filter_map(|l| l.strip_prefix("test result: ok. ")?.split_once(" passed"));
+    let passed: Vec<_> = passed.filter_map(|(count, _)| count.parse::<u64>().ok()).collect();
     let failed: Vec<_> = said.lines().filter(|l| l.ends_with(" ... FAILED")).collect();
     let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} runs them again");
-    let text = match line {
-        Some(line) if output.status.success() => {
-            format!(
-                "{line}, with {cases} cases for each property that sets no number of its own, and seed {seed}; {} s.",
-                begun.elapsed().as_secs()
-            )
-        }
-        _ => {
-            report.failure(format!("properties: {} ({again})", failed.join(", ")));
-            format!("**failed**: {} ({again})", failed.join(", "))
-        }
+    let text = if output.status.success() && passed.len() == PACKAGES.len() {
+        format!(
+            "test result: ok. {} passed, with {cases} cases for each property that sets no number of its own, and seed \
+             {seed}; {} s.",
+            passed.iter().sum::<u64>(),
+            begun.elapsed().as_secs()
+        )
+    } else {
+        report.failure(format!("properties: {} ({again})", failed.join(", ")));
+        format!("**failed**: {} ({again})", failed.join(", "))
     };
     println!("properties: {text}");
     report.section("Properties", &text);
@@ -95,17 +115,9 @@ pub fn properties(seed: u64, cases: u64, report: &mut Report) {
 /// Runs the suite with each rule taken out, one after another. It must fail each time, and pass with none taken out.
 /// Covers R39.
 pub fn taken_out(report: &mut Report) {
-    let built = Command::new(cargo())
-        .current_dir(root())
-        .args(["test", "--locked", "--lib", "--features", "take-out-rules", "--no-run", "--message-format=json"])
-        .output()
-        .expect("cargo runs");
-    let lines = String::from_utf8_lossy(&built.stdout);
-    let binary = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let binary = binary.filter_map(|l| l["executable"].as_str().map(str::to_owned)).next_back();
-    let Some(binary) = binary.filter(|_| built.status.success()) else {
-        report.failure(format!("tests of the tests: {}", String::from_utf8_lossy(&built.stderr)));
-        return;
+    let binaries = match built() {
+        Ok(binaries) => binaries,
+        Err(error) => return report.failure(format!("tests of the tests: {error}")),
     };
     let mut text = String::from(
         "The suite with one rule's code taken out (feature `take-out-rules`, which a release build refuses). It must \
@@ -113,74 +125,146 @@ pub fn taken_out(report: &mut Report) {
          | rule | what remains without it | tests that fail |\n|---|---|---|\n",
     );
     let release = Command::new(cargo())
-        .current_dir(root())
-        .args(["check", "--locked", "--release", "--lib", "--features", "take-out-rules"])
+        .current_dir(workspace_root())
+        .args(["check", "--locked", "--release", "-p", "changelogd", "--lib", "--features", "take-out-rules"])
         .output()
         .expect("cargo runs");
     if release.status.success() || !String::from_utf8_lossy(&release.stderr).contains("never for a release build") {
         report.failure("a release build with rules that can be taken out is not refused");
     }
-    if let Err(error) = filters_match(&binary) {
+    if let Err(error) = filters_match(&binaries) {
         report.failure(format!("tests of the tests: {error}"));
     }
-    let (_, failed) = suite(&binary, "none");
+    let (_, failed) = suite(&binaries, "none");
     if !failed.is_empty() {
-        report.failure(format!("tests of the tests: with no rule taken out these fail: {}", failed.join(", ")));
+        report.failure(format!("tests of the tests: with no rule taken out these fail: {}", by_package(&failed)));
     }
     let _ = writeln!(text, "| none | all rules | {} |", failed.len());
     for rule in Rule::ALL {
         let (id, without) = (rule.id(), without(rule));
-        let (ended, failed) = suite(&binary, id);
+        let (ended, failed) = suite(&binaries, id);
         if failed.is_empty() {
             report.failure(format!("tests of the tests: without {id} nothing fails ({ended})"));
         }
         println!("without {id}: {} tests fail", failed.len());
-        let names: Vec<_> = failed.iter().map(|name| format!("`{name}`")).collect();
-        let _ = writeln!(text, "| {id} | {without} | {} |", names.join(", "));
+        let _ = writeln!(text, "| {id} | {without} | {} |", by_package(&failed));
     }
     report.section("Tests of the tests", &text);
 }
 
+/// A package's unit tests, built with the feature `take-out-rules`.
+struct Tests {
+    package: &'static str,
+    binary: PathBuf,
+    /// Cargo runs them in the directory of their package.
+    directory: PathBuf,
+}
+
+/// A test that failed.
+struct Failed {
+    package: &'static str,
+    name: String,
+}
+
+/// Builds the unit tests of each package that [`NOTICE`] or [`SIMULATION`] names.
+fn built() -> Result<Vec<Tests>, String> {
+    let packages: BTreeSet<_> = NOTICE.iter().chain([&SIMULATION]).map(|suite| suite.package).collect();
+    let features: Vec<_> = packages.iter().map(|package| format!("{package}/take-out-rules")).collect();
+    let output = Command::new(cargo())
+        .current_dir(workspace_root())
+        .args(["test", "--locked", "--lib", "--no-run", "--message-format=json", "--features", &features.join(",")])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
+        .output()
+        .expect("cargo runs");
+    let failed = || String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return Err(failed());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let messages: Vec<_> = said.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()).collect();
+    let of = |package: &'static str| {
+        let name = package.replace('-', "_");
+        let mut own = messages.iter().filter(|m| m["target"]["name"] == *name && m["profile"]["test"] == true);
+        own.find_map(|m| {
+            let binary = m["executable"].as_str()?.into();
+            let directory = Path::new(m["manifest_path"].as_str()?).parent()?.to_owned();
+            Some(Tests { package, binary, directory })
+        })
+        .ok_or_else(|| format!("cargo has built no tests of {package}: {}", failed()))
+    };
+    packages.into_iter().map(of).collect()
+}
+
 /// Each filter must match a test. A filter that matches none would leave out its tests unnoticed.
-fn filters_match(binary: &str) -> Result<(), String> {
-    for filter in [SIMULATION].into_iter().chain(NOTICE) {
-        if listed(binary, &[filter])? == 0 {
-            return Err(format!("the filter {filter} matches no test"));
+fn filters_match(binaries: &[Tests]) -> Result<(), String> {
+    for Suite { package, filter } in [SIMULATION].into_iter().chain(NOTICE) {
+        let tests = binaries.iter().find(|tests| tests.package == package).ok_or("a package without tests")?;
+        if tests.listed(&[filter])? == 0 {
+            return Err(format!("the filter {filter:?} matches no test of {package}"));
         }
     }
-    if listed(binary, &NOTICE)? == listed(binary, &[&NOTICE[..], &["--skip", LEFT_OUT]].concat())? {
+    let (mut all, mut kept) = (0, 0);
+    for tests in binaries {
+        all += tests.listed(&tests.filters())?;
+        kept += tests.listed(&[&tests.filters()[..], &["--skip", LEFT_OUT]].concat())?;
+    }
+    if all == kept {
         return Err(format!("the filter --skip {LEFT_OUT} matches no test"));
     }
     Ok(())
 }
 
-/// How many tests these filters select.
-fn listed(binary: &str, filters: &[&str]) -> Result<usize, String> {
-    let output = Command::new(binary).current_dir(root()).arg("--list").args(filters).output();
-    let output = output.map_err(|error| format!("the tests are not listed: {error}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
+impl Tests {
+    /// Those of [`NOTICE`].
+    fn filters(&self) -> Vec<&'static str> {
+        NOTICE.iter().filter(|suite| suite.package == self.package).map(|suite| suite.filter).collect()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.directory);
+        command
+    }
+
+    /// How many tests these filters select.
+    fn listed(&self, filters: &[&str]) -> Result<usize, String> {
+        let output = self.command().arg("--list").args(filters).output();
+        let output = output.map_err(|error| format!("the tests of {} are not listed: {error}", self.package))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
+    }
 }
 
-/// The tests that fail with the rule of this id taken out.
-fn suite(binary: &str, id: &str) -> (String, Vec<String>) {
-    let output = Command::new(binary)
-        .current_dir(root())
-        .args(NOTICE)
-        .args(["--skip", LEFT_OUT, "--test-threads=4"])
-        .env("CHANGELOGD_TAKE_OUT", id)
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .expect("the tests run");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let failed = said.lines().filter_map(|l| l.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    let failed = failed.filter_map(|name| name.rsplit("::").next()).map(str::to_owned).collect();
-    (output.status.to_string(), failed)
+/// The tests that fail with the rule of this id taken out, and how each package's run ended.
+fn suite(binaries: &[Tests], id: &str) -> (String, Vec<Failed>) {
+    let (mut ends, mut failed) = (Vec::new(), Vec::new());
+    for tests in binaries.iter().filter(|tests| !tests.filters().is_empty()) {
+        let output = tests
+            .command()
+            .args(tests.filters())
+            .args(["--skip", LEFT_OUT, "--test-threads=4"])
+            .env("CHANGELOGD_TAKE_OUT", id)
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .expect("the tests run");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let names = said.lines().filter_map(|l| l.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+        let names = names.filter_map(|name| name.rsplit("::").next());
+        failed.extend(names.map(|name| Failed { package: tests.package, name: name.to_owned() }));
+        ends.push(format!("{}: {}", tests.package, output.status));
+    }
+    (ends.join(", "), failed)
+}
+
+/// The names of failed tests, after the name of their package.
+fn by_package(failed: &[Failed]) -> String {
+    let packages: BTreeSet<_> = failed.iter().map(|test| test.package).collect();
+    let of = |package: &str| {
+        let names = failed.iter().filter(|test| test.package == package).map(|test| format!("`{}`", test.name));
+        format!("{package}: {}", names.collect::<Vec<_>>().join(", "))
+    };
+    packages.into_iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use changelogd_testkit::workspace_root;
+
 use super::history::{History, Load, Outcome, Write};
 
 #[derive(Debug, Default)]
@@ -110,7 +112,7 @@ fn missing(load: &Load, writes: &[&Write], shown: Option<&(String, i64)>) -> Opt
 }
 
 fn linearizability(saved: &Path) -> Result<Verdict, String> {
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/linearize");
+    let tool = workspace_root().join("target/tools/bin/linearize");
     let output = Command::new(&tool).args(["-timeout", "60s"]).arg(saved).output();
     let output = output.map_err(|error| format!("cannot run {} (tools/build.sh makes it): {error}", tool.display()))?;
     if !output.status.success() {

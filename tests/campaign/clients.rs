@@ -11,12 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use changelogd::proto::v1::{self, mutation, verdict};
+use changelogd_testkit::Random;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::{
     history::{Load, Outcome, Recorder, Write},
-    random::Random,
     sidecar::{Client, limited, raw, reason},
 };
 

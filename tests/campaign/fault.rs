@@ -6,14 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use changelogd_testkit::{Cluster, Proxy, Random, shared_oracle, unique_topic};
 use tokio::{task::block_in_place, time::sleep_until};
 
-use super::{
-    history::Recorder,
-    kafka::{Cluster, Proxy, shared_oracle, unique_topic},
-    random::Random,
-    sidecar::Sidecar,
-};
+use super::{history::Recorder, sidecar::Sidecar};
 
 /// Partitions of a history's topic.
 pub const PARTITIONS: i32 = 4;

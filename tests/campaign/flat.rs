@@ -3,13 +3,12 @@
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use changelogd::proto::v1;
+use changelogd_testkit::{Cluster, settled};
 use tokio::task::JoinSet;
 
 use super::{
     fault::{PARTITIONS, arguments, create},
-    kafka::Cluster,
     report::Report,
-    settled::settled,
     sidecar::{Client, Sidecar, limited, raw},
 };
 

@@ -10,11 +10,11 @@ use std::{
 };
 
 use changelogd::proto::v1;
+use changelogd_testkit::Cluster;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     fault::{PARTITIONS, arguments, create},
-    kafka::Cluster,
     report::Report,
     sidecar::{Sidecar, client, limited, raw},
 };

@@ -11,14 +11,9 @@ mod fault;
 mod faults;
 mod flat;
 mod history;
-#[path = "../support/kafka.rs"]
-mod kafka;
 mod kills;
-mod random;
 mod report;
 mod run;
-#[path = "../support/settled.rs"]
-mod settled;
 mod sidecar;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
@@ -63,6 +58,10 @@ async fn main() -> ExitCode {
     let seed = arguments
         .seed
         .unwrap_or_else(|| u64::from(std::process::id()) ^ (jiff::Timestamp::now().as_millisecond() as u64));
+    if let Err(error) = changelogd_testkit::binary_under_test(sidecar::TARGET) {
+        eprintln!("{error}");
+        return ExitCode::from(64);
+    }
     let begun = Instant::now();
     let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(BESIDE).collect();
     let is_known = |only: &String| known.iter().any(|id| wanted(std::slice::from_ref(only), id));
@@ -72,7 +71,7 @@ async fn main() -> ExitCode {
     }
     if arguments.one_more {
         let rest: Vec<_> = faults::all().iter().map(|f| f.id()).filter(|id| !wanted(&arguments.only, id)).collect();
-        let chosen = random::Random::new(seed).below(rest.len() as u64) as usize;
+        let chosen = changelogd_testkit::Random::new(seed).below(rest.len() as u64) as usize;
         println!("one more fault, chosen by the seed: {}", rest[chosen]);
         arguments.only.push(rest[chosen].to_owned());
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use changelogd::proto::v1;
+use changelogd_testkit::{Cluster, Proxy, Random, shared_oracle, workspace_root};
 use futures_util::FutureExt;
 use tokio::{
     task::{JoinSet, block_in_place},
@@ -22,8 +23,6 @@ use super::{
     clients::{Actor, Stop, WORKSPACES, workspace},
     fault::{Fault, PARTITIONS, Stage, arguments, create},
     history::{History, Load, Recorder},
-    kafka::{Cluster, Proxy, shared_oracle},
-    random::Random,
     report::{Report, Row},
     sidecar::{Sidecar, client},
 };
@@ -54,7 +53,7 @@ struct Course {
 
 impl Campaign {
     pub fn start(arguments: &Arguments, seed: u64) -> Self {
-        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/campaign/{}", std::process::id()));
+        let kept = workspace_root().join(format!("target/campaign/{}", std::process::id()));
         fs::create_dir_all(&kept).expect("a directory for histories");
         prove(&kept);
         let begun = Instant::now();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use changelogd::proto::v1::{self, changelog_service_client::ChangelogServiceClient};
+use changelogd_testkit::binary_under_test;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -15,6 +16,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tonic::transport::{Channel, Endpoint};
+
+/// The target of the Makefile that builds the binary to test.
+pub const TARGET: &str = "make campaign";
 
 pub type Client = ChangelogServiceClient<Channel>;
 
@@ -27,9 +31,9 @@ pub struct Sidecar {
     arguments: Vec<String>,
 }
 
-/// The binary of this build, or the one that the variable names.
+/// The binary to test. `main` has checked that there is one.
 pub fn binary() -> PathBuf {
-    std::env::var_os("CHANGELOGD_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_changelogd").into(), PathBuf::from)
+    binary_under_test(TARGET).unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Sidecar {

@@ -7,11 +7,12 @@ mod deadlines;
 mod flags;
 mod http2;
 mod image;
-mod layers;
 mod lost_broker;
 mod process;
 mod servers;
+mod sources;
 mod store;
+mod structure;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

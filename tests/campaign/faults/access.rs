@@ -5,20 +5,18 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{
+    guarded::{Guarded, PASSWORD, WRONG_PASSWORD},
+    shared_oracle, unique_topic,
+};
 use tonic::{Code, Status};
 
 use super::own::{Clients, Content};
 use crate::{
     clients::{READ, load},
     fault::{Fault, Stage},
-    kafka::{shared_oracle, unique_topic},
     sidecar::{Sidecar, limited, raw, reason, said},
 };
-
-#[path = "../../support/guarded.rs"]
-mod guarded;
-
-use guarded::{Guarded, PASSWORD, WRONG_PASSWORD};
 
 pub fn all() -> Vec<Box<dyn Fault>> {
     vec![Box::new(Access)]

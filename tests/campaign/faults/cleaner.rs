@@ -10,11 +10,11 @@ use std::{
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{Mode, Proxy};
 use tonic::Code;
 
 use crate::{
     fault::{Fault, Stage},
-    kafka::Mode,
     sidecar::{Client, limited, reason, said},
 };
 
@@ -81,7 +81,7 @@ impl Fault for Cleaner {
             cleaned = holes(client.clone()).await?;
         }
         stop.store(true, Ordering::SeqCst);
-        stage.cluster.proxies().for_each(crate::kafka::Proxy::pass);
+        stage.cluster.proxies().for_each(Proxy::pass);
         let written = writer.await.map_err(|error| error.to_string())??;
         if told.count("OK") == 0 {
             return Err(format!("no load was whole: {told}"));

@@ -10,18 +10,18 @@ use std::{
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::shared_oracle;
 use tempfile::TempDir;
 use tonic::Code;
 
 use super::{
     own::{Clients, Content, workspace},
     process::Process,
-    reader::{CLEANER, gone, shorten},
+    tombstones::{CLEANER, gone, shorten},
 };
 use crate::{
     clients::{READ, stream},
     fault::{Fault, PARTITIONS, Stage, WRITE_TIMEOUT},
-    kafka::shared_oracle,
     sidecar::{Client, limited, raw, reason, said},
 };
 
@@ -45,7 +45,7 @@ impl Clock {
     fn make() -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (library, file) = (dir.path().join("clock.so"), dir.path().join("shift"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/campaign/faults/clock.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/clock.c");
         let made =
             Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output();
         let made = made.map_err(|error| format!("cannot run cc: {error}"))?;
@@ -205,7 +205,7 @@ async fn old_token(stage: &mut Stage<'_>, clock: &Clock) -> Result<String, Strin
         client.set(limited(set, 10)).await.map_err(|s| format!("set: {s:?}"))?;
     }
     let request = v1::StreamAllRequest { content: v1::Content::Records.into(), ..Default::default() };
-    let (state, _, token) = super::reader::token(&mut client).await?;
+    let (state, _, token) = super::tombstones::token(&mut client).await?;
     shorten(stage, &topic)?;
     clock.set(-HOUR)?;
     for key in &doomed {

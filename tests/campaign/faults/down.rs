@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use changelogd_testkit::BROKERS;
 use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::{
     clients::READ,
     fault::{Fault, Stage, WRITE_TIMEOUT},
-    kafka::BROKERS,
     sidecar::{reason, said},
 };
 

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{BROKERS, Isolation, shared_oracle};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::{
     clients::{self, State},
     fault::{Fault, Stage},
-    kafka::{BROKERS, Isolation, shared_oracle},
     sidecar::{Client, limited, reason, said},
 };
 

@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{Mode, Proxy};
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
@@ -18,7 +19,6 @@ use tonic::{Code, Status};
 use crate::{
     clients::{self, State},
     fault::{Fault, PARTITIONS, Stage},
-    kafka::Mode,
     sidecar::{Client, limited, raw, reason, said},
 };
 
@@ -194,7 +194,7 @@ impl Fault for KilledUnderLoad {
         if load.is_finished() || stream.is_finished() {
             return Err("a reader had ended before its leader was killed".to_owned());
         }
-        stage.cluster.proxies().for_each(crate::kafka::Proxy::pass);
+        stage.cluster.proxies().for_each(Proxy::pass);
         let disturbed = (load.await.map_err(|e| e.to_string())??, stream.await.map_err(|e| e.to_string())??);
         if disturbed != undisturbed {
             return Err(format!(

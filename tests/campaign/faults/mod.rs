@@ -16,6 +16,7 @@ mod producer;
 mod queue;
 mod reader;
 mod replicas;
+mod tombstones;
 mod topic;
 mod vanishing;
 
@@ -26,6 +27,7 @@ use std::{
 };
 
 use changelogd::proto::v1;
+use changelogd_testkit::Random;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -33,7 +35,6 @@ use tonic::{Code, Status};
 use super::{
     clients::{self, State},
     fault::{Fault, WRITE_TIMEOUT},
-    random::Random,
     sidecar::{Client, limited, raw, reason, said},
 };
 

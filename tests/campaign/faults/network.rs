@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use changelogd_testkit::{Mode, Proxy};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::{
     fault::{Fault, Stage, WRITE_TIMEOUT},
-    kafka::Mode,
     sidecar::{Sidecar, said},
 };
 
@@ -103,7 +103,7 @@ impl Fault for Network {
         {
             return Err(format!("a write was answered after {slowest_write:?}, a load after {slowest_load:?}"));
         }
-        stage.cluster.proxies().chain(stage.client_proxies).for_each(crate::kafka::Proxy::pass);
+        stage.cluster.proxies().chain(stage.client_proxies).for_each(Proxy::pass);
         let healed = Instant::now();
         for (sidecar, most) in stage.sidecars.iter().zip(most) {
             sidecar.answers(Duration::from_secs(45)).await?;

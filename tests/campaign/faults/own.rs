@@ -391,7 +391,7 @@ pub async fn fill(
     keys: usize,
     bytes: usize,
 ) -> Result<BTreeMap<String, (String, i64)>, String> {
-    let mut random = crate::random::Random::new(7);
+    let mut random = changelogd_testkit::Random::new(7);
     let mut content = BTreeMap::new();
     for n in 0..keys {
         let words: String = (0..bytes / 16).map(|_| format!("{:016x}", random.next())).collect();

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{BROKERS, shared_oracle, unique_topic};
 use tonic::{Code, Status};
 
 use super::Tally;
 use crate::{
     clients::{READ, load, nothing_was_written},
     fault::{Fault, Stage, WRITE_TIMEOUT},
-    kafka::{BROKERS, shared_oracle, unique_topic},
     sidecar::{Client, limited, raw, reason, said},
 };
 

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::BROKERS;
 use futures_util::{StreamExt, stream};
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::{
     fault::{Fault, Stage},
-    kafka::BROKERS,
     sidecar::{limited, raw, reason, said},
 };
 

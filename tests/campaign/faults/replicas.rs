@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use changelogd_testkit::shared_oracle;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 use tonic::Code;
@@ -85,13 +86,13 @@ impl Fault for NoCoordinator {
         // The topic has one replica, so no other broker takes it over.
         let offsets = "__consumer_offsets";
         let direct = stage.cluster.direct();
-        let topics = stage.blocking(|_| crate::kafka::shared_oracle().topics(&direct)).map_err(|e| e.to_string())?;
+        let topics = stage.blocking(|_| shared_oracle().topics(&direct)).map_err(|e| e.to_string())?;
         let coordinator = if topics.contains(offsets) {
             stage.blocking(|cluster| cluster.leader_of(offsets, 0))
         } else {
             stage.blocking(|_| {
                 let configs = [("cleanup.policy", "compact")];
-                crate::kafka::shared_oracle().create(&direct, offsets, 1, 1, &configs).map_err(|e| e.to_string())
+                shared_oracle().create(&direct, offsets, 1, 1, &configs).map_err(|e| e.to_string())
             })?;
             stage.blocking(|cluster| cluster.leader_of(offsets, 0))
         };

@@ -7,11 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use changelogd_testkit::{Isolation, Oracle, OracleError, shared_oracle};
 
 use super::own::{Clients, Content, is, partition_of, workspace};
 use crate::{
     fault::{Fault, PARTITIONS, Stage},
-    kafka::{Isolation, Oracle, shared_oracle},
     sidecar::Sidecar,
 };
 
@@ -49,10 +49,7 @@ impl Own {
     }
 
     /// Runs calls that block: those of the oracle.
-    fn ask<T>(
-        &self,
-        what: impl FnOnce(&Oracle, &str, &str) -> Result<T, crate::kafka::OracleError>,
-    ) -> Result<T, String> {
+    fn ask<T>(&self, what: impl FnOnce(&Oracle, &str, &str) -> Result<T, OracleError>) -> Result<T, String> {
         let asked = tokio::task::block_in_place(|| what(shared_oracle(), &self.direct, &self.topic));
         asked.map_err(|error| format!("the oracle: {error}"))
     }

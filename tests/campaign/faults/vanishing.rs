@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
+use changelogd_testkit::{Mode, Proxy};
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::{
     clients::nothing_was_written,
     fault::{Fault, Stage},
-    kafka::{Mode, Proxy},
     sidecar::{self, Sidecar, limited, reason, said},
 };
 

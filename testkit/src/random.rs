@@ -1,5 +1,11 @@
-//! Random numbers from a seed (splitmix64).
+//! Random numbers: from a seed (splitmix64), and fresh ones.
 
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Instant,
+};
+
+/// Random numbers from a seed, the same each time.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -20,4 +26,9 @@ impl Random {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+/// A number that no seed determines.
+pub(crate) fn random() -> u64 {
+    RandomState::new().hash_one(Instant::now())
 }

@@ -6,9 +6,13 @@
 
 use std::thread;
 
-use super::{
-    Broker, Proxy, RunDir, StartFailure, cluster_id, format_storage, free_ports, shared_oracle, with_common_properties,
-    write,
+use crate::{
+    broker::{Broker, StartFailure, free_ports, with_common_properties},
+    files::write,
+    java::{cluster_id, ensure_fetched, format_storage},
+    oracle::shared_oracle,
+    proxy::Proxy,
+    run_dir::RunDir,
 };
 
 /// The ids of the brokers. The controller's id is 100.
@@ -38,7 +42,7 @@ impl Cluster {
     /// # Panics
     /// As [`Cluster::start`].
     pub fn start_with(properties: &[(&str, &str)]) -> Self {
-        super::ensure_fetched();
+        ensure_fetched();
         for _ in 0..5 {
             match Self::try_start(properties) {
                 Ok(cluster) => return cluster,

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use crate::kafka::Broker;
+use crate::broker::Broker;
 
 pub const PASSWORD: &str = "hunter2-of-the-service";
 pub const WRONG_PASSWORD: &str = "hunter3-planted-secret";

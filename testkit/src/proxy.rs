@@ -23,6 +23,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use crate::random::random;
+
 /// Chunks of at most [`CHUNK`] bytes that may wait in one direction.
 const WINDOW: usize = 64;
 const CHUNK: usize = 16 * 1024;
@@ -169,7 +171,7 @@ async fn broken(mut mode: watch::Receiver<Mode>, passed: &AtomicU64) {
         match now {
             Mode::Cut => return,
             Mode::RandomCuts(mean) => {
-                let budget = passed.load(Ordering::Relaxed) + super::random() % (2 * u64::from(mean.max(1)));
+                let budget = passed.load(Ordering::Relaxed) + random() % (2 * u64::from(mean.max(1)));
                 while passed.load(Ordering::Relaxed) < budget && matches!(mode.has_changed(), Ok(false)) {
                     sleep(Duration::from_millis(2)).await;
                 }

@@ -10,6 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::java::{ensure_fetched, jvm_arguments};
+
 /// One oracle for the whole process; its commands run one after another.
 pub fn shared_oracle() -> &'static Oracle {
     static ORACLE: OnceLock<Oracle> = OnceLock::new();
@@ -103,11 +105,11 @@ impl Oracle {
     /// # Panics
     /// If there is no Kafka to take the client from, or no Java.
     pub fn start() -> Self {
-        super::ensure_fetched();
+        ensure_fetched();
         let mut child = Command::new("java")
             // It ends when its stdin ends, so it needs no wrapper: it is never paused.
             .args(["-Xmx256m", "-XX:TieredStopAtLevel=1"])
-            .args(super::jvm_arguments(&std::env::temp_dir()))
+            .args(jvm_arguments(&std::env::temp_dir()))
             .arg("oracle.Oracle")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,0 +1,33 @@
+//! Directories of the workspace, and short functions for files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The directory of the workspace.
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of the workspace")
+}
+
+pub(crate) fn kafka_tests() -> PathBuf {
+    workspace_root().join("tests/kafka")
+}
+
+pub(crate) fn kafka_target() -> PathBuf {
+    workspace_root().join("target/kafka")
+}
+
+pub(crate) fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
+pub(crate) fn read_lossy(path: &Path) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+pub(crate) fn tail(path: &Path) -> String {
+    let text = read_lossy(path);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(80)..].join("\n")
+}

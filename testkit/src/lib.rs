@@ -1,0 +1,35 @@
+//! What tests, the fault campaign and the benchmarks share: a real Apache Kafka ([`Broker`], [`Cluster`], [`guarded`]),
+//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), and small things.
+//!
+//! ```
+//! let broker = changelogd_testkit::shared_broker();
+//! let oracle = changelogd_testkit::shared_oracle();
+//! let topic = changelogd_testkit::unique_topic("orders");
+//! oracle.create(broker.bootstrap(), &topic, 10, 1, &[("cleanup.policy", "compact")])?;
+//! ```
+//!
+//! Calls of brokers and of the oracle block. A test on a current-thread runtime that needs its other tasks meanwhile
+//! wraps them in `spawn_blocking`. No broker outlives its test process, however that ends.
+//!
+//! Does not: know anything of changelogd.
+
+mod broker;
+mod cluster;
+mod files;
+pub mod guarded;
+mod java;
+pub mod oracle;
+mod process;
+mod proxy;
+mod random;
+mod run_dir;
+mod settled;
+
+pub use broker::{Broker, shared_broker, unique_topic};
+pub use cluster::{BROKERS, Cluster};
+pub use files::workspace_root;
+pub use oracle::{Isolation, Oracle, OracleError, shared_oracle};
+pub use process::binary_under_test;
+pub use proxy::{Mode, Proxy};
+pub use random::Random;
+pub use settled::settled;
