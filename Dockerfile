@@ -24,7 +24,7 @@ ARG TARGETARCH
 # touch ours, build them always, and keep what the cache is for, the dependencies.
 RUN --mount=type=cache,id=changelogd-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=changelogd-target-${TARGETARCH},target=/src/target,sharing=locked \
-    find build.rs proto src -type f -exec touch {} + \
+    find build.rs proto src crates -type f -exec touch {} + \
     && cargo build --locked --release --bin changelogd \
     && install -D -m 0755 target/release/changelogd /out/changelogd \
     && install -d -m 0750 /out/data

@@ -29,6 +29,8 @@ test: tools-early unit broker chart linearize ## All tests: unit, contract on ev
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test local -- --test-threads 6
+	# Examples in documentation.
+	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
 	$(CARGO) test --locked --quiet -p changelogd-contract-check
 
 broker: tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
@@ -106,6 +108,10 @@ check: fetch lint deny ## Formatting, line length, links, lints, spelling, the A
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
 	$(CARGO) clippy --locked --test broker -- -D warnings
+	# Builds with one store, and with none of them.
+	$(CARGO) clippy --locked -p changelogd --lib --bins --no-default-features --features kafka -- -D warnings
+	$(CARGO) clippy --locked -p changelogd --lib --bins --no-default-features --features embedded -- -D warnings
+	$(CARGO) clippy --locked -p changelogd --lib --bins --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) run --locked --quiet -p changelogd-contract-check
 

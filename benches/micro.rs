@@ -7,12 +7,12 @@
 use std::{collections::HashSet, hint::black_box, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use changelogd::{
+use changelog_core::{
     changelog::{Ack, Changelog, Limits, Metrics, Peer},
     log::MemoryLog,
     model::{Headers, Key, KeyRef, PartitionCount, ValueMode, ValueRules, WorkspaceId},
-    proto::v1,
 };
+use changelogd::proto::v1;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
 use tokio::time::Instant;

@@ -5,6 +5,12 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
+use changelog_core::{
+    changelog::{Changelog, Limits, Undelivered},
+    log::Log,
+    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, ValueRules},
+};
+use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::oneshot,
@@ -15,11 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     address::Address,
-    changelog::{Changelog, Limits, Undelivered},
     config::{ServeArgs, UsageError},
-    log::Log,
     metrics::Metrics,
-    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, ValueRules},
     server::{Health, Listener, api_routes, health_routes, serve, serve_admin},
     service::{CallLimits, Service},
     store::{StoreError, open_log, saturating_usize},
@@ -47,6 +50,7 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Usage(error) => Self::Usage(error),
+            #[cfg(feature = "embedded")]
             StoreError::Embedded(_) => Self::Store(error),
         }
     }
@@ -88,7 +92,7 @@ impl App {
     /// Binds every address and opens the log. Does not wait for brokers: with a wrong topic the process starts, and
     /// calls return the error.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
-        Self::start_with(args, |args, metrics| Ok(open_log(args, metrics)?)).await
+        Self::start_with(args, |args, registry| Ok(open_log(args, registry)?)).await
     }
 
     /// As [`App::start`], with a log that the caller opens.
@@ -101,7 +105,7 @@ impl App {
 
     async fn start_with(
         args: ServeArgs,
-        open: impl FnOnce(&ServeArgs, &Metrics) -> Result<Arc<dyn Log>, StartError>,
+        open: impl FnOnce(&ServeArgs, &mut Registry) -> Result<Arc<dyn Log>, StartError>,
     ) -> Result<Self, StartError> {
         args.check()?;
         let bind_error = |setting, address: &Address| {
@@ -123,8 +127,9 @@ impl App {
             admin: admin.as_ref().and_then(|l| l.local_addr().ok()).map(Address::Tcp),
             health: health_port.as_ref().map(real).transpose()?,
         };
-        let metrics = Arc::new(Metrics::new());
-        let log = open(&args, &metrics)?;
+        let mut metrics = Metrics::new();
+        let log = open(&args, metrics.registry())?;
+        let metrics = Arc::new(metrics);
         let changelog = Changelog::new(log, limits(&args), metrics.changelog().clone());
         Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
     }

@@ -1,15 +1,14 @@
 //! changelogd: a gRPC sidecar that keeps the state of workspaces in a log-compacted Kafka topic.
 //!
 //! ```text
-//!   model <- log <- { memory, kafka, embedded } <- store <- app <- commands <- main
-//!            log <- changelog (fold, load, stream, write) <- service (gRPC) <- server (transport) <- app
-//!   leaves:  address, config, telemetry, metrics, proto (generated)     cli (the client) uses only proto and config
+//!   main -> commands -> app -> server (transport) -> service (gRPC) -> changelog_core
+//!                         app -> store -> changelog_kafka, changelog_embedded -> changelog_core
+//!   leaves: address, config, telemetry, metrics, proto (generated)     cli (the client) uses only proto and config
 //! ```
 //!
-//! `service` knows no backend, and no backend knows gRPC. Only [`store`] and [`commands`] name a backend.
+//! `service` knows no store, and no store knows gRPC. Only [`store`] and [`commands`] name a store.
 //!
-//! `missing_docs` applies to the domain, the log and its backends, because other code implements or uses their
-//! interfaces. In other modules a doc comment says why, or is left out.
+//! A doc comment says why, or is left out. The crates below have documented interfaces, because others use them.
 
 #![warn(clippy::pedantic)]
 #![allow(
@@ -29,26 +28,12 @@
 
 pub mod address;
 pub mod app;
-#[deny(missing_docs)]
-pub mod changelog;
 pub mod cli;
 pub mod commands;
 pub mod config;
-#[deny(missing_docs)]
-pub mod embedded;
-#[deny(missing_docs)]
-pub mod kafka;
-#[deny(missing_docs)]
-pub mod log;
 pub mod metrics;
-#[deny(missing_docs)]
-pub mod model;
 pub mod proto;
-#[doc(hidden)]
-pub mod rule;
 pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
-#[doc(hidden)]
-pub mod testing;

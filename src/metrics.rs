@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use changelog_core::changelog;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -13,8 +14,6 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-
-use crate::{changelog, kafka};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
@@ -42,7 +41,6 @@ pub struct Metrics {
     ready: Gauge,
     changelog: changelog::Metrics,
     replays_aborted: Family<Aborted, Counter>,
-    kafka: kafka::Metrics,
 }
 
 impl Default for Metrics {
@@ -69,8 +67,6 @@ impl Metrics {
             "Replays that ended because the log changed while they read it, by reason",
             replays_aborted.clone(),
         );
-        let kafka = kafka::Metrics::default();
-        kafka.register(&mut registry);
         registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
         registry.register_with_unit(
             "rpc_duration",
@@ -81,7 +77,7 @@ impl Metrics {
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, calls, durations, in_flight, ready, changelog, replays_aborted, kafka }
+        Self { registry, calls, durations, in_flight, ready, changelog, replays_aborted }
     }
 
     pub fn call_started(&self, rpc: &'static str) {
@@ -109,9 +105,9 @@ impl Metrics {
         self.replays_aborted.get_or_create(&Aborted { reason }).inc();
     }
 
-    /// The metrics of the Kafka store.
-    pub fn kafka(&self) -> &kafka::Metrics {
-        &self.kafka
+    /// Where a store adds its metrics.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
     }
 
     /// In the OpenMetrics text format.
@@ -130,11 +126,13 @@ mod tests {
     /// Covers C50, R13.
     #[test]
     fn counts_are_rendered_as_metrics() {
-        let metrics = Metrics::new();
+        let mut metrics = Metrics::new();
+        let kafka = changelog_kafka::Metrics::default();
+        kafka.register(metrics.registry());
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
         metrics.replay_aborted("LOG_MOVED");
-        metrics.kafka().producers_replaced.inc();
+        kafka.producers_replaced.inc();
         let text = metrics.render();
         for line in [
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",

@@ -1,15 +1,23 @@
-//! Opens the log that the configuration names. With `app` and `commands`, this is the only code that knows the stores.
+//! Opens the log that the configuration names. With `commands`, this is the only code that knows the stores.
+//!
+//! The features `kafka` and `embedded` choose which stores a build has. Flags of a store that is missing stay, and its
+//! choice is a usage error.
 
 use std::sync::Arc;
 
-use crate::{
-    config::{KafkaArgs, ServeArgs, StoreChoice, UsageError},
-    embedded::{self, EmbeddedLog},
-    kafka::{self, KafkaLog},
+#[cfg(feature = "embedded")]
+use changelog_core::{
     log::{Log, MemoryLog},
-    metrics::Metrics,
     model::PartitionCount,
 };
+use changelog_embedded::EmbeddedLog;
+#[cfg(feature = "kafka")]
+use changelog_kafka::KafkaLog;
+use prometheus_client::registry::Registry;
+
+#[cfg(feature = "kafka")]
+use crate::config::KafkaArgs;
+use crate::config::{ServeArgs, StoreChoice, UsageError};
 
 /// Partitions of a memory log without --partitions.
 const DEFAULT_PARTITIONS: i64 = 10;
@@ -21,51 +29,80 @@ pub enum StoreError {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// The directory of the embedded store can't be used.
+    #[cfg(feature = "embedded")]
     #[error(transparent)]
-    Embedded(#[from] embedded::OpenError),
+    Embedded(#[from] changelog_embedded::OpenError),
 }
 
-/// Opens the log. Does not wait for brokers.
-pub fn open_log(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<dyn Log>, StoreError> {
+/// Opens the log, and registers the metrics of the stores. Does not wait for brokers.
+pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log>, StoreError> {
+    // Each store has the same metrics, so that no query of a dashboard is without an answer.
+    #[cfg(feature = "kafka")]
+    let kafka_metrics = changelog_kafka::Metrics::default();
+    #[cfg(feature = "kafka")]
+    kafka_metrics.register(registry);
+    #[cfg(not(feature = "kafka"))]
+    let _ = registry;
     match args.store() {
         StoreChoice::Memory => {
             let default = PartitionCount::new(DEFAULT_PARTITIONS);
             let count = args.kafka.partitions.or(default).ok_or_else(|| UsageError("no partitions".to_owned()))?;
             Ok(Arc::new(MemoryLog::new(count, args.delete_retention)))
         }
+        #[cfg(feature = "embedded")]
         StoreChoice::Embedded => {
-            let settings = embedded::Settings {
+            let settings = changelog_embedded::Settings {
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
                 sort_bytes: saturating_usize(args.read_ahead()),
-                ..embedded::Settings::new(&args.data_dir)
+                ..changelog_embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
         }
+        #[cfg(not(feature = "embedded"))]
+        StoreChoice::Embedded => {
+            Err(UsageError("--store embedded: this build has no embedded store".to_owned()).into())
+        }
+        #[cfg(feature = "kafka")]
         StoreChoice::Kafka => {
-            let settings = kafka::Settings {
+            let settings = changelog_kafka::Settings {
                 producers: args.producers.into(),
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
                 read_ahead_bytes: saturating_usize(args.read_ahead()),
                 ..kafka_settings(&args.kafka)?
             };
-            let log = KafkaLog::start(settings, metrics.kafka().clone()).map_err(|e| UsageError(e.to_string()))?;
+            let log = KafkaLog::start(settings, kafka_metrics).map_err(|e| UsageError(e.to_string()))?;
             Ok(Arc::new(log))
         }
+        #[cfg(not(feature = "kafka"))]
+        StoreChoice::Kafka => Err(UsageError("--store kafka: this build has no Kafka store".to_owned()).into()),
     }
 }
 
+/// Whether the value of a librdkafka property must not be shown.
+#[cfg(feature = "kafka")]
+pub fn is_secret(property: &str) -> bool {
+    changelog_kafka::is_secret(property)
+}
+
+/// A build without the Kafka store does not know which properties are secret.
+#[cfg(not(feature = "kafka"))]
+pub fn is_secret(_: &str) -> bool {
+    true
+}
+
 /// The Kafka settings from flags, environment and properties file. They are not checked yet.
-pub fn kafka_settings(args: &KafkaArgs) -> Result<kafka::Settings, UsageError> {
-    let mut settings = kafka::Settings::new(args.brokers(), &args.topic);
+#[cfg(feature = "kafka")]
+pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, UsageError> {
+    let mut settings = changelog_kafka::Settings::new(args.brokers(), &args.topic);
     settings.group_id.clone_from(&args.group_id);
     settings.expected_partitions = args.partitions;
     if let Some(path) = &args.kafka_properties_file {
         let shown = path.display().to_string();
         let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
         let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-        settings.properties = kafka::parse_properties(&text).map_err(bad)?;
+        settings.properties = changelog_kafka::parse_properties(&text).map_err(bad)?;
     }
     // Flags win over the file.
     settings.properties.extend(args.kafka_property.iter().cloned());

@@ -7,12 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::{
-    kafka::{
-        Settings,
-        admin::{self, TopicSpec},
-    },
-    model::PartitionCount,
+use changelog_core::model::PartitionCount;
+use changelog_kafka::{
+    Settings,
+    admin::{self, TopicSpec},
 };
 use changelogd_testkit::{Broker, unique_topic};
 use tempfile::TempDir;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use changelogd::model::PartitionCount;
+use changelog_core::model::PartitionCount;
 use changelogd_testkit::{Random, workspace_root};
 use serde_json::value::RawValue;
 

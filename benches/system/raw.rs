@@ -16,7 +16,7 @@ use rdkafka::{
 /// A replay or a write that takes longer has stalled.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The settings of src/kafka/settings.rs, which this program cannot read. [`check_properties`] checks that they are the
+/// The settings of crates/changelog-kafka/src/settings.rs, which this program cannot read. [`check_properties`] checks that they are the
 /// same.
 const COMMON: [(&str, &str); 8] = [
     ("client.id", "changelogd"),
@@ -51,10 +51,10 @@ const PRODUCER: [(&str, &str); 7] = [
 
 /// The properties above must be changelogd's own. Otherwise the reference would be wrong.
 pub fn check_properties() -> Result<(), String> {
-    let settings = include_str!("../../src/kafka/settings.rs");
+    let settings = include_str!("../../crates/changelog-kafka/src/settings.rs");
     let all = [&COMMON[..], &CONSUMER, &PRODUCER].concat();
     match all.iter().find(|(name, value)| !settings.contains(&format!("\"{name}\", \"{value}\""))) {
-        Some((name, value)) => Err(format!("benches/system/raw.rs: src/kafka/settings.rs does not set {name}={value}")),
+        Some((name, value)) => Err(format!("benches/system/raw.rs: crates/changelog-kafka/src/settings.rs does not set {name}={value}")),
         None => Ok(()),
     }
 }

@@ -2,12 +2,10 @@
 
 use std::panic::catch_unwind;
 
-use changelogd::{
-    kafka::{
-        Settings,
-        admin::{self, TopicSpec},
-    },
-    model::PartitionCount,
+use changelog_core::model::PartitionCount;
+use changelog_kafka::{
+    Settings,
+    admin::{self, TopicSpec},
 };
 use changelogd_testkit::{
     guarded::{Guarded, PASSWORD},

@@ -8,7 +8,10 @@ use std::{
 use serde_json::json;
 
 use super::start::refuse;
-use crate::config::{Origin, Parsed, ServeArgs};
+use crate::{
+    config::{Origin, Parsed, ServeArgs},
+    store::is_secret,
+};
 
 /// Whether a flag was given on the command line. Variables are inserted into the command line, so they look the same.
 fn is_given(parsed: &Parsed, long: &str) -> bool {
@@ -22,7 +25,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     if let Err(error) = args.check() {
         return refuse(&error);
     }
-    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), crate::kafka::is_secret);
+    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), is_secret);
     let terminal = stdout().is_terminal();
     let width = settings.iter().map(|s| s.name.len()).max().unwrap_or_default();
     for setting in settings {

@@ -3,6 +3,7 @@
 mod config;
 mod serve;
 mod start;
+#[cfg(feature = "kafka")]
 mod topic;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Command {
     /// Shows the effective configuration of `serve`, secrets redacted, with where each value came from
     Config(ServeArgs),
     /// Creates or describes the topic; talks to the brokers, not to a sidecar
+    #[cfg(feature = "kafka")]
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     #[command(flatten)]
@@ -49,6 +51,7 @@ pub fn run(parsed: &Parsed) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(args, parsed),
         Command::Config(args) => config::run(&args, parsed),
+        #[cfg(feature = "kafka")]
         Command::Topic(command) => topic::run(command),
         Command::Client(command) => match runtime() {
             Ok(runtime) => runtime.block_on(cli::run(command)),

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use changelog_kafka::{
+    Settings,
+    admin::{self, AdminError, TopicSpec},
+};
+
 use super::start::{refuse, runtime};
 use crate::{
     config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration},
-    kafka::{
-        Settings,
-        admin::{self, AdminError, TopicSpec},
-    },
     store::kafka_settings,
 };
 

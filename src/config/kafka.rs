@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::PartitionCount;
+use changelog_core::model::PartitionCount;
 
 /// How to reach a topic.
 #[derive(Debug, Clone, clap::Args)]

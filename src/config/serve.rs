@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use changelog_core::model::ValueMode;
+
 use super::{Origin, UsageError, cgroup::memory_limit, format_duration, kafka::KafkaArgs, parse_duration};
 use crate::{
     address::Address,
-    model::ValueMode,
     telemetry::{LogFormat, parse_filter},
 };
 

@@ -4,13 +4,13 @@
 //! for any other type. Records that several responses share are sent as messages: see `service/response.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use changelog_core::model::{Partition, Record};
 use prost::{
     DecodeError, Message,
     encoding::{self, DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint},
 };
 
 use super::v1;
-use crate::model::{Partition, Record};
 
 const ENTRIES: u32 = 1;
 // Field numbers of Entry and Header.
@@ -99,7 +99,7 @@ impl EntryBatchEncoder {
         length += if record.offset == 0 { 0 } else { encoding::int64::encoded_len(OFFSET, &record.offset) };
         length += timestamp.as_ref().map_or(0, |t| encoding::message::encoded_len(TIMESTAMP, t));
         length += if record.is_tombstone() { encoding::bool::encoded_len(IS_TOMBSTONE, &true) } else { 0 };
-        let header_len = |header: &crate::model::Header| {
+        let header_len = |header: &changelog_core::model::Header| {
             let key = if header.key.is_empty() { 0 } else { bytes_len(HEADER_KEY, header.key.as_bytes()) };
             key + header.value.as_ref().map_or(0, |value| bytes_len(HEADER_VALUE, value))
         };

@@ -15,13 +15,11 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use changelog_core::log::{TopicProblem, TopicState};
 use tokio::{net::TcpListener, sync::watch};
 
 use super::health::Health;
-use crate::{
-    log::{TopicProblem, TopicState},
-    metrics::Metrics,
-};
+use crate::metrics::Metrics;
 
 #[derive(Debug, Clone)]
 struct Admin {

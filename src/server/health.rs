@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use changelog_core::log::TopicState;
 use tokio::sync::watch;
 use tonic_health::{
     ServingStatus,
@@ -12,7 +13,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::{log::TopicState, metrics::Metrics};
+use crate::metrics::Metrics;
 
 const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
 

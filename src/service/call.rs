@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::Request;
 
-pub use crate::changelog::Peer;
+pub use changelog_core::changelog::Peer;
 
 /// Limits on calls.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,9 @@
 //! `Describe`.
 
+use changelog_core::{
+    changelog::Changelog,
+    model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount, WorkspaceId},
+};
 use tokio::time::timeout_at;
 use tonic::{Request, Status};
 
@@ -7,11 +11,7 @@ use super::{
     call::{Call, CallLimits},
     response, status,
 };
-use crate::{
-    changelog::Changelog,
-    model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount, WorkspaceId},
-    proto::v1,
-};
+use crate::proto::v1;
 
 pub async fn describe(
     changelog: &Changelog,

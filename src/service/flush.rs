@@ -1,10 +1,11 @@
 //! `Flush`.
 
+use changelog_core::{changelog::Changelog, model::Escaped};
 use prost::Message;
 use tonic::{Request, Status};
 
 use super::{call::Call, request, response, status};
-use crate::{changelog::Changelog, model::Escaped, proto::v1};
+use crate::proto::v1;
 
 /// Bytes of failures in one response. Less than 4 MiB, the default limit of clients.
 const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;

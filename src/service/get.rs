@@ -1,17 +1,16 @@
 //! `Get`.
 
+use changelog_core::{
+    changelog::Changelog,
+    model::{Escaped, Key},
+};
 use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
     request, response, status,
 };
-use crate::{
-    changelog::Changelog,
-    metrics::Metrics,
-    model::{Escaped, Key},
-    proto::v1,
-};
+use crate::{metrics::Metrics, proto::v1};
 
 pub async fn get(
     changelog: &Changelog,

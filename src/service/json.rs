@@ -2,14 +2,13 @@
 
 use std::{borrow::Cow, fmt};
 
+use changelog_core::model::ValueError;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-
-use crate::model::ValueError;
 
 /// Values nested deeper than this are returned raw.
 const MAX_DEPTH: usize = 32;

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use changelog_core::{
+    changelog::Changelog,
+    model::{Escaped, WorkspaceId},
+};
 use tonic::{Request, Status};
 
 use super::{
@@ -11,9 +15,7 @@ use super::{
     status,
 };
 use crate::{
-    changelog::Changelog,
     metrics::Metrics,
-    model::{Escaped, WorkspaceId},
     proto::v1::{self, load_workspace_response::Event},
 };
 

@@ -21,6 +21,7 @@ mod write;
 
 use std::sync::Arc;
 
+use changelog_core::changelog::Changelog;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -28,7 +29,6 @@ pub use call::{Call, CallLimits, CallStats, Peer};
 pub use status::request_too_slow;
 
 use crate::{
-    changelog::Changelog,
     metrics::Metrics,
     proto::v1::{self, changelog_service_server::ChangelogService},
 };

@@ -3,15 +3,15 @@
 use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
+use changelog_core::{
+    changelog::{Ack, Content},
+    model::{Escaped, Header, Headers, ValueRules},
+};
 use prost_types::Value;
 use tonic::Status;
 
 use super::{json, status};
-use crate::{
-    changelog::{Ack, Content},
-    model::{Escaped, Header, Headers, ValueRules},
-    proto::v1,
-};
+use crate::proto::v1;
 
 pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
     let headers = headers.into_iter().map(|h| Header { key: h.key, value: h.value }).collect();

@@ -1,16 +1,16 @@
 //! Puts domain values into messages.
 
+use changelog_core::{
+    changelog::Snapshot,
+    log::{Appended, Finding, PartitionState, Severity, StoreKind},
+    model::{Partition, Position, Record},
+};
 use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
 
 use super::json;
-use crate::{
-    changelog::Snapshot,
-    log::{Appended, Finding, PartitionState, Severity, StoreKind},
-    model::{Partition, Position, Record},
-    proto::{EntryBatchEncoder, timestamp, v1},
-};
+use crate::proto::{EntryBatchEncoder, timestamp, v1};
 
 /// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
 /// while the server encodes the next.
@@ -138,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Header;
+    use changelog_core::model::Header;
 
     fn some_bytes() -> impl Strategy<Value = Option<Bytes>> {
         prop::option::of(prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from))

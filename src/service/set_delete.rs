@@ -1,16 +1,16 @@
 //! `Set` and `Delete`.
 
+use changelog_core::{
+    changelog::Changelog,
+    model::{Escaped, Key},
+};
 use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
     request, response, status,
 };
-use crate::{
-    changelog::Changelog,
-    model::{Escaped, Key},
-    proto::v1::{self, set_request::Value},
-};
+use crate::proto::v1::{self, set_request::Value};
 
 pub async fn set(
     changelog: &Changelog,

@@ -5,16 +5,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use changelog_core::{
+    changelog::{LoadError, TokenError},
+    log::{ReadError, TopicProblem, WriteError},
+    model::{HeaderError, KeyError, KeyPart, ValueError},
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{
-    changelog::{LoadError, TokenError},
-    log::{ReadError, TopicProblem, WriteError},
-    metrics::Metrics,
-    model::{HeaderError, KeyError, KeyPart, ValueError},
-    proto::DOMAIN,
-};
+use crate::{metrics::Metrics, proto::DOMAIN};
 
 /// The parts of a status. Code and reason belong together.
 struct StatusSpec {

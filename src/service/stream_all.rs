@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use changelog_core::{
+    changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest},
+    model::WorkspaceId,
+};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Status};
 
@@ -12,9 +16,7 @@ use super::{
     status,
 };
 use crate::{
-    changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest},
     metrics::Metrics,
-    model::WorkspaceId,
     proto::v1::{self, stream_all_response::Event},
 };
 

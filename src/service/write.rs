@@ -12,6 +12,11 @@
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use changelog_core::{
+    changelog::{AcceptedWrite, Changelog},
+    log::{Appended, WriteError},
+    model::{Escaped, Headers, Key, Partition, ValueRules},
+};
 use futures_util::StreamExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -26,12 +31,7 @@ use super::{
     response_stream::{ResponseSender, ResponseStream},
     status,
 };
-use crate::{
-    changelog::{AcceptedWrite, Changelog},
-    log::{Appended, WriteError},
-    model::{Escaped, Headers, Key, Partition, ValueRules},
-    proto::v1::{self, mutation, verdict},
-};
+use crate::proto::v1::{self, mutation, verdict};
 
 /// Mutations in one message. More end the stream.
 const MAX_MUTATIONS: usize = 1_000;

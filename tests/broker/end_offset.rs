@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use changelogd::{
-    kafka::Settings,
-    log::{Log, ReadError, StartAt, TopicState, WriteError},
-};
+use changelog_core::log::{Log, ReadError, StartAt, TopicState, WriteError};
+use changelog_kafka::Settings;
 use changelogd_testkit::{Broker, Isolation, shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
 

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use changelogd::{
-    kafka::{KafkaLog, Metrics, Settings},
+use changelog_core::{
     log::{
         Log, NewRecord, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, StartAt, TopicState,
         WriteError,
     },
     model::{Headers, Key, Partition, PartitionCount, Record},
 };
+use changelog_kafka::{KafkaLog, Metrics, Settings};
 use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use changelogd::{
+use changelog_core::{
     log::{Log, ReadError, ReplayEvent, StartAt, WriteError},
     model::{Header, Headers, PartitionCount},
 };
@@ -112,7 +112,7 @@ async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
 /// Covers C66, K10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_is_ensured_once_and_changed_only_on_demand() {
-    use changelogd::kafka::admin::{self, TopicSpec};
+    use changelog_kafka::admin::{self, TopicSpec};
     let topic = unique_topic("ensured");
     let settings = settings(&topic);
     assert!(matches!(admin::describe(&settings).await, Err(admin::AdminError::NotFound(_))));

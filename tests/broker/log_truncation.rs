@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use changelogd::log::{Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
+use changelog_core::log::{Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
 use changelogd_testkit::{shared_broker, shared_oracle};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use changelogd::model::{PartitionCount, murmur2};
+use changelog_core::model::{PartitionCount, murmur2};
 use changelogd_testkit::shared_oracle;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use changelogd::log::{Log, WriteError};
+use changelog_core::log::{Log, WriteError};
 
 use crate::kit::{append_all, on, read, record};
 

@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::{
-    kafka::{KafkaLog, Metrics},
+use changelog_core::{
     log::{
         Log, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem, TopicState, WriteError,
     },
     model::Record,
 };
+use changelog_kafka::{KafkaLog, Metrics};
 use changelogd_testkit::{shared_broker, shared_oracle, unique_topic};
 use tokio::{task::JoinHandle, time::timeout};
 

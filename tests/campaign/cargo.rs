@@ -9,13 +9,13 @@ use std::{
     time::Instant,
 };
 
-use changelogd::rule::Rule;
+use changelog_core::rule::Rule;
 use changelogd_testkit::workspace_root;
 
 use super::report::Report;
 
 /// The packages whose unit tests are run with a fresh seed.
-const PACKAGES: [&str; 1] = ["changelogd"];
+const PACKAGES: [&str; 4] = ["changelog-core", "changelog-kafka", "changelog-embedded", "changelogd"];
 
 /// Unit tests of a package, selected by a filter of `cargo test`. The empty filter selects all.
 #[derive(Debug, Clone, Copy)]
@@ -24,10 +24,10 @@ struct Suite {
     filter: &'static str,
 }
 
-const SIMULATION: Suite = Suite { package: "changelogd", filter: "kafka::replay::sim" };
+const SIMULATION: Suite = Suite { package: "changelog-kafka", filter: "replay::sim" };
 /// The tests that must fail when a rule is taken out.
 const NOTICE: [Suite; 2] =
-    [Suite { package: "changelogd", filter: "changelog::" }, Suite { package: "changelogd", filter: "kafka::" }];
+    [Suite { package: "changelog-core", filter: "changelog::" }, Suite { package: "changelog-kafka", filter: "" }];
 /// Tests of settings are left out: they look at the very values that taking out a rule changes.
 const LEFT_OUT: &str = "settings";
 

@@ -9,10 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use changelogd::{
-    model::{PartitionCount, murmur2},
-    proto::v1,
-};
+use changelog_core::model::{PartitionCount, murmur2};
+use changelogd::proto::v1;
 use prost::Message;
 use tonic::Code;
 

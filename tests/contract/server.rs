@@ -8,7 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use changelogd::{app::App, commands, config::ServeArgs, log::Log, proto::v1};
+use changelog_core::log::Log;
+use changelogd::{app::App, commands, config::ServeArgs, proto::v1};
 use clap::{FromArgMatches, Subcommand};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},

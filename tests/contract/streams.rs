@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use changelogd::{model::PartitionCount, proto::v1};
+use changelog_core::model::PartitionCount;
+use changelogd::proto::v1;
 use tonic::{Code, Status};
 use v1::stream_all_response::Event;
 

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::{
+use changelog_core::{
     log::{Log, MemoryLog, Replay},
     model::PartitionCount,
-    proto::v1::{self, changelog_service_client::ChangelogServiceClient},
     testing::FakeLog,
 };
+use changelogd::proto::v1::{self, changelog_service_client::ChangelogServiceClient};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},

@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use changelogd::{
+use changelog_core::{
     log::MemoryLog,
     model::{Partition, PartitionCount},
-    proto::v1::changelog_service_client::ChangelogServiceClient,
 };
+use changelogd::proto::v1::changelog_service_client::ChangelogServiceClient;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 

@@ -6,10 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use changelogd::{
-    embedded::{EmbeddedLog, Settings},
-    proto::v1,
-};
+use changelog_embedded::{EmbeddedLog, Settings};
+use changelogd::proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 

@@ -10,10 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::{
-    model::{Partition, PartitionCount},
-    proto::v1,
-};
+use changelog_core::model::{Partition, PartitionCount};
+use changelogd::proto::v1;
 use tokio::{task::JoinSet, time::sleep};
 use tonic::{Code, Status, Streaming};
 

@@ -1,0 +1,127 @@
+//! Why the embedded store can't be opened, and which errors of the storage engine mean damage.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use changelog_core::{log::Corrupt, model::PartitionCount};
+
+/// Why a store is not opened.
+///
+/// An attempt to open a store changes little in the directory. It changes the lock file and the leftovers of an
+/// interrupted creation. The storage engine makes its own changes as it starts. It cuts a journal at the first entry
+/// that it can't read, and continues work that it had begun. To examine a damaged store, copy the directory before it
+/// is opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory open, or another log of this process.
+    #[error("data directory {} is in use by another process", dir.display())]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The directory has files that do not belong to a store.
+    #[error("data directory {} is not a changelogd store: it has no marker file and holds {found:?}", dir.display())]
+    Foreign {
+        /// The data directory.
+        dir: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// The store has another format, so another version of changelogd wrote it.
+    #[error(
+        "data directory {} has store format {stored:?}, this version reads {}: export it with the version that \
+         wrote it, and import that into a new directory",
+        dir.display(),
+        super::layout::VERSION
+    )]
+    Format {
+        /// The data directory.
+        dir: PathBuf,
+        /// The format in the marker file.
+        stored: String,
+    },
+    /// The store has another partition count, which can't be changed.
+    #[error("data directory {} has {stored} partitions, which can't be changed; {asked} were asked for", dir.display())]
+    PartitionCount {
+        /// The data directory.
+        dir: PathBuf,
+        /// The store's partition count.
+        stored: PartitionCount,
+        /// The configured partition count.
+        asked: PartitionCount,
+    },
+    /// The directory can't be written.
+    #[error("data directory {} can't be written: {cause}", dir.display())]
+    ReadOnly {
+        /// The data directory.
+        dir: PathBuf,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// Another I/O error.
+    #[error("data directory {} can't be opened: {cause}", dir.display())]
+    Io {
+        /// The data directory.
+        dir: PathBuf,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// The store is damaged. No part of it is served.
+    #[error("data directory {}: {corrupt}", dir.display())]
+    Corrupt {
+        /// The data directory.
+        dir: PathBuf,
+        /// The damage.
+        corrupt: Corrupt,
+    },
+}
+
+impl OpenError {
+    pub(super) fn corrupt(dir: &Path, detail: impl Into<String>) -> Self {
+        Self::Corrupt { dir: dir.to_owned(), corrupt: Corrupt { detail: detail.into() } }
+    }
+
+    pub(super) fn io(dir: &Path, cause: io::Error) -> Self {
+        let dir = dir.to_owned();
+        match cause.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { dir, cause },
+            _ => Self::Io { dir, cause },
+        }
+    }
+
+    /// An error of the engine while it recovers. Every error that is not the system's is damage.
+    pub(super) fn engine(dir: &Path, error: fjall::Error) -> Self {
+        let io = match error {
+            fjall::Error::Locked => return Self::Locked { dir: dir.to_owned() },
+            fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => io,
+            other => return Self::corrupt(dir, format!("the storage engine can't recover it: {other:?}")),
+        };
+        if is_damage(&io) {
+            return Self::corrupt(dir, format!("the storage engine can't recover it: {io}"));
+        }
+        Self::io(dir, io)
+    }
+
+    /// A system error on one of the engine's files.
+    pub(super) fn engine_file(dir: &Path, file: &Path, cause: io::Error) -> Self {
+        if is_damage(&cause) {
+            return Self::corrupt(dir, format!("{}: {cause}", file.display()));
+        }
+        Self::io(dir, cause)
+    }
+}
+
+/// Whether an error means that a file has changed, and not that the system failed.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            // An impossible position in a file.
+            | io::ErrorKind::InvalidInput
+    )
+}

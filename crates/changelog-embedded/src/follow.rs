@@ -1,0 +1,89 @@
+//! The part of a replay after the end offsets: it delivers what the writer publishes.
+//!
+//! Promises an error if it may have missed a purged tombstone. It compares offsets, and it checks how long it was not
+//! at the end, because a tombstone may be purged when the retention has passed.
+//!
+//! Does not hold a snapshot while it waits.
+
+use std::time::{Duration, SystemTime};
+
+use changelog_core::log::{PROGRESS_INTERVAL, ReadError, ReplayEvent};
+use tokio::time::Instant;
+
+use super::{
+    deliver::{Delivery, StopReason},
+    state::ReplayRange,
+};
+
+/// The shortest time between a follower's checks of whether it is still at the end.
+const MIN_FOLLOW_WAIT: Duration = Duration::from_millis(10);
+
+/// Delivers what is written after the end offsets. `caught_up_at` is when the replay was last at the end. A tombstone
+/// that was written later must not have been purged yet.
+pub(super) async fn follow(
+    delivery: &Delivery,
+    mut ranges: Vec<ReplayRange>,
+    mut caught_up_at: Instant,
+) -> Result<(), StopReason> {
+    let limit = delivery.state.topic.delete_retention / 2;
+    let mut changes = delivery.state.published.subscribe();
+    for range in &mut ranges {
+        (range.from, range.whole_partition) = (range.end, false);
+    }
+    let mut last_progress_at = None::<Instant>;
+    // Not known before the first check.
+    let mut published_since = true;
+    loop {
+        if delivery.state.closing.is_cancelled() {
+            return Err(StopReason::Error(ReadError::Draining));
+        }
+        if let Some(corrupt) = delivery.state.corrupt.get() {
+            return Err(StopReason::Error(corrupt.clone().into()));
+        }
+        // Taken before the end offsets, so nothing was left to read at this time.
+        let (at_end, now) = (SystemTime::now(), Instant::now());
+        if !published_since && matches!(changes.has_changed(), Ok(false)) {
+            caught_up_at = now;
+        }
+        if now - caught_up_at > limit {
+            return Err(StopReason::Error(ReadError::follower_lagged(ranges[0].partition, now - caught_up_at, limit)));
+        }
+        (caught_up_at, published_since) = (now, false);
+        let Some(published) = changes.borrow_and_update().clone() else {
+            return Err(StopReason::Error(ReadError::Draining));
+        };
+        let progress_due = last_progress_at.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
+        for range in &mut ranges {
+            range.end = published.end(range.partition).unwrap_or(range.from);
+            if published.purged_beyond(range.partition, range.from) {
+                let cause = format!("tombstones beyond offset {} have been purged", range.from);
+                return Err(StopReason::Error(ReadError::Moved { partition: range.partition, cause }));
+            }
+            if range.end == range.from && !progress_due {
+                continue;
+            }
+            let counts = delivery.deliver(&published, *range, None).await?;
+            let progress = ReplayEvent::Progress {
+                partition: range.partition,
+                next_offset: range.end,
+                leader_epoch: -1,
+                counts,
+                at_end: Some(at_end),
+            };
+            delivery.send(progress, *range, None).await?;
+            range.from = range.end;
+        }
+        if progress_due {
+            last_progress_at = Some(Instant::now());
+        }
+        // A snapshot that is held while waiting would keep the engine from removing superseded records.
+        drop(published);
+        let wake = last_progress_at.map_or_else(Instant::now, |at| at + PROGRESS_INTERVAL);
+        let wake = wake.min(Instant::now() + (limit / 4).max(MIN_FOLLOW_WAIT));
+        tokio::select! {
+            () = delivery.events.closed() => return Err(StopReason::Abandoned),
+            () = delivery.state.closing.cancelled() => {}
+            changed = tokio::time::timeout_at(wake, changes.changed()) => published_since = changed.is_ok(),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! A log without Kafka: an embedded store in a directory of its own.
+//!
+//! [`EmbeddedLog`] is a [`Log`] for one process on one machine. Each record is in a partition, has an offset, and is
+//! kept until a later record of the same key supersedes it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use changelog_embedded::{EmbeddedLog, Settings};
+//! use changelog_core::{
+//!     log::{Log as _, NewRecord, ReplayEvent, ReplayRequest, Selection, StartAt},
+//!     model::{Headers, Key},
+//! };
+//! use tokio::time::Instant;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Blocks while it reads the directory.
+//! let log = tokio::task::spawn_blocking(|| EmbeddedLog::open(Settings::new("data"))).await??;
+//! let topic = log.topic().await?;
+//!
+//! let key = Key::parse("workspace/user/1")?;
+//! let partition = topic.partition_count.of_workspace(key.workspace_bytes());
+//! let record = NewRecord { partition, key, value: Some("{}".into()), headers: Headers::default() };
+//! let appended = log.append(record)?.await??;
+//! println!("written at offset {}", appended.position.offset);
+//!
+//! let request = ReplayRequest {
+//!     partitions: topic.partition_count.all().map(|partition| (partition, StartAt::Low)).collect(),
+//!     selection: Selection::all(topic.partition_count),
+//!     topic,
+//!     follow: false,
+//!     owned_records: false,
+//!     deadline: Instant::now() + Duration::from_secs(10),
+//! };
+//! let mut replay = log.replay(request).await?;
+//! while let Some(event) = replay.next().await {
+//!     if let ReplayEvent::Records { records, .. } = event? {
+//!         println!("{} records", records.len());
+//!     }
+//! }
+//!
+//! let without_outcome = log.close(Instant::now() + Duration::from_secs(10)).await;
+//! assert_eq!(without_outcome, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! Everything that [`Log`] promises, and:
+//!
+//! - Only one process has the directory open ([`OpenError::Locked`]).
+//! - A write is acknowledged after an fsync.
+//! - The store is always compacted: only the last record of each key exists.
+//! - Tombstones are purged when they are older than the retention.
+//! - Damaged data is not served. After the first damage is found, nothing is served.
+//! - A replay reads one snapshot, which is published together with its end offsets.
+//!
+//! # What it does not do
+//!
+//! - It does not replicate. If the disk is lost, the records are lost.
+//! - It does not keep superseded records. A follower that lags gets only the last record of each key.
+//! - It does not repair a damaged store, and does not open stores of other formats ([`OpenError::Format`]).
+//! - It does not change the partition count of a store.
+//!
+//! # How it works
+//!
+//! ```text
+//!   append -> bounded queue -> writer (one thread): batch, fsync -> published: snapshot + ends -> replies
+//!                                                                       |
+//!   replay (a task each) <----------------------------------------------+
+//! ```
+//!
+//! The low watermark is always 0. A replay may start at any offset from 0 to the end, because compaction removes only
+//! records that a later one supersedes. The exception is an offset below a purged tombstone, which is rejected.
+
+#![deny(missing_docs)]
+
+mod deliver;
+mod engine_check;
+mod error;
+mod follow;
+mod layout;
+mod replay;
+mod scan;
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use changelog_core::{
+    log::{
+        Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
+        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+    },
+    model::{Partition, PartitionCount},
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use error::OpenError;
+
+use self::{
+    deliver::Delivery,
+    replay::Reader,
+    state::{Clock, Published, StoreState},
+    writer::{QueuedWrite, Writer},
+};
+
+/// The partition count of a new store, if none is configured.
+const DEFAULT_PARTITIONS: u8 = 10;
+
+/// The settings of the embedded store.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The data directory. It is created if it does not exist.
+    pub dir: PathBuf,
+    /// The partition count, which is fixed when the store is created. `None` = the store's own, or 10 for a new store.
+    pub partition_count: Option<PartitionCount>,
+    /// How long a tombstone stays, from its write.
+    pub delete_retention: Duration,
+    /// How many records may wait to be written.
+    pub queue_records: usize,
+    /// How many bytes may wait to be written. A single record may have more.
+    pub queue_bytes: usize,
+    /// Writes are rejected if the file system has less free space than this, in bytes. So there is always room to merge
+    /// tables.
+    pub reserve_bytes: u64,
+    /// How many bytes one replay may hold to sort records. Records above that are read twice.
+    pub sort_bytes: usize,
+}
+
+impl Settings {
+    /// The documented defaults for this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            partition_count: None,
+            delete_retention: Duration::from_hours(24),
+            queue_records: 100_000,
+            queue_bytes: 64 * 1024 * 1024,
+            reserve_bytes: 16 * 1024 * 1024,
+            sort_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// A log in a directory.
+///
+/// [`Log::close`] waits for accepted writes. Dropping the log without it finishes the current batch, rejects queued
+/// writes, and unlocks the directory. The drop blocks while that batch is fsynced. Replays keep the directory locked
+/// until they end.
+pub struct EmbeddedLog {
+    state: Arc<StoreState>,
+    /// `None` after the close. The lock is held while a record is queued, which never blocks.
+    queue: Mutex<Option<SyncSender<QueuedWrite>>>,
+    queue_limits: (usize, usize),
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the store is dropped.
+    open: watch::Receiver<()>,
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedLog").field("dir", &self.state.dir).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedLog {
+    /// Opens the store of a directory, or creates one. Blocks, and takes longer after a crash, because it reads the
+    /// journal again.
+    #[allow(clippy::needless_pass_by_value)] // so that a later version can keep them
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
+        Self::open_at(&settings, Arc::new(wall_clock))
+    }
+
+    fn open_at(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        let default = PartitionCount::new(DEFAULT_PARTITIONS.into());
+        let default = settings
+            .partition_count
+            .or(default)
+            .ok_or_else(|| OpenError::io(&settings.dir, std::io::Error::other("no partition count")))?;
+        let opened = store::open(&settings.dir, settings.partition_count, default)?;
+        let store = Arc::new(opened.store);
+        let topic = Arc::new(Topic {
+            name: name_of(&settings.dir),
+            id: opened.identity.id.to_string(),
+            partition_count: opened.identity.partition_count,
+            max_value_bytes: None,
+            delete_retention: settings.delete_retention,
+        });
+        let published = Published::of(&store, &opened.heads, &opened.purged_below);
+        let state = Arc::new(StoreState {
+            topic: topic.clone(),
+            dir: settings.dir.clone(),
+            sort_bytes: settings.sort_bytes,
+            published: watch::Sender::new(Some(Arc::new(published))),
+            closing: CancellationToken::new(),
+            abandoned: AtomicBool::new(false),
+            read_only: OnceLock::new(),
+            corrupt: OnceLock::new(),
+            topic_state: watch::Sender::new(TopicState::Ready(topic)),
+            queued_bytes: AtomicUsize::new(0),
+            pending_writes: AtomicU64::new(0),
+        });
+        let (sender, queue) = sync_channel(settings.queue_records.max(1));
+        let writer = Writer {
+            state: state.clone(),
+            store,
+            queue,
+            clock,
+            heads: opened.heads,
+            purged_below: opened.purged_below,
+            sequence: opened.sequence,
+            acked_sequence: opened.acked_sequence,
+            reserve_bytes: settings.reserve_bytes,
+        };
+        let writer_state = state.clone();
+        let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
+            // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
+            // readable.
+            if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                writer_state.set_read_only("the writer panicked");
+            }
+        });
+        let thread = thread.map_err(|cause| OpenError::io(&settings.dir, cause))?;
+        Ok(Self {
+            state,
+            queue: Mutex::new(Some(sender)),
+            queue_limits: (settings.queue_records.max(1), settings.queue_bytes),
+            writer: Mutex::new(Some(thread)),
+            open: opened.open,
+        })
+    }
+
+    /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
+    fn begin_close(&self) -> Option<JoinHandle<()>> {
+        self.state.closing.cancel();
+        self.queue.lock().take();
+        let writer = self.writer.lock().take()?;
+        let state = self.state.clone();
+        // Stopping the engine joins its threads, which must not block a worker of the runtime.
+        thread::Builder::new()
+            .name("embedded-close".to_owned())
+            .spawn(move || {
+                let _ = writer.join();
+                state.published.send_replace(None);
+            })
+            .ok()
+    }
+
+    fn check_topic(&self, asked: &Topic) -> Result<(), ReadError> {
+        let topic = &self.state.topic;
+        if asked.id == topic.id {
+            return Ok(());
+        }
+        let (was, now) = (asked.id.clone(), topic.id.clone());
+        Err(TopicProblem::Recreated { topic: topic.name.clone(), was, now }.into())
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.state.abandoned.store(true, SeqCst);
+        if let Some(closer) = self.begin_close() {
+            let _ = closer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Embedded
+    }
+
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.state.topic_state.subscribe()
+    }
+
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        match self.state.corrupt.get() {
+            Some(corrupt) => Err(corrupt.clone().into()),
+            None => Ok(self.state.topic.clone()),
+        }
+    }
+
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
+        let topic = &self.state.topic;
+        let (partition, expected) = (record.partition, topic.partition_count.get());
+        if topic.partition_count.partition(partition.number()).is_none() {
+            let actual = partition.number().saturating_add(1);
+            let topic = topic.name.clone();
+            return Err(TopicProblem::PartitionCountMismatch { topic, expected, actual }.into());
+        }
+        if let Some(refusal) = self.state.refusal() {
+            return Err(refusal);
+        }
+        let headers: usize = record
+            .headers
+            .as_slice()
+            .iter()
+            .map(|h| 64 + h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len))
+            .sum();
+        let queue_bytes = 256 + record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers;
+        let (reply, pending) = oneshot::channel();
+        let queue = self.queue.lock();
+        let Some(sender) = queue.as_ref() else { return Err(WriteError::Draining) };
+        let (max_records, max_bytes) = self.queue_limits;
+        // Only increased under the lock, so two writes can't pass the limit together.
+        let queued = self.state.queued_bytes.load(Relaxed);
+        if queued > 0 && queued.saturating_add(queue_bytes) > max_bytes {
+            return Err(WriteError::QueueFull { limit: format!("{max_bytes} bytes") });
+        }
+        // Before the send, because the writer may complete the write before `try_send` returns.
+        self.state.queued_bytes.fetch_add(queue_bytes, Relaxed);
+        self.state.pending_writes.fetch_add(1, SeqCst);
+        sender.try_send(QueuedWrite { record, queue_bytes, reply }).map_err(|error| {
+            self.state.queued_bytes.fetch_sub(queue_bytes, Relaxed);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
+            match error {
+                TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },
+                TrySendError::Disconnected(_) => {
+                    self.state.refusal().unwrap_or(WriteError::ReadOnly { cause: "the writer has ended".to_owned() })
+                }
+            }
+        })?;
+        Ok(pending)
+    }
+
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        if let Some(corrupt) = self.state.corrupt.get() {
+            return Err(corrupt.clone().into());
+        }
+        self.check_topic(&request.topic)?;
+        // The time is taken first, because it must not be later than the end offsets.
+        let (at_end, requested_at) = (SystemTime::now(), Instant::now());
+        let published = self.state.published.borrow().clone().ok_or(ReadError::Draining)?;
+        let ranges = request.partitions.iter().map(|(partition, start)| published.range(*partition, *start));
+        let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
+        let (events, replay) = Replay::channel();
+        let selection = Arc::new(request.selection.clone());
+        let delivery = Delivery { state: self.state.clone(), selection, events };
+        tokio::spawn(Reader { request, delivery }.run(published, ranges, at_end, requested_at));
+        Ok(replay)
+    }
+
+    async fn describe(&self) -> Description {
+        let state = &self.state;
+        let published = state.published.borrow().clone();
+        let partition_state = |partition: Partition| {
+            let end = published.as_ref()?.end(partition)?;
+            Some(PartitionState { partition, leader: 0, low: 0, last_stable: end, high: end })
+        };
+        let mut findings = Vec::new();
+        if let Some(corrupt) = state.corrupt.get() {
+            let message = StoreFailure::Corrupt(corrupt.clone()).to_string();
+            findings.push(Finding { severity: Severity::Error, code: "STORE_CORRUPT", message });
+        }
+        if let Some(cause) = state.read_only.get() {
+            let message = StoreFailure::ReadOnly { cause: cause.clone() }.to_string();
+            findings.push(Finding { severity: Severity::Error, code: "STORE_READ_ONLY", message });
+        }
+        Description {
+            name: state.topic.name.clone(),
+            topic: Some(state.topic.clone()),
+            partitions: state.topic.partition_count.all().filter_map(partition_state).collect(),
+            findings,
+        }
+    }
+
+    async fn close(&self, deadline: Instant) -> u64 {
+        let _closer = self.begin_close();
+        let mut open = self.open.clone();
+        // Waits until the store is dropped, so that the directory may be opened again. Nothing is ever sent on this
+        // channel.
+        let _ = tokio::time::timeout_at(deadline, open.changed()).await;
+        self.state.pending_writes.load(SeqCst)
+    }
+}
+
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The directory's own name, also for `.` and `data/..`.
+fn name_of(dir: &Path) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    dir.file_name().map_or_else(|| "embedded".to_owned(), |name| name.to_string_lossy().into_owned())
+}

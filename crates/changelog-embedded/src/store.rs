@@ -1,0 +1,379 @@
+//! The data directory: its lock, its identity, and the storage engine in it.
+//!
+//! ```text
+//!   lock            locked while the store is open
+//!   store           the marker: format, id, partition count; never changed; written last when a store is created
+//!   acknowledged    the sequence of a batch that was fsynced
+//!   engine/         fjall's files (engine.new/ until the marker is written)
+//! ```
+//!
+//! **The acknowledged sequence.** After a crash the engine cuts its journal at the first entry that it can't read,
+//! because the end may be torn. It can't distinguish that from damage further in, and would silently drop acknowledged
+//! batches after the damage. So each batch has a sequence number. `acknowledged` is overwritten with it *after* the
+//! batch is fsynced, without an fsync of its own. It may be behind the engine, never ahead of it. A store whose engine
+//! is behind it at the start has lost writes, and is not served. A store whose keyspaces do not all end at the same
+//! batch is not served either. Some were in tables already, and others lost the journal's part.
+//!
+//! Promises that nothing in a foreign directory is changed, and that the lock is released last, after the engine has
+//! stopped.
+
+use std::{
+    fmt, fs,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use changelog_core::model::{Partition, PartitionCount};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{
+    engine_check,
+    error::OpenError,
+    layout::{self, Head},
+};
+
+const LOCK: &str = "lock";
+const MARKER: &str = "store";
+const MARKER_NEW: &str = "store.new";
+const ACKED_SEQUENCE: &str = "acknowledged";
+const ENGINE: &str = "engine";
+const ENGINE_NEW: &str = "engine.new";
+/// Files that may be in the directory of a new store: leftovers of an interrupted creation, and what mkfs creates.
+const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost+found"];
+/// How much memory a keyspace takes before it is written to a table. It bounds what is read again after a crash.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long the engine may take to write four entries to tables.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a store is. It never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: Uuid,
+    pub(super) partition_count: PartitionCount,
+}
+
+impl Identity {
+    fn to_text(self) -> String {
+        let text = format!("format {}\nid {}\npartitions {}\n", layout::VERSION, self.id, self.partition_count);
+        let crc = crc32fast::hash(text.as_bytes());
+        format!("{text}crc32 {crc:08x}\n")
+    }
+
+    fn parse(dir: &Path, text: &str) -> Result<Self, OpenError> {
+        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        // Checked first, because another format may have changed the rest.
+        match field("format") {
+            Some(format) if format != layout::VERSION.to_string() => {
+                return Err(OpenError::Format { dir: dir.to_owned(), stored: format.to_owned() });
+            }
+            _ => {}
+        }
+        let identity = || {
+            let id = Uuid::parse_str(field("id")?).ok()?;
+            let partition_count = PartitionCount::new(field("partitions")?.parse().ok()?)?;
+            Some(Self { id, partition_count })
+        };
+        identity()
+            .filter(|identity| identity.to_text() == text)
+            .ok_or_else(|| OpenError::corrupt(dir, format!("{} is damaged", dir.join(MARKER).display())))
+    }
+}
+
+/// An open store. It keeps the engine running and the directory locked.
+pub(super) struct Store {
+    // Dropped in this order. The keyspaces hold the engine's lock, and our lock must be the last.
+    pub(super) latest: Keyspace,
+    pub(super) log: Keyspace,
+    pub(super) tombstones: Keyspace,
+    pub(super) meta: Keyspace,
+    pub(super) db: Database,
+    pub(super) dir: PathBuf,
+    _lock: File,
+    _open: watch::Sender<()>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// An open store, and the state that its writer continues from.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) identity: Identity,
+    pub(super) heads: Vec<Head>,
+    pub(super) purged_below: Vec<i64>,
+    pub(super) sequence: u64,
+    pub(super) acked_sequence: AckedSequence,
+    /// Closed when the store is dropped.
+    pub(super) open: watch::Receiver<()>,
+}
+
+/// Opens the store of a directory, or creates one.
+pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: PartitionCount) -> Result<Opened, OpenError> {
+    let fail = |cause| OpenError::io(dir, cause);
+    fs::create_dir_all(dir).map_err(fail)?;
+    let has_marker = dir.join(MARKER).try_exists().map_err(fail)?;
+    if !has_marker {
+        // Checked before the lock file is created, and again under the lock.
+        check_harmless(dir)?;
+    }
+    let lock = lock(dir)?;
+    if !dir.join(MARKER).try_exists().map_err(fail)? {
+        check_harmless(dir)?;
+        make(dir, asked.unwrap_or(default))?;
+    }
+    let identity = Identity::parse(dir, &fs::read_to_string(dir.join(MARKER)).map_err(fail)?)?;
+    if let Some(asked) = asked.filter(|asked| *asked != identity.partition_count) {
+        return Err(OpenError::PartitionCount { dir: dir.to_owned(), stored: identity.partition_count, asked });
+    }
+    if dir.join(ENGINE_NEW).try_exists().map_err(fail)? && !dir.join(ENGINE).try_exists().map_err(fail)? {
+        // The creation was interrupted between the marker and this rename.
+        fs::rename(dir.join(ENGINE_NEW), dir.join(ENGINE)).and_then(|()| sync_dir(dir)).map_err(fail)?;
+    }
+    if !dir.join(ENGINE).join("version").try_exists().map_err(fail)? {
+        // The engine would create a new one.
+        return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
+    }
+    engine_check::check(dir, &dir.join(ENGINE))?;
+    // The engine panics on some kinds of damage.
+    catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
+        .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))
+}
+
+fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenError> {
+    let engine = |error| OpenError::engine(dir, error);
+    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE)).map_err(engine)?;
+    let read = |entry_key: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(sealed) = meta.get(entry_key).map_err(engine)? else { return Ok(None) };
+        let content = layout::unseal(entry_key, &sealed).map(<[u8]>::to_vec);
+        content.map(Some).ok_or_else(|| OpenError::corrupt(dir, format!("meta entry {entry_key:02x?} is damaged")))
+    };
+    if read(layout::IDENTITY)?.as_deref() != Some(identity.to_text().as_bytes()) {
+        return Err(OpenError::corrupt(dir, "the marker file and the storage engine's files are not of one store"));
+    }
+    let sequence = last_batch(dir, "meta", &meta)?;
+    // The engine writes each keyspace to tables at another time. If it cuts a journal, only the keyspaces that are not
+    // in tables lose data.
+    for (name, keyspace) in [("latest", &latest), ("log", &log), ("tombstones", &tombstones)] {
+        let last = last_batch(dir, name, keyspace)?;
+        if last != sequence {
+            let detail = format!(
+                "acknowledged writes are missing: keyspace {name:?} in {} ends at batch {last}, meta at {sequence}",
+                dir.join(ENGINE).display()
+            );
+            return Err(OpenError::corrupt(dir, detail));
+        }
+    }
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(|cause| OpenError::io(dir, cause))?;
+    match acked_sequence.read() {
+        Some(acknowledged) if acknowledged <= sequence => {}
+        Some(acknowledged) => {
+            let detail = format!(
+                "acknowledged writes are missing: batch {acknowledged} was written, \
+                 the journal in {} ends at {sequence}",
+                dir.join(ENGINE).display()
+            );
+            return Err(OpenError::corrupt(dir, detail));
+        }
+        None => return Err(OpenError::corrupt(dir, format!("{} is damaged", dir.join(ACKED_SEQUENCE).display()))),
+    }
+    let (mut heads, mut purged_below) = (Vec::new(), Vec::new());
+    for partition in identity.partition_count.all() {
+        let head = match read(&layout::head_key(partition))? {
+            None => Head::default(),
+            Some(content) => Head::decode(&content)
+                .ok_or_else(|| OpenError::corrupt(dir, format!("the head of partition {partition} is damaged")))?,
+        };
+        check_end(dir, &log, partition, head)?;
+        heads.push(head);
+        let below = match read(&layout::purged_below_key(partition))? {
+            None => 0,
+            Some(content) => content.try_into().map(i64::from_be_bytes).map_err(|_| {
+                OpenError::corrupt(dir, format!("the entry of purged tombstones of partition {partition} is damaged"))
+            })?,
+        };
+        purged_below.push(below);
+    }
+    let (sender, open) = watch::channel(());
+    let dir = dir.to_owned();
+    let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
+    Ok(Opened { store, identity, heads, purged_below, sequence, acked_sequence, open })
+}
+
+/// The last batch of a keyspace. It is 0 in a new store, and in tables from the start.
+fn last_batch(dir: &Path, name: &str, keyspace: &Keyspace) -> Result<u64, OpenError> {
+    let mut batches = keyspace.prefix(layout::SEQUENCE);
+    let Some(first) = batches.next() else {
+        return Err(OpenError::corrupt(
+            dir,
+            format!("keyspace {name} of the storage engine has no batch, not even the first"),
+        ));
+    };
+    let (entry_key, sealed) = first.into_inner().map_err(|error| OpenError::engine(dir, error))?;
+    let sequence = layout::unseal(&entry_key, &sealed).and_then(|_| layout::sequence_of(&entry_key));
+    match (sequence, batches.next()) {
+        (Some(sequence), None) => Ok(sequence),
+        _ => {
+            let detail =
+                format!("the storage engine has not all batches of keyspace {name} in the order they were written");
+            Err(OpenError::corrupt(dir, detail))
+        }
+    }
+}
+
+/// Returns an error if a partition has a record above its end, because the writer would overwrite it.
+fn check_end(dir: &Path, log: &Keyspace, partition: Partition, head: Head) -> Result<(), OpenError> {
+    let Some(last) = log.prefix(layout::partition_prefix(partition)).next_back() else { return Ok(()) };
+    let last = last.key().map_err(|error| OpenError::engine(dir, error))?;
+    match layout::offset_of_log(&last) {
+        Some(offset) if offset < head.next => Ok(()),
+        last => {
+            let next = head.next;
+            Err(OpenError::corrupt(dir, format!("partition {partition} ends at {next}, its last record is {last:?}")))
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK));
+    let file = file.map_err(|cause| OpenError::io(dir, cause))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(cause)) => Err(OpenError::io(dir, cause)),
+    }
+}
+
+fn check_harmless(dir: &Path) -> Result<(), OpenError> {
+    let names =
+        fs::read_dir(dir).and_then(|entries| entries.map(|e| Ok(e?.file_name())).collect::<io::Result<Vec<_>>>());
+    let names = names.map_err(|cause| OpenError::io(dir, cause))?;
+    match names.iter().find(|name| HARMLESS.iter().all(|harmless| name != harmless)) {
+        Some(found) => Err(OpenError::Foreign { dir: dir.to_owned(), found: found.to_string_lossy().into_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Creates a store. Without the marker it is no store yet, and the creation starts again.
+fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
+    let fail = |cause| OpenError::io(dir, cause);
+    let identity = Identity { id: Uuid::new_v4(), partition_count };
+    match fs::remove_dir_all(dir.join(ENGINE_NEW)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
+        _ => {}
+    }
+    {
+        let engine = |error| OpenError::engine(dir, error);
+        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW)).map_err(engine)?;
+        let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+        let [.., meta] = &keyspaces;
+        batch.insert(meta, layout::IDENTITY, layout::seal(layout::IDENTITY, identity.to_text().as_bytes()));
+        let first = layout::sequence_key(0);
+        for keyspace in &keyspaces {
+            batch.insert(keyspace, first, layout::seal(&first, &[]));
+        }
+        batch.commit().map_err(engine)?;
+        // The first batch is written to tables, where no damage to a journal can remove it. So a missing batch is
+        // always noticed.
+        flush(keyspaces).map_err(|error| error.map_or_else(|| fail(io::ErrorKind::TimedOut.into()), engine))?;
+    }
+    // The engine does not sync this directory. If a keyspace's name were lost with the power, the store would count as
+    // damaged.
+    sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
+    File::create(dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    acked_sequence.write(0).and_then(|()| acked_sequence.0.sync_all()).map_err(fail)?;
+    let mut marker = File::create(dir.join(MARKER_NEW)).map_err(fail)?;
+    marker.write_all(identity.to_text().as_bytes()).and_then(|()| marker.sync_all()).map_err(fail)?;
+    sync_dir(dir).map_err(fail)?;
+    fs::rename(dir.join(MARKER_NEW), dir.join(MARKER)).and_then(|()| sync_dir(dir)).map_err(fail)
+}
+
+fn start_engine(dir: &Path) -> fjall::Result<(Database, [Keyspace; 4])> {
+    // Each batch syncs the journal itself, before it is published.
+    let db = Database::builder(dir).manual_journal_persist(true).open()?;
+    let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
+    let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
+    Ok((db, keyspaces))
+}
+
+/// Writes these keyspaces to tables, all at once, because the engine checks only every 10 ms whether one is done.
+/// `None` means that it was not done in time, for example after an error, which the engine does not return here.
+fn flush(keyspaces: [Keyspace; 4]) -> Result<(), Option<fjall::Error>> {
+    let (done, outcomes) = mpsc::channel();
+    for keyspace in keyspaces {
+        let done = done.clone();
+        thread::spawn(move || {
+            let outcome = keyspace.rotate_memtable_and_wait();
+            // Dropped before the send, because the engine stays open and its directory locked until the last handle is
+            // dropped.
+            drop(keyspace);
+            let _ = done.send(outcome);
+        });
+    }
+    let until = Instant::now() + FLUSH_TIMEOUT;
+    for _ in 0..4 {
+        outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|_| None)?.map_err(Some)?;
+    }
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+impl Store {
+    pub(super) fn keyspaces(&self) -> [&Keyspace; 4] {
+        [&self.latest, &self.log, &self.tombstones, &self.meta]
+    }
+
+    /// A batch whose commit returns after an fsync.
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.db.batch().durability(Some(PersistMode::SyncAll))
+    }
+
+    /// The free bytes of the file system, minus what the engine still has to write to tables.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize)).saturating_sub(self.db.write_buffer_size()))
+    }
+}
+
+/// The file with the sequence of the last acknowledged batch.
+#[derive(Debug)]
+pub(super) struct AckedSequence(File);
+
+impl AckedSequence {
+    fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).open(path).map(Self)
+    }
+
+    /// `None` if the file is damaged.
+    fn read(&self) -> Option<u64> {
+        let mut bytes = [0; 12];
+        self.0.read_exact_at(&mut bytes, 0).ok()?;
+        let (sequence, crc) = bytes.split_first_chunk::<8>()?;
+        (crc == crc32fast::hash(sequence).to_be_bytes()).then(|| u64::from_be_bytes(*sequence))
+    }
+
+    /// Overwrites one sector in place, so the file has the old sequence or the new one.
+    pub(super) fn write(&self, sequence: u64) -> io::Result<()> {
+        let sequence = sequence.to_be_bytes();
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&sequence);
+        bytes[8..].copy_from_slice(&crc32fast::hash(&sequence).to_be_bytes());
+        self.0.write_all_at(&bytes, 0)
+    }
+}

@@ -1,0 +1,336 @@
+//! The writer thread: group commit, and the purge of old tombstones.
+//!
+//! It takes the queued writes, commits them as one atomic batch with an fsync, publishes a snapshot together with the
+//! end offsets, and then replies. So an acknowledged write is durable, and a replay reads only data that survives a
+//! crash.
+//!
+//! - **Always compacted**: the batch that supersedes a record removes that record. Of several records of one key in
+//!   one batch, only the last is stored. The others get offsets and replies.
+//! - **A failed commit makes the store read-only** until it is opened again, because the content of the disk is not
+//!   known. The store stays readable as of the last commit. The first cause is reported.
+//! - **Free space is checked before each batch**, so that DISK_FULL means that nothing was written. Writes succeed
+//!   again when there is room.
+//!
+//! Does not read for replays, and does not decide what may be written.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use changelog_core::{
+    log::{Appended, Corrupt, NewRecord, WriteError},
+    model::{Escaped, Key, Partition, Position},
+};
+use fjall::{OwnedWriteBatch, Readable as _};
+use tokio::sync::oneshot;
+
+use super::{
+    layout::{self, Head, RecordHead},
+    state::{Clock, Published, StoreState},
+    store::{AckedSequence, Store},
+};
+
+/// The most records of a batch.
+const MAX_BATCH_RECORDS: usize = 4096;
+/// The most bytes of a batch. A single record may have more.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The most tombstones of one purge. Queued writes are committed before the next one.
+const MAX_PURGE_RECORDS: usize = 1024;
+const PURGE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// An accepted write.
+pub(super) struct QueuedWrite {
+    pub(super) record: NewRecord,
+    /// The bytes it takes in the queue.
+    pub(super) queue_bytes: usize,
+    pub(super) reply: oneshot::Sender<Result<Appended, WriteError>>,
+}
+
+/// A record to be stored: the last one of its key in the batch.
+struct Planned<'a> {
+    partition: Partition,
+    key: &'a Key,
+    offset: i64,
+    timestamp: i64,
+    write: &'a QueuedWrite,
+}
+
+/// Why a batch was not committed.
+enum CommitError {
+    /// Nothing was written.
+    NotWritten(WriteError),
+    /// Some of the batch may be there when the store is opened again.
+    Unknown(String),
+}
+
+pub(super) struct Writer {
+    pub(super) state: Arc<StoreState>,
+    pub(super) store: Arc<Store>,
+    pub(super) queue: Receiver<QueuedWrite>,
+    pub(super) clock: Clock,
+    pub(super) heads: Vec<Head>,
+    /// For each partition, the offset above the last purged tombstone.
+    pub(super) purged_below: Vec<i64>,
+    pub(super) sequence: u64,
+    pub(super) acked_sequence: AckedSequence,
+    /// How many bytes stay free on the disk, for merges of tables and for other programs.
+    pub(super) reserve_bytes: u64,
+}
+
+impl Writer {
+    /// Runs until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut next_purge = Instant::now();
+        loop {
+            if next_purge <= Instant::now() {
+                next_purge = if self.purge() { Instant::now() } else { Instant::now() + PURGE_INTERVAL };
+            }
+            match self.queue.recv_timeout(next_purge.saturating_duration_since(Instant::now())) {
+                Ok(first) => {
+                    let writes = self.collect_batch(first);
+                    self.commit_and_reply(writes);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn collect_batch(&self, first: QueuedWrite) -> Vec<QueuedWrite> {
+        let (mut bytes, mut writes) = (first.queue_bytes, vec![first]);
+        while writes.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES {
+            let Ok(write) = self.queue.try_recv() else { break };
+            bytes += write.queue_bytes;
+            writes.push(write);
+        }
+        writes
+    }
+
+    /// Commits a batch and replies to its writes.
+    fn commit_and_reply(&mut self, writes: Vec<QueuedWrite>) {
+        let outcome = self.commit_batch(&writes);
+        let failure = match &outcome {
+            Ok(_) => None,
+            Err(CommitError::NotWritten(error)) => Some(error.clone()),
+            Err(CommitError::Unknown(cause)) => {
+                Some(WriteError::OutcomeUnknown { by_time: false, cause: cause.clone() })
+            }
+        };
+        let mut appended = outcome.unwrap_or_default().into_iter();
+        for write in writes {
+            // Before the reply, so that a caller that has it finds room in the queue.
+            self.state.queued_bytes.fetch_sub(write.queue_bytes, Relaxed);
+            self.state.pending_writes.fetch_sub(1, SeqCst);
+            let reply = match (&failure, appended.next()) {
+                (None, Some(appended)) => Ok(appended),
+                (Some(failure), _) => Err(failure.clone()),
+                (None, None) => continue,
+            };
+            // The send fails if the caller has stopped waiting.
+            let _ = write.reply.send(reply);
+        }
+    }
+
+    fn commit_batch(&mut self, writes: &[QueuedWrite]) -> Result<Vec<Appended>, CommitError> {
+        if self.state.abandoned.load(SeqCst) {
+            return Err(CommitError::NotWritten(WriteError::Draining));
+        }
+        if let Some(refusal) = self.state.refusal() {
+            return Err(CommitError::NotWritten(refusal));
+        }
+        self.check_free_space(writes.iter().map(|write| write.queue_bytes as u64).sum())?;
+
+        let now = (self.clock)();
+        let mut heads: HashMap<Partition, Head> = HashMap::new();
+        let mut last_of_key: HashMap<&Bytes, usize> = HashMap::new();
+        let mut all = Vec::with_capacity(writes.len());
+        for (index, write) in writes.iter().enumerate() {
+            let (partition, key) = (write.record.partition, &write.record.key);
+            let head = heads.entry(partition).or_insert(self.heads[partition.index()]);
+            head.timestamp = head.timestamp.max(now);
+            let position = Position { partition, offset: head.next };
+            all.push(Appended { position, timestamp: Some(head.timestamp) });
+            head.next += 1;
+            // A key belongs to one workspace, so to one partition.
+            last_of_key.insert(key.bytes(), index);
+        }
+
+        let mut batch = self.store.batch();
+        for (index, write) in writes.iter().enumerate() {
+            let (partition, key, appended) = (write.record.partition, &write.record.key, all[index]);
+            let offset = appended.position.offset;
+            if last_of_key.get(key.bytes()) == Some(&index) {
+                let timestamp = appended.timestamp.unwrap_or_default();
+                self.plan(&mut batch, &Planned { partition, key, offset, timestamp, write })?;
+            }
+        }
+        for (partition, head) in &heads {
+            let entry_key = layout::head_key(*partition);
+            batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &head.encode()));
+        }
+        self.commit(batch)?;
+        for (partition, head) in heads {
+            self.heads[partition.index()] = head;
+        }
+        self.publish();
+        Ok(all)
+    }
+
+    /// Adds a record to the batch, and removes the one that it supersedes.
+    fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), CommitError> {
+        let Planned { partition, key, offset, timestamp, write } = *planned;
+        let latest = layout::latest_key(partition, key.bytes());
+        if let Some(before) = self.latest(&latest).map_err(|e| self.corrupt(e))? {
+            self.remove_from_log(batch, partition, before);
+        }
+        let content =
+            layout::encode_record(offset, timestamp, write.record.headers.as_slice(), write.record.value.as_deref());
+        let log = layout::log_key(partition, offset);
+        batch.insert(&self.store.log, log, layout::seal(&log, key.bytes()));
+        if write.record.value.is_none() {
+            let tombstone = layout::tombstone_key(timestamp, partition, offset);
+            batch.insert(&self.store.tombstones, tombstone, layout::seal(&tombstone, key.bytes()));
+        }
+        let sealed = layout::seal(&latest, &content);
+        batch.insert(&self.store.latest, latest, sealed);
+        Ok(())
+    }
+
+    fn remove_from_log(&self, batch: &mut OwnedWriteBatch, partition: Partition, record: RecordHead) {
+        batch.remove(&self.store.log, layout::log_key(partition, record.offset));
+        if record.tombstone {
+            let entry_key = layout::tombstone_key(record.timestamp, partition, record.offset);
+            batch.remove(&self.store.tombstones, entry_key);
+        }
+    }
+
+    fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
+        let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
+        let found = self.store.latest.get(entry_key);
+        let found = found.map_err(|e| self.state.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
+        let Some(sealed) = found else { return Ok(None) };
+        let head = layout::unseal(entry_key, &sealed).and_then(RecordHead::decode);
+        head.map(|(head, _)| Some(head))
+            .ok_or_else(|| self.state.damage(format_args!("the record of key {} is damaged", shown())))
+    }
+
+    fn corrupt(&self, corrupt: Corrupt) -> CommitError {
+        CommitError::NotWritten(WriteError::Corrupt(self.state.set_corrupt(corrupt)))
+    }
+
+    /// The engine writes to a journal now and to tables later. A disk that is full only then would fail other writes
+    /// than this one.
+    fn check_free_space(&self, bytes: u64) -> Result<(), CommitError> {
+        // A record is in the journal, in a table, and in a merged table. If the free space is not known, the commit
+        // decides.
+        let wanted = self.reserve_bytes.saturating_add(bytes.saturating_mul(3));
+        match self.store.free_bytes() {
+            Ok(free_bytes) if free_bytes < wanted => {
+                let cause = format!("{free_bytes} bytes are free beyond what is reserved, {wanted} are needed");
+                Err(CommitError::NotWritten(WriteError::DiskFull { cause }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), CommitError> {
+        let sequence = self.sequence + 1;
+        let (entry_key, before) = (layout::sequence_key(sequence), layout::sequence_key(self.sequence));
+        let sealed = layout::seal(&entry_key, &[]);
+        for keyspace in self.store.keyspaces() {
+            batch.insert(keyspace, entry_key, sealed.clone());
+            batch.remove(keyspace, before);
+        }
+        match batch.commit() {
+            Ok(()) => {}
+            // The engine returns this before it writes anything.
+            Err(fjall::Error::Poisoned) => {
+                self.state.set_read_only("the storage engine failed in the background; see the log and the disk");
+                return Err(CommitError::NotWritten(self.state.refusal().unwrap_or(WriteError::Draining)));
+            }
+            Err(error) => {
+                let cause = match &error {
+                    fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => {
+                        format!("the disk is full: {io}")
+                    }
+                    fjall::Error::Io(io) => io.to_string(),
+                    other => format!("{other:?}"),
+                };
+                let cause = format!("a commit failed: {cause}");
+                self.state.set_read_only(&cause);
+                return Err(CommitError::Unknown(cause));
+            }
+        }
+        self.sequence = sequence;
+        if let Err(error) = self.acked_sequence.write(sequence) {
+            // The write is durable. Only the check at the next start is weaker.
+            tracing::warn!(%error, "the file with the last acknowledged batch can't be written");
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.state.publish(Published::of(&self.store, &self.heads, &self.purged_below));
+    }
+
+    /// Purges tombstones that are older than the retention. Returns whether there are more.
+    fn purge(&mut self) -> bool {
+        if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
+            return false;
+        }
+        match self.try_purge() {
+            Ok(more) => more,
+            Err(corrupt) => {
+                self.state.set_corrupt(corrupt);
+                false
+            }
+        }
+    }
+
+    fn try_purge(&mut self) -> Result<bool, Corrupt> {
+        // The purge waits while the disk is full, because a failed commit would make the store read-only.
+        if self.check_free_space(0).is_err() {
+            return Ok(false);
+        }
+        let retention = i64::try_from(self.state.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
+        let oldest = (self.clock)().saturating_sub(retention);
+        let (mut batch, mut purged, mut purged_below) = (self.store.batch(), 0, HashMap::new());
+        let until = oldest.max(0).to_be_bytes();
+        for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(MAX_PURGE_RECORDS) {
+            let damaged = || self.state.damage(format_args!("a tombstone's entry is damaged"));
+            let (entry_key, sealed) = entry
+                .into_inner()
+                .map_err(|e| self.state.damage(format_args!("the tombstones can't be read: {e:?}")))?;
+            let (partition, offset) = layout::position_of_tombstone(&entry_key).ok_or_else(damaged)?;
+            let key = layout::unseal(&entry_key, &sealed).ok_or_else(damaged)?;
+            let latest = layout::latest_key(partition, key);
+            // A write that supersedes a tombstone removes its entry.
+            let record = self.latest(&latest)?.filter(|r| r.tombstone && r.offset == offset).ok_or_else(damaged)?;
+            self.remove_from_log(&mut batch, partition, record);
+            batch.remove(&self.store.latest, latest);
+            let below = purged_below.entry(partition).or_insert(self.purged_below[partition.index()]);
+            *below = offset.saturating_add(1).max(*below);
+            purged += 1;
+        }
+        for (partition, below) in &purged_below {
+            let entry_key = layout::purged_below_key(*partition);
+            batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &below.to_be_bytes()));
+        }
+        if purged > 0 && self.commit(batch).is_ok() {
+            for (partition, below) in purged_below {
+                self.purged_below[partition.index()] = below;
+            }
+            self.publish();
+            return Ok(purged == MAX_PURGE_RECORDS);
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,171 @@
+//! `changelogd topic ensure` and `changelogd topic describe`.
+//!
+//! Promises that an existing topic's partition count is never changed, and its configuration only with `--alter`.
+
+use rdkafka::{
+    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
+    error::RDKafkaErrorCode as Code,
+};
+use serde::Serialize;
+
+use super::client::{AdminError, TopicSpec, client, create, read_config, with_cause};
+use crate::{
+    ffi::{self, OffsetSpec},
+    settings::Settings,
+    timeouts::ADMIN_QUERY,
+};
+
+/// The result of [`ensure`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EnsureReport {
+    /// The topic.
+    pub topic: String,
+    /// The topic did not exist and was created.
+    pub created: bool,
+    /// The topic's configuration was changed.
+    pub altered: bool,
+    /// The number of partitions.
+    pub partitions: i32,
+    /// Differences from the spec, and notes.
+    pub notes: Vec<String>,
+}
+
+/// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
+pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
+    let admin = client(settings)?;
+    let name = &settings.topic;
+    let mut report = EnsureReport {
+        topic: name.clone(),
+        created: false,
+        altered: false,
+        partitions: spec.partitions,
+        notes: Vec::new(),
+    };
+    match ffi::describe_topic(&admin, name, None, ADMIN_QUERY) {
+        Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+            report.notes.push(create(&admin, name, spec).await?);
+            report.created = true;
+            return Ok(report);
+        }
+        Err(error) => return Err(with_cause(error, &admin)),
+        Ok(described) if described.partitions.len() != spec.partitions as usize => {
+            let actual = described.partitions.len();
+            return Err(AdminError::PartitionCount { topic: name.clone(), actual, wanted: spec.partitions });
+        }
+        Ok(_) => {}
+    }
+    let entries = read_config(&admin, name).await.map_err(AdminError::Refused)?;
+    let mut different = Vec::new();
+    for (config, wanted) in spec.configs() {
+        let actual = entries.iter().find(|e| e.name == config).and_then(|e| e.value.clone()).unwrap_or_default();
+        if actual != wanted {
+            report.notes.push(format!("{config} is {actual}, wanted is {wanted}"));
+            different.push((config, wanted));
+        }
+    }
+    if !different.is_empty() && spec.alter {
+        // AlterConfigs replaces all values of the topic, so the values that are set already are sent again.
+        let kept: Vec<(String, String)> = entries
+            .iter()
+            .filter(|e| matches!(e.source, rdkafka::admin::ConfigSource::DynamicTopic))
+            .filter(|e| !different.iter().any(|(name, _)| *name == e.name))
+            .filter_map(|e| Some((e.name.clone(), e.value.clone()?)))
+            .collect();
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (config, value) in kept.iter().chain(&different) {
+            alter = alter.set(config, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(ADMIN_QUERY));
+        match admin.alter_configs(&[alter], &options).await?.pop() {
+            Some(Err((_, code))) => {
+                return Err(AdminError::Refused(format!("the configuration can't be changed: {code}")));
+            }
+            _ => report.altered = true,
+        }
+    } else if !different.is_empty() {
+        report.notes.push("nothing was changed: --alter changes the configuration".to_owned());
+    }
+    Ok(report)
+}
+
+/// A partition in a [`TopicReport`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// The partition's number.
+    pub partition: i32,
+    /// The leader's broker id; -1 = none.
+    pub leader: i32,
+    /// Broker ids.
+    pub replicas: Vec<i32>,
+    /// Broker ids of the replicas in sync.
+    pub isr: Vec<i32>,
+    /// The low watermark; `None` = not known.
+    pub low_offset: Option<i64>,
+    /// The last stable offset; `None` = not known.
+    pub last_stable_offset: Option<i64>,
+    /// The high watermark; `None` = not known.
+    pub high_offset: Option<i64>,
+}
+
+/// The result of [`describe`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TopicReport {
+    /// Its name.
+    pub topic: String,
+    /// The topic id in Kafka's base64 form.
+    pub id: String,
+    /// Sorted by number.
+    pub partitions: Vec<PartitionReport>,
+    /// Configuration values by name.
+    pub configs: Vec<(String, String)>,
+}
+
+/// Describes the topic, its offsets and its configuration.
+pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
+    const SHOWN: [&str; 9] = [
+        "cleanup.policy",
+        "compression.type",
+        "delete.retention.ms",
+        "max.message.bytes",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "min.insync.replicas",
+        "segment.ms",
+        "unclean.leader.election.enable",
+    ];
+    let admin = client(settings)?;
+    let described =
+        ffi::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),
+            _ => with_cause(error, &admin),
+        })?;
+    let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
+    let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
+    let [low, last_stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
+    let at = |list: &[ffi::PartitionOffset], p: i32| {
+        list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
+    };
+    let entries = read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
+    Ok(TopicReport {
+        topic: settings.topic.clone(),
+        id: described.id,
+        partitions: described
+            .partitions
+            .into_iter()
+            .map(|p| PartitionReport {
+                partition: p.partition,
+                leader: p.leader,
+                low_offset: at(&low, p.partition),
+                last_stable_offset: at(&last_stable, p.partition),
+                high_offset: at(&high, p.partition),
+                replicas: p.replicas,
+                isr: p.isr,
+            })
+            .collect(),
+        configs: entries
+            .into_iter()
+            .filter(|e| SHOWN.contains(&&*e.name))
+            .filter_map(|e| Some((e.name, e.value?)))
+            .collect(),
+    })
+}

@@ -1,0 +1,123 @@
+//! The consumer of a replay.
+
+use std::{
+    ffi::{CStr, CString, c_char},
+    ptr,
+    time::Duration,
+};
+
+use rdkafka::{
+    TopicPartitionList, bindings as c,
+    config::ClientConfig,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+};
+
+use super::{logs::log_line, message::Message, native::NativePtr};
+use crate::{
+    client_context::Context,
+    replay::cluster::{self, Polled},
+};
+
+/// A consumer that is assigned and never subscribes. It is destroyed without a close, because there is no group to
+/// leave, and a close queries the group's coordinator, which may not answer.
+pub struct Consumer {
+    handle: *mut c::rd_kafka_t,
+    /// The opaque of the log callback. Declared after the handle, which uses it until it is destroyed.
+    _context: Box<Context>,
+}
+
+// Safety: librdkafka's handles may be used from any thread, and so may the context.
+unsafe impl Send for Consumer {}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// Creates a consumer without an assignment.
+    pub fn new(config: &ClientConfig) -> KafkaResult<Self> {
+        let native = config.create_native_config()?;
+        let context = Box::new(Context::default());
+        let mut error = [0 as c_char; 512];
+        // Safety: the context is boxed and outlives the handle. `rd_kafka_new` takes over the configuration if it
+        // succeeds, so its guard must not destroy it then.
+        unsafe {
+            c::rd_kafka_conf_set_opaque(native.ptr(), ptr::from_ref(&*context).cast_mut().cast());
+            c::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_line));
+            let kind = c::rd_kafka_type_t::RD_KAFKA_CONSUMER;
+            let handle = c::rd_kafka_new(kind, native.ptr(), error.as_mut_ptr(), error.len());
+            if handle.is_null() {
+                return Err(KafkaError::ClientCreation(CStr::from_ptr(error.as_ptr()).to_string_lossy().into_owned()));
+            }
+            std::mem::forget(native);
+            c::rd_kafka_poll_set_consumer(handle);
+            Ok(Self { handle, _context: context })
+        }
+    }
+
+    pub fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        // Safety: both are alive; the list is copied.
+        match unsafe { c::rd_kafka_assign(self.handle, list.ptr()) } {
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(KafkaError::Subscription(RDKafkaErrorCode::from(code).to_string())),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    /// Blocks until the consumer's threads have ended.
+    fn drop(&mut self) {
+        // Safety: made by `new`, and destroyed once.
+        unsafe { c::rd_kafka_destroy_flags(self.handle, c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+    }
+}
+
+impl cluster::Consumer for Consumer {
+    type Message<'a> = Message<'a>;
+
+    /// rust-rdkafka's poll panics on a header name that is not UTF-8, and drops the offset of an end-of-partition
+    /// event. This one does neither.
+    fn poll(&self, timeout: Duration) -> Polled<Message<'_>> {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // Safety: the consumer outlives the borrow; the message is freed by its guard.
+        unsafe {
+            let message = c::rd_kafka_consumer_poll(self.handle, millis);
+            if message.is_null() {
+                return Polled::Nothing;
+            }
+            let message = NativePtr(message, c::rd_kafka_message_destroy);
+            let raw = &*message.0;
+            match raw.err {
+                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Polled::Record(Message::new(message)),
+                c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                    Polled::End { partition: raw.partition, offset: raw.offset }
+                }
+                code => {
+                    let text = c::rd_kafka_message_errstr(message.0);
+                    let text = if text.is_null() {
+                        String::new()
+                    } else {
+                        CStr::from_ptr(text).to_string_lossy().into_owned()
+                    };
+                    // The field is set only if the error is of one partition.
+                    let partition = if raw.rkt.is_null() { -1 } else { raw.partition };
+                    Polled::Failed { partition, code: code.into(), text }
+                }
+            }
+        }
+    }
+}
+
+/// Sets the leader epoch of a start offset. librdkafka detects a truncated log by it (KIP-320).
+pub fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i32, epoch: i32) {
+    let Ok(topic) = CString::new(topic) else { return };
+    // Safety: the list is borrowed mutably, and owns its entries.
+    unsafe {
+        let entry = c::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
+        if !entry.is_null() {
+            c::rd_kafka_topic_partition_set_leader_epoch(entry, epoch);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The log on a topic of Apache Kafka.
+//!
+//! Promises what [`Log`] promises. One long-lived admin client watches the topic and queries offsets. A small pool of
+//! producers writes. Each replay has a consumer of its own. Nothing subscribes, nothing commits, and a topic is created
+//! only with `--create-topic`.
+//!
+//! Does not notice a writer with another partitioner until a replay reads its records.
+
+#![deny(missing_docs)]
+
+pub mod admin;
+mod client_context;
+mod ffi;
+mod metrics;
+mod produce;
+mod replay;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+mod topic;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use async_trait::async_trait;
+use changelog_core::log::{
+    Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+    TopicState, WriteError,
+};
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, watch},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+pub use metrics::Metrics;
+pub use settings::{PropertyError, Settings, is_secret, parse_properties};
+
+use self::{
+    produce::ProducerPool,
+    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
+    timeouts::{
+        CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
+        PRODUCER_CHECK_INTERVAL,
+    },
+    topic::TopicWatcher,
+};
+
+struct Inner {
+    settings: Settings,
+    metrics: Metrics,
+    watcher: Arc<TopicWatcher>,
+    offset_client: OffsetClient,
+    state: watch::Receiver<TopicState>,
+    pool: OnceLock<ProducerPool>,
+    pool_creation: Mutex<()>,
+    offset_queries: Arc<Semaphore>,
+    closed: Arc<AtomicBool>,
+    /// Notified when a producer meets a fatal error.
+    fatal_error: Arc<Notify>,
+}
+
+/// A log on a Kafka topic.
+pub struct KafkaLog {
+    inner: Arc<Inner>,
+    /// Aborted when this is dropped.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog").field("topic", &self.inner.settings.topic).finish_non_exhaustive()
+    }
+}
+
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        self.inner.closed.store(true, Ordering::Release);
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl KafkaLog {
+    /// Starts to watch the topic. Must be called on a tokio runtime.
+    ///
+    /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
+    /// [`Log::topic_state`].
+    pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
+        settings.check()?;
+        let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
+        let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
+        let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
+        let inner = Arc::new(Inner {
+            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
+            state: watcher.state(),
+            pool: OnceLock::new(),
+            offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
+            pool_creation: Mutex::default(),
+            closed: Arc::default(),
+            fatal_error: Arc::default(),
+            watcher,
+            metrics,
+            settings,
+        });
+        let watcher = inner.watcher.clone();
+        let watching = tokio::spawn(async move { watcher.watch().await });
+        let checking = tokio::spawn(inner.clone().watch_producers());
+        Ok(Self { inner, tasks: vec![watching, checking] })
+    }
+}
+
+impl Inner {
+    fn pool(&self) -> Result<&ProducerPool, WriteError> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let _guard = self.pool_creation.lock();
+        if self.pool.get().is_none() {
+            let limit = self.watcher.config().max_message_bytes;
+            let pool = ProducerPool::new(
+                self.settings.clone(),
+                self.metrics.clone(),
+                limit,
+                self.watcher.clone(),
+                self.closed.clone(),
+                self.fatal_error.clone(),
+            );
+            let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
+            let _ = self.pool.set(pool);
+        }
+        self.pool.get().ok_or_else(|| WriteError::Unreachable { cause: "no producer".to_owned() })
+    }
+
+    /// Checks the producers when something happens that concerns them. Does not return: its owner drops it.
+    async fn watch_producers(self: Arc<Self>) {
+        let (mut state, mut max_message_bytes) = (self.watcher.state(), self.watcher.max_message_bytes());
+        loop {
+            let checked = self.clone();
+            let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
+            // Producers that meet a fatal error again and again must not be replaced in a busy loop.
+            sleep(PRODUCER_CHECK_INTERVAL).await;
+            // A write that was accepted before the topic was refused may reach the producer after the check.
+            if matches!(&*state.borrow(), TopicState::Invalid(_)) {
+                continue;
+            }
+            tokio::select! {
+                () = self.fatal_error.notified() => {}
+                _ = state.changed() => {}
+                _ = max_message_bytes.changed() => {}
+                () = sleep(PRODUCER_CHECK_FALLBACK) => {}
+            }
+        }
+    }
+
+    /// Blocks.
+    fn check_producers(&self) {
+        let Some(pool) = self.pool.get() else {
+            // The producers are made before the first write. Otherwise it waits for connections and a producer id.
+            // Writes report the errors.
+            if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
+                let _ = self.pool();
+            }
+            return;
+        };
+        pool.replace_fatal();
+        pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
+        if matches!(&*self.state.borrow(), TopicState::Invalid(_)) {
+            pool.discard_queued();
+        }
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Kafka
+    }
+
+    fn topic_state(&self) -> watch::Receiver<TopicState> {
+        self.inner.state.clone()
+    }
+
+    async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        self.inner.watcher.topic().await
+    }
+
+    fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(WriteError::Draining);
+        }
+        match &*self.inner.state.borrow() {
+            // Brokers that are lost may return before the write times out, so the delivery report decides.
+            TopicState::Ready(_) | TopicState::Unreachable { topic: Some(_), .. } => {}
+            TopicState::Unreachable { cause, topic: None } => {
+                return Err(WriteError::Unreachable { cause: cause.clone() });
+            }
+            TopicState::Invalid(problem) => return Err(problem.clone().into()),
+            TopicState::Failed(failure) => return Err(failure.clone().into()),
+        }
+        self.inner.pool()?.append(record)
+    }
+
+    async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
+        let requested_at = std::time::Instant::now();
+        let found = self.inner.watcher.topic().await?;
+        check_same_topic(&request.topic, &found)?;
+        let (events, replay) = Replay::channel();
+        let (inner, config) = (self.inner.clone(), self.inner.watcher.config());
+        let limits = ReplayLimits {
+            open_transaction_wait: inner.settings.open_transaction_wait,
+            no_progress: inner.settings.no_progress,
+            min_compaction_lag: config.min_compaction_lag,
+            delete_retention: config.delete_retention,
+        };
+        let mut cluster = KafkaCluster {
+            settings: inner.settings.clone(),
+            watcher: inner.watcher.clone(),
+            offset_client: inner.offset_client.clone(),
+            closed: inner.closed.clone(),
+            runtime: Handle::current(),
+            topic_state: inner.watcher.state(),
+            events,
+        };
+        let wanted = request.clone();
+        let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
+        let query_permit = query_permit.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
+        let ranges = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free again, also if the caller has left.
+            let _query_permit = query_permit;
+            if cluster.events.is_closed() {
+                return Err(range::abandoned());
+            }
+            let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
+            ranges.map(|ranges| (cluster, ranges))
+        });
+        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let work = move || replay::run(cluster, request, limits, ranges, requested_at);
+        // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
+        let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
+        started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
+        Ok(replay)
+    }
+
+    async fn describe(&self) -> Description {
+        // The watched state may be a second old, so the topic is queried again.
+        let topic = self.inner.watcher.topic().await.ok();
+        let mut partitions = Vec::new();
+        let mut findings = self.inner.watcher.findings();
+        if let Some(topic) = &topic {
+            let all: Vec<_> = topic.partition_count.all().collect();
+            let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
+            let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
+            let snapshot = tokio::task::spawn_blocking(move || {
+                let _query_permit = query_permit;
+                inner.offset_client.list(&all, deadline)
+            })
+            .await;
+            let leaders = self.inner.watcher.described().map(|d| d.partitions).unwrap_or_default();
+            match snapshot {
+                Ok(Ok(snapshot)) => {
+                    partitions.extend(snapshot.offsets.iter().map(|o| PartitionState {
+                        partition: o.partition,
+                        leader: leaders.iter().find(|l| l.partition == o.partition.number()).map_or(-1, |l| l.leader),
+                        low: o.low,
+                        last_stable: o.last_stable,
+                        high: o.high,
+                    }));
+                }
+                Ok(Err(error)) => findings.push(unknown_offsets(error.to_string())),
+                Err(error) => findings.push(unknown_offsets(error.to_string())),
+            }
+        }
+        Description { name: self.inner.settings.topic.clone(), topic, partitions, findings }
+    }
+
+    async fn close(&self, deadline: Instant) -> u64 {
+        self.inner.closed.store(true, Ordering::SeqCst);
+        let Some(pool) = self.inner.pool.get() else { return 0 };
+        while pool.in_flight() > 0 && Instant::now() < deadline {
+            sleep(CLOSE_CHECK_INTERVAL).await;
+        }
+        pool.in_flight()
+    }
+}
+
+fn unknown_offsets(message: String) -> changelog_core::log::Finding {
+    changelog_core::log::Finding { severity: changelog_core::log::Severity::Error, code: "OFFSETS_UNKNOWN", message }
+}

@@ -1,0 +1,226 @@
+//! The outcome of each write: a delivery report completes it.
+//!
+//! Promises that a record is called not written only if it is certainly not in the log. After a failure librdkafka's
+//! message status decides whether the record can be in the log.
+//!
+//! Does not submit writes, and sends no record again.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use changelog_core::{
+    log::{Appended, NewRecord, TopicProblem, TopicState, WriteError},
+    model::{Partition, Position},
+};
+use rdkafka::{
+    ClientContext, Message, Statistics,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{DeliveryResult, ProducerContext, ThreadedProducer},
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::coalesce::Coalescers;
+use crate::{
+    client_context::log_line,
+    ffi::{self, Persistence},
+    timeouts::BATCH_OVERHEAD,
+    topic::{LeaderObservation, TopicWatcher},
+};
+
+pub type Producer = ThreadedProducer<DeliveryContext>;
+
+pub type Reply = oneshot::Sender<Result<Appended, WriteError>>;
+
+/// Writes of one producer that are accepted and not completed, queued ones included.
+#[derive(Debug, Default)]
+pub struct QueueUsage {
+    writes: AtomicU64,
+    bytes: AtomicUsize,
+}
+
+impl QueueUsage {
+    /// Counts a write. Returns the writes and bytes without it.
+    pub fn add(&self, bytes: usize) -> (u64, usize) {
+        (self.writes.fetch_add(1, Ordering::SeqCst), self.bytes.fetch_add(bytes, Ordering::Relaxed))
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+/// A write until its delivery report. Dropping it releases its part of the queue usage.
+pub struct InFlightWrite {
+    pub reply: Option<Reply>,
+    pub partition: Partition,
+    pub bytes: usize,
+    /// The partition's leader when the write was accepted, as last observed.
+    pub leader: LeaderObservation,
+    /// The usage in which it is counted.
+    pub usage: Arc<QueueUsage>,
+    /// Its partition's coalescer.
+    pub index: usize,
+    /// Set once the write is submitted.
+    pub submitted_to: Option<Arc<Coalescers<QueuedWrite>>>,
+}
+
+/// A write that is not submitted yet.
+pub struct QueuedWrite {
+    pub record: NewRecord,
+    pub write: Box<InFlightWrite>,
+}
+
+impl Drop for InFlightWrite {
+    fn drop(&mut self) {
+        self.usage.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.usage.writes.fetch_sub(1, Ordering::AcqRel);
+        if let Some(coalescers) = &self.submitted_to {
+            coalescers.completed(self.index);
+        }
+    }
+}
+
+impl InFlightWrite {
+    pub fn complete(&mut self, outcome: Result<Appended, WriteError>) {
+        if let Some(reply) = self.reply.take() {
+            // The send fails if the caller has stopped waiting, for example at its deadline.
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+/// The context of a producer: it receives delivery reports and errors.
+pub struct DeliveryContext {
+    topic: String,
+    max_message_bytes: usize,
+    watcher: Arc<TopicWatcher>,
+    /// librdkafka's message of a fatal error, after which the producer is unusable.
+    fatal: OnceLock<String>,
+    /// Notified after `fatal` is set.
+    fatal_error: Arc<Notify>,
+}
+
+impl ClientContext for DeliveryContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::Fatal) {
+            let _ = self.fatal.set(reason.to_owned());
+            self.fatal_error.notify_one();
+        }
+        tracing::debug!(target: "librdkafka", %error, reason, "producer error");
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = Box<InFlightWrite>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, mut write: Box<InFlightWrite>) {
+        let outcome = match report {
+            // The broker has the record already, from an earlier attempt, and no longer knows its offset.
+            Ok(message) if message.offset() < 0 => {
+                let cause = format!("topic {:?}: it was written, and the broker does not say where", self.topic);
+                Err(WriteError::OutcomeUnknown { by_time: false, cause })
+            }
+            Ok(message) => {
+                let position = Position { partition: write.partition, offset: message.offset() };
+                Ok(Appended { position, timestamp: message.timestamp().to_millis() })
+            }
+            Err((error, message)) => {
+                Err(self.classify_failure(error, ffi::persistence(message), &write, message.partition()))
+            }
+        };
+        write.complete(outcome);
+    }
+}
+
+impl DeliveryContext {
+    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>, fatal_error: Arc<Notify>) -> Self {
+        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new(), fatal_error }
+    }
+
+    fn classify_failure(
+        &self,
+        error: &KafkaError,
+        persistence: Persistence,
+        write: &InFlightWrite,
+        partition: i32,
+    ) -> WriteError {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let cause = format!("topic {:?}: {code}", self.topic);
+        if persistence != Persistence::No {
+            return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
+        }
+        // librdkafka calls every code that it has no rule for not persisted. But a broker that fails during an append
+        // returns these codes too.
+        if matches!(code, Code::Unknown | Code::RequestTimedOut | Code::BadMessage) {
+            return WriteError::OutcomeUnknown { by_time: false, cause };
+        }
+        // A demoted leader returns NOT_LEADER also for records that it has appended and replicated. For librdkafka that
+        // means not persisted, so it retries at the next leader. At the end it reports only that the time was up.
+        let leader = self.watcher.leader(partition);
+        let retried = match code {
+            Code::MessageTimedOut => write.leader.may_have_changed(&leader),
+            Code::PurgeQueue | Code::Fatal => write.leader.differs_from(&leader),
+            _ => false,
+        };
+        if retried {
+            let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
+            return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
+        }
+        if let TopicState::Invalid(problem) = &*self.watcher.state().borrow() {
+            return problem.clone().into();
+        }
+        // librdkafka retries this error until the write times out, and then reports only the timeout.
+        if code == Code::MessageTimedOut
+            && let Some((in_sync, min)) = self.watcher.too_few_in_sync(partition)
+        {
+            let cause = format!(
+                "topic {:?}: partition {partition} has {in_sync} replicas in sync, min.insync.replicas is {min}",
+                self.topic
+            );
+            return WriteError::NotEnoughReplicas { cause };
+        }
+        self.not_written_error(code, cause, write.bytes)
+    }
+
+    /// The error for a record that is certainly not in the log.
+    pub fn not_written_error(&self, code: Code, cause: String, bytes: usize) -> WriteError {
+        match code {
+            Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
+            // The leader has appended the record, so it may still be replicated.
+            Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
+            // The broker rejected the batch, not this record: the topic's limit was lowered, and the producer will be
+            // replaced.
+            Code::MessageSizeTooLarge if bytes + BATCH_OVERHEAD <= self.watcher.config().max_message_bytes => {
+                WriteError::Unreachable { cause: format!("{cause}, of the batch it was in") }
+            }
+            Code::MessageSizeTooLarge => {
+                let limit = self.watcher.config().max_message_bytes.min(self.max_message_bytes);
+                WriteError::TooLarge { limit, got: bytes }
+            }
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
+            // Purged or rejected by a producer with a fatal error. The cause may be that the service lost the right to
+            // write, and with it the right to a producer id. Only librdkafka's message says so.
+            Code::PurgeQueue | Code::Fatal => match self.fatal.get() {
+                Some(reason) if reason.contains("authorization failed") => self.not_authorized(reason.clone()),
+                _ => WriteError::Unreachable { cause },
+            },
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                TopicProblem::NotFound { topic: self.topic.clone() }.into()
+            }
+            _ => WriteError::Unreachable { cause },
+        }
+    }
+
+    fn not_authorized(&self, cause: String) -> WriteError {
+        TopicProblem::NotAuthorized { what: format!("write to topic {:?}", self.topic), cause }.into()
+    }
+}

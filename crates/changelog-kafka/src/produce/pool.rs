@@ -1,0 +1,233 @@
+//! The producer pool. librdkafka keeps the order of writes only within one producer and partition. So a partition, and
+//! with it a workspace, always uses the same producer.
+//!
+//! Accepts or rejects each write, and replaces producers. [`super::submit`] submits the accepted writes, and
+//! [`super::delivery`] completes them. Queued writes count against the queue limits.
+//!
+//! Does not send a record again, because that could duplicate or reorder what librdkafka has already sent.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use changelog_core::log::{NewRecord, PendingAppend, WriteError};
+use parking_lot::RwLock;
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    error::KafkaResult,
+    producer::{Producer as _, PurgeConfig},
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    coalesce::Coalescers,
+    delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite},
+    submit::{Submitter, queue_full},
+};
+use crate::{
+    metrics::Metrics,
+    settings::{Role, Settings},
+    timeouts::{DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT},
+    topic::TopicWatcher,
+};
+
+/// The producers of one topic.
+pub struct ProducerPool {
+    settings: Settings,
+    metrics: Metrics,
+    max_message_bytes: AtomicUsize,
+    watcher: Arc<TopicWatcher>,
+    submitter: Arc<Submitter>,
+    /// Ends when the pool is dropped.
+    submit_thread: Option<JoinHandle<()>>,
+    /// One for each producer.
+    usage: Vec<Arc<QueueUsage>>,
+    /// How many writes and bytes one producer may have queued.
+    limits: (u64, usize),
+    closed: Arc<AtomicBool>,
+    fatal_error: Arc<Notify>,
+}
+
+impl Drop for ProducerPool {
+    fn drop(&mut self) {
+        self.submitter.coalescers.stop();
+        if let Some(submit_thread) = self.submit_thread.take() {
+            let _ = submit_thread.join();
+        }
+        // No thread submits these any more.
+        for mut queued in self.submitter.coalescers.discard_queued() {
+            queued.write.complete(Err(WriteError::Draining));
+        }
+    }
+}
+
+impl ProducerPool {
+    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch. `fatal_error` is
+    /// notified when a producer meets a fatal error.
+    pub fn new(
+        settings: Settings,
+        metrics: Metrics,
+        max_message_bytes: usize,
+        watcher: Arc<TopicWatcher>,
+        closed: Arc<AtomicBool>,
+        fatal_error: Arc<Notify>,
+    ) -> Result<Self, String> {
+        let slots = (0..settings.producers.max(1))
+            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &fatal_error)?))))
+            .collect::<KafkaResult<Vec<_>>>()
+            .map_err(|e| e.to_string())?;
+        let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
+        let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
+        let coalescers = Arc::new(Coalescers::new(partitions));
+        let submitter =
+            Arc::new(Submitter { topic: settings.topic.clone(), watcher: watcher.clone(), slots, coalescers });
+        let submitting = submitter.clone();
+        let submit_thread = thread::Builder::new().name("producer-submit".to_owned()).spawn(move || submitting.run());
+        let submit_thread = Some(submit_thread.map_err(|e| e.to_string())?);
+        let max_message_bytes = AtomicUsize::new(max_message_bytes);
+        Ok(Self {
+            settings,
+            metrics,
+            max_message_bytes,
+            watcher,
+            submitter,
+            submit_thread,
+            usage,
+            limits,
+            closed,
+            fatal_error,
+        })
+    }
+
+    /// Accepts or rejects a record at once.
+    pub fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
+        let (sender, pending) = oneshot::channel();
+        let header_bytes: usize =
+            record.headers.as_slice().iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
+        let bytes = record.key.bytes().len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + header_bytes;
+        let leader = self.watcher.leader(record.partition.number());
+        let index = record.partition.index() % self.submitter.coalescers.len();
+        let usage = self.usage[index % self.usage.len()].clone();
+        let (writes, queued_bytes) = usage.add(bytes);
+        let (reply, partition) = (Some(sender), record.partition);
+        let write = Box::new(InFlightWrite { reply, partition, bytes, leader, usage, index, submitted_to: None });
+        // Checked after the write is counted. So either `close` sees the count, or this write sees that the log is
+        // closed.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(WriteError::Draining);
+        }
+        if writes >= self.limits.0 || queued_bytes.saturating_add(bytes) > self.limits.1 {
+            return Err(queue_full());
+        }
+        self.submitter.submit(QueuedWrite { record, write })?;
+        Ok(pending)
+    }
+
+    /// How many writes have no delivery report yet.
+    pub fn in_flight(&self) -> u64 {
+        self.usage.iter().map(|usage| usage.writes()).sum()
+    }
+
+    /// Replaces producers with a fatal error. Blocks while the new ones are created.
+    pub fn replace_fatal(&self) {
+        let fatal = |i: usize, producer: &Producer| {
+            let Some((code, text)) = producer.client().fatal_error() else { return false };
+            tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
+            true
+        };
+        let old = self.replace(fatal, |_| {});
+        self.metrics.producers_replaced.inc_by(old.len() as u64);
+        old.into_iter().for_each(retire);
+    }
+
+    /// Replaces the producers if the topic's limit has changed, because the batch size follows it. Blocks.
+    pub fn set_max_message_bytes(&self, max_message_bytes: usize) {
+        if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
+            return;
+        }
+        tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
+        // The new producer must not overtake records of the old one. Records that were not sent are reported as not
+        // written. The outcome of the others is not known.
+        let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
+        if all.len() < self.submitter.slots.len() {
+            // So that the next call tries again.
+            self.max_message_bytes.store(0, Ordering::Relaxed);
+        }
+        all.into_iter().for_each(retire);
+    }
+
+    /// Discards writes accepted for a topic that is deleted, recreated or not served. Otherwise librdkafka would retry
+    /// them until they time out. It could write them to a new topic of the same name. Blocks.
+    pub fn discard_queued(&self) {
+        if self.in_flight() == 0 {
+            return;
+        }
+        // The producers are replaced too: after a purge, the next write of a producer has a gap in its sequence.
+        for old in self.replace(|_, _| true, |_| {}) {
+            old.purge(PurgeConfig::default().queue());
+            let _ = old.flush(DISCARD_FLUSH_TIMEOUT);
+        }
+    }
+
+    /// Replaces the producers that `which` selects. `before_swap` is called with each old one while no record can be
+    /// queued.
+    fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Vec<Arc<Producer>> {
+        let mut replaced = Vec::new();
+        for (i, slot) in self.submitter.slots.iter().enumerate() {
+            if !which(i, &slot.read()) {
+                continue;
+            }
+            match make_producer(
+                &self.settings,
+                self.max_message_bytes.load(Ordering::Relaxed),
+                &self.watcher,
+                &self.fatal_error,
+            ) {
+                Ok(new) => {
+                    let mut slot = slot.write();
+                    before_swap(&slot);
+                    replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
+                }
+                Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
+            }
+        }
+        replaced
+    }
+}
+
+/// Flushes and drops an old producer. Delivery reports of its writes come during the flush. The rest is purged and
+/// reported when it is dropped. It runs on a thread of its own, so that the next replacement does not wait. The thread
+/// ends after about two seconds, the time of a flush and a drop.
+fn retire(old: Arc<Producer>) {
+    let flush = move || {
+        let _ = old.flush(RETIRE_FLUSH_TIMEOUT);
+    };
+    if let Err(error) = std::thread::Builder::new().name("old-producer".to_owned()).spawn(flush) {
+        tracing::warn!(%error, "no thread can be had: what an old producer still has is purged");
+    }
+}
+
+#[cfg(test)]
+impl ProducerPool {
+    /// Gives each producer a fatal error.
+    pub fn inject_fatal_error(&self) {
+        for slot in &self.submitter.slots {
+            crate::ffi::inject_fatal_error(slot.read().client());
+        }
+    }
+}
+
+fn make_producer(
+    settings: &Settings,
+    max_message_bytes: usize,
+    watcher: &Arc<TopicWatcher>,
+    fatal_error: &Arc<Notify>,
+) -> KafkaResult<Producer> {
+    let config = settings.config(Role::Producer { max_message_bytes });
+    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone(), fatal_error.clone());
+    Producer::from_config_and_context(&config, context)
+}

@@ -1,0 +1,172 @@
+//! The periodic check of a replay that follows: it reports progress, and finds what hides records from the replay.
+//!
+//! Three things stall a replay that follows: a last stable offset below the high watermark, a position below the last
+//! stable offset, and leaders that do not return offsets. Each may last for [`FOLLOW_STALL`], then it is an error.
+//! Without that, the caller would take the silence for a quiet log.
+//!
+//! Does not send the events that it makes, because records below their offsets must be sent first.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use changelog_core::{
+    log::{Counts, PROGRESS_INTERVAL, ReadError, ReplayEvent},
+    model::Partition,
+};
+
+use super::{
+    cluster::{Cluster, Offsets},
+    progress::Partitions,
+};
+use crate::timeouts::{FOLLOW_CHECK_DIVISOR, FOLLOW_STALL, MIN_FOLLOW_CHECK_INTERVAL};
+
+/// Gets the counts of a partition, and whether they are of the whole partition.
+pub type OnCounts = Box<dyn FnMut(Partition, Counts, bool) + Send>;
+
+/// Since when an offset has been the same.
+#[derive(Default)]
+struct StallTimer {
+    stalled: Option<(i64, Instant)>,
+}
+
+impl StallTimer {
+    fn reset(&mut self) {
+        self.stalled = None;
+    }
+
+    /// Since when the offset has been this one; now, if it was another one before.
+    fn since(&mut self, offset: i64, now: Instant) -> Instant {
+        let since = self.stalled.filter(|(before, _)| *before == offset).map_or(now, |(_, since)| since);
+        self.stalled = Some((offset, since));
+        since
+    }
+}
+
+/// What the checks of one partition remember.
+#[derive(Default)]
+struct PartitionCheck {
+    /// A last stable offset that stays below the high watermark.
+    last_stable: StallTimer,
+    /// A position that stays below the last stable offset.
+    position: StallTimer,
+    /// The high watermark was below the position at the last check.
+    hwm_below_position: bool,
+}
+
+impl PartitionCheck {
+    /// Checks a position against new offsets. Time before `consumer_unblocked_at` is no stall of the log, because the
+    /// caller kept the reader waiting.
+    fn check(
+        &mut self,
+        position: i64,
+        offsets: Offsets,
+        now: Instant,
+        consumer_unblocked_at: Instant,
+    ) -> Result<(), ReadError> {
+        let Offsets { partition, last_stable, high, .. } = offsets;
+        if last_stable == high {
+            self.last_stable.reset();
+        } else {
+            let since = self.last_stable.since(last_stable, now);
+            if now.saturating_duration_since(since) >= FOLLOW_STALL {
+                return Err(ReadError::OpenTransaction { partition, last_stable, high });
+            }
+        }
+        if position >= last_stable {
+            self.position.reset();
+        } else {
+            let since = self.position.since(position, now).max(consumer_unblocked_at);
+            if now.saturating_duration_since(since) >= FOLLOW_STALL {
+                let seconds = FOLLOW_STALL.as_secs();
+                let cause =
+                    format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
+                return Err(ReadError::Unreachable { cause });
+            }
+        }
+        // Once is not enough: it may be the response of a leader that has been replaced.
+        if std::mem::replace(&mut self.hwm_below_position, position > high) && position > high {
+            let cause = format!("its end went back from {position} to {high}");
+            return Err(ReadError::Truncated { partition, cause });
+        }
+        Ok(())
+    }
+}
+
+pub struct FollowCheck {
+    last_check: Instant,
+    /// By partition number.
+    checks: BTreeMap<i32, PartitionCheck>,
+    /// Since when leaders do not return offsets.
+    offsets_unavailable_since: Option<Instant>,
+}
+
+impl FollowCheck {
+    pub fn new(now: Instant) -> Self {
+        Self { last_check: now, checks: BTreeMap::new(), offsets_unavailable_since: None }
+    }
+
+    /// Often enough to find the position at the end of the log before tombstones may be removed.
+    pub fn is_due(&self, now: Instant, delete_retention: Duration) -> bool {
+        let interval = PROGRESS_INTERVAL.min(delete_retention / FOLLOW_CHECK_DIVISOR).max(MIN_FOLLOW_CHECK_INTERVAL);
+        now.saturating_duration_since(self.last_check) >= interval
+    }
+
+    /// Checks the partitions whose end was reported. Returns the progress of each.
+    pub fn check(
+        &mut self,
+        cluster: &mut impl Cluster,
+        partitions: &mut Partitions,
+        consumer_unblocked_at: Instant,
+        on_counts: &mut OnCounts,
+    ) -> Result<Vec<ReplayEvent>, ReadError> {
+        let now = cluster.now();
+        self.last_check = now;
+        let done = partitions.which(true);
+        if done.is_empty() {
+            return Ok(Vec::new());
+        }
+        let snapshot = cluster.offsets(&done, now + PROGRESS_INTERVAL);
+        let mut events = Vec::new();
+        for progress in partitions.done_mut() {
+            let partition = progress.range.partition;
+            let check = self.checks.entry(partition.number()).or_default();
+            let seen = snapshot.as_ref().ok().and_then(|snapshot| {
+                let found = snapshot.offsets.iter().find(|o| o.partition == partition);
+                found.map(|offsets| (*offsets, snapshot))
+            });
+            let mut at_end = None;
+            if let Some((offsets, snapshot)) = seen {
+                check.check(progress.position, offsets, now, consumer_unblocked_at)?;
+                // Equal, not above: a position above the high watermark is in a truncated log.
+                if offsets.last_stable == offsets.high && progress.position == offsets.high {
+                    at_end = Some(snapshot.wall);
+                    progress.complete_as_of = snapshot.at;
+                }
+            } else {
+                // During an election the position can't move, so its time starts again afterwards.
+                check.position.reset();
+            }
+            on_counts(partition, progress.counts, false);
+            events.push(ReplayEvent::Progress {
+                partition,
+                next_offset: progress.position,
+                leader_epoch: progress.range.leader_epoch,
+                counts: std::mem::take(&mut progress.counts),
+                at_end,
+            });
+        }
+        match snapshot {
+            Ok(_) => self.offsets_unavailable_since = None,
+            // Whether it is one partition or all.
+            Err(error) => {
+                let since = (*self.offsets_unavailable_since.get_or_insert(now)).max(consumer_unblocked_at);
+                if now.saturating_duration_since(since) >= FOLLOW_STALL {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(events)
+    }
+}

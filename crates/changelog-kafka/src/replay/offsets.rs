@@ -1,0 +1,118 @@
+//! Queries of the offsets between which a partition is read.
+//!
+//! Promises that the high watermark is the one of the partition's leader, and that an election is waited for, bounded.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use changelog_core::{
+    log::{ReadError, TopicProblem, TopicState},
+    model::Partition,
+};
+use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
+use tokio::sync::watch;
+
+use super::cluster::{OffsetSnapshot, Offsets};
+use crate::{
+    client_context::Context,
+    ffi::{self, NativeError, OffsetSpec},
+    timeouts::{OFFSETS_QUERY, RETRY_DELAY},
+};
+
+/// Queries offsets from partition leaders.
+#[derive(Clone)]
+pub struct OffsetClient {
+    pub admin: Arc<AdminClient<Context>>,
+    pub topic: String,
+    /// The watched state of the topic. A problem with the topic ends the retries.
+    pub state: watch::Receiver<TopicState>,
+}
+
+fn is_transient(code: Code) -> bool {
+    matches!(
+        code,
+        Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::OffsetNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::ReplicaNotAvailable
+            | Code::BrokerTransportFailure
+            | Code::RequestTimedOut
+            // librdkafka's code if no partition has a leader in one metadata response. It means a deleted topic too,
+            // but the topic's watched state reports that.
+            | Code::NoEnt
+    )
+}
+
+impl OffsetClient {
+    /// Low watermark, last stable offset and high watermark of each partition. Blocks until the deadline, and at most
+    /// for [`OFFSETS_QUERY`]. Waits for an election within that time.
+    pub fn list(&self, partitions: &[Partition], deadline: Instant) -> Result<OffsetSnapshot, ReadError> {
+        let until = deadline.min(Instant::now() + OFFSETS_QUERY);
+        loop {
+            match self.try_list(partitions, until) {
+                Ok(snapshot) => return Ok(snapshot),
+                Err((error, transient)) => {
+                    if !transient || Instant::now() + RETRY_DELAY >= until {
+                        return Err(error);
+                    }
+                }
+            }
+            std::thread::sleep(RETRY_DELAY);
+            if let TopicState::Invalid(problem) = &*self.state.borrow() {
+                return Err(problem.clone().into());
+            }
+        }
+    }
+
+    fn try_list(&self, partitions: &[Partition], until: Instant) -> Result<OffsetSnapshot, (ReadError, bool)> {
+        let numbers: Vec<_> = partitions.iter().map(|p| p.number()).collect();
+        let (at, wall) = (Instant::now(), SystemTime::now());
+        // In this order, because a broker answers a connection's requests one after another. A last stable offset taken
+        // before the high watermark would look like an open transaction while records are written.
+        let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
+        let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
+        let listed = ffi::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
+        let [low, high, last_stable] = listed.map_err(|e| self.request_error(&e))?;
+        let mut offsets = Vec::new();
+        for partition in partitions {
+            let of = |list: &[ffi::PartitionOffset]| {
+                let found = list.iter().find(|(p, _)| *p == partition.number()).map(|(_, offset)| *offset);
+                found.unwrap_or(Err(Code::UnknownPartition)).map_err(|code| self.partition_error(*partition, code))
+            };
+            let high = of(&high)?;
+            // It was taken after the high watermark, so it may be above it.
+            let last_stable = of(&last_stable)?.min(high);
+            offsets.push(Offsets { partition: *partition, low: of(&low)?, last_stable, high });
+        }
+        Ok(OffsetSnapshot { offsets, at, wall })
+    }
+
+    fn request_error(&self, error: &NativeError) -> (ReadError, bool) {
+        let problem = self.topic_problem(error.code, &error.text);
+        (problem.unwrap_or_else(|| ReadError::Unreachable { cause: error.to_string() }), is_transient(error.code))
+    }
+
+    fn partition_error(&self, partition: Partition, code: Code) -> (ReadError, bool) {
+        let cause = || format!("partition {partition}: its leader gives no offsets: {code}");
+        let problem = self.topic_problem(code, &code.to_string());
+        (problem.unwrap_or_else(|| ReadError::Unreachable { cause: cause() }), is_transient(code))
+    }
+
+    fn topic_problem(&self, code: Code, text: &str) -> Option<ReadError> {
+        let topic = self.topic.clone();
+        match code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                Some(TopicProblem::NotFound { topic }.into())
+            }
+            Code::TopicAuthorizationFailed => {
+                let what = format!("read topic {topic:?}");
+                Some(TopicProblem::NotAuthorized { what, cause: text.to_owned() }.into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Streams over a simulated log that are interrupted and resumed by token. The client's state must be right in the end,
+//! or the client must have got an error that tells it to start again.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use changelog_core::{
+    changelog::{Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest},
+    log::{MemoryLog, ReadError, Replay, ReplayRequest, StoreKind, TopicState, WriteError},
+    testing::FakeLog,
+};
+use tokio::sync::watch;
+
+use super::{
+    super::{
+        limits::StopReason,
+        range,
+        reader::{ReplayReader, check_same_topic},
+    },
+    broker::SimulatedCluster,
+    check::check_state,
+    faults::Fault,
+    load::{DEADLINE, limits},
+    rng::Rng,
+    seeds,
+    world::{SharedWorld, World},
+};
+
+/// A log on a simulated cluster. A replay runs to its end when it is requested, and its events wait for the client.
+fn simulated_log(world: &SharedWorld) -> FakeLog {
+    let topic = world.borrow().described();
+    let memory = MemoryLog::new(topic.partition_count, topic.delete_retention);
+    let (described, replayed) = (world.clone(), world.clone());
+    FakeLog::new(memory)
+        .with_kind(StoreKind::Kafka)
+        .with_state(watch::Sender::new(TopicState::Ready(topic)).subscribe())
+        .on_topic(move || Ok(described.borrow().described()))
+        .on_append(|_, _| Err(WriteError::Draining))
+        .on_replay(move |_, request| std::future::ready(start_replay(&replayed, request)))
+        .on_describe(|_| async { unreachable!("no test describes it") })
+}
+
+fn start_replay(world: &SharedWorld, mut request: ReplayRequest) -> Result<Replay, ReadError> {
+    let (sender, replay) = Replay::channel();
+    let (topic, limits) = {
+        let world = world.borrow();
+        check_same_topic(&request.topic, &world.described())?;
+        request.deadline = (world.instant() + DEADLINE).into();
+        (world.described(), limits(&world))
+    };
+    let mut cluster = SimulatedCluster::new(world, &topic);
+    let ranges = range::resolve_ranges(&mut cluster, &request, limits.open_transaction_wait)?;
+    let mut reader = ReplayReader::new(cluster, request, ranges, limits, Box::new(|_, _, _| {}));
+    let stop = reader.read(&mut None);
+    let delivered = reader.cluster.events;
+    tokio::spawn(async move {
+        for event in delivered {
+            if sender.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+        if let Err(StopReason::Failed(error)) = stop {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    Ok(replay)
+}
+
+/// A client that keeps the state that belongs to its newest token.
+#[derive(Default)]
+struct Reader {
+    known: BTreeMap<String, (i64, bool)>,
+    token: bytes::Bytes,
+}
+
+enum Round {
+    /// All snapshots were received.
+    Whole,
+    /// The client stopped reading, or can try again from its token.
+    Broken,
+    /// The client must start again without a token.
+    Again,
+}
+
+impl Reader {
+    async fn round(&mut self, changelog: &Changelog, content: Content, stop_after: u64) -> Round {
+        let request = StreamRequest {
+            partitions: Vec::new(),
+            workspaces: Vec::new(),
+            types: HashSet::new(),
+            content,
+            resume_token: self.token.clone(),
+            follow: false,
+        };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let mut streaming = match changelog.stream(request, Peer::default(), deadline).await {
+            Ok(streaming) => streaming,
+            Err(error) => return Self::outcome_of(&error),
+        };
+        let mut state = self.known.clone();
+        for _ in 0..stop_after {
+            match streaming.next().await {
+                None => return Round::Whole,
+                Some(Ok(StreamEvent::Batch { records, .. })) => {
+                    for record in records {
+                        let key = String::from_utf8(record.key.to_vec()).expect("a key");
+                        state.insert(key, (record.offset, record.value.is_some()));
+                    }
+                }
+                Some(Ok(StreamEvent::Snapshot(snapshot))) => {
+                    self.token = snapshot.resume_token;
+                    self.known.clone_from(&state);
+                }
+                Some(Ok(StreamEvent::Bookmark(_))) => unreachable!("nothing follows"),
+                Some(Err(error)) => return Self::outcome_of(&error),
+            }
+        }
+        Round::Broken
+    }
+
+    fn outcome_of(error: &LoadError) -> Round {
+        match error {
+            LoadError::Read(
+                ReadError::Unreachable { .. }
+                | ReadError::NoProgress { .. }
+                | ReadError::EndedEarly { .. }
+                | ReadError::OpenTransaction { .. },
+            ) => Round::Broken,
+            _ => Round::Again,
+        }
+    }
+}
+
+async fn run_seed(seed: u64) -> Result<u64, String> {
+    let mut rng = Rng::new(!seed);
+    let possible = [Fault::OpenTransaction, Fault::Deleted, Fault::Truncated, Fault::Recreated, Fault::Frozen];
+    let faults: Vec<_> = possible.into_iter().filter(|_| rng.one_in(4)).collect();
+    let mut world = World::new(seed, faults);
+    world.delete_retention = 86_400_000;
+    let world = SharedWorld::new(world);
+    let changelog = Changelog::new(Arc::new(simulated_log(&world)), Limits::for_tests(), Metrics::default());
+    let content = if rng.one_in(2) { Content::Records } else { Content::Latest };
+    let (mut reader, mut resumed) = (Reader::default(), 0);
+    for _ in 0..8 {
+        for _ in 0..rng.below(40) {
+            let took = rng.pick(&[0, 1, 20, 200]);
+            world.borrow_mut().step(took);
+        }
+        let stop_after = if rng.one_in(3) { rng.below(6) } else { u64::MAX };
+        let requested_at = world.borrow().now;
+        let had_token = !reader.token.is_empty();
+        match reader.round(&changelog, content, stop_after).await {
+            Round::Broken => {}
+            Round::Again => reader = Reader::default(),
+            Round::Whole => {
+                resumed += u64::from(had_token);
+                let world = world.borrow();
+                for partition in world.partitions.keys() {
+                    let state = reader.known.iter().map(|(key, known)| (&**key, *known)).collect();
+                    check_state(&world, (world.topic, *partition), requested_at, world.now, &state)?;
+                }
+            }
+        }
+    }
+    Ok(resumed)
+}
+
+/// Covers C49, R1, R4, R37, R40.
+#[test]
+fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let seeds = seeds();
+    let (count, mut resumed) = (seeds.end - seeds.start, 0);
+    for seed in seeds {
+        match runtime.block_on(run_seed(seed)) {
+            Ok(times) => resumed += times,
+            Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} runs it again): {error}"),
+        }
+    }
+    println!("resumed {resumed} times over {count} seeds");
+    assert!(resumed > count / 4 || count < 10, "hardly any stream was resumed: {resumed}");
+}

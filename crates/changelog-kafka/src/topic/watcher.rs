@@ -1,0 +1,299 @@
+//! Queries the topic once a second, and on demand, and publishes its state.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use changelog_core::{
+    log::{Counts, Finding, ReadError, Topic, TopicState},
+    model::Partition,
+};
+use parking_lot::{Mutex, MutexGuard};
+use rdkafka::admin::AdminClient;
+use tokio::sync::watch;
+
+use super::{
+    config::TopicConfig,
+    describe::TopicDescriber,
+    evaluate::{self, Evaluation, ServedIdentity},
+    findings::{self, ForeignCounts},
+    leaders::{LeaderHistory, LeaderObservation},
+};
+use crate::{
+    admin::{self, TopicSpec},
+    client_context::Context,
+    ffi::{self, DescribedTopic, NativeError},
+    settings::Settings,
+    timeouts::{MAX_TOPIC_AGE, TOPIC_WAIT},
+};
+
+const NOT_QUERIED: &str = "the brokers have not answered a query yet";
+
+/// What the queries have found so far.
+#[derive(Debug, Default)]
+struct TopicObservations {
+    /// When the query was sent that the current state is from.
+    queried_at: Option<Instant>,
+    /// When its answer came.
+    answered_at: Option<Instant>,
+    config: Option<TopicConfig>,
+    leaders: LeaderHistory,
+    foreign: ForeignCounts,
+}
+
+/// Watches one topic.
+pub struct TopicWatcher {
+    settings: Settings,
+    admin: Arc<AdminClient<Context>>,
+    describer: Arc<TopicDescriber>,
+    state: watch::Sender<TopicState>,
+    /// Set once.
+    served_identity: OnceLock<ServedIdentity>,
+    observations: Mutex<TopicObservations>,
+    /// That of the configuration in `observations`.
+    max_message_bytes: watch::Sender<usize>,
+    /// One query at a time.
+    query_lock: tokio::sync::Mutex<()>,
+}
+
+impl TopicWatcher {
+    pub fn new(settings: Settings, admin: Arc<AdminClient<Context>>) -> Self {
+        let state = TopicState::Unreachable { cause: NOT_QUERIED.to_owned(), topic: None };
+        Self {
+            describer: Arc::new(TopicDescriber::new(admin.clone(), settings.topic.clone())),
+            settings,
+            admin,
+            state: watch::Sender::new(state),
+            served_identity: OnceLock::new(),
+            observations: Mutex::default(),
+            max_message_bytes: watch::Sender::default(),
+            query_lock: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn state(&self) -> watch::Receiver<TopicState> {
+        self.state.subscribe()
+    }
+
+    /// Queries the topic and its configuration each second. Does not return: its owner drops it.
+    pub async fn watch(&self) {
+        let mut tick = tokio::time::interval(MAX_TOPIC_AGE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.refresh(Instant::now()).await;
+            if self.is_final() || self.is_unreachable() {
+                continue;
+            }
+            // Not in `refresh`, because a load should not wait for it.
+            if self.refresh_config().await {
+                self.refresh(Instant::now()).await;
+            }
+        }
+    }
+
+    /// The topic, from a query sent at most [`MAX_TOPIC_AGE`] ago. Waits at most [`TOPIC_WAIT`], because a caller must
+    /// be answered within five seconds.
+    pub async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
+        let fresh = self.observations().queried_at.filter(|queried_at| queried_at.elapsed() <= MAX_TOPIC_AGE);
+        self.fetch(fresh.unwrap_or_else(Instant::now)).await
+    }
+
+    /// The topic, from a query sent at `after` or later. An earlier query may have been answered before `after`, too.
+    pub async fn fetch(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
+        if tokio::time::timeout(TOPIC_WAIT, self.refresh(after)).await.is_err() {
+            let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, TOPIC_WAIT.as_secs());
+            return Err(ReadError::Unreachable { cause });
+        }
+        match &*self.state.borrow() {
+            TopicState::Ready(topic) => Ok(topic.clone()),
+            TopicState::Unreachable { cause, .. } => Err(ReadError::Unreachable { cause: cause.clone() }),
+            TopicState::Invalid(problem) => Err(problem.clone().into()),
+            // Only a store on disk has this state.
+            TopicState::Failed(failure) => Err(ReadError::Unreachable { cause: failure.to_string() }),
+        }
+    }
+
+    /// The configuration, as last queried.
+    pub fn config(&self) -> TopicConfig {
+        let observations = self.observations();
+        observations.config.clone().unwrap_or_else(|| TopicConfig::assumed("not answered yet".to_owned()))
+    }
+
+    /// The topic's max.message.bytes, and every change of it; 0 before the first query.
+    pub fn max_message_bytes(&self) -> watch::Receiver<usize> {
+        self.max_message_bytes.subscribe()
+    }
+
+    /// The partitions' leaders and replicas, as last queried.
+    pub fn described(&self) -> Option<DescribedTopic> {
+        self.observations().leaders.described().cloned()
+    }
+
+    /// A partition's leader, as last queried.
+    pub fn leader(&self, partition: i32) -> LeaderObservation {
+        let observations = self.observations();
+        observations.leaders.leader(partition, self.is_unreachable())
+    }
+
+    /// If too few replicas of a partition are in sync to take a write: how many are, and how many must be. As last
+    /// queried.
+    pub fn too_few_in_sync(&self, partition: i32) -> Option<(usize, i64)> {
+        let observations = self.observations();
+        let min = observations.config.as_ref()?.min_insync_replicas;
+        let in_sync = observations.leaders.in_sync(partition)?;
+        ((in_sync as i64) < min).then_some((in_sync, min))
+    }
+
+    /// Adds what a replay found in a partition. Counts of a whole partition replace the earlier ones.
+    pub fn add_foreign_counts(&self, partition: Partition, counts: Counts, whole_partition: bool) {
+        self.observations().foreign.add(partition, counts, whole_partition);
+    }
+
+    /// The findings about the topic, its state included.
+    pub fn findings(&self) -> Vec<Finding> {
+        let state = self.state.borrow().clone();
+        let observations = self.observations();
+        let TopicObservations { foreign, config, leaders, .. } = &*observations;
+        findings::findings(&self.settings, &state, self.served_identity.get(), foreign, config.as_ref(), leaders)
+    }
+
+    fn observations(&self) -> MutexGuard<'_, TopicObservations> {
+        self.observations.lock()
+    }
+
+    fn is_final(&self) -> bool {
+        evaluate::is_final(&self.state.borrow())
+    }
+
+    fn is_unreachable(&self) -> bool {
+        matches!(&*self.state.borrow(), TopicState::Unreachable { .. })
+    }
+
+    /// Queries the brokers, unless a query was sent at `after` or later. Callers that wait while a query runs share the
+    /// next one, which starts after all of them have arrived. If the running query finds no broker, they share that
+    /// result.
+    async fn refresh(&self, after: Instant) {
+        let arrived_at = Instant::now();
+        let is_current = || {
+            let observations = self.observations();
+            let failed_meanwhile = observations.answered_at.is_some_and(|at| at >= arrived_at) && self.is_unreachable();
+            failed_meanwhile || observations.queried_at.is_some_and(|queried_at| queried_at >= after) || self.is_final()
+        };
+        if is_current() {
+            return;
+        }
+        let _guard = self.query_lock.lock().await;
+        if is_current() {
+            return;
+        }
+        let queried_at = Instant::now();
+        let next = self.query().await;
+        let described = matches!(next, TopicState::Ready(_));
+        self.state.send_if_modified(|state| {
+            let changed = *state != next;
+            if changed {
+                // The text of a lost connection varies between attempts, but losing it is one change of state.
+                let still_unreachable =
+                    matches!((&*state, &next), (TopicState::Unreachable { .. }, TopicState::Unreachable { .. }));
+                if !still_unreachable
+                    || matches!(&*state, TopicState::Unreachable { cause, .. } if cause == NOT_QUERIED)
+                {
+                    log_transition(&next, &self.settings.topic);
+                }
+                *state = next;
+            }
+            changed
+        });
+        // Set after the state, because a caller that sees a query sent late enough takes the state as its answer.
+        let mut observations = self.observations();
+        (observations.queried_at, observations.answered_at) = (Some(queried_at), Some(Instant::now()));
+        if described {
+            observations.leaders.set_age(queried_at);
+        }
+    }
+
+    async fn query(&self) -> TopicState {
+        // A process that has served a topic id does not go on without one.
+        let may_lack_id = self.served_identity.get().is_none_or(|served| served.id.is_empty());
+        let (describer, brokers) = (self.describer.clone(), self.observations().leaders.brokers());
+        let described = tokio::task::spawn_blocking(move || describer.describe(&brokers, may_lack_id)).await;
+        let last = self.state.borrow().clone();
+        let served = self.served_identity.get();
+        let evaluation = Evaluation { settings: &self.settings, served, last: &last };
+        match described {
+            Ok(Ok(described)) => self.evaluate(described, &evaluation).await,
+            Ok(Err(error)) => {
+                self.create_missing_topic(&error).await;
+                evaluation.evaluate_error(&error, || {
+                    ffi::poll_logs(&self.admin);
+                    self.admin.inner().context().take_last_failure()
+                })
+            }
+            Err(error) => evaluation.unreachable(error.to_string()),
+        }
+    }
+
+    async fn evaluate(&self, described: DescribedTopic, evaluation: &Evaluation<'_>) -> TopicState {
+        let partition_count = match evaluation.check_identity(&described) {
+            Ok(partition_count) => partition_count,
+            Err(state) => return state,
+        };
+        let config = self.known_config().await;
+        let state = evaluation.evaluate(&described.id, partition_count, &config);
+        self.observations().leaders.describe(described);
+        if let TopicState::Ready(topic) = &state {
+            let _ = self.served_identity.set(ServedIdentity { id: topic.id.clone(), partition_count });
+        }
+        state
+    }
+
+    /// With --create-topic, creates the topic if the error says that it does not exist. A served topic that is deleted
+    /// is not created again, because its records would be missing without an error.
+    async fn create_missing_topic(&self, error: &NativeError) {
+        if !evaluate::is_missing(error) || !self.settings.create_topic || self.served_identity.get().is_some() {
+            return;
+        }
+        let topic = &self.settings.topic;
+        let spec = TopicSpec::new(self.settings.expected_partitions);
+        match admin::create(&self.admin, topic, &spec).await {
+            Ok(created) => tracing::info!(topic, "{created}"),
+            Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
+        }
+    }
+
+    /// The configuration, queried only if it never was.
+    async fn known_config(&self) -> TopicConfig {
+        if self.observations().config.is_none() {
+            self.refresh_config().await;
+        }
+        self.config()
+    }
+
+    /// Queries the configuration. Returns whether the topic's state depends on what changed.
+    async fn refresh_config(&self) -> bool {
+        let answer = admin::read_config(&self.admin, &self.settings.topic).await;
+        let mut observations = self.observations();
+        let last = observations.config.as_ref();
+        let config = TopicConfig::after_query(answer, last);
+        let changed = last.is_none_or(|last| !config.gives_same_state(last));
+        let max_message_bytes = config.max_message_bytes;
+        observations.config = Some(config);
+        drop(observations);
+        self.max_message_bytes
+            .send_if_modified(|bytes| std::mem::replace(bytes, max_message_bytes) != max_message_bytes);
+        changed
+    }
+}
+
+fn log_transition(state: &TopicState, topic: &str) {
+    match state {
+        TopicState::Ready(t) => {
+            tracing::info!(topic, id = t.id, partitions = t.partition_count.get(), "the topic is served");
+        }
+        TopicState::Unreachable { cause, .. } => tracing::warn!(topic, cause, "the brokers can't be reached"),
+        TopicState::Invalid(problem) => tracing::error!(topic, %problem, "the topic is not served"),
+        TopicState::Failed(failure) => tracing::error!(topic, %failure, "the topic is not served"),
+    }
+}
