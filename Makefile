@@ -29,7 +29,8 @@ test: tools-early unit broker chart linearize ## All tests: unit, contract on ev
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test local -- --test-threads 6
-	# Examples in documentation.
+	# Examples, and examples in documentation.
+	$(CARGO) test --locked --quiet -p changelogd-example-embed
 	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
 	$(CARGO) test --locked --quiet -p changelogd-contract-check
 

@@ -210,3 +210,19 @@ fn limits(args: &ServeArgs) -> Limits {
 fn max_request_bytes(args: &ServeArgs) -> usize {
     (args.max_value_bytes as usize * 4 + MAX_KEY_BYTES + 2 * MAX_HEADER_BYTES).max(4 * 1024 * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    /// The memory is given, because its default depends on the machine.
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_library() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let matches = command.get_matches_from(["serve", "--replay-memory=536870912"]);
+        let args = ServeArgs::from_arg_matches(&matches).unwrap();
+        assert_eq!(limits(&args), Limits::default());
+    }
+}

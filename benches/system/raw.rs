@@ -54,7 +54,9 @@ pub fn check_properties() -> Result<(), String> {
     let settings = include_str!("../../crates/changelog-kafka/src/settings.rs");
     let all = [&COMMON[..], &CONSUMER, &PRODUCER].concat();
     match all.iter().find(|(name, value)| !settings.contains(&format!("\"{name}\", \"{value}\""))) {
-        Some((name, value)) => Err(format!("benches/system/raw.rs: crates/changelog-kafka/src/settings.rs does not set {name}={value}")),
+        Some((name, value)) => {
+            Err(format!("benches/system/raw.rs: crates/changelog-kafka/src/settings.rs does not set {name}={value}"))
+        }
         None => Ok(()),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::ValueRules;
+use crate::model::{ValueMode, ValueRules};
 
 /// Limits on the work of one process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Rules for values. The topic can lower the maximum size: see [`Changelog::value_rules`].
     ///
@@ -28,4 +28,25 @@ pub struct Limits {
     pub max_following_streams: usize,
     /// Bytes of memory that the folded records of one load or stream may take.
     pub max_load_memory: usize,
+}
+
+impl Default for Limits {
+    /// The defaults of the flags of `changelogd serve`, on a machine without a memory limit.
+    fn default() -> Self {
+        let (max_replays, max_following_streams) = (16, 64);
+        let replay_memory = 512 * 1024 * 1024;
+        Self {
+            values: ValueRules { mode: ValueMode::Json, max_bytes: 1_000_000 },
+            max_replays,
+            // No client may use all of them.
+            max_replays_per_client: max_replays * 3 / 4,
+            share_replays: true,
+            replay_queue_timeout: Duration::from_secs(2),
+            replay_memory,
+            // Half of the memory is for reading ahead, and half is for folding.
+            read_ahead: replay_memory / 2 / (max_replays + max_following_streams),
+            max_following_streams,
+            max_load_memory: replay_memory,
+        }
+    }
 }

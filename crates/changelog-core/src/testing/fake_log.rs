@@ -49,7 +49,7 @@ impl FakeLog {
             state: memory.topic_state(),
             state_reads: AtomicUsize::new(0),
             topic: None,
-            append: Box::new(|memory, record| memory.append(record)),
+            append: Box::new(MemoryLog::append),
             replay: Box::new(|memory, request| Box::pin(async move { memory.replay(request).await })),
             describe: Box::new(|memory| Box::pin(async move { memory.describe().await })),
             memory,
