@@ -125,7 +125,7 @@ mod tests {
 
     /// Covers C50, R13.
     #[test]
-    fn counts_are_rendered_as_metrics() {
+    fn calls_and_replaced_producers_are_rendered_as_metrics() {
         let mut metrics = Metrics::new();
         let kafka = changelog_kafka::Metrics::default();
         kafka.register(metrics.registry());

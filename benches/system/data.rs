@@ -71,7 +71,7 @@ fn time(random: &mut Random) -> String {
 
 /// A deployment, with as much history as its size requires.
 fn document(random: &mut Random, bytes: usize) -> String {
-    let mut text = format!("{{\"id\":\"{:016x}\"", random.next());
+    let mut text = format!("{{\"id\":\"{:016x}\"", random.number());
     let (first, second) = (one_of(random, &WORDS), one_of(random, &WORDS));
     let (status, at) = (one_of(random, &STATES), time(random));
     let version = [random.below(4), random.below(40), random.below(90)];
@@ -88,7 +88,7 @@ fn document(random: &mut Random, bytes: usize) -> String {
         text.push_str(",\"history\":[");
         while text.len() + 200 < bytes {
             let (what, by, at) = (one_of(random, &STATES), one_of(random, &WORDS), time(random));
-            let (ms, node) = (random.below(90_000), random.next() >> 32);
+            let (ms, node) = (random.below(90_000), random.number() >> 32);
             let _ = write!(
                 text,
                 "{{\"at\":\"{at}\",\"to\":\"{what}\",\"by\":\"{by}\",\"node\":\"{node:08x}\",\"ms\":{ms}}},"

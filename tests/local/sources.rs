@@ -1,5 +1,5 @@
-//! Which files of the sources import which. Files are read as tokens: paths after `use` and paths in code count, comments
-//! and strings do not.
+//! Which files of the sources import which. Files are read as tokens: paths after `use` and paths in code count,
+//! comments and strings do not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -177,7 +177,7 @@ impl Crate {
     fn home(&self, path: &[String], hops: usize) -> Option<Module> {
         let mut module = Module::new();
         for (at, segment) in path.iter().enumerate() {
-            let child = [&module[..], &[segment.clone()]].concat();
+            let child = [&module[..], std::slice::from_ref(segment)].concat();
             if self.0.contains_key(&child) {
                 module = child;
                 continue;

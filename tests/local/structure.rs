@@ -1,5 +1,5 @@
-//! The structure of the sources: no two files import each other, few files name a store or gRPC, and the functions exist
-//! that ARCHITECTURE.md lists.
+//! The structure of the sources: no two files import each other, few files name a store or gRPC, and the functions
+//! exist that ARCHITECTURE.md lists.
 
 use std::{collections::BTreeMap, fs};
 

@@ -143,7 +143,7 @@ fn not_acknowledged(status: &Status) -> Result<(), String> {
 async fn fill(client: &Client, workspace: &str, keys: usize) -> Result<(), String> {
     let mut random = Random::new(keys as u64);
     let writes = (0..keys).map(|i| {
-        let value = format!("\"{}\"", (0..64).map(|_| format!("{:016x}", random.next())).collect::<String>());
+        let value = format!("\"{}\"", (0..64).map(|_| format!("{:016x}", random.number())).collect::<String>());
         let (mut client, key) = (client.clone(), format!("{workspace}/t/{i}"));
         async move {
             let request = v1::SetRequest { changelog_id: key, value: raw(&value), ..Default::default() };

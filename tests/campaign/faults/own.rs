@@ -392,7 +392,7 @@ pub async fn fill(
     let mut random = changelogd_testkit::Random::new(7);
     let mut content = BTreeMap::new();
     for n in 0..keys {
-        let words: String = (0..bytes / 16).map(|_| format!("{:016x}", random.next())).collect();
+        let words: String = (0..bytes / 16).map(|_| format!("{:016x}", random.number())).collect();
         let (key, value) = (format!("{workspace}/t/{n:04}"), format!("\"{words}\""));
         let set = v1::SetRequest { changelog_id: key.clone(), value: raw(&value), ..Default::default() };
         let answer =

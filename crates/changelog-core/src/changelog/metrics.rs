@@ -132,7 +132,7 @@ mod tests {
 
     /// Covers C50, R13.
     #[test]
-    fn counts_of_replays_are_rendered_as_metrics() {
+    fn counts_are_rendered_as_metrics() {
         let (metrics, registry) = registered();
         let running = metrics.replay_started();
         drop(metrics.replay_started());

@@ -146,7 +146,8 @@ impl LimitCheck {
         match partitions.iter().find(too_old) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
                 let cause = format!(
-                    "it has been read for {} ms, and tombstones may be gone after delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
+                    "it has been read for {} ms, and tombstones may be gone after \
+                     delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
                     age(progress).as_millis(),
                     limit.as_millis()
                 );

@@ -15,8 +15,8 @@
 //! - **The topic is the same one.** It is queried after a partition's last record and before its end is reported.
 //!   Without that, librdkafka would adopt a new topic of the same name and continue in it.
 //!
-//! How far each partition is stands in [`super::progress`], what ends a replay early in [`super::limits`], and the check
-//! of a replay that follows in [`super::follow`].
+//! How far each partition is stands in [`super::progress`], what ends a replay early in [`super::limits`], and the
+//! check of a replay that follows in [`super::follow`].
 //!
 //! Does not fold, sort or keep records.
 
