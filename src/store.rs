@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "embedded")]
 use changelog_core::{
     log::{Log, MemoryLog},
     model::PartitionCount,
 };
+#[cfg(feature = "embedded")]
 use changelog_embedded::EmbeddedLog;
 #[cfg(feature = "kafka")]
 use changelog_kafka::KafkaLog;
