@@ -123,7 +123,6 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// Covers C50, R13.
     #[test]
     fn calls_and_replaced_producers_are_rendered_as_metrics() {
         let mut metrics = Metrics::new();
