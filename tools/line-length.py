@@ -16,7 +16,7 @@ NOT_CHECKED = [
     # Written by others.
     "LICENSE", "proto/google",
     # Bytes that must stay as they are.
-    "tests/fixtures",
+    "crates/changelog-embedded/tests/fixtures",
 ]
 
 LINK_TARGET = re.compile(r"(?<=\])\([^)]*\)|https?://[^\s\"'`<>)]+")

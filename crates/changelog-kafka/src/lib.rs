@@ -232,7 +232,7 @@ impl Log for KafkaLog {
         };
         let wanted = request.clone();
         let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
-        let query_permit = query_permit.map_err(|e| ReadError::Unreachable { cause: e.to_string() })?;
+        let query_permit = query_permit.map_err(|e| ReadError::Internal { cause: e.to_string() })?;
         let ranges = tokio::task::spawn_blocking(move || {
             // Held until the thread is free again, also if the caller has left.
             let _query_permit = query_permit;
@@ -242,11 +242,11 @@ impl Log for KafkaLog {
             let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
             ranges.map(|ranges| (cluster, ranges))
         });
-        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Unreachable { cause: e.to_string() })??;
+        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Internal { cause: e.to_string() })??;
         let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
-        started.map_err(|e| ReadError::Unreachable { cause: format!("no thread can be had: {e}") })?;
+        started.map_err(|e| ReadError::Internal { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
     }
 

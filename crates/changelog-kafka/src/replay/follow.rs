@@ -82,7 +82,7 @@ impl PartitionCheck {
                 let seconds = FOLLOW_STALL.as_secs();
                 let cause =
                     format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
-                return Err(ReadError::Unreachable { cause });
+                return Err(ReadError::NoProgress { cause });
             }
         }
         // Once is not enough: it may be the response of a leader that has been replaced.

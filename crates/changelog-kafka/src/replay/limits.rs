@@ -179,7 +179,7 @@ impl LimitCheck {
         let (partition, position, end) = partitions.first_unfinished();
         let seconds = self.limits.no_progress.as_secs();
         let cause = format!("partition {partition}: no progress for {seconds} s at offset {position} of {end}");
-        Err(ReadError::Unreachable { cause }.into())
+        Err(ReadError::NoProgress { cause }.into())
     }
 
     /// Retries a query while the brokers are unreachable, for as long as the replay may make no progress. A cluster

@@ -65,7 +65,7 @@ pub fn resolve_ranges<C: Cluster>(
 
 /// The error of a replay whose caller has left, so it is never delivered.
 pub fn abandoned() -> ReadError {
-    ReadError::Unreachable { cause: "the caller has dropped the replay".to_owned() }
+    ReadError::Internal { cause: "the caller has dropped the replay".to_owned() }
 }
 
 /// Queries the offsets, and waits until no open transaction hides a record below the high watermarks that were

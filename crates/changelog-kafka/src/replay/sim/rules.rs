@@ -178,7 +178,7 @@ fn an_end_event_below_the_end_is_ignored() {
     // A new leader lags, and never catches up.
     world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
-    assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
+    assert!(matches!(outcome.error, Some(ReadError::NoProgress { .. })), "{:?}", outcome.error);
     assert!(outcome.ends.is_empty());
 }
 
@@ -190,7 +190,7 @@ fn no_progress_is_an_error_at_its_deadline() {
     world.borrow_mut().partitions.get_mut(&0).unwrap().lag = Some((4, u64::MAX));
     let outcome = load(&world);
     let took = Duration::from_millis(world.borrow().now - outcome.requested_at);
-    assert!(matches!(outcome.error, Some(ReadError::Unreachable { .. })), "{:?}", outcome.error);
+    assert!(matches!(outcome.error, Some(ReadError::NoProgress { .. })), "{:?}", outcome.error);
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
@@ -218,7 +218,7 @@ fn a_follower_that_receives_no_new_records_gets_an_error() {
         world.partitions.get_mut(&0).unwrap().delivers_nothing = true;
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
     });
-    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::NoProgress { .. })), "{stop:?}");
     assert!((Duration::from_secs(60)..Duration::from_secs(80)).contains(&after), "{after:?}");
 }
 
@@ -233,7 +233,7 @@ fn a_follower_whose_client_stalls_is_not_a_stalled_log() {
         world.put(0, Kind::Plain, "w/t/late".to_owned(), Some(1));
         world.stall = Some((world.now + 20_000, world.now + 90_000));
     });
-    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::NoProgress { .. })), "{stop:?}");
     assert!((Duration::from_secs(150)..Duration::from_secs(170)).contains(&after), "{after:?}");
 }
 
@@ -266,7 +266,7 @@ fn records_of_a_finished_partition_are_no_progress_of_another() {
         world.quiet = false;
         world.partitions.get_mut(&1).unwrap().delivers_nothing = true;
     });
-    assert!(matches!(stop, StopReason::Failed(ReadError::Unreachable { .. })), "{stop:?}");
+    assert!(matches!(stop, StopReason::Failed(ReadError::NoProgress { .. })), "{stop:?}");
     assert!((NO_PROGRESS..NO_PROGRESS + Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
