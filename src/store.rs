@@ -113,3 +113,21 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
 pub fn saturating_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use changelog_kafka::Metrics;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn replaced_producers_are_rendered_as_metrics() {
+        let (mut registry, metrics) = (Registry::with_prefix("changelogd"), Metrics::default());
+        metrics.register(&mut registry);
+        metrics.producers_replaced.inc();
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
+    }
+}

@@ -16,7 +16,7 @@ use rdkafka::{
 /// A replay or a write that takes longer has stalled.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The settings of crates/changelog-kafka/src/settings.rs, which this program cannot read. [`check_properties`] checks that they are the
+/// The settings of changelog-kafka, which this program cannot read. [`check_properties`] checks that they are the
 /// same.
 const COMMON: [(&str, &str); 8] = [
     ("client.id", "changelogd"),

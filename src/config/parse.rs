@@ -16,7 +16,7 @@ use clap::{
 };
 
 use super::{
-    Exit, UsageError,
+    exit::{Exit, UsageError},
     environment::{Environment, variable},
     renamed::refuse_old_names,
 };
