@@ -16,8 +16,8 @@ use clap::{
 };
 
 use super::{
-    exit::{Exit, UsageError},
     environment::{Environment, variable},
+    exit::{Exit, UsageError},
     renamed::refuse_old_names,
 };
 

@@ -79,8 +79,8 @@ fn from_raw(raw: &RawValue, depth: usize) -> Option<Value> {
 }
 
 /// The double that stands for the same number, or `None`. A fraction must be the shortest form of its double. For
-/// example, no double is exactly 0.1, but the nearest one is printed as 0.1. An integer must be exactly the value of its
-/// double, because readers calculate with it.
+/// example, no double is exactly 0.1, but the nearest one is printed as 0.1. An integer must be exactly the value of
+/// its double, because readers calculate with it.
 fn exact(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     let integer = !text.contains(['.', 'e', 'E']);
