@@ -10,9 +10,7 @@ mod image;
 mod lost_broker;
 mod process;
 mod servers;
-mod sources;
 mod store;
-mod structure;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

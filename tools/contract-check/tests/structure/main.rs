@@ -1,9 +1,11 @@
 //! The structure of the sources: no two files import each other, few files name a store or gRPC, and the functions
 //! exist that ARCHITECTURE.md lists.
 
+mod sources;
+
 use std::{collections::BTreeMap, fs};
 
-use crate::sources::{crates, root};
+use sources::{crates, root};
 
 #[test]
 fn no_two_files_import_each_other() {

@@ -231,7 +231,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 }
 
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// The root package and the crates.
