@@ -66,7 +66,7 @@ struct Inner {
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
     /// Notified when a producer meets a fatal error.
-    fatal_error: Arc<Notify>,
+    producer_errors: Arc<Notify>,
 }
 
 /// A log on a Kafka topic.
@@ -106,7 +106,7 @@ impl KafkaLog {
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
             pool_creation: Mutex::default(),
             closed: Arc::default(),
-            fatal_error: Arc::default(),
+            producer_errors: Arc::default(),
             watcher,
             metrics,
             settings,
@@ -132,7 +132,7 @@ impl Inner {
                 limit,
                 self.watcher.clone(),
                 self.closed.clone(),
-                self.fatal_error.clone(),
+                self.producer_errors.clone(),
             );
             let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
             let _ = self.pool.set(pool);
@@ -145,15 +145,15 @@ impl Inner {
         let (mut state, mut max_message_bytes) = (self.watcher.state(), self.watcher.max_message_bytes());
         loop {
             let checked = self.clone();
-            let _ = tokio::task::spawn_blocking(move || checked.check_producers()).await;
+            let done = tokio::task::spawn_blocking(move || checked.check_producers()).await.unwrap_or(false);
             // Producers that meet a fatal error again and again must not be replaced in a busy loop.
             sleep(PRODUCER_CHECK_INTERVAL).await;
             // A write that was accepted before the topic was refused may reach the producer after the check.
-            if matches!(&*state.borrow(), TopicState::Invalid(_)) {
+            if !done || matches!(&*state.borrow(), TopicState::Invalid(_)) {
                 continue;
             }
             tokio::select! {
-                () = self.fatal_error.notified() => {}
+                () = self.producer_errors.notified() => {}
                 _ = state.changed() => {}
                 _ = max_message_bytes.changed() => {}
                 () = sleep(PRODUCER_CHECK_FALLBACK) => {}
@@ -161,21 +161,19 @@ impl Inner {
         }
     }
 
-    /// Blocks.
-    fn check_producers(&self) {
+    /// Returns `false` if something could not be done, and is to be tried again. Blocks.
+    fn check_producers(&self) -> bool {
         let Some(pool) = self.pool.get() else {
             // The producers are made before the first write. Otherwise it waits for connections and a producer id.
             // Writes report the errors.
-            if matches!(&*self.state.borrow(), TopicState::Ready(_)) {
-                let _ = self.pool();
-            }
-            return;
+            return !matches!(&*self.state.borrow(), TopicState::Ready(_)) || self.pool().is_ok();
         };
-        pool.replace_fatal();
-        pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
+        let replaced = pool.replace_fatal();
+        let limited = pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
         if matches!(&*self.state.borrow(), TopicState::Invalid(_)) {
             pool.discard_queued();
         }
+        replaced && limited
     }
 }
 

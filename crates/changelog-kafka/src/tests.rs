@@ -293,7 +293,14 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(replaced.get(), 0);
-    log.inner.pool.get().unwrap().inject_fatal_error();
+    let pool = log.inner.pool.get().unwrap();
+    // Writes above librdkafka would go to the new producer, whose connection is as slow.
+    let started = StdInstant::now();
+    while pool.has_queued() {
+        assert!(started.elapsed() < Duration::from_secs(5), "queued writes are submitted");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    pool.inject_fatal_error();
     let (mut unknown, mut not_written) = (Vec::new(), Vec::new());
     for (key, pending) in pending {
         match tokio::time::timeout(Duration::from_secs(5), pending).await.expect("bounded").expect("answered") {

@@ -227,7 +227,11 @@ impl<T> Coalescers<T> {
 
     /// See [`Wakeup::wait`].
     pub fn wait(&self) -> Option<Vec<usize>> {
-        self.wakeup.wait(|| self.partitions.iter().any(PartitionCoalescer::has_queued))
+        self.wakeup.wait(|| self.has_queued())
+    }
+
+    pub fn has_queued(&self) -> bool {
+        self.partitions.iter().any(PartitionCoalescer::has_queued)
     }
 
     /// Ends the submit thread.

@@ -99,8 +99,8 @@ pub struct DeliveryContext {
     watcher: Arc<TopicWatcher>,
     /// librdkafka's message of a fatal error, after which the producer is unusable.
     fatal: OnceLock<String>,
-    /// Notified after `fatal` is set.
-    fatal_error: Arc<Notify>,
+    /// Notified of each error of a producer.
+    errors: Arc<Notify>,
 }
 
 impl ClientContext for DeliveryContext {
@@ -113,8 +113,9 @@ impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(Code::Fatal) {
             let _ = self.fatal.set(reason.to_owned());
-            self.fatal_error.notify_one();
         }
+        // Any error may be fatal: librdkafka also reports fatal errors under the code of their cause.
+        self.errors.notify_one();
         tracing::debug!(target: "librdkafka", %error, reason, "producer error");
     }
 }
@@ -142,8 +143,8 @@ impl ProducerContext for DeliveryContext {
 }
 
 impl DeliveryContext {
-    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>, fatal_error: Arc<Notify>) -> Self {
-        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new(), fatal_error }
+    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>, errors: Arc<Notify>) -> Self {
+        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new(), errors }
     }
 
     fn classify_failure(

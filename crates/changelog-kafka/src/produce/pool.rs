@@ -35,6 +35,13 @@ use crate::{
     topic::TopicWatcher,
 };
 
+/// The result of replacing producers.
+struct Replaced {
+    old: Vec<Arc<Producer>>,
+    /// `false` if a new producer could not be made.
+    all: bool,
+}
+
 /// The producers of one topic.
 pub struct ProducerPool {
     settings: Settings,
@@ -49,7 +56,7 @@ pub struct ProducerPool {
     /// How many writes and bytes one producer may have queued.
     limits: (u64, usize),
     closed: Arc<AtomicBool>,
-    fatal_error: Arc<Notify>,
+    errors: Arc<Notify>,
 }
 
 impl Drop for ProducerPool {
@@ -66,18 +73,18 @@ impl Drop for ProducerPool {
 }
 
 impl ProducerPool {
-    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch. `fatal_error` is
-    /// notified when a producer meets a fatal error.
+    /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch. `errors` is
+    /// notified of each error of a producer.
     pub fn new(
         settings: Settings,
         metrics: Metrics,
         max_message_bytes: usize,
         watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
-        fatal_error: Arc<Notify>,
+        errors: Arc<Notify>,
     ) -> Result<Self, String> {
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &fatal_error)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &errors)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| e.to_string())?;
         let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
@@ -99,7 +106,7 @@ impl ProducerPool {
             usage,
             limits,
             closed,
-            fatal_error,
+            errors,
         })
     }
 
@@ -132,32 +139,37 @@ impl ProducerPool {
         self.usage.iter().map(|usage| usage.writes()).sum()
     }
 
-    /// Replaces producers with a fatal error. Blocks while the new ones are created.
-    pub fn replace_fatal(&self) {
+    /// Replaces producers with a fatal error. Returns whether all of them were replaced. Blocks while the new ones are
+    /// created.
+    pub fn replace_fatal(&self) -> bool {
         let fatal = |i: usize, producer: &Producer| {
             let Some((code, text)) = producer.client().fatal_error() else { return false };
             tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
             true
         };
-        let old = self.replace(fatal, |_| {});
+        let Replaced { old, all } = self.replace(fatal, |_| {});
         self.metrics.producers_replaced.inc_by(old.len() as u64);
         old.into_iter().for_each(retire);
+        all
     }
 
-    /// Replaces the producers if the topic's limit has changed, because the batch size follows it. Blocks.
-    pub fn set_max_message_bytes(&self, max_message_bytes: usize) {
+    /// Replaces the producers if the topic's limit has changed, because the batch size follows it. Returns whether all
+    /// of them have the limit. Blocks.
+    pub fn set_max_message_bytes(&self, max_message_bytes: usize) -> bool {
         if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
-            return;
+            return true;
         }
         tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
         // The new producer must not overtake records of the old one. Records that were not sent are reported as not
         // written. The outcome of the others is not known.
-        let all = self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
-        if all.len() < self.submitter.slots.len() {
+        let Replaced { old, all } =
+            self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
+        if !all {
             // So that the next call tries again.
             self.max_message_bytes.store(0, Ordering::Relaxed);
         }
-        all.into_iter().for_each(retire);
+        old.into_iter().for_each(retire);
+        all
     }
 
     /// Discards writes accepted for a topic that is deleted, recreated or not served. Otherwise librdkafka would retry
@@ -167,7 +179,7 @@ impl ProducerPool {
             return;
         }
         // The producers are replaced too: after a purge, the next write of a producer has a gap in its sequence.
-        for old in self.replace(|_, _| true, |_| {}) {
+        for old in self.replace(|_, _| true, |_| {}).old {
             old.purge(PurgeConfig::default().queue());
             let _ = old.flush(DISCARD_FLUSH_TIMEOUT);
         }
@@ -175,8 +187,8 @@ impl ProducerPool {
 
     /// Replaces the producers that `which` selects. `before_swap` is called with each old one while no record can be
     /// queued.
-    fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Vec<Arc<Producer>> {
-        let mut replaced = Vec::new();
+    fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Replaced {
+        let mut replaced = Replaced { old: Vec::new(), all: true };
         for (i, slot) in self.submitter.slots.iter().enumerate() {
             if !which(i, &slot.read()) {
                 continue;
@@ -185,14 +197,17 @@ impl ProducerPool {
                 &self.settings,
                 self.max_message_bytes.load(Ordering::Relaxed),
                 &self.watcher,
-                &self.fatal_error,
+                &self.errors,
             ) {
                 Ok(new) => {
                     let mut slot = slot.write();
                     before_swap(&slot);
-                    replaced.push(std::mem::replace(&mut *slot, Arc::new(new)));
+                    replaced.old.push(std::mem::replace(&mut *slot, Arc::new(new)));
                 }
-                Err(error) => tracing::error!(producer = i, %error, "a producer could not be made"),
+                Err(error) => {
+                    tracing::error!(producer = i, %error, "a producer could not be made");
+                    replaced.all = false;
+                }
             }
         }
         replaced
@@ -213,6 +228,11 @@ fn retire(old: Arc<Producer>) {
 
 #[cfg(test)]
 impl ProducerPool {
+    /// Whether writes are queued above librdkafka.
+    pub fn has_queued(&self) -> bool {
+        self.submitter.coalescers.has_queued()
+    }
+
     /// Gives each producer a fatal error.
     pub fn inject_fatal_error(&self) {
         for slot in &self.submitter.slots {
@@ -225,9 +245,9 @@ fn make_producer(
     settings: &Settings,
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
-    fatal_error: &Arc<Notify>,
+    errors: &Arc<Notify>,
 ) -> KafkaResult<Producer> {
     let config = settings.config(Role::Producer { max_message_bytes });
-    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone(), fatal_error.clone());
+    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone(), errors.clone());
     Producer::from_config_and_context(&config, context)
 }
