@@ -163,12 +163,12 @@ impl Crate {
         }
     }
 
-    /// For each path in each file, the crate that it begins with, or the module below the root of this one.
-    pub fn first_names(&self) -> impl Iterator<Item = (&Module, &Source, String)> {
+    /// Each path in each file: with `crate` before it if it is of this crate, else as it stands.
+    pub fn named(&self) -> impl Iterator<Item = (&Module, &Source, Vec<String>)> {
         self.0.iter().flat_map(move |(module, source)| {
-            source.paths.iter().filter_map(move |path| {
-                let absolute = self.absolute(module, path).unwrap_or_else(|| path.segments.clone());
-                Some((module, source, absolute.into_iter().next()?))
+            source.paths.iter().map(move |path| {
+                let own = self.absolute(module, path).map(|rest| [vec!["crate".to_owned()], rest].concat());
+                (module, source, own.unwrap_or_else(|| path.segments.clone()))
             })
         })
     }
