@@ -84,7 +84,7 @@ pub struct App {
 pub struct Drained {
     /// Accepted writes that failed during the drain, or whose outcome is unknown.
     pub undelivered: Undelivered,
-    /// Connections that were still open at the end of the drain.
+    /// Connections that were still open after three quarters of --drain-timeout.
     pub cut_connections: usize,
 }
 

@@ -36,7 +36,7 @@ pub enum StoreError {
 
 /// Opens the log, and registers the metrics of the stores. Does not wait for brokers.
 pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log>, StoreError> {
-    // Each store has the same metrics, so that no query of a dashboard is without an answer.
+    // On every store, so that a query of a dashboard has an answer.
     #[cfg(feature = "kafka")]
     let kafka_metrics = changelog_kafka::Metrics::default();
     #[cfg(feature = "kafka")]
@@ -61,7 +61,8 @@ pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log
         }
         #[cfg(not(feature = "embedded"))]
         StoreChoice::Embedded => {
-            Err(UsageError("--store embedded: this build has no embedded store".to_owned()).into())
+            Err(UsageError("this build has no embedded store: --store or --brokers must name another".to_owned())
+                .into())
         }
         #[cfg(feature = "kafka")]
         StoreChoice::Kafka => {

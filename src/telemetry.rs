@@ -18,7 +18,7 @@ pub enum LogFormat {
 #[error("{0}")]
 pub struct BadFilter(String);
 
-/// Parses a filter such as `info` or `changelogd=debug,librdkafka=warn`.
+/// Parses a filter such as `info` or `changelog=debug,librdkafka=warn`.
 pub fn parse_filter(text: &str) -> Result<EnvFilter, BadFilter> {
     EnvFilter::builder().parse(text).map_err(|e| BadFilter(e.to_string()))
 }

@@ -1,7 +1,7 @@
 //! What tests, the fault campaign and the benchmarks share: a real Apache Kafka ([`Broker`], [`Cluster`], [`guarded`]),
 //! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), and small things.
 //!
-//! ```
+//! ```ignore
 //! let broker = changelogd_testkit::shared_broker();
 //! let oracle = changelogd_testkit::shared_oracle();
 //! let topic = changelogd_testkit::unique_topic("orders");

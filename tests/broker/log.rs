@@ -143,3 +143,23 @@ async fn a_topic_is_ensured_once_and_changed_only_on_demand() {
     assert_eq!((report.id, report.partitions.len()), (java.id, 3));
     assert_eq!(report.partitions.iter().map(|p| p.high_offset.unwrap()).sum::<i64>(), 1);
 }
+
+/// Far more records than the producer's queue and librdkafka's batches hold. Benchmarks measure the times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_200_000_appends_are_read() {
+    let (_, log) = on(2).await;
+    let noise = noise(200_190, 0);
+    let value = |i: usize| &noise[i..i + 190];
+    let full = record(2, "w/t/a", None).partition.number();
+    append_all(&log, (0..1_800).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
+    for _ in 0..30 {
+        assert_eq!(read(&log, &[full]).await.unwrap().0.len(), 1_800);
+    }
+    for i in 0..200 {
+        append(&log, record(2, &format!("w/awaited/{i}"), Some(value(i)))).await;
+    }
+    append_all(&log, (0..200_000).map(|i| record(2, &format!("w/entity/{i:06}"), Some(value(i))))).await;
+    for _ in 0..7 {
+        assert_eq!(read(&log, &[full]).await.unwrap().0.len(), 202_000);
+    }
+}

@@ -121,8 +121,8 @@ impl Changelog {
         }
     }
 
-    /// Refuses new work, ends following streams, and waits until `deadline` for accepted writes. Returns the writes
-    /// that were not delivered.
+    /// Refuses new work, ends following streams, and waits until `deadline` for accepted writes and for loads that
+    /// still read. Returns the writes that were not delivered.
     pub async fn drain(&self, deadline: Instant) -> Undelivered {
         let failures_before = self.refuse_new_work();
         let unsettled = self.log.close(deadline).await;

@@ -22,8 +22,10 @@ impl std::fmt::Debug for Message<'_> {
 }
 
 impl Message<'_> {
-    /// A message that is not null, of a consumer that outlives the result.
-    pub fn new(message: NativePtr<c::rd_kafka_message_t>) -> Self {
+    /// # Safety
+    ///
+    /// The message is not null, and its consumer outlives the result.
+    pub unsafe fn new(message: NativePtr<c::rd_kafka_message_t>) -> Self {
         Self { message, _consumer: PhantomData }
     }
 

@@ -21,8 +21,8 @@ fn no_two_files_import_each_other() {
     assert!(wrong.is_empty(), "these import each other: {wrong:#?}");
 }
 
-/// A module of the root package (`crate::…`) or a path into another crate, and the beginnings of the paths of files that
-/// may name it. A module may name itself.
+/// A module of the root package (`crate::…`) or a path into another crate, and the beginnings of the paths of files
+/// that may name it. A module may name itself.
 const MAY_NAME: [(&str, &[&str]); 13] = [
     ("changelog_kafka", &["src/store.rs", "src/commands/"]),
     ("changelog_embedded", &["src/store.rs"]),
