@@ -25,8 +25,8 @@
 //! | `MAX_OFFSET_QUERIES` | 64 | The replays and descriptions that query offsets at a time. | A query of a leader that does not answer holds a blocking thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the runtime's pool. | tokio's 512 blocking threads |
 //! | `LIST_OFFSETS_SLACK` | 500 ms | How much longer than its timeout the answer of ListOffsets is waited for. | librdkafka may report a timeout a moment after the request's own. | |
 //! | `DESCRIBE_TOPICS_SLACK` | 100 ms | The same for DescribeTopics. | It is one request to one broker. | `TOPIC_QUERY_SHORT` |
-//! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
-//! | `PRODUCER_CHECK_FALLBACK` | 5 s | The time after which the producers are checked if nothing has happened. | Events wake the check. This finds an error without an event, and retries a replacement that failed. | |
+//! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused, and after a replacement that failed, they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
+//! | `PRODUCER_CHECK_FALLBACK` | 5 s | The time after which the producers are checked if nothing has happened. | Events wake the check. This finds an error without an event. | |
 //! | `CLOSE_CHECK_INTERVAL` | 5 ms | How often a closing log looks whether all writes are completed. | A drain is short. | |
 //!
 //! # Replays
