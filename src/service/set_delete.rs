@@ -1,7 +1,8 @@
 //! `Set` and `Delete`.
 
 use changelog_core::{
-    changelog::Changelog,
+    changelog::{Ack, Changelog},
+    log::{NewRecord, WriteError},
     model::{Escaped, Key},
 };
 use tonic::{Request, Status};
@@ -33,13 +34,8 @@ pub async fn set(
         None => return Err(status::bad_argument("value", "a value is required: raw or json")),
     };
     let what = format!("set {}", Escaped(key.as_str()));
-    let failed = |e| status::from_write_error(&e, &what);
-    let record = target.record(key, Some(value), headers).map_err(failed)?;
-    let deadline = call.deadline_within(limits.write_timeout);
-    let written = changelog.write(record, ack, Some(deadline)).await.map_err(failed)?;
-    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
-    // The position of a buffered write is not known.
-    let v1::Written { position, timestamp } = written.as_ref().map(response::written).unwrap_or_default();
+    let record = target.record(key, Some(value), headers);
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, &what, record, ack).await?;
     Ok(v1::SetResponse { position, timestamp })
 }
 
@@ -54,11 +50,24 @@ pub async fn delete(
     let ack = request::ack(request.ack)?;
     let headers = request::headers(request.headers)?;
     let what = format!("delete {}", Escaped(key.as_str()));
-    let failed = |e| status::from_write_error(&e, &what);
-    let record = changelog.write_target().record(key, None, headers).map_err(failed)?;
-    let deadline = call.deadline_within(limits.write_timeout);
-    let written = changelog.write(record, ack, Some(deadline)).await.map_err(failed)?;
-    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
-    let v1::Written { position, timestamp } = written.as_ref().map(response::written).unwrap_or_default();
+    let record = changelog.write_target().record(key, None, headers);
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, &what, record, ack).await?;
     Ok(v1::DeleteResponse { position, timestamp })
+}
+
+/// Writes a record, if writes are possible. `what` names the write in errors. The result of a buffered write is empty,
+/// because its position is not known.
+async fn write(
+    changelog: &Changelog,
+    limits: &CallLimits,
+    call: &Call,
+    what: &str,
+    record: Result<NewRecord, WriteError>,
+    ack: Ack,
+) -> Result<v1::Written, Status> {
+    let failed = |e| status::from_write_error(&e, what);
+    let deadline = call.deadline_within(limits.write_timeout);
+    let written = changelog.write(record.map_err(failed)?, ack, Some(deadline)).await.map_err(failed)?;
+    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
+    Ok(written.as_ref().map(response::written).unwrap_or_default())
 }

@@ -2,8 +2,8 @@
 //!
 //! The caller submits a write to an idle partition. The submit thread submits queued writes, see [`super::coalesce`].
 //!
-//! Promises that the writes of a partition reach its producer in the order in which they came, and that a queued write
-//! is not sent to a topic that was deleted meanwhile.
+//! Promises: the writes of a partition reach its producer in the order in which they came. A queued write is not sent
+//! to a topic that was deleted meanwhile.
 //!
 //! Does not know what becomes of a submitted write: see [`super::delivery`].
 

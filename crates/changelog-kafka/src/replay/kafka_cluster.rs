@@ -129,7 +129,7 @@ impl Cluster for KafkaCluster {
 /// Reads until every end offset, or without an end if the request follows. Blocks, so it runs on a thread of its own.
 ///
 /// Destroying a consumer blocks until librdkafka's threads have ended, so each way out answers the caller first. When
-/// the reader returns, its end events are in the channel; an error is put there, or a task waits for room for it; a
+/// the reader returns, its end events are in the channel. An error is put there, or a task waits for room for it. A
 /// caller that has left gets no answer. Locals are dropped in reverse order, so the channel closes before the consumer
 /// is destroyed, also after a panic. Nothing joins this thread, and no permit waits for it.
 pub fn run(
