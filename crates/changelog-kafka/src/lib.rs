@@ -124,6 +124,9 @@ impl Inner {
             return Ok(pool);
         }
         let _guard = self.pool_creation.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(WriteError::Draining);
+        }
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
             let pool = ProducerPool::new(
@@ -192,9 +195,6 @@ impl Log for KafkaLog {
     }
 
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
-        if self.inner.closed.load(Ordering::Acquire) {
-            return Err(WriteError::Draining);
-        }
         match &*self.inner.state.borrow() {
             // Brokers that are lost may return before the write times out, so the delivery report decides.
             TopicState::Ready(_) | TopicState::Unreachable { topic: Some(_), .. } => {}

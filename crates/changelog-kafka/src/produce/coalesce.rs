@@ -1,17 +1,22 @@
 //! Per-partition write coalescing. While a partition has writes in flight, new ones are queued. When the ones in flight
-//! are completed, the queued ones are submitted together.
+//! are completed, or after [`MAX_COALESCE_WAIT`], the queued ones are submitted together.
 //!
 //! With linger.ms=0 librdkafka sends each record as soon as it can. That is right for a lone write. Under load it makes
 //! many small requests, and a small request costs librdkafka and the broker as much as a large one. A longer linger
-//! would delay the lone write, too. Nagle's algorithm (RFC 896) does the same for TCP segments: the round trip of the
-//! writes in flight is the linger.
+//! would delay the lone write, too. So the linger is the round trip of the writes in flight. Nagle's algorithm
+//! (RFC 896) collects TCP segments in the same way.
+//!
+//! A write is *submitted* when librdkafka takes its record, and *completed* when its delivery report comes. In this
+//! file it is *in flight* between these two. A partition without queued writes and writes in flight is *idle*. The
+//! caller submits a write to an idle partition itself. One thread, the *submit thread*, submits queued writes.
 //!
 //! Promises:
 //! - Writes of a partition are submitted in the order in which they came.
 //! - A write to an idle partition is submitted at once.
-//! - No write waits for others longer than [`MAX_COALESCE_WAIT`] and the submit thread's next check.
+//! - No write waits for others longer than [`MAX_COALESCE_WAIT`] plus [`COALESCE_CHECK_INTERVAL`], after which the
+//!   submit thread checks all queues.
 //!
-//! Does not know what it queues, and submits nothing itself.
+//! Decides only when a write is submitted: [`super::submit`] submits it.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -19,8 +24,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::timeouts::{COALESCE_CHECK_INTERVAL, MAX_COALESCE_WAIT};
 
+/// The writes of one partition.
 #[derive(Debug)]
-struct State<T> {
+struct PartitionWrites<T> {
     /// Writes that are submitted, or taken to be submitted, and not completed.
     in_flight: usize,
     /// A thread submits now. New writes must not overtake it, so they are queued.
@@ -30,89 +36,9 @@ struct State<T> {
     queued_since: Option<Instant>,
 }
 
-/// The queue of one partition.
-#[derive(Debug)]
-pub struct PartitionCoalescer<T> {
-    state: Mutex<State<T>>,
-}
-
-impl<T> Default for PartitionCoalescer<T> {
+impl<T> Default for PartitionWrites<T> {
     fn default() -> Self {
-        let state = State { in_flight: 0, submitting: false, queued: VecDeque::new(), queued_since: None };
-        Self { state: Mutex::new(state) }
-    }
-}
-
-/// What the caller must do with a write.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Submit<T> {
-    /// Submit it, then call [`PartitionCoalescer::submitted`].
-    Now(T),
-    /// It is queued.
-    Queued {
-        /// It is the only one, so the submit thread must know of the queue.
-        first: bool,
-    },
-}
-
-impl<T> PartitionCoalescer<T> {
-    /// Takes a new write.
-    pub fn submit(&self, write: T) -> Submit<T> {
-        let mut state = self.state.lock();
-        if state.in_flight == 0 && !state.submitting && state.queued.is_empty() {
-            (state.in_flight, state.submitting) = (1, true);
-            return Submit::Now(write);
-        }
-        state.queued.push_back(write);
-        let first = state.queued.len() == 1;
-        if first {
-            state.queued_since = Some(Instant::now());
-        }
-        Submit::Queued { first }
-    }
-
-    /// The queue, if it is to be submitted now. [`PartitionCoalescer::submitted`] must be called afterwards.
-    pub fn take(&self) -> Option<VecDeque<T>> {
-        let mut state = self.state.lock();
-        let overdue = state.queued_since.is_some_and(|queued_since| queued_since.elapsed() >= MAX_COALESCE_WAIT);
-        if state.submitting || state.queued.is_empty() || state.in_flight > 0 && !overdue {
-            return None;
-        }
-        (state.submitting, state.queued_since) = (true, None);
-        state.in_flight += state.queued.len();
-        Some(std::mem::take(&mut state.queued))
-    }
-
-    /// Writes that were taken have been submitted, except for `rejected` ones, which are completed, and `returned`
-    /// ones, for which librdkafka had no room. The returned ones stay queued. Returns whether the queue is to be
-    /// submitted now.
-    pub fn submitted(&self, rejected: usize, returned: VecDeque<T>) -> bool {
-        let mut state = self.state.lock();
-        state.submitting = false;
-        state.in_flight -= rejected + returned.len();
-        if !returned.is_empty() {
-            let newer = std::mem::replace(&mut state.queued, returned);
-            state.queued.extend(newer);
-            state.queued_since = Some(Instant::now());
-            return false;
-        }
-        state.in_flight == 0 && !state.queued.is_empty()
-    }
-
-    /// A write was completed. Returns whether the queue is to be submitted now.
-    pub fn completed(&self) -> bool {
-        let mut state = self.state.lock();
-        state.in_flight -= 1;
-        state.in_flight == 0 && !state.submitting && !state.queued.is_empty()
-    }
-
-    pub fn has_queued(&self) -> bool {
-        !self.state.lock().queued.is_empty()
-    }
-
-    /// Takes the queue, to discard it.
-    pub fn discard_queued(&self) -> VecDeque<T> {
-        std::mem::take(&mut self.state.lock().queued)
+        Self { in_flight: 0, submitting: false, queued: VecDeque::new(), queued_since: None }
     }
 }
 
@@ -177,50 +103,74 @@ impl Wakeup {
     }
 }
 
-/// The coalescers of all partitions, by index, and the wake-up of the submit thread.
+/// The writes of all partitions, by index, and the wake-up of the submit thread.
 pub struct Coalescers<T> {
-    partitions: Vec<PartitionCoalescer<T>>,
+    partitions: Vec<Mutex<PartitionWrites<T>>>,
     wakeup: Wakeup,
 }
 
 impl<T> Coalescers<T> {
     pub fn new(partitions: usize) -> Self {
-        let partitions = (0..partitions).map(|_| PartitionCoalescer::default()).collect();
-        Self { partitions, wakeup: Wakeup::default() }
+        Self { partitions: (0..partitions).map(|_| Mutex::default()).collect(), wakeup: Wakeup::default() }
     }
 
     pub fn len(&self) -> usize {
         self.partitions.len()
     }
 
-    /// Takes a new write. Returns it if the caller must submit it, and then call [`Coalescers::submitted`].
+    /// Takes a new write. Returns it if the caller must submit it, and then call [`Coalescers::submitted`]. Otherwise
+    /// it is queued.
     pub fn submit(&self, index: usize, write: T) -> Option<T> {
-        match self.partitions[index].submit(write) {
-            Submit::Now(write) => Some(write),
-            Submit::Queued { first } => {
-                if first {
-                    self.wakeup.notify_if_idle();
-                }
-                None
-            }
+        let mut writes = self.partitions[index].lock();
+        if writes.in_flight == 0 && !writes.submitting && writes.queued.is_empty() {
+            (writes.in_flight, writes.submitting) = (1, true);
+            return Some(write);
         }
+        writes.queued.push_back(write);
+        if writes.queued.len() == 1 {
+            writes.queued_since = Some(Instant::now());
+            drop(writes);
+            self.wakeup.notify_if_idle();
+        }
+        None
     }
 
-    /// See [`PartitionCoalescer::take`].
+    /// The queue of a partition, if it is to be submitted now. [`Coalescers::submitted`] must be called afterwards.
     pub fn take(&self, index: usize) -> Option<VecDeque<T>> {
-        self.partitions[index].take()
+        let mut writes = self.partitions[index].lock();
+        let overdue = writes.queued_since.is_some_and(|queued_since| queued_since.elapsed() >= MAX_COALESCE_WAIT);
+        if writes.submitting || writes.queued.is_empty() || writes.in_flight > 0 && !overdue {
+            return None;
+        }
+        (writes.submitting, writes.queued_since) = (true, None);
+        writes.in_flight += writes.queued.len();
+        Some(std::mem::take(&mut writes.queued))
     }
 
-    /// See [`PartitionCoalescer::submitted`].
+    /// Writes that were taken have been submitted, except for `rejected` ones, which are completed, and `returned`
+    /// ones, for which librdkafka had no room. The returned ones stay queued.
     pub fn submitted(&self, index: usize, rejected: usize, returned: VecDeque<T>) {
-        if self.partitions[index].submitted(rejected, returned) {
+        let mut writes = self.partitions[index].lock();
+        writes.submitting = false;
+        writes.in_flight -= rejected + returned.len();
+        if !returned.is_empty() {
+            let newer = std::mem::replace(&mut writes.queued, returned);
+            writes.queued.extend(newer);
+            writes.queued_since = Some(Instant::now());
+            return;
+        }
+        if writes.in_flight == 0 && !writes.queued.is_empty() {
+            drop(writes);
             self.wakeup.notify(index);
         }
     }
 
     /// A write was completed.
     pub fn completed(&self, index: usize) {
-        if self.partitions[index].completed() {
+        let mut writes = self.partitions[index].lock();
+        writes.in_flight -= 1;
+        if writes.in_flight == 0 && !writes.submitting && !writes.queued.is_empty() {
+            drop(writes);
             self.wakeup.notify(index);
         }
     }
@@ -231,7 +181,7 @@ impl<T> Coalescers<T> {
     }
 
     pub fn has_queued(&self) -> bool {
-        self.partitions.iter().any(PartitionCoalescer::has_queued)
+        self.partitions.iter().any(|writes| !writes.lock().queued.is_empty())
     }
 
     /// Ends the submit thread.
@@ -241,7 +191,7 @@ impl<T> Coalescers<T> {
 
     /// Takes all queues, to discard them.
     pub fn discard_queued(&self) -> impl Iterator<Item = T> {
-        self.partitions.iter().flat_map(PartitionCoalescer::discard_queued)
+        self.partitions.iter().flat_map(|writes| std::mem::take(&mut writes.lock().queued))
     }
 }
 
@@ -249,54 +199,71 @@ impl<T> Coalescers<T> {
 mod tests {
     use super::*;
 
+    /// The partition of most tests.
+    const ONE: usize = 1;
+
     fn none() -> VecDeque<u8> {
         VecDeque::new()
     }
 
+    /// The partitions whose queues are ready. [`Wakeup::wait`] would wait if there were none.
+    fn ready(coalescers: &Coalescers<u8>) -> Vec<usize> {
+        std::mem::take(&mut coalescers.wakeup.state.lock().ready)
+    }
+
     #[test]
     fn a_lone_write_goes_at_once_and_later_ones_go_together_after_its_answer() {
-        let coalescer = PartitionCoalescer::default();
-        assert_eq!(coalescer.submit(1), Submit::Now(1));
-        assert!(!coalescer.submitted(0, none()));
-        assert_eq!(coalescer.submit(2), Submit::Queued { first: true });
-        assert_eq!(coalescer.submit(3), Submit::Queued { first: false });
-        assert!(coalescer.take().is_none(), "the writes in flight are not completed");
-        assert!(coalescer.completed());
-        assert_eq!(coalescer.take().unwrap(), [2, 3]);
-        assert!(!coalescer.submitted(0, none()));
-        assert_eq!(coalescer.submit(4), Submit::Queued { first: true });
-        assert!(!coalescer.completed(), "one of two");
-        assert!(coalescer.completed());
-        assert_eq!(coalescer.take().unwrap(), [4]);
-        assert!(!coalescer.submitted(1, none()), "a rejected write is completed");
-        assert_eq!(coalescer.submit(5), Submit::Now(5), "idle again");
+        let coalescers = Coalescers::new(3);
+        assert_eq!(coalescers.submit(ONE, 1), Some(1));
+        coalescers.submitted(ONE, 0, none());
+        assert_eq!(coalescers.submit(ONE, 2), None);
+        assert_eq!(coalescers.submit(ONE, 3), None);
+        assert_eq!(coalescers.submit(0, 9), Some(9), "another partition");
+        assert!(coalescers.take(ONE).is_none(), "the writes in flight are not completed");
+        assert!(ready(&coalescers).is_empty());
+        coalescers.completed(ONE);
+        assert_eq!(ready(&coalescers), [ONE]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [2, 3]);
+        coalescers.submitted(ONE, 0, none());
+        assert_eq!(coalescers.submit(ONE, 4), None);
+        coalescers.completed(ONE);
+        assert!(ready(&coalescers).is_empty(), "one of two");
+        coalescers.completed(ONE);
+        assert_eq!(ready(&coalescers), [ONE]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [4]);
+        coalescers.submitted(ONE, 1, none());
+        assert!(ready(&coalescers).is_empty(), "a rejected write is completed, and nothing is queued");
+        assert_eq!(coalescers.submit(ONE, 5), Some(5), "idle again");
     }
 
     /// Covers C45.
     #[test]
     fn no_write_overtakes_one_that_is_being_submitted() {
-        let coalescer = PartitionCoalescer::default();
-        assert_eq!(coalescer.submit(1), Submit::Now(1));
-        assert_eq!(coalescer.submit(2), Submit::Queued { first: true });
+        let coalescers = Coalescers::new(2);
+        assert_eq!(coalescers.submit(ONE, 1), Some(1));
+        assert_eq!(coalescers.submit(ONE, 2), None);
         std::thread::sleep(MAX_COALESCE_WAIT);
-        assert!(coalescer.take().is_none(), "the first is not submitted yet");
-        assert!(!coalescer.completed(), "`submitted` reports it");
-        assert!(coalescer.submitted(0, none()));
-        assert_eq!(coalescer.take().unwrap(), [2]);
-        assert_eq!(coalescer.submit(3), Submit::Queued { first: true });
-        assert!(!coalescer.submitted(0, VecDeque::from([2])), "without room it is tried later");
+        assert!(coalescers.take(ONE).is_none(), "the first is not submitted yet");
+        coalescers.completed(ONE);
+        assert!(ready(&coalescers).is_empty(), "`submitted` reports it");
+        coalescers.submitted(ONE, 0, none());
+        assert_eq!(ready(&coalescers), [ONE]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [2]);
+        assert_eq!(coalescers.submit(ONE, 3), None);
+        coalescers.submitted(ONE, 0, VecDeque::from([2]));
+        assert!(ready(&coalescers).is_empty(), "without room it is tried later");
         std::thread::sleep(MAX_COALESCE_WAIT);
-        assert_eq!(coalescer.take().unwrap(), [2, 3]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [2, 3]);
     }
 
     #[test]
     fn queued_writes_do_not_wait_forever_for_a_missing_answer() {
-        let coalescer = PartitionCoalescer::default();
-        assert_eq!(coalescer.submit(1), Submit::Now(1));
-        assert!(!coalescer.submitted(0, none()));
-        assert_eq!(coalescer.submit(2), Submit::Queued { first: true });
+        let coalescers = Coalescers::new(2);
+        assert_eq!(coalescers.submit(ONE, 1), Some(1));
+        coalescers.submitted(ONE, 0, none());
+        assert_eq!(coalescers.submit(ONE, 2), None);
         std::thread::sleep(MAX_COALESCE_WAIT);
-        assert_eq!(coalescer.take().unwrap(), [2]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [2]);
     }
 
     #[test]
