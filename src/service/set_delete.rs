@@ -33,9 +33,9 @@ pub async fn set(
         Some(Value::Json(json)) => request::json_value(&json, rules)?,
         None => return Err(status::bad_argument("value", "a value is required: raw or json")),
     };
-    let what = format!("set {}", Escaped(key.as_str()));
-    let record = target.record(key, Some(value), headers);
-    let v1::Written { position, timestamp } = write(changelog, limits, &call, &what, record, ack).await?;
+    let record = target.record(key.clone(), Some(value), headers);
+    let failed = |e: WriteError| status::from_write_error(&e, &format!("set {}", Escaped(key.as_str())));
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
     Ok(v1::SetResponse { position, timestamp })
 }
 
@@ -49,25 +49,24 @@ pub async fn delete(
         .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
     let ack = request::ack(request.ack)?;
     let headers = request::headers(request.headers)?;
-    let what = format!("delete {}", Escaped(key.as_str()));
-    let record = changelog.write_target().record(key, None, headers);
-    let v1::Written { position, timestamp } = write(changelog, limits, &call, &what, record, ack).await?;
+    let record = changelog.write_target().record(key.clone(), None, headers);
+    let failed = |e: WriteError| status::from_write_error(&e, &format!("delete {}", Escaped(key.as_str())));
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
     Ok(v1::DeleteResponse { position, timestamp })
 }
 
-/// Writes a record, if writes are possible. `what` names the write in errors. The result of a buffered write is empty,
-/// because its position is not known.
+/// Writes a record, if writes are possible. `failed` names the write in its status. The result of a buffered write is
+/// empty, because its position is not known.
 async fn write(
     changelog: &Changelog,
     limits: &CallLimits,
     call: &Call,
-    what: &str,
     record: Result<NewRecord, WriteError>,
     ack: Ack,
+    failed: impl Fn(WriteError) -> Status,
 ) -> Result<v1::Written, Status> {
-    let failed = |e| status::from_write_error(&e, what);
     let deadline = call.deadline_within(limits.write_timeout);
-    let written = changelog.write(record.map_err(failed)?, ack, Some(deadline)).await.map_err(failed)?;
+    let written = changelog.write(record.map_err(&failed)?, ack, Some(deadline)).await.map_err(&failed)?;
     call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
     Ok(written.as_ref().map(response::written).unwrap_or_default())
 }

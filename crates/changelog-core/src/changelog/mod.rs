@@ -63,18 +63,18 @@ pub struct Changelog {
 impl Changelog {
     /// Creates a changelog over `log`.
     pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Metrics) -> Self {
-        let metrics = Arc::new(metrics);
+        let (metrics, tasks) = (Arc::new(metrics), TaskTracker::new());
         Self {
             log,
             limits,
-            writes: Arc::default(),
+            writes: Arc::new(InFlightWrites::new(tasks.clone())),
             replays: ReplayLimiter::new(limits, metrics.clone()),
             shared_replays: Arc::default(),
             following: Arc::new(Semaphore::new(limits.max_following_streams)),
             // No client may use all of them, as with replays.
             following_by_peer: PeerLimiter::new((limits.max_following_streams * 3 / 4).max(1)),
             draining: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             failures_before: Arc::default(),
             metrics,
         }

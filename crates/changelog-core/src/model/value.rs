@@ -45,19 +45,15 @@ impl ValueRules {
         if value.len() > self.max_bytes {
             return Err(ValueError::TooLarge { limit: self.max_bytes, got: value.len() });
         }
-        match self.mode {
-            ValueMode::Opaque => Ok(()),
-            ValueMode::Json => check_json(value),
+        if self.mode == ValueMode::Opaque {
+            return Ok(());
         }
+        let not_json = |problem| ValueError::NotJson { problem };
+        // serde_json does not check the encoding of strings that it ignores.
+        let text = str::from_utf8(value).map_err(|e| not_json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|e| not_json(e.to_string()))?;
+        Ok(())
     }
-}
-
-fn check_json(value: &[u8]) -> Result<(), ValueError> {
-    let not_json = |problem| ValueError::NotJson { problem };
-    // serde_json does not check the encoding of strings that it ignores.
-    let text = std::str::from_utf8(value).map_err(|e| not_json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| not_json(e.to_string()))?;
-    Ok(())
 }
 
 #[cfg(test)]

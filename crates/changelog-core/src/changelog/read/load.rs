@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::{fold::Snapshot, shared_replay::Arrived};
+use super::{fold::Snapshot, shared_replay::PeerLoad};
 use crate::{
     changelog::{
         Changelog, LoadError, Peer,
@@ -23,18 +23,18 @@ pub struct Load {
     pub snapshot: Snapshot,
     /// The partition of the workspace.
     pub partition: Partition,
-    arrived: Arrived,
+    replayed: PeerLoad,
 }
 
 impl Load {
     /// The latest records in the order of their offsets, without tombstones.
     pub fn records(&self) -> &[Record] {
-        &self.arrived.loaded.records
+        &self.replayed.loaded.records
     }
 
     /// Whether the records are shared with other loads of the same replay.
     pub fn is_shared(&self) -> bool {
-        self.arrived.loaded.shared
+        self.replayed.loaded.shared
     }
 }
 
@@ -61,8 +61,8 @@ impl Changelog {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let arrived = self.load_partition(&topic, partition, selection, peer, deadline).await?;
-        let (loaded, end) = (&arrived.loaded, arrived.loaded.end);
+        let replayed = self.load_partition(&topic, partition, selection, peer, deadline).await?;
+        let (loaded, end) = (&replayed.loaded, replayed.loaded.end);
         let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
         let scope = Scope::of_workspace(workspace, types);
         let snapshot = Snapshot {
@@ -71,7 +71,7 @@ impl Changelog {
             tombstones: loaded.matched.tombstones,
             resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
         };
-        Ok(Load { snapshot, partition, arrived })
+        Ok(Load { snapshot, partition, replayed })
     }
 
     /// Reads the latest record of one key.

@@ -17,6 +17,7 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{
     log::WriteError,
@@ -121,6 +122,8 @@ struct Failures {
 /// Accepted writes whose outcome is not known, and kept failures of buffered writes.
 #[derive(Debug, Default)]
 pub struct InFlightWrites {
+    /// Runs a task for each write whose caller does not wait for its outcome.
+    tasks: TaskTracker,
     window: Mutex<Window>,
     failures: Mutex<Failures>,
     /// Notifies flushes that the front of the window advanced. Sent only while a flush waits, because every write would
@@ -135,6 +138,13 @@ pub struct InFlightGuard {
     number: u64,
 }
 
+impl InFlightGuard {
+    /// Where the outcome is awaited if the caller does not wait.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.writes.tasks
+    }
+}
+
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let advanced = self.writes.window.lock().settle(self.number);
@@ -146,6 +156,10 @@ impl Drop for InFlightGuard {
 }
 
 impl InFlightWrites {
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self { tasks, ..Self::default() }
+    }
+
     /// Counts a write as in flight. Called just before the log accepts it.
     pub fn accept(self: &Arc<Self>, partition: Partition, key: Key) -> InFlightGuard {
         let number = self.window.lock().accept(partition, key);

@@ -10,7 +10,6 @@ mod target;
 mod tests;
 
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::TaskTracker;
 
 use super::Changelog;
 use crate::{
@@ -40,8 +39,6 @@ pub struct AcceptedWrite {
     pending: Option<PendingAppend>,
     /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
-    /// Owns the task that waits for the outcome if the caller does not.
-    tasks: TaskTracker,
 }
 
 impl AcceptedWrite {
@@ -50,21 +47,13 @@ impl AcceptedWrite {
         self.partition
     }
 
-    /// Waits for the outcome.
-    pub async fn outcome(mut self) -> Result<Appended, WriteError> {
-        self.wait().await
-    }
-
-    /// Waits for the outcome, and keeps the write in flight until this is dropped.
-    async fn wait(&mut self) -> Result<Appended, WriteError> {
-        let answer = match &mut self.pending {
-            Some(pending) => pending.await,
-            None => unreachable!("the outcome is awaited once"),
-        };
+    /// Waits for the outcome, which is reported once. The write stays in flight until this is dropped.
+    pub async fn outcome(&mut self) -> Result<Appended, WriteError> {
+        let no_answer = |cause: &str| WriteError::OutcomeUnknown { by_time: false, cause: cause.to_owned() };
+        let Some(pending) = &mut self.pending else { return Err(no_answer("the outcome was reported before")) };
+        let outcome = pending.await;
         self.pending = None;
-        answer.unwrap_or_else(|_| {
-            Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
-        })
+        outcome.unwrap_or_else(|_| Err(no_answer("the store gave no answer")))
     }
 }
 
@@ -72,7 +61,8 @@ impl Drop for AcceptedWrite {
     /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
-            self.tasks.spawn(async move {
+            let tasks = guard.tasks().clone();
+            tasks.spawn(async move {
                 let _ = pending.await;
                 drop(guard);
             });
@@ -87,7 +77,7 @@ impl Changelog {
         let partition = record.partition;
         let guard = self.writes.accept(partition, record.key.clone());
         let pending = self.log.append(record)?;
-        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard), tasks: self.tasks.clone() })
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
     }
 
     /// Writes a record; see [`Changelog::accept`]. The log accepts it before the first await, so the order of calls is
@@ -103,7 +93,7 @@ impl Changelog {
                 let (key, writes) = (record.key.clone(), self.writes.clone());
                 let mut accepted = self.accept(record)?;
                 self.tasks.spawn(async move {
-                    if let Err(error) = accepted.wait().await {
+                    if let Err(error) = accepted.outcome().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
                         // Before the write leaves the in-flight set: a flush that waited for it must report the
@@ -114,13 +104,13 @@ impl Changelog {
                 Ok(None)
             }
             Ack::Durable => {
-                let outcome = self.accept(record)?.outcome();
-                let Some(deadline) = deadline else { return outcome.await.map(Some) };
+                let mut accepted = self.accept(record)?;
+                let Some(deadline) = deadline else { return accepted.outcome().await.map(Some) };
                 let late = |_| WriteError::OutcomeUnknown {
                     by_time: true,
                     cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
                 };
-                timeout_at(deadline, outcome).await.map_err(late)?.map(Some)
+                timeout_at(deadline, accepted.outcome()).await.map_err(late)?.map(Some)
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     loaded::LoadedPartition,
     queue::{PartitionId, Waiter},
-    run::{ReplayRun, Way},
+    run::{PartitionSlot, ReplayRun},
 };
 use crate::{
     changelog::{
@@ -26,7 +26,7 @@ use crate::{
 
 /// A loaded partition, with the permit of the client that asked for it.
 #[derive(Debug)]
-pub struct Arrived {
+pub struct PeerLoad {
     pub loaded: LoadedPartition,
     _peer_permit: PeerPermit,
 }
@@ -40,15 +40,15 @@ impl Changelog {
         selection: Selection,
         peer: Peer,
         deadline: Instant,
-    ) -> Result<Arrived, LoadError> {
+    ) -> Result<PeerLoad, LoadError> {
         let peer_permit = self.replays.acquire_peer(peer, deadline).await?;
-        let ((reply, loaded), (boarded, boarding)) = (oneshot::channel(), oneshot::channel());
-        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), boarded, reply };
-        let arrived = arrived(loaded, partition, deadline);
+        let ((reply, loaded), (started, starting)) = (oneshot::channel(), oneshot::channel());
+        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), started, reply };
+        let loaded = wait_for_reply(loaded, partition, deadline);
         if !self.shares_replays() {
             let permit = self.replays.acquire_shared(deadline).await?;
             self.start_run(topic.clone(), partition, vec![waiter], permit, None);
-            return Ok(Arrived { loaded: arrived.await?, _peer_permit: peer_permit });
+            return Ok(PeerLoad { loaded: loaded.await?, _peer_permit: peer_permit });
         }
         let id = PartitionId { topic_id: topic.id.clone(), partition };
         let [driver, slot, stalled] = self.shared_replays.enqueue(&id, waiter);
@@ -65,24 +65,24 @@ impl Changelog {
                 }
                 permit => permit?,
             };
-            let slot = slot.acquire_owned().await.ok().map(|running| Way { _running: running, stalled });
+            let slot = slot.acquire_owned().await.ok().map(|permit| PartitionSlot { _permit: permit, stalled });
             // This load is one of them.
             let waiters = self.shared_replays.drain_waiters(&id, Duration::ZERO);
             self.start_run(topic.clone(), partition, waiters, permit, slot);
             Ok(())
         };
-        tokio::pin!(arrived);
+        tokio::pin!(loaded);
         let loaded = tokio::select! {
             biased;
-            loaded = &mut arrived => loaded,
+            loaded = &mut loaded => loaded,
             // A waiter with a replay needs no permit, and must not fail because there is none.
-            _ = boarding => arrived.await,
+            _ = starting => loaded.await,
             driven = drive => match driven {
-                Ok(()) => arrived.await,
+                Ok(()) => loaded.await,
                 Err(error) => Err(error),
             },
         };
-        Ok(Arrived { loaded: loaded?, _peer_permit: peer_permit })
+        Ok(PeerLoad { loaded: loaded?, _peer_permit: peer_permit })
     }
 
     fn shares_replays(&self) -> bool {
@@ -96,26 +96,26 @@ impl Changelog {
         partition: Partition,
         waiters: Vec<Waiter>,
         permit: ReplayPermit,
-        slot: Option<Way>,
+        slot: Option<PartitionSlot>,
     ) {
         let mut open = Vec::new();
         for waiter in waiters.into_iter().filter(|waiter| !waiter.reply.is_closed()) {
             // Before anything else: its wait for a permit may time out at any moment.
-            let _ = waiter.boarded.send(());
+            let _ = waiter.started.send(());
             open.push((waiter.selection, waiter.deadline, waiter.reply));
         }
         let (log, metrics, max_load_memory) = (self.log.clone(), self.metrics.clone(), self.limits.max_load_memory);
         metrics.loads_coalesced(open.len().saturating_sub(1) as u64);
         self.tasks.spawn(async move {
             let mut run = ReplayRun::new(partition, open, permit, slot, max_load_memory);
-            if let Some(ended) = run.run(&*log, topic, &metrics).await {
+            if let Some(ended) = run.read(&*log, topic, &metrics).await {
                 run.deliver(&ended);
             }
         });
     }
 }
 
-async fn arrived(
+async fn wait_for_reply(
     loaded: oneshot::Receiver<Result<LoadedPartition, LoadError>>,
     partition: Partition,
     deadline: Instant,

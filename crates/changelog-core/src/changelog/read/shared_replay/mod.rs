@@ -19,5 +19,5 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use load_partition::Arrived;
+pub use load_partition::PeerLoad;
 pub use queue::SharedReplays;

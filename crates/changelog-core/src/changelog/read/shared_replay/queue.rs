@@ -1,4 +1,7 @@
 //! The queues of waiting loads, one for each partition.
+//!
+//! A *waiter* is a load without a replay. The *driver* is the waiter that starts the next replay. The *slot* of a
+//! partition is held by the one replay that makes progress. A *stalled* replay has released the slot.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,7 +24,7 @@ pub struct Waiter {
     pub deadline: Instant,
     pub queued_at: Instant,
     /// Notified when a replay starts for this waiter.
-    pub boarded: oneshot::Sender<()>,
+    pub started: oneshot::Sender<()>,
     pub reply: Reply,
 }
 
@@ -34,7 +37,7 @@ pub struct PartitionId {
 
 #[derive(Debug)]
 struct PartitionQueue {
-    /// One permit: for the replay that runs.
+    /// One permit: for the replay that makes progress.
     slot: Arc<Semaphore>,
     /// Permits for stalled replays.
     stalled: Arc<Semaphore>,

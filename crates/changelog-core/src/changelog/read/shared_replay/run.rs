@@ -1,6 +1,12 @@
-//! One replay of a partition, and the loads that it serves.
+//! A *run*: one replay of a partition, and the loads that it serves.
 //!
-//! Loads with the same selection form a group with one fold. A load that leaves, or takes too much memory, ends alone.
+//! Loads with the same selection form a group. A group has one fold, which keeps the last record of each key. If the
+//! fold exceeds a limit, the loads of this group fail, and the other groups go on. If a load is cancelled or its
+//! deadline passes, the other loads go on. A run is *abandoned*, and ends, when no load waits for it any more.
+//!
+//! A partition has one *slot*. A run holds it from its start to its end, so that runs do not compete. A run that has
+//! received nothing from the log for [`STALL_TIMEOUT`] is *stalled*. It still serves its loads, but gives up the slot,
+//! so that the next run of the partition can start.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,10 +34,10 @@ const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Short, because a load behind a lost leader must fail within five seconds.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The right to be the replay of a partition that runs.
+/// Held by the one replay of a partition that makes progress.
 #[derive(Debug)]
-pub struct Way {
-    pub _running: OwnedSemaphorePermit,
+pub struct PartitionSlot {
+    pub _permit: OwnedSemaphorePermit,
     /// Permits for stalled replays. They are limited so that one partition does not use all replay permits.
     pub stalled: Arc<Semaphore>,
 }
@@ -69,7 +75,7 @@ pub struct ReplayRun {
     all_workspaces: Vec<usize>,
     permit: Option<ReplayPermit>,
     /// While it is held, no other replay of the partition starts.
-    slot: Option<Way>,
+    slot: Option<PartitionSlot>,
     /// Held instead of `slot` after the replay stalled.
     stalled: Option<OwnedSemaphorePermit>,
     /// Bytes of memory that one fold may take.
@@ -82,7 +88,7 @@ impl ReplayRun {
         partition: Partition,
         waiters: Vec<(Selection, Instant, Reply)>,
         permit: ReplayPermit,
-        slot: Option<Way>,
+        slot: Option<PartitionSlot>,
         max_load_memory: usize,
     ) -> Self {
         let deadline = waiters.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
@@ -145,19 +151,7 @@ impl ReplayRun {
     }
 
     /// Reads to the end offset. Returns `None` if no load waits any more.
-    pub async fn run(
-        &mut self,
-        log: &dyn Log,
-        topic: Arc<Topic>,
-        metrics: &Metrics,
-    ) -> Option<Result<PartitionEnd, LoadError>> {
-        let ended = self.read(log, topic, metrics).await;
-        // The next replay may start before these loads have sent their records.
-        (self.slot, self.stalled) = (None, None);
-        ended
-    }
-
-    async fn read(
+    pub async fn read(
         &mut self,
         log: &dyn Log,
         topic: Arc<Topic>,
@@ -268,6 +262,8 @@ impl ReplayRun {
 
     /// Sends the result to each load.
     pub fn deliver(mut self, ended: &Result<PartitionEnd, LoadError>) {
+        // The next replay may start before these loads have sent their records.
+        (self.slot, self.stalled) = (None, None);
         let Some(permit) = self.permit.take().map(Arc::new) else { return };
         let shared = self.groups.iter().map(|group| group.replies.len()).sum::<usize>() > 1;
         for mut group in self.groups {
