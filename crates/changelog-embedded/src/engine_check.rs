@@ -1,16 +1,25 @@
-//! Checks the parts of the storage engine's files that the engine reads without checking their checksums. Runs before
-//! the engine starts.
+//! Refuses to open a store if the engine's lists of files are damaged, because the engine does not check them itself.
+//! Runs before the engine starts.
+//!
+//! The engine is fjall, a log-structured merge tree. A *keyspace* is one sorted map. Its records are in *tables*:
+//! sorted files that never change. A *version* is a list of tables, and the last version says what the keyspace
+//! contains. It lists the tables by *level*: newer records are on lower levels. A level consists of *runs*, and the
+//! tables of one run do not overlap.
 //!
 //! ```text
-//!   engine/keyspaces/<n>/current      which version is the last one, and its XXH3-128
-//!   engine/keyspaces/<n>/v<version>   the tables that are in it
-//!   engine/keyspaces/<n>/tables/<id>  blocks (each with a checksum), a table of contents, and its XXH3-128 at the end
+//!   engine/keyspaces/<n>/current      the number of the last version, and its XXH3-128
+//!   engine/keyspaces/<n>/v<version>   a version
+//!   engine/keyspaces/<n>/tables/<id>  a table
 //! ```
 //!
-//! A flipped bit in a version could drop a table, or make it count as older than it is. A flipped bit in a count makes
-//! the engine allocate memory until the process is killed. The engine would create a missing keyspace again, empty.
+//! Versions and tables are archives of the crate `sfa`: named sections of bytes, a *table of contents* that lists the
+//! sections, and a *trailer*. The trailer has the place of the table of contents, and its XXH3-128.
 //!
-//! Does not check blocks: the engine checks them when it reads them.
+//! Without this check, a flipped bit in a version could lose a table, or put it on a wrong level. A flipped bit in a
+//! table of contents could make the engine allocate memory until the process is killed. If a keyspace were missing,
+//! the engine would create it empty.
+//!
+//! Does not check the sections of tables. The engine checks their checksums when it reads them.
 
 use std::{fmt, fs, fs::File, io::Cursor, os::unix::fs::FileExt as _, path::Path};
 
