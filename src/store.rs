@@ -132,3 +132,23 @@ mod tests {
         assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
     }
 }
+
+#[cfg(all(test, not(any(feature = "kafka", feature = "embedded"))))]
+mod tests_without_stores {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_the_build_lacks_is_a_usage_error() {
+        let flags: [&[&str]; 4] = [&["--store=kafka"], &["--brokers=127.0.0.1:9"], &["--store=embedded"], &[]];
+        for flags in flags {
+            let command = ServeArgs::augment_args(clap::Command::new("serve"));
+            let matches = command.get_matches_from([&["serve"], flags].concat());
+            let args = ServeArgs::from_arg_matches(&matches).unwrap();
+            let error = open_log(&args, &mut Registry::default()).map(drop).unwrap_err();
+            assert!(matches!(error, StoreError::Usage(_)), "{flags:?}: {error}");
+            assert!(error.to_string().contains("this build has no"), "{flags:?}: {error}");
+        }
+    }
+}

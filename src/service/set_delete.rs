@@ -1,8 +1,8 @@
 //! `Set` and `Delete`.
 
 use changelog_core::{
-    changelog::{Ack, Changelog},
-    log::{NewRecord, WriteError},
+    changelog::{Ack, Changelog, PreparedRecord},
+    log::WriteError,
     model::{Escaped, Key},
 };
 use tonic::{Request, Status};
@@ -61,7 +61,7 @@ async fn write(
     changelog: &Changelog,
     limits: &CallLimits,
     call: &Call,
-    record: Result<NewRecord, WriteError>,
+    record: Result<PreparedRecord, WriteError>,
     ack: Ack,
     failed: impl Fn(WriteError) -> Status,
 ) -> Result<v1::Written, Status> {

@@ -219,10 +219,8 @@ impl Writing {
 
 /// Waits for the outcomes of the writes to one partition, in order.
 async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
-    while let Some(PendingWrite { id, key, mut accepted, window_permit }) = queue.recv().await {
+    while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
         let outcome = accepted.outcome().await;
-        // Before the verdict, so that a flush after it finds the write settled.
-        drop(accepted);
         // The stream may have ended.
         let _ = completed.send(CompletedWrite { id, key, outcome, _window_permit: window_permit });
     }

@@ -1,5 +1,8 @@
 //! Tests that need a real Apache Kafka or other tools: Java's client, kcat, npm data, grpcurl.
 
+// Pedantic lints are for what ships.
+#![allow(clippy::pedantic)]
+
 mod authorization;
 mod cities;
 #[path = "../contract/mod.rs"]

@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     let begun = Instant::now();
-    let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(BESIDE).collect();
+    let known: Vec<_> = faults::all().iter().map(|f| f.id()).chain(OTHER_PARTS).collect();
     let is_known = |only: &String| known.iter().any(|id| wanted(std::slice::from_ref(only), id));
     if let Some(unknown) = arguments.only.iter().find(|only| !is_known(only)) {
         eprintln!("there is no {unknown}; there are {}", known.join(", "));
@@ -93,7 +93,7 @@ async fn main() -> ExitCode {
         // So that an interrupted campaign leaves a report of what it has seen.
         save(&arguments, &report, &facts(begun.elapsed()));
     }
-    beside(&arguments, seed, &campaign, &mut report).await;
+    run_other_parts(&arguments, seed, &campaign, &mut report).await;
     let facts = facts(begun.elapsed());
     print!("{}", report.text(&facts));
     save(&arguments, &report, &facts);
@@ -101,9 +101,9 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that are not faults.
-const BESIDE: [&str; 5] = ["kills", "flat", "seeds", "properties", "rules"];
+const OTHER_PARTS: [&str; 5] = ["kills", "flat", "seeds", "properties", "rules"];
 
-async fn beside(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
+async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
     let number = |whole, short| if arguments.short { short } else { whole };
     let is_wanted = |what| wanted(&arguments.only, what);
     let keep = campaign.keep();

@@ -1,5 +1,8 @@
 //! Tests that need no other program. Tests that need a broker are in `tests/broker`.
 
+// Pedantic lints are for what ships.
+#![allow(clippy::pedantic)]
+
 mod bounds;
 #[path = "../contract/mod.rs"]
 mod contract;

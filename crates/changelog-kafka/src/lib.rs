@@ -65,7 +65,7 @@ struct Inner {
     pool_creation: Mutex<()>,
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
-    /// Notified when a producer meets a fatal error.
+    /// Notified of each error of a producer.
     producer_errors: Arc<Notify>,
 }
 
@@ -249,7 +249,7 @@ impl Log for KafkaLog {
     }
 
     async fn describe(&self) -> Description {
-        // The watched state may be a second old, so the topic is queried again.
+        // From a query that is at most a second old.
         let topic = self.inner.watcher.topic().await.ok();
         let mut partitions = Vec::new();
         let mut findings = self.inner.watcher.findings();

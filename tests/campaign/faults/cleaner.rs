@@ -18,7 +18,7 @@ use crate::{
     sidecar::{Client, limited, reason, said},
 };
 
-use super::{Tally, fill, timed_load, timed_set};
+use super::calls::{Tally, fill, timed_load, timed_set};
 
 /// Covers R40, F10, F27.
 pub struct Cleaner;

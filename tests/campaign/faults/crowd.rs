@@ -11,7 +11,7 @@ use crate::{
     sidecar::{reason, said},
 };
 
-use super::{Tally, fill, timed_load};
+use super::calls::{Tally, fill, timed_load};
 
 /// Covers C57, R21, S4, F25.
 pub struct Crowd;

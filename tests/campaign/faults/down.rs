@@ -13,7 +13,7 @@ use crate::{
     sidecar::{reason, said},
 };
 
-use super::{Tally, not_acknowledged, timed_load, timed_set};
+use super::calls::{Tally, not_acknowledged, timed_load, timed_set};
 
 fn kill_all(stage: &mut Stage<'_>) {
     stage.blocking(|cluster| BROKERS.iter().for_each(|id| cluster.kill(*id)));

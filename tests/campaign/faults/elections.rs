@@ -14,7 +14,7 @@ use crate::{
     sidecar::{Client, limited, reason, said},
 };
 
-use super::{fill, retried, retried_load};
+use super::calls::{fill, retried, retried_load};
 
 /// Covers C49, R14, F13.
 pub struct Unclean;

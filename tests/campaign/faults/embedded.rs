@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tonic::{Code, Status};
 
 use super::{
-    Tally,
+    calls::Tally,
     own::{Clients, Content, Verdict},
     process::{NotStarted, Process},
 };

@@ -22,7 +22,7 @@ use crate::{
     sidecar::{Client, limited, raw, reason, said},
 };
 
-use super::{Tally, a_workspace_in_each, fill, retried, timed_load};
+use super::calls::{Tally, a_workspace_in_each, fill, retried, timed_load};
 
 /// Nothing is compacted, so that the log itself can be read afterwards.
 const UNCOMPACTED: (&str, &str) = ("min.compaction.lag.ms", "86400000");

@@ -12,7 +12,7 @@ use crate::{
     sidecar::{Sidecar, said},
 };
 
-use super::{Tally, not_acknowledged, timed_load, timed_set};
+use super::calls::{Tally, not_acknowledged, timed_load, timed_set};
 
 /// Covers F6.
 struct Network {

@@ -20,7 +20,7 @@ use crate::{
     sidecar::{Client, client, limited, raw, reason, said},
 };
 
-use super::Tally;
+use super::calls::Tally;
 
 const KEYS: u64 = 5;
 /// Longer than any limit of the sidecar here.

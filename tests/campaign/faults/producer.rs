@@ -9,7 +9,7 @@ use changelogd::proto::v1;
 use changelogd_testkit::{BROKERS, shared_oracle, unique_topic};
 use tonic::{Code, Status};
 
-use super::Tally;
+use super::calls::Tally;
 use crate::{
     clients::{READ, load, nothing_was_written},
     fault::{Fault, Stage, WRITE_TIMEOUT},

@@ -14,7 +14,7 @@ use crate::{
     sidecar::{limited, raw, reason, said},
 };
 
-use super::retried_load;
+use super::calls::retried_load;
 
 /// Covers C57, R30, F18.
 pub struct Full;

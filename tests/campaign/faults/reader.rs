@@ -9,7 +9,7 @@ use changelogd_testkit::{OracleError, shared_oracle, unique_topic};
 use tonic::{Code, Status};
 
 use super::{
-    Tally,
+    calls::Tally,
     own::{Clients, Content, SlowReader, fill, is, partition_of, workspace as own_workspace},
     tombstones::{CLEANER, gone, shorten, token, wrong},
 };

@@ -13,7 +13,7 @@ use crate::{
     sidecar::{reason, said},
 };
 
-use super::{Tally, a_workspace_in_each, not_acknowledged, timed_load, timed_set};
+use super::calls::{Tally, a_workspace_in_each, not_acknowledged, timed_load, timed_set};
 
 /// Covers C40, R25, F7.
 pub struct Few;

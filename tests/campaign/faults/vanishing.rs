@@ -15,7 +15,7 @@ use crate::{
     sidecar::{self, Sidecar, limited, reason, said},
 };
 
-use super::{fill, timed_load, timed_set};
+use super::calls::{fill, timed_load, timed_set};
 
 /// Covers R24, S4, F24.
 pub struct Client;
@@ -125,7 +125,7 @@ impl Fault for Answer {
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let sidecar = &stage.sidecars[0];
-        let mut told = super::Tally::default();
+        let mut told = super::calls::Tally::default();
         for round in 0..5 {
             let proxy = Proxy::start(&sidecar.api);
             let (client, key) = (sidecar::client(proxy.address()), format!("cut-{round}/t/e"));

@@ -11,22 +11,24 @@ pub struct Limits {
     ///
     /// [`Changelog::value_rules`]: super::Changelog::value_rules
     pub values: ValueRules,
-    /// Replays that run at the same time.
+    /// Replays that run at the same time. Default 16. With 0 every read is refused.
     pub max_replays: usize,
-    /// Replays that one client may run at the same time.
+    /// Replays that one client may run at the same time. Default 12, three quarters of `max_replays`.
     pub max_replays_per_client: usize,
     /// Whether loads that wait for the same partition share one replay. Only for logs that read whole partitions
-    /// (Kafka).
+    /// (Kafka). Default true.
     pub share_replays: bool,
-    /// How long a load waits for a replay permit before it is refused.
+    /// How long a load waits for a replay permit before it is refused. Default 2 s. With 0 it does not wait.
     pub replay_queue_timeout: Duration,
-    /// Bytes of memory that all replays together may reserve.
+    /// Bytes of memory that all replays together may reserve. Default 512 MiB.
     pub replay_memory: usize,
-    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead.
+    /// Bytes of `replay_memory` that each replay reserves for records that it reads ahead. By default all replays and
+    /// following streams together reserve half of it.
     pub read_ahead: usize,
     /// Streams that may follow at the same time. One client may have three quarters of them, at least one.
+    /// Default 64.
     pub max_following_streams: usize,
-    /// Bytes of memory that the folded records of one load or stream may take.
+    /// Bytes of memory that the folded records of one load or stream may take. Default: all of `replay_memory`.
     pub max_load_memory: usize,
 }
 

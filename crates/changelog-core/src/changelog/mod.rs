@@ -29,7 +29,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
 pub use resume::{Content, TokenError};
-pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, Undelivered, WriteTarget};
+pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, PreparedRecord, Undelivered, WriteTarget};
 
 use crate::{
     log::{Description, Log, ReadError, Topic, TopicState},

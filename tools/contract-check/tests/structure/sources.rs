@@ -234,6 +234,22 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
+/// Programs and test support: the folders of their roots.
+const DEVELOPMENT: [&str; 8] = [
+    "testkit/src",
+    "tests/local",
+    "tests/broker",
+    "tests/campaign",
+    "benches/system",
+    "tools/contract-check/src",
+    "tools/contract-check/tests/structure",
+    "examples/embed/src",
+];
+
+pub fn development_crates() -> Vec<Crate> {
+    DEVELOPMENT.iter().map(|directory| Crate::read(root(), &root().join(directory))).collect()
+}
+
 /// The root package and the crates.
 pub fn crates() -> Vec<Crate> {
     let others = fs::read_dir(root().join("crates")).into_iter().flatten().map(|entry| entry.unwrap().path());

@@ -16,7 +16,7 @@ use crate::{
     model::{Partition, Record},
 };
 
-/// The proof that one partition was read completely; see `Snapshot` in the .proto.
+/// The proof that one partition was read completely: all records of its range came before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The range that was read, and counts of all records in it.

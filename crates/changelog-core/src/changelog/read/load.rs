@@ -51,6 +51,11 @@ pub struct Get {
 
 impl Changelog {
     /// Loads the latest records of one workspace. No types means all types.
+    ///
+    /// Waits at most until `deadline`, and at most [`Limits::replay_queue_timeout`] for a permit. Permits are limited
+    /// for each `peer`. Every error means that there is no result: see [`LoadError`].
+    ///
+    /// [`Limits::replay_queue_timeout`]: crate::changelog::Limits::replay_queue_timeout
     pub async fn load(
         &self,
         workspace: WorkspaceId,
@@ -74,7 +79,7 @@ impl Changelog {
         Ok(Load { snapshot, partition, replayed })
     }
 
-    /// Reads the latest record of one key.
+    /// Reads the latest record of one key. Limits and errors are those of [`Changelog::load`].
     pub async fn get(&self, key: Key, peer: Peer, deadline: Instant) -> Result<Get, LoadError> {
         let topic = self.topic_for_read(deadline).await?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());

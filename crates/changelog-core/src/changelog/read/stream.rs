@@ -149,6 +149,11 @@ struct PendingPartition {
 
 impl Changelog {
     /// Starts a stream. The deadline applies until the end offsets are reached. A following stream has none after that.
+    ///
+    /// Limits are those of [`Changelog::load`], and [`Limits::max_following_streams`]. A token that cannot be resumed
+    /// is [`LoadError::Token`].
+    ///
+    /// [`Limits::max_following_streams`]: crate::changelog::Limits::max_following_streams
     pub async fn stream(
         &self,
         request: StreamRequest,
@@ -230,7 +235,8 @@ fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
 }
 
 impl RecordStream {
-    /// The next event; `None` after the snapshot of the last partition.
+    /// The next event; `None` after the snapshot of the last partition. A following stream has no last event. Drop
+    /// the stream after an error.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, LoadError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {

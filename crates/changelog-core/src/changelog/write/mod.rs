@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Changelog;
 use crate::{
-    log::{Appended, NewRecord, PendingAppend, WriteError},
+    log::{Appended, PendingAppend, WriteError},
     model::Partition,
 };
 
 pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
-pub use target::WriteTarget;
+pub use target::{PreparedRecord, WriteTarget};
 
 use in_flight::InFlightGuard;
 
@@ -47,13 +47,21 @@ impl AcceptedWrite {
         self.partition
     }
 
-    /// Waits for the outcome, which is reported once. The write stays in flight until this is dropped.
-    pub async fn outcome(&mut self) -> Result<Appended, WriteError> {
-        let no_answer = |cause: &str| WriteError::OutcomeUnknown { by_time: false, cause: cause.to_owned() };
-        let Some(pending) = &mut self.pending else { return Err(no_answer("the outcome was reported before")) };
-        let outcome = pending.await;
+    /// Waits for the outcome, without a limit of its own: the log has one. Dropping the future cancels no write.
+    pub async fn outcome(mut self) -> Result<Appended, WriteError> {
+        self.wait().await
+    }
+
+    /// Waits for the outcome once, and keeps the write in flight until this is dropped.
+    async fn wait(&mut self) -> Result<Appended, WriteError> {
+        let outcome = match &mut self.pending {
+            Some(pending) => pending.await,
+            None => unreachable!("the outcome is awaited once"),
+        };
         self.pending = None;
-        outcome.unwrap_or_else(|_| Err(no_answer("the store gave no answer")))
+        outcome.unwrap_or_else(|_| {
+            Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
+        })
     }
 }
 
@@ -71,9 +79,9 @@ impl Drop for AcceptedWrite {
 }
 
 impl Changelog {
-    /// Passes a record to the log without waiting. The record comes from a fresh [`Changelog::write_target`], which has
-    /// checked that writes are possible. On an error nothing is written.
-    pub fn accept(&self, record: NewRecord) -> Result<AcceptedWrite, WriteError> {
+    /// Passes a record to the log without waiting, so the order of calls is the order of the records of a partition. On
+    /// an error nothing is written, and nothing will be.
+    pub fn accept(&self, PreparedRecord(record): PreparedRecord) -> Result<AcceptedWrite, WriteError> {
         let partition = record.partition;
         let guard = self.writes.accept(partition, record.key.clone());
         let pending = self.log.append(record)?;
@@ -81,19 +89,24 @@ impl Changelog {
     }
 
     /// Writes a record; see [`Changelog::accept`]. The log accepts it before the first await, so the order of calls is
-    /// the order of records. Returns `None` with [`Ack::Buffered`].
+    /// the order of records.
+    ///
+    /// With [`Ack::Durable`] it waits for the outcome. If `deadline` passes before, the result is
+    /// [`WriteError::OutcomeUnknown`], and the record may still be written. Without a deadline the log's own limit
+    /// holds: `--write-timeout` on Kafka. With [`Ack::Buffered`] it returns `None` at once, and a failure is kept for
+    /// [`Changelog::flush`].
     pub async fn write(
         &self,
-        record: NewRecord,
+        record: PreparedRecord,
         ack: Ack,
         deadline: Option<Instant>,
     ) -> Result<Option<Appended>, WriteError> {
         match ack {
             Ack::Buffered => {
-                let (key, writes) = (record.key.clone(), self.writes.clone());
+                let (key, writes) = (record.key().clone(), self.writes.clone());
                 let mut accepted = self.accept(record)?;
                 self.tasks.spawn(async move {
-                    if let Err(error) = accepted.outcome().await {
+                    if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
                         tracing::warn!(partition = partition.number(), %error, "a buffered write failed");
                         // Before the write leaves the in-flight set: a flush that waited for it must report the
@@ -105,17 +118,19 @@ impl Changelog {
             }
             Ack::Durable => {
                 let mut accepted = self.accept(record)?;
-                let Some(deadline) = deadline else { return accepted.outcome().await.map(Some) };
+                let Some(deadline) = deadline else { return accepted.wait().await.map(Some) };
                 let late = |_| WriteError::OutcomeUnknown {
                     by_time: true,
                     cause: "the deadline passed before the acknowledgement; the record stays queued".to_owned(),
                 };
-                timeout_at(deadline, accepted.outcome()).await.map_err(late)?.map(Some)
+                timeout_at(deadline, accepted.wait()).await.map_err(late)?.map(Some)
             }
         }
     }
 
-    /// Waits for every write accepted before the call; see `Flush` in the .proto.
+    /// Waits until `deadline` for every write accepted before the call, buffered or durable. Returns how many have no
+    /// outcome yet, and the kept failures of buffered writes with an id above `failures_after`. 0 returns all of them.
+    /// At most 10,000 failures are kept; older ones are counted.
     pub async fn flush(&self, failures_after: u64, deadline: Instant) -> Flushed {
         self.writes.flush(failures_after, deadline).await
     }

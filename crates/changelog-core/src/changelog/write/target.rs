@@ -18,18 +18,29 @@ pub struct WriteTarget {
     value_rules: ValueRules,
 }
 
+/// A record in the partition of its workspace. Only [`WriteTarget::record`] makes one.
+#[derive(Debug, Clone)]
+pub struct PreparedRecord(pub(super) NewRecord);
+
+impl PreparedRecord {
+    /// The key of the record.
+    pub fn key(&self) -> &Key {
+        &self.0.key
+    }
+}
+
 impl WriteTarget {
-    /// The rules for values; see [`Changelog::value_rules`].
+    /// The rules for values; see [`Changelog::value_rules`]. [`WriteTarget::record`] does not check them.
     pub fn value_rules(&self) -> &ValueRules {
         &self.value_rules
     }
 
     /// A record in the partition of its workspace. The value `None` deletes the entity. An error means that writes are
     /// refused.
-    pub fn record(&self, key: Key, value: Option<Bytes>, headers: Headers) -> Result<NewRecord, WriteError> {
+    pub fn record(&self, key: Key, value: Option<Bytes>, headers: Headers) -> Result<PreparedRecord, WriteError> {
         let topic = self.topic.as_ref().map_err(WriteError::clone)?;
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
-        Ok(NewRecord { partition, key, value, headers })
+        Ok(PreparedRecord(NewRecord { partition, key, value, headers }))
     }
 }
 
