@@ -69,7 +69,8 @@ async fn a_load_during_constant_overwriting_misses_no_key() {
 fn reads_by_workspace_and_by_offset_agree_with_a_map() {
     let batch = prop::collection::vec((0..3u8, 0..4u8, prop::option::of(0..99u8)), 1..6);
     // A case opens the store several times, and waits for fsyncs.
-    let config = ProptestConfig { cases: (ProptestConfig::default().cases / 16).max(24), ..ProptestConfig::default() };
+    let cases = (ProptestConfig::default().cases / 16).max(24);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let run = |batches| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(reads_agree_with_a_map(batches));

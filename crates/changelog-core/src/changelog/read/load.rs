@@ -52,8 +52,8 @@ pub struct Get {
 impl Changelog {
     /// Loads the latest records of one workspace. No types means all types.
     ///
-    /// Waits at most until `deadline`, and at most [`Limits::replay_queue_timeout`] for a permit. Permits are limited
-    /// for each `peer`. Every error means that there is no result: see [`LoadError`].
+    /// Waits at most until `deadline`. It waits at most [`Limits::replay_queue_timeout`] for a permit of `peer`, and as
+    /// long for a replay permit. Every error means that there is no result: see [`LoadError`].
     ///
     /// [`Limits::replay_queue_timeout`]: crate::changelog::Limits::replay_queue_timeout
     pub async fn load(

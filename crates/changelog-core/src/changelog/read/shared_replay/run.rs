@@ -1,12 +1,13 @@
 //! A *run*: one replay of a partition, and the loads that it serves.
 //!
 //! Loads with the same selection form a group. A group has one fold, which keeps the last record of each key. If the
-//! fold exceeds a limit, the loads of this group fail, and the other groups go on. If a load is cancelled or its
-//! deadline passes, the other loads go on. A run is *abandoned*, and ends, when no load waits for it any more.
+//! fold exceeds the limit of one load, the loads of this group fail. If all folds exceed the budget of the process, the
+//! group with the largest fold fails. The other groups go on. If a load is cancelled or its deadline passes, the other
+//! loads go on. A run is *abandoned*, and ends, when no load waits for it any more.
 //!
 //! A partition has one *slot*. A run holds it from its start to its end, so that runs do not compete. A run that has
-//! received nothing from the log for [`STALL_TIMEOUT`] is *stalled*. It still serves its loads, but gives up the slot,
-//! so that the next run of the partition can start.
+//! received nothing from the log for [`STALL_TIMEOUT`] is *stalled*. It still serves its loads. It gives up the slot,
+//! so that the next run of the partition can start, unless too many runs of the partition are stalled.
 
 use std::{
     collections::{HashMap, HashSet},
