@@ -1,6 +1,6 @@
 //! `Flush`.
 
-use changelog_core::{changelog::Changelog, model::Escaped};
+use changelog_core::changelog::Changelog;
 use prost::Message;
 use tonic::{Request, Status};
 
@@ -22,8 +22,8 @@ pub async fn flush(changelog: &Changelog, request: Request<v1::FlushRequest>) ->
     };
     let mut bytes = 0;
     for failed in flushed.failures {
-        let what = format!("buffered write of {}", Escaped(failed.key.as_str()));
-        let status = response::rpc_status(&status::from_write_error(&failed.error, &what));
+        let status = status::from_failed_write(&failed.error, "buffered write of", &failed.key);
+        let status = response::rpc_status(&status);
         let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), status: Some(status) };
         bytes += failure.encoded_len() + 6;
         if bytes > MAX_FAILURE_BYTES {

@@ -3,7 +3,7 @@
 use changelog_core::{
     changelog::{Ack, Changelog, PreparedRecord},
     log::WriteError,
-    model::{Escaped, Key},
+    model::Key,
 };
 use tonic::{Request, Status};
 
@@ -34,7 +34,7 @@ pub async fn set(
         None => return Err(status::bad_argument("value", "a value is required: raw or json")),
     };
     let record = target.record(key.clone(), Some(value), headers);
-    let failed = |e: WriteError| status::from_write_error(&e, &format!("set {}", Escaped(key.as_str())));
+    let failed = |e: WriteError| status::from_failed_write(&e, "set", &key);
     let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
     Ok(v1::SetResponse { position, timestamp })
 }
@@ -50,7 +50,7 @@ pub async fn delete(
     let ack = request::ack(request.ack)?;
     let headers = request::headers(request.headers)?;
     let record = changelog.write_target().record(key.clone(), None, headers);
-    let failed = |e: WriteError| status::from_write_error(&e, &format!("delete {}", Escaped(key.as_str())));
+    let failed = |e: WriteError| status::from_failed_write(&e, "delete", &key);
     let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
     Ok(v1::DeleteResponse { position, timestamp })
 }

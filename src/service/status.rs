@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 use changelog_core::{
     changelog::{LoadError, TokenError},
     log::{ReadError, TopicProblem, WriteError},
-    model::{HeaderError, KeyError, KeyPart, ValueError},
+    model::{Escaped, HeaderError, Key, KeyError, KeyPart, ValueError},
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -110,6 +110,11 @@ pub fn deadline_exceeded(message: String) -> Status {
 
 fn topic(problem: &TopicProblem) -> StatusSpec {
     spec(Code::FailedPrecondition, problem.reason())
+}
+
+/// As [`from_write_error`], for the write of one key. `verb` and the key name it.
+pub fn from_failed_write(error: &WriteError, verb: &str, key: &Key) -> Status {
+    from_write_error(error, &format!("{verb} {}", Escaped(key.as_str())))
 }
 
 /// A write that was refused, failed, or has an unknown outcome. `what` names it: `set "ws/type/id"`.

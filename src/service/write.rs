@@ -15,7 +15,7 @@ use bytes::Bytes;
 use changelog_core::{
     changelog::{AcceptedWrite, Changelog},
     log::{Appended, WriteError},
-    model::{Escaped, Headers, Key, Partition, ValueRules},
+    model::{Headers, Key, Partition, ValueRules},
 };
 use futures_util::StreamExt;
 use tokio::{
@@ -187,7 +187,7 @@ impl Writing {
         let window_permit = window_permit.map_err(|_| lost())?;
         let verb = if change.value.is_some() { "set" } else { "delete" };
         let key = change.key.clone();
-        let accepted = self.accept(change).await.map_err(|e| failed(&e, verb, &key))?;
+        let accepted = self.accept(change).await.map_err(|e| status::from_failed_write(&e, verb, &key))?;
         let completed = &self.completed;
         let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
             let (queue, writes) = mpsc::unbounded_channel();
@@ -252,17 +252,16 @@ async fn send_verdicts(
 fn verdict(completed: &CompletedWrite) -> v1::Verdict {
     let outcome = match &completed.outcome {
         Ok(written) => verdict::Outcome::Written(response::written(written)),
-        Err(error) => verdict::Outcome::Error(response::rpc_status(&failed(error, "write", &completed.key))),
+        Err(error) => {
+            let status = status::from_failed_write(error, "write", &completed.key);
+            verdict::Outcome::Error(response::rpc_status(&status))
+        }
     };
     v1::Verdict { id: completed.id, outcome: Some(outcome) }
 }
 
 fn lost() -> Status {
     Status::internal("verdicts were lost")
-}
-
-fn failed(error: &WriteError, verb: &str, key: &Key) -> Status {
-    status::from_write_error(error, &format!("{verb} {}", Escaped(key.as_str())))
 }
 
 fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {

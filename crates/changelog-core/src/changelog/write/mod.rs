@@ -69,8 +69,7 @@ impl Drop for AcceptedWrite {
     /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
-            let tasks = guard.tasks().clone();
-            tasks.spawn(async move {
+            guard.tasks().clone().spawn(async move {
                 let _ = pending.await;
                 drop(guard);
             });
