@@ -1,29 +1,30 @@
 //! The process: binds addresses, opens the store, serves, and drains. Tests run it, too.
 //!
-//! Promises: all addresses are bound and the store is open before anything is served. A drain ends at its deadline, and
-//! reports writes that were not delivered.
+//! Promises: all addresses are bound and the store is open before anything is served. A drain ends a second after its
+//! deadline at the latest, and reports writes that were not delivered.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use changelog_core::{
     changelog::{Changelog, Limits, Undelivered},
     log::Log,
-    model::{MAX_HEADER_BYTES, MAX_KEY_BYTES, ValueRules},
+    model::ValueRules,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
-    net::TcpListener,
-    sync::oneshot,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     address::Address,
     config::{ServeArgs, UsageError},
     metrics::Metrics,
-    server::{Health, Listener, api_routes, health_routes, serve, serve_admin},
+    server::{
+        CallService, CallState, ConnectionCounts, Health, LOG_LIMIT_PERIOD, Listener, LogLimit, Port, PortEvent,
+        admin_router, api_routes, health_routes,
+    },
     service::{CallLimits, Service},
     store::{StoreError, open_log, saturating_usize},
 };
@@ -31,6 +32,9 @@ use crate::{
 /// How long after --write-timeout a log may still report the outcome of a write. librdkafka checks its timeouts each
 /// second.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the ports may take to close after a drain. A connection without a call needs less.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,7 @@ pub struct App {
     args: ServeArgs,
     addresses: Addresses,
     api: Listener,
-    admin: Option<TcpListener>,
+    admin: Option<Listener>,
     health_port: Option<Listener>,
     changelog: Changelog,
     health: Health,
@@ -84,7 +88,7 @@ pub struct App {
 pub struct Drained {
     /// Accepted writes that failed during the drain, or whose outcome is unknown.
     pub undelivered: Undelivered,
-    /// Connections that were still open after three quarters of --drain-timeout.
+    /// Connections that still had a call at the end.
     pub cut_connections: usize,
 }
 
@@ -115,7 +119,7 @@ impl App {
         let api = Listener::bind(&args.listen).await.map_err(bind_error("--listen", &args.listen))?;
         let admin = match &args.admin_listen.0 {
             None => None,
-            Some(address) => Some(Listener::bind_admin(address).await.map_err(bind_error("--admin-listen", address))?),
+            Some(address) => Some(Listener::bind(address).await.map_err(bind_error("--admin-listen", address))?),
         };
         let health_port = match &args.health_listen.0 {
             None => None,
@@ -124,70 +128,110 @@ impl App {
         let real = |listener: &Listener| listener.address().map_err(bind_error("--listen", &args.listen));
         let addresses = Addresses {
             api: real(&api)?,
-            admin: admin.as_ref().and_then(|l| l.local_addr().ok()).map(Address::Tcp),
+            admin: admin.as_ref().map(real).transpose()?,
             health: health_port.as_ref().map(real).transpose()?,
         };
         let mut metrics = Metrics::new();
         let log = open(&args, metrics.registry())?;
         let metrics = Arc::new(metrics);
         let changelog = Changelog::new(log, limits(&args), metrics.changelog().clone());
-        Ok(Self { args, addresses, api, admin, health_port, changelog, health: Health::new().await, metrics })
+        let health = Health::new(metrics.clone());
+        Ok(Self { args, addresses, api, admin, health_port, changelog, health, metrics })
     }
 
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// Serves until `shutdown` completes, then drains within --drain-timeout.
+    /// How many connections the API port may have.
+    pub fn max_connections(&self) -> usize {
+        self.args.max_connections()
+    }
+
+    /// Serves until `shutdown` completes, and then drains in three steps:
+    ///
+    /// 1. Readiness is off, and everything is served for --drain-delay.
+    /// 2. New calls are refused, those that are open go on. Ends when no call is open and every accepted write has an
+    ///    outcome, or after --drain-timeout.
+    /// 3. The ports and all connections are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async { stopped.await.unwrap_or_else(|_| Instant::now()) };
+        let closing = CancellationToken::new();
+        let stop = || {
+            let closing = closing.clone();
+            async move {
+                closing.cancelled().await;
+                Instant::now() + CLOSE_TIME
+            }
+        };
         // The tasks are aborted when this is dropped.
         let mut tasks = JoinSet::new();
-        let following = tasks.spawn(self.health.clone().follow(self.changelog.topic_state(), self.metrics.clone()));
+        tasks.spawn(self.health.clone().follow(self.changelog.topic_state()));
+        let (calls, port_events) = (CallState::new(self.metrics.clone()), Arc::<LogLimit<_>>::default());
+        tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));
+        let port = |name, listener| Port {
+            name,
+            listener,
+            counts: ConnectionCounts { max: self.args.max_connections(), max_per_client: None },
+            idle_timeout: self.args.connection_idle_timeout,
+            metrics: self.metrics.clone(),
+            log_limit: port_events.clone(),
+        };
+        let stall_timeout = self.args.client_stall_timeout;
+        let mut ports = JoinSet::new();
         if let Some(listener) = self.admin {
-            let (metrics, health) = (self.metrics.clone(), self.health.clone());
-            let state = self.changelog.topic_state();
-            tasks.spawn(serve_admin(listener, metrics, health, state));
+            let router = admin_router(self.metrics.clone(), self.health.clone(), self.changelog.topic_state());
+            ports.spawn(port("admin", listener).for_probes().serve_http(router, stop()));
         }
         if let Some(listener) = self.health_port {
-            let routes = health_routes(&self.health);
-            let metrics = self.metrics.clone();
-            tasks.spawn(async move {
-                serve(listener, routes, metrics, std::future::pending()).await;
-            });
+            let service = CallService::new(health_routes(&self.health).prepare(), None);
+            ports.spawn(port("health", listener).for_probes().serve_grpc(service, stall_timeout, stop()));
         }
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
             write_timeout: self.args.write_timeout + WRITE_GRACE,
-            client_stall_timeout: self.args.client_stall_timeout,
             max_request_bytes: max_request_bytes(&self.args),
         };
         let write_tasks = TaskTracker::new();
         let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone(), write_tasks.clone());
         let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
-        let api = serve(self.api, routes, self.metrics.clone(), stopped);
-        let mut api = std::pin::pin!(api);
+        let service = CallService::new(routes.prepare(), Some(calls.clone()));
+        ports.spawn(port("api", self.api).serve_grpc(service, stall_timeout, stop()));
 
-        tokio::select! {
-            _ = &mut api => unreachable!("the API is served until shutdown"),
-            () = shutdown => {}
-        }
-        tracing::info!(timeout_ms = self.args.drain_timeout.as_millis() as u64, "draining");
-        let deadline = Instant::now() + self.args.drain_timeout;
-        // The state of the topic may still change, but the process must not become ready again.
-        following.abort();
-        self.health.set_ready(false).await;
-        self.metrics.set_ready(false);
+        shutdown.await;
+        let (delay, timeout) = (self.args.drain_delay, self.args.drain_timeout);
+        tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
+        self.health.drain();
+        sleep(delay).await;
+
+        let deadline = Instant::now() + timeout;
+        calls.refuse_new_calls();
         self.changelog.refuse_new_work();
         // A quarter of the time is kept for accepted writes that no call waits for.
-        let _ = stop.send(deadline - self.args.drain_timeout / 4);
-        let cut_connections = api.await;
+        let _ = timeout_at(deadline - timeout / 4, calls.no_open_calls()).await;
         let undelivered = self.changelog.drain(deadline).await;
         // The log has reported all outcomes by now, so the tasks that wait for them end.
         write_tasks.close();
         let _ = timeout_at(deadline, write_tasks.wait()).await;
+
+        self.health.close();
+        closing.cancel();
+        let mut cut_connections = 0;
+        while let Some(cut) = ports.join_next().await {
+            cut_connections += cut.unwrap_or_default();
+        }
+        calls.log_left_out();
         Drained { undelivered, cut_connections }
+    }
+}
+
+/// Writes how many calls and connections had no log line of their own, until it is dropped.
+async fn log_what_was_left_out(calls: Arc<CallState>, port_events: Arc<LogLimit<PortEvent>>) {
+    loop {
+        sleep(LOG_LIMIT_PERIOD).await;
+        calls.log_left_out();
+        for (PortEvent { port, what }, times) in port_events.end_period() {
+            tracing::warn!(port, times, "{what}: this happened more often than was logged");
+        }
     }
 }
 
@@ -205,10 +249,10 @@ fn limits(args: &ServeArgs) -> Limits {
     }
 }
 
-/// The size of a request with the largest value, key and headers. A `json` value is larger on the wire than stored: a
-/// small integer takes nine bytes and its frame. At least 4 MiB, which is the usual limit of gRPC.
+/// The size of a request with the largest value, key and headers. A `json` value is larger on the wire than stored: in
+/// `[1,1]` a number and its comma take eleven bytes instead of two. At least 4 MiB, which is the usual limit of gRPC.
 fn max_request_bytes(args: &ServeArgs) -> usize {
-    (args.max_value_bytes as usize * 4 + MAX_KEY_BYTES + 2 * MAX_HEADER_BYTES).max(4 * 1024 * 1024)
+    (args.max_value_bytes as usize * 6 + 64 * 1024).max(4 * 1024 * 1024)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod metrics;
+pub mod open_files;
 pub mod proto;
 pub mod server;
 pub mod service;

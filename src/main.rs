@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use changelogd::{
     commands,
     config::{self, EXIT_USAGE, Exit, ProcessEnvironment},
+    telemetry::{LogFormat, exit_message},
 };
 
 fn main() -> ExitCode {
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Exit::Usage(error)) => {
-            eprintln!("changelogd: {error}");
+            let json = config::asks_for_json(&arguments, &ProcessEnvironment);
+            exit_message(if json { LogFormat::Json } else { LogFormat::Text }, &error.to_string());
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -15,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::telemetry;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
     rpc: &'static str,
@@ -24,6 +26,17 @@ struct Rpc {
 struct RpcCode {
     rpc: &'static str,
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Port {
+    port: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionEnd {
+    port: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +52,8 @@ pub struct Metrics {
     durations: Family<Rpc, Histogram>,
     in_flight: Family<Rpc, Gauge>,
     ready: Gauge,
+    connections: Family<Port, Gauge>,
+    connections_ended: Family<ConnectionEnd, Counter>,
     changelog: changelog::Metrics,
     replays_aborted: Family<Aborted, Counter>,
 }
@@ -75,9 +90,28 @@ impl Metrics {
             durations.clone(),
         );
         registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
+        let connections = Family::<Port, Gauge>::default();
+        registry.register("connections", "Open connections, by port", connections.clone());
+        let connections_ended = Family::<ConnectionEnd, Counter>::default();
+        registry.register(
+            "connections_ended",
+            "Connections that ended: by their client, without first bytes, idle, displaced by a new one, or refused",
+            connections_ended.clone(),
+        );
+        registry.register("log_lines_lost", "Log lines that stderr did not take", telemetry::lost_lines());
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, calls, durations, in_flight, ready, changelog, replays_aborted }
+        Self {
+            registry,
+            calls,
+            durations,
+            in_flight,
+            ready,
+            connections,
+            connections_ended,
+            changelog,
+            replays_aborted,
+        }
     }
 
     pub fn call_started(&self, rpc: &'static str) {
@@ -89,6 +123,16 @@ impl Metrics {
         self.in_flight.get_or_create(&Rpc { rpc }).dec();
         self.calls.get_or_create(&RpcCode { rpc, code }).inc();
         self.durations.get_or_create(&Rpc { rpc }).observe(duration.as_secs_f64());
+    }
+
+    /// How many connections a port has.
+    pub fn set_connections(&self, port: &'static str, count: usize) {
+        self.connections.get_or_create(&Port { port }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A connection ended, or was refused. The reason is from a fixed list.
+    pub fn connection_ended(&self, port: &'static str, reason: &'static str) {
+        self.connections_ended.get_or_create(&ConnectionEnd { port, reason }).inc();
     }
 
     pub fn set_ready(&self, ready: bool) {

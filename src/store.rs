@@ -18,6 +18,8 @@ use prometheus_client::registry::Registry;
 #[cfg(feature = "kafka")]
 use crate::config::KafkaArgs;
 use crate::config::{ServeArgs, StoreChoice, UsageError};
+#[cfg(feature = "embedded")]
+use crate::open_files;
 
 /// Partitions of a memory log without --partitions.
 const DEFAULT_PARTITIONS: i64 = 10;
@@ -55,6 +57,7 @@ pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
                 sort_bytes: saturating_usize(args.read_ahead()),
+                cached_files: open_files::cached_files(open_files::limit()),
                 ..changelog_embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))

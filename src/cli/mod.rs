@@ -84,6 +84,7 @@ impl ClientCommand {
 }
 
 /// Runs one command. The exit status is 0, 1 (failed), 64 (bad usage) or 69 (unavailable).
+#[allow(clippy::print_stderr)] // of a client that ends with it
 pub async fn run(command: ClientCommand) -> ExitCode {
     let (name, mut output) = (command.name(), Output::standard(command.client().output));
     let result = match command {

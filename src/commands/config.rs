@@ -10,6 +10,7 @@ use serde_json::json;
 use super::start::refuse;
 use crate::{
     config::{Origin, Parsed, ServeArgs},
+    open_files,
     store::is_secret,
 };
 
@@ -22,6 +23,8 @@ fn is_given(parsed: &Parsed, long: &str) -> bool {
 }
 
 pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
+    // As `serve` does, so that the same number of connections is shown. It says so if that is not possible.
+    let _ = open_files::raise();
     if let Err(error) = args.check() {
         return refuse(&error);
     }

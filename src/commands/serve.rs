@@ -2,63 +2,116 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::{refuse, runtime};
+use super::start::runtime;
 use crate::{
-    app::{App, StartError},
-    config::{Parsed, ServeArgs},
-    telemetry,
+    address::Address,
+    app::{App, Drained, StartError},
+    config::{EXIT_USAGE, Parsed, ServeArgs},
+    open_files,
+    telemetry::{self, LogFormat, exit_message},
 };
 
-pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
-    match telemetry::parse_filter(&args.log) {
-        Ok(filter) => telemetry::start(args.log_format, filter),
-        Err(error) => return refuse(&crate::config::UsageError::value("--log", &args.log, error)),
+/// Why the process ends without having served. Writes the message after the log has been written.
+struct Failed {
+    exit_status: ExitCode,
+    message: String,
+}
+
+impl Failed {
+    fn usage(error: &impl ToString) -> Self {
+        Self { exit_status: ExitCode::from(EXIT_USAGE), message: error.to_string() }
     }
-    for name in &parsed.unknown {
-        tracing::warn!(name, "this environment variable is no setting of changelogd, and is ignored");
-    }
-    match runtime() {
-        Ok(runtime) => runtime.block_on(serve(args)),
-        Err(code) => code,
+
+    fn start(error: &impl ToString) -> Self {
+        Self { exit_status: ExitCode::FAILURE, message: error.to_string() }
     }
 }
 
-async fn serve(args: ServeArgs) -> ExitCode {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        eprintln!("changelogd: can't start: signals can't be received");
-        return ExitCode::FAILURE;
-    };
+pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
+    let format = LogFormat::in_effect(args.log_format);
+    run_logged(args, parsed, format).unwrap_or_else(|failed| {
+        exit_message(format, &failed.message);
+        failed.exit_status
+    })
+}
+
+fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<ExitCode, Failed> {
+    let filter = telemetry::parse_filter(&args.log).map_err(|e| Failed::usage(&e))?;
+    let _logging = telemetry::start(format, filter);
+    for name in &parsed.unknown {
+        tracing::warn!(name, "this environment variable is no setting of changelogd, and is ignored");
+    }
+    if let Err(error) = open_files::raise() {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
+    let Ok(runtime) = runtime() else { return Ok(ExitCode::FAILURE) };
+    let ended = runtime.block_on(serve(args));
+    // A task of the store may wait for a disk that does not answer.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
+    let mut signals = Signals::new().map_err(|e| Failed::start(&format_args!("signals can't be received: {e}")))?;
     let store = format!("{:?}", args.store()).to_lowercase();
     let app = match App::start(args).await {
         Ok(app) => app,
-        Err(StartError::Usage(error)) => return refuse(&error),
-        Err(error) => {
-            eprintln!("changelogd: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(StartError::Usage(error)) => return Err(Failed::usage(&error)),
+        Err(error) => return Err(Failed::start(&error)),
     };
     let addresses = app.addresses();
-    let shown = |a: &Option<crate::address::Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
+    let shown = |a: &Option<Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         store,
         api = %addresses.api,
         admin = shown(&addresses.admin),
         health = shown(&addresses.health),
+        max_connections = app.max_connections(),
+        open_files = open_files::limit(),
         "serving"
     );
-    let drained = app
-        .run(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-        .await;
-    let undelivered = drained.undelivered;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let watch = async {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    let mut run = Box::pin(app.run(async { drop(stopped.await) }));
+    tokio::select! {
+        drained = &mut run => Ok(report(&drained)),
+        () = watch => {
+            // Dropping it would wait for the store.
+            std::mem::forget(run);
+            tracing::error!("a second signal ended the process before it had drained");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The signals that stop the process.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let of = |kind| signal(kind);
+        Ok(Self([of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+fn report(drained: &Drained) -> ExitCode {
+    let undelivered = &drained.undelivered;
     if undelivered.count > 0 {
         let partitions: Vec<_> = undelivered.partitions.iter().map(ToString::to_string).collect();
         let partitions = partitions.join(",");

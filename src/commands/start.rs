@@ -2,16 +2,19 @@
 
 use std::process::ExitCode;
 
-use crate::config::{EXIT_USAGE, UsageError};
+use crate::{
+    config::{EXIT_USAGE, UsageError},
+    telemetry::{LogFormat, exit_message},
+};
 
 pub fn refuse(error: &UsageError) -> ExitCode {
-    eprintln!("changelogd: {error}");
+    exit_message(LogFormat::Text, &error.to_string());
     ExitCode::from(EXIT_USAGE)
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        eprintln!("changelogd: can't start: {error}");
+        exit_message(LogFormat::Text, &format!("can't start: {error}"));
         ExitCode::FAILURE
     })
 }

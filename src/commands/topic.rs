@@ -15,6 +15,7 @@ use super::start::{refuse, runtime};
 use crate::{
     config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration},
     store::kafka_settings,
+    telemetry::{LogFormat, exit_message},
 };
 
 /// What to do with the topic.
@@ -106,7 +107,7 @@ pub fn run(command: TopicCommand) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("changelogd: topic: {error}");
+            exit_message(LogFormat::Text, &format!("topic: {error}"));
             match error {
                 AdminError::Unreachable(_) => ExitCode::from(EXIT_UNAVAILABLE),
                 _ => ExitCode::FAILURE,

@@ -14,7 +14,7 @@ mod serve;
 
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment, variable};
-pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError};
+pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError, asks_for_json};
 pub use kafka::KafkaArgs;
 pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;

@@ -7,6 +7,7 @@ use changelog_core::model::ValueMode;
 use super::{Origin, UsageError, cgroup::memory_limit, format_duration, kafka::KafkaArgs, parse_duration};
 use crate::{
     address::Address,
+    open_files,
     telemetry::{LogFormat, parse_filter},
 };
 
@@ -111,11 +112,23 @@ pub struct ServeArgs {
     /// A client's shorter deadline wins.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_positive, help_heading = "Limits")]
     pub read_timeout: Duration,
-    /// The longest time that a client may take nothing from a stream, from 1ms.
+    /// The longest time that a client may take nothing of an answer that waits for it, from 1ms.
     ///
-    /// After it the stream ends with DEADLINE_EXCEEDED.
+    /// After it the stream is reset (RST_STREAM). gRPC clients report that as CANCELLED.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive, help_heading = "Limits")]
     pub client_stall_timeout: Duration,
+    /// The connections that the API port may have at the same time, from 1 to 65536.
+    ///
+    /// At the limit a new connection takes the place of the one that has had no call for the longest time. By default
+    /// half of the limit on open files, from 64 to 65536. That is also the most that is taken.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(help_heading = "Limits")]
+    pub max_connections: Option<u32>,
+    /// The longest time that a connection may be open without a call, from 1ms.
+    ///
+    /// Calls of health and reflection do not count. After it the connection is closed with GOAWAY.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_positive, help_heading = "Limits")]
+    pub connection_idle_timeout: Duration,
     /// The replays that may run at the same time, from 1 to 1024: loads, gets and streams.
     ///
     /// Others wait for --replay-queue-timeout, then fail with RESOURCE_EXHAUSTED.
@@ -157,7 +170,12 @@ pub struct ServeArgs {
     /// A load that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or --replay-memory if that is less.
     #[arg(long, value_name = "BYTES", value_parser = parse_load_memory, help_heading = "Limits")]
     pub max_load_memory: Option<u64>,
-    /// The longest wait of a stop for open calls and accepted writes, from 0ms.
+    /// How long a stop goes on to serve everything after readiness has turned off, from 0ms.
+    ///
+    /// Set it to the time that clients need to see that the process is not ready.
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration, help_heading = "Limits")]
+    pub drain_delay: Duration,
+    /// The longest wait of a stop for open calls and accepted writes, from 0ms. It begins after --drain-delay.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, help_heading = "Limits")]
     pub drain_timeout: Duration,
     /// Which log lines are written: a level, or target=level pairs, separated by commas.
@@ -242,6 +260,12 @@ impl ServeArgs {
         }
     }
 
+    /// Connections of the API port, in effect.
+    pub fn max_connections(&self) -> usize {
+        let possible = open_files::max_connections(open_files::limit());
+        self.max_connections.map_or(possible, |wanted| possible.min(wanted as usize))
+    }
+
     /// Replays of one client at the same time, in effect.
     pub fn max_replays_per_client(&self) -> u16 {
         let three_quarters = u32::from(self.max_replays) * 3 / 4;
@@ -320,6 +344,8 @@ impl ServeArgs {
             ("write-timeout", format_duration(self.write_timeout)),
             ("read-timeout", format_duration(self.read_timeout)),
             ("client-stall-timeout", format_duration(self.client_stall_timeout)),
+            ("max-connections", self.max_connections().to_string()),
+            ("connection-idle-timeout", format_duration(self.connection_idle_timeout)),
             ("max-replays", self.max_replays.to_string()),
             ("max-replays-per-client", self.max_replays_per_client().to_string()),
             ("share-replays", self.share_replays.to_string()),
@@ -327,6 +353,7 @@ impl ServeArgs {
             ("max-following-streams", self.max_following_streams().to_string()),
             ("replay-memory", self.replay_memory().to_string()),
             ("max-load-memory", self.max_load_memory().to_string()),
+            ("drain-delay", format_duration(self.drain_delay)),
             ("drain-timeout", format_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),

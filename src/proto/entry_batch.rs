@@ -39,6 +39,21 @@ impl From<Vec<v1::Entry>> for EntryBatch {
     }
 }
 
+impl EntryBatch {
+    /// The same batch, with its entries encoded.
+    #[must_use]
+    pub fn into_encoded(self) -> Self {
+        Self { encoded: self.encode_to_vec().into(), entries: Vec::new() }
+    }
+
+    /// Adds the entries of another batch. Those of both must be encoded.
+    pub fn append(&mut self, more: &Self) {
+        let mut encoded = BytesMut::from(std::mem::take(&mut self.encoded));
+        encoded.extend_from_slice(&more.encoded);
+        self.encoded = encoded.freeze();
+    }
+}
+
 impl Message for EntryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.encoded);

@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use changelog_core::log::{TopicProblem, TopicState};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use super::health::Health;
 use crate::metrics::Metrics;
@@ -28,21 +28,12 @@ struct Admin {
     state: watch::Receiver<TopicState>,
 }
 
-/// Serves until it is dropped, which cuts open requests. None of them changes anything.
-pub async fn serve_admin(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    health: Health,
-    state: watch::Receiver<TopicState>,
-) {
-    let router = Router::new()
+pub fn admin_router(metrics: Arc<Metrics>, health: Health, state: watch::Receiver<TopicState>) -> Router {
+    Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Admin { metrics, health, state });
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the admin port is no longer served");
-    }
+        .with_state(Admin { metrics, health, state })
 }
 
 async fn render(State(admin): State<Admin>) -> impl IntoResponse {

@@ -1,4 +1,4 @@
-//! Connections: their limits, and their drain.
+//! A port: accepts connections within its limits, and closes them on a stop.
 //!
 //! hyper is used directly, because tonic's server does not fit for these reasons:
 //!
@@ -8,28 +8,37 @@
 //! - After an error it accepts the next connection at once. Without file descriptors that is a busy loop.
 //! - It does not limit the number of connections. Limits of hyper on resets and streams that are not set are off.
 //!
-//! Promises: connections, streams and unread bytes are limited. A stop ends at its deadline, and counts the connections
-//! that it cut.
+//! hyper-util's `GracefulShutdown` does not fit either: it closes all connections at once, and a port also has to close
+//! a single one.
+//!
+//! Promises: connections, streams and unread bytes are limited. A full port serves new connections, as long as one of
+//! the others has no call. A stop ends at its deadline, and counts the connections that it cut.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::server::conn::http2;
+use futures_util::FutureExt;
+use hyper::server::conn::{http1, http2};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
     service::TowerToHyperService,
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{
+    activity::Activity,
+    connection::{self, ConnectionLimits, CountedIo, Ended},
     listener::{Io, Listener},
+    log_limit::LogLimit,
     observe::CallService,
+    open_connections::{ConnectionCounts, OpenConnections},
+    transport_wait::StreamExecutor,
 };
-use crate::{metrics::Metrics, service::Peer};
+use crate::{metrics::Metrics, open_files, service::Peer};
 
 /// Limits on connections. Sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
-const MAX_CONNECTIONS: usize = 1024;
 const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
@@ -40,77 +49,201 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after an error of the system. Most often no file descriptors are left, and the next attempt would fail.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` completes. Then it refuses new connections and streams, and waits for open calls until the
-/// instant that `stop` returned. Connections that are still open are cut. Returns how many.
-pub async fn serve(
-    listener: Listener,
-    routes: Routes,
-    metrics: Arc<Metrics>,
-    stop: impl Future<Output = Instant>,
-) -> usize {
-    let service = CallService::new(routes.prepare(), metrics);
-    let mut connection_number = 0;
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut stop = pin!(stop);
-    let deadline = loop {
-        let accepted = async {
-            // At the limit, new connections wait in the listen queue of the system.
-            let slot = slots.clone().acquire_owned().await;
-            (listener.accept().await, slot)
-        };
-        tokio::select! {
-            deadline = &mut stop => break deadline,
-            Some(_) = connections.join_next() => {}
-            (accepted, slot) = accepted => match accepted {
-                Ok((io, address)) => {
-                    connection_number += 1;
-                    let peer = address.map_or(Peer::Connection(connection_number), Peer::Address);
-                    let connection = graceful.watch(connection(io, service.for_peer(peer)));
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        if let Err(error) = connection.await {
-                            // Clients that speak HTTP/1.1, TLS or something else end here, too. That is not an error
-                            // of the server.
-                            tracing::debug!(%error, "a connection ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    // Most often no file descriptors are left. The pause avoids a busy loop.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
-    };
-    drop(listener);
-    let drained = async {
-        // Joining removes the tasks that have ended, so that only cut connections are counted.
-        let joined = async { while connections.join_next().await.is_some() {} };
-        tokio::join!(graceful.shutdown(), joined)
-    };
-    let _ = tokio::time::timeout_at(deadline, drained).await;
-    let cut = connections.len();
-    connections.shutdown().await;
-    cut
+/// Connections that have given their place to others and have not ended yet.
+const MAX_ENDING: usize = 16;
+
+/// The preface of HTTP/2 (RFC 9113, section 3.4), and how long a client may take for it.
+const PREFACE_BYTES: usize = 24;
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client of the admin port may take for the head of a request, and be silent between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A port, before it is served.
+#[derive(Debug)]
+pub struct Port {
+    /// `api`, `health` or `admin`, in metrics and the log.
+    pub name: &'static str,
+    pub listener: Listener,
+    pub counts: ConnectionCounts,
+    pub idle_timeout: Duration,
+    pub metrics: Arc<Metrics>,
+    pub log_limit: Arc<LogLimit<PortEvent>>,
 }
 
-fn connection(
-    io: Box<dyn Io>,
-    service: CallService<Routes>,
-) -> http2::Connection<TokioIo<Box<dyn Io>>, TowerToHyperService<CallService<Routes>>, TokioExecutor> {
-    http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
+/// What a port may report many times a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortEvent {
+    pub port: &'static str,
+    pub what: &'static str,
+}
+
+impl Port {
+    /// The health port and the admin port are for probes and metrics.
+    #[must_use]
+    pub fn for_probes(mut self) -> Self {
+        let max = open_files::max_probe_connections(open_files::limit());
+        self.counts = ConnectionCounts { max, max_per_client: Some(max / 4) };
+        self
+    }
+
+    /// Serves gRPC.
+    pub async fn serve_grpc(
+        self,
+        service: CallService<Routes>,
+        client_stall_timeout: Duration,
+        stop: impl Future<Output = Instant>,
+    ) -> usize {
+        let executor = StreamExecutor { limit: client_stall_timeout };
+        let connection = |io, peer, activity: &Arc<Activity>| {
+            http2::Builder::new(executor)
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+                .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+                .max_header_list_size(MAX_HEADER_LIST)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+                .serve_connection(TokioIo::new(io), TowerToHyperService::new(service.for_connection(peer, activity)))
+        };
+        self.serve(connection, PREFACE_BYTES, stop).await
+    }
+
+    /// Serves HTTP/1.1.
+    pub async fn serve_http(self, router: axum::Router, stop: impl Future<Output = Instant>) -> usize {
+        let connection = |io, _, _: &Arc<Activity>| {
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(io), TowerToHyperService::new(router.clone()))
+        };
+        self.serve(connection, 1, stop).await
+    }
+
+    /// Serves until `stop` completes. Then it accepts no more connections, and waits for open calls until the instant
+    /// that `stop` returned. Connections that are still open are cut. Returns how many.
+    async fn serve<C>(
+        self,
+        connection: impl Fn(CountedIo, Peer, &Arc<Activity>) -> C,
+        first_bytes: usize,
+        stop: impl Future<Output = Instant>,
+    ) -> usize
+    where
+        C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+    {
+        let limits =
+            ConnectionLimits { first_bytes, first_bytes_timeout: FIRST_BYTES_TIMEOUT, idle_timeout: self.idle_timeout };
+        let mut port = Serving {
+            connections: OpenConnections::new(self.counts),
+            running: JoinSet::new(),
+            stopped: CancellationToken::new(),
+            limits,
+            connection,
+            port: self,
+        };
+        let mut stop = pin!(stop);
+        let deadline = loop {
+            tokio::select! {
+                deadline = &mut stop => break deadline,
+                Some(ended) = port.running.join_next() => port.ended(ended.ok()),
+                // Connections that gave their place end soon. Until then they have a descriptor.
+                accepted = port.port.listener.accept(), if port.running.len() < port.most_running() => match accepted {
+                    Ok((io, client)) => port.start(io, client),
+                    Err(error) => port.accept_failed(&error).await,
+                },
+            }
+        };
+        // Clients whose connections wait to be accepted may have sent calls already.
+        while let Some(Ok((io, client))) = port.port.listener.accept().now_or_never() {
+            port.start(io, client);
+        }
+        port.close(deadline).await
+    }
+}
+
+/// A port that is served.
+struct Serving<F> {
+    port: Port,
+    connection: F,
+    limits: ConnectionLimits,
+    connections: OpenConnections,
+    running: JoinSet<(u64, Ended)>,
+    stopped: CancellationToken,
+}
+
+impl<F, C> Serving<F>
+where
+    F: Fn(CountedIo, Peer, &Arc<Activity>) -> C,
+    C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+{
+    /// Connections that may exist at the same time, with those that are about to end.
+    fn most_running(&self) -> usize {
+        self.port.counts.max + MAX_ENDING
+    }
+
+    fn start(&mut self, io: Box<dyn Io>, client: Option<IpAddr>) {
+        let full = self.connections.count() >= self.port.counts.max;
+        if full {
+            self.warn("the port has all connections that it may have; those without a call make room for new ones");
+        }
+        let Some(admitted) = self.connections.admit(client) else {
+            self.port.metrics.connection_ended(self.port.name, "refused");
+            self.warn("a connection was refused: the port has all that it may have, and each has a call");
+            return;
+        };
+        let peer = client.map_or(Peer::Connection(admitted.number), Peer::Address);
+        let io = CountedIo::new(io, admitted.activity.clone());
+        let connection = (self.connection)(io, peer, &admitted.activity);
+        let (number, limits, stopped) = (admitted.number, self.limits, self.stopped.clone());
+        self.running.spawn(async move {
+            (number, connection::run(connection, admitted.activity, limits, admitted.displaced, stopped).await)
+        });
+        self.port.metrics.set_connections(self.port.name, self.connections.count());
+    }
+
+    fn ended(&mut self, ended: Option<(u64, Ended)>) {
+        // A connection that panicked gives its place to another one later.
+        if let Some((number, ended)) = ended {
+            self.connections.ended(number);
+            self.port.metrics.connection_ended(self.port.name, ended.label());
+        }
+        self.port.metrics.set_connections(self.port.name, self.connections.count());
+    }
+
+    async fn accept_failed(&mut self, error: &io::Error) {
+        // The client left before it was accepted. That costs nothing.
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+            return;
+        }
+        if self.port.log_limit.admits(PortEvent { port: self.port.name, what: "a connection could not be accepted" }) {
+            tracing::warn!(port = self.port.name, %error, "a connection could not be accepted");
+        }
+        // Its descriptor is free when its task has ended.
+        self.connections.displace();
+        tokio::time::sleep(ACCEPT_RETRY).await;
+    }
+
+    fn warn(&self, what: &'static str) {
+        if self.port.log_limit.admits(PortEvent { port: self.port.name, what }) {
+            tracing::warn!(port = self.port.name, connections = self.connections.count(), "{what}");
+        }
+    }
+
+    /// Closes every connection: at once if it has no call, else after its last one.
+    async fn close(self, deadline: Instant) -> usize {
+        let Self { port, mut running, stopped, .. } = self;
+        drop(port.listener);
+        stopped.cancel();
+        // Joining removes the tasks that have ended, so that only cut connections are counted.
+        let joined = async { while running.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout_at(deadline, joined).await;
+        let cut = running.len();
+        running.shutdown().await;
+        port.metrics.set_connections(port.name, 0);
+        cut
+    }
 }

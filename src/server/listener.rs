@@ -42,14 +42,6 @@ impl Listener {
         }
     }
 
-    /// Binds the admin port, which is TCP only.
-    pub async fn bind_admin(address: &Address) -> io::Result<TcpListener> {
-        match address {
-            Address::Tcp(address) => TcpListener::bind(address).await,
-            Address::Unix(_) => Err(io::Error::other("the admin port must be host:port")),
-        }
-    }
-
     /// The address with the real port.
     pub fn address(&self) -> io::Result<Address> {
         match self {
@@ -64,8 +56,9 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                // A small response must not wait until the previous segment is acknowledged.
-                stream.set_nodelay(true)?;
+                // A small response must not wait until the previous segment is acknowledged. It fails for a client that
+                // has left.
+                let _ = stream.set_nodelay(true);
                 let from = from.ip().to_canonical();
                 Ok((Box::new(stream), (!from.is_loopback()).then_some(from)))
             }

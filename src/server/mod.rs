@@ -2,18 +2,26 @@
 //!
 //! Does not: know what an RPC does.
 
+mod activity;
 mod admin;
+mod connection;
 mod connections;
 mod health;
 mod listener;
+mod log_limit;
 mod observe;
+mod open_connections;
+mod transport_wait;
 
 use tonic::{codec::CompressionEncoding, service::Routes};
 
-pub use admin::serve_admin;
-pub use connections::serve;
+pub use admin::admin_router;
+pub use connections::{Port, PortEvent};
 pub use health::Health;
-pub use listener::{Io, Listener};
+pub use listener::Listener;
+pub use log_limit::{LogLimit, PERIOD as LOG_LIMIT_PERIOD};
+pub use observe::{CallService, CallState};
+pub use open_connections::ConnectionCounts;
 
 use crate::{
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},

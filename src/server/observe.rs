@@ -1,52 +1,115 @@
-//! The layer around all calls: deadline, metrics, and one log line for each.
+//! The layer around all calls: what is gRPC, whether the API takes calls, deadline, metrics, and one log line for each.
 //!
 //! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
-//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED.
+//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED. While the process drains, a new
+//! call is answered with DRAINING, except those that a client needs to find out what became of its writes.
 //! Does not: log values or, above debug, keys.
 
 use std::{
     convert::Infallible,
+    panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::Service;
 
+use super::{
+    activity::{Activity, OpenCall},
+    log_limit::LogLimit,
+    transport_wait::TransportWait,
+};
 use crate::{
     metrics::Metrics,
     proto::code_name,
-    service::{Call, Peer, request_too_slow},
+    service::{Call, Peer, draining as draining_status, fault_of_write, internal_fault, request_too_slow},
 };
 
 /// The longest time between the start of a request and its last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A chunk of a response from this size is given to the transport in two parts. See [`CallBody`].
+const MIN_SPLIT_CHUNK: usize = 1024;
+
+/// What all calls of the API share.
+#[derive(Debug)]
+pub struct CallState {
+    metrics: Arc<Metrics>,
+    /// Calls of the API, without health and reflection.
+    open_calls: Arc<Activity>,
+    draining: AtomicBool,
+    log_limit: LogLimit<FailedCall>,
+}
+
+/// A kind of failed calls, for the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FailedCall {
+    pub rpc: &'static str,
+    pub code: &'static str,
+    pub reason: Option<String>,
+}
+
+impl CallState {
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        let (draining, log_limit) = (AtomicBool::new(false), LogLimit::default());
+        Arc::new(Self { metrics, open_calls: Activity::new(), draining, log_limit })
+    }
+
+    /// From now on new calls are refused.
+    pub fn refuse_new_calls(&self) {
+        self.draining.store(true, SeqCst);
+    }
+
+    /// Completes when no call of the API is open.
+    pub async fn no_open_calls(&self) {
+        self.open_calls.idle().await;
+    }
+
+    /// Writes how many failed calls of each kind had no line of their own.
+    pub fn log_left_out(&self) {
+        for (FailedCall { rpc, code, reason }, calls) in self.log_limit.end_period() {
+            tracing::info!(rpc, code, reason, calls, "more calls failed in the same way");
+        }
+    }
+}
+
+/// A call of the API, among those of its connection and those that a drain waits for.
+type OpenCalls = Option<(OpenCall, Option<OpenCall>)>;
 
 /// The layer around the routes.
 #[derive(Debug, Clone)]
 pub struct CallService<S> {
     inner: S,
     peer: Peer,
-    metrics: Arc<Metrics>,
+    /// Of the connection.
+    activity: Arc<Activity>,
+    /// `None` on the health port, whose calls are not calls of the API.
+    api: Option<Arc<CallState>>,
 }
 
 impl<S: Clone> CallService<S> {
-    /// The same service for the calls of one client.
-    pub fn for_peer(&self, peer: Peer) -> Self {
-        Self { peer, ..self.clone() }
+    /// The same service for the calls of one connection.
+    #[must_use]
+    pub fn for_connection(&self, peer: Peer, activity: &Arc<Activity>) -> Self {
+        Self { peer, activity: activity.clone(), ..self.clone() }
     }
 }
 
 impl<S> CallService<S> {
-    pub fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        Self { inner, peer: Peer::default(), metrics }
+    pub fn new(inner: S, api: Option<Arc<CallState>>) -> Self {
+        Self { inner, peer: Peer::default(), activity: Activity::new(), api }
     }
 }
 
@@ -64,36 +127,98 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(refusal) = not_grpc(&request) {
+            return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, None, None)))));
+        }
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
-        let mut guard = CallGuard::begin(rpc, call.clone(), self.metrics.clone());
+        let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
+        let mut open_calls = None;
+        if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
+            // Counted before the check, so that a drain waits for a call that it does not refuse.
+            open_calls = Some((self.activity.begin(), Some(api.open_calls.begin())));
+            let draining = api.draining.load(SeqCst);
+            if draining && matches!(rpc.name, "Flush" | "Describe") {
+                // A client that calls these all the time must not hold up the drain.
+                open_calls = open_calls.map(|(of_connection, _)| (of_connection, None));
+            } else if draining {
+                let status = draining_status(rpc.name);
+                if let Some(guard) = &mut guard {
+                    guard.end(&status);
+                }
+                let refusal = status.into_http::<tonic::body::Body>();
+                return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard, None)))));
+            }
+        }
         let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
-        let response_future = self.inner.call(request);
+        // A panic would end the stream without a status. Its hook has logged it.
+        let response_future = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let mut response_future = std::pin::pin!(response_future);
             let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
-                Ok(response) => response?,
+                Ok(response) => response,
                 // The RPC has not started: its request has not arrived completely.
-                Err(_) if rpc.ours && !stats.request_received() => request_too_slow().into_http(),
-                Err(_) => response_future.await?,
+                Err(_) if rpc.ours && !stats.request_received() => Ok(Ok(request_too_slow().into_http())),
+                Err(_) => response_future.await,
+            };
+            let response = match response {
+                Ok(response) => response?,
+                Err(_) if matches!(rpc.name, "Set" | "Delete") => fault_of_write(rpc.name).into_http(),
+                Err(_) => internal_fault(rpc.name).into_http(),
             };
             // A response without messages has its status in the headers.
-            if let Some(status) = Status::from_header_map(response.headers()) {
+            if let (Some(guard), Some(status)) = (&mut guard, Status::from_header_map(response.headers())) {
                 guard.end(&status);
             }
-            Ok(response.map(|inner| CallBody { inner, guard }))
+            Ok(response.map(|inner| CallBody::new(inner, guard, open_calls)))
         })
     }
 }
 
+/// The answer to a request that is not gRPC: another method than POST, or another content type. The specification
+/// wants HTTP status 415 for the second.
+fn not_grpc<B>(request: &Request<B>) -> Option<Response<tonic::body::Body>> {
+    let status = if request.method() != Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if !is_grpc(request.headers()) {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(tonic::body::Body::empty());
+    *response.status_mut() = status;
+    Some(response)
+}
+
+/// Whether the content type is that of gRPC with protocol buffers. gRPC-Web and JSON are something else.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let media_type = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    [&b"application/grpc"[..], b"application/grpc+proto"].iter().any(|known| media_type.eq_ignore_ascii_case(known))
+}
+
 /// The messages and trailers of a response, passed through.
+///
+/// The last byte of a chunk is given to the transport on its own. The transport takes the rest of the chunk as soon as
+/// the client has room for one byte of it, and then asks for the trailers, which end the stream's task. Nobody would
+/// see that the client does not take the chunk. So the transport waits for room for the last byte instead.
 #[derive(Debug)]
 pub struct CallBody {
     inner: tonic::body::Body,
-    guard: CallGuard,
+    last_byte: Option<Bytes>,
+    wait: Arc<TransportWait>,
+    guard: Option<CallGuard>,
+    _open_calls: OpenCalls,
+}
+
+impl CallBody {
+    fn new(inner: tonic::body::Body, guard: Option<CallGuard>, open_calls: OpenCalls) -> Self {
+        Self { inner, last_byte: None, wait: TransportWait::current(), guard, _open_calls: open_calls }
+    }
 }
 
 impl Body for CallBody {
@@ -101,21 +226,48 @@ impl Body for CallBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
-        {
-            self.guard.end(&status);
+        self.wait.ends();
+        let frame = match self.last_byte.take() {
+            Some(last_byte) => Some(Ok(Frame::data(last_byte))),
+            None => std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+        };
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            end => return Poll::Ready(end),
+        };
+        match frame.into_data() {
+            Ok(mut chunk) => {
+                if chunk.len() >= MIN_SPLIT_CHUNK {
+                    self.last_byte = Some(chunk.split_off(chunk.len() - 1));
+                }
+                self.wait.begins();
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Err(frame) => {
+                let status = frame.trailers_ref().and_then(Status::from_header_map);
+                if let (Some(guard), Some(status)) = (&mut self.guard, status) {
+                    guard.end(&status);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.last_byte.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Drop for CallBody {
+    fn drop(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        if self.wait.was_too_long() {
+            guard.end(&Status::deadline_exceeded("the client took nothing for --client-stall-timeout; it was reset"));
+        }
     }
 }
 
@@ -125,14 +277,14 @@ struct CallGuard {
     rpc: Rpc,
     call: Call,
     started: Instant,
-    metrics: Arc<Metrics>,
+    api: Arc<CallState>,
     ended: bool,
 }
 
 impl CallGuard {
-    fn begin(rpc: Rpc, call: Call, metrics: Arc<Metrics>) -> Self {
-        metrics.call_started(rpc.name);
-        Self { rpc, call, started: Instant::now(), metrics, ended: false }
+    fn begin(rpc: Rpc, call: Call, api: Arc<CallState>) -> Self {
+        api.metrics.call_started(rpc.name);
+        Self { rpc, call, started: Instant::now(), api, ended: false }
     }
 
     fn end(&mut self, status: &Status) {
@@ -140,7 +292,7 @@ impl CallGuard {
             return;
         }
         let (code, duration) = (code_name(status.code()), self.started.elapsed());
-        self.metrics.call_ended(self.rpc.name, code, duration);
+        self.api.metrics.call_ended(self.rpc.name, code, duration);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
         let stats = &self.call.stats;
@@ -161,15 +313,16 @@ impl CallGuard {
             };
         }
         // Successful calls are logged at debug: at tens of thousands of writes per second, logging would cost more than
-        // the writes. So are probes, which come every second.
-        if self.rpc.ours && status.code() != Code::Ok {
+        // the writes. So are probes, which come every second, and failed calls beyond the first few of a second.
+        let kind = || FailedCall { rpc: self.rpc.name, code, reason: reason.map(str::to_owned) };
+        if self.rpc.ours && status.code() != Code::Ok && self.api.log_limit.admits(kind()) {
             line!(info);
         } else {
             line!(debug);
         }
         if status.code() != Code::Ok {
-            // The message may name a key.
-            tracing::debug!(rpc = self.rpc.name, code, message = status.message(), "call failed");
+            // The cause may name a key.
+            tracing::debug!(rpc = self.rpc.name, code, cause = status.message(), "call failed");
         }
     }
 }
@@ -226,6 +379,39 @@ fn deadline(headers: &HeaderMap) -> Option<Instant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Covers B27.
+    #[test]
+    fn only_posts_with_the_content_type_of_grpc_are_calls() {
+        let answer = |method: Method, types: &[&str]| {
+            let mut request = Request::builder().method(method);
+            for content_type in types {
+                request = request.header(CONTENT_TYPE, *content_type);
+            }
+            not_grpc(&request.body(()).unwrap()).map(|response| response.status().as_u16())
+        };
+        for good in ["application/grpc", "application/grpc+proto", "Application/GRPC", "application/grpc ; charset=x"] {
+            assert_eq!(answer(Method::POST, &[good]), None, "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/json",
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpc+json",
+            "application/grpcx",
+            "application/proto",
+            "xapplication/grpc",
+        ] {
+            assert_eq!(answer(Method::POST, &[bad]), Some(415), "{bad}");
+        }
+        assert_eq!(answer(Method::POST, &[]), Some(415));
+        assert_eq!(answer(Method::POST, &["application/grpc", "text/plain"]), Some(415));
+        for method in [Method::GET, Method::PUT, Method::HEAD, Method::OPTIONS, Method::DELETE] {
+            assert_eq!(answer(method, &["application/grpc"]), Some(405));
+        }
+    }
 
     /// Covers B16.
     #[test]

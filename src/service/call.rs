@@ -23,8 +23,6 @@ pub struct CallLimits {
     /// The longest time for a write. A shorter deadline of the client wins. Longer than the log's own limit, because
     /// the log may still report that nothing was written.
     pub write_timeout: Duration,
-    /// The longest time that a client may receive nothing although messages wait for it.
-    pub client_stall_timeout: Duration,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
 }

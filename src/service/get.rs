@@ -8,7 +8,8 @@ use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
-    request, response, status,
+    conversion::Conversions,
+    request, status,
 };
 use crate::{metrics::Metrics, proto::v1};
 
@@ -16,18 +17,21 @@ pub async fn get(
     changelog: &Changelog,
     limits: &CallLimits,
     metrics: &Metrics,
+    conversions: &Conversions,
     request: Request<v1::GetRequest>,
 ) -> Result<v1::GetResponse, Status> {
     let (call, request) = Call::from_request(request);
     let key = Key::from_request(&request.workspace_id, &request.changelog_id)
         .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
     let format = request::value_format(request.value_format)?;
+    let deadline = call.deadline_within(limits.read_timeout);
     let shown = Escaped(key.as_str()).to_string();
-    let found = changelog.get(key, call.peer, call.deadline_within(limits.read_timeout)).await;
+    let found = changelog.get(key, call.peer, deadline).await;
     let found = found.map_err(|e| status::from_load_error(&e, &format!("get {shown}"), metrics))?;
     call.stats.set_partition(Some(found.partition.number()));
     call.stats.add_records(found.end.counts.read);
     let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
     call.stats.add_entries(1);
-    Ok(v1::GetResponse { entry: Some(response::entry(found.partition, record, format)) })
+    let entry = conversions.entry(found.partition, record, format, deadline).await?;
+    Ok(v1::GetResponse { entry: Some(entry) })
 }

@@ -82,6 +82,13 @@ fn from_raw(raw: &RawValue, depth: usize) -> Option<Value> {
 /// example, no double is exactly 0.1, but the nearest one is printed as 0.1. An integer must be exactly the value of
 /// its double, because readers calculate with it.
 fn exact(text: &str) -> Option<f64> {
+    // Integers with up to 15 digits are exact. Zero may have a sign.
+    if text.len() <= 15
+        && let Ok(integer @ (1.. | ..=-1)) = text.parse::<i64>()
+    {
+        #[allow(clippy::cast_precision_loss)]
+        return Some(integer as f64);
+    }
     let number: f64 = text.parse().ok()?;
     let integer = !text.contains(['.', 'e', 'E']);
     // Of two shortest forms serde_json takes the even one, as JavaScript and Python do. Rust's formatting does not.

@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
+    conversion::Conversions,
     request, response,
     response_stream::ResponseStream,
     status,
@@ -23,6 +24,7 @@ pub fn load_workspace(
     changelog: Changelog,
     limits: &CallLimits,
     metrics: Arc<Metrics>,
+    conversions: Conversions,
     request: Request<v1::LoadWorkspaceRequest>,
 ) -> Result<ResponseStream<v1::LoadWorkspaceResponse>, Status> {
     let (call, request) = Call::from_request(request);
@@ -30,21 +32,28 @@ pub fn load_workspace(
     let types = request::entity_types(request.entity_types)?;
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);
-    Ok(ResponseStream::spawn(deadline, limits.client_stall_timeout, |responses| async move {
-        let what = format!("load {}", Escaped(workspace.as_str()));
-        let load = changelog.load(workspace, types, call.peer, deadline).await;
-        let load = load.map_err(|e| status::from_load_error(&e, &what, &metrics))?;
-        call.stats.set_partition(Some(load.partition.number()));
-        call.stats.add_records(load.snapshot.end.counts.read);
-        let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
-        for (entries, batch) in response::batches(load.partition, load.records(), format, load.is_shared()) {
-            call.stats.add_entries(entries);
-            send(Event::Batch(batch)).await?;
-        }
-        send(Event::Snapshot(response::snapshot(load.snapshot.clone()))).await?;
-        let flushed = responses.flushed().await;
-        // The load holds its replay permit until the transport has taken the last message.
-        drop(load);
-        flushed
-    }))
+    Ok(ResponseStream::spawn(
+        deadline,
+        || status::internal_fault("the load is not whole"),
+        move |responses| async move {
+            let what = format!("load {}", Escaped(workspace.as_str()));
+            let load = changelog.load(workspace, types, call.peer, deadline).await;
+            let load = load.map_err(|e| status::from_load_error(&e, &what, &metrics))?;
+            call.stats.set_partition(Some(load.partition.number()));
+            call.stats.add_records(load.snapshot.end.counts.read);
+            let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
+            let (records, shared) = (load.records(), load.is_shared());
+            let mut batches = conversions.batches(load.partition, records, format, shared, Some(deadline));
+            while let Some((entries, batch)) = batches.next().await? {
+                call.stats.add_entries(entries);
+                send(Event::Batch(batch)).await?;
+            }
+            drop(batches);
+            send(Event::Snapshot(response::snapshot(load.snapshot.clone()))).await?;
+            let flushed = responses.flushed().await;
+            // The load holds its replay permit until the transport has taken the last message.
+            drop(load);
+            flushed
+        },
+    ))
 }

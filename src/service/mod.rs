@@ -6,6 +6,7 @@
 //! Does not: decide what the changelog does, or know which store is below.
 
 mod call;
+mod conversion;
 mod describe;
 mod flush;
 mod get;
@@ -26,12 +27,13 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use call::{Call, CallLimits, CallStats, Peer};
-pub use status::request_too_slow;
+pub use status::{draining, fault_of_write, internal_fault, request_too_slow};
 
 use crate::{
     metrics::Metrics,
     proto::v1::{self, changelog_service_server::ChangelogService},
 };
+use conversion::Conversions;
 use response_stream::ResponseStream;
 
 /// Implements the service on a changelog.
@@ -41,19 +43,20 @@ pub struct Service {
     limits: CallLimits,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    conversions: Conversions,
 }
 
 impl Service {
     /// `tasks` gets the tasks that a call may leave behind: they wait for the outcomes of accepted writes.
     pub fn new(changelog: Changelog, limits: CallLimits, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
-        Self { changelog, limits, metrics, tasks }
+        Self { changelog, limits, metrics, tasks, conversions: Conversions::default() }
     }
 }
 
 #[tonic::async_trait]
 impl ChangelogService for Service {
     async fn set(&self, request: Request<v1::SetRequest>) -> Result<Response<v1::SetResponse>, Status> {
-        set_delete::set(&self.changelog, &self.limits, request).await.map(Response::new)
+        set_delete::set(&self.changelog, &self.limits, &self.conversions, request).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
@@ -71,7 +74,8 @@ impl ChangelogService for Service {
         request: Request<v1::LoadWorkspaceRequest>,
     ) -> Result<Response<Self::LoadWorkspaceStream>, Status> {
         let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
-        load_workspace::load_workspace(changelog, &self.limits, metrics, request).map(Response::new)
+        let conversions = self.conversions.clone();
+        load_workspace::load_workspace(changelog, &self.limits, metrics, conversions, request).map(Response::new)
     }
 
     type StreamAllStream = ResponseStream<v1::StreamAllResponse>;
@@ -81,7 +85,8 @@ impl ChangelogService for Service {
         request: Request<v1::StreamAllRequest>,
     ) -> Result<Response<Self::StreamAllStream>, Status> {
         let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
-        stream_all::stream_all(changelog, &self.limits, metrics, request).map(Response::new)
+        let conversions = self.conversions.clone();
+        stream_all::stream_all(changelog, &self.limits, metrics, conversions, request).map(Response::new)
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
@@ -89,7 +94,7 @@ impl ChangelogService for Service {
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        get::get(&self.changelog, &self.limits, &self.metrics, request).await.map(Response::new)
+        get::get(&self.changelog, &self.limits, &self.metrics, &self.conversions, request).await.map(Response::new)
     }
 
     type WriteStream = ResponseStream<v1::WriteResponse>;
@@ -98,8 +103,8 @@ impl ChangelogService for Service {
         &self,
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        let (changelog, tasks) = (self.changelog.clone(), self.tasks.clone());
-        Ok(Response::new(write::write(changelog, &self.limits, tasks, request)))
+        let (changelog, tasks, conversions) = (self.changelog.clone(), self.tasks.clone(), self.conversions.clone());
+        Ok(Response::new(write::write(changelog, &self.limits, tasks, conversions, request)))
     }
 
     type WatchStream = ResponseStream<v1::WatchResponse>;

@@ -1,7 +1,7 @@
 //! Streaming responses. A task sends messages through a bounded channel to the transport.
 //!
-//! Promises: a client that receives nothing is disconnected after a time limit, and holds up the replay until then. The
-//! task ends when the client leaves. The task holds its resources until the transport has taken the last message.
+//! Promises: the task ends at its deadline, and when the client leaves. It holds its resources until the transport has
+//! taken the last message. The transport cuts a client that takes nothing, and so ends the task.
 //! Does not: poll work from the response body. The transport does not poll the body of a client that receives nothing,
 //! so its deadline would pass unnoticed.
 
@@ -9,13 +9,12 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures_util::Stream;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tonic::Status;
 
@@ -29,33 +28,28 @@ const MAX_BUFFERED_MESSAGES: usize = 4;
 pub struct ResponseSender<T> {
     messages: mpsc::Sender<T>,
     deadline: Option<Instant>,
-    stall_timeout: Duration,
 }
 
 impl<T> ResponseSender<T> {
-    /// Sends a message. On an error the task must end: the client left, was too slow, or its deadline passed.
+    /// Sends a message. On an error the task must end: the client left, or its deadline passed.
     pub async fn send(&self, message: T) -> Result<(), Status> {
-        self.within_limits(self.messages.send(message)).await
+        self.before_deadline(self.messages.send(message)).await
     }
 
-    async fn within_limits<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
-        let stalled = Instant::now() + self.stall_timeout;
-        let until = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
-        match tokio::time::timeout_at(until, work).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(_)) => Err(Status::cancelled("the client has gone")),
-            Err(_) if until == stalled => Err(status::deadline_exceeded(format!(
-                "the client took no message for {} s",
-                self.stall_timeout.as_secs()
-            ))),
-            Err(_) => Err(status::deadline_exceeded("the deadline passed before the client had taken all".to_owned())),
-        }
+    async fn before_deadline<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
+        let done = match self.deadline {
+            None => work.await,
+            Some(deadline) => timeout_at(deadline, work).await.map_err(|_| {
+                status::deadline_exceeded("the deadline passed before the client had taken all".to_owned())
+            })?,
+        };
+        done.map_err(|_| Status::cancelled("the client has gone"))
     }
 
     /// Waits until the transport has taken all messages. The caller must hold its records and its replay permit until
     /// then. Otherwise a client that receives nothing holds memory that no budget counts.
     pub async fn flushed(&self) -> Result<(), Status> {
-        self.within_limits(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
+        self.before_deadline(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
 }
 
@@ -64,14 +58,15 @@ impl<T> ResponseSender<T> {
 pub struct ResponseStream<T> {
     messages: mpsc::Receiver<T>,
     end: Option<oneshot::Receiver<Result<(), Status>>>,
+    /// The status if the task panics.
+    fault: fn() -> Status,
 }
 
 impl<T: Send + 'static> ResponseStream<T> {
-    /// Starts the task. It is dropped when it ends, or when the client leaves. Without a deadline, the limit on a
-    /// client that receives nothing still applies.
+    /// Starts the task. It is dropped when it ends, or when the client leaves or is cut.
     pub fn spawn<F>(
         deadline: impl Into<Option<Instant>>,
-        stall_timeout: Duration,
+        fault: fn() -> Status,
         task: impl FnOnce(ResponseSender<T>) -> F,
     ) -> Self
     where
@@ -80,14 +75,14 @@ impl<T: Send + 'static> ResponseStream<T> {
         let (sender, messages) = mpsc::channel(MAX_BUFFERED_MESSAGES);
         let (ended, end) = oneshot::channel();
         let client = sender.clone();
-        let work = task(ResponseSender { messages: sender, deadline: deadline.into(), stall_timeout });
+        let work = task(ResponseSender { messages: sender, deadline: deadline.into() });
         tokio::spawn(async move {
             tokio::select! {
                 result = work => { let _ = ended.send(result); }
                 () = client.closed() => {}
             }
         });
-        Self { messages, end: Some(end) }
+        Self { messages, end: Some(end), fault }
     }
 }
 
@@ -102,15 +97,15 @@ impl<T> Stream for ResponseStream<T> {
         let result = ready!(Pin::new(end).poll(cx));
         self.end = None;
         // A task that panicked must not look like a complete response.
-        let result = result.unwrap_or_else(|_| {
-            Err(Status::internal("the stream ended early because of an internal error; it is not complete"))
-        });
+        let result = result.unwrap_or_else(|_| Err((self.fault)()));
         Poll::Ready(result.err().map(Err))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::StreamExt;
     use tonic::Code;
 
@@ -118,11 +113,15 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn fault() -> Status {
+        status::internal_fault("a test")
+    }
+
     /// Covers S3, F24.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_cut_at_its_deadline_with_the_cause() {
         let deadline = Instant::now() + MINUTE / 2;
-        let mut stream = ResponseStream::spawn(deadline, MINUTE, |responses| async move {
+        let mut stream = ResponseStream::spawn(deadline, fault, |responses| async move {
             loop {
                 responses.send(1).await?;
             }
@@ -146,7 +145,7 @@ mod tests {
         for reads in [true, false] {
             let (held, mut gone) = oneshot::channel::<()>();
             let mut stream: ResponseStream<u8> =
-                ResponseStream::spawn(Instant::now() + MINUTE, MINUTE / 2, |responses| async move {
+                ResponseStream::spawn(Instant::now() + MINUTE / 2, fault, |responses| async move {
                     let _held = held;
                     responses.send(1).await?;
                     responses.flushed().await
@@ -167,11 +166,11 @@ mod tests {
         }
     }
 
-    /// Covers C43.
+    /// Covers C43, R44.
     #[tokio::test(start_paused = true)]
     async fn a_panicking_task_is_an_error_and_not_an_end() {
         let mut stream: ResponseStream<u8> =
-            ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async { panic!("a bug") });
+            ResponseStream::spawn(Instant::now() + MINUTE, fault, |_responses| async { panic!("a bug") });
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Internal);
     }
 
@@ -180,7 +179,7 @@ mod tests {
     async fn a_client_that_leaves_ends_the_task() {
         let (held, gone) = oneshot::channel::<()>();
         let stream: ResponseStream<u8> =
-            ResponseStream::spawn(Instant::now() + MINUTE, MINUTE, |_responses| async move {
+            ResponseStream::spawn(Instant::now() + MINUTE, fault, |_responses| async move {
                 let _held = held;
                 std::future::pending().await
             });

@@ -9,6 +9,7 @@ use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
+    conversion::Conversions,
     request, response, status,
 };
 use crate::proto::v1::{self, set_request::Value};
@@ -16,6 +17,7 @@ use crate::proto::v1::{self, set_request::Value};
 pub async fn set(
     changelog: &Changelog,
     limits: &CallLimits,
+    conversions: &Conversions,
     request: Request<v1::SetRequest>,
 ) -> Result<v1::SetResponse, Status> {
     let (call, request) = Call::from_request(request);
@@ -30,7 +32,9 @@ pub async fn set(
             rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
             raw
         }
-        Some(Value::Json(json)) => request::json_value(&json, rules)?,
+        Some(Value::Json(json)) => {
+            conversions.stored(json, rules, Some(call.deadline_within(limits.write_timeout))).await?
+        }
         None => return Err(status::bad_argument("value", "a value is required: raw or json")),
     };
     let record = target.record(key.clone(), Some(value), headers);

@@ -98,6 +98,28 @@ pub fn key_not_found(key: &str) -> Status {
     spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
+/// Of a read. What a fault did to a write is not known.
+const INTERNAL_FAULT: StatusSpec = spec(Code::Internal, "INTERNAL_FAULT");
+
+/// Other calls may succeed, and this one later.
+const OUT_OF_FILES: StatusSpec = spec(Code::Unavailable, "OUT_OF_FILES");
+
+/// A task of ours ended without a result, most often by a panic. `what` names the call.
+pub fn internal_fault(what: &str) -> Status {
+    INTERNAL_FAULT.status(format!("{what}: a fault of changelogd ended it; its log has the cause"))
+}
+
+/// As [`internal_fault`], for a call that may have written.
+pub fn fault_of_write(what: &str) -> Status {
+    let cause = "a fault of changelogd ended the call; its log has the cause".to_owned();
+    from_write_error(&WriteError::OutcomeUnknown { by_time: false, cause }, what)
+}
+
+/// A new call while the process drains. `what` names it.
+pub fn draining(what: &str) -> Status {
+    from_write_error(&WriteError::Draining, what)
+}
+
 /// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
     deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())
@@ -132,6 +154,7 @@ pub fn from_write_error(error: &WriteError, what: &str) -> Status {
             spec(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
         }
         WriteError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
+        WriteError::OutOfFiles { .. } => OUT_OF_FILES.retry_after(Duration::from_secs(1)),
         WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
         WriteError::ReadOnly { .. } => spec(Code::FailedPrecondition, "STORE_READ_ONLY"),
         WriteError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
@@ -175,12 +198,11 @@ pub fn from_load_error(error: &LoadError, what: &str, metrics: &Metrics) -> Stat
 fn from_read_error(error: &ReadError) -> StatusSpec {
     match error {
         ReadError::Topic(problem) => topic(problem),
-        ReadError::Unreachable { .. }
-        | ReadError::NoProgress { .. }
-        | ReadError::EndedEarly { .. }
-        | ReadError::Internal { .. } => {
+        ReadError::Unreachable { .. } | ReadError::NoProgress { .. } => {
             spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
+        ReadError::EndedEarly { .. } | ReadError::Internal { .. } => INTERNAL_FAULT,
+        ReadError::OutOfFiles { .. } => OUT_OF_FILES.retry_after(Duration::from_secs(1)),
         ReadError::OpenTransaction { .. } => {
             spec(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
         }

@@ -11,6 +11,7 @@ use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
+    conversion::Conversions,
     request, response,
     response_stream::{ResponseSender, ResponseStream},
     status,
@@ -24,6 +25,7 @@ pub fn stream_all(
     changelog: Changelog,
     limits: &CallLimits,
     metrics: Arc<Metrics>,
+    conversions: Conversions,
     request: Request<v1::StreamAllRequest>,
 ) -> Result<ResponseStream<v1::StreamAllResponse>, Status> {
     let (call, request) = Call::from_request(request);
@@ -46,8 +48,10 @@ pub fn stream_all(
     // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
     let deadline = call.deadline_within(limits.read_timeout);
     let follow = stream_request.follow;
-    Ok(ResponseStream::spawn((!follow).then_some(deadline), limits.client_stall_timeout, move |responses| async move {
-        let work = send_events(&changelog, stream_request, deadline, format, responses, &call, &metrics);
+    let fault = || status::internal_fault("the stream is not complete");
+    Ok(ResponseStream::spawn((!follow).then_some(deadline), fault, move |responses| async move {
+        let reader = Reader { changelog, call: call.clone(), metrics, conversions, deadline, format };
+        let work = reader.send_events(stream_request, responses);
         match call.deadline.filter(|_| follow) {
             None => work.await,
             Some(end) => timeout_at(end, work).await.unwrap_or_else(|_| {
@@ -57,41 +61,52 @@ pub fn stream_all(
     }))
 }
 
-async fn send_events(
-    changelog: &Changelog,
-    stream_request: StreamRequest,
+/// What a stream needs until its end.
+struct Reader {
+    changelog: Changelog,
+    call: Call,
+    metrics: Arc<Metrics>,
+    conversions: Conversions,
     deadline: Instant,
     format: v1::ValueFormat,
-    responses: ResponseSender<v1::StreamAllResponse>,
-    call: &Call,
-    metrics: &Metrics,
-) -> Result<(), Status> {
-    let what = match stream_request.content {
-        Content::Records => "stream records",
-        Content::Latest => "stream latest values",
-    };
-    let failed = |e: LoadError| status::from_load_error(&e, what, metrics);
-    let mut stream = changelog.stream(stream_request, call.peer, deadline).await.map_err(failed)?;
-    while let Some(event) = stream.next().await {
-        let send = |event| responses.send(v1::StreamAllResponse { event: Some(event) });
-        match event.map_err(failed)? {
-            StreamEvent::Batch { partition, records } => {
-                for (entries, batch) in response::batches(partition, &records, format, false) {
-                    call.stats.add_entries(entries);
-                    send(Event::Batch(batch)).await?;
+}
+
+impl Reader {
+    async fn send_events(
+        self,
+        request: StreamRequest,
+        responses: ResponseSender<v1::StreamAllResponse>,
+    ) -> Result<(), Status> {
+        let Self { changelog, call, metrics, conversions, deadline, format } = self;
+        let what = match request.content {
+            Content::Records => "stream records",
+            Content::Latest => "stream latest values",
+        };
+        let deadline_of_values = (!request.follow).then_some(deadline);
+        let failed = |e: LoadError| status::from_load_error(&e, what, &metrics);
+        let mut stream = changelog.stream(request, call.peer, deadline).await.map_err(failed)?;
+        while let Some(event) = stream.next().await {
+            let send = |event| responses.send(v1::StreamAllResponse { event: Some(event) });
+            match event.map_err(failed)? {
+                StreamEvent::Batch { partition, records } => {
+                    let mut batches = conversions.batches(partition, &records, format, false, deadline_of_values);
+                    while let Some((entries, batch)) = batches.next().await? {
+                        call.stats.add_entries(entries);
+                        send(Event::Batch(batch)).await?;
+                    }
+                }
+                StreamEvent::Snapshot(snapshot) => {
+                    call.stats.add_records(snapshot.end.counts.read);
+                    send(Event::Snapshot(response::snapshot(snapshot))).await?;
+                }
+                StreamEvent::Bookmark(resume_token) => {
+                    send(Event::Bookmark(v1::Bookmark { resume_token })).await?;
                 }
             }
-            StreamEvent::Snapshot(snapshot) => {
-                call.stats.add_records(snapshot.end.counts.read);
-                send(Event::Snapshot(response::snapshot(snapshot))).await?;
-            }
-            StreamEvent::Bookmark(resume_token) => {
-                send(Event::Bookmark(v1::Bookmark { resume_token })).await?;
-            }
         }
+        let flushed = responses.flushed().await;
+        // The stream holds its permits until the transport has taken the last message.
+        drop(stream);
+        flushed
     }
-    let flushed = responses.flushed().await;
-    // The stream holds its permits until the transport has taken the last message.
-    drop(stream);
-    flushed
 }

@@ -27,6 +27,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::{
     call::{Call, CallLimits},
+    conversion::Conversions,
     request, response,
     response_stream::{ResponseSender, ResponseStream},
     status,
@@ -76,17 +77,19 @@ pub fn write(
     changelog: Changelog,
     limits: &CallLimits,
     tasks: TaskTracker,
+    conversions: Conversions,
     request: Request<Streaming<v1::WriteRequest>>,
 ) -> ResponseStream<v1::WriteResponse> {
     let (call, messages) = Call::from_request(request);
     let queue_full_timeout = limits.write_timeout;
     // A stream of mutations may last forever. It has only the deadline of its client.
-    ResponseStream::spawn(None, limits.client_stall_timeout, move |verdicts| async move {
+    ResponseStream::spawn(None, lost, move |verdicts| async move {
         let (completed, answered) = mpsc::unbounded_channel();
         let writing = Writing {
             changelog,
             verdicts: verdicts.clone(),
             queue_full_timeout,
+            conversions,
             window: Arc::new(Semaphore::new(WINDOW)),
             partition_queues: HashMap::new(),
             tasks,
@@ -111,6 +114,7 @@ struct Writing {
     verdicts: ResponseSender<v1::WriteResponse>,
     /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
     queue_full_timeout: Duration,
+    conversions: Conversions,
     window: Arc<Semaphore>,
     partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
     /// Runs a task for each queue.
@@ -141,7 +145,7 @@ impl Writing {
         loop {
             let message = tokio::select! {
                 message = messages.next() => message,
-                () = &mut draining => return Err(status::from_write_error(&WriteError::Draining, "write")),
+                () = &mut draining => return Err(status::draining("write")),
                 // It ends early only if the client does not receive verdicts.
                 sent = &mut self.verdict_task => {
                     return sent.unwrap_or_else(|_| Err(lost())).and_then(|_| Err(lost()));
@@ -167,7 +171,10 @@ impl Writing {
         let mut refused = Vec::new();
         // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
         // arrive together become one batch.
-        let changes: Vec<_> = mutations.into_iter().map(|mutation| (mutation.id, change(mutation, rules))).collect();
+        let mut changes = Vec::with_capacity(mutations.len());
+        for mutation in mutations {
+            changes.push((mutation.id, change(mutation, rules, &self.conversions).await));
+        }
         for (id, change) in changes {
             let sent = match change {
                 Ok(change) => self.send(id, change).await,
@@ -261,10 +268,10 @@ fn verdict(completed: &CompletedWrite) -> v1::Verdict {
 }
 
 fn lost() -> Status {
-    Status::internal("verdicts were lost")
+    status::fault_of_write("mutations without a verdict")
 }
 
-fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> {
+async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Conversions) -> Result<Change, Status> {
     let key = Key::from_request(&mutation.workspace_id, &mutation.changelog_id)
         .map_err(|e| status::bad_key(&e, &mutation.workspace_id, &mutation.changelog_id))?;
     let headers = request::headers(mutation.headers)?;
@@ -273,7 +280,7 @@ fn change(mutation: v1::Mutation, rules: &ValueRules) -> Result<Change, Status> 
             rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
             Some(raw)
         }
-        Some(mutation::Change::Json(json)) => Some(request::json_value(&json, rules)?),
+        Some(mutation::Change::Json(json)) => Some(conversions.stored(json, rules, None).await?),
         Some(mutation::Change::Deletion(_)) => None,
         None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),
     };

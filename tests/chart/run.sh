@@ -246,7 +246,8 @@ renders 'memory limits, fractional' $recent "$chart" --set resources.limits.memo
 renders 'memory limits, in bytes' $recent "$chart" --set resources.limits.memory=2000000000 -- \
     '+CHANGELOGD_REPLAY_MEMORY=500000000'
 # Covers K5.
-renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=24s -- '+CHANGELOGD_DRAIN_TIMEOUT=24s'
+renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=22s -- \
+    '+CHANGELOGD_DRAIN_TIMEOUT=22s' '+CHANGELOGD_DRAIN_DELAY=2s'
 renders 'example, socket' $recent "$consumer" --set changelogd.api.socket=true -- \
     '+CHANGELOGD_LISTEN=unix:/run/changelogd/changelogd.sock' '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock' \
     '+mountPath: /run/changelogd' '+- name: changelogd-socket'
@@ -292,10 +293,12 @@ refuses 'pods on one claim' $recent "$chart" \
     --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
     'data.existingClaim: one process at a time'
 # Covers K5.
-refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout=25s -- \
-    'drainTimeout: 25s is too long: it has to be less than terminationGracePeriodSeconds - 5, which is 25 seconds'
-refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=24001ms -- \
-    'drainTimeout: 24001ms is too long'
+refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout=23s -- \
+    'drainTimeout: 23s is too long: with drainDelay 2s it has to be less than' \
+    'terminationGracePeriodSeconds - 5, which is 25 seconds'
+refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=22001ms -- \
+    'drainTimeout: 22001ms is too long'
+refuses 'drain delay one second too long' $recent "$chart" --set drainDelay=5s -- 'with drainDelay 5s'
 refuses 'drain deadline, example' $recent "$consumer" --set changelogd.terminationGracePeriodSeconds=20 -- \
     'drainTimeout: 20s is too long'
 refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/drainTimeout'"

@@ -46,6 +46,9 @@ pub struct TestServer {
     pub has_id: bool,
     /// Whether a new process with the same arguments finds the writes of this one.
     pub durable: bool,
+    /// The log line with which a process began to serve.
+    #[allow(dead_code)]
+    pub serving: serde_json::Value,
     running: Running,
     /// Values that must live as long: a directory, a mock cluster.
     _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
@@ -103,6 +106,7 @@ impl TestServer {
             durable: false,
             has_id: true,
             running: Running::InProcess { stop: Some(stop), app: Some(running) },
+            serving: serde_json::Value::Null,
             _kept: None,
         }
     }
@@ -118,6 +122,13 @@ impl TestServer {
         // If the signal is ignored, the process gets an error instead.
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         shell.arg("-c").arg(script).arg(binary());
+        Self::spawn(shell, arguments).await
+    }
+
+    /// The real binary, which may have this many files open.
+    pub async fn process_with_open_files(open_files: usize, arguments: Vec<String>) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")).arg(binary());
         Self::spawn(shell, arguments).await
     }
 
@@ -157,6 +168,7 @@ impl TestServer {
             durable: false,
             has_id: true,
             running: Running::Process(Box::new(child)),
+            serving,
             _kept: None,
         }
     }
@@ -219,6 +231,18 @@ impl TestServer {
         line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     }
 
+    /// Sends a signal to the process.
+    pub fn signal(&self, name: &str) {
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits until the process has ended. Returns its exit status.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let Running::Process(child) = &mut self.running else { panic!("it has no process of its own") };
+        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends in time").unwrap().code()
+    }
+
     pub async fn stop(&mut self) {
         match &mut self.running {
             Running::InProcess { stop, app } => {
@@ -228,11 +252,9 @@ impl TestServer {
                 }
             }
             Running::Process(child) => {
-                let pid = child.id().expect("running").to_string();
-                let killed = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-                assert!(killed.success());
-                let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it drains in time").unwrap();
-                assert!(status.success(), "it drains with {status}");
+                assert!(child.id().is_some(), "running");
+                self.signal("TERM");
+                assert_eq!(self.ended().await, Some(0), "it drains");
             }
         }
     }

@@ -4,15 +4,22 @@
 #![allow(clippy::pedantic)]
 
 mod bounds;
+mod connections;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod deadlines;
+mod drain;
+mod faults;
 mod flags;
 mod http2;
 mod image;
+mod json_values;
+mod logs;
 mod lost_broker;
 mod process;
+mod reasons;
 mod servers;
+mod stalls;
 mod store;
 
 contract!(memory, crate::servers::memory, foreign);

@@ -1,8 +1,7 @@
 //! The delivery of one range to the receiver of a replay: scans a batch, sends it, and scans the next.
 //!
 //! It reads each batch on a blocking thread of the runtime, unless the batch is in memory already, and sends it from
-//! the replay's task. So a slow receiver holds no thread. A panic of the engine on damage becomes an error of this
-//! replay.
+//! the replay's task. So a slow receiver holds no thread. A panic of the engine becomes an error of this replay.
 //!
 //! Promises that no step takes longer than the deadline, and that it stops when the receiver is dropped.
 //!
@@ -55,14 +54,14 @@ impl Delivery {
             let (returned, batch) = match self.bounded(at, deadline, read).await? {
                 Ok(read) => read,
                 Err(error) if error.is_panic() => {
-                    let what = format_args!("the engine panicked reading partition {} near {}", at.partition, at.from);
-                    return Err(StopReason::Error(self.state.damage(what).into()));
+                    let cause = format!("the engine panicked as it read partition {} near {}", at.partition, at.from);
+                    return Err(StopReason::Error(ReadError::Internal { cause }));
                 }
                 // The runtime is shutting down.
                 Err(_) => return Err(StopReason::Error(ReadError::Draining)),
             };
             scan = returned;
-            let Some(records) = batch.map_err(|corrupt| StopReason::Error(corrupt.into()))? else {
+            let Some(records) = batch.map_err(|unreadable| StopReason::Error(unreadable.into()))? else {
                 return Ok(scan.counts());
             };
             if !records.is_empty() {

@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use changelog_core::{log::Corrupt, model::PartitionCount};
+use changelog_core::{
+    log::{Corrupt, ReadError},
+    model::PartitionCount,
+};
+use rustix::io::Errno;
 
 /// Why a store is not opened.
 ///
@@ -113,6 +117,58 @@ impl OpenError {
     }
 }
 
+/// Why an entry of the engine can't be read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    Damaged(Corrupt),
+    /// The system gives no files or memory now. A later attempt may succeed.
+    OutOfFiles(String),
+    /// The disk or the system failed in another way, which says nothing about the files.
+    Failed(String),
+}
+
+impl Unreadable {
+    /// `damage` describes what could not be read, if the error means damage.
+    pub(super) fn of_engine(error: &fjall::Error, damage: impl FnOnce() -> Corrupt) -> Self {
+        match system_error(error) {
+            Some(io) if is_out_of_files(io) => Self::OutOfFiles(io.to_string()),
+            Some(io) if !is_damage(io) => Self::Failed(format!("the disk can't be read: {io}")),
+            _ => Self::Damaged(damage()),
+        }
+    }
+}
+
+impl From<Corrupt> for Unreadable {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Damaged(corrupt)
+    }
+}
+
+impl From<Unreadable> for ReadError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Damaged(corrupt) => corrupt.into(),
+            Unreadable::OutOfFiles(cause) => Self::OutOfFiles { cause },
+            Unreadable::Failed(cause) => Self::Internal { cause },
+        }
+    }
+}
+
+/// The system's error, if it is one.
+pub(super) fn system_error(error: &fjall::Error) -> Option<&io::Error> {
+    match error {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io),
+        _ => None,
+    }
+}
+
+/// Whether the system refused a file, memory or a thread, which it may give later.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    let refusals = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN, Errno::INTR];
+    error.raw_os_error().is_some_and(|number| refusals.iter().any(|errno| errno.raw_os_error() == number))
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
 /// Whether an error means that a file has changed, and not that the system failed.
 fn is_damage(error: &io::Error) -> bool {
     matches!(
@@ -124,4 +180,41 @@ fn is_damage(error: &io::Error) -> bool {
             // An impossible position in a file.
             | io::ErrorKind::InvalidInput
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers R43.
+    #[test]
+    fn only_changed_files_are_damage() {
+        let of = |io: io::Error| {
+            let damage = || Corrupt { detail: "damaged".to_owned() };
+            let errors = [fjall::Error::Io(clone(&io)), fjall::Error::Storage(fjall::LsmError::Io(io))];
+            errors.map(|error| match ReadError::from(Unreadable::of_engine(&error, damage)) {
+                ReadError::Corrupt(_) => "damage",
+                ReadError::OutOfFiles { .. } => "out of files",
+                ReadError::Internal { .. } => "failed",
+                other => panic!("{other}"),
+            })
+        };
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN, Errno::INTR] {
+            assert_eq!(of(errno.into()), ["out of files"; 2], "{errno}");
+        }
+        for errno in [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::STALE, Errno::NODEV, Errno::TIMEDOUT, Errno::NOSPC]
+        {
+            assert_eq!(of(errno.into()), ["failed"; 2], "{errno}");
+        }
+        assert_eq!(of(Errno::NOENT.into()), ["damage"; 2]);
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData] {
+            assert_eq!(of(kind.into()), ["damage"; 2], "{kind}");
+        }
+        let unreadable = Unreadable::of_engine(&fjall::Error::Poisoned, || Corrupt { detail: "damaged".to_owned() });
+        assert!(matches!(unreadable, Unreadable::Damaged(_)), "{unreadable:?}");
+    }
+
+    fn clone(error: &io::Error) -> io::Error {
+        error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+    }
 }

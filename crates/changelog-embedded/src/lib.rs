@@ -152,6 +152,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// How many bytes one replay may hold to sort records. Records above that are read twice.
     pub sort_bytes: usize,
+    /// How many of its files the engine keeps open, 10 or more. It opens some more for a short time.
+    pub cached_files: usize,
 }
 
 impl Settings {
@@ -165,6 +167,7 @@ impl Settings {
             queue_bytes: 64 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
             sort_bytes: 16 * 1024 * 1024,
+            cached_files: 256,
         }
     }
 }
@@ -204,7 +207,7 @@ impl EmbeddedLog {
             .partition_count
             .or(default)
             .ok_or_else(|| OpenError::io(&settings.dir, std::io::Error::other("no partition count")))?;
-        let opened = store::open(&settings.dir, settings.partition_count, default)?;
+        let opened = store::open(&settings.dir, settings.partition_count, default, settings.cached_files)?;
         let store = Arc::new(opened.store);
         let topic = Arc::new(Topic {
             name: name_of(&settings.dir),

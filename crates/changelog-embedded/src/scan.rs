@@ -19,6 +19,7 @@ use changelog_core::{
 use fjall::Readable as _;
 
 use super::{
+    error::Unreadable,
     layout,
     state::{Published, ReplayRange, StoreState},
 };
@@ -92,7 +93,7 @@ impl PartitionScan {
     }
 
     /// The next selected records; `None` at the end. Blocks, unless the rest is in memory.
-    pub(super) fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Corrupt> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<Vec<Record>>, Unreadable> {
         if matches!(self.source, Source::Unstarted) {
             self.source = self.start()?;
         }
@@ -131,7 +132,7 @@ impl PartitionScan {
         Ok(Some(records))
     }
 
-    fn start(&mut self) -> Result<Source, Corrupt> {
+    fn start(&mut self) -> Result<Source, Unreadable> {
         let (mut held_bytes, mut found) = (0, Vec::new());
         let published = self.published.clone();
         let selection = self.selection.clone();
@@ -188,7 +189,7 @@ impl PartitionScan {
         published: &Published,
         held_bytes: &mut usize,
         found: &mut Vec<Found>,
-    ) -> Result<bool, Corrupt> {
+    ) -> Result<bool, Unreadable> {
         let prefix = layout::partition_prefix(self.partition);
         for entry in published.snapshot.prefix(&published.store.latest, prefix) {
             let (entry_key, sealed) = entry.into_inner().map_err(|e| self.read_failed(&e))?;
@@ -232,7 +233,7 @@ impl PartitionScan {
     }
 
     /// Reads the record that the log has at this offset.
-    fn read(&self, key: &[u8], offset: i64) -> Result<Record, Corrupt> {
+    fn read(&self, key: &[u8], offset: i64) -> Result<Record, Unreadable> {
         let entry_key = layout::latest_key(self.partition, key);
         let sealed = self.published.snapshot.get(&self.published.store.latest, &entry_key);
         let sealed = sealed.map_err(|e| self.read_failed(&e))?;
@@ -240,12 +241,14 @@ impl PartitionScan {
         content
             .and_then(|content| layout::decode_record(key, content, Bytes::copy_from_slice))
             .filter(|record| record.offset == offset)
-            .ok_or_else(|| self.damaged("latest", &entry_key))
+            .ok_or_else(|| self.damaged("latest", &entry_key).into())
     }
 
-    fn read_failed(&self, error: &fjall::Error) -> Corrupt {
-        self.state
-            .damage(format_args!("partition {} can't be read near offset {}: {error:?}", self.partition, self.from))
+    fn read_failed(&self, error: &fjall::Error) -> Unreadable {
+        let (partition, from) = (self.partition, self.from);
+        let what =
+            || self.state.damage(format_args!("partition {partition} can't be read near offset {from}: {error:?}"));
+        Unreadable::of_engine(error, what)
     }
 
     fn damaged(&self, keyspace: &str, entry_key: &[u8]) -> Corrupt {

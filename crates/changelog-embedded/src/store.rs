@@ -121,7 +121,12 @@ pub(super) struct Opened {
 }
 
 /// Opens the store of a directory, or creates one.
-pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: PartitionCount) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    dir: &Path,
+    asked: Option<PartitionCount>,
+    default: PartitionCount,
+    cached_files: usize,
+) -> Result<Opened, OpenError> {
     let fail = |cause| OpenError::io(dir, cause);
     fs::create_dir_all(dir).map_err(fail)?;
     let has_marker = dir.join(MARKER).try_exists().map_err(fail)?;
@@ -148,13 +153,13 @@ pub(super) fn open(dir: &Path, asked: Option<PartitionCount>, default: Partition
     }
     engine_check::check(dir, &dir.join(ENGINE))?;
     // The engine panics on some kinds of damage.
-    catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock)))
+    catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock, cached_files)))
         .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))
 }
 
-fn recover(dir: &Path, identity: Identity, lock: File) -> Result<Opened, OpenError> {
+fn recover(dir: &Path, identity: Identity, lock: File, cached_files: usize) -> Result<Opened, OpenError> {
     let engine = |error| OpenError::engine(dir, error);
-    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE)).map_err(engine)?;
+    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE), cached_files).map_err(engine)?;
     let read = |entry_key: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
         let Some(sealed) = meta.get(entry_key).map_err(engine)? else { return Ok(None) };
         let content = layout::unseal(entry_key, &sealed).map(<[u8]>::to_vec);
@@ -276,7 +281,7 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
     }
     {
         let engine = |error| OpenError::engine(dir, error);
-        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW)).map_err(engine)?;
+        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW), MIN_CACHED_FILES).map_err(engine)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         let [.., meta] = &keyspaces;
         batch.insert(meta, layout::IDENTITY, layout::seal(layout::IDENTITY, identity.to_text().as_bytes()));
@@ -301,9 +306,15 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
     fs::rename(dir.join(MARKER_NEW), dir.join(MARKER)).and_then(|()| sync_dir(dir)).map_err(fail)
 }
 
-fn start_engine(dir: &Path) -> fjall::Result<(Database, [Keyspace; 4])> {
+/// The engine takes no fewer.
+const MIN_CACHED_FILES: usize = 10;
+
+fn start_engine(dir: &Path, cached_files: usize) -> fjall::Result<(Database, [Keyspace; 4])> {
     // Each batch syncs the journal itself, before it is published.
-    let db = Database::builder(dir).manual_journal_persist(true).open()?;
+    let db = Database::builder(dir)
+        .manual_journal_persist(true)
+        .max_cached_files(Some(cached_files.max(MIN_CACHED_FILES)))
+        .open()?;
     let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
     let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
     Ok((db, keyspaces))
@@ -366,6 +377,11 @@ impl AckedSequence {
         self.0.read_exact_at(&mut bytes, 0).ok()?;
         let (sequence, crc) = bytes.split_first_chunk::<8>()?;
         (crc == crc32fast::hash(sequence).to_be_bytes()).then(|| u64::from_be_bytes(*sequence))
+    }
+
+    /// Another handle on the file, which takes a file descriptor.
+    pub(super) fn another_handle(&self) -> io::Result<File> {
+        self.0.try_clone()
     }
 
     /// Overwrites one sector in place, so the file has the old sequence or the new one.

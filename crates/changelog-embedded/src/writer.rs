@@ -8,13 +8,14 @@
 //!   one batch, only the last is stored. The others get offsets and replies.
 //! - **A failed commit makes the store read-only** until it is opened again, because the content of the disk is not
 //!   known. The store stays readable as of the last commit. The first cause is reported.
-//! - **Free space is checked before each batch**, so that DISK_FULL means that nothing was written. Writes succeed
-//!   again when there is room.
+//! - **Free space and free files are checked before each batch**, so that DISK_FULL and OUT_OF_FILES mean that nothing
+//!   was written. Writes succeed again when there is room.
 //!
 //! Does not read for replays, and does not decide what may be written.
 
 use std::{
     collections::HashMap,
+    fs::File,
     io,
     sync::{
         Arc,
@@ -26,13 +27,14 @@ use std::{
 
 use bytes::Bytes;
 use changelog_core::{
-    log::{Appended, Corrupt, NewRecord, WriteError},
+    log::{Appended, NewRecord, WriteError},
     model::{Escaped, Key, Partition, Position},
 };
 use fjall::{OwnedWriteBatch, Readable as _};
 use tokio::sync::oneshot;
 
 use super::{
+    error::{Unreadable, is_out_of_files},
     layout::{self, Head, RecordHead},
     state::{Clock, Published, StoreState},
     store::{AckedSequence, Store},
@@ -45,6 +47,8 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The most tombstones of one purge. Queued writes are committed before the next one.
 const MAX_PURGE_RECORDS: usize = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
+/// Files that the engine may need at the same time: for the tables of a merge, a new journal and the list of tables.
+const SPARE_FILES: usize = 16;
 
 /// An accepted write.
 pub(super) struct QueuedWrite {
@@ -147,6 +151,7 @@ impl Writer {
             return Err(CommitError::NotWritten(refusal));
         }
         self.check_free_space(writes.iter().map(|write| write.queue_bytes as u64).sum())?;
+        self.check_free_files()?;
 
         let now = (self.clock)();
         let mut heads: HashMap<Partition, Head> = HashMap::new();
@@ -188,7 +193,7 @@ impl Writer {
     fn plan(&self, batch: &mut OwnedWriteBatch, planned: &Planned<'_>) -> Result<(), CommitError> {
         let Planned { partition, key, offset, timestamp, write } = *planned;
         let latest = layout::latest_key(partition, key.bytes());
-        if let Some(before) = self.latest(&latest).map_err(|e| self.corrupt(e))? {
+        if let Some(before) = self.latest(&latest).map_err(|e| self.unreadable(e))? {
             self.remove_from_log(batch, partition, before);
         }
         let content =
@@ -212,18 +217,37 @@ impl Writer {
         }
     }
 
-    fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Corrupt> {
+    fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Unreadable> {
         let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
         let found = self.store.latest.get(entry_key);
-        let found = found.map_err(|e| self.state.damage(format_args!("key {} can't be read: {e:?}", shown())))?;
+        let found = found.map_err(|e| {
+            Unreadable::of_engine(&e, || self.state.damage(format_args!("key {} can't be read: {e:?}", shown())))
+        })?;
         let Some(sealed) = found else { return Ok(None) };
         let head = layout::unseal(entry_key, &sealed).and_then(RecordHead::decode);
         head.map(|(head, _)| Some(head))
-            .ok_or_else(|| self.state.damage(format_args!("the record of key {} is damaged", shown())))
+            .ok_or_else(|| self.state.damage(format_args!("the record of key {} is damaged", shown())).into())
     }
 
-    fn corrupt(&self, corrupt: Corrupt) -> CommitError {
-        CommitError::NotWritten(WriteError::Corrupt(self.state.set_corrupt(corrupt)))
+    fn unreadable(&self, unreadable: Unreadable) -> CommitError {
+        CommitError::NotWritten(match unreadable {
+            Unreadable::Damaged(corrupt) => WriteError::Corrupt(self.state.set_corrupt(corrupt)),
+            Unreadable::OutOfFiles(cause) => WriteError::OutOfFiles { cause },
+            Unreadable::Failed(cause) => WriteError::ReadOnly { cause },
+        })
+    }
+
+    /// The engine opens files for its tables later, in the background. If it can't, it fails for good.
+    fn check_free_files(&self) -> Result<(), CommitError> {
+        let files: io::Result<Vec<File>> = (0..SPARE_FILES).map(|_| self.acked_sequence.another_handle()).collect();
+        match files {
+            Err(error) if is_out_of_files(&error) => {
+                let cause = format!("{SPARE_FILES} files can't be open at the same time: {error}");
+                Err(CommitError::NotWritten(WriteError::OutOfFiles { cause }))
+            }
+            // If another error stands behind it, the commit decides.
+            _ => Ok(()),
+        }
     }
 
     /// The engine writes to a journal now and to tables later. A disk that is full only then would fail other writes
@@ -288,16 +312,21 @@ impl Writer {
         }
         match self.try_purge() {
             Ok(more) => more,
-            Err(corrupt) => {
+            Err(Unreadable::Damaged(corrupt)) => {
                 self.state.set_corrupt(corrupt);
+                false
+            }
+            // The next purge tries again.
+            Err(Unreadable::OutOfFiles(cause) | Unreadable::Failed(cause)) => {
+                tracing::warn!(cause, "old tombstones can't be purged now");
                 false
             }
         }
     }
 
-    fn try_purge(&mut self) -> Result<bool, Corrupt> {
+    fn try_purge(&mut self) -> Result<bool, Unreadable> {
         // The purge waits while the disk is full, because a failed commit would make the store read-only.
-        if self.check_free_space(0).is_err() {
+        if self.check_free_space(0).is_err() || self.check_free_files().is_err() {
             return Ok(false);
         }
         let retention = i64::try_from(self.state.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
@@ -306,9 +335,9 @@ impl Writer {
         let until = oldest.max(0).to_be_bytes();
         for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(MAX_PURGE_RECORDS) {
             let damaged = || self.state.damage(format_args!("a tombstone's entry is damaged"));
-            let (entry_key, sealed) = entry
-                .into_inner()
-                .map_err(|e| self.state.damage(format_args!("the tombstones can't be read: {e:?}")))?;
+            let (entry_key, sealed) = entry.into_inner().map_err(|e| {
+                Unreadable::of_engine(&e, || self.state.damage(format_args!("the tombstones can't be read: {e:?}")))
+            })?;
             let (partition, offset) = layout::position_of_tombstone(&entry_key).ok_or_else(damaged)?;
             let key = layout::unseal(&entry_key, &sealed).ok_or_else(damaged)?;
             let latest = layout::latest_key(partition, key);

@@ -244,7 +244,7 @@ impl Log for KafkaLog {
         let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
-        started.map_err(|e| ReadError::Internal { cause: format!("no thread can be had: {e}") })?;
+        started.map_err(|e| ReadError::OutOfFiles { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
     }
 

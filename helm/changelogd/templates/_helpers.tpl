@@ -124,11 +124,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     "set api.insecureListen to true to serve it so to every client that reaches the pod, "
     "or leave the Service out and use kubectl port-forward") }}
 {{- end }}
-{{- $drain := include "changelogd.seconds" .Values.drainTimeout | int64 }}
+{{- $delay := include "changelogd.seconds" .Values.drainDelay | int64 }}
+{{- $drain := add $delay (include "changelogd.seconds" .Values.drainTimeout | int64) }}
 {{- $room := sub (int64 .Values.terminationGracePeriodSeconds) 5 }}
 {{- if ge $drain $room }}
-{{- fail (print "changelogd: drainTimeout: " .Values.drainTimeout " is too long: "
-    "it has to be less than terminationGracePeriodSeconds - 5, which is " $room " seconds") }}
+{{- fail (print "changelogd: drainTimeout: " .Values.drainTimeout " is too long: with drainDelay " .Values.drainDelay
+    " it has to be less than terminationGracePeriodSeconds - 5, which is " $room " seconds") }}
 {{- end }}
 {{- $ports := list (int64 .Values.health.port) (int64 .Values.admin.port) }}
 {{- if not .Values.api.socket }}
@@ -203,6 +204,8 @@ env:
     value: {{ div (include "changelogd.bytes" .Values.resources.limits.memory | int64) 4 | quote }}
   - name: CHANGELOGD_WRITE_TIMEOUT
     value: {{ .Values.writeTimeout | quote }}
+  - name: CHANGELOGD_DRAIN_DELAY
+    value: {{ .Values.drainDelay | quote }}
   - name: CHANGELOGD_DRAIN_TIMEOUT
     value: {{ .Values.drainTimeout | quote }}
   - name: CHANGELOGD_LOG

@@ -114,6 +114,12 @@ pub enum WriteError {
     /// This process is stopping; nothing was written.
     #[error("nothing was written: this process is draining")]
     Draining,
+    /// The system gives no files or memory now; nothing was written.
+    #[error("nothing was written: the system has no files or memory left: {cause}")]
+    OutOfFiles {
+        /// The error of the system.
+        cause: String,
+    },
     /// The disk is full; nothing was written.
     #[error("nothing was written: the disk is full: {cause}")]
     DiskFull {
@@ -211,6 +217,12 @@ pub enum ReadError {
     #[error("can't be read now: {cause}")]
     Internal {
         /// The error.
+        cause: String,
+    },
+    /// The system gives no files, threads or memory now.
+    #[error("can't be read now: the system has no files or memory left: {cause}")]
+    OutOfFiles {
+        /// The error of the system.
         cause: String,
     },
     /// Acknowledged records are hidden behind an open transaction.

@@ -2,10 +2,13 @@
 
 use serde::de::IgnoredAny;
 
+/// The most levels of arrays and objects in a JSON document. Parsers fail on deeper ones. serde_json takes as many.
+const MAX_NESTING: usize = 127;
+
 /// The form of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueMode {
-    /// A JSON document (RFC 8259), stored byte for byte as sent.
+    /// A JSON document (RFC 8259) with at most 127 levels, stored byte for byte as sent.
     Json,
     /// Any bytes. An empty value is allowed.
     Opaque,
@@ -52,12 +55,43 @@ impl ValueRules {
         // serde_json does not check the encoding of strings that it ignores.
         let text = str::from_utf8(value).map_err(|e| not_json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
         serde_json::from_str::<IgnoredAny>(text).map_err(|e| not_json(e.to_string()))?;
-        Ok(())
+        match nesting(value) {
+            levels if levels > MAX_NESTING => {
+                Err(not_json(format!("it is nested {levels} levels deep, at most {MAX_NESTING} are allowed")))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// How many levels of arrays and objects a JSON document has. It must be valid.
+fn nesting(json: &[u8]) -> usize {
+    let (mut levels, mut deepest, mut bytes) = (0_usize, 0, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                levels += 1;
+                deepest = deepest.max(levels);
+            }
+            b']' | b'}' => levels = levels.saturating_sub(1),
+            // The rest of a string, in which a backslash hides the next byte.
+            b'"' => loop {
+                match bytes.next() {
+                    None | Some(b'"') => break,
+                    Some(b'\\') => drop(bytes.next()),
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(mode: ValueMode, value: &[u8]) -> Result<(), ValueError> {
@@ -70,8 +104,51 @@ mod tests {
         for good in ["null", " { \"a\" : 1 } ", "1e400", "\"\u{1f980}\"", "[]"] {
             assert_eq!(check(ValueMode::Json, good.as_bytes()), Ok(()), "{good}");
         }
-        let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
-        assert_eq!(ValueRules { mode: ValueMode::Json, max_bytes: 1_000_000 }.check(&deep), Ok(()));
+    }
+
+    /// A document with this many levels of arrays, objects, or both.
+    fn nested(levels: usize, (open, close): (&str, &str), innermost: &str) -> String {
+        let mut text = innermost.to_owned();
+        for _ in 0..levels {
+            text = format!("{open}{text}{close}");
+        }
+        text
+    }
+
+    /// Covers C12, B28.
+    #[test]
+    fn json_is_refused_beyond_127_levels_and_the_depth_is_named() {
+        let rules = ValueRules { mode: ValueMode::Json, max_bytes: 10_000_000 };
+        for level in [("[", "]"), ("{\"a\":", "}"), (" [\t", "\n] "), ("[[],", "]"), ("[\"[[{\\\"[\\\\\",", "]")] {
+            for innermost in ["1", "\"[[[[\"", "\"\\\\\"", "\"\\u005b\\\"{\""] {
+                // An empty array next to the inner value is a level, too.
+                let levels = 127 - usize::from(level.0 == "[[],");
+                assert_eq!(rules.check(nested(levels, level, innermost).as_bytes()), Ok(()), "{level:?} {innermost}");
+                let levels = levels + 1;
+                let error = rules.check(nested(levels, level, innermost).as_bytes()).unwrap_err().to_string();
+                assert!(error.contains("128") && error.contains("127"), "{level:?} {innermost}: {error}");
+            }
+        }
+        let deep = ["[".repeat(490_000), "]".repeat(490_000)].concat();
+        assert!(rules.check(deep.as_bytes()).unwrap_err().to_string().contains("490000"));
+    }
+
+    proptest! {
+        /// serde_json has the same limit for documents that it does not skip.
+        /// Covers C12, B28.
+        #[test]
+        fn a_document_is_accepted_if_a_parser_takes_it(
+            tokens in prop::collection::vec(prop::sample::select(vec![
+                "[", "]", "{", "}", "\"a\"", ":", ",", "1", " ", "\\", "\"", "null",
+            ]), 0..40),
+            levels in 100..140_usize,
+        ) {
+            let rules = ValueRules { mode: ValueMode::Json, max_bytes: 10_000_000 };
+            for text in [tokens.concat(), nested(levels, ("[", "]"), &tokens.concat())] {
+                let taken = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+                prop_assert_eq!(rules.check(text.as_bytes()).is_ok(), taken, "{}", text);
+            }
+        }
     }
 
     /// Covers C12, C58, B11.

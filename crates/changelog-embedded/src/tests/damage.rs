@@ -14,7 +14,7 @@ async fn after_the_first_damage_nothing_is_served() {
         put(&log, "sound/t/1", Some("a")).await;
     }
     {
-        let store = store::open(dir.path(), None, PartitionCount::new(4).unwrap()).unwrap().store;
+        let store = store::open(dir.path(), None, PartitionCount::new(4).unwrap(), 256).unwrap().store;
         let entry_key = layout::latest_key(PartitionCount::new(4).unwrap().of_workspace(b"w"), b"w/t/1");
         let mut sealed = store.latest.get(&entry_key).unwrap().unwrap().to_vec();
         let value = sealed.len() - 5;

@@ -128,6 +128,8 @@ pub struct RecordStream {
     ready: VecDeque<StreamEvent>,
     last_bookmark: Instant,
     draining: CancellationToken,
+    /// The last bookmark was delivered.
+    ended_by_drain: bool,
     metrics: Arc<Metrics>,
     permit: ReplayPermit,
     _follow_permit: Option<FollowPermit>,
@@ -215,6 +217,7 @@ impl Changelog {
             ready: VecDeque::new(),
             last_bookmark: Instant::now(),
             draining: self.draining.clone(),
+            ended_by_drain: false,
             metrics: self.metrics.clone(),
             topic,
             permit,
@@ -242,6 +245,9 @@ impl RecordStream {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
+            if self.ended_by_drain {
+                return Some(Err(ReadError::Draining.into()));
+            }
             if self.pending.is_empty() && !self.follow {
                 return None;
             }
@@ -256,9 +262,11 @@ impl RecordStream {
                     let what = format!("the deadline passed before the end of partition {}", pending.join(", "));
                     return Some(Err(LoadError::Deadline(what)));
                 }
-                // While the process drains, a load may finish. A following stream would never end.
+                // While the process drains, a load may finish. A following stream would never end. Its client gets a
+                // last token, so that it misses nothing and reads nothing twice.
                 () = self.draining.cancelled(), if following => {
-                    return Some(Err(ReadError::Draining.into()));
+                    self.ended_by_drain = true;
+                    return Some(Ok(StreamEvent::Bookmark(self.token())));
                 }
             };
             let event = match event {

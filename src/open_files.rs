@@ -1,0 +1,66 @@
+//! The limit on open files of this process (RLIMIT_NOFILE), and the part of it that connections may take.
+//!
+//! A connection takes one descriptor. The store and the connections to brokers need others. Without one, a write or a
+//! load fails, so connections must not take them all.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// More than this needs no process, and Linux does not allow more by default (fs.nr_open).
+const MAX_OPEN_FILES: u64 = 1024 * 1024;
+
+/// The fewest and the most connections of the API port.
+const MAX_CONNECTIONS: (usize, usize) = (64, 65_536);
+
+/// Raises the limit as far as this process may.
+pub fn raise() -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(MAX_OPEN_FILES).min(MAX_OPEN_FILES);
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })?;
+    }
+    Ok(())
+}
+
+/// The limit in effect.
+pub fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(MAX_OPEN_FILES)
+}
+
+/// Connections of the API port that half of `open_files` allows. The other half is for the store, the brokers and the
+/// other ports.
+pub fn max_connections(open_files: u64) -> usize {
+    let half = usize::try_from(open_files / 2).unwrap_or(usize::MAX);
+    half.clamp(MAX_CONNECTIONS.0, MAX_CONNECTIONS.1)
+}
+
+/// Connections of the health port, and as many of the admin port. One client may have a quarter. A probe needs one.
+pub fn max_probe_connections(open_files: u64) -> usize {
+    usize::try_from(open_files / 16).unwrap_or(usize::MAX).clamp(16, 256)
+}
+
+/// Files that the embedded store keeps open: an eighth, and no more than the engine's own default.
+pub fn cached_files(open_files: u64) -> usize {
+    usize::try_from(open_files / 8).unwrap_or(usize::MAX).min(256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers S16.
+    #[test]
+    #[allow(clippy::cast_possible_truncation)]
+    fn connections_take_half_of_the_open_files_within_bounds() {
+        for (open_files, connections) in
+            [(0, 64), (64, 64), (256, 128), (1_024, 512), (100_000, 50_000), (1_000_000, 65_536), (u64::MAX, 65_536)]
+        {
+            assert_eq!(max_connections(open_files), connections, "{open_files}");
+        }
+        for open_files in [256, 300, 1_024, 4_096, 65_536] {
+            let all = max_connections(open_files) + 2 * max_probe_connections(open_files) + cached_files(open_files);
+            assert!(open_files as usize - all >= 64, "{open_files}: {all} for connections and the store's files");
+        }
+    }
+}

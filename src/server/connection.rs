@@ -1,0 +1,183 @@
+//! One connection: when the server closes it.
+//!
+//! Promises: a connection is closed if its first bytes do not come in time, if it has no call for too long, if another
+//! connection needs its place, or on a stop. An open call of the API is cut by none of these.
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{activity::Activity, listener::Io};
+
+/// How long a connection that is being closed may take to pass on its last frames, and to learn of its end.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
+
+/// A younger connection has most likely been made for a call that is on its way. The call may take this long to arrive.
+const NEW_CONNECTION: Duration = Duration::from_secs(1);
+const FIRST_CALL_GRACE: Duration = Duration::from_millis(250);
+
+/// When a connection is closed.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Bytes that a client sends before anything else.
+    pub first_bytes: usize,
+    pub first_bytes_timeout: Duration,
+    pub idle_timeout: Duration,
+}
+
+/// Why a connection ended. The text is the label of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The client closed it, or broke the protocol.
+    ByClient,
+    NoFirstBytes,
+    Idle,
+    /// Another connection took its place.
+    Displaced,
+    Stopped,
+}
+
+impl Ended {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ByClient => "client",
+            Self::NoFirstBytes => "no_first_bytes",
+            Self::Idle => "idle",
+            Self::Displaced => "displaced",
+            Self::Stopped => "stop",
+        }
+    }
+}
+
+/// Runs a connection until it ends.
+pub async fn run<C>(
+    connection: C,
+    activity: Arc<Activity>,
+    limits: ConnectionLimits,
+    displaced: CancellationToken,
+    stopped: CancellationToken,
+) -> Ended
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        result = &mut connection => {
+            if let Err(error) = result {
+                // Clients that speak HTTP/1.1, TLS or something else end here, too. That is not an error of the server.
+                tracing::debug!(%error, "a connection ended");
+            }
+            return Ended::ByClient;
+        }
+        ended = too_quiet(&activity, limits) => ended,
+        () = displaced.cancelled() => Ended::Displaced,
+        () = stopped.cancelled() => Ended::Stopped,
+    };
+    if ended == Ended::NoFirstBytes {
+        return ended;
+    }
+    if ended == Ended::Stopped && activity.is_new(NEW_CONNECTION) {
+        // After a GOAWAY the client's library would not send the call for which it has connected.
+        tokio::select! {
+            _ = &mut connection => return Ended::ByClient,
+            () = sleep(FIRST_CALL_GRACE) => {}
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    if ended == Ended::Displaced {
+        // Sends what it can send at once: GOAWAY. The place is needed now.
+        let _ = connection.now_or_never();
+        return ended;
+    }
+    tokio::select! {
+        _ = &mut connection => {}
+        () = quiet(&activity) => {}
+    }
+    ended
+}
+
+/// Completes when the first bytes are late, or no call has been open for too long.
+async fn too_quiet(activity: &Activity, limits: ConnectionLimits) -> Ended {
+    sleep(limits.first_bytes_timeout).await;
+    if activity.bytes_read() < limits.first_bytes {
+        return Ended::NoFirstBytes;
+    }
+    loop {
+        let now = Instant::now();
+        let until = activity.idle_since().unwrap_or(now) + limits.idle_timeout;
+        if until <= now {
+            return Ended::Idle;
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// Completes when no call has been open for a moment.
+async fn quiet(activity: &Activity) {
+    loop {
+        activity.idle().await;
+        let Some(since) = activity.idle_since() else { continue };
+        sleep_until(Instant::now().max(since) + CLOSE_GRACE).await;
+        if activity.idle_since() == Some(since) {
+            return;
+        }
+    }
+}
+
+/// The bytes of a connection. Counts what is read.
+pub struct CountedIo {
+    io: Box<dyn Io>,
+    activity: Arc<Activity>,
+}
+
+impl CountedIo {
+    pub fn new(io: Box<dyn Io>, activity: Arc<Activity>) -> Self {
+        Self { io, activity }
+    }
+}
+
+impl AsyncRead for CountedIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.activity.count_read(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for CountedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,57 @@
+//! Log lines that can come thousands of times a second: the first few of each kind, and then one line with the number
+//! of the others.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use parking_lot::Mutex;
+
+/// Lines of one kind that are written in a second.
+const MAX_LINES: u64 = 5;
+/// A kind is counted anew after this time.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// Counts the lines of each kind.
+#[derive(Debug)]
+pub struct LogLimit<K> {
+    lines: Mutex<HashMap<K, u64>>,
+}
+
+impl<K> Default for LogLimit<K> {
+    fn default() -> Self {
+        Self { lines: Mutex::default() }
+    }
+}
+
+impl<K: Eq + Hash> LogLimit<K> {
+    /// Whether to write a line of this kind. There must be few kinds, because each is kept until the period ends.
+    pub fn admits(&self, kind: K) -> bool {
+        let mut lines = self.lines.lock();
+        let count = lines.entry(kind).or_default();
+        *count += 1;
+        *count <= MAX_LINES
+    }
+
+    /// Ends a period. Returns the kinds of which lines were not written, and how many.
+    pub fn end_period(&self) -> Vec<(K, u64)> {
+        let lines = std::mem::take(&mut *self.lines.lock());
+        lines.into_iter().filter(|(_, count)| *count > MAX_LINES).map(|(kind, n)| (kind, n - MAX_LINES)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers R42.
+    #[test]
+    fn the_first_lines_of_each_kind_are_written_and_the_others_counted() {
+        let limit = LogLimit::default();
+        for (count, written) in [(0, 0), (1, 1), (5, 5), (6, 5), (20_000, 5)] {
+            assert_eq!((0..count).filter(|_| limit.admits("a")).count(), written, "{count}");
+            assert!(limit.admits("b"), "another kind");
+            let left_out = limit.end_period();
+            assert_eq!(left_out, if count > 5 { vec![("a", count - 5)] } else { Vec::new() });
+        }
+        assert_eq!(limit.end_period(), []);
+    }
+}

@@ -1,0 +1,73 @@
+//! Log lines: text on a terminal, JSON otherwise. They go to stderr, because stdout is for the output of commands.
+//!
+//! Promises: a log line never holds up its caller. Lines that the reader of stderr does not take are lost and counted.
+
+mod json;
+mod writer;
+
+use std::io::{IsTerminal, Write, stderr};
+
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::{EnvFilter, fmt};
+
+pub use writer::lost_lines;
+
+use json::JsonLines;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// A log filter that can't be parsed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadFilter(String);
+
+/// Parses a filter such as `info` or `changelog=debug,librdkafka=warn`.
+pub fn parse_filter(text: &str) -> Result<EnvFilter, BadFilter> {
+    EnvFilter::builder().parse(text).map_err(|e| BadFilter(e.to_string()))
+}
+
+impl LogFormat {
+    /// The format that is asked for. By default text on a terminal, else JSON.
+    pub fn in_effect(asked: Option<Self>) -> Self {
+        asked.unwrap_or(if stderr().is_terminal() { Self::Text } else { Self::Json })
+    }
+}
+
+/// Writes why the process ends. It waits 1.1 s at most for a stderr that nobody reads.
+pub fn exit_message(format: LogFormat, text: &str) {
+    let (mut lines, _guard) = writer::start();
+    let line = match format {
+        LogFormat::Text => format!("changelogd: {text}\n"),
+        LogFormat::Json => json::message("ERROR", text) + "\n",
+    };
+    // It never fails.
+    let _ = lines.write_all(line.as_bytes());
+}
+
+/// A started log. Dropping it waits until the lines are written, 1.1 s at most.
+#[derive(Debug)]
+pub struct Logging(#[allow(dead_code)] WorkerGuard);
+
+/// Starts logging for the process, panics included. A second call changes nothing.
+pub fn start(format: LogFormat, filter: EnvFilter) -> Logging {
+    let (lines, guard) = writer::start();
+    let builder = fmt().with_env_filter(filter).with_writer(move || lines.clone());
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.event_format(JsonLines).try_init(),
+    };
+    // The default hook writes to stderr itself, and waits for its reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let cause = panic.payload_as_str().unwrap_or("a panic without a text");
+        tracing::error!(place, cause, "a task or thread of changelogd panicked; this is a fault of changelogd");
+    }));
+    Logging(guard)
+}

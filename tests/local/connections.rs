@@ -1,0 +1,221 @@
+//! Many connections that say nothing: the ports stay reachable, and clients that call are not disturbed.
+
+use std::time::{Duration, Instant};
+
+use changelogd::{open_files, proto::v1};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::{Code, Status, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::{
+    contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason},
+    http2::PREFACE,
+};
+
+/// Connections that send these bytes and then nothing.
+async fn mute(address: &str, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    open_files::raise().unwrap();
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        // A connection that another one has displaced may be closed already.
+        let _ = connection.write_all(bytes).await;
+        connections.push(connection);
+    }
+    connections
+}
+
+async fn is_closed(connection: &mut TcpStream) {
+    let mut bytes = [0; 1024];
+    let read_to_end = async { while connection.read(&mut bytes).await.is_ok_and(|n| n > 0) {} };
+    tokio::time::timeout(PATIENCE, read_to_end).await.expect("the connection is closed");
+}
+
+async fn set(client: &mut Client) {
+    let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
+    client.set(request).await.unwrap();
+}
+
+/// The time that 99 of 100 calls take at most.
+async fn p99(client: &mut Client) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..1_000 {
+        let started = Instant::now();
+        set(client).await;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+async fn memory(more: &[&str]) -> TestServer {
+    let arguments = std::iter::once("--store=memory").chain(more.iter().copied()).map(str::to_owned).collect();
+    TestServer::process(arguments).await.ready().await
+}
+
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_mute_connections_do_not_disturb_a_client_that_calls() {
+    let server = memory(&[]).await;
+    let mut client = connect(&server.api).await;
+    let quiet = p99(&mut client).await;
+    let mut connections = mute(&server.api, 1_000, b"").await;
+    connections.extend(mute(&server.api, 1_000, &PREFACE[..16]).await);
+    let disturbed = p99(&mut client).await;
+    // A busy machine takes a few milliseconds for a call in a hundred.
+    let least = Duration::from_millis(5);
+    assert!(disturbed < 2 * quiet.max(least), "{disturbed:?} with mute connections, {quiet:?} without");
+    set(&mut connect(&server.api).await).await;
+    for connection in &mut connections {
+        is_closed(connection).await;
+    }
+    set(&mut client).await;
+    assert!(server.metric("changelogd_connections_ended_total{port=\"api\",reason=\"no_first_bytes\"}").await >= 2_000);
+}
+
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_port_closes_the_connection_that_has_been_idle_for_the_longest_time() {
+    let server = memory(&["--max-connections=20"]).await;
+    let mut follower = connect(&server.api).await;
+    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
+    let mut following = follower.stream_all(request).await.unwrap().into_inner();
+    // Each kind of silence.
+    let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    let partial_headers = [&settings[..], &[0, 0, 50, 1, 4, 0, 0, 0, 1, 0x83]].concat();
+    for bytes in [&b""[..], b"P", &PREFACE[..23], PREFACE, &settings, &partial_headers] {
+        let connections = mute(&server.api, 100, bytes).await;
+        for _ in 0..10 {
+            set(&mut connect(&server.api).await).await;
+        }
+        assert!(server.metric("changelogd_connections{port=\"api\"}").await <= 20, "{} bytes", bytes.len());
+        drop(connections);
+    }
+    // The connection with an open call has stayed.
+    server.set("ws/t/followed", "1").await;
+    let followed = async {
+        loop {
+            let message = following.message().await.unwrap().expect("it follows");
+            if let Some(v1::stream_all_response::Event::Batch(batch)) = message.event
+                && batch.entries.iter().any(|e| e.key == "ws/t/followed")
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, followed).await.expect("in time");
+}
+
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_only_call_is_a_health_watch_is_idle() {
+    let server = memory(&["--connection-idle-timeout=300ms"]).await;
+    let mut busy = connect(&server.api).await;
+    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
+    let mut following = busy.stream_all(request).await.unwrap().into_inner();
+    let channel = Endpoint::from_shared(format!("http://{}", server.api)).unwrap().connect().await.unwrap();
+    let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap();
+    let mut watch = watch.into_inner();
+    let ended = async { while let Ok(Some(_)) = watch.message().await {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the connection is closed");
+    let mut silent = TcpStream::connect(&server.api).await.unwrap();
+    silent.write_all(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await.unwrap();
+    is_closed(&mut silent).await;
+    // A connection with a call is not idle.
+    assert!(following.message().await.unwrap().is_some());
+    set(&mut busy).await;
+}
+
+/// Covers S10, S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_and_metrics_are_served_while_a_client_holds_many_connections() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = memory(&[&format!("--health-listen={port}")]).await;
+    for bytes in [&b""[..], &PREFACE[..16], b"GET /metrics HTTP/1.1\r\n"] {
+        let connections = (mute(&port, 400, bytes).await, mute(&server.admin, 400, bytes).await);
+        let channel = Endpoint::from_shared(format!("http://{port}")).unwrap().connect().await.unwrap();
+        HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(server.http("/livez").await.0, 200);
+        for name in ["health", "admin"] {
+            let open = server.metric(&format!("changelogd_connections{{port=\"{name}\"}}")).await;
+            assert!((0..=64).contains(&open), "{name}: {open}");
+        }
+        drop(connections);
+    }
+    // Probes are no calls of the API.
+    let (_, metrics) = server.http("/metrics").await;
+    assert!(!metrics.contains("rpc=\"Health\""), "{metrics}");
+}
+
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_few_open_files_the_program_starts_and_says_how_many_connections_it_takes() {
+    for (open_files, connections) in [(256, 128), (1_024, 512)] {
+        let (keep, path) = directory();
+        let data = format!("--data-dir={}", path.display());
+        let server = TestServer::process_with_open_files(open_files, vec![data]).await.ready().await;
+        assert_eq!(server.serving["max_connections"], connections);
+        assert_eq!(server.serving["open_files"], open_files);
+        let mute_connections = mute(&server.api, 2 * open_files, PREFACE).await;
+        for i in 0..20 {
+            server.set(&format!("ws/t/{i}"), "1").await;
+        }
+        let mut fresh = connect(&server.api).await;
+        set(&mut fresh).await;
+        assert_eq!(server.load("ws").await.entries.len(), 21);
+        drop((mute_connections, server, keep));
+    }
+}
+
+/// Covers R43.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_free_files_calls_are_refused_and_the_store_is_not_damaged() {
+    let (keep, path) = directory();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let arguments = vec![format!("--data-dir={}", path.display()), format!("--health-listen={port}")];
+    // Fewer than the connections of the API port and the files of the store.
+    let server = TestServer::process_with_open_files(85, arguments).await.ready().await.keeping(Box::new(keep));
+    let mut client = connect(&server.api).await;
+    let mut held = Vec::new();
+    for address in [&port, &server.admin, &server.api] {
+        held.extend(mute(address, 64, PREFACE).await);
+    }
+    let is_refusal = |status: &Status| {
+        assert_eq!((status.code(), &*reason(status)), (Code::Unavailable, "OUT_OF_FILES"), "{status:?}");
+    };
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    for n in 0..200 {
+        let key = format!("ws/t/{n}");
+        let request = v1::SetRequest { changelog_id: key.clone(), value: raw("1"), ..Default::default() };
+        match client.set(request).await {
+            Ok(_) => acknowledged.push(key),
+            Err(status) => {
+                is_refusal(&status);
+                refused += 1;
+            }
+        }
+        let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+        if let Err(status) = server.try_load(load).await {
+            is_refusal(&status);
+        }
+    }
+    assert!(refused > 0, "files ran out");
+    drop(held);
+    let started = Instant::now();
+    loop {
+        let request = v1::SetRequest { changelog_id: "ws/t/last".to_owned(), value: raw("1"), ..Default::default() };
+        match client.set(request).await {
+            Ok(_) => break,
+            Err(status) => is_refusal(&status),
+        }
+        assert!(started.elapsed() < PATIENCE, "it recovers");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    acknowledged.push("ws/t/last".to_owned());
+    let loaded: Vec<_> = server.load("ws").await.texts().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(loaded, acknowledged);
+    assert_eq!(server.http("/readyz").await.0, 200);
+}

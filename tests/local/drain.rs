@@ -1,0 +1,258 @@
+//! A stop: readiness ends first, calls get an answer to the last, and nothing that is silent holds it up.
+
+use std::time::{Duration, Instant};
+
+use changelogd::proto::v1;
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
+
+use crate::{
+    contract::server::{PATIENCE, TestServer, connect, directory, raw, reason},
+    http2::{END_HEADERS, HEADERS, PREFACE, closed, frame, head, opened, wait_until_read},
+};
+
+async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await
+}
+
+fn set_request(key: &str) -> v1::SetRequest {
+    v1::SetRequest { changelog_id: key.to_owned(), value: raw("1"), ..Default::default() }
+}
+
+/// Covers S5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_sends_goaway_and_cuts_a_call_that_never_arrives() {
+    let mut server = TestServer::process(vec!["--store=memory".to_owned(), "--drain-timeout=2s".to_owned()]).await;
+    // One connection has not finished its preface. One holds a call open whose message never comes.
+    let mut half_open = TcpStream::connect(&server.api).await.unwrap();
+    half_open.write_all(&PREFACE[..10]).await.unwrap();
+    let mut idle = opened(&server).await;
+    idle.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
+    // A connection whose preface has not been read is closed without a GOAWAY.
+    wait_until_read(&mut idle).await;
+    let asked = Instant::now();
+    server.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    closed(&mut half_open).await;
+    assert!(closed(&mut idle).await, "it is closed with a GOAWAY");
+}
+
+/// Everything that may be open while no call of the API is in flight.
+/// Covers S5, S10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_call_in_flight_a_stop_takes_less_than_two_seconds() {
+    let health_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let more = ["--store=memory", "--drain-timeout=60s", &format!("--health-listen={health_port}")];
+    let mut server = TestServer::process(more.map(str::to_owned).to_vec()).await.ready().await;
+    let mut watches = Vec::new();
+    for address in [&server.api, &health_port] {
+        let mut watch = HealthClient::new(channel(address).await.unwrap());
+        let mut watch = watch.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        watches.push(watch);
+    }
+    let (asks, questions) = mpsc::channel(1);
+    let mut reflection = ServerReflectionClient::new(channel(&server.api).await.unwrap());
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    asks.send(ServerReflectionRequest { host: String::new(), message_request }).await.unwrap();
+    let mut answers = reflection.server_reflection_info(ReceiverStream::new(questions)).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    let mut silent = Vec::new();
+    for bytes in [&b""[..], &PREFACE[..20], PREFACE, &[PREFACE, &frame(4, 0, 0, &[])].concat()] {
+        for address in [&server.api, &health_port, &server.admin] {
+            for _ in 0..10 {
+                let mut connection = TcpStream::connect(address).await.unwrap();
+                let _ = connection.write_all(bytes).await;
+                silent.push(connection);
+            }
+        }
+    }
+    let idle = connect(&server.api).await;
+    server.set("ws/t/a", "1").await;
+
+    let asked = Instant::now();
+    server.signal("TERM");
+    for watch in &mut watches {
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        assert!(watch.message().await.unwrap().is_none(), "it ends without an error");
+    }
+    assert_eq!(server.ended().await, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    drop((idle, silent, asks));
+}
+
+/// The three steps, with what each of them serves.
+/// Covers R32, S5, K2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_serves_then_refuses_and_then_closes() {
+    use v1::stream_all_response::Event;
+    let more = ["--store=memory", "--drain-delay=2s", "--drain-timeout=20s"];
+    let mut server = TestServer::process(more.map(str::to_owned).to_vec()).await.ready().await;
+    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
+    let mut following = server.client.clone().stream_all(request).await.unwrap().into_inner();
+    let mut health = HealthClient::new(channel(&server.api).await.unwrap());
+    // An open call keeps the second step open until the test has seen it.
+    let mut held = opened(&server).await;
+    held.write_all(&frame(HEADERS, END_HEADERS, 1, &head())).await.unwrap();
+    wait_until_read(&mut held).await;
+
+    server.signal("TERM");
+    let check = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let started = Instant::now();
+    while health.check(check("")).await.unwrap().into_inner().status() == ServingStatus::Serving {
+        assert!(started.elapsed() < PATIENCE, "readiness ends");
+    }
+    // Step 1: not ready, and everything is served, on new connections, too.
+    assert_eq!(health.check(check("liveness")).await.unwrap().into_inner().status(), ServingStatus::Serving);
+    assert_eq!(server.http("/readyz").await.0, 503);
+    connect(&server.api).await.set(set_request("ws/t/first")).await.unwrap();
+    server.load("ws").await;
+
+    // Step 2: new calls are refused with their reason.
+    let started = Instant::now();
+    let status = loop {
+        match connect(&server.api).await.set(set_request("ws/t/second")).await {
+            Ok(_) => assert!(started.elapsed() < PATIENCE, "the delay ends"),
+            Err(status) => break status,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let is_draining = |status: &Status| {
+        assert_eq!((status.code(), &*reason(status)), (Code::Unavailable, "DRAINING"), "{status:?}");
+    };
+    is_draining(&status);
+    let mut client = connect(&server.api).await;
+    let get = v1::GetRequest { changelog_id: "ws/t/first".to_owned(), ..Default::default() };
+    is_draining(&client.get(get).await.unwrap_err());
+    let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+    is_draining(&client.load_workspace(load).await.unwrap_err());
+    is_draining(&client.stream_all(v1::StreamAllRequest::default()).await.unwrap_err());
+    is_draining(&client.write(tokio_stream::empty()).await.unwrap_err());
+    client.flush(v1::FlushRequest::default()).await.unwrap();
+    client.describe(v1::DescribeRequest::default()).await.unwrap();
+    assert_eq!(health.check(check("liveness")).await.unwrap().into_inner().status(), ServingStatus::Serving);
+    assert_eq!(server.http("/livez").await.0, 200);
+    // A stream that follows ends with its reason, after a token from which its client can go on.
+    let mut last = None;
+    let status = loop {
+        match following.message().await {
+            Ok(message) => last = message.expect("it does not end well").event,
+            Err(status) => break status,
+        }
+    };
+    is_draining(&status);
+    assert!(matches!(last, Some(Event::Bookmark(_))), "{last:?}");
+
+    // Step 3: the last call has ended, and the process ends.
+    drop(held);
+    assert_eq!(server.ended().await, Some(0));
+}
+
+/// Covers R32.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_the_process_at_once_and_a_hangup_drains() {
+    for first in ["TERM", "INT", "HUP"] {
+        let more = ["--store=memory", "--drain-delay=10m"];
+        let mut server = TestServer::process(more.map(str::to_owned).to_vec()).await.ready().await;
+        server.signal(first);
+        let started = Instant::now();
+        while server.http("/readyz").await.0 == 200 {
+            assert!(started.elapsed() < PATIENCE, "{first}: it drains");
+        }
+        server.set("ws/t/a", "1").await;
+        server.signal("TERM");
+        assert_eq!(server.ended().await, Some(1), "{first}");
+
+        let mut server = TestServer::process(vec!["--store=memory".to_owned()]).await;
+        server.signal(first);
+        assert_eq!(server.ended().await, Some(0), "{first}");
+    }
+}
+
+/// What became of a write on a connection of its own.
+enum Outcome {
+    Acknowledged,
+    /// The server said why not.
+    Refused,
+    /// No connection, so nothing was sent.
+    NotConnected,
+    /// Connected, and no answer of the server.
+    Silent(Status),
+}
+
+async fn write(api: &str, key: &str) -> Outcome {
+    let Ok(channel) = channel(api).await else { return Outcome::NotConnected };
+    let mut client = v1::changelog_service_client::ChangelogServiceClient::new(channel);
+    match client.set(set_request(key)).await {
+        Ok(_) => Outcome::Acknowledged,
+        Err(status) if reason(&status) == "DRAINING" => Outcome::Refused,
+        Err(status) => Outcome::Silent(status),
+    }
+}
+
+/// Each write has a connection of its own, as those of a proxy or a short process. CHANGELOGD_TEST_DRAINS sets the
+/// number of rounds.
+/// Covers R32, S5, F21.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_loses_no_acknowledged_write_and_answers_every_call() {
+    let rounds = std::env::var("CHANGELOGD_TEST_DRAINS").map_or(3, |n| n.parse().expect("a number of rounds"));
+    let (_keep, path) = directory();
+    let arguments = [format!("--data-dir={}", path.display()), "--drain-delay=200ms".to_owned()];
+    for round in 0..rounds {
+        let mut server = TestServer::process(arguments.to_vec()).await.ready().await;
+        let mut writers = JoinSet::new();
+        for writer in 0..16 {
+            let api = server.api.clone();
+            writers.spawn(async move {
+                let (mut acknowledged, mut refused, mut silent) = (Vec::new(), 0, Vec::new());
+                let mut answered = Instant::now();
+                for n in 0.. {
+                    let key = format!("ws/t/{round}-{writer}-{n}");
+                    let connecting = Instant::now();
+                    match write(&api, &key).await {
+                        Outcome::Acknowledged => acknowledged.push(key),
+                        Outcome::Refused => refused += 1,
+                        Outcome::NotConnected => break,
+                        Outcome::Silent(status) => {
+                            silent.push((connecting, status));
+                            continue;
+                        }
+                    }
+                    answered = connecting;
+                }
+                (acknowledged, refused, silent, answered)
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.signal("TERM");
+        assert_eq!(server.ended().await, Some(0));
+        let (mut all, mut refusals, mut unanswered, mut last_answered) = (Vec::new(), 0, Vec::new(), None);
+        while let Some(writer) = writers.join_next().await {
+            let (acknowledged, refused, silent, answered) = writer.unwrap();
+            all.extend(acknowledged);
+            refusals += refused;
+            unanswered.extend(silent);
+            last_answered = last_answered.max(Some(answered));
+        }
+        assert!(!all.is_empty());
+        // While the port was open, the server answered: no connection that was made later got an answer.
+        let while_open: Vec<_> = unanswered.iter().filter(|(at, _)| Some(*at) < last_answered).collect();
+        assert!(while_open.is_empty(), "round {round}, {refusals} refused: {while_open:?}");
+
+        let mut server = TestServer::process(arguments.to_vec()).await.ready().await;
+        let loaded = server.load("ws").await.texts();
+        let keys: std::collections::HashSet<_> = loaded.into_iter().map(|(key, _)| key).collect();
+        let lost: Vec<_> = all.iter().filter(|key| !keys.contains(*key)).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        server.stop().await;
+    }
+}

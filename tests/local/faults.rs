@@ -1,0 +1,65 @@
+//! Faults of changelogd itself: a panic in the code behind a call.
+
+use std::{sync::Arc, time::Duration};
+
+use changelog_core::{log::MemoryLog, model::PartitionCount, testing::FakeLog};
+use changelogd::proto::v1;
+use tonic::{Code, Status};
+
+use crate::contract::server::{TestServer, raw, reason};
+
+/// A server on a log that panics.
+async fn faulty() -> TestServer {
+    let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+    let log = FakeLog::new(memory)
+        .on_append(|_, _| panic!("in append"))
+        .on_replay(|_, _| -> std::future::Ready<_> { panic!("in replay") })
+        .on_describe(|_| -> std::future::Ready<_> { panic!("in describe") });
+    TestServer::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.ready().await
+}
+
+async fn drained<T>(stream: Result<tonic::Response<tonic::Streaming<T>>, Status>) -> Result<(), Status> {
+    let mut stream = stream?.into_inner();
+    while stream.message().await?.is_some() {}
+    Ok(())
+}
+
+/// Covers R44, C43.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_called_a_fault_and_a_write_behind_it_unknown() {
+    let server = faulty().await;
+    let mut client = server.client.clone();
+    let key = || "ws/t/1".to_owned();
+    let set = v1::SetRequest { changelog_id: key(), value: raw("1"), ..Default::default() };
+    let buffered = v1::SetRequest { ack: v1::Ack::Buffered.into(), ..set.clone() };
+    let delete = v1::DeleteRequest { changelog_id: key(), ..Default::default() };
+    let mutation =
+        v1::Mutation { changelog_id: key(), change: Some(v1::mutation::Change::Raw("1".into())), ..Default::default() };
+    let writes = tokio_stream::iter([v1::WriteRequest { mutations: vec![mutation] }]);
+    for (rpc, ended) in [
+        ("Set", client.set(set).await.map(drop)),
+        ("Set, buffered", client.set(buffered).await.map(drop)),
+        ("Delete", client.delete(delete).await.map(drop)),
+        ("Write", drained(client.write(writes).await).await),
+    ] {
+        let status = ended.expect_err(rpc);
+        assert_eq!((status.code(), &*reason(&status)), (Code::Unknown, "OUTCOME_UNKNOWN"), "{rpc}: {status:?}");
+    }
+    let get = v1::GetRequest { changelog_id: key(), ..Default::default() };
+    let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+    let stream = v1::StreamAllRequest::default();
+    let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
+    for (rpc, ended) in [
+        ("Get", client.get(get).await.map(drop)),
+        ("LoadWorkspace", drained(client.load_workspace(load).await).await),
+        ("StreamAll", drained(client.stream_all(stream).await).await),
+        ("StreamAll, follow", drained(client.stream_all(follow).await).await),
+        ("Describe", client.describe(v1::DescribeRequest::default()).await.map(drop)),
+    ] {
+        let status = ended.expect_err(rpc);
+        assert_eq!((status.code(), &*reason(&status)), (Code::Internal, "INTERNAL_FAULT"), "{rpc}: {status:?}");
+    }
+    // The process goes on.
+    assert_eq!(server.http("/livez").await.0, 200);
+    client.flush(v1::FlushRequest::default()).await.unwrap();
+}
