@@ -13,7 +13,7 @@ use changelog_core::{
 use prometheus_client::registry::Registry;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,16 +22,20 @@ use crate::{
     config::{ServeArgs, UsageError},
     metrics::Metrics,
     server::{
-        CallService, CallState, ConnectionCounts, Health, LOG_LIMIT_PERIOD, Listener, LogLimit, Port, PortEvent,
-        admin_router, api_routes, health_routes,
+        CallService, CallState, ConnectionCounts, Health, Listener, Port, PortEvent, admin_router, api_routes,
+        health_routes,
     },
     service::{CallLimits, Service},
     store::{StoreError, open_log, saturating_usize},
+    telemetry::{self, LogLimit},
 };
 
 /// How long after --write-timeout a log may still report the outcome of a write. librdkafka checks its timeouts each
 /// second.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
+
+/// The shortest time in which new calls are refused.
+const MIN_REFUSING: Duration = Duration::from_millis(250);
 
 /// How long the ports may take to close after a drain. A connection without a call needs less.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -166,17 +170,17 @@ impl App {
         // The tasks are aborted when this is dropped.
         let mut tasks = JoinSet::new();
         tasks.spawn(self.health.clone().follow(self.changelog.topic_state()));
-        let (calls, port_events) = (CallState::new(self.metrics.clone()), Arc::<LogLimit<_>>::default());
+        let (calls, port_events) = (CallState::new(self.metrics.clone()), Arc::new(LogLimit::new(1)));
         tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));
         let port = |name, listener| Port {
             name,
             listener,
             counts: ConnectionCounts { max: self.args.max_connections(), max_per_client: None },
             idle_timeout: self.args.connection_idle_timeout,
+            client_stall_timeout: self.args.client_stall_timeout,
             metrics: self.metrics.clone(),
             log_limit: port_events.clone(),
         };
-        let stall_timeout = self.args.client_stall_timeout;
         let mut ports = JoinSet::new();
         if let Some(listener) = self.admin {
             let router = admin_router(self.metrics.clone(), self.health.clone(), self.changelog.topic_state());
@@ -184,7 +188,7 @@ impl App {
         }
         if let Some(listener) = self.health_port {
             let service = CallService::new(health_routes(&self.health).prepare(), None);
-            ports.spawn(port("health", listener).for_probes().serve_grpc(service, stall_timeout, stop()));
+            ports.spawn(port("health", listener).for_probes().serve_grpc(service, stop()));
         }
         let call_limits = CallLimits {
             read_timeout: self.args.read_timeout,
@@ -195,7 +199,7 @@ impl App {
         let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone(), write_tasks.clone());
         let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
         let service = CallService::new(routes.prepare(), Some(calls.clone()));
-        ports.spawn(port("api", self.api).serve_grpc(service, stall_timeout, stop()));
+        ports.spawn(port("api", self.api).serve_grpc(service, stop()));
 
         shutdown.await;
         let (delay, timeout) = (self.args.drain_delay, self.args.drain_timeout);
@@ -206,6 +210,8 @@ impl App {
         let deadline = Instant::now() + timeout;
         calls.refuse_new_calls();
         self.changelog.refuse_new_work();
+        // Clients that connect for each call must meet the refusal, not a closed port.
+        sleep_until(deadline.min(Instant::now() + MIN_REFUSING)).await;
         // A quarter of the time is kept for accepted writes that no call waits for.
         let _ = timeout_at(deadline - timeout / 4, calls.no_open_calls()).await;
         let undelivered = self.changelog.drain(deadline).await;
@@ -220,6 +226,7 @@ impl App {
             cut_connections += cut.unwrap_or_default();
         }
         calls.log_left_out();
+        telemetry::log_left_out();
         Drained { undelivered, cut_connections }
     }
 }
@@ -227,7 +234,8 @@ impl App {
 /// Writes how many calls and connections had no log line of their own, until it is dropped.
 async fn log_what_was_left_out(calls: Arc<CallState>, port_events: Arc<LogLimit<PortEvent>>) {
     loop {
-        sleep(LOG_LIMIT_PERIOD).await;
+        sleep(telemetry::LOG_LIMIT_PERIOD).await;
+        telemetry::log_left_out();
         calls.log_left_out();
         for (PortEvent { port, what }, times) in port_events.end_period() {
             tracing::warn!(port, times, "{what}: this happened more often than was logged");

@@ -10,6 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// More than this needs no process, and Linux does not allow more by default (fs.nr_open).
 const MAX_OPEN_FILES: u64 = 1024 * 1024;
 
+/// With fewer, not even an empty store can be opened.
+pub const LEAST: u64 = 64;
+
 /// The fewest and the most connections of the API port.
 const MAX_CONNECTIONS: (usize, usize) = (64, 65_536);
 

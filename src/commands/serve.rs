@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::runtime;
+use super::start::build_runtime;
 use crate::{
     address::Address,
     app::{App, Drained, StartError},
@@ -46,7 +46,11 @@ fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<Exi
     if let Err(error) = open_files::raise() {
         tracing::warn!(%error, "the limit on open files can't be raised");
     }
-    let Ok(runtime) = runtime() else { return Ok(ExitCode::FAILURE) };
+    if open_files::limit() < open_files::LEAST {
+        let (limit, least) = (open_files::limit(), open_files::LEAST);
+        return Err(Failed::start(&format_args!("{limit} files may be open (ulimit -n), at least {least} are needed")));
+    }
+    let runtime = build_runtime().map_err(|e| Failed::start(&e))?;
     let ended = runtime.block_on(serve(args));
     // A task of the store may wait for a disk that does not answer.
     runtime.shutdown_background();

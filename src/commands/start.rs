@@ -13,8 +13,12 @@ pub fn refuse(error: &UsageError) -> ExitCode {
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        exit_message(LogFormat::Text, &format!("can't start: {error}"));
+    build_runtime().map_err(|error| {
+        exit_message(LogFormat::Text, &error);
         ExitCode::FAILURE
     })
+}
+
+pub fn build_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("can't start: {error}"))
 }

@@ -17,12 +17,16 @@ pub struct Activity {
     calls: Mutex<Calls>,
     became_idle: Notify,
     bytes_read: AtomicUsize,
+    /// Since when the socket takes no bytes, although some wait.
+    write_blocked_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
 struct Calls {
     open: usize,
     begun: bool,
+    /// The connection is being closed for another one.
+    displaced: bool,
     idle_since: Instant,
 }
 
@@ -32,15 +36,36 @@ pub struct OpenCall(Arc<Activity>);
 
 impl Activity {
     pub fn new() -> Arc<Self> {
-        let calls = Mutex::new(Calls { open: 0, begun: false, idle_since: Instant::now() });
-        Arc::new(Self { calls, became_idle: Notify::new(), bytes_read: AtomicUsize::new(0) })
+        let calls = Calls { open: 0, begun: false, displaced: false, idle_since: Instant::now() };
+        Arc::new(Self {
+            calls: Mutex::new(calls),
+            became_idle: Notify::new(),
+            bytes_read: AtomicUsize::new(0),
+            write_blocked_since: Mutex::new(None),
+        })
     }
 
-    pub fn begin(self: &Arc<Self>) -> OpenCall {
+    /// `None` if the connection is being closed for another one.
+    pub fn begin(self: &Arc<Self>) -> Option<OpenCall> {
         let mut calls = self.calls.lock();
+        if calls.displaced {
+            return None;
+        }
         calls.open += 1;
         calls.begun = true;
-        OpenCall(self.clone())
+        Some(OpenCall(self.clone()))
+    }
+
+    /// A sign of life that is no call of the API.
+    pub fn touch(&self) {
+        self.calls.lock().idle_since = Instant::now();
+    }
+
+    /// Lets no call begin any more, if none is open. Returns whether that is so.
+    pub fn displace(&self) -> bool {
+        let mut calls = self.calls.lock();
+        calls.displaced = calls.open == 0;
+        calls.displaced
     }
 
     /// Since when no call is open; `None` if one is.
@@ -73,6 +98,20 @@ impl Activity {
 
     pub fn bytes_read(&self) -> usize {
         self.bytes_read.load(Relaxed)
+    }
+
+    /// The socket takes no bytes now, or it has taken some.
+    pub fn set_write_blocked(&self, blocked: bool) {
+        let mut since = self.write_blocked_since.lock();
+        match (blocked, since.is_some()) {
+            (true, false) => *since = Some(Instant::now()),
+            (false, true) => *since = None,
+            _ => {}
+        }
+    }
+
+    pub fn write_blocked_since(&self) -> Option<Instant> {
+        *self.write_blocked_since.lock()
     }
 }
 

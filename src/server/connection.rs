@@ -34,6 +34,8 @@ pub struct ConnectionLimits {
     pub first_bytes: usize,
     pub first_bytes_timeout: Duration,
     pub idle_timeout: Duration,
+    /// How long the socket may take no bytes although some wait. Then the client reads nothing.
+    pub write_timeout: Duration,
 }
 
 /// Why a connection ended. The text is the label of a metric.
@@ -43,6 +45,8 @@ pub enum Ended {
     ByClient,
     NoFirstBytes,
     Idle,
+    /// It does not read what is sent.
+    NotReading,
     /// Another connection took its place.
     Displaced,
     Stopped,
@@ -54,6 +58,7 @@ impl Ended {
             Self::ByClient => "client",
             Self::NoFirstBytes => "no_first_bytes",
             Self::Idle => "idle",
+            Self::NotReading => "not_reading",
             Self::Displaced => "displaced",
             Self::Stopped => "stop",
         }
@@ -81,6 +86,7 @@ where
             return Ended::ByClient;
         }
         ended = too_quiet(&activity, limits) => ended,
+        () = not_reading(&activity, limits.write_timeout) => return Ended::NotReading,
         () = displaced.cancelled() => Ended::Displaced,
         () = stopped.cancelled() => Ended::Stopped,
     };
@@ -103,8 +109,23 @@ where
     tokio::select! {
         _ = &mut connection => {}
         () = quiet(&activity) => {}
+        () = not_reading(&activity, limits.write_timeout) => {}
+        () = displaced.cancelled() => {}
     }
     ended
+}
+
+/// Completes when the socket has taken no bytes for too long although some wait. The transport buffers answers for it,
+/// so their streams may have ended.
+async fn not_reading(activity: &Activity, timeout: Duration) {
+    loop {
+        let now = Instant::now();
+        let until = activity.write_blocked_since().unwrap_or(now) + timeout;
+        if until <= now {
+            return;
+        }
+        sleep_until(until).await;
+    }
 }
 
 /// Completes when the first bytes are late, or no call has been open for too long.
@@ -158,7 +179,9 @@ impl AsyncRead for CountedIo {
 
 impl AsyncWrite for CountedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.activity.set_write_blocked(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -166,7 +189,9 @@ impl AsyncWrite for CountedIo {
         cx: &mut Context<'_>,
         slices: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.activity.set_write_blocked(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

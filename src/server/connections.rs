@@ -16,7 +16,6 @@
 
 use std::{future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -31,18 +30,19 @@ use super::{
     activity::Activity,
     connection::{self, ConnectionLimits, CountedIo, Ended},
     listener::{Io, Listener},
-    log_limit::LogLimit,
     observe::CallService,
     open_connections::{ConnectionCounts, OpenConnections},
     transport_wait::StreamExecutor,
 };
-use crate::{metrics::Metrics, open_files, service::Peer};
+use crate::{metrics::Metrics, open_files, service::Peer, telemetry::LogLimit};
 
 /// Limits on connections. Sources: hyper's and h2's documentation, RUSTSEC-2024-0003 (resets), CVE-2023-44487.
 const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// Bytes of one answer that wait for the socket.
+const MAX_SEND_BUFFER: usize = 128 * 1024;
 /// Unread bytes of one request, and of all requests of a connection. A `Write` stream whose client receives no verdicts
 /// is not read. It must leave room for other calls of the connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -69,6 +69,7 @@ pub struct Port {
     pub listener: Listener,
     pub counts: ConnectionCounts,
     pub idle_timeout: Duration,
+    pub client_stall_timeout: Duration,
     pub metrics: Arc<Metrics>,
     pub log_limit: Arc<LogLimit<PortEvent>>,
 }
@@ -90,13 +91,8 @@ impl Port {
     }
 
     /// Serves gRPC.
-    pub async fn serve_grpc(
-        self,
-        service: CallService<Routes>,
-        client_stall_timeout: Duration,
-        stop: impl Future<Output = Instant>,
-    ) -> usize {
-        let executor = StreamExecutor { limit: client_stall_timeout };
+    pub async fn serve_grpc(self, service: CallService<Routes>, stop: impl Future<Output = Instant>) -> usize {
+        let executor = StreamExecutor { limit: self.client_stall_timeout };
         let connection = |io, peer, activity: &Arc<Activity>| {
             http2::Builder::new(executor)
                 .timer(TokioTimer::new())
@@ -104,6 +100,7 @@ impl Port {
                 .max_local_error_reset_streams(MAX_LOCAL_RESETS)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                 .max_header_list_size(MAX_HEADER_LIST)
+                .max_send_buf_size(MAX_SEND_BUFFER)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(KEEPALIVE)
@@ -135,8 +132,12 @@ impl Port {
     where
         C: GracefulConnection<Error = hyper::Error> + Send + 'static,
     {
-        let limits =
-            ConnectionLimits { first_bytes, first_bytes_timeout: FIRST_BYTES_TIMEOUT, idle_timeout: self.idle_timeout };
+        let limits = ConnectionLimits {
+            first_bytes,
+            first_bytes_timeout: FIRST_BYTES_TIMEOUT,
+            idle_timeout: self.idle_timeout,
+            write_timeout: self.client_stall_timeout,
+        };
         let mut port = Serving {
             connections: OpenConnections::new(self.counts),
             running: JoinSet::new(),
@@ -158,7 +159,7 @@ impl Port {
             }
         };
         // Clients whose connections wait to be accepted may have sent calls already.
-        while let Some(Ok((io, client))) = port.port.listener.accept().now_or_never() {
+        for (io, client) in port.port.listener.waiting() {
             port.start(io, client);
         }
         port.close(deadline).await

@@ -4,14 +4,15 @@
 
 use std::{
     fs, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
 use crate::address::Address;
@@ -52,19 +53,60 @@ impl Listener {
 
     /// Accepts a connection. Returns the address of the client, or `None` over loopback and Unix sockets, where the
     /// address does not tell clients apart.
-    pub async fn accept(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                // A small response must not wait until the previous segment is acknowledged. It fails for a client that
-                // has left.
-                let _ = stream.set_nodelay(true);
-                let from = from.ip().to_canonical();
-                Ok((Box::new(stream), (!from.is_loopback()).then_some(from)))
+                Ok(accepted_tcp(stream, from))
             }
             Self::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
         }
     }
+
+    /// The connections that wait to be accepted. The system is asked, because the runtime may not know of all.
+    pub fn waiting(&self) -> Vec<Accepted> {
+        let mut waiting = Vec::new();
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return waiting };
+                let listener = std::net::TcpListener::from(fd);
+                while let Some((stream, from)) = next_waiting(|| listener.accept(), waiting.len()) {
+                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    waiting.extend(stream.ok().map(|stream| accepted_tcp(stream, from)));
+                }
+            }
+            Self::Unix(listener, _) => {
+                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return waiting };
+                let listener = std::os::unix::net::UnixListener::from(fd);
+                while let Some((stream, _)) = next_waiting(|| listener.accept(), waiting.len()) {
+                    let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+                    waiting.extend(stream.ok().map(|stream| (Box::new(stream) as Box<dyn Io>, None)));
+                }
+            }
+        }
+        waiting
+    }
+}
+
+/// More than the listen queue of the system holds.
+const MAX_WAITING: usize = 8_192;
+
+/// The next connection of a listener that does not block; `None` if none waits.
+fn next_waiting<T>(accept: impl Fn() -> io::Result<T>, count: usize) -> Option<T> {
+    // A client that left before it was accepted says nothing about the others.
+    let left =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted);
+    (count < MAX_WAITING).then(|| (0..MAX_WAITING).map(|_| accept()).find(|a| !a.as_ref().is_err_and(left)))??.ok()
+}
+
+/// A connection, and the address of its client.
+pub type Accepted = (Box<dyn Io>, Option<IpAddr>);
+
+fn accepted_tcp(stream: TcpStream, from: SocketAddr) -> Accepted {
+    // A small response must not wait until the previous segment is acknowledged. It fails for a client that has left.
+    let _ = stream.set_nodelay(true);
+    let from = from.ip().to_canonical();
+    (Box::new(stream), (!from.is_loopback()).then_some(from))
 }
 
 impl Drop for Listener {
@@ -82,7 +124,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(found) if !found.file_type().is_socket() => {
             Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket is in the way"))
         }
-        Ok(_) if tokio::net::UnixStream::connect(path).await.is_ok() => {
+        Ok(_) if UnixStream::connect(path).await.is_ok() => {
             Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on the socket"))
         }
         Ok(_) => fs::remove_file(path),

@@ -8,7 +8,6 @@ mod connection;
 mod connections;
 mod health;
 mod listener;
-mod log_limit;
 mod observe;
 mod open_connections;
 mod transport_wait;
@@ -19,7 +18,6 @@ pub use admin::admin_router;
 pub use connections::{Port, PortEvent};
 pub use health::Health;
 pub use listener::Listener;
-pub use log_limit::{LogLimit, PERIOD as LOG_LIMIT_PERIOD};
 pub use observe::{CallService, CallState};
 pub use open_connections::ConnectionCounts;
 

@@ -7,7 +7,7 @@
 
 use std::{
     convert::Infallible,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -28,20 +28,27 @@ use tower::Service;
 
 use super::{
     activity::{Activity, OpenCall},
-    log_limit::LogLimit,
     transport_wait::TransportWait,
 };
 use crate::{
     metrics::Metrics,
     proto::code_name,
-    service::{Call, Peer, draining as draining_status, fault_of_write, internal_fault, request_too_slow},
+    service::{
+        Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault, request_too_slow,
+    },
+    telemetry::LogLimit,
 };
 
 /// The longest time between the start of a request and its last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A chunk of a response from this size is given to the transport in two parts. See [`CallBody`].
-const MIN_SPLIT_CHUNK: usize = 1024;
+/// Lines a second for failed calls with the same RPC, code and reason.
+const MAX_LINES_OF_A_KIND: u64 = 5;
+
+/// A response is given to the transport in parts of this size. Each one that the client takes shows that it reads.
+const MAX_PART: usize = 16 * 1024;
+/// The last byte of a chunk of this size, or of a larger one, is a part of its own. See [`CallBody`].
+const MIN_SPLIT_CHUNK: usize = 128;
 
 /// What all calls of the API share.
 #[derive(Debug)]
@@ -63,7 +70,7 @@ pub struct FailedCall {
 
 impl CallState {
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        let (draining, log_limit) = (AtomicBool::new(false), LogLimit::default());
+        let (draining, log_limit) = (AtomicBool::new(false), LogLimit::new(MAX_LINES_OF_A_KIND));
         Arc::new(Self { metrics, open_calls: Activity::new(), draining, log_limit })
     }
 
@@ -113,6 +120,19 @@ impl<S> CallService<S> {
     }
 }
 
+impl<S> CallService<S> {
+    /// Answers a call that was not begun.
+    fn refused(status: &Status, mut guard: Option<CallGuard>) -> CallFuture {
+        if let Some(guard) = &mut guard {
+            guard.end(status);
+        }
+        let refusal = status.clone().into_http::<tonic::body::Body>();
+        Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard, None)))))
+    }
+}
+
+type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody>, Infallible>> + Send>>;
+
 impl<S, B> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
@@ -120,7 +140,7 @@ where
 {
     type Response = Response<CallBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -136,27 +156,36 @@ where
         let mut open_calls = None;
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
-            open_calls = Some((self.activity.begin(), Some(api.open_calls.begin())));
+            let Some(of_connection) = self.activity.begin() else {
+                return Self::refused(&connection_displaced(rpc.name), guard);
+            };
+            open_calls = Some((of_connection, api.open_calls.begin()));
             let draining = api.draining.load(SeqCst);
             if draining && matches!(rpc.name, "Flush" | "Describe") {
                 // A client that calls these all the time must not hold up the drain.
                 open_calls = open_calls.map(|(of_connection, _)| (of_connection, None));
             } else if draining {
-                let status = draining_status(rpc.name);
-                if let Some(guard) = &mut guard {
-                    guard.end(&status);
-                }
-                let refusal = status.into_http::<tonic::body::Body>();
-                return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard, None)))));
+                return Self::refused(&draining_status(rpc.name), guard);
             }
+        }
+        if self.api.is_none() {
+            // On the health port these are the only calls.
+            self.activity.touch();
         }
         let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
-        // A panic would end the stream without a status. Its hook has logged it.
-        let response_future = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        // A panic would end the stream, or the connection, without a status. Its hook has logged it.
+        let response_future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {
+            let response_future = AssertUnwindSafe(async move {
+                match response_future {
+                    Ok(response_future) => response_future.await,
+                    Err(panic) => resume_unwind(panic),
+                }
+            })
+            .catch_unwind();
             let mut response_future = std::pin::pin!(response_future);
             let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response,
@@ -203,13 +232,14 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// The messages and trailers of a response, passed through.
 ///
-/// The last byte of a chunk is given to the transport on its own. The transport takes the rest of the chunk as soon as
-/// the client has room for one byte of it, and then asks for the trailers, which end the stream's task. Nobody would
-/// see that the client does not take the chunk. So the transport waits for room for the last byte instead.
+/// The last byte of a chunk is given to the transport on its own. The transport takes a part as soon as the client has
+/// room for one byte of it, and then asks for the trailers, which end the stream's task. Nobody would see that the
+/// client does not take the part. So the transport waits for room for the last byte instead.
 #[derive(Debug)]
 pub struct CallBody {
     inner: tonic::body::Body,
-    last_byte: Option<Bytes>,
+    /// What is left of a chunk.
+    rest: Bytes,
     wait: Arc<TransportWait>,
     guard: Option<CallGuard>,
     _open_calls: OpenCalls,
@@ -217,7 +247,7 @@ pub struct CallBody {
 
 impl CallBody {
     fn new(inner: tonic::body::Body, guard: Option<CallGuard>, open_calls: OpenCalls) -> Self {
-        Self { inner, last_byte: None, wait: TransportWait::current(), guard, _open_calls: open_calls }
+        Self { inner, rest: Bytes::new(), wait: TransportWait::current(), guard, _open_calls: open_calls }
     }
 }
 
@@ -227,9 +257,10 @@ impl Body for CallBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.wait.ends();
-        let frame = match self.last_byte.take() {
-            Some(last_byte) => Some(Ok(Frame::data(last_byte))),
-            None => std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+        let frame = if self.rest.is_empty() {
+            std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx))
+        } else {
+            Some(Ok(Frame::data(std::mem::take(&mut self.rest))))
         };
         let frame = match frame {
             Some(Ok(frame)) => frame,
@@ -238,7 +269,7 @@ impl Body for CallBody {
         match frame.into_data() {
             Ok(mut chunk) => {
                 if chunk.len() >= MIN_SPLIT_CHUNK {
-                    self.last_byte = Some(chunk.split_off(chunk.len() - 1));
+                    self.rest = chunk.split_off(MAX_PART.min(chunk.len() - 1));
                 }
                 self.wait.begins();
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
@@ -254,7 +285,7 @@ impl Body for CallBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last_byte.is_none() && self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

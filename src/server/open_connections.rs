@@ -18,7 +18,7 @@ use super::activity::Activity;
 
 /// After a search found no connection without a call, the next search waits this long. At a full port each new
 /// connection would look at all others.
-const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+const SEARCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many connections a port may have.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ impl OpenConnections {
             let Reverse((known, number)) = self.queue.pop()?;
             let Some(open) = self.open.get(&number) else { continue };
             match open.activity.idle_since() {
-                Some(since) if since <= known => {
+                Some(since) if since <= known && open.activity.displace() => {
                     self.close(number);
                     return Some(());
                 }
@@ -123,6 +123,9 @@ impl OpenConnections {
         let idle = self.open.iter().filter(|(_, open)| open.client == client);
         let idle = idle.filter_map(|(number, open)| open.activity.idle_since().map(|since| (since, *number)));
         let (_, number) = idle.min()?;
+        if !self.open.get(&number)?.activity.displace() {
+            return None;
+        }
         self.close(number);
         Some(())
     }
@@ -184,7 +187,9 @@ mod tests {
                             match (model.len() == max, victim) {
                                 (false, _) => {}
                                 (true, Some(victim)) => {
-                                    prop_assert!(model.remove(victim).0.displaced.is_cancelled());
+                                    let (victim, _) = model.remove(victim);
+                                    prop_assert!(victim.displaced.is_cancelled());
+                                    prop_assert!(victim.activity.begin().is_none(), "no call begins any more");
                                 }
                                 (true, None) => {
                                     prop_assert!(admitted.is_none());
@@ -194,7 +199,7 @@ mod tests {
                             model.push((admitted.expect("a place"), None));
                         }
                         Step::Begin(at) if at < model.len() && model[at].1.is_none() => {
-                            model[at].1 = Some(model[at].0.activity.begin());
+                            model[at].1 = model[at].0.activity.begin();
                         }
                         Step::End(at) if at < model.len() && model[at].1.is_some() => {
                             let (admitted, call) = model.remove(at);

@@ -115,6 +115,13 @@ pub fn fault_of_write(what: &str) -> Status {
     from_write_error(&WriteError::OutcomeUnknown { by_time: false, cause }, what)
 }
 
+/// A new call on a connection that is being closed to make room for another.
+pub fn connection_displaced(what: &str) -> Status {
+    let message =
+        format!("{what}: nothing was done: the connection gives its place to another one (--max-connections)");
+    OUT_OF_FILES.retry_after(Duration::from_secs(1)).status(message)
+}
+
 /// A new call while the process drains. `what` names it.
 pub fn draining(what: &str) -> Status {
     from_write_error(&WriteError::Draining, what)

@@ -1,15 +1,26 @@
 //! Log lines: text on a terminal, JSON otherwise. They go to stderr, because stdout is for the output of commands.
 //!
 //! Promises: a log line never holds up its caller. Lines that the reader of stderr does not take are lost and counted.
+//! No place in the code writes more than a few lines a second, whatever clients do.
 
 mod json;
+mod limit;
 mod writer;
 
-use std::io::{IsTerminal, Write, stderr};
+use std::{
+    io::{IsTerminal, Write, stderr},
+    sync::LazyLock,
+};
 
+use tracing::{Event, Level, Subscriber, callsite::Identifier};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Layer, fmt,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
+pub use limit::{LogLimit, PERIOD as LOG_LIMIT_PERIOD};
 pub use writer::lost_lines;
 
 use json::JsonLines;
@@ -51,6 +62,38 @@ pub fn exit_message(format: LogFormat, text: &str) {
     let _ = lines.write_all(line.as_bytes());
 }
 
+/// Lines a second that one place in the code may write, at info and above. Libraries write some for each frame that a
+/// client sends.
+const MAX_LINES_OF_A_PLACE: u64 = 50;
+
+/// Of the process, because its log is, too.
+static PLACES: LazyLock<LogLimit<Place>> = LazyLock::new(|| LogLimit::new(MAX_LINES_OF_A_PLACE));
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place {
+    callsite: Identifier,
+    target: &'static str,
+}
+
+/// Leaves out lines of a place that writes too many.
+struct Limited;
+
+impl<S: Subscriber> Layer<S> for Limited {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        // Whoever asks for debug wants all of it.
+        *metadata.level() > Level::INFO
+            || PLACES.admits(Place { callsite: metadata.callsite(), target: metadata.target() })
+    }
+}
+
+/// Writes how many lines of each place were left out. Called each [`LOG_LIMIT_PERIOD`].
+pub fn log_left_out() {
+    for (Place { target, .. }, lines) in PLACES.end_period() {
+        tracing::warn!(source = target, lines, "more lines from the same place were left out");
+    }
+}
+
 /// A started log. Dropping it waits until the lines are written, 1.1 s at most.
 #[derive(Debug)]
 pub struct Logging(#[allow(dead_code)] WorkerGuard);
@@ -58,10 +101,11 @@ pub struct Logging(#[allow(dead_code)] WorkerGuard);
 /// Starts logging for the process, panics included. A second call changes nothing.
 pub fn start(format: LogFormat, filter: EnvFilter) -> Logging {
     let (lines, guard) = writer::start();
-    let builder = fmt().with_env_filter(filter).with_writer(move || lines.clone());
+    let subscriber = tracing_subscriber::registry().with(filter).with(Limited);
+    let layer = fmt::layer().with_writer(move || lines.clone());
     let _ = match format {
-        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.event_format(JsonLines).try_init(),
+        LogFormat::Text => subscriber.with(layer.with_ansi(stderr().is_terminal())).try_init(),
+        LogFormat::Json => subscriber.with(layer.event_format(JsonLines)).try_init(),
     };
     // The default hook writes to stderr itself, and waits for its reader.
     std::panic::set_hook(Box::new(|panic| {

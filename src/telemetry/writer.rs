@@ -54,7 +54,8 @@ pub fn start() -> (LineWriter, WorkerGuard) {
     // A file of our own, because the standard library locks stderr for a writer that waits. All others would wait, too.
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(stderr) => start_on(File::from(stderr)),
-        Err(_) => start_on(io::sink()),
+        // Without a descriptor for it, a writer that waits holds up others.
+        Err(_) => start_on(io::stderr()),
     }
 }
 

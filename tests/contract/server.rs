@@ -227,7 +227,9 @@ impl TestServer {
     /// The value of a gauge or counter of /metrics, by the start of its line.
     pub async fn metric(&self, name: &str) -> i64 {
         let (_, text) = self.http("/metrics").await;
-        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' ')));
+        // A member of a family is there from its first event on.
+        let absent = name.ends_with('}').then_some("0");
+        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' '))).or(absent);
         line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     }
 

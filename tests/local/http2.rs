@@ -17,12 +17,12 @@ use crate::{
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const ACK: u8 = 1;
+pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -32,11 +32,16 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// The header block of a `Set`, as HPACK without tables encodes it.
 pub fn head() -> Vec<u8> {
-    let path = b"/changelog.v1.ChangelogService/Set";
+    head_of("Set")
+}
+
+/// The header block of a call.
+pub fn head_of(rpc: &str) -> Vec<u8> {
+    let path = format!("/changelog.v1.ChangelogService/{rpc}");
     let content_type = b"application/grpc";
     // POST, http. Path and authority are given by the index of their names. The index of content-type is 31.
     let mut head = vec![0x83, 0x86, 0x04, path.len() as u8];
-    head.extend(path);
+    head.extend(path.as_bytes());
     head.extend([0x01, 1, b'x', 0x0f, 31 - 15, content_type.len() as u8]);
     head.extend(content_type);
     head

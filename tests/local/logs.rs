@@ -8,18 +8,20 @@ use std::{
 
 use changelogd::proto::v1;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
 use tonic::Code;
 
 use crate::{
     contract::server::{Client, PATIENCE, binary, connect, raw, reason},
+    http2::{ACK, PING, PREFACE, SETTINGS, frame, wait_until_read},
     process::{run, text},
 };
 
 /// A server whose stderr the test reads, or does not.
-async fn started(more: &[&str]) -> (Child, Client, Lines<BufReader<ChildStderr>>) {
+async fn started(more: &[&str]) -> (Child, (Client, String), Lines<BufReader<ChildStderr>>) {
     let mut child = Command::new(binary())
         .args(["serve", "--store=memory", "--listen=127.0.0.1:0", "--admin-listen=off", "--log-format=json"])
         .args(more)
@@ -33,9 +35,19 @@ async fn started(more: &[&str]) -> (Child, Client, Lines<BufReader<ChildStderr>>
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap().expect("a line");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         if line["message"] == "serving" {
-            return (child, connect(line["api"].as_str().unwrap()).await, lines);
+            let api = line["api"].as_str().unwrap().to_owned();
+            return (child, (connect(&api).await, api), lines);
         }
     }
+}
+
+/// All lines until the process ends.
+async fn read(mut lines: Lines<BufReader<ChildStderr>>) -> Vec<serde_json::Value> {
+    let mut all = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        all.push(serde_json::from_str(&line).expect("an object a line"));
+    }
+    all
 }
 
 async fn refused(client: &mut Client) {
@@ -54,7 +66,7 @@ async fn drains(child: &mut Child) {
 /// Covers R41.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipe_that_nobody_reads_holds_up_nothing() {
-    let (mut child, mut client, lines) = started(&["--log=debug"]).await;
+    let (mut child, (mut client, _), lines) = started(&["--log=debug"]).await;
     for _ in 0..20_000 {
         refused(&mut client).await;
     }
@@ -65,7 +77,7 @@ async fn a_pipe_that_nobody_reads_holds_up_nothing() {
 /// Covers R41.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_is_gone_changes_nothing_for_callers() {
-    let (mut child, mut client, lines) = started(&["--log=debug"]).await;
+    let (mut child, (mut client, _), lines) = started(&["--log=debug"]).await;
     drop(lines);
     for n in 0..500 {
         refused(&mut client).await;
@@ -84,14 +96,8 @@ async fn a_reader_that_is_gone_changes_nothing_for_callers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_failed_calls_are_a_few_lines_with_their_number() {
     const CALLS: u64 = 20_000;
-    let (mut child, mut client, mut lines) = started(&[]).await;
-    let reading = tokio::spawn(async move {
-        let mut all = Vec::new();
-        while let Some(line) = lines.next_line().await.unwrap() {
-            all.push(serde_json::from_str::<serde_json::Value>(&line).expect("an object a line"));
-        }
-        all
-    });
+    let (mut child, (mut client, _), lines) = started(&[]).await;
+    let reading = tokio::spawn(read(lines));
     let started = Instant::now();
     for _ in 0..CALLS {
         refused(&mut client).await;
@@ -176,4 +182,42 @@ fn an_exit_message_does_not_wait_for_a_reader() {
     assert!(reader.read(&mut [0; 1]).is_ok());
     drop(reader);
     filled.join().unwrap();
+}
+
+/// Frames for which a library writes a line each.
+/// Covers R42.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_a_library_logs_one_by_one_do_not_flood_the_log() {
+    const FRAMES: usize = 20_000;
+    let (mut child, mut client, lines) = started(&[]).await;
+    let reading = tokio::spawn(read(lines));
+    let begun = Instant::now();
+    let mut connection = TcpStream::connect(&client.1).await.unwrap();
+    let unasked = frame(PING, ACK, 0, &[1; 8]);
+    connection.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &unasked.repeat(FRAMES)].concat()).await.unwrap();
+    refused(&mut client.0).await;
+    // The flood has been read when the server has answered what came after it.
+    wait_until_read(&mut connection).await;
+    let seconds = begun.elapsed().as_secs() + 2;
+    drains(&mut child).await;
+    let lines = reading.await.unwrap();
+    let one_by_one = lines.iter().filter(|l| l["target"].as_str().is_some_and(|t| t.starts_with("h2"))).count();
+    assert!((1..=50 * seconds as usize).contains(&one_by_one), "{one_by_one} lines in {seconds} s");
+    let counted: u64 =
+        lines.iter().filter(|l| l["source"] == "h2::proto::ping_pong").map(|l| l["lines"].as_u64().unwrap()).sum();
+    assert_eq!(one_by_one + counted as usize, FRAMES, "each is a line or is counted");
+}
+
+/// Covers C69.
+#[tokio::test]
+async fn with_too_few_open_files_the_start_fails_and_says_so() {
+    for open_files in [8, 20, 63] {
+        let script =
+            format!("ulimit -n {open_files}; exec \"$0\" serve --store=memory --log-format=json --listen=127.0.0.1:0");
+        let output = Command::new("sh").arg("-c").arg(script).arg(binary()).env_clear().output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{open_files}: {}", text(&output.stderr));
+        let line: serde_json::Value = serde_json::from_str(text(&output.stderr).trim()).expect("one object");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.contains(&open_files.to_string()) && message.contains("ulimit"), "{message}");
+    }
 }

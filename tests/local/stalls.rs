@@ -7,11 +7,17 @@ use changelogd::proto::v1;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::contract::server::{PATIENCE, TestServer, connect, raw, reason};
+use crate::{
+    contract::server::{PATIENCE, TestServer, connect, raw, reason},
+    http2::{END_HEADERS, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, head_of},
+};
+
+const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
 
 async fn server() -> TestServer {
     TestServer::process(vec!["--store=memory".to_owned(), "--client-stall-timeout=1s".to_owned()]).await.ready().await
@@ -76,48 +82,115 @@ async fn a_writer_that_reads_no_verdicts_is_reset_and_other_calls_of_its_connect
     assert_eq!(calls(&server, "Write", "DEADLINE_EXCEEDED").await, 1);
 }
 
-/// A request whose answer is not read, on a connection with this window. Returns what keeps it open.
-async fn unread(api: &str, rpc: &str, message: &impl Message, window: u32) -> impl Sized {
+/// An open connection, and the response on it.
+type Open = (
+    hyper::client::conn::http2::SendRequest<http_body_util::combinators::BoxBody<Bytes, tonic::Status>>,
+    tokio::task::JoinHandle<hyper::Result<()>>,
+    http::Response<hyper::body::Incoming>,
+);
+
+/// A request on a connection with this window. Its answer is not read yet.
+async fn asked(api: &str, rpc: &str, message: &impl Message, window: u32) -> Open {
     let stream = TcpStream::connect(api).await.unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let encoded = message.encode_to_vec();
-    let frame = [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat();
-    let frames = futures_util::stream::iter([Ok::<_, tonic::Status>(http_body::Frame::data(Bytes::from(frame)))]);
+    let body =
+        StreamBody::new(futures_util::stream::iter([Ok(http_body::Frame::data(framed(message).into()))])).boxed();
     let request = http::Request::post(format!("http://{api}/changelog.v1.ChangelogService/{rpc}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(StreamBody::new(frames).boxed())
+        .body(body)
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
     (sender, connection, response)
+}
+
+/// A message as gRPC frames it.
+fn framed(message: &impl Message) -> Vec<u8> {
+    let encoded = message.encode_to_vec();
+    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
+}
+
+fn get(key: &str) -> v1::GetRequest {
+    v1::GetRequest { changelog_id: key.to_owned(), ..Default::default() }
 }
 
 /// Covers S17.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_its_client_does_not_take_is_reset_whatever_the_window() {
     let server = server().await;
-    let value = format!("\"{}\"", "x".repeat(900_000));
-    server.set("ws/t/large", &value).await;
-    let get = v1::GetRequest { changelog_id: "ws/t/large".to_owned(), ..Default::default() };
-    let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
-    let stream = v1::StreamAllRequest { follow: true, ..Default::default() };
-    let windows = [0, 1, 9, 16_384, 65_535, 899_000];
-    for (number, window) in windows.into_iter().enumerate() {
-        let held = (
-            unread(&server.api, "Get", &get, window).await,
-            unread(&server.api, "LoadWorkspace", &load, window).await,
-            unread(&server.api, "StreamAll", &stream, window).await,
-        );
-        for rpc in ["Get", "LoadWorkspace", "StreamAll"] {
-            until_reset(&server, rpc, number as i64 + 1).await;
+    server.set("large/t/1", &format!("\"{}\"", "x".repeat(900_000))).await;
+    server.set("small/t/1", &format!("\"{}\"", "x".repeat(700))).await;
+    let cases = [("large", &[0, 1, 9, 16_384, 65_535, 899_000][..]), ("small", &[0, 1, 10, 200, 600])];
+    let mut resets = 0;
+    for (workspace, windows) in cases {
+        let load = v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
+        let workspace_ids = vec![workspace.to_owned()];
+        let stream = v1::StreamAllRequest { follow: true, workspace_ids, ..Default::default() };
+        for window in windows {
+            let held = [
+                asked(&server.api, "Get", &get(&format!("{workspace}/t/1")), *window).await,
+                asked(&server.api, "LoadWorkspace", &load, *window).await,
+                asked(&server.api, "StreamAll", &stream, *window).await,
+            ];
+            resets += 1;
+            for rpc in ["Get", "LoadWorkspace", "StreamAll"] {
+                until_reset(&server, rpc, resets).await;
+            }
+            for (.., response) in held {
+                let body = tokio::time::timeout(PATIENCE, response.into_body().collect()).await.expect("it ends");
+                assert!(body.is_err(), "{workspace}, window {window}: the client is told");
+            }
         }
-        drop(held);
     }
     assert_eq!(server.metric("changelogd_replays_running").await, 0);
     assert_eq!(server.metric("changelogd_following_streams").await, 0);
+}
+
+/// Covers S17.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_slowly_and_steadily_gets_the_whole_answer() {
+    let server = server().await;
+    server.set("ws/t/large", &format!("\"{}\"", "x".repeat(900_000))).await;
+    let (_sender, _connection, response) = asked(&server.api, "Get", &get("ws/t/large"), 65_535).await;
+    let (mut body, started, mut bytes) = (response.into_body(), Instant::now(), 0);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.expect("it is not reset").into_data() {
+            bytes += data.len();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert!(bytes > 900_000 && started.elapsed() > Duration::from_secs(2), "{bytes} in {:?}", started.elapsed());
+}
+
+/// A window without a limit, and a socket that is not read: the answers are in buffers, and their calls have ended.
+/// Covers S17.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_socket_is_not_read_is_closed() {
+    let server = server().await;
+    server.set("ws/t/large", &format!("\"{}\"", "x".repeat(300_000))).await;
+    let mut connection = TcpStream::connect(&server.api).await.unwrap();
+    let largest = 0x7fff_ffff_u32;
+    let settings = [&4_u16.to_be_bytes()[..], &largest.to_be_bytes()].concat();
+    let window = (largest - 65_535).to_be_bytes();
+    connection
+        .write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &settings), &frame(WINDOW_UPDATE, 0, 0, &window)].concat())
+        .await
+        .unwrap();
+    for call in 0..100 {
+        let stream = 2 * call + 1;
+        let head = frame(HEADERS, END_HEADERS, stream, &head_of("Get"));
+        let data = frame(DATA, END_STREAM, stream, &framed(&get("ws/t/large")));
+        connection.write_all(&[head, data].concat()).await.unwrap();
+    }
+    let started = Instant::now();
+    while server.metric("changelogd_connections_ended_total{port=\"api\",reason=\"not_reading\"}").await < 1 {
+        assert!(started.elapsed() < PATIENCE, "it is closed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.set("ws/t/a", "1").await;
 }
 
 /// Covers B27.
