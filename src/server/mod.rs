@@ -10,6 +10,7 @@ mod health;
 mod listener;
 mod observe;
 mod open_connections;
+mod request_head;
 mod transport_wait;
 
 use tonic::{codec::CompressionEncoding, service::Routes};
