@@ -95,7 +95,7 @@ impl Metrics {
         let connections_ended = Family::<ConnectionEnd, Counter>::default();
         registry.register(
             "connections_ended",
-            "Connections that ended: by their client, without first bytes, idle, displaced by a new one, or refused",
+            "Connections that ended or were refused, by port and reason",
             connections_ended.clone(),
         );
         registry.register("log_lines_lost", "Log lines that stderr did not take", telemetry::lost_lines());

@@ -13,7 +13,7 @@ use crate::{
     telemetry::{self, LogFormat, exit_message},
 };
 
-/// Why the process ends without having served. Writes the message after the log has been written.
+/// Why the process ends without having served. The message is written after the last log line.
 struct Failed {
     exit_status: ExitCode,
     message: String,

@@ -1,7 +1,7 @@
 //! One connection: when the server closes it.
 //!
-//! Promises: a connection is closed if its first bytes do not come in time, if it has no call for too long, if another
-//! connection needs its place, or on a stop. An open call of the API is cut by none of these.
+//! Promises: a connection is closed if its first bytes do not come in time, or if it has no call for too long. It is
+//! closed if another connection needs its place, and on a stop. None of these cuts an open call of the API.
 
 use std::{
     pin::{Pin, pin},

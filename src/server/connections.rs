@@ -29,7 +29,7 @@ use tonic::service::Routes;
 use super::{
     activity::Activity,
     connection::{self, ConnectionLimits, CountedIo, Ended},
-    listener::{Io, Listener},
+    listener::{Io, Listener, says_nothing},
     observe::CallService,
     open_connections::{ConnectionCounts, OpenConnections},
     transport_wait::StreamExecutor,
@@ -216,8 +216,7 @@ where
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {
-        // The client left before it was accepted. That costs nothing.
-        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+        if says_nothing(error) {
             return;
         }
         if self.port.log_limit.admits(PortEvent { port: self.port.name, what: "a connection could not be accepted" }) {

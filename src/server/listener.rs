@@ -93,10 +93,18 @@ const MAX_WAITING: usize = 8_192;
 
 /// The next connection of a listener that does not block; `None` if none waits.
 fn next_waiting<T>(accept: impl Fn() -> io::Result<T>, count: usize) -> Option<T> {
-    // A client that left before it was accepted says nothing about the others.
-    let left =
-        |error: &io::Error| matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted);
-    (count < MAX_WAITING).then(|| (0..MAX_WAITING).map(|_| accept()).find(|a| !a.as_ref().is_err_and(left)))??.ok()
+    for _ in count..MAX_WAITING {
+        match accept() {
+            Err(error) if says_nothing(&error) => {}
+            accepted => return accepted.ok(),
+        }
+    }
+    None
+}
+
+/// Whether an error of accept says nothing about the next connection: a client left before it was accepted.
+pub fn says_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }
 
 /// A connection, and the address of its client.

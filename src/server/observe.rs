@@ -7,7 +7,7 @@
 
 use std::{
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -119,9 +119,7 @@ impl<S> CallService<S> {
     pub fn new(inner: S, api: Option<Arc<CallState>>) -> Self {
         Self { inner, peer: Peer::default(), activity: Activity::new(), api }
     }
-}
 
-impl<S> CallService<S> {
     /// Answers a call that was not begun.
     fn refused(status: &Status, mut guard: Option<CallGuard>) -> CallFuture {
         if let Some(guard) = &mut guard {
@@ -178,15 +176,11 @@ where
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
         // A panic would end the stream, or the connection, without a status. Its hook has logged it.
-        let response_future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) else {
+            return Self::refused(&fault(rpc), guard);
+        };
+        let response_future = AssertUnwindSafe(response_future).catch_unwind();
         Box::pin(async move {
-            let response_future = AssertUnwindSafe(async move {
-                match response_future {
-                    Ok(response_future) => response_future.await,
-                    Err(panic) => resume_unwind(panic),
-                }
-            })
-            .catch_unwind();
             let mut response_future = std::pin::pin!(response_future);
             let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response,
@@ -196,8 +190,7 @@ where
             };
             let response = match response {
                 Ok(response) => response?,
-                Err(_) if matches!(rpc.name, "Set" | "Delete") => fault_of_write(rpc.name).into_http(),
-                Err(_) => internal_fault(rpc.name).into_http(),
+                Err(_) => fault(rpc).into_http(),
             };
             // A response without messages has its status in the headers.
             if let (Some(guard), Some(status)) = (&mut guard, Status::from_header_map(response.headers())) {
@@ -208,11 +201,19 @@ where
     }
 }
 
+/// The status of a call that panicked.
+fn fault(rpc: Rpc) -> Status {
+    match rpc.name {
+        "Set" | "Delete" => fault_of_write(rpc.name),
+        _ => internal_fault(rpc.name),
+    }
+}
+
 /// The messages and trailers of a response, passed through.
 ///
 /// The last byte of a chunk is given to the transport on its own. The transport takes a part as soon as the client has
-/// room for one byte of it, and then asks for the trailers, which end the stream's task. Nobody would see that the
-/// client does not take the part. So the transport waits for room for the last byte instead.
+/// room for one byte of it, and then asks for the trailers, which end the stream's task. Then it would not be seen that
+/// the client does not take the part. So the transport waits for room for the last byte instead.
 #[derive(Debug)]
 pub struct CallBody {
     inner: tonic::body::Body,

@@ -1,4 +1,4 @@
-//! The open connections of a port, and which of them gives its place to a new one.
+//! The open connections of a port. At the limit, one without a call gives its place to a new one.
 //!
 //! Promises: of the connections without a call, the one that has had none for the longest time is closed. One with an
 //! open call never is.
@@ -107,10 +107,7 @@ impl OpenConnections {
             let Reverse((known, number)) = self.queue.pop()?;
             let Some(open) = self.open.get(&number) else { continue };
             match open.activity.idle_since() {
-                Some(since) if since <= known && open.activity.displace() => {
-                    self.close(number);
-                    return Some(());
-                }
+                Some(since) if since <= known && self.close(number) => return Some(()),
                 since => self.queue.push(Reverse((since.unwrap_or(now), number))),
             }
         }
@@ -123,17 +120,16 @@ impl OpenConnections {
         let idle = self.open.iter().filter(|(_, open)| open.client == client);
         let idle = idle.filter_map(|(number, open)| open.activity.idle_since().map(|since| (since, *number)));
         let (_, number) = idle.min()?;
-        if !self.open.get(&number)?.activity.displace() {
-            return None;
-        }
-        self.close(number);
-        Some(())
+        self.close(number).then_some(())
     }
 
-    fn close(&mut self, number: u64) {
-        if let Some(open) = self.open.remove(&number) {
+    /// Closes a connection, unless it has got a call. Returns whether it did.
+    fn close(&mut self, number: u64) -> bool {
+        let displaced = self.open.get(&number).is_some_and(|open| open.activity.displace());
+        if displaced && let Some(open) = self.open.remove(&number) {
             open.displaced.cancel();
         }
+        displaced
     }
 }
 

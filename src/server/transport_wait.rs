@@ -40,7 +40,7 @@ enum State {
 }
 
 impl TransportWait {
-    /// That of the stream whose task calls; one that nobody watches in a task of another kind.
+    /// That of the stream whose task calls. In a task of another kind, one that is not watched.
     pub fn current() -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
     }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use parking_lot::Mutex;
 
-/// A kind is counted anew after this time.
+/// Counting starts again after this time.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
 /// Counts the lines of each kind.
@@ -29,7 +29,7 @@ impl<K: Eq + Hash> LogLimit<K> {
         *count <= self.max_lines
     }
 
-    /// Ends a period. Returns the kinds of which lines were not written, and how many.
+    /// Ends a period. Returns each kind with lines that were not written, and their number.
     pub fn end_period(&self) -> Vec<(K, u64)> {
         let lines = std::mem::take(&mut *self.lines.lock());
         lines.into_iter().filter(|(_, n)| *n > self.max_lines).map(|(kind, n)| (kind, n - self.max_lines)).collect()

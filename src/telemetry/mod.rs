@@ -51,7 +51,7 @@ impl LogFormat {
     }
 }
 
-/// Writes why the process ends. It waits 1.1 s at most for a stderr that nobody reads.
+/// Writes why the process ends. It waits 1.1 s at most for a stderr that is not read.
 pub fn exit_message(format: LogFormat, text: &str) {
     let (mut lines, _guard) = writer::start();
     let line = match format {

@@ -1,7 +1,7 @@
 //! Passes log lines to a thread that writes them to stderr.
 //!
-//! Promises: what waits for the thread is bounded in lines and bytes, and a line is bounded, too. A pipe that nobody
-//! reads, or whose reader is gone, loses lines and nothing else.
+//! Promises: what waits for the thread is bounded in lines and bytes, and a line is bounded, too. A pipe that is not
+//! read, or whose reader is gone, loses lines and nothing else.
 
 use std::{
     borrow::Cow,

@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
@@ -32,6 +32,11 @@ async fn is_closed(connection: &mut TcpStream) {
     let mut bytes = [0; 1024];
     let read_to_end = async { while connection.read(&mut bytes).await.is_ok_and(|n| n > 0) {} };
     tokio::time::timeout(PATIENCE, read_to_end).await.expect("the connection is closed");
+}
+
+async fn follow(client: &mut Client) -> Streaming<v1::StreamAllResponse> {
+    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
+    client.stream_all(request).await.unwrap().into_inner()
 }
 
 async fn set(client: &mut Client) {
@@ -81,8 +86,7 @@ async fn two_thousand_mute_connections_do_not_disturb_a_client_that_calls() {
 async fn a_full_port_closes_the_connection_that_has_been_idle_for_the_longest_time() {
     let server = memory(&["--max-connections=20"]).await;
     let mut follower = connect(&server.api).await;
-    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
-    let mut following = follower.stream_all(request).await.unwrap().into_inner();
+    let mut following = follow(&mut follower).await;
     // Each kind of silence.
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     let partial_headers = [&settings[..], &[0, 0, 50, 1, 4, 0, 0, 0, 1, 0x83]].concat();
@@ -114,8 +118,7 @@ async fn a_full_port_closes_the_connection_that_has_been_idle_for_the_longest_ti
 async fn a_connection_whose_only_call_is_a_health_watch_is_idle() {
     let server = memory(&["--connection-idle-timeout=300ms"]).await;
     let mut busy = connect(&server.api).await;
-    let request = v1::StreamAllRequest { follow: true, ..Default::default() };
-    let mut following = busy.stream_all(request).await.unwrap().into_inner();
+    let mut following = follow(&mut busy).await;
     let channel = Endpoint::from_shared(format!("http://{}", server.api)).unwrap().connect().await.unwrap();
     let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap();
     let mut watch = watch.into_inner();

@@ -1,4 +1,4 @@
-//! Clients that do not take what the server sends: their calls end, and nobody else waits.
+//! Clients that do not take what the server sends: their calls end, and other clients do not wait.
 
 use std::time::{Duration, Instant};
 

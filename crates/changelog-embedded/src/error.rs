@@ -155,7 +155,7 @@ impl From<Unreadable> for ReadError {
 }
 
 /// The system's error, if it is one.
-pub(super) fn system_error(error: &fjall::Error) -> Option<&io::Error> {
+fn system_error(error: &fjall::Error) -> Option<&io::Error> {
     match error {
         fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io),
         _ => None,
