@@ -1,16 +1,16 @@
 //! The process: binds addresses, opens the store, serves, and drains. Tests run it, too.
 //!
-//! Promises: all addresses are bound and the store is open before anything is served. A drain ends a second after its
-//! deadline at the latest, and reports writes that were not delivered.
+//! Promises: all addresses are bound before anything is served. While the store is opened, health and metrics are
+//! served, calls are refused, and a stop is not delayed. A drain ends a second after its deadline at the latest, and
+//! reports writes that were not delivered.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use changelog_core::{
     changelog::{Changelog, Limits, Undelivered},
     log::Log,
     model::ValueRules,
 };
-use prometheus_client::registry::Registry;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -21,12 +21,13 @@ use crate::{
     address::Address,
     config::{ServeArgs, UsageError},
     metrics::Metrics,
+    open_store::{OpenLog, open_store},
     server::{
-        CallService, CallState, ConnectionCounts, Health, Listener, Port, PortEvent, admin_router, api_routes,
-        health_routes,
+        CallService, CallState, ConnectionCounts, Health, Listener, Opened, Opening, Port, PortEvent, admin_router,
+        api_routes, health_and_reflection_routes, health_routes,
     },
     service::{CallLimits, Service},
-    store::{StoreError, open_log, saturating_usize},
+    store::{StoreError, StoreMetrics, open_log, saturating_usize},
     telemetry::{self, LogLimit},
 };
 
@@ -52,12 +53,19 @@ pub enum StartError {
     /// The store can not be opened.
     #[error(transparent)]
     Store(StoreError),
+    /// A task that opens the store panicked.
+    #[error("a fault of changelogd ended the start: {0}")]
+    Fault(String),
 }
 
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Usage(error) => Self::Usage(error),
+            #[cfg(feature = "embedded")]
+            StoreError::Embedded(error @ changelog_embedded::OpenError::Format { .. }) => {
+                Self::Usage(UsageError(error.to_string()))
+            }
             #[cfg(feature = "embedded")]
             StoreError::Embedded(_) => Self::Store(error),
         }
@@ -74,17 +82,28 @@ pub struct Addresses {
     pub health: Option<Address>,
 }
 
-/// A process that is ready to serve.
-#[derive(Debug)]
+impl Addresses {
+    /// For the log.
+    pub fn shown(address: &Option<Address>) -> String {
+        address.as_ref().map_or("off".to_owned(), ToString::to_string)
+    }
+}
+
+/// A process with its addresses, before it serves.
+#[expect(missing_debug_implementations, reason = "it holds a closure")]
 pub struct App {
     args: ServeArgs,
     addresses: Addresses,
+    listeners: Listeners,
+    open: OpenLog,
+    opened: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+struct Listeners {
     api: Listener,
     admin: Option<Listener>,
-    health_port: Option<Listener>,
-    changelog: Changelog,
-    health: Health,
-    metrics: Arc<Metrics>,
+    health: Option<Listener>,
 }
 
 /// The result of a run.
@@ -97,24 +116,23 @@ pub struct Drained {
 }
 
 impl App {
-    /// Binds every address and opens the log. Does not wait for brokers: with a wrong topic the process starts, and
-    /// calls return the error.
+    /// Binds every address. [`App::run`] opens the store.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
-        Self::start_with(args, |args, registry| Ok(open_log(args, registry)?)).await
+        let stores = StoreMetrics::default();
+        let mut metrics = Metrics::new();
+        stores.register(metrics.registry());
+        Self::bind(args, metrics, Box::new(move |args| Ok(open_log(args, &stores)?))).await
     }
 
-    /// As [`App::start`], with a log that the caller opens.
+    /// As [`App::start`], with a log that the caller opens. `open` may block.
     pub async fn start_on(
         args: ServeArgs,
-        open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError>,
+        open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError> + Send + 'static,
     ) -> Result<Self, StartError> {
-        Self::start_with(args, |args, _| open(args)).await
+        Self::bind(args, Metrics::new(), Box::new(open)).await
     }
 
-    async fn start_with(
-        args: ServeArgs,
-        open: impl FnOnce(&ServeArgs, &mut Registry) -> Result<Arc<dyn Log>, StartError>,
-    ) -> Result<Self, StartError> {
+    async fn bind(args: ServeArgs, metrics: Metrics, open: OpenLog) -> Result<Self, StartError> {
         args.check()?;
         let bind_error = |setting, address: &Address| {
             let address = address.clone();
@@ -125,7 +143,7 @@ impl App {
             None => None,
             Some(address) => Some(Listener::bind(address).await.map_err(bind_error("--admin-listen", address))?),
         };
-        let health_port = match &args.health_listen.0 {
+        let health = match &args.health_listen.0 {
             None => None,
             Some(address) => Some(Listener::bind(address).await.map_err(bind_error("--health-listen", address))?),
         };
@@ -133,18 +151,19 @@ impl App {
         let addresses = Addresses {
             api: real(&api)?,
             admin: admin.as_ref().map(real).transpose()?,
-            health: health_port.as_ref().map(real).transpose()?,
+            health: health.as_ref().map(real).transpose()?,
         };
-        let mut metrics = Metrics::new();
-        let log = open(&args, metrics.registry())?;
-        let metrics = Arc::new(metrics);
-        let changelog = Changelog::new(log, limits(&args), metrics.changelog().clone());
-        let health = Health::new(metrics.clone());
-        Ok(Self { args, addresses, api, admin, health_port, changelog, health, metrics })
+        let (opened, metrics) = (CancellationToken::new(), Arc::new(metrics));
+        Ok(Self { args, addresses, listeners: Listeners { api, admin, health }, open, opened, metrics })
     }
 
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Completes when the store is open and the API is served.
+    pub fn opened(&self) -> impl Future<Output = ()> + use<> {
+        self.opened.clone().cancelled_owned()
     }
 
     /// How many connections the API port may have.
@@ -152,13 +171,74 @@ impl App {
         self.args.max_connections()
     }
 
-    /// Serves until `shutdown` completes, and then drains in three steps:
+    /// Opens the store and serves until `shutdown` completes. Health, metrics and refusals are served meanwhile, and a
+    /// shutdown does not wait for the store. Does not wait for brokers: with a wrong topic the process serves, and
+    /// calls return the error.
+    ///
+    /// Drains in three steps:
     ///
     /// 1. Readiness is off, and everything is served for --drain-delay.
     /// 2. New calls are refused, those that are open go on. Ends when no call is open and every accepted write has an
     ///    outcome, or after --drain-timeout.
     /// 3. The ports and all connections are closed.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
+        let args = Arc::new(self.args);
+        let mut serving = Serving::start(&args, &self.metrics, self.listeners);
+        let mut shutdown = pin!(shutdown);
+        let log = tokio::select! {
+            log = open_store(self.open, &args, &serving.opening, &self.addresses) => log,
+            () = &mut shutdown => {
+                // The directory of a store is as after a SIGKILL.
+                tracing::info!("stopped before the store was open");
+                serving.health.drain();
+                return Ok(serving.drain(None).await);
+            }
+        };
+        let open = match log {
+            Ok(log) => serving.serve(log),
+            Err(error) => {
+                serving.close().await;
+                return Err(error);
+            }
+        };
+        self.opened.cancel();
+
+        shutdown.await;
+        let (delay, timeout) = (args.drain_delay, args.drain_timeout);
+        tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
+        serving.health.drain();
+        sleep(delay).await;
+        Ok(serving.drain(Some(open)).await)
+    }
+}
+
+/// The ports, and what they serve.
+struct Serving {
+    args: Arc<ServeArgs>,
+    metrics: Arc<Metrics>,
+    health: Health,
+    calls: Arc<CallState>,
+    opening: Arc<Opening>,
+    ports: JoinSet<usize>,
+    /// Closes the ports.
+    closing: CancellationToken,
+    /// Aborted when this is dropped.
+    tasks: JoinSet<()>,
+}
+
+/// The changelog, and the tasks that wait for outcomes of its writes.
+struct Open {
+    changelog: Changelog,
+    write_tasks: TaskTracker,
+}
+
+impl Serving {
+    /// Serves health and metrics, and refuses calls of the API.
+    fn start(args: &Arc<ServeArgs>, metrics: &Arc<Metrics>, listeners: Listeners) -> Self {
+        let (health, opening) = (Health::new(metrics.clone()), Opening::new());
+        let (calls, port_events) = (CallState::new(metrics.clone(), opening.clone()), Arc::new(LogLimit::new(1)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));
         let closing = CancellationToken::new();
         let stop = || {
             let closing = closing.clone();
@@ -167,67 +247,79 @@ impl App {
                 Instant::now() + CLOSE_TIME
             }
         };
-        // The tasks are aborted when this is dropped.
-        let mut tasks = JoinSet::new();
-        tasks.spawn(self.health.clone().follow(self.changelog.topic_state()));
-        let (calls, port_events) = (CallState::new(self.metrics.clone()), Arc::new(LogLimit::new(1)));
-        tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));
         let port = |name, listener| Port {
             name,
             listener,
-            counts: ConnectionCounts { max: self.args.max_connections(), max_per_client: None },
-            idle_timeout: self.args.connection_idle_timeout,
-            client_stall_timeout: self.args.client_stall_timeout,
-            metrics: self.metrics.clone(),
+            counts: ConnectionCounts { max: args.max_connections(), max_per_client: None },
+            idle_timeout: args.connection_idle_timeout,
+            client_stall_timeout: args.client_stall_timeout,
+            metrics: metrics.clone(),
             log_limit: port_events.clone(),
         };
         let mut ports = JoinSet::new();
-        if let Some(listener) = self.admin {
-            let router = admin_router(self.metrics.clone(), self.health.clone(), self.changelog.topic_state());
+        if let Some(listener) = listeners.admin {
+            let router = admin_router(metrics.clone(), health.clone(), opening.clone());
             ports.spawn(port("admin", listener).for_probes().serve_http(router, stop()));
         }
-        if let Some(listener) = self.health_port {
-            let service = CallService::new(health_routes(&self.health).prepare(), None);
+        if let Some(listener) = listeners.health {
+            let service = CallService::new(health_routes(&health), None);
             ports.spawn(port("health", listener).for_probes().serve_grpc(service, stop()));
         }
+        let service = CallService::new(health_and_reflection_routes(&health), Some(calls.clone()));
+        ports.spawn(port("api", listeners.api).serve_grpc(service, stop()));
+        Self { args: args.clone(), metrics: metrics.clone(), health, calls, opening, ports, closing, tasks }
+    }
+
+    /// Serves the API, too.
+    fn serve(&mut self, log: Arc<dyn Log>) -> Open {
+        let (args, metrics) = (&self.args, &self.metrics);
+        let changelog = Changelog::new(log, limits(args), metrics.changelog().clone());
         let call_limits = CallLimits {
-            read_timeout: self.args.read_timeout,
-            write_timeout: self.args.write_timeout + WRITE_GRACE,
-            max_request_bytes: max_request_bytes(&self.args),
+            read_timeout: args.read_timeout,
+            write_timeout: args.write_timeout + WRITE_GRACE,
+            max_request_bytes: max_request_bytes(args),
         };
         let write_tasks = TaskTracker::new();
-        let service = Service::new(self.changelog.clone(), call_limits, self.metrics.clone(), write_tasks.clone());
-        let routes = api_routes(service, &self.health, call_limits.max_request_bytes);
-        let service = CallService::new(routes.prepare(), Some(calls.clone()));
-        ports.spawn(port("api", self.api).serve_grpc(service, stop()));
+        let service = Service::new(changelog.clone(), call_limits, metrics.clone(), write_tasks.clone());
+        let api = api_routes(service, call_limits.max_request_bytes);
+        self.opening.opened(Opened { api, topic_state: changelog.topic_state() });
+        self.tasks.spawn(self.health.clone().follow(changelog.topic_state()));
+        Open { changelog, write_tasks }
+    }
 
-        shutdown.await;
-        let (delay, timeout) = (self.args.drain_delay, self.args.drain_timeout);
-        tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
-        self.health.drain();
-        sleep(delay).await;
-
+    /// Drains after --drain-delay. `open` is `None` if the store was not open yet.
+    async fn drain(self, open: Option<Open>) -> Drained {
+        let timeout = self.args.drain_timeout;
         let deadline = Instant::now() + timeout;
-        calls.refuse_new_calls();
-        self.changelog.refuse_new_work();
+        self.calls.refuse_new_calls();
+        if let Some(Open { changelog, .. }) = &open {
+            changelog.refuse_new_work();
+        }
         // Clients that connect for each call must meet the refusal, not a closed port.
         sleep_until(deadline.min(Instant::now() + MIN_REFUSING)).await;
         // A quarter of the time is kept for accepted writes that no call waits for.
-        let _ = timeout_at(deadline - timeout / 4, calls.no_open_calls()).await;
-        let undelivered = self.changelog.drain(deadline).await;
-        // The log has reported all outcomes by now, so the tasks that wait for them end.
-        write_tasks.close();
-        let _ = timeout_at(deadline, write_tasks.wait()).await;
+        let _ = timeout_at(deadline - timeout / 4, self.calls.no_open_calls()).await;
+        let mut undelivered = Undelivered::default();
+        if let Some(Open { changelog, write_tasks }) = open {
+            undelivered = changelog.drain(deadline).await;
+            // The log has reported all outcomes by now, so the tasks that wait for them end.
+            write_tasks.close();
+            let _ = timeout_at(deadline, write_tasks.wait()).await;
+        }
+        Drained { undelivered, cut_connections: self.close().await }
+    }
 
+    /// Closes the ports. Returns how many connections were cut.
+    async fn close(mut self) -> usize {
         self.health.close();
-        closing.cancel();
+        self.closing.cancel();
         let mut cut_connections = 0;
-        while let Some(cut) = ports.join_next().await {
+        while let Some(cut) = self.ports.join_next().await {
             cut_connections += cut.unwrap_or_default();
         }
-        calls.log_left_out();
+        self.calls.log_left_out();
         telemetry::log_left_out();
-        Drained { undelivered, cut_connections }
+        cut_connections
     }
 }
 

@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod metrics;
 pub mod open_files;
+pub mod open_store;
 pub mod proto;
 pub mod server;
 pub mod service;

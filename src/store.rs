@@ -36,15 +36,25 @@ pub enum StoreError {
     Embedded(#[from] changelog_embedded::OpenError),
 }
 
-/// Opens the log, and registers the metrics of the stores. Does not wait for brokers.
-pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log>, StoreError> {
-    // On every store, so that a query of a dashboard has an answer.
+/// The metrics of all stores, also of those that are not open, so that a query of a dashboard has an answer.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
     #[cfg(feature = "kafka")]
-    let kafka_metrics = changelog_kafka::Metrics::default();
-    #[cfg(feature = "kafka")]
-    kafka_metrics.register(registry);
-    #[cfg(not(feature = "kafka"))]
-    let _ = registry;
+    kafka: changelog_kafka::Metrics,
+}
+
+impl StoreMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        #[cfg(feature = "kafka")]
+        self.kafka.register(registry);
+        #[cfg(not(feature = "kafka"))]
+        let _ = registry;
+    }
+}
+
+/// Opens the log. Does not wait for brokers, and blocks while an embedded store is opened.
+#[cfg_attr(not(feature = "kafka"), allow(unused_variables))]
+pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>, StoreError> {
     match args.store() {
         StoreChoice::Memory => {
             let default = PartitionCount::new(DEFAULT_PARTITIONS);
@@ -76,11 +86,39 @@ pub fn open_log(args: &ServeArgs, registry: &mut Registry) -> Result<Arc<dyn Log
                 read_ahead_bytes: saturating_usize(args.read_ahead()),
                 ..kafka_settings(&args.kafka)?
             };
-            let log = KafkaLog::start(settings, kafka_metrics).map_err(|e| UsageError(e.to_string()))?;
+            let log = KafkaLog::start(settings, metrics.kafka.clone()).map_err(|e| UsageError(e.to_string()))?;
             Ok(Arc::new(log))
         }
         #[cfg(not(feature = "kafka"))]
         StoreChoice::Kafka => Err(UsageError("--store kafka: this build has no Kafka store".to_owned()).into()),
+    }
+}
+
+/// How far [`open_log`] is in another thread.
+#[derive(Debug)]
+pub struct OpenProgress {
+    #[cfg(feature = "embedded")]
+    journals: Option<changelog_embedded::JournalProgress>,
+}
+
+impl OpenProgress {
+    /// Reads the data directory, so it blocks.
+    #[cfg_attr(not(feature = "embedded"), allow(unused_variables))]
+    pub fn new(args: &ServeArgs) -> Self {
+        Self {
+            #[cfg(feature = "embedded")]
+            journals: (args.store() == StoreChoice::Embedded)
+                .then(|| changelog_embedded::JournalProgress::new(&args.data_dir)),
+        }
+    }
+
+    /// `None` if it is not known. Blocks for a short time.
+    pub fn shown(&mut self) -> Option<String> {
+        #[cfg(feature = "embedded")]
+        if let Some(journals) = self.journals.as_mut().filter(|journals| journals.total_bytes() > 0) {
+            return Some(format!("{} of {} journal bytes are read", journals.read_bytes(), journals.total_bytes()));
+        }
+        None
     }
 }
 
@@ -149,7 +187,7 @@ mod tests_without_stores {
             let command = ServeArgs::augment_args(clap::Command::new("serve"));
             let matches = command.get_matches_from([&["serve"], flags].concat());
             let args = ServeArgs::from_arg_matches(&matches).unwrap();
-            let error = open_log(&args, &mut Registry::default()).map(drop).unwrap_err();
+            let error = open_log(&args, &StoreMetrics::default()).map(drop).unwrap_err();
             assert!(matches!(error, StoreError::Usage(_)), "{flags:?}: {error}");
             assert!(error.to_string().contains("this build has no"), "{flags:?}: {error}");
         }

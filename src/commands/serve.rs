@@ -1,13 +1,12 @@
 //! `changelogd serve`.
 
-use std::process::ExitCode;
+use std::{convert::Infallible, process::ExitCode};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::build_runtime;
 use crate::{
-    address::Address,
-    app::{App, Drained, StartError},
+    app::{Addresses, App, Drained, StartError},
     config::{EXIT_USAGE, Parsed, ServeArgs},
     open_files,
     telemetry::{self, LogFormat, exit_message},
@@ -26,6 +25,15 @@ impl Failed {
 
     fn start(error: &impl ToString) -> Self {
         Self { exit_status: ExitCode::FAILURE, message: error.to_string() }
+    }
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Usage(error) => Self::usage(&error),
+            error => Self::start(&error),
+        }
     }
 }
 
@@ -60,23 +68,22 @@ fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<Exi
 async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new().map_err(|e| Failed::start(&format_args!("signals can't be received: {e}")))?;
     let store = format!("{:?}", args.store()).to_lowercase();
-    let app = match App::start(args).await {
-        Ok(app) => app,
-        Err(StartError::Usage(error)) => return Err(Failed::usage(&error)),
-        Err(error) => return Err(Failed::start(&error)),
+    let app = App::start(args).await?;
+    let (addresses, max_connections, opened) = (app.addresses().clone(), app.max_connections(), app.opened());
+    let announce = async {
+        opened.await;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            store,
+            api = %addresses.api,
+            admin = Addresses::shown(&addresses.admin),
+            health = Addresses::shown(&addresses.health),
+            max_connections,
+            open_files = open_files::limit(),
+            "serving"
+        );
+        std::future::pending::<Infallible>().await
     };
-    let addresses = app.addresses();
-    let shown = |a: &Option<Address>| a.as_ref().map_or("off".to_owned(), ToString::to_string);
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        store,
-        api = %addresses.api,
-        admin = shown(&addresses.admin),
-        health = shown(&addresses.health),
-        max_connections = app.max_connections(),
-        open_files = open_files::limit(),
-        "serving"
-    );
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let watch = async {
         signals.next().await;
@@ -85,7 +92,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     };
     let mut run = Box::pin(app.run(async { drop(stopped.await) }));
     tokio::select! {
-        drained = &mut run => Ok(report(&drained)),
+        drained = &mut run => Ok(report(&drained?)),
+        never = announce => match never {},
         () = watch => {
             // Dropping it would wait for the store.
             std::mem::forget(run);

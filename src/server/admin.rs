@@ -16,24 +16,23 @@ use axum::{
     routing::get,
 };
 use changelog_core::log::{TopicProblem, TopicState};
-use tokio::sync::watch;
 
-use super::health::Health;
+use super::{health::Health, opening::Opening};
 use crate::metrics::Metrics;
 
 #[derive(Debug, Clone)]
 struct Admin {
     metrics: Arc<Metrics>,
     health: Health,
-    state: watch::Receiver<TopicState>,
+    opening: Arc<Opening>,
 }
 
-pub fn admin_router(metrics: Arc<Metrics>, health: Health, state: watch::Receiver<TopicState>) -> Router {
+pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>) -> Router {
     Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Admin { metrics, health, state })
+        .with_state(Admin { metrics, health, opening })
 }
 
 async fn render(State(admin): State<Admin>) -> impl IntoResponse {
@@ -44,11 +43,14 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.health.is_ready() {
         return (StatusCode::OK, "ready\n".to_owned());
     }
-    let cause = match &*admin.state.borrow() {
-        TopicState::Ready(_) => "draining".to_owned(),
-        TopicState::Unreachable { cause, .. } => cause.clone(),
-        TopicState::Invalid(problem) => TopicProblem::to_string(problem),
-        TopicState::Failed(failure) => failure.to_string(),
+    let cause = match admin.opening.get() {
+        Err(progress) => progress,
+        Ok(open) => match &*open.topic_state.borrow() {
+            TopicState::Ready(_) => "draining".to_owned(),
+            TopicState::Unreachable { cause, .. } => cause.clone(),
+            TopicState::Invalid(problem) => TopicProblem::to_string(problem),
+            TopicState::Failed(failure) => failure.to_string(),
+        },
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n"))
 }

@@ -24,7 +24,6 @@ use hyper_util::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 
 use super::{
     activity::Activity,
@@ -91,7 +90,7 @@ impl Port {
     }
 
     /// Serves gRPC.
-    pub async fn serve_grpc(self, service: CallService<Routes>, stop: impl Future<Output = Instant>) -> usize {
+    pub async fn serve_grpc(self, service: CallService, stop: impl Future<Output = Instant>) -> usize {
         let executor = StreamExecutor { limit: self.client_stall_timeout };
         let connection = |io, peer, activity: &Arc<Activity>| {
             http2::Builder::new(executor)

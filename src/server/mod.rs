@@ -10,6 +10,7 @@ mod health;
 mod listener;
 mod observe;
 mod open_connections;
+mod opening;
 mod request_head;
 mod transport_wait;
 
@@ -21,19 +22,25 @@ pub use health::Health;
 pub use listener::Listener;
 pub use observe::{CallService, CallState};
 pub use open_connections::ConnectionCounts;
+pub use opening::{Opened, Opening};
 
 use crate::{
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},
     service::Service,
 };
 
-/// The API with health and reflection.
-pub fn api_routes(service: Service, health: &Health, max_request_bytes: usize) -> Routes {
+/// The API.
+pub fn api_routes(service: Service, max_request_bytes: usize) -> Routes {
     let api = ChangelogServiceServer::new(service)
         .max_decoding_message_size(max_request_bytes)
         .max_encoding_message_size(usize::MAX)
         .accept_compressed(CompressionEncoding::Gzip);
-    let routes = Routes::new(api).add_service(health.server());
+    Routes::new(api).prepare()
+}
+
+/// What the API port serves besides the API.
+pub fn health_and_reflection_routes(health: &Health) -> Routes {
+    let routes = health_routes(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -1,8 +1,9 @@
 //! The layer around all calls: whether the API takes calls, metrics, panics, and one log line for each.
 //!
 //! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
-//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED. While the process drains, a new
-//! call is answered with DRAINING, except those that a client needs to find out what became of its writes.
+//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED. A call before the store is open
+//! is answered with STARTING. While the process drains, a new call is answered with DRAINING, except those that a
+//! client needs to find out what became of its writes.
 //! Does not: log values or, above debug, keys.
 
 use std::{
@@ -22,12 +23,13 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::{Code, Status, service::Routes};
 use tonic_types::StatusExt;
 use tower::Service;
 
 use super::{
     activity::{Activity, OpenCall},
+    opening::Opening,
     request_head::{Rpc, deadline, not_grpc, rpc_name},
     transport_wait::TransportWait,
 };
@@ -35,7 +37,8 @@ use crate::{
     metrics::Metrics,
     proto::code_name,
     service::{
-        Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault, request_too_slow,
+        Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault,
+        request_too_slow, starting,
     },
     telemetry::LogLimit,
 };
@@ -55,6 +58,7 @@ const MIN_SPLIT_CHUNK: usize = 128;
 #[derive(Debug)]
 pub struct CallState {
     metrics: Arc<Metrics>,
+    opening: Arc<Opening>,
     /// Calls of the API, without health and reflection.
     open_calls: Arc<Activity>,
     draining: AtomicBool,
@@ -70,9 +74,9 @@ pub struct FailedCall {
 }
 
 impl CallState {
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>, opening: Arc<Opening>) -> Arc<Self> {
         let (draining, log_limit) = (AtomicBool::new(false), LogLimit::new(MAX_LINES_OF_A_KIND));
-        Arc::new(Self { metrics, open_calls: Activity::new(), draining, log_limit })
+        Arc::new(Self { metrics, opening, open_calls: Activity::new(), draining, log_limit })
     }
 
     /// From now on new calls are refused.
@@ -98,8 +102,9 @@ type OpenCalls = Option<(OpenCall, Option<OpenCall>)>;
 
 /// The layer around the routes.
 #[derive(Debug, Clone)]
-pub struct CallService<S> {
-    inner: S,
+pub struct CallService {
+    /// Health, and on the API port reflection. They are served before the store is open.
+    probes: Routes,
     peer: Peer,
     /// Of the connection.
     activity: Arc<Activity>,
@@ -107,17 +112,15 @@ pub struct CallService<S> {
     api: Option<Arc<CallState>>,
 }
 
-impl<S: Clone> CallService<S> {
+impl CallService {
+    pub fn new(probes: Routes, api: Option<Arc<CallState>>) -> Self {
+        Self { probes: probes.prepare(), peer: Peer::default(), activity: Activity::new(), api }
+    }
+
     /// The same service for the calls of one connection.
     #[must_use]
     pub fn for_connection(&self, peer: Peer, activity: &Arc<Activity>) -> Self {
         Self { peer, activity: activity.clone(), ..self.clone() }
-    }
-}
-
-impl<S> CallService<S> {
-    pub fn new(inner: S, api: Option<Arc<CallState>>) -> Self {
-        Self { inner, peer: Peer::default(), activity: Activity::new(), api }
     }
 
     /// Answers a call that was not begun.
@@ -132,17 +135,18 @@ impl<S> CallService<S> {
 
 type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody>, Infallible>> + Send>>;
 
-impl<S, B> Service<Request<B>> for CallService<S>
+impl<B> Service<Request<B>> for CallService
 where
-    S: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible>,
-    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError>,
 {
     type Response = Response<CallBody>;
     type Error = Infallible;
     type Future = CallFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    /// Routes are always ready.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
@@ -152,7 +156,7 @@ where
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
         let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
-        let mut open_calls = None;
+        let (mut open_calls, mut routes) = (None, self.probes.clone());
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
             let Some(of_connection) = self.activity.begin() else {
@@ -166,6 +170,10 @@ where
             } else if draining {
                 return Self::refused(&draining_status(rpc.name), guard);
             }
+            routes = match api.opening.get() {
+                Ok(open) => open.api.clone(),
+                Err(progress) => return Self::refused(&starting(rpc.name, &progress), guard),
+            };
         }
         if self.api.is_none() {
             // On the health port these are the only calls.
@@ -176,7 +184,7 @@ where
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         request.extensions_mut().insert(call);
         // A panic would end the stream, or the connection, without a status. Its hook has logged it.
-        let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) else {
+        let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| routes.call(request))) else {
             return Self::refused(&fault(rpc), guard);
         };
         let response_future = AssertUnwindSafe(response_future).catch_unwind();

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use call::{Call, CallLimits, CallStats, Peer};
-pub use status::{connection_displaced, draining, fault_of_write, internal_fault, request_too_slow};
+pub use status::{connection_displaced, draining, fault_of_write, internal_fault, request_too_slow, starting};
 
 use crate::{
     metrics::Metrics,

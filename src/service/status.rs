@@ -127,6 +127,12 @@ pub fn draining(what: &str) -> Status {
     from_write_error(&WriteError::Draining, what)
 }
 
+/// A call before the store is open. `what` names it.
+pub fn starting(what: &str, progress: &str) -> Status {
+    let status = spec(Code::Unavailable, "STARTING").retry_after(Duration::from_secs(1));
+    status.status(format!("{what}: nothing was done: {progress}"))
+}
+
 /// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
     deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())

@@ -92,10 +92,14 @@ impl TestServer {
 
     async fn run(app: App, arguments: Vec<String>) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let addresses = app.addresses().clone();
-        let running = tokio::spawn(async move {
-            app.run(async { drop(stopped.await) }).await;
+        let (addresses, opened) = (app.addresses().clone(), app.opened());
+        let mut running = tokio::spawn(async move {
+            app.run(async { drop(stopped.await) }).await.unwrap_or_else(|e| panic!("{e}"));
         });
+        tokio::select! {
+            () = opened => {}
+            ended = &mut running => panic!("it ended before the store was open: {ended:?}"),
+        }
         let api = addresses.api.to_string();
         Self {
             client: connect(&api).await,
@@ -132,7 +136,16 @@ impl TestServer {
         Self::spawn(shell, arguments).await
     }
 
-    async fn spawn(mut command: Command, arguments: Vec<String>) -> Self {
+    async fn spawn(command: Command, arguments: Vec<String>) -> Self {
+        Self::spawn_until("serving", command, arguments).await
+    }
+
+    /// The real binary, which does not get its store open soon.
+    pub async fn process_that_opens_slowly(arguments: Vec<String>) -> Self {
+        Self::spawn_until("the store is being opened", Command::new(binary()), arguments).await
+    }
+
+    async fn spawn_until(message: &str, mut command: Command, arguments: Vec<String>) -> Self {
         let listens = arguments.iter().any(|a| a.starts_with("--listen="));
         let mut child = command
             .args(["serve", "--admin-listen=127.0.0.1:0", "--log-format=json"])
@@ -150,7 +163,7 @@ impl TestServer {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a line in time").unwrap();
             let line = line.unwrap_or_else(|| panic!("the process ended before it served: {seen}"));
             if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
-                && line["message"] == "serving"
+                && line["message"] == message
             {
                 break line;
             }

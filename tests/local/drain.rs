@@ -20,7 +20,7 @@ use crate::{
     http2::{END_HEADERS, HEADERS, PREFACE, closed, frame, head, opened, wait_until_read},
 };
 
-async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+pub async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await
 }
 

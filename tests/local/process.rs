@@ -145,6 +145,26 @@ async fn another_partition_count_or_a_foreign_directory_is_refused() {
     assert!(keep.path().join("mine.txt").exists());
 }
 
+/// Covers R35.
+#[tokio::test]
+async fn a_store_of_another_format_is_refused_as_wrong_usage() {
+    let (_keep, path) = directory();
+    let data = format!("--data-dir={}", path.display());
+    TestServer::process(vec![data.clone()]).await.stop().await;
+    let marker = path.join("store");
+    let text = std::fs::read_to_string(&marker).unwrap();
+    // A later format may have changed everything else.
+    for other in ["format 3\n", "format 99\nsomething else\n", "format next\n"] {
+        std::fs::write(&marker, other).unwrap();
+        let (output, _) = run(&["serve", "--listen=127.0.0.1:0", "--admin-listen=off", &data], &[]).await;
+        let line = self::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{line}");
+        assert!(line.contains("format") && line.contains(path.to_str().unwrap()), "{line}");
+    }
+    std::fs::write(&marker, text).unwrap();
+    TestServer::process(vec![data]).await.stop().await;
+}
+
 /// Rounds of SIGKILL during writes, 20 or CHANGELOGD_TEST_KILLS. After each, every acknowledged write is there.
 /// Covers C40, R34, K5, F21, F22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

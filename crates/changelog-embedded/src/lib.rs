@@ -83,6 +83,7 @@ mod engine_check;
 mod error;
 mod follow;
 mod layout;
+mod progress;
 mod replay;
 mod scan;
 mod state;
@@ -123,6 +124,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
+pub use progress::JournalProgress;
 
 use self::{
     deliver::Delivery,
