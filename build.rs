@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .codec_path("crate::proto::Codec")
         .extern_path(".changelog.v1.EntryBatch", "crate::proto::EntryBatch")
+        .extern_path(".google.protobuf.Value", "crate::proto::EncodedValue")
         // One Rust type for each message of google.rpc.
         .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(descriptors)?;

@@ -19,12 +19,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     address::Address,
-    config::{ServeArgs, UsageError},
+    config::{ServeArgs, UsageError, max_request_bytes},
+    memory::CallMemory,
     metrics::Metrics,
     open_store::{OpenLog, open_store},
     server::{
-        CallService, CallState, ConnectionCounts, Health, Listener, Opened, Opening, Port, PortEvent, admin_router,
-        api_routes, health_and_reflection_routes, health_routes,
+        CallService, CallState, ConnectionCounts, Health, Listener, Opened, Opening, Port, PortEvent, RequestLimits,
+        admin_router, api_routes, health_and_reflection_routes, health_routes,
     },
     service::{CallLimits, Service},
     store::{StoreError, StoreMetrics, open_log, saturating_usize},
@@ -97,6 +98,7 @@ pub struct App {
     listeners: Listeners,
     open: OpenLog,
     opened: CancellationToken,
+    memory: CallMemory,
     metrics: Arc<Metrics>,
 }
 
@@ -134,6 +136,7 @@ impl App {
 
     async fn bind(args: ServeArgs, metrics: Metrics, open: OpenLog) -> Result<Self, StartError> {
         args.check()?;
+        let memory = CallMemory::new(&args.memory()?, &metrics);
         let bind_error = |setting, address: &Address| {
             let address = address.clone();
             move |cause| StartError::Bind { setting, address, cause }
@@ -154,7 +157,7 @@ impl App {
             health: health.as_ref().map(real).transpose()?,
         };
         let (opened, metrics) = (CancellationToken::new(), Arc::new(metrics));
-        Ok(Self { args, addresses, listeners: Listeners { api, admin, health }, open, opened, metrics })
+        Ok(Self { args, addresses, listeners: Listeners { api, admin, health }, open, opened, memory, metrics })
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -183,7 +186,7 @@ impl App {
     /// 3. The ports and all connections are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
         let args = Arc::new(self.args);
-        let mut serving = Serving::start(&args, &self.metrics, self.listeners);
+        let mut serving = Serving::start(&args, self.memory, &self.metrics, self.listeners);
         let mut shutdown = pin!(shutdown);
         let log = tokio::select! {
             log = open_store(self.open, &args, &serving.opening, &self.addresses) => log,
@@ -215,6 +218,7 @@ impl App {
 /// The ports, and what they serve.
 struct Serving {
     args: Arc<ServeArgs>,
+    memory: CallMemory,
     metrics: Arc<Metrics>,
     health: Health,
     calls: Arc<CallState>,
@@ -234,9 +238,14 @@ struct Open {
 
 impl Serving {
     /// Serves health and metrics, and refuses calls of the API.
-    fn start(args: &Arc<ServeArgs>, metrics: &Arc<Metrics>, listeners: Listeners) -> Self {
+    fn start(args: &Arc<ServeArgs>, memory: CallMemory, metrics: &Arc<Metrics>, listeners: Listeners) -> Self {
         let (health, opening) = (Health::new(metrics.clone()), Opening::new());
-        let (calls, port_events) = (CallState::new(metrics.clone(), opening.clone()), Arc::new(LogLimit::new(1)));
+        let requests = RequestLimits {
+            part: memory.requests.clone(),
+            max_request_bytes: max_request_bytes(args.max_value_bytes.into()),
+        };
+        let calls = CallState::new(metrics.clone(), opening.clone(), requests);
+        let port_events = Arc::new(LogLimit::new(1));
         let mut tasks = JoinSet::new();
         tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));
         let closing = CancellationToken::new();
@@ -267,7 +276,8 @@ impl Serving {
         }
         let service = CallService::new(health_and_reflection_routes(&health), Some(calls.clone()));
         ports.spawn(port("api", listeners.api).serve_grpc(service, stop()));
-        Self { args: args.clone(), metrics: metrics.clone(), health, calls, opening, ports, closing, tasks }
+        let (args, metrics) = (args.clone(), metrics.clone());
+        Self { args, memory, metrics, health, calls, opening, ports, closing, tasks }
     }
 
     /// Serves the API, too.
@@ -277,12 +287,12 @@ impl Serving {
         let call_limits = CallLimits {
             read_timeout: args.read_timeout,
             write_timeout: args.write_timeout + WRITE_GRACE,
-            max_request_bytes: max_request_bytes(args),
+            max_request_bytes: saturating_usize(max_request_bytes(args.max_value_bytes.into())),
         };
-        let write_tasks = TaskTracker::new();
-        let service = Service::new(changelog.clone(), call_limits, metrics.clone(), write_tasks.clone());
+        let (memory, write_tasks) = (self.memory.clone(), TaskTracker::new());
+        let service = Service::new(changelog.clone(), call_limits, memory, metrics.clone(), write_tasks.clone());
         let api = api_routes(service, call_limits.max_request_bytes);
-        self.opening.opened(Opened { api, topic_state: changelog.topic_state() });
+        self.opening.opened(Opened { api, changelog: changelog.clone() });
         self.tasks.spawn(self.health.clone().follow(changelog.topic_state()));
         Open { changelog, write_tasks }
     }
@@ -347,12 +357,6 @@ fn limits(args: &ServeArgs) -> Limits {
         read_ahead: saturating_usize(args.read_ahead()),
         max_load_memory: saturating_usize(args.max_load_memory()),
     }
-}
-
-/// The size of a request with the largest value, key and headers. A `json` value is larger on the wire than stored: in
-/// `[1,1]` a number and its comma take eleven bytes instead of two. At least 4 MiB, which is the usual limit of gRPC.
-fn max_request_bytes(args: &ServeArgs) -> usize {
-    (args.max_value_bytes as usize * 6 + 64 * 1024).max(4 * 1024 * 1024)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod memory;
 pub mod metrics;
 pub mod open_files;
 pub mod open_store;

@@ -45,6 +45,11 @@ struct Aborted {
 }
 
 /// The metrics of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MemoryPart {
+    part: &'static str,
+}
+
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -54,6 +59,8 @@ pub struct Metrics {
     ready: Gauge,
     connections: Family<Port, Gauge>,
     connections_ended: Family<ConnectionEnd, Counter>,
+    memory: Family<MemoryPart, Gauge>,
+    memory_limits: Family<MemoryPart, Gauge>,
     changelog: changelog::Metrics,
     replays_aborted: Family<Aborted, Counter>,
 }
@@ -98,6 +105,20 @@ impl Metrics {
             "Connections that ended or were refused, by port and reason",
             connections_ended.clone(),
         );
+        let memory = Family::<MemoryPart, Gauge>::default();
+        registry.register_with_unit(
+            "memory",
+            "What a part of --memory-limit holds; replays have replay_memory_bytes",
+            Unit::Bytes,
+            memory.clone(),
+        );
+        let memory_limits = Family::<MemoryPart, Gauge>::default();
+        registry.register_with_unit(
+            "memory_limit",
+            "What a part of --memory-limit may hold at most",
+            Unit::Bytes,
+            memory_limits.clone(),
+        );
         registry.register("log_lines_lost", "Log lines that stderr did not take", telemetry::lost_lines());
         registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
         registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -109,6 +130,8 @@ impl Metrics {
             ready,
             connections,
             connections_ended,
+            memory,
+            memory_limits,
             changelog,
             replays_aborted,
         }
@@ -133,6 +156,20 @@ impl Metrics {
     /// A connection ended, or was refused. The reason is from a fixed list.
     pub fn connection_ended(&self, port: &'static str, reason: &'static str) {
         self.connections_ended.get_or_create(&ConnectionEnd { port, reason }).inc();
+    }
+
+    /// The gauge of a part of the memory limit.
+    pub fn memory(&self, part: &'static str) -> Gauge {
+        self.memory.get_or_create(&MemoryPart { part }).clone()
+    }
+
+    /// What writes hold in the queues of the log.
+    pub fn set_queued_bytes(&self, bytes: usize) {
+        self.memory("queues").set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn set_memory_limit(&self, part: &'static str, bytes: u64) {
+        self.memory_limits.get_or_create(&MemoryPart { part }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub fn set_ready(&self, ready: bool) {

@@ -67,6 +67,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
                 sort_bytes: saturating_usize(args.read_ahead()),
+                queue_bytes: saturating_usize(args.memory()?.queues),
                 cached_files: open_files::cached_files(open_files::limit()),
                 ..changelog_embedded::Settings::new(&args.data_dir)
             };
@@ -84,6 +85,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
                 write_timeout: args.write_timeout,
                 create_topic: args.create_topic,
                 read_ahead_bytes: saturating_usize(args.read_ahead()),
+                queue_bytes: saturating_usize(args.memory()?.queues),
                 ..kafka_settings(&args.kafka)?
             };
             let log = KafkaLog::start(settings, metrics.kafka.clone()).map_err(|e| UsageError(e.to_string()))?;

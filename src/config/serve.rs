@@ -4,7 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use changelog_core::model::ValueMode;
 
-use super::{Origin, UsageError, cgroup::memory_limit, format_duration, kafka::KafkaArgs, parse_duration};
+use super::{
+    Origin, UsageError, cgroup, format_duration,
+    kafka::KafkaArgs,
+    memory::{MIN_REPLAY_MEMORY, MemoryNeeds, MemoryParts, default_limit},
+    parse_duration,
+};
 use crate::{
     address::Address,
     open_files,
@@ -159,16 +164,21 @@ pub struct ServeArgs {
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
     #[arg(help_heading = "Limits")]
     pub max_following_streams: u16,
-    /// The memory that all replays together may hold until their streams end, in bytes, from 2097152.
+    /// The memory that requests, answers, replays and queues of writes together may hold, in bytes, from 1.
     ///
-    /// A replay that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or a quarter of the control
-    /// group's memory limit if that is less.
+    /// A call that does not fit fails with RESOURCE_EXHAUSTED. By default 60 % of the control group's memory limit, or
+    /// 1073741824 without one. It must have room for requests, answers and writes of --max-value-bytes.
+    #[arg(long, value_name = "BYTES", value_parser = parse_some_bytes, help_heading = "Limits")]
+    pub memory_limit: Option<u64>,
+    /// The part of --memory-limit that all replays together may hold until their streams end, in bytes, from 2097152.
+    ///
+    /// A replay that needs more fails with RESOURCE_EXHAUSTED. By default about three eighths of --memory-limit.
     #[arg(long, value_name = "BYTES", value_parser = parse_replay_memory, help_heading = "Limits")]
     pub replay_memory: Option<u64>,
     /// The memory that the folded state of one load may hold, in bytes, from 1.
     ///
     /// A load that needs more fails with RESOURCE_EXHAUSTED. By default 536870912, or --replay-memory if that is less.
-    #[arg(long, value_name = "BYTES", value_parser = parse_load_memory, help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_some_bytes, help_heading = "Limits")]
     pub max_load_memory: Option<u64>,
     /// How long a stop goes on to serve everything after readiness has turned off, from 0ms.
     ///
@@ -189,21 +199,14 @@ pub struct ServeArgs {
     pub log_format: Option<LogFormat>,
 }
 
-/// The default of --replay-memory and --max-load-memory, before the memory limit lowers it.
-const DEFAULT_REPLAY_MEMORY: u64 = 512 * 1024 * 1024;
-/// With less, not even one replay could read ahead.
-const MIN_REPLAY_MEMORY: u64 = 2 * 1024 * 1024;
+/// The default of --max-load-memory, if --replay-memory is not less.
+const DEFAULT_LOAD_MEMORY: u64 = 512 * 1024 * 1024;
 /// The least and the greatest number of bytes that one replay reads ahead. Less is too little for the network, and more
 /// does not help.
 const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<Address>);
-
-fn default_replay_memory(memory_limit: Option<u64>) -> u64 {
-    let quarter = memory_limit.map_or(u64::MAX, |limit| limit / 4);
-    DEFAULT_REPLAY_MEMORY.min(quarter).max(MIN_REPLAY_MEMORY)
-}
 
 fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
     match text {
@@ -232,7 +235,7 @@ fn parse_replay_memory(text: &str) -> Result<u64, String> {
     parse_bytes(text, MIN_REPLAY_MEMORY)
 }
 
-fn parse_load_memory(text: &str) -> Result<u64, String> {
+fn parse_some_bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text, 1)
 }
 
@@ -272,14 +275,29 @@ impl ServeArgs {
         self.max_replays_per_client.unwrap_or_else(|| u16::try_from(three_quarters).unwrap_or(u16::MAX).max(1))
     }
 
+    /// The memory limit, in effect.
+    pub fn memory_limit(&self) -> u64 {
+        self.memory_limit.unwrap_or_else(|| default_limit(cgroup::memory_limit()))
+    }
+
+    /// How the memory limit is divided, or why it can't be.
+    pub fn memory(&self) -> Result<MemoryParts, UsageError> {
+        let needs = MemoryNeeds {
+            replays: self.replay_memory,
+            max_value_bytes: self.max_value_bytes.into(),
+            producers: if self.store() == StoreChoice::Kafka { self.producers.into() } else { 1 },
+        };
+        MemoryParts::of(self.memory_limit(), needs)
+    }
+
     /// Bytes that all replays together may hold, in effect.
     pub fn replay_memory(&self) -> u64 {
-        self.replay_memory.unwrap_or_else(|| default_replay_memory(memory_limit()))
+        self.replay_memory.unwrap_or_else(|| self.memory().map_or(MIN_REPLAY_MEMORY, |parts| parts.replays))
     }
 
     /// Bytes that the fold of one load may hold, in effect.
     pub fn max_load_memory(&self) -> u64 {
-        self.max_load_memory.unwrap_or_else(|| self.replay_memory().min(DEFAULT_REPLAY_MEMORY))
+        self.max_load_memory.unwrap_or_else(|| self.replay_memory().min(DEFAULT_LOAD_MEMORY))
     }
 
     /// Bytes that one replay, or one stream that follows, reads ahead. Half of the replay memory is for reading
@@ -308,7 +326,7 @@ impl ServeArgs {
         if self.create_topic && self.store() != StoreChoice::Kafka {
             return Err(UsageError::value("--create-topic", "true", "needs the Kafka store (--brokers)"));
         }
-        Ok(())
+        self.memory().map(drop)
     }
 
     /// Every setting in effect, in the order of the help.
@@ -351,6 +369,7 @@ impl ServeArgs {
             ("share-replays", self.share_replays.to_string()),
             ("replay-queue-timeout", format_duration(self.replay_queue_timeout)),
             ("max-following-streams", self.max_following_streams().to_string()),
+            ("memory-limit", self.memory_limit().to_string()),
             ("replay-memory", self.replay_memory().to_string()),
             ("max-load-memory", self.max_load_memory().to_string()),
             ("drain-delay", format_duration(self.drain_delay)),
@@ -369,7 +388,7 @@ mod tests {
     #[test]
     fn a_refused_memory_size_names_the_least_size_and_no_greatest() {
         type Parse = fn(&str) -> Result<u64, String>;
-        let parsers: [(Parse, u64); 2] = [(parse_replay_memory, 2_097_152), (parse_load_memory, 1)];
+        let parsers: [(Parse, u64); 2] = [(parse_replay_memory, 2_097_152), (parse_some_bytes, 1)];
         for (parse, least) in parsers {
             let refusal = format!("must be a whole number, {least} or more");
             for bad in [(least - 1).to_string(), "-1".to_owned(), "x".to_owned(), "18446744073709551616".to_owned()] {
@@ -378,20 +397,6 @@ mod tests {
             for good in [least, u64::MAX] {
                 assert_eq!(parse(&good.to_string()), Ok(good));
             }
-        }
-    }
-
-    /// Covers K6.
-    #[test]
-    fn the_replay_memory_is_at_most_a_quarter_of_the_memory_limit() {
-        const MIB: u64 = 1024 * 1024;
-        for (limit, budget) in [
-            (None, 512 * MIB),
-            (Some(64 * 1024 * MIB), 512 * MIB),
-            (Some(256 * MIB), 64 * MIB),
-            (Some(MIB), MIN_REPLAY_MEMORY),
-        ] {
-            assert_eq!(default_replay_memory(limit), budget, "{limit:?}");
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The generated API.
 
 mod codec;
+mod encoded_value;
 mod entry_batch;
+#[cfg(test)]
+pub mod testing;
 
 use tonic::Code;
 
@@ -19,6 +22,7 @@ pub mod changelog {
 
 pub use changelog::v1;
 pub use codec::Codec;
+pub use encoded_value::EncodedValue;
 pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 
 /// A timestamp from milliseconds since 1970.

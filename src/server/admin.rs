@@ -36,6 +36,9 @@ pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>
 }
 
 async fn render(State(admin): State<Admin>) -> impl IntoResponse {
+    if let Ok(open) = admin.opening.get() {
+        admin.metrics.set_queued_bytes(open.changelog.queued_bytes());
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], admin.metrics.render())
 }
 
@@ -45,7 +48,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     }
     let cause = match admin.opening.get() {
         Err(progress) => progress,
-        Ok(open) => match &*open.topic_state.borrow() {
+        Ok(open) => match &*open.changelog.topic_state().borrow() {
             TopicState::Ready(_) => "draining".to_owned(),
             TopicState::Unreachable { cause, .. } => cause.clone(),
             TopicState::Invalid(problem) => TopicProblem::to_string(problem),

@@ -31,6 +31,7 @@ use super::{
     listener::{Io, Listener, says_nothing},
     observe::CallService,
     open_connections::{ConnectionCounts, OpenConnections},
+    request_memory::STREAM_WINDOW,
     transport_wait::StreamExecutor,
 };
 use crate::{metrics::Metrics, open_files, service::Peer, telemetry::LogLimit};
@@ -42,9 +43,8 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// Bytes of one answer that wait for the socket.
 const MAX_SEND_BUFFER: usize = 128 * 1024;
-/// Unread bytes of one request, and of all requests of a connection. A `Write` stream whose client receives no verdicts
-/// is not read. It must leave room for other calls of the connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Unread bytes of all requests of a connection. A `Write` stream whose client receives no verdicts is not read. It
+/// must leave room for other calls of the connection.
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);

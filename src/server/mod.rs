@@ -12,6 +12,7 @@ mod observe;
 mod open_connections;
 mod opening;
 mod request_head;
+mod request_memory;
 mod transport_wait;
 
 use tonic::{codec::CompressionEncoding, service::Routes};
@@ -23,6 +24,7 @@ pub use listener::Listener;
 pub use observe::{CallService, CallState};
 pub use open_connections::ConnectionCounts;
 pub use opening::{Opened, Opening};
+pub use request_memory::RequestLimits;
 
 use crate::{
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},

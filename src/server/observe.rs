@@ -15,7 +15,6 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -31,20 +30,18 @@ use super::{
     activity::{Activity, OpenCall},
     opening::Opening,
     request_head::{Rpc, deadline, not_grpc, rpc_name},
+    request_memory::{REQUEST_TIMEOUT, RequestBody, RequestLimits},
     transport_wait::TransportWait,
 };
 use crate::{
     metrics::Metrics,
     proto::code_name,
     service::{
-        Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault,
-        request_too_slow, starting,
+        AnswerMemory, Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault,
+        memory_limit, request_too_slow, starting,
     },
     telemetry::LogLimit,
 };
-
-/// The longest time between the start of a request and its last byte.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines a second for failed calls with the same RPC, code and reason.
 const MAX_LINES_OF_A_KIND: u64 = 5;
@@ -59,6 +56,7 @@ const MIN_SPLIT_CHUNK: usize = 128;
 pub struct CallState {
     metrics: Arc<Metrics>,
     opening: Arc<Opening>,
+    requests: RequestLimits,
     /// Calls of the API, without health and reflection.
     open_calls: Arc<Activity>,
     draining: AtomicBool,
@@ -74,9 +72,9 @@ pub struct FailedCall {
 }
 
 impl CallState {
-    pub fn new(metrics: Arc<Metrics>, opening: Arc<Opening>) -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>, opening: Arc<Opening>, requests: RequestLimits) -> Arc<Self> {
         let (draining, log_limit) = (AtomicBool::new(false), LogLimit::new(MAX_LINES_OF_A_KIND));
-        Arc::new(Self { metrics, opening, open_calls: Activity::new(), draining, log_limit })
+        Arc::new(Self { metrics, opening, requests, open_calls: Activity::new(), draining, log_limit })
     }
 
     /// From now on new calls are refused.
@@ -137,7 +135,7 @@ type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody>, Infalli
 
 impl<B> Service<Request<B>> for CallService
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
     type Response = Response<CallBody>;
@@ -149,14 +147,14 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         if let Some(refusal) = not_grpc(&request) {
             return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, None, None)))));
         }
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
         let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
-        let (mut open_calls, mut routes) = (None, self.probes.clone());
+        let (mut open_calls, mut routes, mut limits) = (None, None, None);
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
             let Some(of_connection) = self.activity.begin() else {
@@ -171,9 +169,10 @@ where
                 return Self::refused(&draining_status(rpc.name), guard);
             }
             routes = match api.opening.get() {
-                Ok(open) => open.api.clone(),
+                Ok(open) => Some(open.api.clone()),
                 Err(progress) => return Self::refused(&starting(rpc.name, &progress), guard),
             };
+            limits = Some(&api.requests);
         }
         if self.api.is_none() {
             // On the health port these are the only calls.
@@ -182,7 +181,17 @@ where
         let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
+        let (head, body) = request.into_parts();
+        let (body, memory) = match RequestBody::new(body, rpc.name, limits) {
+            Ok(metered) => metered,
+            Err(full) => return Self::refused(&memory_limit(rpc.name, &full), guard),
+        };
+        let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(call);
+        if let Some(memory) = memory.clone() {
+            request.extensions_mut().insert(memory);
+        }
+        let mut routes = routes.unwrap_or_else(|| self.probes.clone());
         // A panic would end the stream, or the connection, without a status. Its hook has logged it.
         let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| routes.call(request))) else {
             return Self::refused(&fault(rpc), guard);
@@ -200,11 +209,18 @@ where
                 Ok(response) => response?,
                 Err(_) => fault(rpc).into_http(),
             };
+            // The RPC has what it needs of the request.
+            drop(memory);
             // A response without messages has its status in the headers.
             if let (Some(guard), Some(status)) = (&mut guard, Status::from_header_map(response.headers())) {
                 guard.end(&status);
             }
-            Ok(response.map(|inner| CallBody::new(inner, guard, open_calls)))
+            let held = response.extensions().get::<AnswerMemory>().cloned();
+            Ok(response.map(|inner| {
+                let mut body = CallBody::new(inner, guard, open_calls);
+                body.held = held;
+                body
+            }))
         })
     }
 }
@@ -230,11 +246,13 @@ pub struct CallBody {
     wait: Arc<TransportWait>,
     guard: Option<CallGuard>,
     _open_calls: OpenCalls,
+    /// Memory of an answer with one message.
+    held: Option<AnswerMemory>,
 }
 
 impl CallBody {
     fn new(inner: tonic::body::Body, guard: Option<CallGuard>, open_calls: OpenCalls) -> Self {
-        Self { inner, rest: Bytes::new(), wait: TransportWait::current(), guard, _open_calls: open_calls }
+        Self { inner, rest: Bytes::new(), wait: TransportWait::current(), guard, _open_calls: open_calls, held: None }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use changelog_core::log::TopicState;
+use changelog_core::changelog::Changelog;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tonic::service::Routes;
 
 /// The store, as the ports see it.
@@ -19,7 +18,7 @@ pub struct Opening {
 pub struct Opened {
     /// The routes of the API, without health and reflection.
     pub api: Routes,
-    pub topic_state: watch::Receiver<TopicState>,
+    pub changelog: Changelog,
 }
 
 impl Opening {

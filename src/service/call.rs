@@ -10,10 +10,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::time::Instant;
-use tonic::Request;
+use tonic::{Request, Response};
 
 pub use changelog_core::changelog::Peer;
+
+use crate::memory::{Full, MemoryPart, Reserved};
 
 /// Limits on calls.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +50,74 @@ impl Call {
         (call, request.into_inner())
     }
 
+    /// As [`Call::from_request`], for a request of one message. Releases what a compressed message reserved in excess.
+    pub fn from_message<T: Message>(request: Request<T>) -> (Self, T) {
+        let memory = request.extensions().get::<RequestMemory>().cloned();
+        let (call, message) = Self::from_request(request);
+        if let Some(memory) = memory {
+            memory.decoded(|| message.encoded_len());
+        }
+        (call, message)
+    }
+
     /// The deadline of the client, or the end of `limit` from now if that is earlier.
     pub fn deadline_within(&self, limit: Duration) -> Instant {
         let end = Instant::now() + limit;
         self.deadline.map_or(end, |deadline| deadline.min(end))
+    }
+}
+
+/// What the request of a call has reserved. Released when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct RequestMemory(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    reserved: Reserved,
+    /// The size of a message is known when it is decoded.
+    compressed: bool,
+}
+
+impl RequestMemory {
+    pub fn new(part: &Arc<MemoryPart>) -> Self {
+        Self(Arc::new(Mutex::new(Held { reserved: part.nothing(), compressed: false })))
+    }
+
+    /// Reserves the bytes of one more message.
+    pub fn add(&self, bytes: u64, compressed: bool) -> Result<(), Full> {
+        let mut held = self.0.lock();
+        held.compressed |= compressed;
+        let all = held.reserved.bytes().saturating_add(bytes);
+        held.reserved.set(all)
+    }
+
+    /// Releases the bytes of messages.
+    pub fn release(&self, bytes: u64) {
+        let mut held = self.0.lock();
+        let rest = held.reserved.bytes().saturating_sub(bytes);
+        // It never needs room.
+        let _ = held.reserved.set(rest);
+    }
+
+    fn decoded(&self, bytes: impl FnOnce() -> usize) {
+        let mut held = self.0.lock();
+        if held.compressed {
+            let rest = held.reserved.bytes().min(bytes() as u64);
+            let _ = held.reserved.set(rest);
+        }
+    }
+}
+
+/// What an answer has reserved, in the extensions of its response.
+#[derive(Debug, Clone)]
+pub struct AnswerMemory {
+    _reserved: Arc<Reserved>,
+}
+
+impl AnswerMemory {
+    pub fn attach<T>(mut response: Response<T>, reserved: Reserved) -> Response<T> {
+        response.extensions_mut().insert(Self { _reserved: Arc::new(reserved) });
+        response
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values as `google.protobuf.Value`. A value can take forty times its bytes as messages, and some time.
+//! Values as `google.protobuf.Value`. A conversion takes some time, and memory for what is read and what is written.
 //!
 //! Promises: a large value is converted on a blocking thread, and few at a time. What is kept longer than a conversion
 //! is encoded, so its size is that of the message.
@@ -8,7 +8,6 @@ use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 use bytes::Bytes;
 use changelog_core::model::{Partition, Record, ValueRules};
 use prost::Message;
-use prost_types::Value;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -20,7 +19,7 @@ use super::{
     response::{self, CountedBatch, MAX_BATCH_BYTES},
     status,
 };
-use crate::proto::{EntryBatch, v1};
+use crate::proto::{EncodedValue, EntryBatch, v1};
 
 /// Values up to this size are converted at once. That takes less time than the way to another thread and back.
 const INLINE_BYTES: usize = 4 * 1024;
@@ -64,7 +63,12 @@ impl Conversions {
     }
 
     /// The bytes that are stored for a JSON value.
-    pub async fn stored(&self, value: Value, rules: &ValueRules, deadline: Option<Instant>) -> Result<Bytes, Status> {
+    pub async fn stored(
+        &self,
+        value: EncodedValue,
+        rules: &ValueRules,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, Status> {
         if value.encoded_len() <= INLINE_BYTES {
             return request::json_value(&value, rules);
         }

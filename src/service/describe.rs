@@ -18,7 +18,7 @@ pub async fn describe(
     limits: &CallLimits,
     request: Request<v1::DescribeRequest>,
 ) -> Result<v1::DescribeResponse, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let workspace = match &*request.workspace_id {
         "" => None,
         id => Some(WorkspaceId::parse(id).map_err(|e| status::bad_workspace(&e, "workspace_id"))?),

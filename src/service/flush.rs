@@ -11,7 +11,7 @@ use crate::proto::v1;
 const MAX_FAILURE_BYTES: usize = 3 * 1024 * 1024;
 
 pub async fn flush(changelog: &Changelog, request: Request<v1::FlushRequest>) -> Result<v1::FlushResponse, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let deadline = call.deadline_within(request::flush_timeout(request.timeout_ms));
     let flushed = changelog.flush(request.failures_after, deadline).await;
     let mut response = v1::FlushResponse {

@@ -4,6 +4,7 @@ use changelog_core::{
     changelog::Changelog,
     model::{Escaped, Key},
 };
+use prost::Message;
 use tonic::{Request, Status};
 
 use super::{
@@ -11,16 +12,21 @@ use super::{
     conversion::Conversions,
     request, status,
 };
-use crate::{metrics::Metrics, proto::v1};
+use crate::{
+    memory::{CallMemory, Full, Reserved},
+    metrics::Metrics,
+    proto::v1,
+};
 
 pub async fn get(
     changelog: &Changelog,
     limits: &CallLimits,
+    memory: &CallMemory,
     metrics: &Metrics,
     conversions: &Conversions,
     request: Request<v1::GetRequest>,
-) -> Result<v1::GetResponse, Status> {
-    let (call, request) = Call::from_request(request);
+) -> Result<(v1::Entry, Reserved), Status> {
+    let (call, request) = Call::from_message(request);
     let key = Key::from_request(&request.workspace_id, &request.changelog_id)
         .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
     let format = request::value_format(request.value_format)?;
@@ -32,6 +38,10 @@ pub async fn get(
     call.stats.add_records(found.end.counts.read);
     let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
     call.stats.add_entries(1);
+    let full = |full: Full| status::memory_limit(&format!("get {shown}"), &full);
+    let mut reserved = memory.answers.reserve(record.memory_size() as u64).map_err(full)?;
     let entry = conversions.entry(found.partition, record, format, deadline).await?;
-    Ok(v1::GetResponse { entry: Some(entry) })
+    // In `json` form it can be larger.
+    reserved.set(entry.encoded_len() as u64).map_err(full)?;
+    Ok((entry, reserved))
 }

@@ -16,6 +16,7 @@ use super::{
     status,
 };
 use crate::{
+    memory::CallMemory,
     metrics::Metrics,
     proto::v1::{self, load_workspace_response::Event},
 };
@@ -23,18 +24,23 @@ use crate::{
 pub fn load_workspace(
     changelog: Changelog,
     limits: &CallLimits,
+    memory: &CallMemory,
     metrics: Arc<Metrics>,
     conversions: Conversions,
     request: Request<v1::LoadWorkspaceRequest>,
 ) -> Result<ResponseStream<v1::LoadWorkspaceResponse>, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let workspace = WorkspaceId::parse(&request.workspace_id).map_err(|e| status::bad_workspace(&e, "workspace_id"))?;
+    let listed = memory
+        .reserve_lists(&[&request.entity_types], 0)
+        .map_err(|full| status::memory_limit(&format!("load {}", Escaped(workspace.as_str())), &full))?;
     let types = request::entity_types(request.entity_types)?;
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);
     Ok(ResponseStream::spawn(
         deadline,
         || status::internal_fault("the load is not whole"),
+        &memory.answers,
         move |responses| async move {
             let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
@@ -51,6 +57,7 @@ pub fn load_workspace(
             drop(batches);
             send(Event::Snapshot(response::snapshot(load.snapshot.clone()))).await?;
             let flushed = responses.flushed().await;
+            drop(listed);
             // The load holds its replay permit until the transport has taken the last message.
             drop(load);
             flushed

@@ -10,7 +10,7 @@ mod conversion;
 mod describe;
 mod flush;
 mod get;
-mod json;
+mod json_from_value;
 mod load_workspace;
 mod request;
 mod response;
@@ -18,18 +18,24 @@ mod response_stream;
 mod set_delete;
 mod status;
 mod stream_all;
+mod value_from_json;
 mod write;
 
 use std::sync::Arc;
 
 use changelog_core::changelog::Changelog;
+use prost::Message;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use call::{Call, CallLimits, CallStats, Peer};
-pub use status::{connection_displaced, draining, fault_of_write, internal_fault, request_too_slow, starting};
+pub use call::{AnswerMemory, Call, CallLimits, CallStats, Peer, RequestMemory};
+pub use status::{
+    connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow, request_too_slow,
+    starting,
+};
 
 use crate::{
+    memory::CallMemory,
     metrics::Metrics,
     proto::v1::{self, changelog_service_server::ChangelogService},
 };
@@ -43,13 +49,27 @@ pub struct Service {
     limits: CallLimits,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    memory: CallMemory,
     conversions: Conversions,
 }
 
 impl Service {
     /// `tasks` gets the tasks that a call may leave behind: they wait for the outcomes of accepted writes.
-    pub fn new(changelog: Changelog, limits: CallLimits, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
-        Self { changelog, limits, metrics, tasks, conversions: Conversions::default() }
+    pub fn new(
+        changelog: Changelog,
+        limits: CallLimits,
+        memory: CallMemory,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { changelog, limits, metrics, tasks, memory, conversions: Conversions::default() }
+    }
+
+    /// An answer that reserves its bytes until the client has taken it.
+    fn held<T: Message>(&self, what: &str, answer: T) -> Result<Response<T>, Status> {
+        let reserved = self.memory.answers.reserve(answer.encoded_len() as u64);
+        let reserved = reserved.map_err(|full| status::memory_limit(what, &full))?;
+        Ok(AnswerMemory::attach(Response::new(answer), reserved))
     }
 }
 
@@ -64,7 +84,8 @@ impl ChangelogService for Service {
     }
 
     async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
-        flush::flush(&self.changelog, request).await.map(Response::new)
+        let answer = flush::flush(&self.changelog, request).await?;
+        self.held("flush", answer)
     }
 
     type LoadWorkspaceStream = ResponseStream<v1::LoadWorkspaceResponse>;
@@ -75,7 +96,9 @@ impl ChangelogService for Service {
     ) -> Result<Response<Self::LoadWorkspaceStream>, Status> {
         let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
         let conversions = self.conversions.clone();
-        load_workspace::load_workspace(changelog, &self.limits, metrics, conversions, request).map(Response::new)
+        let memory = &self.memory;
+        load_workspace::load_workspace(changelog, &self.limits, memory, metrics, conversions, request)
+            .map(Response::new)
     }
 
     type StreamAllStream = ResponseStream<v1::StreamAllResponse>;
@@ -86,15 +109,18 @@ impl ChangelogService for Service {
     ) -> Result<Response<Self::StreamAllStream>, Status> {
         let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
         let conversions = self.conversions.clone();
-        stream_all::stream_all(changelog, &self.limits, metrics, conversions, request).map(Response::new)
+        stream_all::stream_all(changelog, &self.limits, &self.memory, metrics, conversions, request).map(Response::new)
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
-        describe::describe(&self.changelog, &self.limits, request).await.map(Response::new)
+        let answer = describe::describe(&self.changelog, &self.limits, request).await?;
+        self.held("describe", answer)
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        get::get(&self.changelog, &self.limits, &self.metrics, &self.conversions, request).await.map(Response::new)
+        let (entry, memory) =
+            get::get(&self.changelog, &self.limits, &self.memory, &self.metrics, &self.conversions, request).await?;
+        Ok(AnswerMemory::attach(Response::new(v1::GetResponse { entry: Some(entry) }), memory))
     }
 
     type WriteStream = ResponseStream<v1::WriteResponse>;
@@ -104,7 +130,7 @@ impl ChangelogService for Service {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let (changelog, tasks, conversions) = (self.changelog.clone(), self.tasks.clone(), self.conversions.clone());
-        Ok(Response::new(write::write(changelog, &self.limits, tasks, conversions, request)))
+        Ok(Response::new(write::write(changelog, &self.limits, &self.memory, tasks, conversions, request)))
     }
 
     type WatchStream = ResponseStream<v1::WatchResponse>;

@@ -7,11 +7,13 @@ use changelog_core::{
     changelog::{Ack, Content},
     model::{Escaped, Header, Headers, ValueRules},
 };
-use prost_types::Value;
 use tonic::Status;
 
-use super::{json, status};
-use crate::proto::v1;
+use super::{
+    json_from_value::{BadValue, json_from_value},
+    status,
+};
+use crate::proto::{EncodedValue, v1};
 
 pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
     let headers = headers.into_iter().map(|h| Header { key: h.key, value: h.value }).collect();
@@ -19,14 +21,31 @@ pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
 }
 
 /// The bytes that are stored for a JSON value.
-pub fn json_value(value: &Value, rules: &ValueRules) -> Result<Bytes, Status> {
-    let stored = json::to_bytes(value).map_err(|e| status::bad_value(&e, "json"))?;
+pub fn json_value(value: &EncodedValue, rules: &ValueRules) -> Result<Bytes, Status> {
+    let stored = json_from_value(value).map_err(|bad| match bad {
+        BadValue::Malformed(problem) => status::bad_argument("json", problem),
+        BadValue::NotJson(error) => status::bad_value(&error, "json"),
+    })?;
     rules.check(&stored).map_err(|e| status::bad_value(&e, "json"))?;
     Ok(stored.into())
 }
 
+/// Entries of a list in a request.
+const MAX_LIST: usize = 10_000;
+
+pub fn check_list(field: &str, entries: usize) -> Result<(), Status> {
+    if entries > MAX_LIST {
+        return Err(status::bad_argument(
+            field,
+            format!("{field} has {entries} entries, at most {MAX_LIST} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
 /// The entity types of a filter. An empty list means all.
 pub fn entity_types(types: Vec<String>) -> Result<HashSet<String>, Status> {
+    check_list("entity_types", types.len())?;
     for (i, entity_type) in types.iter().enumerate() {
         if entity_type.is_empty() || entity_type.contains('/') || entity_type.chars().any(char::is_control) {
             let message = format!(

@@ -9,7 +9,7 @@ use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
 
-use super::json;
+use super::value_from_json::value_from_json;
 use crate::proto::{EntryBatchEncoder, timestamp, v1};
 
 /// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
@@ -29,9 +29,9 @@ pub fn written(written: &Appended) -> v1::Written {
 pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v1::Entry {
     let is_tombstone = record.is_tombstone();
     let value = record.value.map(|raw| match format {
-        v1::ValueFormat::Json => json::from_bytes(&raw)
-            .filter(|value| value.encoded_len() <= MAX_JSON_BYTES)
-            .map_or(v1::entry::Value::Raw(raw), v1::entry::Value::Json),
+        v1::ValueFormat::Json => {
+            value_from_json(&raw, MAX_JSON_BYTES).map_or(v1::entry::Value::Raw(raw), v1::entry::Value::Json)
+        }
         v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => v1::entry::Value::Raw(raw),
     });
     v1::Entry {

@@ -1,4 +1,5 @@
-//! Streaming responses. A task sends messages through a bounded channel to the transport.
+//! Streaming responses. A task sends messages through a bounded channel to the transport. The bytes of a message are
+//! reserved in the part of the memory limit for answers, until the transport asks for the message after it.
 //!
 //! Promises: the task ends at its deadline, and when the client leaves. It holds its resources until the transport has
 //! taken the last message. The transport cuts a client that takes nothing, and so ends the task.
@@ -8,10 +9,12 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures_util::Stream;
+use prost::Message;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -19,6 +22,7 @@ use tokio::{
 use tonic::Status;
 
 use super::status;
+use crate::memory::{MemoryPart, Reserved};
 
 /// Messages that may wait for the transport.
 const MAX_BUFFERED_MESSAGES: usize = 4;
@@ -26,14 +30,20 @@ const MAX_BUFFERED_MESSAGES: usize = 4;
 /// Sends the messages of a response to the transport.
 #[derive(Debug, Clone)]
 pub struct ResponseSender<T> {
-    messages: mpsc::Sender<T>,
+    messages: mpsc::Sender<(T, Reserved)>,
+    answers: Arc<MemoryPart>,
     deadline: Option<Instant>,
 }
 
-impl<T> ResponseSender<T> {
-    /// Sends a message. On an error the task must end: the client left, or its deadline passed.
+impl<T: Message> ResponseSender<T> {
+    /// Sends a message. On an error the task must end: the client left, its deadline passed, or too many answers wait
+    /// to be taken.
     pub async fn send(&self, message: T) -> Result<(), Status> {
-        self.before_deadline(self.messages.send(message)).await
+        // The place is first, so that a client that takes nothing does not use up the memory for others.
+        let place = self.before_deadline(self.messages.reserve()).await?;
+        let reserved = self.answers.reserve_before(message.encoded_len() as u64, self.deadline).await;
+        place.send((message, reserved.map_err(|full| status::memory_limit("the next message", &full))?));
+        Ok(())
     }
 
     async fn before_deadline<V, E>(&self, work: impl Future<Output = Result<V, E>>) -> Result<V, Status> {
@@ -56,17 +66,20 @@ impl<T> ResponseSender<T> {
 /// The messages of a streaming response, and its status.
 #[derive(Debug)]
 pub struct ResponseStream<T> {
-    messages: mpsc::Receiver<T>,
+    messages: mpsc::Receiver<(T, Reserved)>,
+    /// Of the message that the transport has.
+    taken: Option<Reserved>,
     end: Option<oneshot::Receiver<Result<(), Status>>>,
     /// The status if the task panics.
     fault: fn() -> Status,
 }
 
-impl<T: Send + 'static> ResponseStream<T> {
+impl<T: Message + 'static> ResponseStream<T> {
     /// Starts the task. It is dropped when it ends, or when the client leaves or is cut.
     pub fn spawn<F>(
         deadline: impl Into<Option<Instant>>,
         fault: fn() -> Status,
+        answers: &Arc<MemoryPart>,
         task: impl FnOnce(ResponseSender<T>) -> F,
     ) -> Self
     where
@@ -75,22 +88,25 @@ impl<T: Send + 'static> ResponseStream<T> {
         let (sender, messages) = mpsc::channel(MAX_BUFFERED_MESSAGES);
         let (ended, end) = oneshot::channel();
         let client = sender.clone();
-        let work = task(ResponseSender { messages: sender, deadline: deadline.into() });
+        let work = task(ResponseSender { messages: sender, answers: answers.clone(), deadline: deadline.into() });
         tokio::spawn(async move {
             tokio::select! {
                 result = work => { let _ = ended.send(result); }
                 () = client.closed() => {}
             }
         });
-        Self { messages, end: Some(end), fault }
+        Self { messages, taken: None, end: Some(end), fault }
     }
 }
 
-impl<T> Stream for ResponseStream<T> {
+impl<T: Unpin> Stream for ResponseStream<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(message) = ready!(self.messages.poll_recv(cx)) {
+        // The transport asks for the next message.
+        self.taken = None;
+        if let Some((message, reserved)) = ready!(self.messages.poll_recv(cx)) {
+            self.taken = Some(reserved);
             return Poll::Ready(Some(Ok(message)));
         }
         let Some(end) = &mut self.end else { return Poll::Ready(None) };
@@ -107,11 +123,16 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::StreamExt;
+    use prometheus_client::metrics::gauge::Gauge;
     use tonic::Code;
 
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    fn answers() -> Arc<MemoryPart> {
+        MemoryPart::new("answers", 1_000, 0, Gauge::default())
+    }
 
     fn fault() -> Status {
         status::internal_fault("a test")
@@ -121,11 +142,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_cut_at_its_deadline_with_the_cause() {
         let deadline = Instant::now() + MINUTE / 2;
-        let mut stream = ResponseStream::spawn(deadline, fault, |responses| async move {
-            loop {
-                responses.send(1).await?;
-            }
-        });
+        let mut stream: ResponseStream<u32> =
+            ResponseStream::spawn(deadline, fault, &answers(), |responses| async move {
+                loop {
+                    responses.send(1).await?;
+                }
+            });
         tokio::time::sleep(MINUTE).await;
         let mut taken = 0;
         let status = loop {
@@ -144,8 +166,8 @@ mod tests {
     async fn a_response_holds_its_permits_until_its_last_message_is_read_or_its_deadline() {
         for reads in [true, false] {
             let (held, mut gone) = oneshot::channel::<()>();
-            let mut stream: ResponseStream<u8> =
-                ResponseStream::spawn(Instant::now() + MINUTE / 2, fault, |responses| async move {
+            let mut stream: ResponseStream<u32> =
+                ResponseStream::spawn(Instant::now() + MINUTE / 2, fault, &answers(), |responses| async move {
                     let _held = held;
                     responses.send(1).await?;
                     responses.flushed().await
@@ -169,8 +191,8 @@ mod tests {
     /// Covers C43, R44.
     #[tokio::test(start_paused = true)]
     async fn a_panicking_task_is_an_error_and_not_an_end() {
-        let mut stream: ResponseStream<u8> =
-            ResponseStream::spawn(Instant::now() + MINUTE, fault, |_responses| async { panic!("a bug") });
+        let mut stream: ResponseStream<u32> =
+            ResponseStream::spawn(Instant::now() + MINUTE, fault, &answers(), |_responses| async { panic!("a bug") });
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Internal);
     }
 
@@ -178,13 +200,40 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_leaves_ends_the_task() {
         let (held, gone) = oneshot::channel::<()>();
-        let stream: ResponseStream<u8> =
-            ResponseStream::spawn(Instant::now() + MINUTE, fault, |_responses| async move {
+        let stream: ResponseStream<u32> =
+            ResponseStream::spawn(Instant::now() + MINUTE, fault, &answers(), |_responses| async move {
                 let _held = held;
                 std::future::pending().await
             });
         tokio::task::yield_now().await;
         drop(stream);
         assert!(gone.await.is_err(), "what the task held is dropped");
+    }
+
+    /// Covers S19.
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_are_not_taken_use_up_the_memory_of_answers_until_the_client_leaves() {
+        let part = MemoryPart::new("answers", 10_000, 0, Gauge::default());
+        let stalled = |bytes: usize| {
+            ResponseStream::spawn(None, fault, &part, move |responses| async move {
+                loop {
+                    responses.send("a".repeat(bytes)).await?;
+                }
+            })
+        };
+        // Each message has three bytes more. Four of the first stream fit, and one of the second.
+        let first = stalled(2_000);
+        tokio::time::sleep(MINUTE).await;
+        let mut second = stalled(1_500);
+        tokio::time::sleep(MINUTE).await;
+        assert_eq!(part.used(), 4 * 2_003 + 1_503);
+        assert_eq!(second.next().await.unwrap().unwrap().len(), 1_500);
+        let status = second.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        drop(second);
+        assert_eq!(part.used(), 4 * 2_003);
+        drop(first);
+        tokio::task::yield_now().await;
+        assert_eq!(part.used(), 0);
     }
 }

@@ -20,7 +20,7 @@ pub async fn set(
     conversions: &Conversions,
     request: Request<v1::SetRequest>,
 ) -> Result<v1::SetResponse, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let key = Key::from_request(&request.workspace_id, &request.changelog_id)
         .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
     let ack = request::ack(request.ack)?;
@@ -48,7 +48,7 @@ pub async fn delete(
     limits: &CallLimits,
     request: Request<v1::DeleteRequest>,
 ) -> Result<v1::DeleteResponse, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let key = Key::from_request(&request.workspace_id, &request.changelog_id)
         .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
     let ack = request::ack(request.ack)?;

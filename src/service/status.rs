@@ -13,7 +13,7 @@ use changelog_core::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{metrics::Metrics, proto::DOMAIN};
+use crate::{memory::Full, metrics::Metrics, proto::DOMAIN};
 
 /// The parts of a status. Code and reason belong together.
 struct StatusSpec {
@@ -133,9 +133,21 @@ pub fn starting(what: &str, progress: &str) -> Status {
     status.status(format!("{what}: nothing was done: {progress}"))
 }
 
+/// A call that the memory limit has no room for. Nothing was written.
+pub fn memory_limit(what: &str, full: &Full) -> Status {
+    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
+    status.status(format!("{what}: nothing was done: {full}"))
+}
+
 /// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
     deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())
+}
+
+/// A message of a `Write` stream that began to arrive and did not arrive completely.
+pub fn message_too_slow(limit: Duration) -> Status {
+    let seconds = limit.as_secs();
+    deadline_exceeded(format!("the rest of a message did not arrive within {seconds} s; nothing of it was done"))
 }
 
 /// A call whose deadline passed, or whose client received nothing for too long.

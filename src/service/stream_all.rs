@@ -17,6 +17,7 @@ use super::{
     status,
 };
 use crate::{
+    memory::CallMemory,
     metrics::Metrics,
     proto::v1::{self, stream_all_response::Event},
 };
@@ -24,12 +25,18 @@ use crate::{
 pub fn stream_all(
     changelog: Changelog,
     limits: &CallLimits,
+    memory: &CallMemory,
     metrics: Arc<Metrics>,
     conversions: Conversions,
     request: Request<v1::StreamAllRequest>,
 ) -> Result<ResponseStream<v1::StreamAllResponse>, Status> {
-    let (call, request) = Call::from_request(request);
+    let (call, request) = Call::from_message(request);
     let format = request::value_format(request.value_format)?;
+    request::check_list("partitions", request.partitions.len())?;
+    request::check_list("workspace_ids", request.workspace_ids.len())?;
+    let others = size_of_val(&*request.partitions) + request.resume_token.len();
+    let listed = memory.reserve_lists(&[&request.workspace_ids, &request.entity_types], others);
+    let listed = listed.map_err(|full| status::memory_limit("stream", &full))?;
     let mut workspaces = Vec::new();
     for (i, id) in request.workspace_ids.iter().enumerate() {
         let workspace = WorkspaceId::parse(id);
@@ -49,7 +56,8 @@ pub fn stream_all(
     let deadline = call.deadline_within(limits.read_timeout);
     let follow = stream_request.follow;
     let fault = || status::internal_fault("the stream is not complete");
-    Ok(ResponseStream::spawn((!follow).then_some(deadline), fault, move |responses| async move {
+    Ok(ResponseStream::spawn((!follow).then_some(deadline), fault, &memory.answers, move |responses| async move {
+        let _listed = listed;
         let reader = Reader { changelog, call: call.clone(), metrics, conversions, deadline, format };
         let work = reader.send_events(stream_request, responses);
         match call.deadline.filter(|_| follow) {

@@ -32,7 +32,10 @@ use super::{
     response_stream::{ResponseSender, ResponseStream},
     status,
 };
-use crate::proto::v1::{self, mutation, verdict};
+use crate::{
+    memory::CallMemory,
+    proto::v1::{self, mutation, verdict},
+};
 
 /// Mutations in one message. More end the stream.
 const MAX_MUTATIONS: usize = 1_000;
@@ -76,6 +79,7 @@ struct CompletedWrite {
 pub fn write(
     changelog: Changelog,
     limits: &CallLimits,
+    memory: &CallMemory,
     tasks: TaskTracker,
     conversions: Conversions,
     request: Request<Streaming<v1::WriteRequest>>,
@@ -83,7 +87,7 @@ pub fn write(
     let (call, messages) = Call::from_request(request);
     let queue_full_timeout = limits.write_timeout;
     // A stream of mutations may last forever. It has only the deadline of its client.
-    ResponseStream::spawn(None, lost, move |verdicts| async move {
+    ResponseStream::spawn(None, lost, &memory.answers, move |verdicts| async move {
         let (completed, answered) = mpsc::unbounded_channel();
         let writing = Writing {
             changelog,

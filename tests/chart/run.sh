@@ -181,7 +181,7 @@ for kube in $oldest $native $recent $newest; do
     # Covers K2, K4, K6, K12.
     renders 'standalone, defaults' "$kube" "$chart" -- \
         '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' \
-        '+CHANGELOGD_DELETE_RETENTION=24h' '+CHANGELOGD_REPLAY_MEMORY=67108864' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
+        '+CHANGELOGD_DELETE_RETENTION=24h' '+CHANGELOGD_MEMORY_LIMIT=161061273' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
         '-CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9651' \
         '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
         '+CHANGELOGD_DRAIN_TIMEOUT=20s' '+service: readiness' '+automountServiceAccountToken: false' \
@@ -239,12 +239,12 @@ renders 'standalone, the pod' $recent "$chart" \
     --set 'pod.tolerations[0].key=c,pod.tolerations[0].operator=Exists,pod.imagePullSecrets={pull}' \
     --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
     '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi' \
-    '+CHANGELOGD_REPLAY_MEMORY=134217728'
+    '+CHANGELOGD_MEMORY_LIMIT=322122547'
 # Covers K6.
 renders 'memory limits, fractional' $recent "$chart" --set resources.limits.memory=1.5Gi -- \
-    '+CHANGELOGD_REPLAY_MEMORY=402653184'
+    '+CHANGELOGD_MEMORY_LIMIT=966367641'
 renders 'memory limits, in bytes' $recent "$chart" --set resources.limits.memory=2000000000 -- \
-    '+CHANGELOGD_REPLAY_MEMORY=500000000'
+    '+CHANGELOGD_MEMORY_LIMIT=1200000000'
 # Covers K5.
 renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=22s -- \
     '+CHANGELOGD_DRAIN_TIMEOUT=22s' '+CHANGELOGD_DRAIN_DELAY=2s'

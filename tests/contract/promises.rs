@@ -176,12 +176,12 @@ pub async fn json_values_are_stored_compact_and_returned_as_asked(server: TestSe
     let document = Value { kind: Some(Kind::StructValue(Struct { fields })) };
     let request = v1::SetRequest {
         changelog_id: "ws/t/json".to_owned(),
-        value: Some(v1::set_request::Value::Json(document.clone())),
+        value: Some(v1::set_request::Value::Json((&document).into())),
         ..Default::default()
     };
     server.client.clone().set(request).await.unwrap();
     assert_eq!(text(&server.get("ws/t/json").await.unwrap()), r#"{"a":0.5,"b":1}"#);
-    let null = v1::set_request::Value::Json(Value { kind: Some(Kind::NullValue(0)) });
+    let null = v1::set_request::Value::Json((&Value { kind: Some(Kind::NullValue(0)) }).into());
     let request = v1::SetRequest { changelog_id: "ws/t/null".to_owned(), value: Some(null), ..Default::default() };
     server.client.clone().set(request).await.unwrap();
     assert_eq!(text(&server.get("ws/t/null").await.unwrap()), "null", "JSON null is a value, not a delete");
@@ -193,7 +193,7 @@ pub async fn json_values_are_stored_compact_and_returned_as_asked(server: TestSe
         ..Default::default()
     };
     let entries = server.try_load(request).await.unwrap().entries;
-    assert_eq!(entries[0].value, Some(v1::entry::Value::Json(document)));
+    assert_eq!(entries[0].value, Some(v1::entry::Value::Json((&document).into())));
     assert!(matches!(entries[2].value, Some(v1::entry::Value::Raw(_))), "a value falls back to raw as a whole");
 }
 

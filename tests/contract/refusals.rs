@@ -75,9 +75,9 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: Tes
         let header = v1::Header { key: "k".to_owned(), value: Some(vec![b'x'; bytes].into()) };
         v1::SetRequest { headers: vec![header; n], ..set("ws", "/t/i", raw("1")) }
     };
-    let number =
-        |n| v1::set_request::Value::Json(prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) });
-    let no_kind = v1::set_request::Value::Json(prost_types::Value { kind: None });
+    let json = |value: &prost_types::Value| v1::set_request::Value::Json(value.into());
+    let number = |n| json(&prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) });
+    let no_kind = json(&prost_types::Value { kind: None });
     let too_large = format!("\"{}\"", "x".repeat(1_000_000));
     let bad_sets = [
         (set("ws", "/t/i", None), "ARGUMENT_INVALID", "value"),

@@ -136,7 +136,7 @@ impl TestServer {
         Self::spawn(shell, arguments).await
     }
 
-    async fn spawn(command: Command, arguments: Vec<String>) -> Self {
+    pub async fn spawn(command: Command, arguments: Vec<String>) -> Self {
         Self::spawn_until("serving", command, arguments).await
     }
 

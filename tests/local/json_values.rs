@@ -69,7 +69,7 @@ async fn every_value_within_the_limit_can_be_sent_as_json() {
     for (element, json) in elements() {
         let (value, document) = repeated(&element, json, MAX_VALUE_BYTES);
         assert!(document.len() <= MAX_VALUE_BYTES && document.len() > MAX_VALUE_BYTES - 20);
-        let value = Some(v1::set_request::Value::Json(value));
+        let value = Some(v1::set_request::Value::Json((&value).into()));
         let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value, ..Default::default() };
         let size = request.encoded_len();
         server.client.clone().set(request).await.unwrap_or_else(|e| panic!("{json}: {size} bytes: {e:?}"));
@@ -100,7 +100,7 @@ async fn a_value_that_is_too_large_as_json_comes_raw_and_fits_a_client_s_default
             let got = client.get(get("ws/t/a")).await.unwrap_or_else(|e| panic!("{json}, {bytes}: {e:?}"));
             let fits = value.encoded_len() <= 3 * 1024 * 1024 + 512 * 1024;
             let expected = match fits {
-                true => v1::entry::Value::Json(value),
+                true => v1::entry::Value::Json((&value).into()),
                 false => v1::entry::Value::Raw(document.into()),
             };
             assert_eq!(batch.entries[0].value.as_ref(), Some(&expected), "{json}, {bytes}");

@@ -16,6 +16,7 @@ mod image;
 mod json_values;
 mod logs;
 mod lost_broker;
+mod memory_limit;
 mod opening;
 mod process;
 mod reasons;

@@ -37,7 +37,7 @@ pub fn text(bytes: &[u8]) -> String {
 async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
     /// Arguments, variables, and the text that the error line must contain.
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
-    let cases: [Case<'_>; 16] = [
+    let cases: [Case<'_>; 19] = [
         (&["serve", "--nope"], &[], &["--nope"]),
         (&["srve"], &[], &["srve"]),
         (&["serve", "--partitions", "0"], &[], &["--partitions", "\"0\""]),
@@ -54,6 +54,13 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
         (&["serve"], &[("KAFKA_BROKERS", "b:1"), ("CHANGELOGD_KAFKA_PROPERTY", "linger.ms=no")], &["linger.ms"]),
         (&["serve", "--brokers", "b:1", "--kafka-properties-file", "/nonexistent"], &[], &["/nonexistent"]),
         (&["serve", "--create-topic"], &[], &["--create-topic"]),
+        (
+            &["serve", "--max-value-bytes", "64000000", "--memory-limit", "268435456"],
+            &[],
+            &["--memory-limit", "268435456", "--max-value-bytes 64000000"],
+        ),
+        (&["serve", "--replay-memory", "2000000000"], &[("CHANGELOGD_MEMORY_LIMIT", "1000000000")], &["2000000000"]),
+        (&["serve", "--store=memory", "--memory-limit", "1"], &[], &["--memory-limit", "need"]),
     ];
     let mut times = Vec::new();
     for (arguments, variables, parts) in cases {

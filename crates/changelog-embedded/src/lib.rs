@@ -357,6 +357,10 @@ impl Log for EmbeddedLog {
         Ok(pending)
     }
 
+    fn queued_bytes(&self) -> usize {
+        self.state.queued_bytes.load(Relaxed)
+    }
+
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         if let Some(corrupt) = self.state.corrupt.get() {
             return Err(corrupt.clone().into());

@@ -207,6 +207,10 @@ impl Log for KafkaLog {
         self.inner.pool()?.append(record)
     }
 
+    fn queued_bytes(&self) -> usize {
+        self.inner.pool.get().map_or(0, ProducerPool::queued_bytes)
+    }
+
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         let requested_at = std::time::Instant::now();
         let found = self.inner.watcher.topic().await?;

@@ -37,6 +37,9 @@ pub struct Settings {
     pub no_progress: Duration,
     /// How much one consumer reads ahead, in bytes.
     pub read_ahead_bytes: usize,
+    /// How much memory the queued writes of all producers may take, in bytes. Each producer has an equal part. A write
+    /// counts its key, value and headers, and 1,024 bytes more.
+    pub queue_bytes: usize,
 }
 
 /// A librdkafka property that is rejected.
@@ -182,6 +185,7 @@ impl Settings {
             open_transaction_wait: Duration::from_secs(5),
             no_progress: Duration::from_secs(10),
             read_ahead_bytes: 16 * 1024 * 1024,
+            queue_bytes: 256 * 1024 * 1024,
         }
     }
 

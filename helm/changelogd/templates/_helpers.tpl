@@ -200,8 +200,8 @@ env:
   - name: CHANGELOGD_DELETE_RETENTION
     value: {{ .Values.store.deleteRetention | quote }}
   {{- end }}
-  - name: CHANGELOGD_REPLAY_MEMORY
-    value: {{ div (include "changelogd.bytes" .Values.resources.limits.memory | int64) 4 | quote }}
+  - name: CHANGELOGD_MEMORY_LIMIT
+    value: {{ div (mul (include "changelogd.bytes" .Values.resources.limits.memory | int64) 6) 10 | quote }}
   - name: CHANGELOGD_WRITE_TIMEOUT
     value: {{ .Values.writeTimeout | quote }}
   - name: CHANGELOGD_DRAIN_DELAY

@@ -101,6 +101,11 @@ impl Changelog {
         self.log.topic_state()
     }
 
+    /// Bytes that accepted writes without an outcome hold in the queue of the log.
+    pub fn queued_bytes(&self) -> usize {
+        self.log.queued_bytes()
+    }
+
     /// Completes when draining begins.
     pub async fn draining(&self) {
         self.draining.cancelled().await;

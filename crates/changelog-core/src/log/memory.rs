@@ -256,6 +256,11 @@ impl Log for MemoryLog {
         Ok(pending)
     }
 
+    /// A record is written at once.
+    fn queued_bytes(&self) -> usize {
+        0
+    }
+
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         let (mut starts, caught_up_at) = (Vec::new(), Instant::now());
         for (partition, start) in &request.partitions {

@@ -311,6 +311,9 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// means that the record was not written and never will be.
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError>;
 
+    /// Bytes of memory that accepted records without an outcome take, as the log counts them for its queue limit.
+    fn queued_bytes(&self) -> usize;
+
     /// Takes the end offsets of the partitions and starts to read. An empty partition ends without reading. Errors
     /// before the first record are returned as `Err`, later ones through the [`Replay`].
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError>;

@@ -135,6 +135,10 @@ impl Log for FakeLog {
         (self.append)(&self.memory, record)
     }
 
+    fn queued_bytes(&self) -> usize {
+        0
+    }
+
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         (self.replay)(self.memory.clone(), request).await
     }

@@ -50,7 +50,20 @@ impl QueueUsage {
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
     }
+
+    /// The memory that its writes take.
+    pub fn memory(&self) -> usize {
+        memory_of(self.writes(), self.bytes.load(Ordering::Relaxed))
+    }
 }
+
+/// The memory of so many writes with so many bytes of keys, values and headers.
+pub fn memory_of(writes: u64, bytes: usize) -> usize {
+    usize::try_from(writes).unwrap_or(usize::MAX).saturating_mul(WRITE_OVERHEAD).saturating_add(bytes)
+}
+
+/// What a write takes besides its bytes: its message in librdkafka, its place in our queues, and who waits for it.
+const WRITE_OVERHEAD: usize = 1_024;
 
 /// A write until its delivery report. Dropping it releases its part of the queue usage.
 pub struct InFlightWrite {

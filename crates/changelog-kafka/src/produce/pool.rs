@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     coalesce::Coalescers,
-    delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite},
+    delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite, memory_of},
     submit::{Submitter, queue_full},
 };
 use crate::{
@@ -110,6 +110,11 @@ impl ProducerPool {
         })
     }
 
+    /// The memory that accepted writes without an outcome take.
+    pub fn queued_bytes(&self) -> usize {
+        self.usage.iter().map(|usage| usage.memory()).sum()
+    }
+
     /// Accepts or rejects a record at once.
     pub fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
         let (sender, pending) = oneshot::channel();
@@ -129,6 +134,10 @@ impl ProducerPool {
         }
         if writes >= self.limits.0 || queued_bytes.saturating_add(bytes) > self.limits.1 {
             return Err(queue_full());
+        }
+        let memory_limit = self.settings.queue_bytes / self.usage.len();
+        if memory_of(writes + 1, queued_bytes.saturating_add(bytes)) > memory_limit {
+            return Err(WriteError::QueueFull { limit: format!("{memory_limit} bytes of memory of a producer") });
         }
         self.submitter.submit(QueuedWrite { record, write })?;
         Ok(pending)
