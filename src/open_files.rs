@@ -3,7 +3,7 @@
 //! A connection takes one descriptor. The store and the connections to brokers need others. Without one, a write or a
 //! load fails, so connections must not take them all.
 
-use std::io;
+use std::{io, os::fd::RawFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -43,6 +43,18 @@ pub fn max_probe_connections(open_files: u64) -> usize {
     usize::try_from(open_files / 16).unwrap_or(usize::MAX).clamp(16, 256)
 }
 
+/// Descriptors that connections leave to the store and the brokers, whatever the limits of the ports allow. The storage
+/// engine takes no writes any more after its own work has met a lack of files.
+pub fn kept_back(open_files: u64) -> u64 {
+    (open_files / 8).clamp(24, 64)
+}
+
+/// Whether a new descriptor is one of those that are kept back. The system gives the lowest number that is free.
+pub fn is_kept_back(descriptor: RawFd) -> bool {
+    let open_files = limit();
+    u64::try_from(descriptor).is_ok_and(|number| number >= open_files.saturating_sub(kept_back(open_files)))
+}
+
 /// Files that the embedded store keeps open: an eighth, and no more than the engine's own default.
 pub fn cached_files(open_files: u64) -> usize {
     usize::try_from(open_files / 8).unwrap_or(usize::MAX).min(256)
@@ -60,6 +72,9 @@ mod tests {
             [(0, 64), (64, 64), (256, 128), (1_024, 512), (100_000, 50_000), (1_000_000, 65_536), (u64::MAX, 65_536)]
         {
             assert_eq!(max_connections(open_files), connections, "{open_files}");
+        }
+        for (open_files, kept) in [(64, 24), (256, 32), (1_024, 64), (u64::MAX, 64)] {
+            assert_eq!(kept_back(open_files), kept, "{open_files}");
         }
         for open_files in [256, 300, 1_024, 4_096, 65_536] {
             let all = max_connections(open_files) + 2 * max_probe_connections(open_files) + cached_files(open_files);

@@ -5,7 +5,7 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use crate::address::Address;
+use crate::{address::Address, open_files};
 
 /// The byte stream of a connection.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -52,15 +52,22 @@ impl Listener {
     }
 
     /// Accepts a connection. Returns the address of the client, or `None` over loopback and Unix sockets, where the
-    /// address does not tell clients apart.
+    /// address does not tell clients apart. A connection that would take one of the last descriptors is closed.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        match self {
+        let (descriptor, accepted): (_, Accepted) = match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                Ok(accepted_tcp(stream, from))
+                (stream.as_raw_fd(), accepted_tcp(stream, from))
             }
-            Self::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                (stream.as_raw_fd(), (Box::new(stream), None))
+            }
+        };
+        if open_files::is_kept_back(descriptor) {
+            return Err(io::Error::other("the last file descriptors are kept for the store and the brokers"));
         }
+        Ok(accepted)
     }
 
     /// The connections that wait to be accepted. The system is asked, because the runtime may not know of all.

@@ -4,7 +4,7 @@
 //! The document is written while the encoded value is read. Messages would take many times the memory. Where a field
 //! occurs more than once, the rules of protocol buffers apply: the last one wins, and messages are merged.
 
-use std::collections::BTreeMap;
+use std::io;
 
 use changelog_core::model::ValueError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -42,11 +42,41 @@ fn not_json(problem: impl Into<String>) -> BadValue {
     BadValue::NotJson(ValueError::NotJson { problem: problem.into() })
 }
 
-/// The document, or why there is none.
-pub fn json_from_value(value: &EncodedValue) -> Result<Vec<u8>, BadValue> {
-    let mut document = Vec::new();
+/// The document, or why there is none. It may have `limit` bytes.
+pub fn json_from_value(value: &EncodedValue, limit: usize) -> Result<Vec<u8>, BadValue> {
+    let mut document = Document { bytes: Vec::new(), length: 0, limit };
     write_value(&[value.bytes()], MAX_NESTING, &mut document)?;
-    Ok(document)
+    match document.length {
+        got if got > limit => Err(BadValue::NotJson(ValueError::TooLarge { limit, got })),
+        _ => Ok(document.bytes),
+    }
+}
+
+/// What is written. Beyond the limit it is only counted.
+struct Document {
+    bytes: Vec<u8>,
+    length: usize,
+    limit: usize,
+}
+
+impl Document {
+    fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        if self.length <= self.limit {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+}
+
+impl io::Write for Document {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One field of a message.
@@ -141,16 +171,16 @@ fn text(bytes: &[u8]) -> Result<&str, BadValue> {
     str::from_utf8(bytes).map_err(|_| BadValue::Malformed("a string of the Value is not UTF-8"))
 }
 
-fn write_value(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result<(), BadValue> {
+fn write_value(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
     let below = || {
         levels.checked_sub(1).ok_or_else(|| {
             not_json(format!("it is nested more than {MAX_NESTING} levels deep, at most {MAX_NESTING} are allowed"))
         })
     };
     match kind_of(parts)? {
-        Kind::Null => document.extend_from_slice(b"null"),
-        Kind::Bool(true) => document.extend_from_slice(b"true"),
-        Kind::Bool(false) => document.extend_from_slice(b"false"),
+        Kind::Null => document.push(b"null"),
+        Kind::Bool(true) => document.push(b"true"),
+        Kind::Bool(false) => document.push(b"false"),
         Kind::Number(number) => write_number(number, document)?,
         Kind::String(text) => write_json(text, document)?,
         Kind::List(parts) => write_list(&parts, below()?, document)?,
@@ -159,11 +189,11 @@ fn write_value(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-fn write_json(part: impl serde::Serialize, document: &mut Vec<u8>) -> Result<(), BadValue> {
+fn write_json(part: impl serde::Serialize, document: &mut Document) -> Result<(), BadValue> {
     serde_json::to_writer(document, &part).map_err(|e| not_json(e.to_string()))
 }
 
-fn write_number(number: f64, document: &mut Vec<u8>) -> Result<(), BadValue> {
+fn write_number(number: f64, document: &mut Document) -> Result<(), BadValue> {
     if !number.is_finite() {
         return Err(not_json("a number is not finite (JSON has no NaN and no infinities)"));
     }
@@ -175,8 +205,8 @@ fn write_number(number: f64, document: &mut Vec<u8>) -> Result<(), BadValue> {
     write_json(number, document)
 }
 
-fn write_list(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result<(), BadValue> {
-    document.push(b'[');
+fn write_list(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
+    document.push(b"[");
     let mut first = true;
     for part in parts {
         let mut message = *part;
@@ -184,7 +214,7 @@ fn write_list(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result<
             match (field.number, field.content) {
                 (ELEMENTS, Content::Bytes(element)) => {
                     if !std::mem::take(&mut first) {
-                        document.push(b',');
+                        document.push(b",");
                     }
                     write_value(&[element], levels, document)?;
                 }
@@ -193,36 +223,57 @@ fn write_list(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result<
             }
         }
     }
-    document.push(b']');
+    document.push(b"]");
     Ok(())
 }
 
-fn write_struct(parts: &[&[u8]], levels: usize, document: &mut Vec<u8>) -> Result<(), BadValue> {
-    let mut fields = BTreeMap::new();
+fn write_struct(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
+    // Only the entries, because each may have few bytes.
+    let mut entries = Vec::new();
     for part in parts {
         let mut message = *part;
         while let Some(field) = next_field(&mut message)? {
             match (field.number, field.content) {
                 (FIELDS, Content::Bytes(entry)) => {
-                    let (key, value) = entry_of(entry)?;
-                    fields.insert(key, value);
+                    key_of(entry)?;
+                    entries.push(entry);
                 }
                 (FIELDS, _) => return Err(WRONG_TYPE),
                 _ => {}
             }
         }
     }
-    document.push(b'{');
-    for (i, (key, value)) in fields.iter().enumerate() {
-        if i > 0 {
-            document.push(b',');
+    document.push(b"{");
+    // Of one key the last entry counts. The sort keeps their order.
+    entries.sort_by_key(|entry| key_of(entry).unwrap_or_default());
+    let mut first = true;
+    for (i, entry) in entries.iter().enumerate() {
+        let (key, value) = entry_of(entry)?;
+        if entries.get(i + 1).is_some_and(|next| key_of(next) == Ok(key)) {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            document.push(b",");
         }
         write_json(key, document)?;
-        document.push(b':');
-        write_value(value, levels, document)?;
+        document.push(b":");
+        write_value(&value, levels, document)?;
     }
-    document.push(b'}');
+    document.push(b"}");
     Ok(())
+}
+
+/// The key of a map's entry.
+fn key_of(entry: &[u8]) -> Result<&str, BadValue> {
+    let (mut key, mut message) = ("", entry);
+    while let Some(field) = next_field(&mut message)? {
+        match (field.number, field.content) {
+            (FIELD_KEY, Content::Bytes(bytes)) => key = text(bytes)?,
+            (FIELD_KEY, _) => return Err(WRONG_TYPE),
+            _ => {}
+        }
+    }
+    Ok(key)
 }
 
 /// The key of a map's entry, and the parts of its value.
@@ -257,7 +308,7 @@ mod tests {
     }
 
     fn document(value: &Value) -> Result<String, BadValue> {
-        json_from_value(&value.into()).map(|bytes| String::from_utf8(bytes).unwrap())
+        json_from_value(&value.into(), usize::MAX).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     /// The document of decoded messages, as `serde_json` writes it.
@@ -324,9 +375,28 @@ mod tests {
                     break;
                 }
             }
-            match json_from_value(&EncodedValue::from_bytes(bytes)) {
+            match json_from_value(&EncodedValue::from_bytes(bytes), usize::MAX) {
                 Err(BadValue::NotJson(error)) => assert!(error.to_string().contains("127"), "{error}"),
                 other => panic!("{levels}: {other:?}"),
+            }
+        }
+    }
+
+    /// Covers C13.
+    #[test]
+    fn a_document_over_the_limit_is_refused_with_its_size() {
+        let text = |of: &str, times: usize| Value { kind: Some(value::Kind::StringValue(of.repeat(times))) };
+        let object = |members: usize| {
+            let fields = (0..members).map(|n| (format!("{n:05}"), number(0.0))).collect();
+            Value { kind: Some(value::Kind::StructValue(prost_types::Struct { fields })) }
+        };
+        for value in [text("\u{1}", 1_000), list(vec![number(-1.5e-300); 500]), object(1_000), text("é", 100)] {
+            let whole = document(&value).unwrap();
+            let refused = |limit: usize| json_from_value(&(&value).into(), limit);
+            assert_eq!(refused(whole.len()).unwrap(), whole.as_bytes());
+            for limit in [whole.len() - 1, 10, 0] {
+                let too_large = BadValue::NotJson(ValueError::TooLarge { limit, got: whole.len() });
+                assert_eq!(refused(limit), Err(too_large));
             }
         }
     }
@@ -344,7 +414,7 @@ mod tests {
             ([unknown.clone(), encoded(&[number(4.0)])].concat(), "4"),
             ([encoded(&[number(4.0)]), unknown].concat(), "4"),
         ] {
-            let document = json_from_value(&EncodedValue::from_bytes(bytes.clone())).unwrap();
+            let document = json_from_value(&EncodedValue::from_bytes(bytes.clone()), usize::MAX).unwrap();
             assert_eq!(String::from_utf8(document).unwrap(), expected);
             assert_eq!(model(&Value::decode(&*bytes).unwrap()).unwrap().to_string(), expected);
         }
@@ -376,7 +446,7 @@ mod tests {
             if repeat {
                 bytes.extend(part);
             }
-            let found = json_from_value(&EncodedValue::from_bytes(bytes.clone()));
+            let found = json_from_value(&EncodedValue::from_bytes(bytes.clone()), usize::MAX);
             match Value::decode(&*bytes) {
                 Ok(value) => prop_assert_eq!(found.ok(), model(&value).map(|json| json.to_string().into_bytes())),
                 // A part that a later one replaces is not read here, but by prost.

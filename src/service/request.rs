@@ -22,7 +22,7 @@ pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
 
 /// The bytes that are stored for a JSON value.
 pub fn json_value(value: &EncodedValue, rules: &ValueRules) -> Result<Bytes, Status> {
-    let stored = json_from_value(value).map_err(|bad| match bad {
+    let stored = json_from_value(value, rules.max_bytes).map_err(|bad| match bad {
         BadValue::Malformed(problem) => status::bad_argument("json", problem),
         BadValue::NotJson(error) => status::bad_value(&error, "json"),
     })?;

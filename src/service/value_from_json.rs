@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -15,6 +15,9 @@ use crate::proto::EncodedValue;
 
 /// Values nested deeper than this are returned raw.
 const MAX_DEPTH: usize = 32;
+
+/// Tags and lengths of an encoded member, and its value.
+const MIN_MEMBER_BYTES: usize = 6;
 
 // Field numbers of Value, ListValue, Struct, and the entries of its map (google/protobuf/struct.proto).
 const NULL: u32 = 1;
@@ -58,13 +61,15 @@ impl Encoder {
                 self.text(STRING, &text);
             }
             b'[' => {
-                let (elements, depth): (Vec<&RawValue>, _) = (serde_json::from_str(text).ok()?, depth.checked_sub(1)?);
+                let depth = depth.checked_sub(1)?;
                 self.message(LIST, |encoder| {
-                    elements.iter().try_for_each(|e| encoder.message(ELEMENTS, |encoder| encoder.value(e, depth)))
+                    serde_json::Deserializer::from_str(text).deserialize_seq(Elements { encoder, depth }).ok()
                 })?;
             }
             b'{' => {
-                let (Members(mut members), depth) = (serde_json::from_str(text).ok()?, depth.checked_sub(1)?);
+                let depth = depth.checked_sub(1)?;
+                let most = self.limit / MIN_MEMBER_BYTES;
+                let mut members = serde_json::Deserializer::from_str(text).deserialize_map(Members { most }).ok()?;
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
                 if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
                     return None;
@@ -156,30 +161,49 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     Some((negative, significant.to_owned(), exponent))
 }
 
-/// An object's members in order, with repeated keys kept.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// Encodes the elements of an array one by one.
+struct Elements<'e> {
+    encoder: &'e mut Encoder,
+    depth: usize,
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
 
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Text(key), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((key, value));
-                }
-                Ok(members)
-            }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            let encoded = self.encoder.message(ELEMENTS, |encoder| encoder.value(element, self.depth));
+            encoded.ok_or_else(|| A::Error::custom("it stays raw"))?;
         }
+        Ok(())
+    }
+}
 
-        deserializer.deserialize_map(Collect).map(Members)
+/// Collects an object's members in order, with repeated keys kept. Fails if there are more than `most`.
+struct Members {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((Text(key), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+            if members.len() > self.most {
+                return Err(A::Error::custom("it stays raw"));
+            }
+            members.push((key, value));
+        }
+        Ok(members)
     }
 }
 
@@ -200,7 +224,7 @@ mod tests {
     }
 
     fn to_bytes(value: &Value) -> Option<Vec<u8>> {
-        json_from_value(&value.into()).ok()
+        json_from_value(&value.into(), usize::MAX).ok()
     }
 
     /// Covers C14.
@@ -219,6 +243,8 @@ mod tests {
             assert_eq!(value_from_json(document.as_bytes(), bytes - 1), None, "{document}");
         }
         assert_eq!(value_from_json(format!("[{}1]", "1,".repeat(500_000)).as_bytes(), 3_000_000), None);
+        let members: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":null")).collect();
+        assert_eq!(value_from_json(format!("{{{}}}", members.join(",")).as_bytes(), 200_000), None);
     }
 
     /// Covers C15.

@@ -154,7 +154,7 @@ async fn every_variable_that_the_chart_sets_is_a_setting_of_serve() {
     let set = template.lines().filter_map(|line| line.trim_start().strip_prefix("- name: CHANGELOGD_"));
     let set: BTreeSet<_> = set.map(|rest| format!("CHANGELOGD_{rest}")).collect();
     let known: BTreeSet<_> = help("serve").await.iter().map(|f| variable(&f.name)).collect();
-    assert!(set.contains("CHANGELOGD_REPLAY_MEMORY") && set.is_subset(&known), "{set:?}");
+    assert!(set.contains("CHANGELOGD_MEMORY_LIMIT") && set.is_subset(&known), "{set:?}");
 }
 
 #[test]

@@ -109,8 +109,8 @@ async fn the_limits_of_http2_are_announced() {
         all.next().map(|s| u32::from_be_bytes(s[2..].try_into().unwrap()))
     };
     let (concurrent_streams, initial_window, header_list) = (of(3), of(4), of(6));
-    assert_eq!((concurrent_streams, initial_window, header_list), (Some(128), Some(1 << 20), Some(16 << 10)));
-    assert_eq!(window.unwrap() + 65_535, 16 << 20, "of the connection");
+    assert_eq!((concurrent_streams, initial_window, header_list), (Some(128), Some(256 << 10), Some(16 << 10)));
+    assert_eq!(window.unwrap() + 65_535, 4 << 20, "of the connection");
 }
 
 /// Sends a flood until the server ends the connection, while another client is served.
