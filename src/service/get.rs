@@ -1,9 +1,6 @@
 //! `Get`.
 
-use changelog_core::{
-    changelog::Changelog,
-    model::{Escaped, Key},
-};
+use changelog_core::{changelog::Changelog, model::Escaped};
 use tonic::{Request, Status};
 
 use super::{
@@ -21,8 +18,7 @@ pub async fn get(
     request: Request<v1::GetRequest>,
 ) -> Result<v1::GetResponse, Status> {
     let (call, request) = Call::from_request(request);
-    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
-        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let key = request::key(&request.workspace_id, &request.changelog_id)?;
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);
     let shown = Escaped(key.as_str()).to_string();

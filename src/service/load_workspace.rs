@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use changelog_core::{
-    changelog::Changelog,
-    model::{Escaped, WorkspaceId},
-};
+use changelog_core::{changelog::Changelog, model::Escaped};
 use tonic::{Request, Status};
 
 use super::{
@@ -28,7 +25,7 @@ pub fn load_workspace(
     request: Request<v1::LoadWorkspaceRequest>,
 ) -> Result<ResponseStream<v1::LoadWorkspaceResponse>, Status> {
     let (call, request) = Call::from_request(request);
-    let workspace = WorkspaceId::parse(&request.workspace_id).map_err(|e| status::bad_workspace(&e, "workspace_id"))?;
+    let workspace = request::workspace(&request.workspace_id, "workspace_id")?;
     let types = request::entity_types(request.entity_types)?;
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);

@@ -9,6 +9,8 @@ mod call;
 mod conversion;
 mod describe;
 mod flush;
+#[cfg(test)]
+mod fuzz;
 mod get;
 mod json;
 mod load_workspace;

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use changelog_core::{
-    changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest},
-    model::WorkspaceId,
-};
+use changelog_core::changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Status};
 
@@ -29,22 +26,7 @@ pub fn stream_all(
     request: Request<v1::StreamAllRequest>,
 ) -> Result<ResponseStream<v1::StreamAllResponse>, Status> {
     let (call, request) = Call::from_request(request);
-    let format = request::value_format(request.value_format)?;
-    let mut workspaces = Vec::new();
-    for (i, id) in request.workspace_ids.iter().enumerate() {
-        let workspace = WorkspaceId::parse(id);
-        workspaces.push(workspace.map_err(|e| status::bad_workspace(&e, &format!("workspace_ids[{i}]")))?);
-    }
-    workspaces.sort();
-    workspaces.dedup();
-    let stream_request = StreamRequest {
-        partitions: request.partitions,
-        workspaces,
-        types: request::entity_types(request.entity_types)?,
-        content: request::content(request.content)?,
-        resume_token: request.resume_token,
-        follow: request.follow,
-    };
+    let (stream_request, format) = request::stream(request)?;
     // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
     let deadline = call.deadline_within(limits.read_timeout);
     let follow = stream_request.follow;

@@ -17,8 +17,11 @@ fn parts(bytes: &[u8]) -> Option<(&str, &str, &str)> {
     let control = |c| matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}');
     // Unicode's White_Space without its control characters.
     let space = |c| {
-        matches!(c, ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}'
-            | '\u{205f}' | '\u{3000}')
+        matches!(
+            c,
+            ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+                ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+        )
     };
     if text.contains(control) || segments.contains(&"") || workspace.len() > 255 || workspace.chars().all(space) {
         return None;
@@ -41,13 +44,40 @@ fn named(workspace_id: &str, changelog_id: &str) -> Option<String> {
 
 /// Texts of which keys are made: characters at the edges of the grammar, and lengths near its limits.
 const PIECES: [&str; 30] = [
-    "a", "b", "ws", "type", "id", "7", "/", "//", " ", "\t", "\0", "\u{1f}", "\u{7e}", "\u{7f}", "\u{80}", "\u{85}",
-    "\u{9f}", "\u{a0}", "\u{2028}", "\u{200b}", "\u{3000}", "\u{202e}", "\u{e9}", "e\u{301}", "\u{1f980}", "\u{fffd}",
-    "%2F", "\\", LONG.split_at(128).0, LONG,
+    "a",
+    "b",
+    "ws",
+    "type",
+    "id",
+    "7",
+    "/",
+    "//",
+    " ",
+    "\t",
+    "\0",
+    "\u{1f}",
+    "\u{7e}",
+    "\u{7f}",
+    "\u{80}",
+    "\u{85}",
+    "\u{9f}",
+    "\u{a0}",
+    "\u{2028}",
+    "\u{200b}",
+    "\u{3000}",
+    "\u{202e}",
+    "\u{e9}",
+    "e\u{301}",
+    "\u{1f980}",
+    "\u{fffd}",
+    "%2F",
+    "\\",
+    LONG.split_at(128).0,
+    LONG,
 ];
-const LONG: &str = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww\
-                    wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww\
-                    wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww";
+const LONG: &str = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww\
+                    wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww\
+                    wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww";
 
 /// Pieces of one kind are chosen often, so that many texts are valid.
 fn segment() -> impl Strategy<Value = String> {
