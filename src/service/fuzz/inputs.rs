@@ -68,7 +68,7 @@ fn value() -> impl Strategy<Value = Value> {
         of(Kind::StringValue("x".repeat(299))),
         number(-0.0),
         number(9_007_199_254_740_992.0),
-        number(1_131_508_164_979_449.25),
+        number(1_131_508_164_979_449.0 + 0.25),
         number(5e-324),
         number(f64::NAN),
         number(f64::NEG_INFINITY),
