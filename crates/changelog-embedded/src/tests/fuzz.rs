@@ -132,9 +132,16 @@ proptest! {
     #[test]
     fn an_entry_is_read_only_under_its_own_key_and_unchanged(
         (place, elsewhere, content, other) in (key(), key(), key(), key()),
-        (moved, changes) in (mutations(), mutations()),
+        (moved, changes, version) in (mutations(), mutations(), 0..4_u8),
     ) {
         let sealed = seal(&place, &content);
+        // The same by the layout's documentation, with each version.
+        let body = [&[version][..], &content].concat();
+        let length = (place.len() as u64).to_be_bytes();
+        let crc = crc32fast::hash(&[&length[..], &place, &body].concat());
+        let documented = [&body[..], &crc.to_be_bytes()].concat();
+        prop_assert_eq!(documented == sealed, version == 2);
+        prop_assert_eq!(unseal(&place, &documented).is_some(), version == 2);
         prop_assert_eq!(unseal(&place, &sealed), Some(&*content));
         for elsewhere in [mutated(&place, &elsewhere, &moved), elsewhere.clone()] {
             prop_assert_eq!(unseal(&elsewhere, &sealed).is_some(), elsewhere == place);
