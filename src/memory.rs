@@ -58,12 +58,9 @@ impl CallMemory {
     }
 }
 
-impl CallMemory {
-    /// Reserves what a stream keeps of the lists of its request.
-    pub fn reserve_lists(&self, lists: &[&[String]], others: usize) -> Result<Reserved, Full> {
-        let kept = |entries: &&[String]| entries.iter().map(|entry| entry.len() + LIST_ENTRY_BYTES).sum::<usize>();
-        self.lists.reserve((lists.iter().map(kept).sum::<usize>() + others) as u64)
-    }
+/// What a stream keeps of the lists of its request.
+pub fn list_bytes(lists: &[&[String]]) -> u64 {
+    lists.iter().flat_map(|entries| entries.iter()).map(|entry| (entry.len() + LIST_ENTRY_BYTES) as u64).sum()
 }
 
 /// One part of the memory limit.

@@ -167,7 +167,21 @@ mod tests {
 
     /// Covers C65.
     #[test]
-    fn lines_without_a_record_or_with_unknown_fields_are_refused() {
+    fn lines_of_version_0_1_0_and_members_of_later_ones_are_read() {
+        let exported =
+            "{\"key\":\"w/t/i\",\"value\":{ \"a\" :1},\"headers\":[{\"key\":\"h\",\"value\":\"v\"},{\"key\":\"n\"}]}";
+        for line in [exported.to_owned(), exported.replacen('{', "{\"later\":[1],", 1)] {
+            let line: Line = serde_json::from_str(&line).unwrap();
+            assert_eq!((&*line.key, line.headers.len()), ("w/t/i", 2));
+            assert_eq!(line.into_value().unwrap().as_deref(), Some(&b"{ \"a\" :1}"[..]));
+        }
+        let deleted: Line = serde_json::from_str("{\"key\":\"w/t/i\",\"deleted\":true}").unwrap();
+        assert_eq!(deleted.into_value(), Ok(None));
+    }
+
+    /// Covers C65.
+    #[test]
+    fn lines_without_a_record_or_with_two_values_are_refused() {
         for bad in [
             "{\"key\":\"k\"}",
             "{\"key\":\"k\",\"value\":1,\"deleted\":true}",

@@ -2,14 +2,14 @@
 
 use changelog_core::{
     changelog::Changelog,
-    model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount, WorkspaceId},
+    model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
 };
 use tokio::time::timeout_at;
 use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
-    response, status,
+    request, response, status,
 };
 use crate::proto::v1;
 
@@ -19,10 +19,7 @@ pub async fn describe(
     request: Request<v1::DescribeRequest>,
 ) -> Result<v1::DescribeResponse, Status> {
     let (call, request) = Call::from_message(request);
-    let workspace = match &*request.workspace_id {
-        "" => None,
-        id => Some(WorkspaceId::parse(id).map_err(|e| status::bad_workspace(&e, "workspace_id"))?),
-    };
+    let workspace = request::described_workspace(&request.workspace_id)?;
     let found = timeout_at(call.deadline_within(limits.read_timeout), changelog.describe()).await;
     let late = |_| status::deadline_exceeded("describe: the deadline passed before the log had answered".to_owned());
     let mut found = found.map_err(late)?;

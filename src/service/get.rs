@@ -1,9 +1,6 @@
 //! `Get`.
 
-use changelog_core::{
-    changelog::Changelog,
-    model::{Escaped, Key},
-};
+use changelog_core::{changelog::Changelog, model::Escaped};
 use prost::Message;
 use tonic::{Request, Status};
 
@@ -27,8 +24,7 @@ pub async fn get(
     request: Request<v1::GetRequest>,
 ) -> Result<(v1::Entry, Reserved), Status> {
     let (call, request) = Call::from_message(request);
-    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
-        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let key = request::key(&request.workspace_id, &request.changelog_id)?;
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);
     let shown = Escaped(key.as_str()).to_string();

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use changelog_core::{
-    changelog::Changelog,
-    model::{Escaped, WorkspaceId},
-};
+use changelog_core::{changelog::Changelog, model::Escaped};
 use tonic::{Request, Status};
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
     status,
 };
 use crate::{
-    memory::CallMemory,
+    memory::{CallMemory, list_bytes},
     metrics::Metrics,
     proto::v1::{self, load_workspace_response::Event},
 };
@@ -30,19 +27,18 @@ pub fn load_workspace(
     request: Request<v1::LoadWorkspaceRequest>,
 ) -> Result<ResponseStream<v1::LoadWorkspaceResponse>, Status> {
     let (call, request) = Call::from_message(request);
-    let workspace = WorkspaceId::parse(&request.workspace_id).map_err(|e| status::bad_workspace(&e, "workspace_id"))?;
-    let listed = memory
-        .reserve_lists(&[&request.entity_types], 0)
-        .map_err(|full| status::memory_limit(&format!("load {}", Escaped(workspace.as_str())), &full))?;
+    let workspace = request::workspace(&request.workspace_id, "workspace_id")?;
+    let what = format!("load {}", Escaped(workspace.as_str()));
+    let kept = list_bytes(&[&request.entity_types]);
     let types = request::entity_types(request.entity_types)?;
     let format = request::value_format(request.value_format)?;
+    let listed = memory.lists.reserve(kept).map_err(|full| status::memory_limit(&what, &full))?;
     let deadline = call.deadline_within(limits.read_timeout);
     Ok(ResponseStream::spawn(
         deadline,
         || status::internal_fault("the load is not whole"),
         &memory.answers,
         move |responses| async move {
-            let what = format!("load {}", Escaped(workspace.as_str()));
             let load = changelog.load(workspace, types, call.peer, deadline).await;
             let load = load.map_err(|e| status::from_load_error(&e, &what, &metrics))?;
             call.stats.set_partition(Some(load.partition.number()));

@@ -9,6 +9,8 @@ mod call;
 mod conversion;
 mod describe;
 mod flush;
+#[cfg(test)]
+mod fuzz;
 mod get;
 mod json_from_value;
 mod load_workspace;

@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use changelog_core::{
-    changelog::{Ack, Content},
-    model::{Escaped, Header, Headers, ValueRules},
+    changelog::{Ack, Content, StreamRequest},
+    model::{Escaped, Header, Headers, Key, ValueRules, WorkspaceId},
+    rule::{Rule, holds},
 };
 use tonic::Status;
 
@@ -14,6 +15,42 @@ use super::{
     status,
 };
 use crate::proto::{EncodedValue, v1};
+
+/// The key that the two strings of a request name.
+pub fn key(workspace_id: &str, changelog_id: &str) -> Result<Key, Status> {
+    Key::from_request(workspace_id, changelog_id).map_err(|e| status::bad_key(&e, workspace_id, changelog_id))
+}
+
+/// A workspace, from a field that must have one.
+pub fn workspace(id: &str, field: &str) -> Result<WorkspaceId, Status> {
+    WorkspaceId::parse(id).map_err(|e| status::bad_workspace(&e, field))
+}
+
+/// The workspace of `Describe`, which may have none.
+pub fn described_workspace(id: &str) -> Result<Option<WorkspaceId>, Status> {
+    if id.is_empty() { Ok(None) } else { workspace(id, "workspace_id").map(Some) }
+}
+
+pub fn stream(request: v1::StreamAllRequest) -> Result<(StreamRequest, v1::ValueFormat), Status> {
+    let format = value_format(request.value_format)?;
+    check_list("partitions", request.partitions.len())?;
+    check_list("workspace_ids", request.workspace_ids.len())?;
+    let mut workspaces = Vec::new();
+    for (i, id) in request.workspace_ids.iter().enumerate() {
+        workspaces.push(workspace(id, &format!("workspace_ids[{i}]"))?);
+    }
+    workspaces.sort();
+    workspaces.dedup();
+    let stream = StreamRequest {
+        partitions: request.partitions,
+        workspaces,
+        types: entity_types(request.entity_types)?,
+        content: content(request.content)?,
+        resume_token: request.resume_token,
+        follow: request.follow,
+    };
+    Ok((stream, format))
+}
 
 pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
     let headers = headers.into_iter().map(|h| Header { key: h.key, value: h.value }).collect();
@@ -33,7 +70,7 @@ pub fn json_value(value: &EncodedValue, rules: &ValueRules) -> Result<Bytes, Sta
 /// Entries of a list in a request.
 const MAX_LIST: usize = 10_000;
 
-pub fn check_list(field: &str, entries: usize) -> Result<(), Status> {
+fn check_list(field: &str, entries: usize) -> Result<(), Status> {
     if entries > MAX_LIST {
         return Err(status::bad_argument(
             field,
@@ -59,11 +96,10 @@ pub fn entity_types(types: Vec<String>) -> Result<HashSet<String>, Status> {
 }
 
 pub fn ack(number: i32) -> Result<Ack, Status> {
-    match v1::Ack::try_from(number) {
-        Ok(v1::Ack::Unspecified | v1::Ack::Durable) => Ok(Ack::Durable),
-        Ok(v1::Ack::Buffered) => Ok(Ack::Buffered),
-        Err(_) => Err(status::unknown_enum_value("ack", number)),
-    }
+    Ok(match known("ack", number)? {
+        v1::Ack::Unspecified | v1::Ack::Durable => Ack::Durable,
+        v1::Ack::Buffered => Ack::Buffered,
+    })
 }
 
 /// How long a flush waits. 0 means the default, and a wait above the limit is lowered to it.
@@ -75,15 +111,23 @@ pub fn flush_timeout(timeout_ms: u32) -> Duration {
 }
 
 pub fn content(number: i32) -> Result<Content, Status> {
-    match v1::Content::try_from(number) {
-        Ok(v1::Content::Unspecified | v1::Content::Records) => Ok(Content::Records),
-        Ok(v1::Content::Latest) => Ok(Content::Latest),
-        Err(_) => Err(status::unknown_enum_value("content", number)),
-    }
+    Ok(match known("content", number)? {
+        v1::Content::Unspecified | v1::Content::Records => Content::Records,
+        v1::Content::Latest => Content::Latest,
+    })
 }
 
 pub fn value_format(number: i32) -> Result<v1::ValueFormat, Status> {
-    v1::ValueFormat::try_from(number).map_err(|_| status::unknown_enum_value("value_format", number))
+    known("value_format", number)
+}
+
+/// The value of an enum with this number.
+fn known<E: TryFrom<i32> + Default>(field: &str, number: i32) -> Result<E, Status> {
+    match E::try_from(number) {
+        Ok(value) => Ok(value),
+        Err(_) if !holds(Rule::UnknownEnumValueIsRefused) => Ok(E::default()),
+        Err(_) => Err(status::unknown_enum_value(field, number)),
+    }
 }
 
 #[cfg(test)]

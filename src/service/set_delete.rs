@@ -1,10 +1,12 @@
 //! `Set` and `Delete`.
 
+use bytes::Bytes;
 use changelog_core::{
     changelog::{Ack, Changelog, PreparedRecord},
     log::WriteError,
-    model::Key,
+    model::ValueRules,
 };
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::{
@@ -21,26 +23,33 @@ pub async fn set(
     request: Request<v1::SetRequest>,
 ) -> Result<v1::SetResponse, Status> {
     let (call, request) = Call::from_message(request);
-    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
-        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let key = request::key(&request.workspace_id, &request.changelog_id)?;
     let ack = request::ack(request.ack)?;
     let headers = request::headers(request.headers)?;
     let target = changelog.write_target();
-    let rules = target.value_rules();
-    let value = match request.value {
-        Some(Value::Raw(raw)) => {
-            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
-            raw
-        }
-        Some(Value::Json(json)) => {
-            conversions.stored(json, rules, Some(call.deadline_within(limits.write_timeout))).await?
-        }
-        None => return Err(status::bad_argument("value", "a value is required: raw or json")),
-    };
+    let deadline = call.deadline_within(limits.write_timeout);
+    let value = value(request.value, target.value_rules(), conversions, deadline).await?;
     let record = target.record(key.clone(), Some(value), headers);
     let failed = |e: WriteError| status::from_failed_write(&e, "set", &key);
     let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
     Ok(v1::SetResponse { position, timestamp })
+}
+
+/// The bytes to store.
+pub async fn value(
+    value: Option<Value>,
+    rules: &ValueRules,
+    conversions: &Conversions,
+    deadline: Instant,
+) -> Result<Bytes, Status> {
+    match value {
+        Some(Value::Raw(raw)) => {
+            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
+            Ok(raw)
+        }
+        Some(Value::Json(json)) => conversions.stored(json, rules, Some(deadline)).await,
+        None => Err(status::bad_argument("value", "a value is required: raw or json")),
+    }
 }
 
 pub async fn delete(
@@ -49,8 +58,7 @@ pub async fn delete(
     request: Request<v1::DeleteRequest>,
 ) -> Result<v1::DeleteResponse, Status> {
     let (call, request) = Call::from_message(request);
-    let key = Key::from_request(&request.workspace_id, &request.changelog_id)
-        .map_err(|e| status::bad_key(&e, &request.workspace_id, &request.changelog_id))?;
+    let key = request::key(&request.workspace_id, &request.changelog_id)?;
     let ack = request::ack(request.ack)?;
     let headers = request::headers(request.headers)?;
     let record = changelog.write_target().record(key.clone(), None, headers);

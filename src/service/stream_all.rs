@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use changelog_core::{
-    changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest},
-    model::WorkspaceId,
-};
+use changelog_core::changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Status};
 
@@ -17,7 +14,7 @@ use super::{
     status,
 };
 use crate::{
-    memory::CallMemory,
+    memory::{CallMemory, list_bytes},
     metrics::Metrics,
     proto::v1::{self, stream_all_response::Event},
 };
@@ -31,27 +28,10 @@ pub fn stream_all(
     request: Request<v1::StreamAllRequest>,
 ) -> Result<ResponseStream<v1::StreamAllResponse>, Status> {
     let (call, request) = Call::from_message(request);
-    let format = request::value_format(request.value_format)?;
-    request::check_list("partitions", request.partitions.len())?;
-    request::check_list("workspace_ids", request.workspace_ids.len())?;
     let others = size_of_val(&*request.partitions) + request.resume_token.len();
-    let listed = memory.reserve_lists(&[&request.workspace_ids, &request.entity_types], others);
-    let listed = listed.map_err(|full| status::memory_limit("stream", &full))?;
-    let mut workspaces = Vec::new();
-    for (i, id) in request.workspace_ids.iter().enumerate() {
-        let workspace = WorkspaceId::parse(id);
-        workspaces.push(workspace.map_err(|e| status::bad_workspace(&e, &format!("workspace_ids[{i}]")))?);
-    }
-    workspaces.sort();
-    workspaces.dedup();
-    let stream_request = StreamRequest {
-        partitions: request.partitions,
-        workspaces,
-        types: request::entity_types(request.entity_types)?,
-        content: request::content(request.content)?,
-        resume_token: request.resume_token,
-        follow: request.follow,
-    };
+    let kept = list_bytes(&[&request.workspace_ids, &request.entity_types]) + others as u64;
+    let (stream_request, format) = request::stream(request)?;
+    let listed = memory.lists.reserve(kept).map_err(|full| status::memory_limit("stream", &full))?;
     // A following stream has only the deadline of its client. The server's limit applies until the end offsets.
     let deadline = call.deadline_within(limits.read_timeout);
     let follow = stream_request.follow;

@@ -51,11 +51,11 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(2);
 
 /// A mutation that was checked. It is not tied to a topic: it may wait long before the log accepts it.
 #[derive(Clone)]
-struct Change {
-    key: Key,
+pub struct Change {
+    pub key: Key,
     /// `None` deletes.
-    value: Option<Bytes>,
-    headers: Headers,
+    pub value: Option<Bytes>,
+    pub headers: Headers,
 }
 
 /// A mutation that the log has accepted.
@@ -163,13 +163,7 @@ impl Writing {
     }
 
     async fn accept_all(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
-        if mutations.len() > MAX_MUTATIONS {
-            let message = format!(
-                "{} mutations in one message, the limit is {MAX_MUTATIONS}; none of them was written",
-                mutations.len()
-            );
-            return Err(status::bad_argument("mutations", message));
-        }
+        check_count(&mutations)?;
         let target = self.changelog.write_target();
         let rules = target.value_rules();
         let mut refused = Vec::new();
@@ -275,9 +269,17 @@ fn lost() -> Status {
     status::fault_of_write("mutations without a verdict")
 }
 
-async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Conversions) -> Result<Change, Status> {
-    let key = Key::from_request(&mutation.workspace_id, &mutation.changelog_id)
-        .map_err(|e| status::bad_key(&e, &mutation.workspace_id, &mutation.changelog_id))?;
+pub fn check_count(mutations: &[v1::Mutation]) -> Result<(), Status> {
+    let got = mutations.len();
+    if got > MAX_MUTATIONS {
+        let message = format!("{got} mutations in one message, the limit is {MAX_MUTATIONS}; none of them was written");
+        return Err(status::bad_argument("mutations", message));
+    }
+    Ok(())
+}
+
+pub async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Conversions) -> Result<Change, Status> {
+    let key = request::key(&mutation.workspace_id, &mutation.changelog_id)?;
     let headers = request::headers(mutation.headers)?;
     let value = match mutation.change {
         Some(mutation::Change::Raw(raw)) => {

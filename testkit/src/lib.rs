@@ -1,5 +1,6 @@
 //! What tests, the fault campaign and the benchmarks share: a real Apache Kafka ([`Broker`], [`Cluster`], [`guarded`]),
-//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), and small things.
+//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), inputs of fuzz targets ([`fuzz`]), and
+//! small things.
 //!
 //! ```ignore
 //! let broker = changelogd_testkit::shared_broker();
@@ -16,6 +17,7 @@
 mod broker;
 mod cluster;
 mod files;
+pub mod fuzz;
 pub mod guarded;
 mod java;
 pub mod oracle;

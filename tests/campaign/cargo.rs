@@ -1,35 +1,38 @@
 //! Other tests of the project that the campaign runs: the simulation with many seeds, and the suite with a rule taken
 //! out, which must fail.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fmt::Write as _, process::Command, time::Instant};
 
 use changelog_core::rule::Rule;
 use changelogd_testkit::workspace_root;
 
-use super::report::Report;
+use super::{
+    fuzz,
+    report::Report,
+    unit_tests::{Suite, Tests, built, cargo},
+};
 
 /// The packages whose unit tests are run with a fresh seed.
 const PACKAGES: [&str; 4] = ["changelog-core", "changelog-kafka", "changelog-embedded", "changelogd"];
-
-/// Unit tests of a package, selected by a filter of `cargo test`. The empty filter selects all.
-#[derive(Debug, Clone, Copy)]
-struct Suite {
-    package: &'static str,
-    filter: &'static str,
-}
 
 const SIMULATION: Suite = Suite { package: "changelog-kafka", filter: "replay::sim" };
 /// The tests that must fail when a rule is taken out.
 const NOTICE: [Suite; 2] =
     [Suite { package: "changelog-core", filter: "changelog::" }, Suite { package: "changelog-kafka", filter: "" }];
-/// Tests of settings are left out: they look at the very values that taking out a rule changes.
-const LEFT_OUT: &str = "settings";
+/// Tests of settings are left out: they look at the very values that taking out a rule changes. So are the corpora of
+/// fuzz targets: the properties must notice without them.
+const LEFT_OUT: [&str; 2] = ["settings", fuzz::CORPUS];
+
+/// The tests that must fail without this rule. If it has a fuzz target, that alone must notice.
+fn notice(rule: Rule) -> Vec<Suite> {
+    let target = fuzz::TARGETS.iter().find(|target| target.rule == rule);
+    target.map_or(NOTICE.to_vec(), |target| vec![target.suite])
+}
+
+/// All suites of which one must notice.
+fn suites() -> Vec<Suite> {
+    NOTICE.into_iter().chain(fuzz::TARGETS.iter().map(|target| target.suite)).collect()
+}
 
 /// What remains when a rule is taken out.
 fn without(rule: Rule) -> &'static str {
@@ -47,6 +50,10 @@ fn without(rule: Rule) -> &'static str {
         Rule::RecreatedTopicIsError => "a topic that was created again is taken for the old one",
         Rule::GrownTopicIsError => "a topic that grew is taken for the old one",
         Rule::SlowReplayTakesEndAgain => "an end is taken once, however long reading takes",
+        Rule::DamagedTokenIsRefused => "a resume token's checksum is not compared",
+        Rule::EmptySegmentIsRefused => "an entity ID may have empty segments",
+        Rule::EntryUnderAnotherKeyIsDamage => "an entry's checksum leaves out its key",
+        Rule::UnknownEnumValueIsRefused => "an unknown value of an enum means its default",
     }
 }
 
@@ -87,7 +94,7 @@ pub fn properties(seed: u64, cases: u64, report: &mut Report) {
         .current_dir(workspace_root())
         .args(["test", "--locked", "--no-fail-fast", "--lib"])
         .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
-        .args(["--", "--skip", SIMULATION.filter])
+        .args(["--", "--skip", SIMULATION.filter, "--skip", fuzz::MODULE])
         .env("PROPTEST_RNG_SEED", seed.to_string())
         .env("PROPTEST_CASES", cases.to_string())
         .output()
@@ -115,7 +122,9 @@ pub fn properties(seed: u64, cases: u64, report: &mut Report) {
 /// Runs the suite with each rule taken out, one after another. It must fail each time, and pass with none taken out.
 /// Covers R39.
 pub fn taken_out(report: &mut Report) {
-    let binaries = match built() {
+    let packages: BTreeSet<_> = suites().iter().chain([&SIMULATION]).map(|suite| suite.package).collect();
+    let packages: Vec<_> = packages.into_iter().collect();
+    let binaries = match built(&packages, Some("take-out-rules")) {
         Ok(binaries) => binaries,
         Err(error) => return report.failure(format!("tests of the tests: {error}")),
     };
@@ -135,14 +144,14 @@ pub fn taken_out(report: &mut Report) {
     if let Err(error) = filters_match(&binaries) {
         report.failure(format!("tests of the tests: {error}"));
     }
-    let (_, failed) = suite(&binaries, "none");
+    let (_, failed) = run(&binaries, &suites(), "none");
     if !failed.is_empty() {
         report.failure(format!("tests of the tests: with no rule taken out these fail: {}", by_package(&failed)));
     }
     let _ = writeln!(text, "| none | all rules | {} |", failed.len());
     for rule in Rule::ALL {
         let (id, without) = (rule.id(), without(rule));
-        let (ended, failed) = suite(&binaries, id);
+        let (ended, failed) = run(&binaries, &notice(rule), id);
         if failed.is_empty() {
             report.failure(format!("tests of the tests: without {id} nothing fails ({ended})"));
         }
@@ -152,96 +161,45 @@ pub fn taken_out(report: &mut Report) {
     report.section("Tests of the tests", &text);
 }
 
-/// A package's unit tests, built with the feature `take-out-rules`.
-struct Tests {
-    package: &'static str,
-    binary: PathBuf,
-    /// Cargo runs them in the directory of their package.
-    directory: PathBuf,
-}
-
 /// A test that failed.
 struct Failed {
     package: &'static str,
     name: String,
 }
 
-/// Builds the unit tests of each package that [`NOTICE`] or [`SIMULATION`] names.
-fn built() -> Result<Vec<Tests>, String> {
-    let packages: BTreeSet<_> = NOTICE.iter().chain([&SIMULATION]).map(|suite| suite.package).collect();
-    let features: Vec<_> = packages.iter().map(|package| format!("{package}/take-out-rules")).collect();
-    let output = Command::new(cargo())
-        .current_dir(workspace_root())
-        .args(["test", "--locked", "--lib", "--no-run", "--message-format=json", "--features", &features.join(",")])
-        .args(packages.iter().flat_map(|package| ["-p", package]))
-        .output()
-        .expect("cargo runs");
-    let failed = || String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        return Err(failed());
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
-    let messages: Vec<_> = said.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()).collect();
-    let of = |package: &'static str| {
-        let name = package.replace('-', "_");
-        let mut own = messages.iter().filter(|m| m["target"]["name"] == *name && m["profile"]["test"] == true);
-        own.find_map(|m| {
-            let binary = m["executable"].as_str()?.into();
-            let directory = Path::new(m["manifest_path"].as_str()?).parent()?.to_owned();
-            Some(Tests { package, binary, directory })
-        })
-        .ok_or_else(|| format!("cargo has built no tests of {package}: {}", failed()))
-    };
-    packages.into_iter().map(of).collect()
-}
-
 /// Each filter must match a test. A filter that matches none would leave out its tests unnoticed.
 fn filters_match(binaries: &[Tests]) -> Result<(), String> {
-    for Suite { package, filter } in [SIMULATION].into_iter().chain(NOTICE) {
+    for Suite { package, filter } in [SIMULATION].into_iter().chain(suites()) {
         let tests = binaries.iter().find(|tests| tests.package == package).ok_or("a package without tests")?;
-        if tests.listed(&[filter])? == 0 {
+        if tests.listed(&[filter])?.is_empty() {
             return Err(format!("the filter {filter:?} matches no test of {package}"));
         }
     }
-    let (mut all, mut kept) = (0, 0);
-    for tests in binaries {
-        all += tests.listed(&tests.filters())?;
-        kept += tests.listed(&[&tests.filters()[..], &["--skip", LEFT_OUT]].concat())?;
-    }
-    if all == kept {
-        return Err(format!("the filter --skip {LEFT_OUT} matches no test"));
+    for left_out in LEFT_OUT {
+        let mut skipped = 0;
+        for tests in binaries {
+            skipped += tests.listed(&[])?.len() - tests.listed(&["--skip", left_out])?.len();
+        }
+        if skipped == 0 {
+            return Err(format!("the filter --skip {left_out} matches no test"));
+        }
     }
     Ok(())
 }
 
-impl Tests {
-    /// Those of [`NOTICE`].
-    fn filters(&self) -> Vec<&'static str> {
-        NOTICE.iter().filter(|suite| suite.package == self.package).map(|suite| suite.filter).collect()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.current_dir(&self.directory);
-        command
-    }
-
-    /// How many tests these filters select.
-    fn listed(&self, filters: &[&str]) -> Result<usize, String> {
-        let output = self.command().arg("--list").args(filters).output();
-        let output = output.map_err(|error| format!("the tests of {} are not listed: {error}", self.package))?;
-        Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
-    }
-}
-
-/// The tests that fail with the rule of this id taken out, and how each package's run ended.
-fn suite(binaries: &[Tests], id: &str) -> (String, Vec<Failed>) {
+/// The tests of these suites that fail with the rule of this id taken out, and how each package's run ended.
+fn run(binaries: &[Tests], suites: &[Suite], id: &str) -> (String, Vec<Failed>) {
     let (mut ends, mut failed) = (Vec::new(), Vec::new());
-    for tests in binaries.iter().filter(|tests| !tests.filters().is_empty()) {
+    for tests in binaries {
+        let filters: Vec<_> = suites.iter().filter(|s| s.package == tests.package).map(|s| s.filter).collect();
+        if filters.is_empty() {
+            continue;
+        }
         let output = tests
             .command()
-            .args(tests.filters())
-            .args(["--skip", LEFT_OUT, "--test-threads=4"])
+            .args(filters)
+            .args(LEFT_OUT.iter().flat_map(|left_out| ["--skip", left_out]))
+            .arg("--test-threads=4")
             .env("CHANGELOGD_TAKE_OUT", id)
             .env("RUST_BACKTRACE", "0")
             .output()
@@ -263,8 +221,4 @@ fn by_package(failed: &[Failed]) -> String {
         format!("{package}: {}", names.collect::<Vec<_>>().join(", "))
     };
     packages.into_iter().map(of).collect::<Vec<_>>().join("; ")
-}
-
-fn cargo() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

@@ -10,11 +10,13 @@ mod clients;
 mod fault;
 mod faults;
 mod flat;
+mod fuzz;
 mod history;
 mod kills;
 mod report;
 mod run;
 mod sidecar;
+mod unit_tests;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -101,7 +103,7 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that are not faults.
-const OTHER_PARTS: [&str; 5] = ["kills", "flat", "seeds", "properties", "rules"];
+const OTHER_PARTS: [&str; 6] = ["kills", "flat", "seeds", "properties", "fuzz", "rules"];
 
 async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
     let number = |whole, short| if arguments.short { short } else { whole };
@@ -118,6 +120,9 @@ async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campa
     }
     if is_wanted("properties") {
         tokio::task::block_in_place(|| cargo::properties(seed, number(4_096, 512), report));
+    }
+    if is_wanted("fuzz") {
+        tokio::task::block_in_place(|| fuzz::run(seed, number(1_000_000, 16_000), report));
     }
     if is_wanted("rules") {
         tokio::task::block_in_place(|| cargo::taken_out(report));

@@ -47,6 +47,7 @@ macro_rules! contract {
                 a_load_s_token_resumes_a_stream_of_its_workspace_and_types
                 malformed_tokens_and_those_of_another_scope_are_invalid
                 tokens_of_another_topic_require_a_resync
+                tokens_of_another_version_require_a_resync
                 a_following_stream_delivers_changes_and_bookmarks
                 a_bookmark_comes_even_when_nothing_matches
             );

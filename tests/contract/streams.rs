@@ -182,6 +182,26 @@ pub async fn tokens_of_another_topic_require_a_resync(server: TestServer) {
     assert_eq!((status.code(), &*reason(&status)), (Code::OutOfRange, "RESYNC_REQUIRED"), "{status:?}");
 }
 
+/// Covers C49, B17.
+pub async fn tokens_of_another_version_require_a_resync(server: TestServer) {
+    // Version 2 and a content of which this version knows nothing, version 0 with the content of version 1, and
+    // version 255 without content. The last four bytes are the checksum.
+    for token in [
+        &b"\x02not protobuf\xec\xec\x93\xb7"[..],
+        b"\x00\x0a\x02id\x10\x04\x1a\x05scope\x22\x09\x08\x02\x10\x07\x18\x06\x20\xe8\x07\xc2\x34\x28\x98",
+        b"\xff\xff\x00\x00\x00",
+    ] {
+        let request = v1::StreamAllRequest { resume_token: Bytes::from_static(token), ..all() };
+        let status = server.stream(request).await.unwrap_err();
+        assert_eq!((status.code(), &*reason(&status)), (Code::OutOfRange, "RESYNC_REQUIRED"), "{status:?}");
+        assert!(status.message().contains("version"), "{status:?}");
+    }
+    // A damaged version is damage, and not another version.
+    let mut damaged = server.stream(all()).await.unwrap().token().to_vec();
+    damaged[0] = 2;
+    invalid(server.stream(v1::StreamAllRequest { resume_token: damaged.into(), ..all() }).await.unwrap_err());
+}
+
 /// Covers C29, C30, C32.
 pub async fn a_following_stream_delivers_changes_and_bookmarks(server: TestServer) {
     fill(&server).await;

@@ -36,11 +36,19 @@ pub enum Rule {
     GrownTopicIsError,
     /// A replay that took longer than min.compaction.lag.ms takes its end again and reads on.
     SlowReplayTakesEndAgain,
+    /// A resume token with another checksum is refused.
+    DamagedTokenIsRefused,
+    /// No segment of an entity ID is empty.
+    EmptySegmentIsRefused,
+    /// An entry of the embedded store is readable only under the key that it was stored under.
+    EntryUnderAnotherKeyIsDamage,
+    /// A number that an enum does not have is refused.
+    UnknownEnumValueIsRefused,
 }
 
 impl Rule {
     /// Every rule that can be taken out.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::EndIsHighWatermark,
         Self::LastRecordIsEnd,
         Self::UndeliveredTailIsEnd,
@@ -54,6 +62,10 @@ impl Rule {
         Self::RecreatedTopicIsError,
         Self::GrownTopicIsError,
         Self::SlowReplayTakesEndAgain,
+        Self::DamagedTokenIsRefused,
+        Self::EmptySegmentIsRefused,
+        Self::EntryUnderAnotherKeyIsDamage,
+        Self::UnknownEnumValueIsRefused,
     ];
 
     /// Its id in docs/contract.md.
@@ -72,6 +84,10 @@ impl Rule {
             Self::RecreatedTopicIsError => "R15",
             Self::GrownTopicIsError => "R16",
             Self::SlowReplayTakesEndAgain => "R40",
+            Self::DamagedTokenIsRefused => "B17",
+            Self::EmptySegmentIsRefused => "B3",
+            Self::EntryUnderAnotherKeyIsDamage => "R35",
+            Self::UnknownEnumValueIsRefused => "B14",
         }
     }
 }

@@ -19,7 +19,10 @@
 //! Does not access a disk, and does not know what a batch is.
 
 use bytes::Bytes;
-use changelog_core::model::{Header, Partition, Record};
+use changelog_core::{
+    model::{Header, Partition, Record},
+    rule::{Rule, holds},
+};
 
 /// The version of the layout, in the marker file and in the first byte of each entry. Other bytes need another version.
 pub(super) const VERSION: u8 = 2;
@@ -55,7 +58,7 @@ pub(super) fn log_key(partition: Partition, offset: i64) -> [u8; 12] {
 /// The offset of an entry key in `log`.
 pub(super) fn offset_of_log(entry_key: &[u8]) -> Option<i64> {
     let entry_key: &[u8; 12] = entry_key.try_into().ok()?;
-    Some(i64_at(entry_key, 4)?.0)
+    position_at(entry_key, 4)
 }
 
 /// The key of an entry in `tombstones`, by the time of the write. Not by the time it expires, because the configured
@@ -71,7 +74,7 @@ pub(super) fn tombstone_key(written: i64, partition: Partition, offset: i64) -> 
 pub(super) fn position_of_tombstone(entry_key: &[u8]) -> Option<(Partition, i64)> {
     let entry_key: &[u8; 20] = entry_key.try_into().ok()?;
     let partition = i32::from_be_bytes(entry_key[8..12].try_into().ok()?);
-    Some((Partition::new(partition)?, i64_at(entry_key, 12)?.0))
+    Some((Partition::new(partition)?, position_at(entry_key, 12)?))
 }
 
 /// The prefix of the batch entry in each keyspace. No partition and no time starts with it, because they are never
@@ -122,9 +125,9 @@ impl Head {
     }
 
     pub(super) fn decode(content: &[u8]) -> Option<Self> {
-        let (next, rest) = i64_at(content, 0)?;
-        let (timestamp, rest) = i64_at(rest, 0)?;
-        (rest.is_empty() && next >= 0).then_some(Self { next, timestamp })
+        let next = position_at(content, 0)?;
+        let (timestamp, rest) = i64_at(content, 8)?;
+        rest.is_empty().then_some(Self { next, timestamp })
     }
 }
 
@@ -147,8 +150,10 @@ pub(super) fn unseal<'a>(entry_key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]>
 
 fn checksum(entry_key: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(entry_key.len() as u64).to_be_bytes());
-    hasher.update(entry_key);
+    if holds(Rule::EntryUnderAnotherKeyIsDamage) {
+        hasher.update(&(entry_key.len() as u64).to_be_bytes());
+        hasher.update(entry_key);
+    }
     hasher.update(body);
     hasher.finalize()
 }
@@ -165,8 +170,8 @@ impl RecordHead {
     /// Decodes the start of a record's content, and returns the rest.
     pub(super) fn decode(content: &[u8]) -> Option<(Self, &[u8])> {
         let (flags, rest) = content.split_first()?;
-        let (offset, rest) = i64_at(rest, 0)?;
-        let (timestamp, rest) = i64_at(rest, 0)?;
+        let offset = position_at(rest, 0)?;
+        let (timestamp, rest) = i64_at(rest, 8)?;
         let tombstone = match *flags {
             0 => false,
             TOMBSTONE => true,
@@ -222,6 +227,11 @@ pub(super) fn decode_record(key: &[u8], content: &[u8], mut copy: impl FnMut(&[u
         value: (!head.tombstone).then(|| copy(rest)),
         headers,
     })
+}
+
+/// An offset. None is negative, because it would sort above all others.
+fn position_at(bytes: &[u8], at: usize) -> Option<i64> {
+    Some(i64_at(bytes, at)?.0).filter(|offset| *offset >= 0)
 }
 
 fn i64_at(bytes: &[u8], at: usize) -> Option<(i64, &[u8])> {

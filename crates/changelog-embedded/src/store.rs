@@ -63,13 +63,13 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    fn to_text(self) -> String {
+    pub(super) fn to_text(self) -> String {
         let text = format!("format {}\nid {}\npartitions {}\n", layout::VERSION, self.id, self.partition_count);
         let crc = crc32fast::hash(text.as_bytes());
         format!("{text}crc32 {crc:08x}\n")
     }
 
-    fn parse(dir: &Path, text: &str) -> Result<Self, OpenError> {
+    pub(super) fn parse(dir: &Path, text: &str) -> Result<Self, OpenError> {
         let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
         // Checked first, because another format may have changed the rest.
         match field("format") {

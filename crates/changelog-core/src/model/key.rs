@@ -1,6 +1,8 @@
 //! Keys: `{workspaceID}/{entityType}/{entityID}`. The only place with their grammar, for requests and for records.
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, str};
@@ -8,6 +10,7 @@ use std::{fmt, str};
 use bytes::Bytes;
 
 use super::escape::Escaped;
+use crate::rule::{Rule, holds};
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -216,7 +219,7 @@ impl<'a> KeyRef<'a> {
         let id = entity_id.as_bytes();
         let is_empty_somewhere =
             || id.starts_with(b"/") || id.ends_with(b"/") || id.windows(2).any(|pair| pair == b"//");
-        if id.contains(&b'/') && is_empty_somewhere() {
+        if id.contains(&b'/') && is_empty_somewhere() && holds(Rule::EmptySegmentIsRefused) {
             return Err(KeyError::EmptySegment { shown: Escaped(entity_id).to_string() });
         }
         check_control(KeyPart::EntityId, entity_id)?;

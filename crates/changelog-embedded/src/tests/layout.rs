@@ -38,6 +38,15 @@ fn the_layout_matches_existing_stores() {
     assert_eq!(hex(&Head { next: 3, timestamp: 4 }.encode()), "00000000000000030000000000000004");
 }
 
+/// Covers R35.
+#[test]
+fn the_page_on_upgrades_has_this_store_format() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/upgrading.md"));
+    let row = page.lines().find_map(|line| line.strip_prefix(concat!("| ", env!("CARGO_PKG_VERSION"), " | ")));
+    let columns: Vec<_> = row.expect("a row of this version").split(" | ").collect();
+    assert_eq!(columns[0], VERSION.to_string());
+}
+
 #[test]
 fn keys_sort_by_number() {
     let (one, two) = (Partition::new(1).unwrap(), Partition::new(2).unwrap());

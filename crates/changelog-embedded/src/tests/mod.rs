@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod follow;
 mod format;
+mod fuzz;
 mod layout;
 mod purge;
 mod reads;

@@ -1,10 +1,14 @@
 //! Resume tokens: the position of a stream in every partition that it covers, and the scope of the stream.
 //!
-//! Bytes: a version (1), the protobuf message [`Wire`], and its CRC-32 (big-endian).
+//! Bytes: a version (1), the protobuf message [`Wire`], and the CRC-32 of both (big-endian).
 //!
-//! Promises: the encoding of a version does not change; a damaged token is refused.
+//! Promises: the encoding of a version does not change, not even by another field. Every version begins with its number
+//! and ends with this checksum. So a damaged token is told from one of another version, which requires a resync. A
+//! position has one encoding, and others are refused.
 //! Does not: protect. A client can make a token; a token grants nothing.
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +23,7 @@ use prost::Message;
 use crate::{
     log::{StartAt, Topic},
     model::Partition,
+    rule::{Rule, holds},
 };
 
 const VERSION: u8 = 1;
@@ -104,6 +109,14 @@ impl Token {
 
     /// The bytes for the client.
     pub fn encode(&self) -> Bytes {
+        let mut bytes = self.content();
+        let checksum = crc32fast::hash(&bytes);
+        bytes.put_u32(checksum);
+        bytes.freeze()
+    }
+
+    /// The bytes without the checksum.
+    fn content(&self) -> BytesMut {
         let wire = Wire {
             topic_id: self.topic_id.clone(),
             partition_count: self.partition_count,
@@ -122,19 +135,24 @@ impl Token {
         let mut bytes = BytesMut::with_capacity(wire.encoded_len() + 5);
         bytes.put_u8(VERSION);
         bytes.put(&*wire.encode_to_vec());
-        let checksum = crc32fast::hash(&bytes);
-        bytes.put_u32(checksum);
-        bytes.freeze()
+        bytes
     }
 
     /// Decodes the bytes of a client.
     pub fn decode(bytes: &[u8]) -> Result<Self, TokenError> {
         let malformed = || TokenError::Invalid("is malformed: this service did not issue it".to_owned());
         let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
-        if crc32fast::hash(content) != u32::from_be_bytes(*checksum) || content.first() != Some(&VERSION) {
+        let (version, wire) = content.split_first().ok_or_else(malformed)?;
+        if crc32fast::hash(content) != u32::from_be_bytes(*checksum) && holds(Rule::DamagedTokenIsRefused) {
             return Err(malformed());
         }
-        let wire = Wire::decode(&content[1..]).map_err(|_| malformed())?;
+        // After an upgrade or a rollback the client is not at fault.
+        if *version != VERSION {
+            return Err(TokenError::Resync(format!(
+                "it is of version {version}, and this version of changelogd reads version {VERSION}"
+            )));
+        }
+        let wire = Wire::decode(wire).map_err(|_| malformed())?;
         let mut cursors = BTreeMap::new();
         for cursor in wire.cursors {
             let partition = Partition::new(cursor.partition).ok_or_else(malformed)?;
@@ -145,7 +163,9 @@ impl Token {
             }
             cursors.insert(partition, Cursor { next: cursor.next, leader_epoch: cursor.leader_epoch, as_of });
         }
-        Ok(Self { topic_id: wire.topic_id, partition_count: wire.partition_count, scope: wire.scope, cursors })
+        let token = Self { topic_id: wire.topic_id, partition_count: wire.partition_count, scope: wire.scope, cursors };
+        // Unknown fields, repeated partitions and other forms of the same message.
+        if token.content() == content { Ok(token) } else { Err(malformed()) }
     }
 
     /// Whether a stream with one of these scopes may continue from this token. The log checks the offsets.

@@ -57,6 +57,15 @@ fn a_token_from_the_future_has_no_known_age() {
     assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 0), Ok(()), "it starts over anyway");
 }
 
+/// Covers B17.
+#[test]
+fn the_page_on_upgrades_has_this_version_of_tokens() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/upgrading.md"));
+    let row = page.lines().find_map(|line| line.strip_prefix(concat!("| ", env!("CARGO_PKG_VERSION"), " | ")));
+    let columns: Vec<_> = row.expect("a row of this version").split(" | ").collect();
+    assert_eq!(columns[1], VERSION.to_string());
+}
+
 proptest! {
     /// Covers S15, B17.
     #[test]
