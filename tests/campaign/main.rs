@@ -16,6 +16,7 @@ mod kills;
 mod report;
 mod run;
 mod sidecar;
+mod surroundings;
 mod unit_tests;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
@@ -103,7 +104,7 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that are not faults.
-const OTHER_PARTS: [&str; 6] = ["kills", "flat", "seeds", "properties", "fuzz", "rules"];
+const OTHER_PARTS: [&str; 7] = ["kills", "flat", "surroundings", "seeds", "properties", "fuzz", "rules"];
 
 async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
     let number = |whole, short| if arguments.short { short } else { whole };
@@ -114,6 +115,9 @@ async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campa
     }
     if is_wanted("flat") {
         flat::run(&campaign.cluster, number(2_000, 160) as usize, &keep, report).await;
+    }
+    if is_wanted("surroundings") {
+        tokio::task::block_in_place(|| surroundings::run(report));
     }
     if is_wanted("seeds") {
         tokio::task::block_in_place(|| cargo::simulation(seed, number(10_000, 500), report));
