@@ -12,6 +12,20 @@ use prost::{
 };
 use prost_types::Value;
 
+/// Numbers of the fields of Value, ListValue, Struct, and the entries of its map (google/protobuf/struct.proto).
+pub mod value_fields {
+    pub const NULL: u32 = 1;
+    pub const NUMBER: u32 = 2;
+    pub const STRING: u32 = 3;
+    pub const BOOL: u32 = 4;
+    pub const STRUCT: u32 = 5;
+    pub const LIST: u32 = 6;
+    pub const ELEMENTS: u32 = 1;
+    pub const FIELDS: u32 = 1;
+    pub const FIELD_KEY: u32 = 1;
+    pub const FIELD_VALUE: u32 = 2;
+}
+
 /// An encoded `google.protobuf.Value`. Its inner messages are not checked.
 #[derive(Clone, Default, PartialEq)]
 pub struct EncodedValue(Vec<u8>);

@@ -22,7 +22,7 @@ pub mod changelog {
 
 pub use changelog::v1;
 pub use codec::Codec;
-pub use encoded_value::EncodedValue;
+pub use encoded_value::{EncodedValue, value_fields};
 pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 
 /// A timestamp from milliseconds since 1970.

@@ -9,25 +9,16 @@ use std::io;
 use changelog_core::model::ValueError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::proto::EncodedValue;
+use crate::proto::{
+    EncodedValue,
+    value_fields::{BOOL, ELEMENTS, FIELD_KEY, FIELD_VALUE, FIELDS, LIST, NULL, NUMBER, STRING, STRUCT},
+};
 
 /// A document nested deeper than this is refused, by the rules for values, too.
 const MAX_NESTING: usize = 127;
 
 /// The largest integer up to which every integer is a double: 2^53.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-
-// Field numbers of Value, ListValue, Struct, and the entries of its map (google/protobuf/struct.proto).
-const NULL: u32 = 1;
-const NUMBER: u32 = 2;
-const STRING: u32 = 3;
-const BOOL: u32 = 4;
-const STRUCT: u32 = 5;
-const LIST: u32 = 6;
-const ELEMENTS: u32 = 1;
-const FIELDS: u32 = 1;
-const FIELD_KEY: u32 = 1;
-const FIELD_VALUE: u32 = 2;
 
 /// Why a value has no document.
 #[derive(Debug, Clone, PartialEq, Eq)]

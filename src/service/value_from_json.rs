@@ -11,25 +11,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::proto::EncodedValue;
+use crate::proto::{
+    EncodedValue,
+    value_fields::{BOOL, ELEMENTS, FIELD_KEY, FIELD_VALUE, FIELDS, LIST, NULL, NUMBER, STRING, STRUCT},
+};
 
 /// Values nested deeper than this are returned raw.
 const MAX_DEPTH: usize = 32;
 
 /// Tags and lengths of an encoded member, and its value.
 const MIN_MEMBER_BYTES: usize = 6;
-
-// Field numbers of Value, ListValue, Struct, and the entries of its map (google/protobuf/struct.proto).
-const NULL: u32 = 1;
-const NUMBER: u32 = 2;
-const STRING: u32 = 3;
-const BOOL: u32 = 4;
-const STRUCT: u32 = 5;
-const LIST: u32 = 6;
-const ELEMENTS: u32 = 1;
-const FIELDS: u32 = 1;
-const FIELD_KEY: u32 = 1;
-const FIELD_VALUE: u32 = 2;
 
 /// The document as a Value. `None` if it is not JSON, if a Value can't hold it without loss, or if that would have more
 /// than `limit` bytes.
