@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode};
 
+use rustix::{fs::Mode, process::umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::build_runtime;
@@ -37,7 +38,12 @@ impl From<StartError> for Failed {
     }
 }
 
+/// Group and others get no permission on what this process creates. The storage engine creates its files by the umask.
+const UMASK: Mode = Mode::RWXG.union(Mode::RWXO);
+
 pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
+    // The umask is one for all threads, so it is set before there is another.
+    umask(UMASK);
     let format = LogFormat::in_effect(args.log_format);
     run_logged(args, parsed, format).unwrap_or_else(|failed| {
         exit_message(format, &failed.message);

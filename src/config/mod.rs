@@ -18,4 +18,4 @@ pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError, asks_for_json};
 pub use kafka::KafkaArgs;
 pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;
-pub use serve::{OptionalAddress, ServeArgs, Setting, StoreChoice};
+pub use serve::{MIN_DATA_LIMIT, OptionalAddress, ServeArgs, Setting, StoreChoice};
