@@ -35,8 +35,8 @@ const BLOCK_BYTES: u64 = 512;
 const MAX_MERGE_BYTES: u64 = 384 * 1024 * 1024;
 /// How long a measured size is used.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a full store is merged as a whole.
-const MERGE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a full store is written to tables and merged as a whole.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How much the journals may have, so that they take no more than an eighth of the limit. The engine takes no less than
 /// 64 MiB, and its default is 512 MiB.
@@ -66,8 +66,7 @@ pub(super) struct Space {
     reserve: Reserve,
     dir: PathBuf,
     measured: Option<Measured>,
-    /// When everything was merged last, and after which batch.
-    merged: Option<(Instant, u64)>,
+    made_room: Option<MadeRoom>,
 }
 
 /// What the files of the directory occupied.
@@ -79,7 +78,7 @@ struct Measured {
 
 impl Space {
     pub(super) fn new(reserve: Reserve, dir: &Path) -> Self {
-        Self { reserve, dir: dir.to_owned(), measured: None, merged: None }
+        Self { reserve, dir: dir.to_owned(), measured: None, made_room: None }
     }
 
     /// Refuses a batch that has no room. If the room is not known, the commit decides.
@@ -127,22 +126,34 @@ impl Space {
         }
     }
 
-    /// Whether all tables of a store that its limit has filled are to be merged now, so that superseded records make
-    /// room. Not if that was done a short time ago or nothing was written since, or if there is no room for the result.
-    /// `sequence` is that of the last batch.
-    pub(super) fn merge_is_due(&mut self, store: &Store, sequence: u64) -> bool {
-        let Some(limit) = self.reserve.data_limit else { return false };
-        if self.merged.is_some_and(|(at, merged)| at.elapsed() < MERGE_INTERVAL || merged == sequence) {
-            return false;
-        }
+    /// Whether the engine is to make room now, because the limit has refused a write. Not if it did a short time ago, or
+    /// if everything is merged and nothing was written since. `sequence` is that of the last batch.
+    pub(super) fn may_make_room(&self, sequence: u64) -> bool {
+        let is_due = self
+            .made_room
+            .as_ref()
+            .is_none_or(|made| made.at.elapsed() >= MAKE_ROOM_INTERVAL && made.merged_until != Some(sequence));
+        self.reserve.data_limit.is_some() && is_due
+    }
+
+    /// Whether the largest keyspace can be merged within the limit, which writes all of it again.
+    pub(super) fn has_room_for_merge(&self, store: &Store) -> bool {
         let largest = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).max().unwrap_or(0);
         let needed = store.db.write_buffer_size().saturating_mul(2).saturating_add(largest);
+        let limit = self.reserve.data_limit.unwrap_or(u64::MAX);
         occupied(&self.dir).is_ok_and(|used| used.saturating_add(needed) <= limit)
     }
 
-    pub(super) fn merged(&mut self, sequence: u64) {
-        (self.merged, self.measured) = (Some((Instant::now(), sequence)), None);
+    /// `merged_until` is the last batch, if everything is merged.
+    pub(super) fn made_room(&mut self, merged_until: Option<u64>) {
+        (self.made_room, self.measured) = (Some(MadeRoom { at: Instant::now(), merged_until }), None);
     }
+}
+
+/// What the engine did last to make room.
+struct MadeRoom {
+    at: Instant,
+    merged_until: Option<u64>,
 }
 
 /// What the engine will write without further writes: its buffers to tables, and one merge.

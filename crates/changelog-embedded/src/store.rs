@@ -356,7 +356,6 @@ impl Store {
 
     /// Merges the tables of each keyspace, so that superseded records take no room in the new tables.
     pub(super) fn merge(&self) -> fjall::Result<()> {
-        self.flush()?;
         self.keyspaces().into_iter().try_for_each(Keyspace::major_compact)
     }
 }

@@ -147,23 +147,28 @@ impl Writer {
             };
             self.reply(deletes, outcome);
         }
-        if self.state.refusal().is_none() && self.space.merge_is_due(&self.store, self.sequence) {
-            self.merge();
+        if self.state.refusal().is_none() && self.space.may_make_room(self.sequence) {
+            self.make_room();
         }
     }
 
-    /// Merges all tables, and lets the engine remove those that they replace.
-    fn merge(&mut self) {
+    /// Writes everything to tables, so that journals can be removed, and merges the tables if there is room for that.
+    fn make_room(&mut self) {
         let dir = self.state.dir.display();
-        tracing::info!(%dir, "the data directory has reached its limit: all of its tables are merged");
-        if let Err(error) = self.store.merge() {
-            tracing::warn!(%dir, %error, "the tables can't be merged now");
+        tracing::info!(%dir, "the data directory has reached its limit: the engine merges what it can");
+        let (mut merged_until, mut outcome) = (None, self.store.flush());
+        if outcome.is_ok() && self.space.has_room_for_merge(&self.store) {
+            outcome = self.store.merge();
+            merged_until = outcome.is_ok().then_some(self.sequence + 1);
+        }
+        if let Err(error) = outcome {
+            tracing::warn!(%dir, %error, "the engine can't make room now");
         } else if self.commit(self.store.batch()).is_ok() {
-            // The snapshot from before the merge would keep its tables, and the engine looks only after a write.
+            // A snapshot from before would keep the old tables, and the engine removes them only after a write.
             self.publish();
             let _ = self.store.flush();
         }
-        self.space.merged(self.sequence);
+        self.space.made_room(merged_until);
     }
 
     /// A store that takes no writes has room, so that its refusal is what is answered.
