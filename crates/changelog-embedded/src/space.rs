@@ -9,7 +9,7 @@
 //! - **The limit of the directory** counts what its files occupy. They are measured at most once a second, and what is
 //!   written in between is added.
 //!
-//! Deletes may use half of the reserve of the limit, because they make room.
+//! Deletes may use half of the reserve of the limit, and the room for a merge, because they make room.
 
 use std::{
     fs, io,
@@ -105,7 +105,8 @@ impl Space {
         let limit = self.reserve.data_limit?;
         let reserve = if wanted.deletes { self.reserve.bytes / 2 } else { self.reserve.bytes };
         let refused = |used: u64| {
-            let used = used.saturating_add(reserve).saturating_add(expected(store)).saturating_add(in_journal(wanted));
+            let used =
+                used.saturating_add(reserve).saturating_add(expected(store, wanted)).saturating_add(in_journal(wanted));
             (used > limit)
                 .then(|| format!("the data directory needs {used} bytes with this write, its limit is {limit}"))
         };
@@ -126,14 +127,15 @@ impl Space {
         }
     }
 
-    /// Whether the engine is to make room now, because the limit has refused a write. Not if it did a short time ago, or
-    /// if everything is merged and nothing was written since. `sequence` is that of the last batch.
-    pub(super) fn may_make_room(&self, sequence: u64) -> bool {
-        let is_due = self
-            .made_room
-            .as_ref()
-            .is_none_or(|made| made.at.elapsed() >= MAKE_ROOM_INTERVAL && made.merged_until != Some(sequence));
+    /// Whether the engine is to make room now, because the limit has refused a write. Not if it did a short time ago.
+    pub(super) fn may_make_room(&self) -> bool {
+        let is_due = self.made_room.as_ref().is_none_or(|made| made.at.elapsed() >= MAKE_ROOM_INTERVAL);
         self.reserve.data_limit.is_some() && is_due
+    }
+
+    /// Whether everything was merged, and nothing was written since. `sequence` is that of the last batch.
+    pub(super) fn is_merged(&self, sequence: u64) -> bool {
+        self.made_room.as_ref().is_some_and(|made| made.merged_until == Some(sequence))
     }
 
     /// Whether the largest keyspace can be merged within the limit, which writes all of it again.
@@ -156,9 +158,13 @@ struct MadeRoom {
     merged_until: Option<u64>,
 }
 
-/// What the engine will write without further writes: its buffers to tables, and one merge.
-fn expected(store: &Store) -> u64 {
+/// What the engine will write without further writes: its buffers to tables, and one merge. Deletes have no need of the
+/// room for that merge, because the write before them left it.
+fn expected(store: &Store, wanted: Wanted) -> u64 {
     let buffered = store.db.write_buffer_size();
+    if wanted.deletes {
+        return buffered;
+    }
     let tables: u64 = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).sum();
     buffered.saturating_add(tables.saturating_add(buffered).min(MAX_MERGE_BYTES))
 }

@@ -147,7 +147,7 @@ impl Writer {
             };
             self.reply(deletes, outcome);
         }
-        if self.state.refusal().is_none() && self.space.may_make_room(self.sequence) {
+        if self.state.refusal().is_none() && self.space.may_make_room() {
             self.make_room();
         }
     }
@@ -156,19 +156,23 @@ impl Writer {
     fn make_room(&mut self) {
         let dir = self.state.dir.display();
         tracing::info!(%dir, "the data directory has reached its limit: the engine merges what it can");
-        let (mut merged_until, mut outcome) = (None, self.store.flush());
-        if outcome.is_ok() && self.space.has_room_for_merge(&self.store) {
-            outcome = self.store.merge();
-            merged_until = outcome.is_ok().then_some(self.sequence + 1);
+        let (mut is_merged, mut outcome) = (self.space.is_merged(self.sequence), Ok(()));
+        if !is_merged {
+            outcome = self.store.flush();
+            if outcome.is_ok() && self.space.has_room_for_merge(&self.store) {
+                outcome = self.store.merge();
+                is_merged = outcome.is_ok();
+            }
         }
         if let Err(error) = outcome {
             tracing::warn!(%dir, %error, "the engine can't make room now");
         } else if self.commit(self.store.batch()).is_ok() {
-            // A snapshot from before would keep the old tables, and the engine removes them only after a write.
+            // The engine looks only after a write whether a snapshot still needs the old tables. Ours is not older then,
+            // but a replay may have one.
             self.publish();
             let _ = self.store.flush();
         }
-        self.space.made_room(merged_until);
+        self.space.made_room(is_merged.then_some(self.sequence));
     }
 
     /// A store that takes no writes has room, so that its refusal is what is answered.
