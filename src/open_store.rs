@@ -56,7 +56,8 @@ async fn report_progress(args: &Arc<ServeArgs>, opening: &Opening, addresses: &A
         if Instant::now() >= next_line {
             next_line += PROGRESS_LINES;
             let (admin, health) = (Addresses::shown(&addresses.admin), Addresses::shown(&addresses.health));
-            tracing::info!(progress = opening.progress(), api = %addresses.api, admin, health, "the store is being opened");
+            let (api, progress) = (&addresses.api, opening.progress());
+            tracing::info!(progress, %api, admin, health, "the store is being opened");
         }
         sleep(PROGRESS_PERIOD).await;
     }

@@ -177,7 +177,6 @@ mod tests {
 
 #[cfg(all(test, feature = "embedded"))]
 mod tests_of_the_embedded_store {
-    /// Covers R45.
     #[test]
     fn the_least_data_limit_is_that_of_the_embedded_store() {
         assert_eq!(crate::config::MIN_DATA_LIMIT, changelog_embedded::MIN_DATA_LIMIT);

@@ -317,10 +317,11 @@ refuses 'a value of another section' $recent "$chart" --set topic.memory=1Gi -- 
 # Covers K9, B26.
 refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
 refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
-# Covers R45.
-for size in 273Mi 256Mi 1Mi 200M; do
+for size in 256Mi 1Mi 200M 0.2Gi; do
     refuses "data.sizeLimit $size, embedded" $recent "$chart" --set "data.sizeLimit=$size" -- 'data.sizeLimit' '274Mi'
 done
+# Covers R45.
+refuses 'data.sizeLimit one mebibyte too small' $recent "$chart" --set data.sizeLimit=272Mi -- 'data.sizeLimit' '274Mi'
 # Covers K6.
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
 # Every object of the schema is closed.

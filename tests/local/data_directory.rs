@@ -114,7 +114,8 @@ async fn a_link_in_the_directory_ends_the_start_with_its_name() {
 /// Covers R46.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_directory_a_server_answers_store_gone_and_turns_readiness_off() {
-    let removals: [(&str, fn(&Path)); 5] = [
+    type Removal = fn(&Path);
+    let removals: [(&str, Removal); 5] = [
         ("rm -r", |path| while fs::remove_dir_all(path).is_err() && path.exists() {}),
         ("mv", |path| fs::rename(path, path.with_file_name("aside")).unwrap()),
         ("mv of the engine", |path| fs::rename(path.join("engine"), path.join("aside")).unwrap()),

@@ -56,8 +56,8 @@ pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {
             let mode = fs::metadata(dir).map_err(fail)?.permissions().mode() & 0o7777;
             if let Some(who) = other_writers(mode) {
-                let mode = format!("{mode:04o}");
-                tracing::warn!(dir = %dir.display(), mode, who, "others may write in the data directory, and so replace the store");
+                let (dir, mode) = (dir.display(), format!("{mode:04o}"));
+                tracing::warn!(%dir, mode, who, "others may write in the data directory, and so replace the store");
             }
             Ok(())
         }

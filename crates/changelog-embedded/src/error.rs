@@ -67,7 +67,10 @@ pub enum OpenError {
         found: &'static str,
     },
     /// The system gives no files, threads or memory now. Nothing is known to be damaged.
-    #[error("data directory {} can't be opened: the system has no files, threads or memory left: {cause}", dir.display())]
+    #[error(
+        "data directory {} can't be opened: the system has no files, threads or memory left: {cause}",
+        dir.display()
+    )]
     OutOfResources {
         /// The data directory.
         dir: PathBuf,

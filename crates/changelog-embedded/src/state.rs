@@ -162,7 +162,8 @@ impl StoreState {
         if self.no_service.set(failure.clone()).is_ok() {
             let dir = self.dir.display();
             if let StoreFailure::Gone(gone) = &failure {
-                tracing::error!(%dir, cause = gone.cause, "the store is gone: what was acknowledged is lost, unless the directory is put back");
+                let cause = &gone.cause;
+                tracing::error!(%dir, cause, "the store is gone: acknowledged writes are lost if it is not put back");
             } else {
                 tracing::error!(%dir, %failure, "the store is not served any more");
             }

@@ -167,8 +167,8 @@ impl Writer {
         if let Err(error) = outcome {
             tracing::warn!(%dir, %error, "the engine can't make room now");
         } else if self.commit(self.store.batch()).is_ok() {
-            // The engine looks only after a write whether a snapshot still needs the old tables. Ours is not older then,
-            // but a replay may have one.
+            // The engine looks only after a write whether a snapshot still needs the old tables. That of a replay may,
+            // so this is done again.
             self.publish();
             let _ = self.store.flush();
         }
