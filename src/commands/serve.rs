@@ -5,7 +5,7 @@ use std::{convert::Infallible, process::ExitCode};
 use rustix::{fs::Mode, process::umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::build_runtime;
+use super::start::{build_runtime, check_threads};
 use crate::{
     app::{Addresses, App, Drained, StartError},
     config::{EXIT_USAGE, Parsed, ServeArgs},
@@ -53,6 +53,7 @@ pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
 
 fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<ExitCode, Failed> {
     let filter = telemetry::parse_filter(&args.log).map_err(|e| Failed::usage(&e))?;
+    check_threads().map_err(|e| Failed::start(&e))?;
     let _logging = telemetry::start(format, filter);
     for name in &parsed.unknown {
         tracing::warn!(name, "this environment variable is no setting of changelogd, and is ignored");

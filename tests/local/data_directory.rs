@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use changelogd::proto::v1;
@@ -81,7 +81,7 @@ async fn a_directory_that_others_may_write_is_named_with_its_mode_and_served() {
                 break lines;
             }
             assert!(started.elapsed() < PATIENCE, "{lines}");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         };
         child.kill().unwrap();
         child.wait().unwrap();
@@ -168,6 +168,55 @@ async fn without_its_directory_a_server_answers_store_gone_and_turns_readiness_o
         }
         assert_eq!(server.describe("").await.findings[0].code, "STORE_GONE", "{what}");
     }
+}
+
+/// Each start with few threads fails and names the lack, or succeeds. It runs as a user of its own, whose threads are
+/// counted, so it is skipped without the rights of root.
+/// Covers R43, R44.
+#[tokio::test]
+async fn a_start_that_gets_too_few_threads_says_so_and_names_no_damage() {
+    if fs::metadata("/proc/self").map_or(1, |process| std::os::unix::fs::MetadataExt::uid(&process)) != 0 {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let keep = tempfile::tempdir().unwrap();
+    // The other user may not reach the directory of the build.
+    let (program, mut refused) = (keep.path().join("changelogd"), 0);
+    fs::copy(binary(), &program).unwrap();
+    for mode_of in [keep.path(), &program] {
+        fs::set_permissions(mode_of, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // With one, there is no thread that could write the message.
+    for threads in 2..=12 {
+        let (data, log) = (keep.path().join(format!("data-{threads}")), keep.path().join("log"));
+        let mut child = std::process::Command::new("setpriv")
+            .args(["--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-c"])
+            .arg(format!("ulimit -u {threads}; exec \"$0\" \"$@\""))
+            .arg(&program)
+            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=off", "--log-format=json"])
+            .args(data_dir(&data))
+            .env_clear()
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while child.try_wait().unwrap().is_none() && !fs::read_to_string(&log).unwrap().contains("\"serving\"") {
+            assert!(started.elapsed() < PATIENCE, "{threads}: it ends or serves");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let lines = fs::read_to_string(&log).unwrap();
+        if lines.contains("\"serving\"") {
+            continue;
+        }
+        refused += 1;
+        assert!(lines.contains("threads"), "{threads}: {lines}");
+        for wrong in ["corrupt", "damage", "fault of changelogd", "panicked"] {
+            assert!(!lines.contains(wrong), "{threads}: {lines}");
+        }
+    }
+    assert!(refused >= 5, "{refused}");
 }
 
 /// The commands of the section "Backup" of docs/embedded-store.md.
