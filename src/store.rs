@@ -69,6 +69,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
                 sort_bytes: saturating_usize(args.read_ahead()),
                 queue_bytes: saturating_usize(args.memory()?.queues),
                 cached_files: open_files::cached_files(open_files::limit()),
+                data_limit: args.data_limit,
                 ..changelog_embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
@@ -173,6 +174,14 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests_of_the_embedded_store {
+    #[test]
+    fn the_least_data_limit_is_that_of_the_embedded_store() {
+        assert_eq!(crate::config::MIN_DATA_LIMIT, changelog_embedded::MIN_DATA_LIMIT);
     }
 }
 

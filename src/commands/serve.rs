@@ -2,9 +2,10 @@
 
 use std::{convert::Infallible, process::ExitCode};
 
+use rustix::{fs::Mode, process::umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::build_runtime;
+use super::start::{build_runtime, check_threads};
 use crate::{
     app::{Addresses, App, Drained, StartError},
     config::{EXIT_USAGE, Parsed, ServeArgs},
@@ -37,7 +38,12 @@ impl From<StartError> for Failed {
     }
 }
 
+/// Group and others get no permission on what this process creates. The storage engine creates its files by the umask.
+const UMASK: Mode = Mode::RWXG.union(Mode::RWXO);
+
 pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
+    // The umask is one for all threads, so it is set before there is another.
+    umask(UMASK);
     let format = LogFormat::in_effect(args.log_format);
     run_logged(args, parsed, format).unwrap_or_else(|failed| {
         exit_message(format, &failed.message);
@@ -47,6 +53,7 @@ pub fn run(args: ServeArgs, parsed: &Parsed) -> ExitCode {
 
 fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<ExitCode, Failed> {
     let filter = telemetry::parse_filter(&args.log).map_err(|e| Failed::usage(&e))?;
+    check_threads().map_err(|e| Failed::start(&e))?;
     let _logging = telemetry::start(format, filter);
     for name in &parsed.unknown {
         tracing::warn!(name, "this environment variable is no setting of changelogd, and is ignored");

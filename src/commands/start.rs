@@ -1,6 +1,13 @@
 //! What every command needs before its work starts.
 
-use std::process::ExitCode;
+use std::{
+    io,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use parking_lot::Mutex;
 
 use crate::{
     config::{EXIT_USAGE, UsageError},
@@ -20,5 +27,35 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
 }
 
 pub fn build_runtime() -> Result<tokio::runtime::Runtime, String> {
+    check_threads()?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("can't start: {error}"))
+}
+
+/// Next to the threads of the runtime: one writes the log, one opens the store, and one measures how far that is.
+const OTHER_THREADS: usize = 3;
+
+/// Returns an error if the system gives too few threads to start with. Libraries panic then, or wait without end.
+pub fn check_threads() -> Result<(), String> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    spare_threads(processors + OTHER_THREADS).map_err(|error| {
+        format!("can't start: the system gives too few threads (ulimit -u, or the pids of the control group): {error}")
+    })
+}
+
+/// Returns an error if this number of threads can't run at the same time.
+fn spare_threads(count: usize) -> io::Result<()> {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let mut threads = Vec::new();
+    let spawned = (0..count).try_for_each(|_| {
+        let held = held.clone();
+        // Each waits until the channel is closed.
+        threads.push(thread::Builder::new().spawn(move || held.lock().recv().is_ok())?);
+        Ok(())
+    });
+    drop(release);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    spawned
 }

@@ -20,4 +20,4 @@ pub use kafka::KafkaArgs;
 pub use memory::{MemoryParts, SMALL_RESERVE, max_request_bytes};
 pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;
-pub use serve::{OptionalAddress, ServeArgs, Setting, StoreChoice};
+pub use serve::{MIN_DATA_LIMIT, OptionalAddress, ServeArgs, Setting, StoreChoice};

@@ -78,6 +78,12 @@ pub struct ServeArgs {
     /// The embedded store's directory, created if it is missing.
     #[arg(long, value_name = "DIR", default_value = "./changelogd-data", help_heading = "Store")]
     pub data_dir: PathBuf,
+    /// What the files of the embedded store may occupy on the disk, in bytes, from 268435456.
+    ///
+    /// A write that could exceed it fails with RESOURCE_EXHAUSTED, DISK_FULL. Set it to less than what the volume has,
+    /// or to the sizeLimit of an emptyDir. By default there is no limit.
+    #[arg(long, value_name = "BYTES", value_parser = parse_data_limit, help_heading = "Store")]
+    pub data_limit: Option<u64>,
     /// How long the embedded store keeps a tombstone after its write, from 0ms.
     ///
     /// The memory store keeps every tombstone. On both, half of this time limits the age of a resume token and the lag
@@ -205,6 +211,9 @@ const DEFAULT_LOAD_MEMORY: u64 = 512 * 1024 * 1024;
 /// does not help.
 const READ_AHEAD: (u64, u64) = (1024 * 1024, 16 * 1024 * 1024);
 
+/// The least limit with which the embedded store works. Its crate says why, and a build may lack it.
+pub const MIN_DATA_LIMIT: u64 = 256 * 1024 * 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<Address>);
 
@@ -233,6 +242,10 @@ fn parse_bytes(text: &str, least: u64) -> Result<u64, String> {
 
 fn parse_replay_memory(text: &str) -> Result<u64, String> {
     parse_bytes(text, MIN_REPLAY_MEMORY)
+}
+
+fn parse_data_limit(text: &str) -> Result<u64, String> {
+    parse_bytes(text, MIN_DATA_LIMIT)
 }
 
 fn parse_some_bytes(text: &str) -> Result<u64, String> {
@@ -345,6 +358,7 @@ impl ServeArgs {
             ("insecure-listen", self.insecure_listen.to_string()),
             ("store", choice(&self.store())),
             ("data-dir", self.data_dir.display().to_string()),
+            ("data-limit", self.data_limit.map(|limit| limit.to_string()).unwrap_or_default()),
             ("delete-retention", format_duration(self.delete_retention)),
             ("values", choice(&self.values)),
             ("partitions", self.kafka.partitions.map(|p| p.to_string()).unwrap_or_default()),
@@ -388,7 +402,8 @@ mod tests {
     #[test]
     fn a_refused_memory_size_names_the_least_size_and_no_greatest() {
         type Parse = fn(&str) -> Result<u64, String>;
-        let parsers: [(Parse, u64); 2] = [(parse_replay_memory, 2_097_152), (parse_some_bytes, 1)];
+        let parsers: [(Parse, u64); 3] =
+            [(parse_replay_memory, 2_097_152), (parse_some_bytes, 1), (parse_data_limit, 268_435_456)];
         for (parse, least) in parsers {
             let refusal = format!("must be a whole number, {least} or more");
             for bad in [(least - 1).to_string(), "-1".to_owned(), "x".to_owned(), "18446744073709551616".to_owned()] {

@@ -98,8 +98,11 @@ pub fn key_not_found(key: &str) -> Status {
     spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
 }
 
-/// Of a read. What a fault did to a write is not known.
+/// Of a read, or of a write that came after the fault. What a fault did to a write that it met is not known.
 const INTERNAL_FAULT: StatusSpec = spec(Code::Internal, "INTERNAL_FAULT");
+
+/// Final until a restart.
+const STORE_GONE: StatusSpec = spec(Code::FailedPrecondition, "STORE_GONE");
 
 /// Other calls may succeed, and this one later.
 const OUT_OF_FILES: StatusSpec = spec(Code::Unavailable, "OUT_OF_FILES");
@@ -183,6 +186,8 @@ pub fn from_write_error(error: &WriteError, what: &str) -> Status {
         WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
         WriteError::ReadOnly { .. } => spec(Code::FailedPrecondition, "STORE_READ_ONLY"),
         WriteError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
+        WriteError::StoreGone(_) => STORE_GONE,
+        WriteError::Fault { .. } => INTERNAL_FAULT,
         WriteError::OutcomeUnknown { by_time: true, .. } => spec(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
         WriteError::OutcomeUnknown { by_time: false, .. } => spec(Code::Unknown, "OUTCOME_UNKNOWN"),
     };
@@ -238,5 +243,6 @@ fn from_read_error(error: &ReadError) -> StatusSpec {
         ReadError::Deadline { .. } => spec(Code::DeadlineExceeded, "DEADLINE"),
         ReadError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
         ReadError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
+        ReadError::StoreGone(_) => STORE_GONE,
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The packages whose unit tests are run with a fresh seed.
-const PACKAGES: [&str; 4] = ["changelog-core", "changelog-kafka", "changelog-embedded", "changelogd"];
+pub const PACKAGES: [&str; 4] = ["changelog-core", "changelog-kafka", "changelog-embedded", "changelogd"];
 
 const SIMULATION: Suite = Suite { package: "changelog-kafka", filter: "replay::sim" };
 /// The tests that must fail when a rule is taken out.

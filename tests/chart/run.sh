@@ -218,8 +218,16 @@ for kube in $native $recent $newest; do
         --set changelogd.data.existingClaim=state,changelogd.admin.podListen=true
 done
 
+# Covers R45.
+renders 'standalone, embedded, the limit of its emptyDir' $recent "$chart" --set data.sizeLimit=274Mi -- \
+    '+CHANGELOGD_DATA_LIMIT=269352960' '+sizeLimit: 274Mi'
+renders 'standalone, embedded, a decimal size' $recent "$chart" --set data.sizeLimit=1.6G -- \
+    '+CHANGELOGD_DATA_LIMIT=1500000000'
+renders 'standalone, memory, no limit' $recent "$chart" --set store.type=memory,data.sizeLimit=1Mi -- \
+    '-CHANGELOGD_DATA_LIMIT=16777216' '-CHANGELOGD_DATA_LIMIT=983040'
 # Covers K7.
 renders 'standalone, embedded on a claim' $recent "$chart" --set data.existingClaim=state,topic.partitions=4 -- \
+    '-CHANGELOGD_DATA_LIMIT=1006632960' \
     '+claimName: state' '-emptyDir:' '+fsGroup: 65532' '+CHANGELOGD_PARTITIONS=4' '+type: Recreate'
 renders 'standalone, memory' $recent "$chart" --set store.type=memory,store.values=opaque -- \
     '+CHANGELOGD_STORE=memory' '+CHANGELOGD_VALUES=opaque' '-CHANGELOGD_CREATE_TOPIC=false'
@@ -309,6 +317,11 @@ refuses 'a value of another section' $recent "$chart" --set topic.memory=1Gi -- 
 # Covers K9, B26.
 refuses 'number as text' $recent "$chart" --set-string replicas=1 -- "at '/replicas': got string, want integer"
 refuses 'text as switch' $recent "$chart" --set-string api.insecureListen=true -- "at '/api/insecureListen'"
+for size in 256Mi 1Mi 200M 0.2Gi; do
+    refuses "data.sizeLimit $size, embedded" $recent "$chart" --set "data.sizeLimit=$size" -- 'data.sizeLimit' '274Mi'
+done
+# Covers R45.
+refuses 'data.sizeLimit one mebibyte too small' $recent "$chart" --set data.sizeLimit=272Mi -- 'data.sizeLimit' '274Mi'
 # Covers K6.
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
 # Every object of the schema is closed.

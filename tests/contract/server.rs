@@ -129,6 +129,13 @@ impl TestServer {
         Self::spawn(shell, arguments).await
     }
 
+    /// The real binary, started with this umask.
+    pub async fn process_with_umask(umask: &str, arguments: Vec<String>) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\"")).arg(binary());
+        Self::spawn(shell, arguments).await
+    }
+
     /// The real binary, which may have this many files open.
     pub async fn process_with_open_files(open_files: usize, arguments: Vec<String>) -> Self {
         let mut shell = Command::new("sh");

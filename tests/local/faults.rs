@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use changelog_core::{log::MemoryLog, model::PartitionCount, testing::FakeLog};
+use changelog_core::{
+    log::{Corrupt, Gone, MemoryLog, ReadError, WriteError},
+    model::PartitionCount,
+    testing::FakeLog,
+};
 use changelogd::proto::v1;
 use tonic::{Code, Status};
 
@@ -62,4 +66,48 @@ async fn a_panic_is_called_a_fault_and_a_write_behind_it_unknown() {
     // The process goes on.
     assert_eq!(server.http("/livez").await.0, 200);
     client.flush(v1::FlushRequest::default()).await.unwrap();
+}
+
+/// Covers R44, R46.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failure_of_the_store_each_call_names_it_and_nothing_is_written() {
+    let gone = Gone { dir: "data".into(), cause: "data/lock is missing".to_owned() };
+    let corrupt = Corrupt { detail: "data/engine/0.jnl".to_owned() };
+    let fault = WriteError::Fault { cause: "the writer thread ended".to_owned() };
+    let cases: [(WriteError, Option<ReadError>, Code, &str); 4] = [
+        (gone.clone().into(), Some(gone.into()), Code::FailedPrecondition, "STORE_GONE"),
+        (corrupt.clone().into(), Some(corrupt.into()), Code::DataLoss, "STORE_CORRUPT"),
+        (fault, None, Code::Internal, "INTERNAL_FAULT"),
+        (
+            WriteError::ReadOnly { cause: "a commit failed".to_owned() },
+            None,
+            Code::FailedPrecondition,
+            "STORE_READ_ONLY",
+        ),
+    ];
+    for (write, read, code, expected) in cases {
+        let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+        let refused = read.clone();
+        let log = FakeLog::new(memory).on_append(move |_, _| Err(write.clone())).on_replay(move |memory, request| {
+            let refused = refused.clone();
+            async move {
+                match refused {
+                    Some(error) => Err(error),
+                    None => changelog_core::log::Log::replay(&memory, request).await,
+                }
+            }
+        });
+        let server = TestServer::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.ready().await;
+        let set = v1::SetRequest { changelog_id: "ws/t/1".to_owned(), value: raw("1"), ..Default::default() };
+        let delete = v1::DeleteRequest { changelog_id: "ws/t/1".to_owned(), ..Default::default() };
+        let mut client = server.client.clone();
+        for status in [client.set(set).await.map(drop), client.delete(delete).await.map(drop)] {
+            let status = status.unwrap_err();
+            assert_eq!((status.code(), &*reason(&status)), (code, expected), "{status:?}");
+            assert!(status.message().contains("nothing was written"), "{status:?}");
+        }
+        let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+        let loaded = server.try_load(load).await.map(drop).map_err(|status| (status.code(), reason(&status)));
+        assert_eq!(loaded, if read.is_some() { Err((code, expected.to_owned())) } else { Ok(()) }, "{expected}");
+    }
 }

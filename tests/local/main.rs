@@ -7,6 +7,7 @@ mod bounds;
 mod connections;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod data_directory;
 mod deadlines;
 mod drain;
 mod faults;

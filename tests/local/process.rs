@@ -32,12 +32,12 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Covers C69, S6, S11, B15, B24.
+/// Covers C69, R45, S6, S11, B15, B24.
 #[tokio::test]
 async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
     /// Arguments, variables, and the text that the error line must contain.
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
-    let cases: [Case<'_>; 19] = [
+    let cases: [Case<'_>; 24] = [
         (&["serve", "--nope"], &[], &["--nope"]),
         (&["srve"], &[], &["srve"]),
         (&["serve", "--partitions", "0"], &[], &["--partitions", "\"0\""]),
@@ -46,6 +46,11 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
         (&["serve", "--listen", "0.0.0.0:0"], &[], &["--listen", "--insecure-listen"]),
         (&["serve", "--write-timeout", "10"], &[], &["--write-timeout", "unit"]),
         (&["serve", "--max-value-bytes", "0"], &[], &["--max-value-bytes"]),
+        (&["serve", "--data-limit", "0"], &[], &["--data-limit", "268435456"]),
+        (&["serve", "--data-limit", "268435455"], &[], &["--data-limit", "268435456"]),
+        (&["serve", "--data-limit", "1Gi"], &[], &["--data-limit", "whole number"]),
+        (&["serve", "--data-limit", ""], &[], &["--data-limit"]),
+        (&["serve"], &[("CHANGELOGD_DATA_LIMIT", "-1")], &["CHANGELOGD_DATA_LIMIT", "whole number"]),
         (&["serve", "--store", "redis"], &[], &["--store", "redis"]),
         (&["serve", "--log", "a=b=c"], &[], &["--log"]),
         (&["serve", "--brokers", "b:1", "--kafka-property", "acks=1"], &[], &["acks"]),

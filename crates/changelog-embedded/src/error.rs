@@ -56,6 +56,37 @@ pub enum OpenError {
         /// The configured partition count.
         asked: PartitionCount,
     },
+    /// A file of the store is a symbolic link, or of another kind than the store makes. It was not opened.
+    #[error("data directory {}: {} is {found}, and is not opened", dir.display(), file.display())]
+    FileKind {
+        /// The data directory.
+        dir: PathBuf,
+        /// The file.
+        file: PathBuf,
+        /// What it is, such as `a symbolic link`.
+        found: &'static str,
+    },
+    /// The system gives no files, threads or memory now. Nothing is known to be damaged.
+    #[error(
+        "data directory {} can't be opened: the system has no files, threads or memory left: {cause}",
+        dir.display()
+    )]
+    OutOfResources {
+        /// The data directory.
+        dir: PathBuf,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// The storage engine panicked. It may be damage, or a fault of changelogd or of the engine.
+    #[error(
+        "data directory {}: the storage engine panicked as the store was opened: a fault, or damage that it does not \
+         recognize; the cause stands before this line; copy the directory before it is opened again",
+        dir.display()
+    )]
+    Panicked {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The directory can't be written.
     #[error("data directory {} can't be written: {cause}", dir.display())]
     ReadOnly {
@@ -89,6 +120,9 @@ impl OpenError {
 
     pub(super) fn io(dir: &Path, cause: io::Error) -> Self {
         let dir = dir.to_owned();
+        if is_out_of_files(&cause) {
+            return Self::OutOfResources { dir, cause };
+        }
         match cause.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { dir, cause },
             _ => Self::Io { dir, cause },

@@ -37,8 +37,8 @@ pub(super) async fn follow(
         if delivery.state.closing.is_cancelled() {
             return Err(StopReason::Error(ReadError::Draining));
         }
-        if let Some(corrupt) = delivery.state.corrupt.get() {
-            return Err(StopReason::Error(corrupt.clone().into()));
+        if let Some(refusal) = delivery.state.read_refusal() {
+            return Err(StopReason::Error(refusal));
         }
         // Taken before the end offsets, so nothing was left to read at this time.
         let (at_end, now) = (SystemTime::now(), Instant::now());

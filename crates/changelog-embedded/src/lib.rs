@@ -56,6 +56,8 @@
 //! - The store is always compacted: only the last record of each key exists.
 //! - Tombstones are purged when they are older than the retention.
 //! - Damaged data is not served. After the first damage is found, nothing is served.
+//! - A directory that was removed or replaced is not served.
+//! - What is in a new directory is for its owner only, and no symbolic link in it is followed.
 //! - A replay reads one snapshot, which is published together with its end offsets.
 //!
 //! # What it does not do
@@ -79,13 +81,16 @@
 #![deny(missing_docs)]
 
 mod deliver;
+mod directory;
 mod engine_check;
 mod error;
 mod follow;
 mod layout;
+mod presence;
 mod progress;
 mod replay;
 mod scan;
+mod space;
 mod state;
 mod store;
 #[cfg(test)]
@@ -112,7 +117,7 @@ use async_trait::async_trait;
 use changelog_core::{
     log::{
         Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
-        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        Severity, StoreKind, Topic, TopicProblem, TopicState, WriteError,
     },
     model::{Partition, PartitionCount},
 };
@@ -125,16 +130,22 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
 pub use progress::JournalProgress;
+pub use space::MIN_DATA_LIMIT;
 
 use self::{
     deliver::Delivery,
     replay::Reader,
+    space::{Reserve, Space, max_journal_bytes},
     state::{Clock, Published, StoreState},
+    store::EngineSettings,
     writer::{QueuedWrite, Writer},
 };
 
 /// The partition count of a new store, if none is configured.
 const DEFAULT_PARTITIONS: u8 = 10;
+
+/// Of the fault after which no thread writes.
+const WRITER_ENDED: &str = "the writer thread ended";
 
 /// The settings of the embedded store.
 #[derive(Debug, Clone)]
@@ -152,6 +163,13 @@ pub struct Settings {
     /// Writes are rejected if the file system has less free space than this, in bytes. So there is always room to merge
     /// tables.
     pub reserve_bytes: u64,
+    /// Writes are rejected if the file system takes fewer new files (inodes) than this. A file system without a limit
+    /// on them is never short of them.
+    pub reserve_files: u64,
+    /// Writes are rejected if the files of the data directory could occupy more than this, in bytes, with what the
+    /// engine has still to write and to merge. `None` = no limit. With less than [`MIN_DATA_LIMIT`] a store that has
+    /// reached its limit may stay there.
+    pub data_limit: Option<u64>,
     /// How many bytes one replay may hold to sort records. Records above that are read twice.
     pub sort_bytes: usize,
     /// How many of its files the engine keeps open, 10 or more. It opens some more for a short time.
@@ -168,6 +186,8 @@ impl Settings {
             queue_records: 100_000,
             queue_bytes: 64 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
+            reserve_files: 64,
+            data_limit: None,
             sort_bytes: 16 * 1024 * 1024,
             cached_files: 256,
         }
@@ -209,7 +229,11 @@ impl EmbeddedLog {
             .partition_count
             .or(default)
             .ok_or_else(|| OpenError::io(&settings.dir, std::io::Error::other("no partition count")))?;
-        let opened = store::open(&settings.dir, settings.partition_count, default, settings.cached_files)?;
+        let engine = EngineSettings {
+            cached_files: settings.cached_files,
+            max_journal_bytes: max_journal_bytes(settings.data_limit),
+        };
+        let opened = store::open(&settings.dir, settings.partition_count, default, engine)?;
         let store = Arc::new(opened.store);
         let topic = Arc::new(Topic {
             name: name_of(&settings.dir),
@@ -226,8 +250,9 @@ impl EmbeddedLog {
             published: watch::Sender::new(Some(Arc::new(published))),
             closing: CancellationToken::new(),
             abandoned: AtomicBool::new(false),
-            read_only: OnceLock::new(),
-            corrupt: OnceLock::new(),
+            no_writes: OnceLock::new(),
+            no_service: OnceLock::new(),
+            presence: opened.presence,
             topic_state: watch::Sender::new(TopicState::Ready(topic)),
             queued_bytes: AtomicUsize::new(0),
             pending_writes: AtomicU64::new(0),
@@ -242,14 +267,22 @@ impl EmbeddedLog {
             purged_below: opened.purged_below,
             sequence: opened.sequence,
             acked_sequence: opened.acked_sequence,
-            reserve_bytes: settings.reserve_bytes,
+            space: Space::new(
+                Reserve {
+                    bytes: settings.reserve_bytes,
+                    files: settings.reserve_files,
+                    data_limit: settings.data_limit,
+                },
+                &settings.dir,
+            ),
         };
         let writer_state = state.clone();
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
             // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
             // readable.
-            if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                writer_state.set_read_only("the writer panicked");
+            let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+            if ended.is_err() || !writer_state.closing.is_cancelled() {
+                writer_state.set_fault(WRITER_ENDED);
             }
         });
         let thread = thread.map_err(|cause| OpenError::io(&settings.dir, cause))?;
@@ -308,10 +341,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn topic(&self) -> Result<Arc<Topic>, ReadError> {
-        match self.state.corrupt.get() {
-            Some(corrupt) => Err(corrupt.clone().into()),
-            None => Ok(self.state.topic.clone()),
-        }
+        self.state.read_refusal().map_or_else(|| Ok(self.state.topic.clone()), Err)
     }
 
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError> {
@@ -350,7 +380,7 @@ impl Log for EmbeddedLog {
             match error {
                 TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },
                 TrySendError::Disconnected(_) => {
-                    self.state.refusal().unwrap_or(WriteError::ReadOnly { cause: "the writer has ended".to_owned() })
+                    self.state.refusal().unwrap_or(WriteError::Fault { cause: WRITER_ENDED.to_owned() })
                 }
             }
         })?;
@@ -362,8 +392,8 @@ impl Log for EmbeddedLog {
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
-        if let Some(corrupt) = self.state.corrupt.get() {
-            return Err(corrupt.clone().into());
+        if let Some(refusal) = self.state.read_refusal() {
+            return Err(refusal);
         }
         self.check_topic(&request.topic)?;
         // The time is taken first, because it must not be later than the end offsets.
@@ -385,20 +415,17 @@ impl Log for EmbeddedLog {
             let end = published.as_ref()?.end(partition)?;
             Some(PartitionState { partition, leader: 0, low: 0, last_stable: end, high: end })
         };
-        let mut findings = Vec::new();
-        if let Some(corrupt) = state.corrupt.get() {
-            let message = StoreFailure::Corrupt(corrupt.clone()).to_string();
-            findings.push(Finding { severity: Severity::Error, code: "STORE_CORRUPT", message });
-        }
-        if let Some(cause) = state.read_only.get() {
-            let message = StoreFailure::ReadOnly { cause: cause.clone() }.to_string();
-            findings.push(Finding { severity: Severity::Error, code: "STORE_READ_ONLY", message });
-        }
+        let failures = [state.no_service.get(), state.no_writes.get()].into_iter().flatten();
+        let findings = failures.map(|failure| Finding {
+            severity: Severity::Error,
+            code: failure.reason(),
+            message: failure.to_string(),
+        });
         Description {
             name: state.topic.name.clone(),
             topic: Some(state.topic.clone()),
             partitions: state.topic.partition_count.all().filter_map(partition_state).collect(),
-            findings,
+            findings: findings.collect(),
         }
     }
 

@@ -35,9 +35,9 @@ impl Reader {
             Ok(()) if self.request.follow => follow(delivery, ranges, requested_at).await,
             outcome => outcome,
         };
-        if let Err(StopReason::Error(error)) = outcome {
+        if let Err(StopReason::Error(mut error)) = outcome {
             if let ReadError::Corrupt(corrupt) = &error {
-                delivery.state.set_corrupt(corrupt.clone());
+                error = delivery.state.set_corrupt(corrupt.clone()).read_error().unwrap_or(error);
             }
             let _ = delivery.events.send(Err(error)).await;
         }

@@ -12,14 +12,14 @@ use std::{
 };
 
 use changelog_core::{
-    log::{Corrupt, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
+    log::{Corrupt, Gone, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
     model::Partition,
 };
 use fjall::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::Head, store::Store};
+use super::{layout::Head, presence::Presence, store::Store};
 
 /// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -95,9 +95,11 @@ pub(super) struct StoreState {
     pub(super) closing: CancellationToken,
     /// Set when the log is dropped: queued writes are rejected.
     pub(super) abandoned: AtomicBool,
-    /// Why the store is read-only. The first reason is kept.
-    pub(super) read_only: OnceLock<String>,
-    pub(super) corrupt: OnceLock<Corrupt>,
+    /// Why the store takes no writes. The first reason is kept.
+    pub(super) no_writes: OnceLock<StoreFailure>,
+    /// Why nothing is served. The first reason is kept, and hides the other one.
+    pub(super) no_service: OnceLock<StoreFailure>,
+    pub(super) presence: Presence,
     pub(super) topic_state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) pending_writes: AtomicU64,
@@ -110,34 +112,66 @@ impl StoreState {
 
     /// The error for new writes, if the store takes none.
     pub(super) fn refusal(&self) -> Option<WriteError> {
-        if let Some(corrupt) = self.corrupt.get() {
-            return Some(WriteError::Corrupt(corrupt.clone()));
-        }
-        self.read_only.get().map(|cause| WriteError::ReadOnly { cause: cause.clone() })
+        self.no_service.get().or_else(|| self.no_writes.get()).cloned().map(WriteError::from)
+    }
+
+    /// The error for reads, if nothing is served.
+    pub(super) fn read_refusal(&self) -> Option<ReadError> {
+        self.no_service.get()?.read_error()
     }
 
     pub(super) fn set_read_only(&self, cause: &str) {
-        if self.read_only.set(cause.to_owned()).is_ok() {
-            let failed = TopicState::Failed(StoreFailure::ReadOnly { cause: cause.to_owned() });
-            // A state of damage stays.
+        self.stop_writes(StoreFailure::ReadOnly { cause: cause.to_owned() });
+    }
+
+    /// A part of the store ended, which says nothing about its files.
+    pub(super) fn set_fault(&self, cause: &str) {
+        self.stop_writes(StoreFailure::Fault { cause: cause.to_owned() });
+    }
+
+    fn stop_writes(&self, failure: StoreFailure) {
+        if self.no_writes.set(failure.clone()).is_ok() {
+            tracing::error!(dir = %self.dir.display(), %failure, "the store takes no writes until it is opened again");
+            // A state in which nothing is served stays.
             self.topic_state.send_if_modified(|state| {
                 let sound = matches!(state, TopicState::Ready(_));
                 if sound {
-                    *state = failed;
+                    *state = TopicState::Failed(failure);
                 }
                 sound
             });
-            tracing::error!(dir = %self.dir.display(), cause, "the store is read-only until it is opened again");
         }
     }
 
-    /// Stops serving anything. Returns the first damage that was found.
-    pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> Corrupt {
-        if self.corrupt.set(corrupt.clone()).is_ok() {
-            self.topic_state.send_replace(TopicState::Failed(StoreFailure::Corrupt(corrupt.clone())));
-            tracing::error!(dir = %self.dir.display(), %corrupt, "the store is not served any more");
+    /// Stops serving anything. Returns why, which is the first failure of its kind: files that are gone look like
+    /// damage to a reader.
+    pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> StoreFailure {
+        self.check_presence().unwrap_or_else(|| self.stop_service(StoreFailure::Corrupt(corrupt)))
+    }
+
+    /// Stops serving anything if the directory is not there any more. Returns why nothing is served, if so.
+    pub(super) fn check_presence(&self) -> Option<StoreFailure> {
+        if let Some(failure) = self.no_service.get() {
+            return Some(failure.clone());
         }
-        self.corrupt.get().cloned().unwrap_or(corrupt)
+        let cause = self.presence.lost()?;
+        Some(self.stop_service(StoreFailure::Gone(Gone { dir: self.dir.clone(), cause })))
+    }
+
+    fn stop_service(&self, failure: StoreFailure) -> StoreFailure {
+        if self.no_service.set(failure.clone()).is_ok() {
+            let dir = self.dir.display();
+            if let StoreFailure::Gone(gone) = &failure {
+                let cause = &gone.cause;
+                tracing::error!(%dir, cause, "the store is gone: acknowledged writes are lost if it is not put back");
+            } else {
+                tracing::error!(%dir, %failure, "the store is not served any more");
+            }
+            self.topic_state.send_replace(TopicState::Failed(failure.clone()));
+            // Followers wait for what is published.
+            self.published.send_modify(|_| {});
+        }
+        self.no_service.get().cloned().unwrap_or(failure)
     }
 
     pub(super) fn damage(&self, what: fmt::Arguments<'_>) -> Corrupt {

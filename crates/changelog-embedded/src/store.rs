@@ -1,11 +1,4 @@
-//! The data directory: its lock, its identity, and the storage engine in it.
-//!
-//! ```text
-//!   lock            locked while the store is open
-//!   store           the marker: format, id, partition count; never changed; written last when a store is created
-//!   acknowledged    the sequence of a batch that was fsynced
-//!   engine/         fjall's files (engine.new/ until the marker is written)
-//! ```
+//! A store in its data directory: its lock, its identity, and the storage engine in it.
 //!
 //! **The acknowledged sequence.** After a crash the engine cuts its journal at the first entry that it can't read,
 //! because the end may be torn. It can't distinguish that from damage further in, and would silently drop acknowledged
@@ -19,9 +12,9 @@
 
 use std::{
     fmt, fs,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -36,23 +29,17 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
+    directory::{self, ACKED_SEQUENCE, ENGINE, ENGINE_NEW, LOCK, MARKER, MARKER_NEW},
     engine_check,
     error::OpenError,
     layout::{self, Head},
+    presence::Presence,
 };
 
-const LOCK: &str = "lock";
-const MARKER: &str = "store";
-const MARKER_NEW: &str = "store.new";
-const ACKED_SEQUENCE: &str = "acknowledged";
-const ENGINE: &str = "engine";
-const ENGINE_NEW: &str = "engine.new";
-/// Files that may be in the directory of a new store: leftovers of an interrupted creation, and what mkfs creates.
-const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost+found"];
 /// How much memory a keyspace takes before it is written to a table. It bounds what is read again after a crash.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How long the engine may take to write four entries to tables.
+/// How long the engine may take to write its buffers to tables.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a store is. It never changes.
@@ -116,8 +103,16 @@ pub(super) struct Opened {
     pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
     pub(super) acked_sequence: AckedSequence,
+    pub(super) presence: Presence,
     /// Closed when the store is dropped.
     pub(super) open: watch::Receiver<()>,
+}
+
+/// How the engine is started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EngineSettings {
+    pub(super) cached_files: usize,
+    pub(super) max_journal_bytes: u64,
 }
 
 /// Opens the store of a directory, or creates one.
@@ -125,41 +120,50 @@ pub(super) fn open(
     dir: &Path,
     asked: Option<PartitionCount>,
     default: PartitionCount,
-    cached_files: usize,
+    settings: EngineSettings,
 ) -> Result<Opened, OpenError> {
     let fail = |cause| OpenError::io(dir, cause);
-    fs::create_dir_all(dir).map_err(fail)?;
+    directory::create(dir)?;
+    directory::check_kinds(dir)?;
     let has_marker = dir.join(MARKER).try_exists().map_err(fail)?;
     if !has_marker {
         // Checked before the lock file is created, and again under the lock.
-        check_harmless(dir)?;
+        directory::check_harmless(dir)?;
     }
     let lock = lock(dir)?;
+    directory::check_kinds(dir)?;
     if !dir.join(MARKER).try_exists().map_err(fail)? {
-        check_harmless(dir)?;
-        make(dir, asked.unwrap_or(default))?;
+        directory::check_harmless(dir)?;
+        guarded(dir, || make(dir, asked.unwrap_or(default), settings))?;
     }
-    let identity = Identity::parse(dir, &fs::read_to_string(dir.join(MARKER)).map_err(fail)?)?;
+    let mut marker = String::new();
+    let read = directory::options().read(true).open(dir.join(MARKER));
+    read.and_then(|mut file| file.read_to_string(&mut marker)).map_err(fail)?;
+    let identity = Identity::parse(dir, &marker)?;
     if let Some(asked) = asked.filter(|asked| *asked != identity.partition_count) {
         return Err(OpenError::PartitionCount { dir: dir.to_owned(), stored: identity.partition_count, asked });
     }
     if dir.join(ENGINE_NEW).try_exists().map_err(fail)? && !dir.join(ENGINE).try_exists().map_err(fail)? {
         // The creation was interrupted between the marker and this rename.
-        fs::rename(dir.join(ENGINE_NEW), dir.join(ENGINE)).and_then(|()| sync_dir(dir)).map_err(fail)?;
+        fs::rename(dir.join(ENGINE_NEW), dir.join(ENGINE)).and_then(|()| directory::sync(dir)).map_err(fail)?;
     }
     if !dir.join(ENGINE).join("version").try_exists().map_err(fail)? {
         // The engine would create a new one.
         return Err(OpenError::corrupt(dir, format!("{} has no version file", dir.join(ENGINE).display())));
     }
+    directory::check_engine_kinds(dir, &dir.join(ENGINE))?;
     engine_check::check(dir, &dir.join(ENGINE))?;
-    // The engine panics on some kinds of damage.
-    catch_unwind(AssertUnwindSafe(|| recover(dir, identity, lock, cached_files)))
-        .unwrap_or_else(|_| Err(OpenError::corrupt(dir, "the storage engine panicked as it recovered")))
+    guarded(dir, || recover(dir, identity, lock, settings))
 }
 
-fn recover(dir: &Path, identity: Identity, lock: File, cached_files: usize) -> Result<Opened, OpenError> {
+/// Runs a part of the opening in which the engine may panic, as it does on some kinds of damage.
+pub(super) fn guarded<T>(dir: &Path, open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(OpenError::Panicked { dir: dir.to_owned() }))
+}
+
+fn recover(dir: &Path, identity: Identity, lock: File, settings: EngineSettings) -> Result<Opened, OpenError> {
     let engine = |error| OpenError::engine(dir, error);
-    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE), cached_files).map_err(engine)?;
+    let (db, [latest, log, tombstones, meta]) = start_engine(&dir.join(ENGINE), settings).map_err(engine)?;
     let read = |entry_key: &[u8]| -> Result<Option<Vec<u8>>, OpenError> {
         let Some(sealed) = meta.get(entry_key).map_err(engine)? else { return Ok(None) };
         let content = layout::unseal(entry_key, &sealed).map(<[u8]>::to_vec);
@@ -211,10 +215,11 @@ fn recover(dir: &Path, identity: Identity, lock: File, cached_files: usize) -> R
         };
         purged_below.push(below);
     }
+    let presence = Presence::of(dir).map_err(|cause| OpenError::io(dir, cause))?;
     let (sender, open) = watch::channel(());
     let dir = dir.to_owned();
     let store = Store { latest, log, tombstones, meta, db, dir, _lock: lock, _open: sender };
-    Ok(Opened { store, identity, heads, purged_below, sequence, acked_sequence, open })
+    Ok(Opened { store, identity, heads, purged_below, sequence, acked_sequence, presence, open })
 }
 
 /// The last batch of a keyspace. It is 0 in a new store, and in tables from the start.
@@ -252,7 +257,7 @@ fn check_end(dir: &Path, log: &Keyspace, partition: Partition, head: Head) -> Re
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK));
+    let file = directory::options().write(true).create(true).truncate(false).open(dir.join(LOCK));
     let file = file.map_err(|cause| OpenError::io(dir, cause))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -261,27 +266,19 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_harmless(dir: &Path) -> Result<(), OpenError> {
-    let names =
-        fs::read_dir(dir).and_then(|entries| entries.map(|e| Ok(e?.file_name())).collect::<io::Result<Vec<_>>>());
-    let names = names.map_err(|cause| OpenError::io(dir, cause))?;
-    match names.iter().find(|name| HARMLESS.iter().all(|harmless| name != harmless)) {
-        Some(found) => Err(OpenError::Foreign { dir: dir.to_owned(), found: found.to_string_lossy().into_owned() }),
-        None => Ok(()),
-    }
-}
-
 /// Creates a store. Without the marker it is no store yet, and the creation starts again.
-fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
+fn make(dir: &Path, partition_count: PartitionCount, settings: EngineSettings) -> Result<(), OpenError> {
     let fail = |cause| OpenError::io(dir, cause);
     let identity = Identity { id: Uuid::new_v4(), partition_count };
     match fs::remove_dir_all(dir.join(ENGINE_NEW)) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
         _ => {}
     }
+    // The engine would follow a link to it.
+    directory::create_directory(&dir.join(ENGINE_NEW)).map_err(fail)?;
     {
         let engine = |error| OpenError::engine(dir, error);
-        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW), MIN_CACHED_FILES).map_err(engine)?;
+        let (db, keyspaces) = start_engine(&dir.join(ENGINE_NEW), settings).map_err(engine)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         let [.., meta] = &keyspaces;
         batch.insert(meta, layout::IDENTITY, layout::seal(layout::IDENTITY, identity.to_text().as_bytes()));
@@ -292,57 +289,54 @@ fn make(dir: &Path, partition_count: PartitionCount) -> Result<(), OpenError> {
         batch.commit().map_err(engine)?;
         // The first batch is written to tables, where no damage to a journal can remove it. So a missing batch is
         // always noticed.
-        flush(keyspaces).map_err(|error| error.map_or_else(|| fail(io::ErrorKind::TimedOut.into()), engine))?;
+        flush(keyspaces).map_err(engine)?;
     }
     // The engine does not sync this directory. If a keyspace's name were lost with the power, the store would count as
     // damaged.
-    sync_dir(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
-    File::create(dir.join(ACKED_SEQUENCE)).map_err(fail)?;
-    let acked_sequence = AckedSequence::open(&dir.join(ACKED_SEQUENCE)).map_err(fail)?;
+    directory::sync(&dir.join(ENGINE_NEW).join("keyspaces")).map_err(fail)?;
+    let acked_sequence = AckedSequence(directory::create_file(&dir.join(ACKED_SEQUENCE)).map_err(fail)?);
     acked_sequence.write(0).and_then(|()| acked_sequence.0.sync_all()).map_err(fail)?;
-    let mut marker = File::create(dir.join(MARKER_NEW)).map_err(fail)?;
+    let mut marker = directory::create_file(&dir.join(MARKER_NEW)).map_err(fail)?;
     marker.write_all(identity.to_text().as_bytes()).and_then(|()| marker.sync_all()).map_err(fail)?;
-    sync_dir(dir).map_err(fail)?;
-    fs::rename(dir.join(MARKER_NEW), dir.join(MARKER)).and_then(|()| sync_dir(dir)).map_err(fail)
+    directory::sync(dir).map_err(fail)?;
+    fs::rename(dir.join(MARKER_NEW), dir.join(MARKER)).and_then(|()| directory::sync(dir)).map_err(fail)
 }
 
 /// The engine takes no fewer.
 const MIN_CACHED_FILES: usize = 10;
 
-fn start_engine(dir: &Path, cached_files: usize) -> fjall::Result<(Database, [Keyspace; 4])> {
+fn start_engine(dir: &Path, settings: EngineSettings) -> fjall::Result<(Database, [Keyspace; 4])> {
     // Each batch syncs the journal itself, before it is published.
     let db = Database::builder(dir)
         .manual_journal_persist(true)
-        .max_cached_files(Some(cached_files.max(MIN_CACHED_FILES)))
+        .max_cached_files(Some(settings.cached_files.max(MIN_CACHED_FILES)))
+        .max_journaling_size(settings.max_journal_bytes)
         .open()?;
     let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
     let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];
     Ok((db, keyspaces))
 }
 
-/// Writes these keyspaces to tables, all at once, because the engine checks only every 10 ms whether one is done.
-/// `None` means that it was not done in time, for example after an error, which the engine does not return here.
-fn flush(keyspaces: [Keyspace; 4]) -> Result<(), Option<fjall::Error>> {
+/// Writes these keyspaces to tables, all at once, because the engine checks only every 10 ms whether one is done. It
+/// does not return its errors here, so that they are a timeout.
+fn flush(keyspaces: [Keyspace; 4]) -> fjall::Result<()> {
     let (done, outcomes) = mpsc::channel();
     for keyspace in keyspaces {
         let done = done.clone();
-        thread::spawn(move || {
+        thread::Builder::new().name("embedded-flush".to_owned()).spawn(move || {
             let outcome = keyspace.rotate_memtable_and_wait();
             // Dropped before the send, because the engine stays open and its directory locked until the last handle is
             // dropped.
             drop(keyspace);
             let _ = done.send(outcome);
-        });
+        })?;
     }
     let until = Instant::now() + FLUSH_TIMEOUT;
     for _ in 0..4 {
-        outcomes.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|_| None)?.map_err(Some)?;
+        let outcome = outcomes.recv_timeout(until.saturating_duration_since(Instant::now()));
+        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     }
     Ok(())
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 impl Store {
@@ -355,10 +349,14 @@ impl Store {
         self.db.batch().durability(Some(PersistMode::SyncAll))
     }
 
-    /// The free bytes of the file system, minus what the engine still has to write to tables.
-    pub(super) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
-        Ok((stat.f_bavail.saturating_mul(stat.f_frsize)).saturating_sub(self.db.write_buffer_size()))
+    /// Writes everything to tables. The engine then removes files that no snapshot needs.
+    pub(super) fn flush(&self) -> fjall::Result<()> {
+        flush(self.keyspaces().map(Clone::clone))
+    }
+
+    /// Merges the tables of each keyspace, so that superseded records take no room in the new tables.
+    pub(super) fn merge(&self) -> fjall::Result<()> {
+        self.keyspaces().into_iter().try_for_each(Keyspace::major_compact)
     }
 }
 
@@ -368,7 +366,7 @@ pub(super) struct AckedSequence(File);
 
 impl AckedSequence {
     fn open(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().read(true).write(true).open(path).map(Self)
+        directory::options().read(true).write(true).open(path).map(Self)
     }
 
     /// `None` if the file is damaged.

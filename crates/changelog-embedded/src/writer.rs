@@ -10,6 +10,8 @@
 //!   known. The store stays readable as of the last commit. The first cause is reported.
 //! - **Free space and free files are checked before each batch**, so that DISK_FULL and OUT_OF_FILES mean that nothing
 //!   was written. Writes succeed again when there is room.
+//! - **The directory is checked before and after each batch**, and each second, so that nothing is acknowledged that is
+//!   in removed files.
 //!
 //! Does not read for replays, and does not decide what may be written.
 
@@ -36,6 +38,7 @@ use tokio::sync::oneshot;
 use super::{
     error::{Unreadable, is_out_of_files},
     layout::{self, Head, RecordHead},
+    space::{Space, Wanted},
     state::{Clock, Published, StoreState},
     store::{AckedSequence, Store},
 };
@@ -47,6 +50,8 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The most tombstones of one purge. Queued writes are committed before the next one.
 const MAX_PURGE_RECORDS: usize = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
+/// How often the directory is checked while nothing is written.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Files that the engine may need at the same time: for the tables of a merge, a new journal and the list of tables.
 const SPARE_FILES: usize = 16;
 
@@ -67,6 +72,13 @@ struct Planned<'a> {
     write: &'a QueuedWrite,
 }
 
+fn wanted(writes: &[QueuedWrite]) -> Wanted {
+    Wanted {
+        bytes: writes.iter().map(|write| write.queue_bytes as u64).sum(),
+        deletes: writes.iter().all(|write| write.record.value.is_none()),
+    }
+}
+
 /// Why a batch was not committed.
 enum CommitError {
     /// Nothing was written.
@@ -85,8 +97,7 @@ pub(super) struct Writer {
     pub(super) purged_below: Vec<i64>,
     pub(super) sequence: u64,
     pub(super) acked_sequence: AckedSequence,
-    /// How many bytes stay free on the disk, for merges of tables and for other programs.
-    pub(super) reserve_bytes: u64,
+    pub(super) space: Space,
 }
 
 impl Writer {
@@ -97,12 +108,15 @@ impl Writer {
             if next_purge <= Instant::now() {
                 next_purge = if self.purge() { Instant::now() } else { Instant::now() + PURGE_INTERVAL };
             }
-            match self.queue.recv_timeout(next_purge.saturating_duration_since(Instant::now())) {
+            let until_purge = next_purge.saturating_duration_since(Instant::now());
+            match self.queue.recv_timeout(until_purge.min(PRESENCE_INTERVAL)) {
                 Ok(first) => {
                     let writes = self.collect_batch(first);
-                    self.commit_and_reply(writes);
+                    self.write(writes);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.state.check_presence();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -118,9 +132,59 @@ impl Writer {
         writes
     }
 
-    /// Commits a batch and replies to its writes.
-    fn commit_and_reply(&mut self, writes: Vec<QueuedWrite>) {
-        let outcome = self.commit_batch(&writes);
+    /// Commits what there is room for: all, or only the deletes. Replies to all.
+    fn write(&mut self, writes: Vec<QueuedWrite>) {
+        let Err(full) = self.check_room(&writes) else {
+            let outcome = self.commit_batch(&writes);
+            return self.reply(writes, outcome);
+        };
+        let (deletes, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.record.value.is_none());
+        self.reply(others, Err(CommitError::NotWritten(full)));
+        if !deletes.is_empty() {
+            let outcome = match self.check_room(&deletes) {
+                Ok(()) => self.commit_batch(&deletes),
+                Err(full) => Err(CommitError::NotWritten(full)),
+            };
+            self.reply(deletes, outcome);
+        }
+        if self.state.refusal().is_none() && self.space.may_make_room() {
+            self.make_room();
+        }
+    }
+
+    /// Writes everything to tables, so that journals can be removed, and merges the tables if there is room for that.
+    fn make_room(&mut self) {
+        let dir = self.state.dir.display();
+        tracing::info!(%dir, "the data directory has reached its limit: the engine merges what it can");
+        let (mut is_merged, mut outcome) = (self.space.is_merged(self.sequence), Ok(()));
+        if !is_merged {
+            outcome = self.store.flush();
+            if outcome.is_ok() && self.space.has_room_for_merge(&self.store) {
+                outcome = self.store.merge();
+                is_merged = outcome.is_ok();
+            }
+        }
+        if let Err(error) = outcome {
+            tracing::warn!(%dir, %error, "the engine can't make room now");
+        } else if self.commit(self.store.batch()).is_ok() {
+            // The engine looks only after a write whether a snapshot still needs the old tables. That of a replay may,
+            // so this is done again.
+            self.publish();
+            let _ = self.store.flush();
+        }
+        self.space.made_room(is_merged.then_some(self.sequence));
+    }
+
+    /// A store that takes no writes has room, so that its refusal is what is answered.
+    fn check_room(&mut self, writes: &[QueuedWrite]) -> Result<(), WriteError> {
+        if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
+            return Ok(());
+        }
+        self.space.check(&self.store, wanted(writes))
+    }
+
+    /// Replies to writes.
+    fn reply(&self, writes: Vec<QueuedWrite>, outcome: Result<Vec<Appended>, CommitError>) {
         let failure = match &outcome {
             Ok(_) => None,
             Err(CommitError::NotWritten(error)) => Some(error.clone()),
@@ -147,10 +211,10 @@ impl Writer {
         if self.state.abandoned.load(SeqCst) {
             return Err(CommitError::NotWritten(WriteError::Draining));
         }
+        self.state.check_presence();
         if let Some(refusal) = self.state.refusal() {
             return Err(CommitError::NotWritten(refusal));
         }
-        self.check_free_space(writes.iter().map(|write| write.queue_bytes as u64).sum())?;
         self.check_free_files()?;
 
         let now = (self.clock)();
@@ -181,6 +245,7 @@ impl Writer {
             let entry_key = layout::head_key(*partition);
             batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &head.encode()));
         }
+        self.space.written(wanted(writes));
         self.commit(batch)?;
         for (partition, head) in heads {
             self.heads[partition.index()] = head;
@@ -231,7 +296,7 @@ impl Writer {
 
     fn unreadable(&self, unreadable: Unreadable) -> CommitError {
         CommitError::NotWritten(match unreadable {
-            Unreadable::Damaged(corrupt) => WriteError::Corrupt(self.state.set_corrupt(corrupt)),
+            Unreadable::Damaged(corrupt) => self.state.set_corrupt(corrupt).into(),
             Unreadable::OutOfFiles(cause) => WriteError::OutOfFiles { cause },
             Unreadable::Failed(cause) => WriteError::ReadOnly { cause },
         })
@@ -246,21 +311,6 @@ impl Writer {
                 Err(CommitError::NotWritten(WriteError::OutOfFiles { cause }))
             }
             // If another error stands behind it, the commit decides.
-            _ => Ok(()),
-        }
-    }
-
-    /// The engine writes to a journal now and to tables later. A disk that is full only then would fail other writes
-    /// than this one.
-    fn check_free_space(&self, bytes: u64) -> Result<(), CommitError> {
-        // A record is in the journal, in a table, and in a merged table. If the free space is not known, the commit
-        // decides.
-        let wanted = self.reserve_bytes.saturating_add(bytes.saturating_mul(3));
-        match self.store.free_bytes() {
-            Ok(free_bytes) if free_bytes < wanted => {
-                let cause = format!("{free_bytes} bytes are free beyond what is reserved, {wanted} are needed");
-                Err(CommitError::NotWritten(WriteError::DiskFull { cause }))
-            }
             _ => Ok(()),
         }
     }
@@ -289,9 +339,15 @@ impl Writer {
                     other => format!("{other:?}"),
                 };
                 let cause = format!("a commit failed: {cause}");
-                self.state.set_read_only(&cause);
+                if self.state.check_presence().is_none() {
+                    self.state.set_read_only(&cause);
+                }
                 return Err(CommitError::Unknown(cause));
             }
+        }
+        if let Some(gone) = self.state.check_presence() {
+            // It is in files that no later process finds.
+            return Err(CommitError::Unknown(gone.to_string()));
         }
         self.sequence = sequence;
         if let Err(error) = self.acked_sequence.write(sequence) {
@@ -326,7 +382,8 @@ impl Writer {
 
     fn try_purge(&mut self) -> Result<bool, Unreadable> {
         // The purge waits while the disk is full, because a failed commit would make the store read-only.
-        if self.check_free_space(0).is_err() || self.check_free_files().is_err() {
+        let wanted = Wanted { bytes: 0, deletes: true };
+        if self.space.check(&self.store, wanted).is_err() || self.check_free_files().is_err() {
             return Ok(false);
         }
         let retention = i64::try_from(self.state.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);

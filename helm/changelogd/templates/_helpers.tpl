@@ -78,6 +78,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* What the files of the embedded store may occupy in an emptyDir, in bytes. */}}
+{{- define "changelogd.dataLimit" -}}
+{{- $size := include "changelogd.bytes" .Values.data.sizeLimit | int64 }}
+{{- sub $size (div $size 16) }}
+{{- end }}
+
 {{/* Refuses what the schema cannot see: values that contradict each other or the cluster. Renders nothing. */}}
 {{- define "changelogd.checks" -}}
 {{- if not (hasKey .Values "mode") }}
@@ -118,6 +124,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.data.existingClaim (gt (int64 .Values.replicas) 1) }}
 {{- fail (print "changelogd: data.existingClaim: one process at a time may use a data directory; "
     "set replicas to 1 or leave it out") }}
+{{- end }}
+{{- if and (eq $store "embedded") (not .Values.data.existingClaim)
+    (lt (include "changelogd.dataLimit" . | int64) 268435456) }}
+{{- fail (print "changelogd: data.sizeLimit: " .Values.data.sizeLimit " is too small: the embedded store needs 256Mi, "
+    "and a sixteenth of the volume stays free; set 274Mi or more, or name an existingClaim") }}
 {{- end }}
 {{- if and .Values.service.enabled (not .Values.api.insecureListen) }}
 {{- fail (print "changelogd: service.enabled: the API speaks plain text and has no access control yet; "
@@ -199,6 +210,11 @@ env:
   {{- if ne $store "kafka" }}
   - name: CHANGELOGD_DELETE_RETENTION
     value: {{ .Values.store.deleteRetention | quote }}
+  {{- end }}
+  {{- /* The kubelet ends a pod whose emptyDir has more than its sizeLimit. A sixteenth is left free. */}}
+  {{- if and (eq $store "embedded") (not .Values.data.existingClaim) }}
+  - name: CHANGELOGD_DATA_LIMIT
+    value: {{ include "changelogd.dataLimit" . | quote }}
   {{- end }}
   - name: CHANGELOGD_MEMORY_LIMIT
     value: {{ div (mul (include "changelogd.bytes" .Values.resources.limits.memory | int64) 6) 10 | quote }}

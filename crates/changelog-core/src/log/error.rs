@@ -1,6 +1,6 @@
 //! Errors of a log: one enum for each operation. The variants are what callers act on. None is a gRPC status.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::model::Partition;
 
@@ -135,6 +135,15 @@ pub enum WriteError {
     /// The store is corrupt; nothing was written.
     #[error("nothing was written: {0}")]
     Corrupt(#[from] Corrupt),
+    /// The store's directory was removed or replaced; nothing was written.
+    #[error("nothing was written: {0}")]
+    StoreGone(#[from] Gone),
+    /// The store takes no writes after a fault of this process; nothing was written.
+    #[error("nothing was written: after a fault of changelogd the store takes no writes: {cause}")]
+    Fault {
+        /// What ended.
+        cause: String,
+    },
     /// The record may have been written, or may still be.
     #[error("the outcome is not known: {cause}")]
     OutcomeUnknown {
@@ -157,6 +166,36 @@ pub enum StoreFailure {
     /// Nothing is served.
     #[error("{0}; nothing is served: restore the directory from a copy")]
     Corrupt(#[from] Corrupt),
+    /// Nothing is served, because a restart would lose what reads show.
+    #[error("{0}; nothing is served: put the directory back, and restart")]
+    Gone(#[from] Gone),
+    /// A part of this process ended. Reads are still served.
+    #[error("the store takes no writes after a fault of changelogd: {cause}; the log has the cause: restart")]
+    Fault {
+        /// What ended.
+        cause: String,
+    },
+}
+
+impl StoreFailure {
+    /// The reason of a status and the code of a finding. Stable, in UPPER_SNAKE.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ReadOnly { .. } => "STORE_READ_ONLY",
+            Self::Corrupt(_) => "STORE_CORRUPT",
+            Self::Gone(_) => "STORE_GONE",
+            Self::Fault { .. } => "INTERNAL_FAULT",
+        }
+    }
+
+    /// The error of a read. `None` if reads are still served.
+    pub fn read_error(&self) -> Option<ReadError> {
+        match self {
+            Self::ReadOnly { .. } | Self::Fault { .. } => None,
+            Self::Corrupt(corrupt) => Some(corrupt.clone().into()),
+            Self::Gone(gone) => Some(gone.clone().into()),
+        }
+    }
 }
 
 impl From<StoreFailure> for WriteError {
@@ -164,6 +203,8 @@ impl From<StoreFailure> for WriteError {
         match failure {
             StoreFailure::ReadOnly { cause } => Self::ReadOnly { cause },
             StoreFailure::Corrupt(corrupt) => Self::Corrupt(corrupt),
+            StoreFailure::Gone(gone) => Self::StoreGone(gone),
+            StoreFailure::Fault { cause } => Self::Fault { cause },
         }
     }
 }
@@ -174,6 +215,16 @@ impl From<StoreFailure> for WriteError {
 pub struct Corrupt {
     /// The damage, and the file if it is known.
     pub detail: String,
+}
+
+/// The directory of the embedded store, or a file of it, is not the one that was opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store in {} is gone: {cause}", dir.display())]
+pub struct Gone {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Which file is missing or another one.
+    pub cause: String,
 }
 
 impl ReadError {
@@ -282,4 +333,7 @@ pub enum ReadError {
     /// The store is corrupt.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// The store's directory was removed or replaced.
+    #[error("can't be read: {0}")]
+    StoreGone(#[from] Gone),
 }

@@ -41,7 +41,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use error::{Corrupt, ReadError, StoreFailure, TopicProblem, WriteError};
+pub use error::{Corrupt, Gone, ReadError, StoreFailure, TopicProblem, WriteError};
 pub use memory::MemoryLog;
 pub use selection::{Class, Counts, Keys, Selection};
 

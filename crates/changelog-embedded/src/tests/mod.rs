@@ -1,20 +1,25 @@
 //! Tests of behaviour that only the embedded store has. The contract suite tests what every log must do.
 
 mod compaction;
+mod copies;
 mod damage;
 mod directory;
+mod faults;
 mod follow;
 mod format;
 mod fuzz;
+mod gone;
+mod kinds;
 mod layout;
 mod purge;
 mod reads;
+mod room;
 mod writes;
 
 use std::{collections::HashSet, fs};
 
 use changelog_core::{
-    log::{Appended, ReplayEvent, Selection, StartAt},
+    log::{Appended, ReplayEvent, Selection, StartAt, StoreFailure},
     model::{Header, Headers, Key, Record, WorkspaceId},
 };
 use parking_lot::Condvar;
@@ -34,6 +39,11 @@ fn open(dir: &TempDir) -> EmbeddedLog {
 
 fn open_at(dir: &TempDir, now: i64) -> EmbeddedLog {
     EmbeddedLog::open_at(&settings(dir), Arc::new(move || now)).expect("the store opens")
+}
+
+fn open_store(dir: &Path) -> store::Opened {
+    let engine = EngineSettings { cached_files: 256, max_journal_bytes: max_journal_bytes(None) };
+    store::open(dir, None, PartitionCount::new(4).unwrap(), engine).expect("the store opens")
 }
 
 fn soon() -> Instant {
@@ -102,8 +112,8 @@ async fn all(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
 
 /// Reads in the order of the log.
 async fn scan(log: &EmbeddedLog) -> Result<Vec<Record>, ReadError> {
-    if let Some(corrupt) = log.state.corrupt.get() {
-        return Err(corrupt.clone().into());
+    if let Some(refusal) = log.state.read_refusal() {
+        return Err(refusal);
     }
     let published = log.state.published.borrow().clone().ok_or(ReadError::Draining)?;
     let topic = log.topic().await?;

@@ -1,0 +1,94 @@
+//! Whether the data directory and its files are still those that were opened.
+//!
+//! A process that has files open does not notice that they are removed: reads and writes go on, and all is lost with
+//! the process. So the names are compared with what was opened, by device and inode.
+//!
+//! Does not notice that a table or one of several journals is missing. The engine does, when it reads them.
+
+use std::{
+    fs,
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use super::directory::{ACKED_SEQUENCE, ENGINE, LOCK, MARKER};
+
+/// Names of an open store that never change.
+#[derive(Debug)]
+pub(super) struct Presence {
+    dir: Name,
+    files: Vec<Name>,
+    engine: PathBuf,
+}
+
+#[derive(Debug)]
+struct Name {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+    /// While it is open, no other file gets its inode.
+    _open: File,
+}
+
+fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+impl Name {
+    fn of(path: PathBuf, flags: OFlags) -> io::Result<Self> {
+        // The marker may be a pipe, whose opening must not wait.
+        let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+        let open = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
+        Ok(Self { path, device_and_inode: device_and_inode(&open.metadata()?), _open: open })
+    }
+
+    /// What is wrong with it. An error other than its absence says nothing about it.
+    fn lost(&self, found: io::Result<Metadata>) -> Option<String> {
+        match found {
+            Ok(found) if device_and_inode(&found) == self.device_and_inode => None,
+            Ok(_) => Some(format!("{} is not the one that was opened", self.path.display())),
+            Err(error) => is_absence(&error).then(|| format!("{} is missing", self.path.display())),
+        }
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+impl Presence {
+    /// Of a store that is open, so that all of its files exist.
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let engine = dir.join(ENGINE);
+        let files =
+            [LOCK.as_ref(), MARKER.as_ref(), ACKED_SEQUENCE.as_ref(), ENGINE.as_ref()].map(|n: &Path| dir.join(n));
+        let of_engine = ["version", "keyspaces"].map(|name| engine.join(name));
+        let files = files.into_iter().chain(of_engine).map(|path| Name::of(path, OFlags::NOFOLLOW));
+        // The directory may be a link, and what counts is where the link leads.
+        Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files: files.collect::<io::Result<_>>()?, engine })
+    }
+
+    /// Which of the names is missing or another file now. Takes some microseconds.
+    pub(super) fn lost(&self) -> Option<String> {
+        let lost = self.dir.lost(fs::metadata(&self.dir.path));
+        lost.or_else(|| self.files.iter().find_map(|name| name.lost(fs::symlink_metadata(&name.path)))).or_else(|| {
+            // A list that is read while the engine creates a journal and removes another may lack both.
+            let none = (0..3).all(|_| has_journal(&self.engine) == Some(false));
+            none.then(|| format!("{} has no journal", self.engine.display()))
+        })
+    }
+}
+
+/// `None` if it can't be read.
+fn has_journal(engine: &Path) -> Option<bool> {
+    let entries = fs::read_dir(engine).ok()?;
+    for entry in entries {
+        if Path::new(&entry.ok()?.file_name()).extension().is_some_and(|extension| extension == "jnl") {
+            return Some(true);
+        }
+    }
+    Some(false)
+}

@@ -1,0 +1,290 @@
+//! Whether there is room for a batch: on the file system, and within the limit of the data directory.
+//!
+//! The engine writes to a journal now and to tables later, and a merge of tables needs room for its result before it
+//! removes its input. A disk that is full only then would fail other writes than the one that filled it. So room for
+//! all of that is needed before a batch is written.
+//!
+//! - **Bytes**: those that the file system still gives, minus a reserve and what the engine still has to write.
+//! - **Files**: the file system may have a limit on them (inodes). One that names none has none.
+//! - **The limit of the directory** counts what its files occupy. They are measured at most once a second, and what is
+//!   written in between is added.
+//!
+//! Deletes may use half of the reserve of the limit, and the room for a merge, because they make room.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use changelog_core::log::WriteError;
+
+use super::store::Store;
+
+/// The smallest limit of a data directory with which a store works, in bytes: 256 MiB.
+///
+/// The engine replaces a journal that has 64 MB, and removes it when its records are in tables. So 128 MiB of journals
+/// and the four write buffers of 16 MiB are in use. The rest is for tables and their merges.
+pub const MIN_DATA_LIMIT: u64 = 256 * 1024 * 1024;
+
+/// Bytes of a block in the metadata of a file.
+const BLOCK_BYTES: u64 = 512;
+/// A merge takes at most the newest level (four tables of 64 MiB) and what comes into it. Deeper levels are merged in
+/// parts, the smallest first.
+const MAX_MERGE_BYTES: u64 = 384 * 1024 * 1024;
+/// How long a measured size is used.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a full store is written to tables and merged as a whole.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How much the journals may have, so that they take no more than an eighth of the limit. The engine takes no less than
+/// 64 MiB, and its default is 512 MiB.
+pub(super) fn max_journal_bytes(limit: Option<u64>) -> u64 {
+    const MIB: u64 = 1024 * 1024;
+    limit.map_or(512 * MIB, |limit| (limit / 8).clamp(64 * MIB, 512 * MIB))
+}
+
+/// What a batch brings.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Bytes in the queue.
+    pub(super) bytes: u64,
+    /// It only removes.
+    pub(super) deletes: bool,
+}
+
+/// What stays free, and the limit.
+pub(super) struct Reserve {
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+    pub(super) data_limit: Option<u64>,
+}
+
+/// The room of a store.
+pub(super) struct Space {
+    reserve: Reserve,
+    dir: PathBuf,
+    measured: Option<Measured>,
+    made_room: Option<MadeRoom>,
+}
+
+/// What the files of the directory occupied.
+struct Measured {
+    at: Instant,
+    bytes: u64,
+    written_since: u64,
+}
+
+impl Space {
+    pub(super) fn new(reserve: Reserve, dir: &Path) -> Self {
+        Self { reserve, dir: dir.to_owned(), measured: None, made_room: None }
+    }
+
+    /// Refuses a batch that has no room. If the room is not known, the commit decides.
+    pub(super) fn check(&mut self, store: &Store, wanted: Wanted) -> Result<(), WriteError> {
+        if let Ok(disk) = Disk::of(&self.dir)
+            && let Some(cause) = disk.lacks(&self.reserve, wanted, store.db.write_buffer_size())
+        {
+            return Err(WriteError::DiskFull { cause });
+        }
+        match self.lacks_limit(store, wanted) {
+            Some(cause) => Err(WriteError::DiskFull { cause }),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts what was written since the last measurement.
+    pub(super) fn written(&mut self, wanted: Wanted) {
+        if let Some(measured) = &mut self.measured {
+            measured.written_since = measured.written_since.saturating_add(in_journal(wanted));
+        }
+    }
+
+    fn lacks_limit(&mut self, store: &Store, wanted: Wanted) -> Option<String> {
+        let limit = self.reserve.data_limit?;
+        let reserve = if wanted.deletes { self.reserve.bytes / 2 } else { self.reserve.bytes };
+        let refused = |used: u64| {
+            let used =
+                used.saturating_add(reserve).saturating_add(expected(store, wanted)).saturating_add(in_journal(wanted));
+            (used > limit)
+                .then(|| format!("the data directory needs {used} bytes with this write, its limit is {limit}"))
+        };
+        let known = self.measured.as_ref().filter(|measured| measured.at.elapsed() < MEASURE_INTERVAL);
+        if let Some(known) = known {
+            let cause = refused(known.bytes.saturating_add(known.written_since));
+            // What is written since is an upper bound, so it alone refuses nothing.
+            if cause.is_none() || known.written_since == 0 {
+                return cause;
+            }
+        }
+        match occupied(&self.dir) {
+            Ok(bytes) => {
+                self.measured = Some(Measured { at: Instant::now(), bytes, written_since: 0 });
+                refused(bytes)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the engine is to make room now, because the limit has refused a write. Not if it did a short time ago.
+    pub(super) fn may_make_room(&self) -> bool {
+        let is_due = self.made_room.as_ref().is_none_or(|made| made.at.elapsed() >= MAKE_ROOM_INTERVAL);
+        self.reserve.data_limit.is_some() && is_due
+    }
+
+    /// Whether everything was merged, and nothing was written since. `sequence` is that of the last batch.
+    pub(super) fn is_merged(&self, sequence: u64) -> bool {
+        self.made_room.as_ref().is_some_and(|made| made.merged_until == Some(sequence))
+    }
+
+    /// Whether the largest keyspace can be merged within the limit, which writes all of it again.
+    pub(super) fn has_room_for_merge(&self, store: &Store) -> bool {
+        let largest = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).max().unwrap_or(0);
+        let needed = store.db.write_buffer_size().saturating_mul(2).saturating_add(largest);
+        let limit = self.reserve.data_limit.unwrap_or(u64::MAX);
+        occupied(&self.dir).is_ok_and(|used| used.saturating_add(needed) <= limit)
+    }
+
+    /// `merged_until` is the last batch, if everything is merged.
+    pub(super) fn made_room(&mut self, merged_until: Option<u64>) {
+        (self.made_room, self.measured) = (Some(MadeRoom { at: Instant::now(), merged_until }), None);
+    }
+}
+
+/// What the engine did last to make room.
+struct MadeRoom {
+    at: Instant,
+    merged_until: Option<u64>,
+}
+
+/// What the engine will write without further writes: its buffers to tables, and one merge. Deletes have no need of the
+/// room for that merge, because the write before them left it.
+fn expected(store: &Store, wanted: Wanted) -> u64 {
+    let buffered = store.db.write_buffer_size();
+    if wanted.deletes {
+        return buffered;
+    }
+    let tables: u64 = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).sum();
+    buffered.saturating_add(tables.saturating_add(buffered).min(MAX_MERGE_BYTES))
+}
+
+/// A record is in the journal with its key, which stands in up to three entries.
+fn in_journal(wanted: Wanted) -> u64 {
+    wanted.bytes.saturating_mul(3)
+}
+
+/// The room of the file system.
+struct Disk {
+    free_bytes: u64,
+    /// `None` if it has no limit on files.
+    free_files: Option<u64>,
+}
+
+impl Disk {
+    fn of(dir: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(dir)?;
+        let free_files = (stat.f_files > 0).then_some(stat.f_favail);
+        Ok(Self { free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize), free_files })
+    }
+
+    /// `buffered` is what the engine has to write to tables.
+    fn lacks(&self, reserve: &Reserve, wanted: Wanted, buffered: u64) -> Option<String> {
+        // A record is in the journal, in a table, and in a merged table.
+        let (free, needed) =
+            (self.free_bytes.saturating_sub(buffered), reserve.bytes.saturating_add(in_journal(wanted)));
+        if free < needed {
+            return Some(format!("{free} bytes are free beyond what is reserved, {needed} are needed"));
+        }
+        let free = self.free_files.filter(|free| *free < reserve.files)?;
+        Some(format!("the file system takes {free} more files (inodes), {} are needed", reserve.files))
+    }
+}
+
+/// The bytes that the files below a directory occupy. A journal is prepared with a length that it does not occupy.
+fn occupied(dir: &Path) -> io::Result<u64> {
+    let mut sum = 0_u64;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // Not through links. The engine removes files meanwhile.
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        sum = sum.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES));
+        if metadata.is_dir() {
+            match occupied(&entry.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                below => sum = sum.saturating_add(below?),
+            }
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: Wanted = Wanted { bytes: 100, deletes: false };
+
+    fn reserve(bytes: u64, files: u64) -> Reserve {
+        Reserve { bytes, files, data_limit: None }
+    }
+
+    /// Covers R45.
+    #[test]
+    fn a_batch_needs_free_bytes_and_free_files() {
+        // Free bytes, free files, the reserve, what the engine has to write, and whether a set of 100 bytes has room.
+        for (free_bytes, free_files, reserve, buffered, room) in [
+            (1300, Some(64), reserve(1000, 64), 0, true),
+            (1299, Some(64), reserve(1000, 64), 0, false),
+            (1300, Some(64), reserve(1000, 64), 1, false),
+            (1300, Some(63), reserve(1000, 64), 0, false),
+            (1300, Some(0), reserve(1000, 64), 0, false),
+            (1300, Some(0), reserve(1000, 0), 0, true),
+            (1300, None, reserve(1000, u64::MAX), 0, true),
+            (u64::MAX, Some(u64::MAX), reserve(u64::MAX, u64::MAX), 0, true),
+            (0, Some(u64::MAX), reserve(0, 0), 0, false),
+        ] {
+            let lacks = Disk { free_bytes, free_files }.lacks(&reserve, SET, buffered);
+            assert_eq!(lacks.is_none(), room, "{free_bytes} {free_files:?} {}: {lacks:?}", reserve.files);
+            if free_bytes == 1300 && free_files < Some(64) && !room {
+                assert!(lacks.unwrap().contains("inodes"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_counts_with_what_it_occupies() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let empty = occupied(dir.path()).unwrap();
+        fs::File::create(at("sparse")).unwrap().set_len(1 << 30).unwrap();
+        assert!(occupied(dir.path()).unwrap() < empty + 65_536, "a length alone is not there");
+        fs::create_dir_all(at("a/b")).unwrap();
+        fs::write(at("a/b/full"), vec![1; 1 << 20]).unwrap();
+        fs::File::open(at("a/b/full")).unwrap().sync_all().unwrap();
+        let full = occupied(dir.path()).unwrap();
+        assert!((1 << 20..2 << 20).contains(&full), "{full}");
+        std::os::unix::fs::symlink("/usr", at("link")).unwrap();
+        std::os::unix::fs::symlink("missing", at("dangling")).unwrap();
+        assert!(occupied(dir.path()).unwrap() < full + 65_536, "links are not followed");
+    }
+
+    /// Covers R45.
+    #[test]
+    fn journals_take_an_eighth_of_the_limit_within_what_the_engine_takes() {
+        const MIB: u64 = 1024 * 1024;
+        for (limit, journals) in [
+            (None, 512),
+            (Some(0), 64),
+            (Some(MIN_DATA_LIMIT), 64),
+            (Some(1024 * MIB), 128),
+            (Some(2048 * MIB), 256),
+            (Some(u64::MAX), 512),
+        ] {
+            assert_eq!(max_journal_bytes(limit), journals * MIB, "{limit:?}");
+        }
+    }
+}

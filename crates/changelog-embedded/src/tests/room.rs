@@ -1,0 +1,137 @@
+//! A store without room: the file system has none, or the directory has reached its limit.
+
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+
+/// What all files below a directory occupy.
+fn occupied(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut sum = 0;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        sum += metadata.blocks() * 512;
+        if metadata.is_dir() {
+            sum += occupied(&entry.path());
+        }
+    }
+    sum
+}
+
+/// Text that compression does not make smaller.
+fn noise(seed: u64, bytes: usize) -> String {
+    let (mut state, mut text) = (seed.wrapping_mul(2).wrapping_add(1), String::with_capacity(bytes));
+    while text.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.extend((0..4).map(|at| char::from(b'0' + (state >> (8 * at + 32)) as u8 % 64)));
+    }
+    text
+}
+
+/// Covers F23.
+#[tokio::test]
+async fn a_file_system_without_free_files_refuses_writes_until_there_are_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = rustix::fs::statvfs(dir.path()).unwrap().f_files > 0;
+    let log = EmbeddedLog::open(Settings { reserve_files: u64::MAX, ..settings(&dir) }).unwrap();
+    for value in [Some("a"), None] {
+        let answer = log.append(record(&log, "w/t/1", value)).unwrap().await.unwrap();
+        match answer {
+            Err(WriteError::DiskFull { cause }) if limited => assert!(cause.contains("inodes"), "{cause}"),
+            answer => assert!(!limited && answer.is_ok(), "{answer:?}"),
+        }
+    }
+    assert!(log.describe().await.findings.is_empty());
+    drop(log);
+    put(&open(&dir), "w/t/1", Some("a")).await;
+}
+
+async fn try_put(log: &EmbeddedLog, key: &str, value: Option<&str>) -> Result<Appended, WriteError> {
+    log.append(record(log, key, value))?.await.expect("answered")
+}
+
+/// Returns how often it was refused. The engine may need room for what it does at the moment.
+async fn put_when_there_is_room(log: &EmbeddedLog, key: &str, value: Option<&str>) -> u32 {
+    let (until, mut refused) = (soon(), 0);
+    while let Err(error) = try_put(log, key, value).await {
+        assert!(matches!(error, WriteError::DiskFull { .. }), "{error:?}");
+        assert!(Instant::now() < until, "there is room again by itself: {error}");
+        refused += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    refused
+}
+
+/// Runs `work`, and returns its result and the most that the directory occupied meanwhile.
+async fn watched<T>(dir: &Path, work: impl Future<Output = T>) -> (T, u64) {
+    let (dir, done) = (dir.to_owned(), CancellationToken::new());
+    let ended = done.clone();
+    let watching = tokio::task::spawn_blocking(move || {
+        let mut most = 0;
+        while !ended.is_cancelled() {
+            most = most.max(occupied(&dir));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        most
+    });
+    let result = work.await;
+    done.cancel();
+    (result, watching.await.unwrap())
+}
+
+fn limited(dir: &TempDir) -> EmbeddedLog {
+    EmbeddedLog::open(Settings { data_limit: Some(MIN_DATA_LIMIT), ..settings(dir) }).unwrap()
+}
+
+/// Covers R45.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_never_has_more_than_its_limit_and_deletes_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let log = limited(&dir);
+        let (mut written, value) = (0_u64, |n| noise(n, MIB as usize));
+        let refusal = loop {
+            assert!(written < MIN_DATA_LIMIT / MIB, "the limit holds");
+            match try_put(&log, &format!("w/t/{written}"), Some(&value(written))).await {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        let limit = MIN_DATA_LIMIT.to_string();
+        assert!(matches!(&refusal, WriteError::DiskFull { cause } if cause.contains(&limit)), "{refusal:?}");
+        assert!(written > 40, "{written}");
+        assert!(matches!(&*log.topic_state().borrow(), TopicState::Ready(_)), "it passes by itself");
+        assert_eq!(load(&log, "w").await.unwrap().len() as u64, written, "nothing was written by the refused write");
+        for n in 0..written {
+            put_when_there_is_room(&log, &format!("w/t/{n}"), None).await;
+        }
+        for n in 0..written {
+            put_when_there_is_room(&log, &format!("w/u/{n}"), Some(&value(written + n))).await;
+        }
+        written
+    };
+    let (written, most) = watched(dir.path(), work).await;
+    assert!(most <= MIN_DATA_LIMIT, "{most}");
+    let log = limited(&dir);
+    let live = load(&log, "w").await.unwrap().into_iter().filter(|record| record.value.is_some());
+    assert_eq!(live.count() as u64, written);
+}
+
+/// Covers R45.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_at_its_smallest_limit_takes_overwrites_without_end() {
+    for (value_bytes, keys) in [(MIB as usize, 20), (200_000, 150)] {
+        let dir = tempfile::tempdir().unwrap();
+        let work = async {
+            let log = limited(&dir);
+            for n in 0..2 * MIN_DATA_LIMIT / value_bytes as u64 {
+                let (key, value) = (format!("w/t/{}", n % keys), noise(n, value_bytes));
+                put_when_there_is_room(&log, &key, Some(&value)).await;
+            }
+            load(&log, "w").await.unwrap().len() as u64
+        };
+        let (loaded, most) = watched(dir.path(), work).await;
+        assert!(most <= MIN_DATA_LIMIT, "{value_bytes}: {most}");
+        assert_eq!(loaded, keys, "{value_bytes}");
+    }
+}
