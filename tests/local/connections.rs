@@ -181,7 +181,10 @@ async fn connections_leave_files_to_the_store_and_it_is_not_damaged() {
     let arguments = vec![format!("--data-dir={}", path.display()), format!("--health-listen={port}")];
     // Fewer than the connections of the API port and the files of the store.
     let server = TestServer::process_with_open_files(85, arguments).await.ready().await.keeping(Box::new(keep));
-    let mut client = connect(&server.api).await;
+    let mut client = server.client.clone();
+    // A connection with a call does not give its place to another.
+    let follow = v1::StreamAllRequest { follow: true, ..Default::default() };
+    let _following = client.stream_all(follow).await.unwrap();
     let mut held = Vec::new();
     for address in [&port, &server.admin, &server.api] {
         held.extend(mute(address, 64, PREFACE).await);
