@@ -242,6 +242,7 @@ impl Serving {
         let (health, opening) = (Health::new(metrics.clone()), Opening::new());
         let requests = RequestLimits {
             part: memory.requests.clone(),
+            probes: memory.probes.clone(),
             max_request_bytes: max_request_bytes(args.max_value_bytes.into()),
         };
         let calls = CallState::new(metrics.clone(), opening.clone(), requests);
@@ -267,7 +268,7 @@ impl Serving {
         };
         let mut ports = JoinSet::new();
         if let Some(listener) = listeners.admin {
-            let router = admin_router(metrics.clone(), health.clone(), opening.clone());
+            let router = admin_router(metrics.clone(), health.clone(), opening.clone(), memory.clone());
             ports.spawn(port("admin", listener).for_probes().serve_http(router, stop()));
         }
         if let Some(listener) = listeners.health {

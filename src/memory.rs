@@ -7,12 +7,11 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -40,20 +39,28 @@ pub struct CallMemory {
     pub answers: Arc<MemoryPart>,
     /// Lists of requests that streams keep.
     pub lists: Arc<MemoryPart>,
+    /// Calls of health and reflection on the API port.
+    pub probes: Arc<MemoryPart>,
 }
 
 impl CallMemory {
+    /// For the gauges.
+    pub fn parts(&self) -> [&MemoryPart; 4] {
+        [&self.requests, &self.answers, &self.lists, &self.probes]
+    }
+
     pub fn new(parts: &MemoryParts, metrics: &Metrics) -> Self {
         metrics.set_memory_limit("replays", parts.replays);
         metrics.set_memory_limit("queues", parts.queues);
         let part = |name, limit, reserve| {
             metrics.set_memory_limit(name, limit);
-            MemoryPart::new(name, limit, reserve, metrics.memory(name))
+            MemoryPart::new(name, limit, reserve)
         };
         Self {
             requests: part("requests", parts.requests, SMALL_RESERVE),
             answers: part("answers", parts.answers, SMALL_RESERVE),
             lists: part("lists", parts.lists, 0),
+            probes: part("probes", parts.probes, 0),
         }
     }
 }
@@ -72,8 +79,9 @@ pub struct MemoryPart {
     /// Large reservations leave this much.
     reserve: u64,
     used: AtomicU64,
+    /// How many wait for a release.
+    waiting: AtomicUsize,
     released: Notify,
-    gauge: Gauge,
 }
 
 /// The part has too few bytes left.
@@ -94,8 +102,9 @@ pub struct Reserved {
 }
 
 impl MemoryPart {
-    pub fn new(name: &'static str, limit: u64, reserve: u64, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { name, limit, reserve, used: AtomicU64::new(0), released: Notify::new(), gauge })
+    pub fn new(name: &'static str, limit: u64, reserve: u64) -> Arc<Self> {
+        let (used, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Arc::new(Self { name, limit, reserve, used, waiting, released: Notify::new() })
     }
 
     /// A reservation that has no bytes yet.
@@ -110,6 +119,10 @@ impl MemoryPart {
         Ok(reserved)
     }
 
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// How many bytes are reserved.
     pub fn used(&self) -> u64 {
         self.used.load(SeqCst)
@@ -117,19 +130,9 @@ impl MemoryPart {
 
     /// Reserves bytes as soon as there is room, and at most until the deadline.
     pub async fn reserve_before(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Reserved, Full> {
-        if let Ok(reserved) = self.reserve(bytes) {
-            return Ok(reserved);
-        }
-        let end = Instant::now() + MAX_WAIT;
-        let end = deadline.map_or(end, |deadline| deadline.min(end));
-        loop {
-            // Before the attempt, so that no release is missed.
-            let released = self.released.notified();
-            match self.reserve(bytes) {
-                Ok(reserved) => return Ok(reserved),
-                Err(full) => timeout_at(end, released).await.map_err(|_| full)?,
-            }
-        }
+        let mut reserved = self.nothing();
+        reserved.set_before(bytes, deadline).await?;
+        Ok(reserved)
     }
 }
 
@@ -140,7 +143,7 @@ impl Reserved {
 
     /// Changes how many bytes are reserved. If there is no room, as many as before stay reserved.
     pub fn set(&mut self, bytes: u64) -> Result<(), Full> {
-        let MemoryPart { name, limit, reserve, used, gauge, .. } = &*self.part;
+        let MemoryPart { name, limit, reserve, used, .. } = &*self.part;
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             self.shrink(bytes);
             return Ok(());
@@ -148,9 +151,27 @@ impl Reserved {
         let most = if bytes < SMALL { *limit } else { limit.saturating_sub(*reserve) };
         let fits = |used: u64| used.checked_add(more).filter(|sum| *sum <= most);
         used.fetch_update(SeqCst, SeqCst, fits).map_err(|used| Full { part: name, limit: most, used, wanted: more })?;
-        gauge.inc_by(i64::try_from(more).unwrap_or(i64::MAX));
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// As [`Reserved::set`], as soon as there is room, and at most until the deadline.
+    pub async fn set_before(&mut self, bytes: u64, deadline: Option<Instant>) -> Result<(), Full> {
+        if self.set(bytes).is_ok() {
+            return Ok(());
+        }
+        let part = self.part.clone();
+        let end = Instant::now() + MAX_WAIT;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        let _waiting = Waiting::of(&part);
+        loop {
+            // Before the attempt, so that no release is missed.
+            let released = part.released.notified();
+            match self.set(bytes) {
+                Ok(()) => return Ok(()),
+                Err(full) => timeout_at(end, released).await.map_err(|_| full)?,
+            }
+        }
     }
 
     fn shrink(&mut self, bytes: u64) {
@@ -158,9 +179,27 @@ impl Reserved {
         self.bytes = bytes;
         if less > 0 {
             self.part.used.fetch_sub(less, SeqCst);
-            self.part.gauge.dec_by(i64::try_from(less).unwrap_or(i64::MAX));
-            self.part.released.notify_waiters();
+            // One that begins to wait now tries once more before it does.
+            if self.part.waiting.load(SeqCst) > 0 {
+                self.part.released.notify_waiters();
+            }
         }
+    }
+}
+
+/// One that waits for a release, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn of(part: &'a MemoryPart) -> Self {
+        part.waiting.fetch_add(1, SeqCst);
+        Self(&part.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -179,7 +218,7 @@ mod tests {
     const KIB: u64 = 1024;
 
     fn part(limit: u64, reserve: u64) -> Arc<MemoryPart> {
-        MemoryPart::new("answers", limit, reserve, Gauge::default())
+        MemoryPart::new("answers", limit, reserve)
     }
 
     proptest! {
@@ -209,7 +248,6 @@ mod tests {
                 }
                 prop_assert!(used(&slots) <= limit);
                 prop_assert_eq!(part.used(), used(&slots));
-                prop_assert_eq!(u64::try_from(part.gauge.get()).unwrap(), used(&slots));
             }
             drop(slots);
             prop_assert_eq!(part.used(), 0);

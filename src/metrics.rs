@@ -158,14 +158,9 @@ impl Metrics {
         self.connections_ended.get_or_create(&ConnectionEnd { port, reason }).inc();
     }
 
-    /// The gauge of a part of the memory limit.
-    pub fn memory(&self, part: &'static str) -> Gauge {
-        self.memory.get_or_create(&MemoryPart { part }).clone()
-    }
-
-    /// What writes hold in the queues of the log.
-    pub fn set_queued_bytes(&self, bytes: usize) {
-        self.memory("queues").set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// What a part of the memory limit holds.
+    pub fn set_memory(&self, part: &'static str, bytes: u64) {
+        self.memory.get_or_create(&MemoryPart { part }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub fn set_memory_limit(&self, part: &'static str, bytes: u64) {

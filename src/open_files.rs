@@ -31,11 +31,15 @@ pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(MAX_OPEN_FILES)
 }
 
+/// What an idle connection takes in memory, and which part of the memory limit all may take in addition to it.
+const CONNECTION_BYTES: u64 = 20 * 1024;
+const MEMORY_PART: u64 = 10;
+
 /// Connections of the API port that half of `open_files` allows. The other half is for the store, the brokers and the
-/// other ports.
-pub fn max_connections(open_files: u64) -> usize {
-    let half = usize::try_from(open_files / 2).unwrap_or(usize::MAX);
-    half.clamp(MAX_CONNECTIONS.0, MAX_CONNECTIONS.1)
+/// other ports. Nor do they take more than a tenth of the memory limit.
+pub fn max_connections(open_files: u64, memory_limit: u64) -> usize {
+    let most = (open_files / 2).min(memory_limit / MEMORY_PART / CONNECTION_BYTES);
+    usize::try_from(most).unwrap_or(usize::MAX).clamp(MAX_CONNECTIONS.0, MAX_CONNECTIONS.1)
 }
 
 /// Connections of the health port, and as many of the admin port. One client may have a quarter. A probe needs one.
@@ -71,13 +75,18 @@ mod tests {
         for (open_files, connections) in
             [(0, 64), (64, 64), (256, 128), (1_024, 512), (100_000, 50_000), (1_000_000, 65_536), (u64::MAX, 65_536)]
         {
-            assert_eq!(max_connections(open_files), connections, "{open_files}");
+            assert_eq!(max_connections(open_files, u64::MAX), connections, "{open_files}");
+        }
+        for (memory_limit, connections) in [(0, 64), (160_000_000, 781), (1 << 30, 5_242), (u64::MAX, 50_000)] {
+            assert_eq!(max_connections(100_000, memory_limit), connections, "{memory_limit}");
         }
         for (open_files, kept) in [(64, 24), (256, 32), (1_024, 64), (u64::MAX, 64)] {
             assert_eq!(kept_back(open_files), kept, "{open_files}");
         }
         for open_files in [256, 300, 1_024, 4_096, 65_536] {
-            let all = max_connections(open_files) + 2 * max_probe_connections(open_files) + cached_files(open_files);
+            let all = max_connections(open_files, u64::MAX)
+                + 2 * max_probe_connections(open_files)
+                + cached_files(open_files);
             assert!(open_files as usize - all >= 64, "{open_files}: {all} for connections and the store's files");
         }
     }

@@ -68,6 +68,8 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
                 delete_retention: args.delete_retention,
                 sort_bytes: saturating_usize(args.read_ahead()),
                 queue_bytes: saturating_usize(args.memory()?.queues),
+                write_buffer_bytes: args.memory()?.queues / 2,
+                cache_bytes: (args.memory_limit() / 32).min(32 * 1024 * 1024),
                 cached_files: open_files::cached_files(open_files::limit()),
                 data_limit: args.data_limit,
                 ..changelog_embedded::Settings::new(&args.data_dir)

@@ -9,6 +9,7 @@
 //! | requests | requests, from the announced length until they are answered | the largest request, and 4 MiB   | 4/24  |
 //! | answers  | answers, until the client has taken them                    | the largest answer, and 4 MiB    | 3/24  |
 //! | lists    | lists of requests that streams keep                         | 4 MiB                            | 2/24  |
+//! | probes   | calls of health and reflection on the API port              | 2 MiB                            | 0     |
 //!
 //! With --replay-memory, replays get no share. The 4 MiB are for calls under 64 KiB.
 
@@ -23,6 +24,8 @@ pub const MIN_REPLAY_MEMORY: u64 = 2 * MIB;
 pub const SMALL_RESERVE: u64 = 4 * MIB;
 /// The lists of one stream: ten thousand workspace IDs of 255 bytes take less.
 const MIN_LISTS: u64 = 4 * MIB;
+/// Two hundred calls of health and reflection.
+const PROBES: u64 = 2 * MIB;
 /// Key, headers and frames of one record.
 const RECORD_OVERHEAD: u64 = 64 * 1024;
 /// A value in `json` form is at most this large.
@@ -38,6 +41,7 @@ pub struct MemoryParts {
     pub requests: u64,
     pub answers: u64,
     pub lists: u64,
+    pub probes: u64,
 }
 
 /// What the parts depend on.
@@ -70,14 +74,19 @@ impl MemoryParts {
             requests: max_request_bytes(needs.max_value_bytes) + SMALL_RESERVE,
             answers: needs.max_value_bytes.max(MAX_JSON_ANSWER) + RECORD_OVERHEAD + SMALL_RESERVE,
             lists: MIN_LISTS,
+            probes: PROBES,
         };
         let sum = least.sum();
         let Some(rest) = limit.checked_sub(sum) else {
-            let because = match needs.replays {
-                Some(replays) => format!("--max-value-bytes {} and --replay-memory {replays}", needs.max_value_bytes),
-                None => format!("--max-value-bytes {}", needs.max_value_bytes),
-            };
-            return Err(UsageError::value("--memory-limit", &limit.to_string(), format!("{because} need {sum} bytes")));
+            let mut because = format!("--max-value-bytes {}", needs.max_value_bytes);
+            if let Some(replays) = needs.replays {
+                because += &format!(", --replay-memory {replays}");
+            }
+            if needs.producers > 1 {
+                because += &format!(", --producers {}", needs.producers);
+            }
+            let reason = format!("it must be at least {sum} ({because})");
+            return Err(UsageError::value("--memory-limit", &limit.to_string(), reason));
         };
         let (replays, whole) = if needs.replays.is_some() { (0, 15) } else { (9, 24) };
         let share = |of: u64| rest / whole * of;
@@ -88,11 +97,13 @@ impl MemoryParts {
             requests: least.requests + share(4),
             answers: least.answers + share(3),
             lists: least.lists + share(2),
+            probes: least.probes,
         })
     }
 
     fn sum(&self) -> u64 {
-        [self.replays, self.queues, self.requests, self.answers, self.lists].into_iter().fold(0, u64::saturating_add)
+        let parts = [self.replays, self.queues, self.requests, self.answers, self.lists, self.probes];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 

@@ -131,7 +131,8 @@ pub struct ServeArgs {
     /// The connections that the API port may have at the same time, from 1 to 65536.
     ///
     /// At the limit a new connection takes the place of the one that has had no call for the longest time. By default
-    /// half of the limit on open files, from 64 to 65536. That is also the most that is taken.
+    /// half of the limit on open files, from 64 to 65536, and one for each 204800 bytes of --memory-limit. That is also
+    /// the most that is taken.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     #[arg(help_heading = "Limits")]
     pub max_connections: Option<u32>,
@@ -278,7 +279,7 @@ impl ServeArgs {
 
     /// Connections of the API port, in effect.
     pub fn max_connections(&self) -> usize {
-        let possible = open_files::max_connections(open_files::limit());
+        let possible = open_files::max_connections(open_files::limit(), self.memory_limit());
         self.max_connections.map_or(possible, |wanted| possible.min(wanted as usize))
     }
 

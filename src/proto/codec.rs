@@ -1,11 +1,12 @@
-//! The codec of the API's messages. It is prost's codec with two differences.
+//! The codec of the API's messages. It is prost's codec with three differences.
 //!
 //! The buffer of a message has exactly its size. A growing buffer could take twice that until the client has received
 //! it. A request that can not be decoded is INVALID_ARGUMENT, because it is an error of the client. prost's codec
-//! returns INTERNAL.
+//! returns INTERNAL. So is a request whose lists are far too long, which is not decoded.
 
 use std::{collections::HashMap, marker::PhantomData};
 
+use bytes::Buf;
 use prost::Message;
 use tonic::{
     Code, Status,
@@ -14,7 +15,10 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::DOMAIN;
+use super::{
+    DOMAIN,
+    list_limits::{self, Lists},
+};
 
 #[derive(Debug, Clone)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -28,7 +32,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Default + Lists + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -64,15 +68,21 @@ impl<T: Message> Encoder for SizedEncoder<T> {
 #[derive(Debug)]
 pub struct RequestDecoder<U>(ProstDecoder<U>);
 
-impl<U: Message + Default> Decoder for RequestDecoder<U> {
+impl<U: Message + Default + Lists> Decoder for RequestDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(src).map_err(|status| {
-            let message = format!("the message can't be decoded: {}", status.message());
-            let details = ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, HashMap::new());
-            Status::with_error_details(Code::InvalidArgument, message, details)
-        })
+        let details = || ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, HashMap::new());
+        let refused = |message: String, details| Status::with_error_details(Code::InvalidArgument, message, details);
+        // The bytes of a message are in one piece.
+        list_limits::check(src.chunk(), U::LISTS).map_err(|too_many| {
+            let mut details = details();
+            details.add_bad_request_violation(too_many.name, too_many.to_string());
+            refused(too_many.to_string(), details)
+        })?;
+        self.0
+            .decode(src)
+            .map_err(|status| refused(format!("the message can't be decoded: {}", status.message()), details()))
     }
 }

@@ -3,6 +3,7 @@
 mod codec;
 mod encoded_value;
 mod entry_batch;
+mod list_limits;
 #[cfg(test)]
 pub mod testing;
 
@@ -24,6 +25,7 @@ pub use changelog::v1;
 pub use codec::Codec;
 pub use encoded_value::{EncodedValue, value_fields};
 pub use entry_batch::{EntryBatch, EntryBatchEncoder};
+pub use list_limits::Lists;
 
 /// A timestamp from milliseconds since 1970.
 pub fn timestamp(millis: i64) -> prost_types::Timestamp {

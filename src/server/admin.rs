@@ -18,26 +18,30 @@ use axum::{
 use changelog_core::log::{TopicProblem, TopicState};
 
 use super::{health::Health, opening::Opening};
-use crate::metrics::Metrics;
+use crate::{memory::CallMemory, metrics::Metrics};
 
 #[derive(Debug, Clone)]
 struct Admin {
     metrics: Arc<Metrics>,
     health: Health,
     opening: Arc<Opening>,
+    memory: CallMemory,
 }
 
-pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>) -> Router {
+pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>, memory: CallMemory) -> Router {
     Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Admin { metrics, health, opening })
+        .with_state(Admin { metrics, health, opening, memory })
 }
 
 async fn render(State(admin): State<Admin>) -> impl IntoResponse {
     if let Ok(open) = admin.opening.get() {
-        admin.metrics.set_queued_bytes(open.changelog.queued_bytes());
+        admin.metrics.set_memory("queues", open.changelog.queued_bytes() as u64);
+    }
+    for part in admin.memory.parts() {
+        admin.metrics.set_memory(part.name(), part.used());
     }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], admin.metrics.render())
 }

@@ -41,6 +41,9 @@ const MAX_STREAMS: u32 = 128;
 const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// The same for the health port, whose calls no memory limit counts. A probe makes one call at a time.
+const MAX_PROBE_STREAMS: u32 = 8;
+const MAX_PROBE_HEADER_LIST: u32 = 4 * 1024;
 /// Bytes of one answer that wait for the socket.
 const MAX_SEND_BUFFER: usize = 128 * 1024;
 /// Unread bytes of all requests of a connection. A `Write` stream whose client receives no verdicts is not read. It
@@ -92,13 +95,18 @@ impl Port {
     /// Serves gRPC.
     pub async fn serve_grpc(self, service: CallService, stop: impl Future<Output = Instant>) -> usize {
         let executor = StreamExecutor { limit: self.client_stall_timeout };
+        let (max_streams, max_header_list) = if service.is_for_probes() {
+            (MAX_PROBE_STREAMS, MAX_PROBE_HEADER_LIST)
+        } else {
+            (MAX_STREAMS, MAX_HEADER_LIST)
+        };
         let connection = |io, peer, activity: &Arc<Activity>| {
             http2::Builder::new(executor)
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(MAX_STREAMS)
+                .max_concurrent_streams(max_streams)
                 .max_local_error_reset_streams(MAX_LOCAL_RESETS)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-                .max_header_list_size(MAX_HEADER_LIST)
+                .max_header_list_size(max_header_list)
                 .max_send_buf_size(MAX_SEND_BUFFER)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)

@@ -31,6 +31,9 @@ use crate::{
     service::Service,
 };
 
+/// The largest request of health and reflection: it has a name.
+const MAX_PROBE_BYTES: usize = 16 * 1024;
+
 /// The API.
 pub fn api_routes(service: Service, max_request_bytes: usize) -> Routes {
     let api = ChangelogServiceServer::new(service)
@@ -49,16 +52,16 @@ pub fn health_and_reflection_routes(health: &Health) -> Routes {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = match reflection().build_v1() {
-        Ok(v1) => routes.add_service(v1),
+        Ok(v1) => routes.add_service(v1.max_decoding_message_size(MAX_PROBE_BYTES)),
         Err(error) => unreachable!("the compiled descriptors are good: {error}"),
     };
     match reflection().build_v1alpha() {
-        Ok(v1alpha) => routes.add_service(v1alpha),
+        Ok(v1alpha) => routes.add_service(v1alpha.max_decoding_message_size(MAX_PROBE_BYTES)),
         Err(error) => unreachable!("the compiled descriptors are good: {error}"),
     }
 }
 
 /// Health only, for a port that can be reachable from outside the pod.
 pub fn health_routes(health: &Health) -> Routes {
-    Routes::new(health.server())
+    Routes::new(health.server().max_decoding_message_size(MAX_PROBE_BYTES))
 }

@@ -34,6 +34,7 @@ use super::{
     transport_wait::TransportWait,
 };
 use crate::{
+    memory::Reserved,
     metrics::Metrics,
     proto::code_name,
     service::{
@@ -115,6 +116,11 @@ impl CallService {
         Self { probes: probes.prepare(), peer: Peer::default(), activity: Activity::new(), api }
     }
 
+    /// Whether it serves health only.
+    pub fn is_for_probes(&self) -> bool {
+        self.api.is_none()
+    }
+
     /// The same service for the calls of one connection.
     #[must_use]
     pub fn for_connection(&self, peer: Peer, activity: &Arc<Activity>) -> Self {
@@ -154,6 +160,11 @@ where
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
         let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
+        let reserved = self.api.as_ref().map(|api| api.requests.open_call(rpc.ours, request.headers())).transpose();
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(full) => return Self::refused(&memory_limit(rpc.name, &full), guard),
+        };
         let (mut open_calls, mut routes, mut limits) = (None, None, None);
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
@@ -202,7 +213,7 @@ where
             let response = match tokio::time::timeout_at(receive_deadline, &mut response_future).await {
                 Ok(response) => response,
                 // The RPC has not started: its request has not arrived completely.
-                Err(_) if rpc.ours && !stats.request_received() => Ok(Ok(request_too_slow().into_http())),
+                Err(_) if !stats.request_received() => Ok(Ok(request_too_slow().into_http())),
                 Err(_) => response_future.await,
             };
             let response = match response {
@@ -218,7 +229,7 @@ where
             let held = response.extensions().get::<AnswerMemory>().cloned();
             Ok(response.map(|inner| {
                 let mut body = CallBody::new(inner, guard, open_calls);
-                body.held = held;
+                body.held = (reserved, held);
                 body
             }))
         })
@@ -246,13 +257,20 @@ pub struct CallBody {
     wait: Arc<TransportWait>,
     guard: Option<CallGuard>,
     _open_calls: OpenCalls,
-    /// Memory of an answer with one message.
-    held: Option<AnswerMemory>,
+    /// Memory of the call, and of an answer with one message.
+    held: (Option<Reserved>, Option<AnswerMemory>),
 }
 
 impl CallBody {
     fn new(inner: tonic::body::Body, guard: Option<CallGuard>, open_calls: OpenCalls) -> Self {
-        Self { inner, rest: Bytes::new(), wait: TransportWait::current(), guard, _open_calls: open_calls, held: None }
+        Self {
+            inner,
+            rest: Bytes::new(),
+            wait: TransportWait::current(),
+            guard,
+            _open_calls: open_calls,
+            held: (None, None),
+        }
     }
 }
 

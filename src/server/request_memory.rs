@@ -16,12 +16,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::codegen::StdError;
 
 use crate::{
-    memory::{Full, MemoryPart},
+    memory::{Full, MemoryPart, Reserved},
     service::{RequestMemory, memory_limit, message_too_slow},
 };
 
@@ -38,12 +39,27 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
     pub part: Arc<MemoryPart>,
+    /// For calls of health and reflection.
+    pub probes: Arc<MemoryPart>,
     /// A larger message is refused when it is decoded. A compressed one may become as large.
     pub max_request_bytes: u64,
 }
 
 /// The RPC whose request is a stream.
 const WRITE: &str = "Write";
+
+/// What an open call takes besides its messages: the state of its stream, and its task.
+const CALL_BYTES: u64 = 8 * 1024;
+/// What an entry of its metadata takes.
+const METADATA_ENTRY_BYTES: u64 = 128;
+
+impl RequestLimits {
+    /// Reserves what a call takes until it ends. `ours` are calls of the API.
+    pub fn open_call(&self, ours: bool, metadata: &HeaderMap) -> Result<Reserved, Full> {
+        let part = if ours { &self.part } else { &self.probes };
+        part.reserve(CALL_BYTES + METADATA_ENTRY_BYTES * metadata.len() as u64)
+    }
+}
 
 /// The body of a request.
 pub struct RequestBody<B> {
@@ -78,7 +94,7 @@ impl<B> RequestBody<B> {
         rpc: &'static str,
         limits: Option<&RequestLimits>,
     ) -> Result<(Self, Option<RequestMemory>), Full> {
-        let Some(RequestLimits { part, max_request_bytes }) = limits else {
+        let Some(RequestLimits { part, max_request_bytes, .. }) = limits else {
             return Ok((Self { inner, metered: None }, None));
         };
         let (memory, max_request_bytes) = (RequestMemory::new(part), *max_request_bytes);
@@ -181,7 +197,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::gauge::Gauge;
     use proptest::prelude::*;
 
     use super::*;
@@ -189,7 +204,7 @@ mod tests {
     const MAX: u64 = 5_000;
 
     fn metered(part: &Arc<MemoryPart>, rpc: &'static str) -> (Metered, RequestMemory) {
-        let limits = RequestLimits { part: part.clone(), max_request_bytes: MAX };
+        let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
         let (body, memory) = RequestBody::new((), rpc, Some(&limits)).unwrap();
         (body.metered.unwrap(), memory.unwrap())
     }
@@ -210,7 +225,7 @@ mod tests {
             cuts in prop::collection::vec(1..2_000_usize, 1..40),
         ) {
             for rpc in ["Set", "Write"] {
-                let part = MemoryPart::new("requests", 1_000_000, 0, Gauge::default());
+                let part = MemoryPart::new("requests", 1_000_000, 0);
                 let (mut body, memory) = metered(&part, rpc);
                 let bytes: Vec<u8> = messages.iter().flat_map(|(flag, bytes)| message(*flag, *bytes)).collect();
                 let (mut at, mut cuts) = (0, cuts.iter().cycle());
@@ -256,8 +271,8 @@ mod tests {
         for (bytes, ends) in
             [(&whole[..], false), (&whole[..14], true), (&whole[..5], true), (&whole[..1], true), (&[][..], false)]
         {
-            let part = MemoryPart::new("requests", 1_000_000, 0, Gauge::default());
-            let limits = RequestLimits { part, max_request_bytes: MAX };
+            let part = MemoryPart::new("requests", 1_000_000, 0);
+            let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
             let silent = Silent((!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes)));
             let (mut body, _memory) = RequestBody::new(silent, "Write", Some(&limits)).unwrap();
             let read =
@@ -270,7 +285,7 @@ mod tests {
     /// Covers S19.
     #[test]
     fn a_message_is_refused_when_its_length_is_announced() {
-        let part = MemoryPart::new("requests", 1_000, 0, Gauge::default());
+        let part = MemoryPart::new("requests", 1_000, 0);
         let (mut body, _memory) = metered(&part, "Set");
         body.arrived(&message(false, 900)[..PREFIX_BYTES]).unwrap();
         let (mut other, _other) = metered(&part, "Get");
@@ -278,7 +293,7 @@ mod tests {
         assert_eq!((full.used, full.wanted), (900, 101));
         let (mut fits, _fits) = metered(&part, "Set");
         fits.arrived(&message(false, 100)[..PREFIX_BYTES]).unwrap();
-        let limits = RequestLimits { part, max_request_bytes: MAX };
+        let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
         let full = RequestBody::new((), "Write", Some(&limits)).err().expect("no room for what it may leave unread");
         assert_eq!(full.wanted, u64::from(STREAM_WINDOW));
     }

@@ -27,7 +27,7 @@ use super::{
     write,
 };
 use crate::proto::{
-    Codec, EncodedValue,
+    Codec, EncodedValue, Lists,
     v1::{self, mutation::Change, set_request},
 };
 use inputs::{RPCS, read, read_request, write_request, written};
@@ -40,7 +40,7 @@ const OPAQUE: ValueRules = ValueRules { mode: ValueMode::Opaque, max_bytes: MAX_
 static CONVERSIONS: LazyLock<Conversions> = LazyLock::new(Conversions::default);
 
 /// Decodes a message as the server does.
-fn decode<M: Message + Default + 'static>(bytes: &[u8]) -> Result<M, Status> {
+fn decode<M: Message + Default + Lists + 'static>(bytes: &[u8]) -> Result<M, Status> {
     let mut frame = vec![0];
     frame.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     frame.extend_from_slice(bytes);
@@ -56,7 +56,7 @@ fn reason(status: &Status) -> String {
 }
 
 /// Decodes a message and parses it. What is accepted must be what `valid` accepts. Returns `ok` or the reason.
-fn checked<M: Message + Default + Debug + 'static, T>(
+fn checked<M: Message + Default + Debug + Lists + 'static, T>(
     bytes: &[u8],
     valid: impl FnOnce(&M) -> bool,
     parse: impl FnOnce(M) -> Result<T, Status>,

@@ -123,7 +123,6 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::StreamExt;
-    use prometheus_client::metrics::gauge::Gauge;
     use tonic::Code;
 
     use super::*;
@@ -131,7 +130,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn answers() -> Arc<MemoryPart> {
-        MemoryPart::new("answers", 1_000, 0, Gauge::default())
+        MemoryPart::new("answers", 1_000, 0)
     }
 
     fn fault() -> Status {
@@ -213,7 +212,7 @@ mod tests {
     /// Covers S19.
     #[tokio::test(start_paused = true)]
     async fn messages_that_are_not_taken_use_up_the_memory_of_answers_until_the_client_leaves() {
-        let part = MemoryPart::new("answers", 10_000, 0, Gauge::default());
+        let part = MemoryPart::new("answers", 10_000, 0);
         let stalled = |bytes: usize| {
             ResponseStream::spawn(None, fault, &part, move |responses| async move {
                 loop {

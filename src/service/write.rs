@@ -33,7 +33,7 @@ use super::{
     status,
 };
 use crate::{
-    memory::CallMemory,
+    memory::{CallMemory, Full, MemoryPart, Reserved},
     proto::v1::{self, mutation, verdict},
 };
 
@@ -42,6 +42,13 @@ const MAX_MUTATIONS: usize = 1_000;
 /// Units between reading mutations and sending their verdicts. A mutation takes one unit, and one for each KiB of its
 /// value. Messages of verdicts that wait for the transport do not count.
 const WINDOW: usize = 16_384;
+/// What an outstanding unit takes at most until its verdict is sent, besides what the queue of the log counts.
+const UNIT_BYTES: u64 = 128;
+/// Memory for outstanding units is reserved in steps.
+const MEMORY_STEP: u64 = 64 * 1024;
+/// What a decoded mutation and a header take while their message waits to be accepted.
+const MUTATION_BYTES: u64 = 256;
+const HEADER_BYTES: u64 = 96;
 /// Verdicts in one message.
 const MAX_VERDICTS: usize = 1_000;
 /// With fewer verdicts than this, the task yields once before it sends them, because more may complete meanwhile.
@@ -69,8 +76,8 @@ struct PendingWrite {
 /// A mutation whose outcome the log has reported.
 struct CompletedWrite {
     id: u64,
-    key: Key,
-    outcome: Result<Appended, WriteError>,
+    /// An error with the key that it names.
+    outcome: Result<Appended, (WriteError, Key)>,
     /// Released when the verdict is sent.
     _window_permit: OwnedSemaphorePermit,
 }
@@ -85,7 +92,7 @@ pub fn write(
     request: Request<Streaming<v1::WriteRequest>>,
 ) -> ResponseStream<v1::WriteResponse> {
     let (call, messages) = Call::from_request(request);
-    let queue_full_timeout = limits.write_timeout;
+    let (queue_full_timeout, requests) = (limits.write_timeout, memory.requests.clone());
     // A stream of mutations may last forever. It has only the deadline of its client.
     ResponseStream::spawn(None, lost, &memory.answers, move |verdicts| async move {
         let (completed, answered) = mpsc::unbounded_channel();
@@ -98,6 +105,8 @@ pub fn write(
             partition_queues: HashMap::new(),
             tasks,
             completed,
+            requests: requests.clone(),
+            outstanding: requests.nothing(),
             verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(answered, verdicts))),
             accepted: 0,
         };
@@ -124,6 +133,9 @@ struct Writing {
     /// Runs a task for each queue.
     tasks: TaskTracker,
     completed: mpsc::UnboundedSender<CompletedWrite>,
+    requests: Arc<MemoryPart>,
+    /// For units without a verdict.
+    outstanding: Reserved,
     /// Sends verdicts. Returns how many it sent.
     verdict_task: AbortOnDropHandle<Result<u64, Status>>,
     accepted: u64,
@@ -164,6 +176,9 @@ impl Writing {
 
     async fn accept_all(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
         check_count(&mutations)?;
+        let headers: usize = mutations.iter().map(|mutation| mutation.headers.len()).sum();
+        let decoded = MUTATION_BYTES * mutations.len() as u64 + HEADER_BYTES * headers as u64;
+        let _decoded = self.requests.reserve_before(decoded, None).await.map_err(no_room)?;
         let target = self.changelog.write_target();
         let rules = target.value_rules();
         let mut refused = Vec::new();
@@ -190,6 +205,7 @@ impl Writing {
         let units = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
         let window_permit = self.window.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
         let window_permit = window_permit.map_err(|_| lost())?;
+        self.reserve_outstanding().await?;
         let verb = if change.value.is_some() { "set" } else { "delete" };
         let key = change.key.clone();
         let accepted = self.accept(change).await.map_err(|e| status::from_failed_write(&e, verb, &key))?;
@@ -202,6 +218,16 @@ impl Writing {
         });
         self.accepted += 1;
         let _ = queue.send(PendingWrite { id, key, accepted, window_permit });
+        Ok(())
+    }
+
+    async fn reserve_outstanding(&mut self) -> Result<(), Status> {
+        let units = WINDOW - self.window.available_permits();
+        let bytes = (units as u64 * UNIT_BYTES).next_multiple_of(MEMORY_STEP);
+        let held = self.outstanding.bytes();
+        if bytes > held || bytes < held / 4 {
+            self.outstanding.set_before(bytes, None).await.map_err(no_room)?;
+        }
         Ok(())
     }
 
@@ -226,8 +252,9 @@ impl Writing {
 async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
     while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
         let outcome = accepted.outcome().await;
+        let outcome = outcome.map_err(|error| (error, key));
         // The stream may have ended.
-        let _ = completed.send(CompletedWrite { id, key, outcome, _window_permit: window_permit });
+        let _ = completed.send(CompletedWrite { id, outcome, _window_permit: window_permit });
     }
 }
 
@@ -257,12 +284,16 @@ async fn send_verdicts(
 fn verdict(completed: &CompletedWrite) -> v1::Verdict {
     let outcome = match &completed.outcome {
         Ok(written) => verdict::Outcome::Written(response::written(written)),
-        Err(error) => {
-            let status = status::from_failed_write(error, "write", &completed.key);
+        Err((error, key)) => {
+            let status = status::from_failed_write(error, "write", key);
             verdict::Outcome::Error(response::rpc_status(&status))
         }
     };
     v1::Verdict { id: completed.id, outcome: Some(outcome) }
+}
+
+fn no_room(full: Full) -> Status {
+    status::memory_limit("write", &full)
 }
 
 fn lost() -> Status {

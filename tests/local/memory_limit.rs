@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     bounds::peak_kib,
-    contract::server::{PATIENCE, TestServer, binary, field, raw, reason},
+    contract::server::{PATIENCE, TestServer, binary, directory, field, raw, reason},
     servers::MockKafka,
 };
 
@@ -83,6 +84,9 @@ async fn until(server: &TestServer, part: &str, reached: impl Fn(i64) -> bool) {
     }
 }
 
+/// What a call counts besides its message, with three entries of metadata.
+const CALL: i64 = 8 * 1024 + 3 * 128;
+
 /// The status of an answer, once it has ended.
 async fn status_of(response: http::Response<hyper::body::Incoming>) -> Status {
     if let Some(status) = Status::from_header_map(response.headers()) {
@@ -145,13 +149,20 @@ async fn requests_count_from_their_announced_length_and_those_without_room_are_r
         // A stream may leave some bytes unread.
         let unread = if rpc == "Write" { 256 * 1024 } else { 0 };
         let each = message + unread;
-        let fit = (room - 4 * MIB) / each;
+        let fit = (room - 4 * MIB) / (each + CALL);
         assert!(fit > 0 && (fit as usize) < CONNECTIONS * CALLS, "{rpc}: {fit}");
-        for _ in 0..CONNECTIONS * CALLS - fit as usize {
-            let status = tokio::time::timeout(PATIENCE, calls.join_next()).await.expect("refused in time");
-            assert_no_room(&status.unwrap().unwrap());
+        let started = Instant::now();
+        loop {
+            while let Some(status) = calls.try_join_next() {
+                assert_no_room(&status.unwrap());
+            }
+            let open = calls.len() as i64;
+            if open <= fit && open >= fit - 1 && used(&server, "requests").await == open * (each + CALL) {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{rpc}: {open} open, {fit} have room");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(used(&server, "requests").await, fit * each, "{rpc}");
         // Small calls have a reserve.
         server.set("ws/t/a", "1").await;
         server.get("ws/t/a").await.unwrap();
@@ -280,6 +291,8 @@ async fn lists_of_requests_are_limited_and_what_streams_keep_of_them_counts() {
 /// A memory control group of 256 MiB, version 1 or 2. `None` if none can be made.
 struct ControlGroup(PathBuf);
 
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
 impl ControlGroup {
     fn new(bytes: i64) -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -291,7 +304,11 @@ impl ControlGroup {
                 some if some.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
                 _ => continue,
             };
-            let group = PathBuf::from(root).join(path).join(format!("changelogd-test-{}", std::process::id()));
+            let group = PathBuf::from(root).join(path).join(format!(
+                "changelogd-test-{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, SeqCst)
+            ));
             if std::fs::create_dir(&group).is_ok() {
                 let made = Self(group);
                 if made.0.join(file).exists() && std::fs::write(made.0.join(file), bytes.to_string()).is_ok() {
@@ -309,16 +326,10 @@ impl Drop for ControlGroup {
     }
 }
 
-/// Brokers that do not answer, in a container of 256 MiB. Where no control group can be made, the peak is compared.
-/// Covers S19.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
-    const CONTAINER: i64 = 256 * MIB;
-    let kafka = MockKafka::start(10);
-    let group = ControlGroup::new(CONTAINER);
-    let mut arguments = kafka.arguments(10);
-    arguments.push("--write-timeout=300s".to_owned());
-    let mut server = match &group {
+/// The binary in a control group of so many bytes. Where none can be made, only the limit of the process is set.
+async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
+    let group = ControlGroup::new(bytes);
+    let server = match &group {
         Some(ControlGroup(path)) => {
             println!("in the control group {}", path.display());
             let mut shell = Command::new("sh");
@@ -327,13 +338,22 @@ async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
             TestServer::spawn(shell, arguments).await
         }
         None => {
-            println!("no control group can be made here: the peak is compared with {CONTAINER} bytes");
-            arguments.push(format!("--memory-limit={}", CONTAINER / 10 * 6));
+            println!("no control group can be made here: the peak is compared with {bytes} bytes");
+            arguments.push(format!("--memory-limit={}", bytes / 10 * 6));
             TestServer::process(arguments).await
         }
-    }
-    .ready()
-    .await;
+    };
+    (server.ready().await, group)
+}
+
+/// Brokers that do not answer, in a container of 256 MiB. Where no control group can be made, the peak is compared.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
+    const CONTAINER: i64 = 256 * MIB;
+    let kafka = MockKafka::start(10);
+    let (mut server, _group) =
+        in_container(CONTAINER, [kafka.arguments(10), vec!["--write-timeout=300s".to_owned()]].concat()).await;
     let room = limit(&server, "queues").await;
     assert!(room < CONTAINER / 4, "the limit is that of the group: {room}");
     server.set("ws/t/first", "1").await;
@@ -385,4 +405,150 @@ async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
     let peak = peak_memory(server.pid());
     assert!(peak < CONTAINER as u64, "{peak}");
     server.stop().await;
+}
+
+/// Lists whose entries have two bytes each, which take a hundred in memory.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_that_are_far_too_long_are_refused_before_they_are_decoded() {
+    let server = server(&[]).await;
+    let before = peak_memory(server.pid());
+    let repeated = |entry: &[u8]| {
+        let encoded = entry.repeat(2_900_000 / entry.len() * 2);
+        [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
+    };
+    let nested = {
+        // One mutation with many headers.
+        let headers = [0x3a, 0].repeat(2_900_000);
+        let mut encoded = vec![0x0a];
+        prost::encoding::encode_varint(headers.len() as u64, &mut encoded);
+        encoded.extend(headers);
+        [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
+    };
+    for (rpc, message) in [
+        ("Write", repeated(&[0x0a, 0])),
+        ("Write", nested),
+        ("Set", repeated(&[0x2a, 0])),
+        ("Delete", repeated(&[0x1a, 0])),
+        ("StreamAll", repeated(&[0x12, 0])),
+        ("StreamAll", repeated(&[0x08, 0])),
+        ("StreamAll", repeated(&[0x1a, 1, b'a'])),
+        ("LoadWorkspace", repeated(&[0x12, 0])),
+    ] {
+        for _ in 0..4 {
+            let mut sender = connection(&server.api, None).await;
+            let mut request = request(&server.api, rpc, Full::new(Bytes::from(message.clone())).boxed());
+            request.headers_mut().remove("grpc-encoding");
+            let status = status_of(sender.send_request(request).await.unwrap()).await;
+            assert_eq!(
+                (status.code(), &*reason(&status)),
+                (Code::InvalidArgument, "ARGUMENT_INVALID"),
+                "{rpc}: {status:?}"
+            );
+            assert!(!field(&status).is_empty(), "{status:?}");
+        }
+    }
+    let peak = peak_memory(server.pid());
+    assert!(peak < before + 32 * MIB as u64, "{before} to {peak}");
+}
+
+/// Calls that have only a head, calls of health, and streams without verdicts.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_any_kind_count_while_they_are_open() {
+    let health_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = server(&[&format!("--health-listen={health_port}")]).await;
+    let before = peak_memory(server.pid());
+    const SET: &str = "/changelog.v1.ChangelogService/Set";
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+    const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    for (address, path, announced) in [
+        (&server.api, SET, 0),
+        (&server.api, CHECK, 4_000_000_u32),
+        (&server.api, REFLECTION, 4_000_000),
+        (&health_port, CHECK, 4_000_000),
+        (&server.api, CHECK, 0),
+    ] {
+        let (mut calls, mut bodies) = (JoinSet::new(), Vec::new());
+        for _ in 0..20 {
+            let sender = connection(address, None).await;
+            for _ in 0..100 {
+                let (chunks, body) = mpsc::channel::<Result<http_body::Frame<Bytes>, std::convert::Infallible>>(4);
+                let mut request = http::Request::post(format!("http://{address}{path}"));
+                for n in 0..if address == &health_port { 20 } else { 200 } {
+                    request = request.header(format!("x-{n}"), "");
+                }
+                let request = request.header("content-type", "application/grpc").header("te", "trailers");
+                let request = request.body(StreamBody::new(ReceiverStream::new(body)).boxed()).unwrap();
+                let mut sender = sender.clone();
+                calls.spawn(async move {
+                    sender.ready().await.unwrap();
+                    let Ok(response) = sender.send_request(request).await else { return };
+                    let _ = status_of(response).await;
+                });
+                if announced > 0 {
+                    let prefix = [&[0][..], &announced.to_be_bytes()].concat();
+                    let _ = chunks.try_send(Ok(http_body::Frame::data(prefix.into())));
+                    let _ = chunks.try_send(Ok(http_body::Frame::data(vec![0; 60_000].into())));
+                }
+                bodies.push(chunks);
+            }
+        }
+        tokio::time::timeout(Duration::from_millis(500), calls.join_next()).await.ok();
+        let peak = peak_memory(server.pid());
+        assert!(peak < before + LIMIT as u64, "{path}: {before} to {peak}");
+        calls.abort_all();
+        while calls.join_next().await.is_some() {}
+        drop(bodies);
+        until(&server, "requests", |bytes| bytes == 0).await;
+        until(&server, "probes", |bytes| bytes == 0).await;
+    }
+    server.set("ws/t/a", "1").await;
+}
+
+/// Streams of deletions, whose keys are in three places of the store. Clients that take verdicts, and clients
+/// that do not.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_store_under_load_stays_within_its_container() {
+    const CONTAINER: i64 = 256 * MIB;
+    let (_keep, path) = directory();
+    let arguments = vec![format!("--data-dir={}", path.display()), "--client-stall-timeout=60s".to_owned()];
+    let (server, _group) = in_container(CONTAINER, arguments).await;
+    for takes_verdicts in [true, false] {
+        let mut streams = JoinSet::new();
+        for stream in 0..10 {
+            let messages = (0..200).map(move |message| {
+                let mutation = |n: usize| v1::Mutation {
+                    changelog_id: format!("w{stream}/t/{}-{message}-{n:0>150}", "k".repeat(50)),
+                    change: Some(v1::mutation::Change::Deletion(v1::Deletion {})),
+                    ..Default::default()
+                };
+                v1::WriteRequest { mutations: (0..250).map(mutation).collect() }
+            });
+            let window = if takes_verdicts { None } else { Some(0) };
+            let api = server.api.clone();
+            streams.spawn(async move {
+                let frames = messages.map(|m| Ok(http_body::Frame::data(framed(&m))));
+                let body = StreamBody::new(tokio_stream::iter(frames)).boxed();
+                let mut sender = connection(&api, window).await;
+                let mut request = request(&api, "Write", body);
+                request.headers_mut().remove("grpc-encoding");
+                let response = sender.send_request(request).await.unwrap();
+                status_of(response).await
+            });
+        }
+        let started = Instant::now();
+        while !streams.is_empty() && (takes_verdicts || started.elapsed() < Duration::from_secs(5)) {
+            let ended = tokio::time::timeout(Duration::from_secs(1), streams.join_next()).await;
+            if let Ok(Some(status)) = ended {
+                assert_eq!(status.unwrap().code(), Code::Ok);
+            }
+            assert!(started.elapsed() < 4 * PATIENCE, "{} streams are open", streams.len());
+        }
+        let peak = peak_memory(server.pid());
+        println!("verdicts taken: {takes_verdicts}: peak {} MiB", peak / MIB as u64);
+        assert!(peak < CONTAINER as u64, "{peak}");
+    }
+    server.set("ws/t/a", "1").await;
 }

@@ -90,6 +90,7 @@ mod presence;
 mod progress;
 mod replay;
 mod scan;
+mod settings;
 mod space;
 mod state;
 mod store;
@@ -100,7 +101,7 @@ mod writer;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -110,7 +111,7 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -130,6 +131,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
 pub use progress::JournalProgress;
+pub use settings::Settings;
 pub use space::MIN_DATA_LIMIT;
 
 use self::{
@@ -138,7 +140,7 @@ use self::{
     space::{Reserve, Space, max_journal_bytes},
     state::{Clock, Published, StoreState},
     store::EngineSettings,
-    writer::{QueuedWrite, Writer},
+    writer::{MAX_BATCH_BYTES, QueuedWrite, Writer},
 };
 
 /// The partition count of a new store, if none is configured.
@@ -146,53 +148,6 @@ const DEFAULT_PARTITIONS: u8 = 10;
 
 /// Of the fault after which no thread writes.
 const WRITER_ENDED: &str = "the writer thread ended";
-
-/// The settings of the embedded store.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The data directory. It is created if it does not exist.
-    pub dir: PathBuf,
-    /// The partition count, which is fixed when the store is created. `None` = the store's own, or 10 for a new store.
-    pub partition_count: Option<PartitionCount>,
-    /// How long a tombstone stays, from its write.
-    pub delete_retention: Duration,
-    /// How many records may wait to be written.
-    pub queue_records: usize,
-    /// How many bytes may wait to be written. A single record may have more.
-    pub queue_bytes: usize,
-    /// Writes are rejected if the file system has less free space than this, in bytes. So there is always room to merge
-    /// tables.
-    pub reserve_bytes: u64,
-    /// Writes are rejected if the file system takes fewer new files (inodes) than this. A file system without a limit
-    /// on them is never short of them.
-    pub reserve_files: u64,
-    /// Writes are rejected if the files of the data directory could occupy more than this, in bytes, with what the
-    /// engine has still to write and to merge. `None` = no limit. With less than [`MIN_DATA_LIMIT`] a store that has
-    /// reached its limit may stay there.
-    pub data_limit: Option<u64>,
-    /// How many bytes one replay may hold to sort records. Records above that are read twice.
-    pub sort_bytes: usize,
-    /// How many of its files the engine keeps open, 10 or more. It opens some more for a short time.
-    pub cached_files: usize,
-}
-
-impl Settings {
-    /// The documented defaults for this directory.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            partition_count: None,
-            delete_retention: Duration::from_hours(24),
-            queue_records: 100_000,
-            queue_bytes: 64 * 1024 * 1024,
-            reserve_bytes: 16 * 1024 * 1024,
-            reserve_files: 64,
-            data_limit: None,
-            sort_bytes: 16 * 1024 * 1024,
-            cached_files: 256,
-        }
-    }
-}
 
 /// A log in a directory.
 ///
@@ -232,6 +187,7 @@ impl EmbeddedLog {
         let engine = EngineSettings {
             cached_files: settings.cached_files,
             max_journal_bytes: max_journal_bytes(settings.data_limit),
+            cache_bytes: settings.cache_bytes,
         };
         let opened = store::open(&settings.dir, settings.partition_count, default, engine)?;
         let store = Arc::new(opened.store);
@@ -267,6 +223,8 @@ impl EmbeddedLog {
             purged_below: opened.purged_below,
             sequence: opened.sequence,
             acked_sequence: opened.acked_sequence,
+            write_buffer_bytes: settings.write_buffer_bytes,
+            max_batch_bytes: (settings.queue_bytes / 8).min(MAX_BATCH_BYTES),
             space: Space::new(
                 Reserve {
                     bytes: settings.reserve_bytes,

@@ -113,6 +113,7 @@ pub(super) struct Opened {
 pub(super) struct EngineSettings {
     pub(super) cached_files: usize,
     pub(super) max_journal_bytes: u64,
+    pub(super) cache_bytes: u64,
 }
 
 /// Opens the store of a directory, or creates one.
@@ -311,6 +312,7 @@ fn start_engine(dir: &Path, settings: EngineSettings) -> fjall::Result<(Database
         .manual_journal_persist(true)
         .max_cached_files(Some(settings.cached_files.max(MIN_CACHED_FILES)))
         .max_journaling_size(settings.max_journal_bytes)
+        .cache_size(settings.cache_bytes)
         .open()?;
     let keyspace = |name| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
     let keyspaces = [keyspace("latest")?, keyspace("log")?, keyspace("tombstones")?, keyspace("meta")?];

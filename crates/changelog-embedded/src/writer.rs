@@ -46,7 +46,7 @@ use super::{
 /// The most records of a batch.
 const MAX_BATCH_RECORDS: usize = 4096;
 /// The most bytes of a batch. A single record may have more.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The most tombstones of one purge. Queued writes are committed before the next one.
 const MAX_PURGE_RECORDS: usize = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
@@ -98,6 +98,8 @@ pub(super) struct Writer {
     pub(super) sequence: u64,
     pub(super) acked_sequence: AckedSequence,
     pub(super) space: Space,
+    pub(super) write_buffer_bytes: u64,
+    pub(super) max_batch_bytes: usize,
 }
 
 impl Writer {
@@ -124,7 +126,7 @@ impl Writer {
 
     fn collect_batch(&self, first: QueuedWrite) -> Vec<QueuedWrite> {
         let (mut bytes, mut writes) = (first.queue_bytes, vec![first]);
-        while writes.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES {
+        while writes.len() < MAX_BATCH_RECORDS && bytes < self.max_batch_bytes {
             let Ok(write) = self.queue.try_recv() else { break };
             bytes += write.queue_bytes;
             writes.push(write);
@@ -134,6 +136,7 @@ impl Writer {
 
     /// Commits what there is room for: all, or only the deletes. Replies to all.
     fn write(&mut self, writes: Vec<QueuedWrite>) {
+        self.wait_for_tables();
         let Err(full) = self.check_room(&writes) else {
             let outcome = self.commit_batch(&writes);
             return self.reply(writes, outcome);
@@ -149,6 +152,16 @@ impl Writer {
         }
         if self.state.refusal().is_none() && self.space.may_make_room() {
             self.make_room();
+        }
+    }
+
+    /// The engine does not limit what it holds in memory, so the writer does. Meanwhile the queue fills, and refuses.
+    fn wait_for_tables(&self) {
+        if self.store.db.write_buffer_size() > self.write_buffer_bytes
+            && let Err(error) = self.store.flush()
+        {
+            let dir = self.state.dir.display();
+            tracing::warn!(%dir, %error, "the engine can't write what it holds in memory to tables now");
         }
     }
 

@@ -16,6 +16,8 @@ mod reads;
 mod room;
 mod writes;
 
+use std::{path::PathBuf, time::Duration};
+
 use std::{collections::HashSet, fs};
 
 use changelog_core::{
@@ -42,7 +44,7 @@ fn open_at(dir: &TempDir, now: i64) -> EmbeddedLog {
 }
 
 fn open_store(dir: &Path) -> store::Opened {
-    let engine = EngineSettings { cached_files: 256, max_journal_bytes: max_journal_bytes(None) };
+    let engine = EngineSettings { cached_files: 256, max_journal_bytes: max_journal_bytes(None), cache_bytes: 1 << 20 };
     store::open(dir, None, PartitionCount::new(4).unwrap(), engine).expect("the store opens")
 }
 
