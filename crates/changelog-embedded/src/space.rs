@@ -35,8 +35,9 @@ const BLOCK_BYTES: u64 = 512;
 const MAX_MERGE_BYTES: u64 = 384 * 1024 * 1024;
 /// How long a measured size is used.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a full store is written to tables and merged as a whole.
+/// How often a full store is written to tables, and how often it is merged as a whole although nothing was written.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_secs(5);
+const MERGE_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How much the journals may have, so that they take no more than an eighth of the limit. The engine takes no less than
 /// 64 MiB, and its default is 512 MiB.
@@ -133,9 +134,11 @@ impl Space {
         self.reserve.data_limit.is_some() && is_due
     }
 
-    /// Whether everything was merged, and nothing was written since. `sequence` is that of the last batch.
+    /// Whether everything was merged a short time ago, and nothing was written since. `sequence` is that of the last
+    /// batch. A replay may have needed then what it needs no more.
     pub(super) fn is_merged(&self, sequence: u64) -> bool {
-        self.made_room.as_ref().is_some_and(|made| made.merged_until == Some(sequence))
+        let merged = self.made_room.as_ref().and_then(|made| made.merged.as_ref());
+        merged.is_some_and(|merged| merged.until == sequence && merged.at.elapsed() < MERGE_AGAIN_INTERVAL)
     }
 
     /// Whether the largest keyspace can be merged within the limit, which writes all of it again.
@@ -146,16 +149,33 @@ impl Space {
         occupied(&self.dir).is_ok_and(|used| used.saturating_add(needed) <= limit)
     }
 
-    /// `merged_until` is the last batch, if everything is merged.
-    pub(super) fn made_room(&mut self, merged_until: Option<u64>) {
-        (self.made_room, self.measured) = (Some(MadeRoom { at: Instant::now(), merged_until }), None);
+    /// The engine has made what room it can. `merged` says whether it has merged everything now, and `sequence` is that
+    /// of the last batch.
+    pub(super) fn made_room(&mut self, merged: bool, sequence: u64) {
+        let at = Instant::now();
+        let before = self.made_room.take().and_then(|made| made.merged);
+        // Without a merge now, an earlier one holds: only empty batches came after it.
+        let merged_at = if merged { Some(at) } else { before.map(|merged| merged.at) };
+        let merged = merged_at.map(|at| Merged { at, until: sequence });
+        (self.made_room, self.measured) = (Some(MadeRoom { at, merged }), None);
+    }
+
+    /// The engine could not make room.
+    pub(super) fn made_no_room(&mut self) {
+        (self.made_room, self.measured) = (Some(MadeRoom { at: Instant::now(), merged: None }), None);
     }
 }
 
 /// What the engine did last to make room.
 struct MadeRoom {
     at: Instant,
-    merged_until: Option<u64>,
+    merged: Option<Merged>,
+}
+
+/// When everything was merged, and up to which batch.
+struct Merged {
+    at: Instant,
+    until: u64,
 }
 
 /// What the engine will write without further writes: its buffers to tables, and one merge. Deletes have no need of the

@@ -165,27 +165,50 @@ impl Writer {
         }
     }
 
-    /// Writes everything to tables, so that journals can be removed, and merges the tables if there is room for that.
+    /// Writes everything to tables, so that journals can be removed, and merges the tables.
     fn make_room(&mut self) {
-        let dir = self.state.dir.display();
-        tracing::info!(%dir, "the data directory has reached its limit: the engine merges what it can");
-        let (mut is_merged, mut outcome) = (self.space.is_merged(self.sequence), Ok(()));
-        if !is_merged {
-            outcome = self.store.flush();
-            if outcome.is_ok() && self.space.has_room_for_merge(&self.store) {
-                outcome = self.store.merge();
-                is_merged = outcome.is_ok();
+        let dir = self.state.dir.display().to_string();
+        tracing::info!(dir, "the data directory has reached its limit: the engine merges what it can");
+        let is_merged = self.space.is_merged(self.sequence);
+        match if is_merged { Ok(false) } else { self.merge() } {
+            Ok(merged) => {
+                // Removes the old tables.
+                self.release_snapshots();
+                let _ = self.store.flush();
+                if is_merged || merged {
+                    self.space.made_room(merged, self.sequence);
+                } else {
+                    self.space.made_no_room();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(dir, %error, "the engine can't make room now");
+                self.space.made_no_room();
             }
         }
-        if let Err(error) = outcome {
-            tracing::warn!(%dir, %error, "the engine can't make room now");
-        } else if self.commit(self.store.batch()).is_ok() {
-            // The engine looks only after a write whether a snapshot still needs the old tables. That of a replay may,
-            // so this is done again.
-            self.publish();
-            let _ = self.store.flush();
+    }
+
+    /// Writes everything to tables, and merges the tables if there is room for that. Returns whether it has merged.
+    fn merge(&mut self) -> fjall::Result<bool> {
+        // A merge keeps all that a snapshot needs, also the one that is published.
+        self.release_snapshots();
+        self.store.flush()?;
+        if !self.space.has_room_for_merge(&self.store) {
+            return Ok(false);
         }
-        self.space.made_room(is_merged.then_some(self.sequence));
+        self.store.merge()?;
+        Ok(true)
+    }
+
+    /// Publishes a new snapshot in place of the old one. The engine looks only after a write which snapshots are still
+    /// needed, and a replay may need one.
+    fn release_snapshots(&mut self) {
+        for _ in 0..2 {
+            if self.commit(self.store.batch()).is_err() {
+                return;
+            }
+            self.publish();
+        }
     }
 
     /// A store that takes no writes has room, so that its refusal is what is answered.
