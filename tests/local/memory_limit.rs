@@ -376,6 +376,8 @@ async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
             if calls.len() >= 32 {
                 match calls.join_next().await.unwrap().unwrap() {
                     Ok(_) => accepted += 1,
+                    // So many large requests may have no room themselves.
+                    Err(status) if reason(&status) == "MEMORY_LIMIT" => {}
                     Err(status) => {
                         assert_eq!(reason(&status), "PRODUCER_QUEUE_FULL", "{status:?}");
                         full += 1;

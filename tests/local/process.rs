@@ -65,7 +65,7 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
             &["--memory-limit", "268435456", "--max-value-bytes 64000000"],
         ),
         (&["serve", "--replay-memory", "2000000000"], &[("CHANGELOGD_MEMORY_LIMIT", "1000000000")], &["2000000000"]),
-        (&["serve", "--store=memory", "--memory-limit", "1"], &[], &["--memory-limit", "need"]),
+        (&["serve", "--store=memory", "--memory-limit", "1"], &[], &["--memory-limit", "at least"]),
     ];
     let mut times = Vec::new();
     for (arguments, variables, parts) in cases {
