@@ -22,13 +22,13 @@ use crate::{
     config::{ServeArgs, UsageError, max_request_bytes},
     memory::CallMemory,
     metrics::Metrics,
-    open_store::{OpenLog, open_store},
+    open_store::open_store,
     server::{
         CallService, CallState, ConnectionCounts, Health, Listener, Opened, Opening, Port, PortEvent, RequestLimits,
         admin_router, api_routes, health_and_reflection_routes, health_routes,
     },
     service::{CallLimits, Service},
-    store::{StoreError, StoreMetrics, open_log, saturating_usize},
+    store::{OpenProgress, StoreError, StoreMetrics, open_log, saturating_usize},
     telemetry::{self, LogLimit},
 };
 
@@ -64,10 +64,6 @@ impl From<StoreError> for StartError {
         match error {
             StoreError::Usage(error) => Self::Usage(error),
             #[cfg(feature = "embedded")]
-            StoreError::Embedded(error @ changelog_embedded::OpenError::Format { .. }) => {
-                Self::Usage(UsageError(error.to_string()))
-            }
-            #[cfg(feature = "embedded")]
             StoreError::Embedded(_) => Self::Store(error),
         }
     }
@@ -101,6 +97,9 @@ pub struct App {
     memory: CallMemory,
     metrics: Arc<Metrics>,
 }
+
+/// Opens the log, and may block.
+type OpenLog = Box<dyn FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError> + Send>;
 
 struct Listeners {
     api: Listener,
@@ -188,8 +187,20 @@ impl App {
         let args = Arc::new(self.args);
         let mut serving = Serving::start(&args, self.memory, &self.metrics, self.listeners);
         let mut shutdown = pin!(shutdown);
+        let (open, opening_args, opening) = (self.open, args.clone(), serving.opening.clone());
+        let open = move || open(&opening_args);
+        let (mut progress, progress_args) = (None, args.clone());
+        let measure = move || progress.get_or_insert_with(|| OpenProgress::new(&progress_args)).shown();
+        let report = |progress: Option<String>, is_due: bool| {
+            if is_due {
+                let (api, admin) = (&self.addresses.api, Addresses::shown(&self.addresses.admin));
+                let health = Addresses::shown(&self.addresses.health);
+                tracing::info!(progress, %api, admin, health, "the store is being opened");
+            }
+            opening.set_progress(progress);
+        };
         let log = tokio::select! {
-            log = open_store(self.open, &args, &serving.opening, &self.addresses) => log,
+            log = open_store(open, measure, report) => log,
             () = &mut shutdown => {
                 // The directory of a store is as after a SIGKILL.
                 tracing::info!("stopped before the store was open");
@@ -197,7 +208,7 @@ impl App {
                 return Ok(serving.drain(None).await);
             }
         };
-        let open = match log {
+        let open = match log.unwrap_or_else(|fault| Err(StartError::Fault(fault.to_string()))) {
             Ok(log) => serving.serve(log),
             Err(error) => {
                 serving.close().await;

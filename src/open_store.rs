@@ -1,18 +1,10 @@
-//! Opens the store in a thread of its own, because that may take long, and reports how far it is.
+//! Opens a store in a thread of its own, because that may take long, and reports how far it is.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
-use changelog_core::log::Log;
 use tokio::{
-    task::spawn_blocking,
+    task::{JoinError, spawn_blocking},
     time::{Instant, sleep},
-};
-
-use crate::{
-    app::{Addresses, StartError},
-    config::ServeArgs,
-    server::Opening,
-    store::OpenProgress,
 };
 
 /// How often the progress is measured, which lists the open files of the process.
@@ -21,44 +13,42 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 const FIRST_PROGRESS_LINE: Duration = Duration::from_secs(1);
 const PROGRESS_LINES: Duration = Duration::from_secs(10);
 
-/// Opens the log, and may block.
-pub type OpenLog = Box<dyn FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError> + Send>;
-
-/// Completes when the log is open. The thread goes on if this is dropped.
-pub async fn open_store(
-    open: OpenLog,
-    args: &Arc<ServeArgs>,
-    opening: &Opening,
-    addresses: &Addresses,
-) -> Result<Arc<dyn Log>, StartError> {
-    let opening_args = args.clone();
-    let log = spawn_blocking(move || open(&opening_args));
+/// Completes when `open` has returned, or panicked. Its thread goes on if this is dropped. `measure` may block, too.
+/// `report` gets what it has measured, and whether a line of the log is due.
+pub async fn open_store<T: Send + 'static>(
+    open: impl FnOnce() -> T + Send + 'static,
+    measure: impl FnMut() -> Option<String> + Send + 'static,
+    report: impl Fn(Option<String>, bool),
+) -> Result<T, JoinError> {
+    let opened = spawn_blocking(open);
     tokio::select! {
-        log = log => log.unwrap_or_else(|fault| Err(StartError::Fault(fault.to_string()))),
-        never = report_progress(args, opening, addresses) => match never {},
+        opened = opened => opened,
+        never = report_progress(measure, report) => match never {},
     }
 }
 
-async fn report_progress(args: &Arc<ServeArgs>, opening: &Opening, addresses: &Addresses) -> Infallible {
-    let mut progress = None;
-    let mut next_line = Instant::now() + FIRST_PROGRESS_LINE;
+async fn report_progress<M>(measure: M, report: impl Fn(Option<String>, bool)) -> Infallible
+where
+    M: FnMut() -> Option<String> + Send + 'static,
+{
+    let (mut measure, mut next_line) = (Some(measure), Instant::now() + FIRST_PROGRESS_LINE);
     loop {
-        let (before, args) = (progress.take(), args.clone());
-        // The disk may be as slow here as it is for the store.
-        let measured = spawn_blocking(move || {
-            let mut progress = before.unwrap_or_else(|| OpenProgress::new(&args));
-            (progress.shown(), progress)
-        });
-        if let Ok((shown, measured)) = measured.await {
-            opening.set_progress(shown);
-            progress = Some(measured);
+        let mut shown = None;
+        if let Some(mut measuring) = measure.take() {
+            // The disk may be as slow here as it is for the store.
+            let measured = spawn_blocking(move || {
+                let shown = measuring();
+                (shown, measuring)
+            });
+            if let Ok((found, measuring)) = measured.await {
+                (shown, measure) = (found, Some(measuring));
+            }
         }
-        if Instant::now() >= next_line {
+        let is_due = Instant::now() >= next_line;
+        if is_due {
             next_line += PROGRESS_LINES;
-            let (admin, health) = (Addresses::shown(&addresses.admin), Addresses::shown(&addresses.health));
-            let (progress, api) = (opening.progress(), &addresses.api);
-            tracing::info!(progress, %api, admin, health, "the store is being opened");
         }
+        report(shown, is_due);
         sleep(PROGRESS_PERIOD).await;
     }
 }

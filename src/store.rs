@@ -33,7 +33,17 @@ pub enum StoreError {
     /// The directory of the embedded store can't be used.
     #[cfg(feature = "embedded")]
     #[error(transparent)]
-    Embedded(#[from] changelog_embedded::OpenError),
+    Embedded(changelog_embedded::OpenError),
+}
+
+#[cfg(feature = "embedded")]
+impl From<changelog_embedded::OpenError> for StoreError {
+    fn from(error: changelog_embedded::OpenError) -> Self {
+        match error {
+            changelog_embedded::OpenError::Format { .. } => Self::Usage(UsageError(error.to_string())),
+            error => Self::Embedded(error),
+        }
+    }
 }
 
 /// The metrics of all stores, also of those that are not open, so that a query of a dashboard has an answer.

@@ -31,7 +31,7 @@ impl Opening {
         *self.progress.lock() = progress;
     }
 
-    pub fn progress(&self) -> Option<String> {
+    fn progress(&self) -> Option<String> {
         self.progress.lock().clone()
     }
 

@@ -28,7 +28,10 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("changelog_kafka", &["src/store.rs", "src/commands/"]),
     ("changelog_embedded", &["src/store.rs"]),
     // The simulation is compiled for tests only. Streams are resumed over its log.
-    ("changelog_core::changelog", &["src/service/", "src/app.rs", "src/metrics.rs", SIMULATION]),
+    (
+        "changelog_core::changelog",
+        &["src/service/", "src/server/opening.rs", "src/app.rs", "src/metrics.rs", SIMULATION],
+    ),
     ("tonic", &["src/proto/", "src/service/", "src/server/", "src/cli/"]),
     ("tonic_types", &["src/proto/", "src/service/", "src/server/", "src/cli/"]),
     ("tonic_health", &["src/server/", "src/cli/"]),
