@@ -73,7 +73,7 @@ pub fn list_bytes(lists: &[&[String]]) -> u64 {
 /// One part of the memory limit.
 #[derive(Debug)]
 pub struct MemoryPart {
-    /// `requests`, `answers` or `lists`, in metrics and messages.
+    /// In metrics and messages.
     name: &'static str,
     limit: u64,
     /// Large reservations leave this much.

@@ -73,13 +73,14 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
         }
         #[cfg(feature = "embedded")]
         StoreChoice::Embedded => {
+            let memory = args.memory()?;
             let settings = changelog_embedded::Settings {
                 partition_count: args.kafka.partitions,
                 delete_retention: args.delete_retention,
                 sort_bytes: saturating_usize(args.read_ahead()),
-                queue_bytes: saturating_usize(args.memory()?.queues),
-                write_buffer_bytes: args.memory()?.queues / 2,
-                cache_bytes: (args.memory_limit() / 32).min(32 * 1024 * 1024),
+                queue_bytes: saturating_usize(memory.queues),
+                write_buffer_bytes: memory.queues / 2,
+                cache_bytes: (memory.limit / 32).min(32 * 1024 * 1024),
                 cached_files: open_files::cached_files(open_files::limit()),
                 data_limit: args.data_limit,
                 ..changelog_embedded::Settings::new(&args.data_dir)

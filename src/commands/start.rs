@@ -20,14 +20,14 @@ pub fn refuse(error: &UsageError) -> ExitCode {
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
-    build_runtime().map_err(|error| {
+    check_threads().and_then(|()| build_runtime()).map_err(|error| {
         exit_message(LogFormat::Text, &error);
         ExitCode::FAILURE
     })
 }
 
+/// The threads must have been checked.
 pub fn build_runtime() -> Result<tokio::runtime::Runtime, String> {
-    check_threads()?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("can't start: {error}"))
 }
 

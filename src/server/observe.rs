@@ -165,7 +165,7 @@ where
             Ok(reserved) => reserved,
             Err(full) => return Self::refused(&memory_limit(rpc.name, &full), guard),
         };
-        let (mut open_calls, mut routes, mut limits) = (None, None, None);
+        let (mut open_calls, mut of_api) = (None, None);
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
             let Some(of_connection) = self.activity.begin() else {
@@ -179,11 +179,10 @@ where
             } else if draining {
                 return Self::refused(&draining_status(rpc.name), guard);
             }
-            routes = match api.opening.get() {
-                Ok(open) => Some(open.api.clone()),
+            of_api = match api.opening.get() {
+                Ok(open) => Some((open.api.clone(), &api.requests)),
                 Err(progress) => return Self::refused(&starting(rpc.name, &progress), guard),
             };
-            limits = Some(&api.requests);
         }
         if self.api.is_none() {
             // On the health port these are the only calls.
@@ -192,6 +191,8 @@ where
         let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
+        let (mut routes, limits) =
+            of_api.map_or_else(|| (self.probes.clone(), None), |(api, limits)| (api, Some(limits)));
         let (head, body) = request.into_parts();
         let (body, memory) = match RequestBody::new(body, rpc.name, limits) {
             Ok(metered) => metered,
@@ -202,7 +203,6 @@ where
         if let Some(memory) = memory.clone() {
             request.extensions_mut().insert(memory);
         }
-        let mut routes = routes.unwrap_or_else(|| self.probes.clone());
         // A panic would end the stream, or the connection, without a status. Its hook has logged it.
         let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| routes.call(request))) else {
             return Self::refused(&fault(rpc), guard);

@@ -349,14 +349,7 @@ impl TestServer {
 
     /// The admin port's answer to a GET: the code and the body.
     pub async fn http(&self, path: &str) -> (u16, String) {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
-        (code, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
+        http_get(&self.admin, path).await
     }
 
     /// Waits for readiness: the first calls on a new topic may come before the brokers are known.
@@ -371,6 +364,18 @@ impl TestServer {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// The answer of an admin port to a GET: the code and the body.
+pub async fn http_get(address: &str, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the admin port");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
+    (code, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
 }
 
 pub async fn connect(api: &str) -> Client {

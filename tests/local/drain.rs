@@ -24,7 +24,7 @@ pub async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> 
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await
 }
 
-fn set_request(key: &str) -> v1::SetRequest {
+pub fn set_request(key: &str) -> v1::SetRequest {
     v1::SetRequest { changelog_id: key.to_owned(), value: raw("1"), ..Default::default() }
 }
 

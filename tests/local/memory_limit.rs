@@ -22,6 +22,7 @@ use crate::{
     bounds::peak_kib,
     contract::server::{PATIENCE, TestServer, binary, directory, field, raw, reason},
     servers::MockKafka,
+    stalls,
 };
 
 const MIB: i64 = 1024 * 1024;
@@ -56,8 +57,7 @@ fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {
 }
 
 fn framed(message: &impl Message) -> Bytes {
-    let encoded = message.encode_to_vec();
-    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat().into()
+    stalls::framed(message).into()
 }
 
 fn peak_memory(pid: u32) -> u64 {
@@ -415,17 +415,14 @@ async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
 async fn lists_that_are_far_too_long_are_refused_before_they_are_decoded() {
     let server = server(&[]).await;
     let before = peak_memory(server.pid());
-    let repeated = |entry: &[u8]| {
-        let encoded = entry.repeat(2_900_000 / entry.len() * 2);
-        [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
-    };
+    let repeated = |entry: &[u8]| stalls::framed_bytes(&entry.repeat(2_900_000 / entry.len() * 2));
     let nested = {
         // One mutation with many headers.
         let headers = [0x3a, 0].repeat(2_900_000);
         let mut encoded = vec![0x0a];
         prost::encoding::encode_varint(headers.len() as u64, &mut encoded);
         encoded.extend(headers);
-        [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
+        stalls::framed_bytes(&encoded)
     };
     for (rpc, message) in [
         ("Write", repeated(&[0x0a, 0])),

@@ -20,8 +20,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_types::StatusExt;
 
 use crate::{
-    contract::server::{Client, PATIENCE, TestServer, binary, connect, directory, raw, reason, serve_args},
-    drain::channel,
+    contract::server::{Client, PATIENCE, TestServer, binary, connect, directory, http_get, reason, serve_args},
+    drain::{channel, set_request},
 };
 
 /// A process whose store is opened when the test lets it.
@@ -76,20 +76,6 @@ impl Held {
     }
 }
 
-async fn get(address: &str, path: &str) -> (u16, String) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the admin port");
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
-    (code, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
-}
-
-fn set_request() -> v1::SetRequest {
-    v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() }
-}
-
 /// The answer of each RPC.
 async fn answers(client: &Client) -> Vec<(&'static str, Result<(), Status>)> {
     let workspace_id = "ws".to_owned();
@@ -99,7 +85,7 @@ async fn answers(client: &Client) -> Vec<(&'static str, Result<(), Status>)> {
     let delete = v1::DeleteRequest { changelog_id: changelog_id.clone(), ..Default::default() };
     let writes = tokio_stream::iter([v1::WriteRequest::default()]);
     vec![
-        ("Set", client.set(set_request()).await.map(drop)),
+        ("Set", client.set(set_request("ws/t/a")).await.map(drop)),
         ("Delete", client.delete(delete).await.map(drop)),
         ("Flush", client.flush(v1::FlushRequest::default()).await.map(drop)),
         ("Get", client.get(v1::GetRequest { changelog_id, ..Default::default() }).await.map(drop)),
@@ -123,10 +109,10 @@ async fn while_the_store_is_opened_health_is_served_and_calls_are_refused() {
         assert!(retry > Duration::ZERO && status.message().contains("nothing was done"), "{rpc}: {status:?}");
     }
     let admin = held.addresses.admin.clone().unwrap().to_string();
-    assert_eq!(get(&admin, "/livez").await.0, 200);
-    let (code, body) = get(&admin, "/readyz").await;
+    assert_eq!(http_get(&admin, "/livez").await.0, 200);
+    let (code, body) = http_get(&admin, "/readyz").await;
     assert!(code == 503 && body.contains("the store is being opened"), "{body}");
-    let (_, metrics) = get(&admin, "/metrics").await;
+    let (_, metrics) = http_get(&admin, "/metrics").await;
     assert!(metrics.contains("changelogd_ready 0\n"), "{metrics}");
     assert!(metrics.contains("changelogd_rpc_calls_total{rpc=\"Set\",code=\"UNAVAILABLE\"} 1\n"), "{metrics}");
     let mut watches = Vec::new();
@@ -147,8 +133,8 @@ async fn while_the_store_is_opened_health_is_served_and_calls_are_refused() {
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     }
-    client.clone().set(set_request()).await.unwrap();
-    assert_eq!(get(&admin, "/readyz").await.0, 200);
+    client.clone().set(set_request("ws/t/a")).await.unwrap();
+    assert_eq!(http_get(&admin, "/readyz").await.0, 200);
     drop(held.stop.take());
     assert_eq!(held.ended().await.unwrap().undelivered.count, 0);
 }
@@ -164,7 +150,7 @@ async fn a_stop_does_not_wait_for_the_store() {
     let started = Instant::now();
     drop(held.stop.take());
     // Until the port is closed, a call gets one of our answers.
-    while let Err(status) = client.clone().set(set_request()).await {
+    while let Err(status) = client.clone().set(set_request("ws/t/a")).await {
         match reason(&status).as_str() {
             "STARTING" => {}
             "DRAINING" => break,
@@ -189,7 +175,7 @@ async fn a_store_that_cannot_be_opened_ends_the_process_with_its_cause() {
     for (opening, expected) in [(Opening::Fails, "it can't be opened"), (Opening::Panics, "as the storage engine may")]
     {
         let held = Held::start(&[]).await;
-        held.client().await.set(set_request()).await.expect_err("not open");
+        held.client().await.set(set_request("ws/t/a")).await.expect_err("not open");
         held.open.send(opening).unwrap();
         let error = held.ended().await.expect_err("it can't serve").to_string();
         assert!(error.contains("fault of changelogd") && error.contains(expected), "{error}");
@@ -215,7 +201,7 @@ async fn the_program_answers_probes_and_signals_while_its_store_is_opened() {
         let (code, body) = server.http("/readyz").await;
         assert!(code == 503 && body.contains("the store is being opened"), "{body}");
         assert_eq!(server.http("/livez").await.0, 200);
-        let status = server.client.clone().set(set_request()).await.unwrap_err();
+        let status = server.client.clone().set(set_request("ws/t/a")).await.unwrap_err();
         assert_eq!(reason(&status), "STARTING", "{status:?}");
         let asked = Instant::now();
         server.signal(signal);
@@ -269,7 +255,7 @@ async fn a_large_journal_is_read_again_while_health_says_how_far_it_is() {
         if tokio::net::TcpStream::connect(&admin).await.is_err() {
             continue;
         }
-        let (code, body) = get(&admin, "/readyz").await;
+        let (code, body) = http_get(&admin, "/readyz").await;
         if code == 200 {
             break;
         }

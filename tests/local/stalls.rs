@@ -108,9 +108,13 @@ async fn asked(api: &str, rpc: &str, message: &impl Message, window: u32) -> Ope
 }
 
 /// A message as gRPC frames it.
-fn framed(message: &impl Message) -> Vec<u8> {
-    let encoded = message.encode_to_vec();
-    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), &encoded].concat()
+pub fn framed(message: &impl Message) -> Vec<u8> {
+    framed_bytes(&message.encode_to_vec())
+}
+
+/// The bytes of a message as gRPC frames them.
+pub fn framed_bytes(encoded: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), encoded].concat()
 }
 
 fn get(key: &str) -> v1::GetRequest {

@@ -1,7 +1,7 @@
 //! Whether the data directory and its files are still those that were opened.
 //!
 //! A process that has files open does not notice that they are removed: reads and writes go on, and all is lost with
-//! the process. So the names are compared with what was opened, by device and inode.
+//! the process. So each name must have the device and the inode of the opened file.
 //!
 //! Does not notice that a table or one of several journals is missing. The engine does, when it reads them.
 
@@ -71,7 +71,7 @@ impl Presence {
         Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files: files.collect::<io::Result<_>>()?, engine })
     }
 
-    /// Which of the names is missing or another file now. Takes some microseconds.
+    /// A name that is missing, or that another file has now. Takes some microseconds.
     pub(super) fn lost(&self) -> Option<String> {
         let lost = self.dir.lost(fs::metadata(&self.dir.path));
         lost.or_else(|| self.files.iter().find_map(|name| name.lost(fs::symlink_metadata(&name.path)))).or_else(|| {

@@ -95,7 +95,7 @@ impl Space {
         }
     }
 
-    /// Counts what was written since the last measurement.
+    /// Adds a batch to the bytes written since the last measurement.
     pub(super) fn written(&mut self, wanted: Wanted) {
         if let Some(measured) = &mut self.measured {
             measured.written_since = measured.written_since.saturating_add(in_journal(wanted));
@@ -114,7 +114,7 @@ impl Space {
         let known = self.measured.as_ref().filter(|measured| measured.at.elapsed() < MEASURE_INTERVAL);
         if let Some(known) = known {
             let cause = refused(known.bytes.saturating_add(known.written_since));
-            // What is written since is an upper bound, so it alone refuses nothing.
+            // The bytes written since are an upper bound, so they alone refuse nothing.
             if cause.is_none() || known.written_since == 0 {
                 return cause;
             }

@@ -25,7 +25,7 @@ type History = Arc<Mutex<Vec<Write>>>;
 
 const WORKSPACES: usize = 6;
 
-/// Writes until it is told to stop. Sometimes the engine writes a keyspace to tables, as it does when one is full.
+/// Writes until `stop` is set. Sometimes the engine writes a keyspace to tables, as it does when one is full.
 async fn write(log: Arc<EmbeddedLog>, history: History, stop: CancellationToken, seed: u64) {
     let mut random = Random(seed);
     let store = log.state.published.borrow().clone().unwrap().store.clone();

@@ -42,7 +42,7 @@ fn named(workspace_id: &str, changelog_id: &str) -> Option<String> {
     (workspace == workspace_id || (workspace_id.is_empty() && !is_relative)).then_some(key)
 }
 
-/// Texts of which keys are made: characters at the edges of the grammar, and lengths near its limits.
+/// Parts of keys: characters at the edges of the grammar, and lengths near its limits.
 const PIECES: [&str; 30] = [
     "a",
     "b",
