@@ -25,7 +25,7 @@ use crate::{
     open_store::open_store,
     server::{
         CallService, CallState, ConnectionCounts, Health, Listener, Opened, Opening, Port, PortEvent, RequestLimits,
-        admin_router, api_routes, health_and_reflection_routes, health_routes,
+        admin_router, api, health_and_reflection_routes, health_routes,
     },
     service::{CallLimits, Service},
     store::{OpenProgress, StoreError, StoreMetrics, open_log, saturating_usize},
@@ -303,7 +303,7 @@ impl Serving {
         };
         let (memory, write_tasks) = (self.memory.clone(), TaskTracker::new());
         let service = Service::new(changelog.clone(), call_limits, memory, metrics.clone(), write_tasks.clone());
-        let api = api_routes(service, call_limits.max_request_bytes);
+        let api = api(service, call_limits.max_request_bytes);
         self.opening.opened(Opened { api, changelog: changelog.clone() });
         self.tasks.spawn(self.health.clone().follow(changelog.topic_state()));
         Open { changelog, write_tasks }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::Either};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -191,8 +191,7 @@ where
         let stats = call.stats.clone();
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
-        let (mut routes, limits) =
-            of_api.map_or_else(|| (self.probes.clone(), None), |(api, limits)| (api, Some(limits)));
+        let (api, limits) = of_api.unzip();
         let (head, body) = request.into_parts();
         let (body, memory) = match RequestBody::new(body, rpc.name, limits) {
             Ok(metered) => metered,
@@ -204,7 +203,11 @@ where
             request.extensions_mut().insert(memory);
         }
         // A panic would end the stream, or the connection, without a status. Its hook has logged it.
-        let Ok(response_future) = catch_unwind(AssertUnwindSafe(|| routes.call(request))) else {
+        let routed = catch_unwind(AssertUnwindSafe(|| match api {
+            Some(mut api) => Either::Left(api.call(request)),
+            None => Either::Right(self.probes.call(request)),
+        }));
+        let Ok(response_future) = routed else {
             return Self::refused(&fault(rpc), guard);
         };
         let response_future = AssertUnwindSafe(response_future).catch_unwind();

@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use changelog_core::changelog::Changelog;
 use parking_lot::Mutex;
-use tonic::service::Routes;
+
+use super::Api;
 
 /// The store, as the ports see it.
 #[derive(Debug, Default)]
@@ -16,8 +17,7 @@ pub struct Opening {
 /// What there is once the store is open.
 #[derive(Debug)]
 pub struct Opened {
-    /// The routes of the API, without health and reflection.
-    pub api: Routes,
+    pub api: Api,
     pub changelog: Changelog,
 }
 
