@@ -60,8 +60,11 @@ CAMPAIGN = $(CARGO) build --locked --bin changelogd && \
     CHANGELOGD_TEST_BINARY="$${CHANGELOGD_TEST_BINARY:-$(CURDIR)/target/debug/changelogd}" \
     $(CARGO) run --locked -p changelogd-campaign --
 
+# With arguments it has not everything.
+CAMPAIGN_REPORT = $(if $(ARGS),target/campaign.md,docs/reliability.md)
+
 campaign: linearize kafka ## Every fault on a real cluster, histories of 60 s, fresh seeds: writes docs/reliability.md
-	$(CAMPAIGN) --seconds 60 --report docs/reliability.md --command "make campaign" $(ARGS)
+	$(CAMPAIGN) --seconds 60 --report $(CAMPAIGN_REPORT) --command "make campaign" $(ARGS)
 
 # Faults that fit into eight minutes, on a slow machine too:
 #   none        the control: the checker accepts what an undisturbed cluster does

@@ -41,8 +41,8 @@ struct Arguments {
     /// The seed of the clients' random choices; by default another each time
     #[arg(long)]
     seed: Option<u64>,
-    /// Where to write the report as Markdown
-    #[arg(long)]
+    /// Where to write the report as Markdown. The last one wins
+    #[arg(long, overrides_with = "report")]
     report: Option<PathBuf>,
     /// How the report says that it was made
     #[arg(long, default_value = "make campaign")]
