@@ -1,4 +1,4 @@
-//! A part of the memory limit: what is reserved of it, and who waits.
+//! A part of the memory limit: what is reserved of it, and how many wait for it.
 //!
 //! Promises: reservations together never exceed the part. A reservation is released when it is dropped. Large ones
 //! leave a reserve to those under 64 KiB.
@@ -153,6 +153,27 @@ impl Reserved {
         used.fetch_update(SeqCst, SeqCst, fits).map_err(|used| Full { part: name, limit: most, used, wanted: more })?;
         self.bytes = bytes;
         Ok(())
+    }
+
+    pub fn part(&self) -> &Arc<MemoryPart> {
+        &self.part
+    }
+
+    /// Two reservations: one of these bytes at most, and the rest.
+    pub fn split(mut self, bytes: u64) -> (Self, Self) {
+        let first = Self { part: self.part.clone(), bytes: self.bytes.min(bytes) };
+        self.bytes -= first.bytes;
+        (first, self)
+    }
+
+    /// Adds the bytes of another reservation of the part.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Lowers how many bytes are reserved.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        self.shrink(self.bytes.min(bytes));
     }
 
     /// As [`Reserved::set`], as soon as there is room, and at most until the deadline.

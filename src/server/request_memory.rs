@@ -5,7 +5,10 @@
 //!
 //! A message is read into a buffer of the announced length at once, so that is when its bytes are reserved. A message
 //! of a `Write` stream is released when the next one is read: its records are in the queue of the log by then, which
-//! has a part of its own.
+//! has a part of its own. Without room a call is refused; a message of a `Write` stream waits for room first, because
+//! others before it may have been written.
+//!
+//! Compressed messages are decompressed one after another. So one of them counts with the size that it may have then.
 
 use std::{
     future::Future as _,
@@ -23,7 +26,7 @@ use tonic::codegen::StdError;
 
 use crate::{
     memory::{Full, MemoryPart, Reserved},
-    service::{RequestMemory, memory_limit, message_too_slow},
+    service::{RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message},
 };
 
 /// The compressed flag, and the length in four bytes (gRPC over HTTP/2, Length-Prefixed-Message).
@@ -44,6 +47,9 @@ pub struct RequestLimits {
     /// A larger message is refused when it is decoded. A compressed one may become as large.
     pub max_request_bytes: u64,
 }
+
+/// How much larger a message can be than its compressed form, at most (zlib, "Maximum Compression Factor").
+const MAX_COMPRESSION: u64 = 1_032;
 
 /// The RPC whose request is a stream.
 const WRITE: &str = "Write";
@@ -73,16 +79,21 @@ struct Metered {
     max_request_bytes: u64,
     memory: RequestMemory,
     at: At,
-    /// Bytes that are reserved for messages that have arrived completely.
+    /// Bytes of messages that have arrived completely.
     complete: u64,
     /// Runs while the rest of a message is waited for.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes that wait for room.
+    waiting: Option<(Frame<Bytes>, Room)>,
 }
+
+/// Completes when there is room.
+type Room = Pin<Box<dyn Future<Output = Result<(), Full>> + Send>>;
 
 /// Where in the messages the next byte is.
 enum At {
     Prefix { bytes: [u8; PREFIX_BYTES], have: usize },
-    Message { left: u64, reserved: u64 },
+    Message { left: u64, announced: RequestBytes },
 }
 
 const START: At = At::Prefix { bytes: [0; PREFIX_BYTES], have: 0 };
@@ -99,9 +110,17 @@ impl<B> RequestBody<B> {
         };
         let (memory, max_request_bytes) = (RequestMemory::new(part), *max_request_bytes);
         if rpc == WRITE {
-            memory.add(STREAM_WINDOW.into(), false)?;
+            memory.add(RequestBytes { arriving: STREAM_WINDOW.into(), decompressed: 0 })?;
         }
-        let metered = Metered { rpc, max_request_bytes, memory: memory.clone(), at: START, complete: 0, timer: None };
+        let metered = Metered {
+            rpc,
+            max_request_bytes,
+            memory: memory.clone(),
+            at: START,
+            complete: 0,
+            timer: None,
+            waiting: None,
+        };
         Ok((Self { inner, metered: Some(metered) }, Some(memory)))
     }
 }
@@ -109,8 +128,12 @@ impl<B> RequestBody<B> {
 impl Metered {
     /// The decoder asks for more bytes only when it has passed on all complete messages.
     fn next_bytes_are_asked_for(&mut self) {
-        if self.rpc == WRITE {
-            self.memory.release(std::mem::take(&mut self.complete));
+        if self.rpc == WRITE && self.complete > 0 {
+            let decompressed = match self.at {
+                At::Message { announced, .. } => announced.decompressed,
+                At::Prefix { .. } => 0,
+            };
+            self.memory.release(RequestBytes { arriving: std::mem::take(&mut self.complete), decompressed });
         }
     }
 
@@ -122,7 +145,9 @@ impl Metered {
         self.timer.get_or_insert_with(|| Box::pin(sleep(REQUEST_TIMEOUT))).as_mut().poll(cx)
     }
 
-    fn arrived(&mut self, mut data: &[u8]) -> Result<(), Full> {
+    /// Reads the prefixes of messages. Returns what the messages that begin in these bytes need.
+    fn begun_in(&mut self, mut data: &[u8]) -> RequestBytes {
+        let mut begun = RequestBytes::default();
         while !data.is_empty() {
             match &mut self.at {
                 At::Prefix { bytes, have } => {
@@ -133,12 +158,10 @@ impl Metered {
                     if *have == PREFIX_BYTES {
                         let [flag, length @ ..] = *bytes;
                         let left = u64::from(u32::from_be_bytes(length));
-                        // The decoder refuses a message over the limit before it makes room for it.
-                        let compressed = flag != 0;
-                        let reserved =
-                            if compressed { self.max_request_bytes } else { left.min(self.max_request_bytes) };
-                        self.memory.add(reserved, compressed)?;
-                        self.at = At::Message { left, reserved };
+                        let announced = self.announced(flag != 0, left);
+                        begun.arriving += announced.arriving;
+                        begun.decompressed = begun.decompressed.max(announced.decompressed);
+                        self.at = At::Message { left, announced };
                     }
                 }
                 At::Message { left, .. } => {
@@ -147,13 +170,44 @@ impl Metered {
                     *left -= taken as u64;
                 }
             }
-            if let At::Message { left: 0, reserved } = self.at {
-                self.complete += reserved;
+            if let At::Message { left: 0, announced } = self.at {
+                self.complete += announced.arriving;
                 self.at = START;
                 self.timer = None;
             }
         }
-        Ok(())
+        begun
+    }
+
+    /// The decoder refuses a message over the limit before it makes room for it.
+    fn announced(&self, compressed: bool, length: u64) -> RequestBytes {
+        let arriving = length.min(self.max_request_bytes);
+        let decompressed = if compressed { (length * MAX_COMPRESSION).min(self.max_request_bytes) } else { 0 };
+        RequestBytes { arriving, decompressed }
+    }
+
+    /// Reserves what the messages need that begin in a frame. If there is no room, the frame of a stream waits.
+    fn reserve_for(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Full> {
+        let begun = frame.data_ref().map(|data| self.begun_in(data)).unwrap_or_default();
+        match self.memory.add(begun) {
+            Ok(()) => Ok(Some(frame)),
+            Err(_) if self.rpc == WRITE => {
+                self.waiting = Some((frame, Box::pin(self.memory.clone().add_when_possible(begun))));
+                Ok(None)
+            }
+            Err(full) => Err(full),
+        }
+    }
+
+    /// The frame that waited for room.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let Some((_, room)) = &mut self.waiting else { return Poll::Ready(None) };
+        let room = ready!(room.as_mut().poll(cx));
+        let frame = self.waiting.take().map(|(frame, _)| frame);
+        Poll::Ready(match room {
+            Ok(()) => frame.map(Ok),
+            Err(full) => Some(Err(no_room_for_message(self.rpc, &full).into())),
+        })
     }
 }
 
@@ -166,28 +220,33 @@ where
     type Error = StdError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        if let Some(metered) = &mut self.metered {
-            metered.next_bytes_are_asked_for();
-        }
-        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Pending => {
-                ready!(self.metered.as_mut().map_or(Poll::Pending, |metered| metered.poll_too_slow(cx)));
-                return Poll::Ready(Some(Err(message_too_slow(REQUEST_TIMEOUT).into())));
-            }
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(Some(Ok(frame))) => frame,
+        let Self { inner, metered } = &mut *self;
+        let Some(metered) = metered else {
+            return Pin::new(inner).poll_frame(cx).map_err(Into::into);
         };
-        if let (Some(metered), Some(data)) = (&mut self.metered, frame.data_ref())
-            && let Err(full) = metered.arrived(data)
-        {
-            return Poll::Ready(Some(Err(memory_limit(metered.rpc, &full).into())));
+        loop {
+            if let Some(frame) = ready!(metered.poll_waiting(cx)) {
+                return Poll::Ready(Some(frame));
+            }
+            metered.next_bytes_are_asked_for();
+            let frame = match Pin::new(&mut *inner).poll_frame(cx) {
+                Poll::Pending => {
+                    ready!(metered.poll_too_slow(cx));
+                    return Poll::Ready(Some(Err(message_too_slow(REQUEST_TIMEOUT).into())));
+                }
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
+            };
+            match metered.reserve_for(frame) {
+                Ok(None) => {}
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Err(full) => return Poll::Ready(Some(Err(memory_limit(metered.rpc, &full).into()))),
+            }
         }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && self.metered.as_ref().is_none_or(|metered| metered.waiting.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -207,6 +266,11 @@ mod tests {
         let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
         let (body, memory) = RequestBody::new((), rpc, Some(&limits)).unwrap();
         (body.metered.unwrap(), memory.unwrap())
+    }
+
+    fn arrived(body: &mut Metered, data: &[u8]) -> Result<(), Full> {
+        let begun = body.begun_in(data);
+        body.memory.add(begun)
     }
 
     fn message(compressed: bool, bytes: usize) -> Vec<u8> {
@@ -232,23 +296,73 @@ mod tests {
                 while at < bytes.len() {
                     let end = bytes.len().min(at + cuts.next().unwrap());
                     body.next_bytes_are_asked_for();
-                    body.arrived(&bytes[at..end]).unwrap();
+                    arrived(&mut body, &bytes[at..end]).unwrap();
                     // Of a Write stream, what was complete before these bytes is released.
                     let (mut start, mut expected) = (0, if rpc == "Write" { STREAM_WINDOW.into() } else { 0 });
+                    let mut decompressed = 0;
                     for (flag, length) in &messages {
                         let last = start + PREFIX_BYTES + length;
                         if start + PREFIX_BYTES <= end && (rpc == "Set" || last > at) {
-                            expected += if *flag { MAX } else { *length as u64 };
+                            expected += *length as u64;
+                            decompressed = decompressed.max(if *flag { MAX.min(*length as u64 * 1_032) } else { 0 });
                         }
                         start = last;
                     }
-                    prop_assert_eq!(part.used(), expected, "{} to {}", rpc, end);
+                    prop_assert_eq!(part.used(), expected + decompressed, "{} to {}", rpc, end);
                     at = end;
                 }
                 drop(body);
                 drop(memory);
                 prop_assert_eq!(part.used(), 0);
             }
+        }
+    }
+
+    /// Many small compressed messages in one frame are what a client sends that compresses a stream.
+    /// Covers S19.
+    #[test]
+    fn compressed_messages_count_with_the_largest_and_release_what_it_did_not_need() {
+        let part = MemoryPart::new("requests", 300_000, 0);
+        let (mut body, memory) = metered(&part, "Write");
+        let frame = [message(true, 2), message(true, 3), message(true, 1)].concat().repeat(500);
+        arrived(&mut body, &frame).unwrap();
+        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 3_000 + 3 * MAX_COMPRESSION);
+        memory.decoded(|| 40);
+        memory.decoded(|| 30);
+        body.next_bytes_are_asked_for();
+        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 2 * 40, "the buffer stays as large as the largest");
+        // A message that has begun needs more than the buffer has.
+        arrived(&mut body, &[message(true, 1), message(true, 9)].concat()[..13]).unwrap();
+        memory.decoded(|| 10);
+        body.next_bytes_are_asked_for();
+        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 9 + MAX);
+    }
+
+    /// Covers S19.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_of_a_stream_waits_for_room_and_the_stream_ends_before_it_if_there_is_none() {
+        for released in [true, false] {
+            let part = MemoryPart::new("requests", u64::from(STREAM_WINDOW) + 1_000, 0);
+            let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
+            let frame = Bytes::from([message(false, 400), message(false, 500)].concat());
+            let (mut body, memory) = RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits)).unwrap();
+            let other = part.reserve(200).unwrap();
+            let mut read = tokio::spawn(async move {
+                let read = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+                (read, body)
+            });
+            assert!(tokio::time::timeout(Duration::from_secs(5), &mut read).await.is_err(), "it waits");
+            if released {
+                drop(other);
+                let (read, _body) = read.await.unwrap();
+                assert_eq!(read.unwrap().unwrap().into_data().unwrap(), frame);
+                assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 900);
+            } else {
+                let error = read.await.unwrap().0.unwrap().unwrap_err().to_string();
+                assert!(error.contains("before this message"), "{error}");
+                assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 200);
+            }
+            drop(memory);
         }
     }
 
@@ -287,12 +401,12 @@ mod tests {
     fn a_message_is_refused_when_its_length_is_announced() {
         let part = MemoryPart::new("requests", 1_000, 0);
         let (mut body, _memory) = metered(&part, "Set");
-        body.arrived(&message(false, 900)[..PREFIX_BYTES]).unwrap();
+        arrived(&mut body, &message(false, 900)[..PREFIX_BYTES]).unwrap();
         let (mut other, _other) = metered(&part, "Get");
-        let full = other.arrived(&message(false, 101)[..PREFIX_BYTES]).unwrap_err();
+        let full = arrived(&mut other, &message(false, 101)[..PREFIX_BYTES]).unwrap_err();
         assert_eq!((full.used, full.wanted), (900, 101));
         let (mut fits, _fits) = metered(&part, "Set");
-        fits.arrived(&message(false, 100)[..PREFIX_BYTES]).unwrap();
+        arrived(&mut fits, &message(false, 100)[..PREFIX_BYTES]).unwrap();
         let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
         let full = RequestBody::new((), "Write", Some(&limits)).err().expect("no room for what it may leave unread");
         assert_eq!(full.wanted, u64::from(STREAM_WINDOW));

@@ -52,10 +52,11 @@ impl Call {
 
     /// As [`Call::from_request`], for a request of one message. Releases what a compressed message reserved in excess.
     pub fn from_message<T: Message>(request: Request<T>) -> (Self, T) {
-        let memory = request.extensions().get::<RequestMemory>().cloned();
+        let memory = RequestMemory::of(&request);
         let (call, message) = Self::from_request(request);
         if let Some(memory) = memory {
             memory.decoded(|| message.encoded_len());
+            memory.release(RequestBytes::default());
         }
         (call, message)
     }
@@ -73,40 +74,84 @@ pub struct RequestMemory(Arc<Mutex<Held>>);
 
 #[derive(Debug)]
 struct Held {
-    reserved: Reserved,
-    /// The size of a message is known when it is decoded.
-    compressed: bool,
+    /// The bytes that messages announced.
+    messages: Reserved,
+    /// For one message after its decompression. Messages are decompressed one after another, into the same buffer.
+    decompressed: Reserved,
+    /// What that buffer has at most, because of the messages that were decoded.
+    buffer: u64,
+}
+
+/// Bytes of messages in a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestBytes {
+    /// Of all messages together, as they arrive.
+    pub arriving: u64,
+    /// The largest size that a compressed one may have.
+    pub decompressed: u64,
 }
 
 impl RequestMemory {
     pub fn new(part: &Arc<MemoryPart>) -> Self {
-        Self(Arc::new(Mutex::new(Held { reserved: part.nothing(), compressed: false })))
+        Self(Arc::new(Mutex::new(Held { messages: part.nothing(), decompressed: part.nothing(), buffer: 0 })))
     }
 
-    /// Reserves the bytes of one more message.
-    pub fn add(&self, bytes: u64, compressed: bool) -> Result<(), Full> {
-        let mut held = self.0.lock();
-        held.compressed |= compressed;
-        let all = held.reserved.bytes().saturating_add(bytes);
-        held.reserved.set(all)
+    pub fn of<T>(request: &Request<T>) -> Option<Self> {
+        request.extensions().get().cloned()
     }
 
-    /// Releases the bytes of messages.
-    pub fn release(&self, bytes: u64) {
-        let mut held = self.0.lock();
-        let rest = held.reserved.bytes().saturating_sub(bytes);
-        // It never needs room.
-        let _ = held.reserved.set(rest);
+    /// Reserves what more messages need, or refuses at once.
+    pub fn add(&self, more: RequestBytes) -> Result<(), Full> {
+        let missing = self.missing(more);
+        if missing > 0 {
+            let part = self.part();
+            self.absorb(part.reserve(missing)?, more);
+        }
+        Ok(())
     }
 
-    fn decoded(&self, bytes: impl FnOnce() -> usize) {
+    /// As [`RequestMemory::add`], but waits for room.
+    pub async fn add_when_possible(self, more: RequestBytes) -> Result<(), Full> {
+        let reserved = self.part().reserve_before(self.missing(more), None).await?;
+        self.absorb(reserved, more);
+        Ok(())
+    }
+
+    fn part(&self) -> Arc<MemoryPart> {
+        self.0.lock().messages.part().clone()
+    }
+
+    fn missing(&self, more: RequestBytes) -> u64 {
+        more.arriving + more.decompressed.saturating_sub(self.0.lock().decompressed.bytes())
+    }
+
+    fn absorb(&self, reserved: Reserved, more: RequestBytes) {
         let mut held = self.0.lock();
-        if held.compressed {
-            let rest = held.reserved.bytes().min(bytes() as u64);
-            let _ = held.reserved.set(rest);
+        let (messages, decompressed) = reserved.split(more.arriving);
+        held.messages.absorb(messages);
+        held.decompressed.absorb(decompressed);
+    }
+
+    /// Messages of these bytes have been passed on. `decompressed` is what those that are still arriving may need.
+    pub fn release(&self, RequestBytes { arriving, decompressed }: RequestBytes) {
+        let mut held = self.0.lock();
+        let rest = held.messages.bytes().saturating_sub(arriving);
+        held.messages.shrink_to(rest);
+        let needed = held.buffer.max(decompressed);
+        held.decompressed.shrink_to(needed);
+    }
+
+    /// A message was decoded, so its size is known.
+    pub fn decoded(&self, bytes: impl FnOnce() -> usize) {
+        let mut held = self.0.lock();
+        if held.decompressed.bytes() > 0 {
+            held.buffer = held.buffer.max(BUFFER_GROWTH * bytes() as u64);
         }
     }
 }
+
+/// A buffer that grows may become twice as large as what it holds.
+const BUFFER_GROWTH: u64 = 2;
 
 /// What an answer has reserved, in the extensions of its response.
 #[derive(Debug, Clone)]

@@ -108,7 +108,7 @@ impl Conversions {
                 Source::Raw(response::raw_batches(partition, records, shared))
             }
         };
-        Batches { source, deadline }
+        Batches { source, deadline, left: records, format }
     }
 }
 
@@ -116,6 +116,9 @@ impl Conversions {
 pub struct Batches<'a> {
     source: Source<'a>,
     deadline: Option<Instant>,
+    /// The records of the batches that are left.
+    left: &'a [Record],
+    format: v1::ValueFormat,
 }
 
 enum Source<'a> {
@@ -125,7 +128,20 @@ enum Source<'a> {
 }
 
 impl Batches<'_> {
+    /// The most bytes that a message with the next batch has. `None` after the last.
+    pub fn most_bytes(&self) -> Option<usize> {
+        response::most_batch_bytes(self.left, self.format)
+    }
+
     pub async fn next(&mut self) -> Result<Option<CountedBatch>, Status> {
+        let batch = self.convert().await?;
+        if let Some((entries, _)) = &batch {
+            self.left = &self.left[usize::try_from(*entries).unwrap_or(usize::MAX)..];
+        }
+        Ok(batch)
+    }
+
+    async fn convert(&mut self) -> Result<Option<CountedBatch>, Status> {
         match std::mem::replace(&mut self.source, Source::End) {
             Source::End => Ok(None),
             Source::Raw(mut batches) => {
@@ -150,7 +166,7 @@ impl Batches<'_> {
 struct JsonBatches {
     partition: Partition,
     records: std::vec::IntoIter<Record>,
-    /// The encoded entry that did not fit into the last batch.
+    /// The encoded entry that did not fit into the last batch. It is small: no memory is reserved for it yet.
     next: Option<EntryBatch>,
 }
 
@@ -164,12 +180,17 @@ impl Iterator for JsonBatches {
     type Item = CountedBatch;
 
     fn next(&mut self) -> Option<CountedBatch> {
-        let mut encoded = || {
-            let entry = response::entry(self.partition, self.records.next()?, v1::ValueFormat::Json);
+        let (partition, records) = (self.partition, &mut self.records);
+        let mut encoded = |most_bytes: usize| {
+            let record = records.as_slice().first()?;
+            if response::most_entry_bytes(record, v1::ValueFormat::Json) > most_bytes {
+                return None;
+            }
+            let entry = response::entry(partition, records.next()?, v1::ValueFormat::Json);
             Some(EntryBatch::from(vec![entry]).into_encoded())
         };
-        let (mut entries, mut batch) = (1, self.next.take().or_else(&mut encoded)?);
-        while let Some(next) = encoded() {
+        let (mut entries, mut batch) = (1, self.next.take().or_else(|| encoded(usize::MAX))?);
+        while let Some(next) = encoded(MAX_BATCH_BYTES) {
             if batch.encoded_len() + next.encoded_len() > MAX_BATCH_BYTES {
                 self.next = Some(next);
                 break;
@@ -206,9 +227,12 @@ mod tests {
             let conversions = Conversions::default();
             let mut source = conversions.batches(Partition::new(0).unwrap(), &records, format, shared, None);
             let mut batches = Vec::new();
-            while let Some(batch) = source.next().await.unwrap() {
+            while let Some(most) = source.most_bytes() {
+                let batch = source.next().await.unwrap().unwrap();
+                assert!(batch.1.encoded_len() <= most, "{} of {most}", batch.1.encoded_len());
                 batches.push(batch);
             }
+            assert!(source.next().await.unwrap().is_none());
             assert!(batches.iter().all(|(entries, b)| b.encoded_len() <= MAX_BATCH_BYTES || *entries == 1));
             assert!(batches[0].1.encoded_len() > MAX_BATCH_BYTES - 1_100, "{}", batches[0].0);
             let mut offsets = Vec::new();

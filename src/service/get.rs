@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 use super::{
     call::{Call, CallLimits},
     conversion::Conversions,
-    request, status,
+    request, response, status,
 };
 use crate::{
     memory::{CallMemory, Full, Reserved},
@@ -35,9 +35,10 @@ pub async fn get(
     let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
     call.stats.add_entries(1);
     let full = |full: Full| status::memory_limit(&format!("get {shown}"), &full);
-    let mut reserved = memory.answers.reserve(record.memory_size() as u64).map_err(full)?;
+    // Before the conversion, so that no value is in memory without a reservation.
+    let most_bytes = response::most_entry_bytes(&record, format) as u64;
+    let mut reserved = memory.answers.reserve(most_bytes).map_err(full)?;
     let entry = conversions.entry(found.partition, record, format, deadline).await?;
-    // In `json` form it can be larger.
-    reserved.set(entry.encoded_len() as u64).map_err(full)?;
+    reserved.shrink_to(entry.encoded_len() as u64);
     Ok((entry, reserved))
 }

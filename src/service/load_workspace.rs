@@ -43,15 +43,17 @@ pub fn load_workspace(
             let load = load.map_err(|e| status::from_load_error(&e, &what, &metrics))?;
             call.stats.set_partition(Some(load.partition.number()));
             call.stats.add_records(load.snapshot.end.counts.read);
-            let send = |event| responses.send(v1::LoadWorkspaceResponse { event: Some(event) });
+            let message = |event| v1::LoadWorkspaceResponse { event: Some(event) };
             let (records, shared) = (load.records(), load.is_shared());
             let mut batches = conversions.batches(load.partition, records, format, shared, Some(deadline));
-            while let Some((entries, batch)) = batches.next().await? {
+            while let Some(most_bytes) = batches.most_bytes() {
+                let place = responses.place(most_bytes).await?;
+                let Some((entries, batch)) = batches.next().await? else { break };
                 call.stats.add_entries(entries);
-                send(Event::Batch(batch)).await?;
+                place.send(message(Event::Batch(batch)));
             }
             drop(batches);
-            send(Event::Snapshot(response::snapshot(load.snapshot.clone()))).await?;
+            responses.send(message(Event::Snapshot(response::snapshot(load.snapshot.clone())))).await?;
             let flushed = responses.flushed().await;
             drop(listed);
             // The load holds its replay permit until the transport has taken the last message.

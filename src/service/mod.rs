@@ -30,10 +30,10 @@ use prost::Message;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use call::{AnswerMemory, Call, CallLimits, CallStats, Peer, RequestMemory};
+pub use call::{AnswerMemory, Call, CallLimits, CallStats, Peer, RequestBytes, RequestMemory};
 pub use status::{
-    connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow, request_too_slow,
-    starting,
+    connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow,
+    no_room_for_message, request_too_slow, starting,
 };
 
 use crate::{
@@ -132,7 +132,7 @@ impl ChangelogService for Service {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let (changelog, tasks, conversions) = (self.changelog.clone(), self.tasks.clone(), self.conversions.clone());
-        Ok(Response::new(write::write(changelog, &self.limits, &self.memory, tasks, conversions, request)))
+        write::write(changelog, &self.limits, &self.memory, tasks, conversions, request).map(Response::new)
     }
 
     type WatchStream = ResponseStream<v1::WatchResponse>;

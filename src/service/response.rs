@@ -1,5 +1,6 @@
 //! Puts domain values into messages.
 
+use bytes::Bytes;
 use changelog_core::{
     changelog::Snapshot,
     log::{Appended, Finding, PartitionState, Severity, StoreKind},
@@ -9,12 +10,14 @@ use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
 
-use super::value_from_json::value_from_json;
+use super::value_from_json::{most_encoded_bytes, value_from_json};
 use crate::proto::{EntryBatchEncoder, timestamp, v1};
 
 /// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
 /// while the server encodes the next.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024;
+/// Tags and lengths around a batch.
+const MESSAGE_BYTES: usize = 16;
 /// Bytes of a value as JSON. With its key and headers it stays below 4 MiB, the default limit of clients.
 const MAX_JSON_BYTES: usize = 3 * 1024 * 1024 + 512 * 1024;
 
@@ -44,6 +47,30 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
         is_tombstone,
         headers: record.headers.into_iter().map(|h| v1::Header { key: h.key, value: h.value }).collect(),
     }
+}
+
+/// The most bytes that an entry has as part of a message.
+pub fn most_entry_bytes(record: &Record, format: v1::ValueFormat) -> usize {
+    // What a record takes in memory is more than its fields with their tags and lengths.
+    let raw = record.memory_size();
+    let value = record.value.as_ref().map_or(0, Bytes::len);
+    match format {
+        v1::ValueFormat::Json => raw + most_encoded_bytes(value).min(MAX_JSON_BYTES).saturating_sub(value),
+        v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => raw,
+    }
+}
+
+/// The most bytes that a message with the next batch of these records has. `None` if there are no more.
+pub fn most_batch_bytes(records: &[Record], format: v1::ValueFormat) -> Option<usize> {
+    let first = most_entry_bytes(records.first()?, format);
+    let mut all = 0;
+    for record in records {
+        all += most_entry_bytes(record, format);
+        if all >= MAX_BATCH_BYTES {
+            break;
+        }
+    }
+    Some(first.max(all.min(MAX_BATCH_BYTES)) + MESSAGE_BYTES)
 }
 
 /// A batch, and how many entries it has.

@@ -142,6 +142,12 @@ pub fn memory_limit(what: &str, full: &Full) -> Status {
     status.status(format!("{what}: nothing was done: {full}"))
 }
 
+/// A message of a stream that the memory limit has no room for. Others of the stream may have been written or sent.
+pub fn no_room_for_message(what: &str, full: &Full) -> Status {
+    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
+    status.status(format!("{what}: the stream ends before this message: {full}"))
+}
+
 /// A request that did not arrive completely before its deadline.
 pub fn request_too_slow() -> Status {
     deadline_exceeded("the deadline passed before the request had arrived; nothing was done".to_owned())

@@ -74,21 +74,23 @@ impl Reader {
         let failed = |e: LoadError| status::from_load_error(&e, what, &metrics);
         let mut stream = changelog.stream(request, call.peer, deadline).await.map_err(failed)?;
         while let Some(event) = stream.next().await {
-            let send = |event| responses.send(v1::StreamAllResponse { event: Some(event) });
+            let message = |event| v1::StreamAllResponse { event: Some(event) };
             match event.map_err(failed)? {
                 StreamEvent::Batch { partition, records } => {
                     let mut batches = conversions.batches(partition, &records, format, false, deadline_of_values);
-                    while let Some((entries, batch)) = batches.next().await? {
+                    while let Some(most_bytes) = batches.most_bytes() {
+                        let place = responses.place(most_bytes).await?;
+                        let Some((entries, batch)) = batches.next().await? else { break };
                         call.stats.add_entries(entries);
-                        send(Event::Batch(batch)).await?;
+                        place.send(message(Event::Batch(batch)));
                     }
                 }
                 StreamEvent::Snapshot(snapshot) => {
                     call.stats.add_records(snapshot.end.counts.read);
-                    send(Event::Snapshot(response::snapshot(snapshot))).await?;
+                    responses.send(message(Event::Snapshot(response::snapshot(snapshot)))).await?;
                 }
                 StreamEvent::Bookmark(resume_token) => {
-                    send(Event::Bookmark(v1::Bookmark { resume_token })).await?;
+                    responses.send(message(Event::Bookmark(v1::Bookmark { resume_token }))).await?;
                 }
             }
         }

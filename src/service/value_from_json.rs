@@ -32,6 +32,12 @@ pub fn value_from_json(document: &[u8], limit: usize) -> Option<EncodedValue> {
     (encoder.encoded.len() <= limit).then(|| EncodedValue::from_bytes(encoder.encoded))
 }
 
+/// The most bytes that the Value of a document with this many bytes has. In `[1,1]` two bytes become eleven. Tags and
+/// lengths of nested messages are longer than in most documents on each level once.
+pub fn most_encoded_bytes(document: usize) -> usize {
+    document.saturating_mul(6).saturating_add(MAX_DEPTH * 32)
+}
+
 struct Encoder {
     encoded: Vec<u8>,
     limit: usize,

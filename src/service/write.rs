@@ -18,6 +18,7 @@ use changelog_core::{
     model::{Headers, Key, Partition, ValueRules},
 };
 use futures_util::StreamExt;
+use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, timeout_at},
@@ -26,14 +27,14 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Status, Streaming};
 
 use super::{
-    call::{Call, CallLimits},
+    call::{Call, CallLimits, RequestMemory},
     conversion::Conversions,
     request, response,
     response_stream::{ResponseSender, ResponseStream},
     status,
 };
 use crate::{
-    memory::{CallMemory, Full, MemoryPart, Reserved},
+    memory::{CallMemory, MemoryPart, Reserved},
     proto::v1::{self, mutation, verdict},
 };
 
@@ -44,13 +45,16 @@ const MAX_MUTATIONS: usize = 1_000;
 const WINDOW: usize = 16_384;
 /// What an outstanding unit takes at most until its verdict is sent, besides what the queue of the log counts.
 const UNIT_BYTES: u64 = 128;
-/// Memory for outstanding units is reserved in steps.
-const MEMORY_STEP: u64 = 64 * 1024;
+/// Memory for outstanding units is reserved in steps. The first ones may use the reserve for small requests.
+const MEMORY_STEP: u64 = 16 * 1024;
 /// What a decoded mutation and a header take while their message waits to be accepted.
 const MUTATION_BYTES: u64 = 256;
 const HEADER_BYTES: u64 = 96;
-/// Verdicts in one message.
-const MAX_VERDICTS: usize = 1_000;
+/// Bytes of verdicts in one message, which are some 450 if nothing failed. Memory for those that wait for the transport
+/// is reserved at the start: verdicts of what was written can't be refused.
+const MAX_VERDICT_BYTES: usize = 20 * 1024;
+/// Verdicts that are taken from the queue at once.
+const MAX_VERDICTS: usize = 500;
 /// With fewer verdicts than this, the task yields once before it sends them, because more may complete meanwhile.
 const MIN_VERDICTS: usize = 64;
 /// The pause before a record is offered again to a full write queue.
@@ -90,11 +94,13 @@ pub fn write(
     tasks: TaskTracker,
     conversions: Conversions,
     request: Request<Streaming<v1::WriteRequest>>,
-) -> ResponseStream<v1::WriteResponse> {
+) -> Result<ResponseStream<v1::WriteResponse>, Status> {
+    let request_memory = RequestMemory::of(&request);
     let (call, messages) = Call::from_request(request);
     let (queue_full_timeout, requests) = (limits.write_timeout, memory.requests.clone());
     // A stream of mutations may last forever. It has only the deadline of its client.
-    ResponseStream::spawn(None, lost, &memory.answers, move |verdicts| async move {
+    let stream = ResponseStream::spawn_reserved(MAX_VERDICT_BYTES, lost, &memory.answers, move |verdicts| async move {
+        let verdicts = VerdictSender(verdicts);
         let (completed, answered) = mpsc::unbounded_channel();
         let writing = Writing {
             changelog,
@@ -109,6 +115,7 @@ pub fn write(
             outstanding: requests.nothing(),
             verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(answered, verdicts))),
             accepted: 0,
+            request_memory,
         };
         let work = writing.run(messages);
         match call.deadline {
@@ -118,13 +125,14 @@ pub fn write(
                 Err(status::from_write_error(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
             }),
         }
-    })
+    });
+    stream.map_err(|full| status::memory_limit("write", &full))
 }
 
 /// One `Write` stream.
 struct Writing {
     changelog: Changelog,
-    verdicts: ResponseSender<v1::WriteResponse>,
+    verdicts: VerdictSender,
     /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
     queue_full_timeout: Duration,
     conversions: Conversions,
@@ -139,6 +147,8 @@ struct Writing {
     /// Sends verdicts. Returns how many it sent.
     verdict_task: AbortOnDropHandle<Result<u64, Status>>,
     accepted: u64,
+    /// Of the messages that are read.
+    request_memory: Option<RequestMemory>,
 }
 
 impl Writing {
@@ -169,7 +179,13 @@ impl Writing {
             };
             match message {
                 None => return Ok(()),
-                Some(message) => self.accept_all(message?.mutations).await?,
+                Some(message) => {
+                    let message = message?;
+                    if let Some(memory) = &self.request_memory {
+                        memory.decoded(|| message.encoded_len());
+                    }
+                    self.accept_all(message.mutations).await?;
+                }
             }
         }
     }
@@ -178,7 +194,11 @@ impl Writing {
         check_count(&mutations)?;
         let headers: usize = mutations.iter().map(|mutation| mutation.headers.len()).sum();
         let decoded = MUTATION_BYTES * mutations.len() as u64 + HEADER_BYTES * headers as u64;
-        let _decoded = self.requests.reserve_before(decoded, None).await.map_err(no_room)?;
+        let _decoded = self
+            .requests
+            .reserve_before(decoded, None)
+            .await
+            .map_err(|full| status::no_room_for_message("write", &full))?;
         let target = self.changelog.write_target();
         let rules = target.value_rules();
         let mut refused = Vec::new();
@@ -198,7 +218,7 @@ impl Writing {
                 refused.push(v1::Verdict { id, outcome });
             }
         }
-        if refused.is_empty() { Ok(()) } else { self.verdicts.send(v1::WriteResponse { verdicts: refused }).await }
+        self.verdicts.send(refused).await
     }
 
     async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
@@ -226,7 +246,7 @@ impl Writing {
         let bytes = (units as u64 * UNIT_BYTES).next_multiple_of(MEMORY_STEP);
         let held = self.outstanding.bytes();
         if bytes > held || bytes < held / 4 {
-            self.outstanding.set_before(bytes, None).await.map_err(no_room)?;
+            self.outstanding.set_before(bytes, None).await.map_err(|full| status::memory_limit("write", &full))?;
         }
         Ok(())
     }
@@ -261,7 +281,7 @@ async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: m
 /// Sends verdicts, as many in one message as there are.
 async fn send_verdicts(
     mut completed: mpsc::UnboundedReceiver<CompletedWrite>,
-    responses: ResponseSender<v1::WriteResponse>,
+    verdicts: VerdictSender,
 ) -> Result<u64, Status> {
     let (mut sent, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
     while completed.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
@@ -273,12 +293,32 @@ async fn send_verdicts(
                 batch.push(more);
             }
         }
-        let verdicts = batch.iter().map(verdict).collect();
-        responses.send(v1::WriteResponse { verdicts }).await?;
+        verdicts.send(batch.iter().map(verdict)).await?;
         sent += batch.len() as u64;
         batch.clear();
     }
     Ok(sent)
+}
+
+/// Sends verdicts in messages whose size is limited.
+#[derive(Clone)]
+struct VerdictSender(ResponseSender<v1::WriteResponse>);
+
+impl VerdictSender {
+    async fn send(&self, all: impl IntoIterator<Item = v1::Verdict>) -> Result<(), Status> {
+        let (mut verdicts, mut bytes) = (Vec::new(), 0);
+        for verdict in all {
+            // With its tag and length.
+            let more = verdict.encoded_len() + 4;
+            if bytes + more > MAX_VERDICT_BYTES && !verdicts.is_empty() {
+                self.0.send(v1::WriteResponse { verdicts: std::mem::take(&mut verdicts) }).await?;
+                bytes = 0;
+            }
+            bytes += more;
+            verdicts.push(verdict);
+        }
+        if verdicts.is_empty() { Ok(()) } else { self.0.send(v1::WriteResponse { verdicts }).await }
+    }
 }
 
 fn verdict(completed: &CompletedWrite) -> v1::Verdict {
@@ -290,10 +330,6 @@ fn verdict(completed: &CompletedWrite) -> v1::Verdict {
         }
     };
     v1::Verdict { id: completed.id, outcome: Some(outcome) }
-}
-
-fn no_room(full: Full) -> Status {
-    status::memory_limit("write", &full)
 }
 
 fn lost() -> Status {

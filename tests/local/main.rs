@@ -18,6 +18,7 @@ mod json_values;
 mod logs;
 mod lost_broker;
 mod memory_limit;
+mod memory_of_streams;
 mod opening;
 mod process;
 mod reasons;

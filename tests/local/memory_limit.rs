@@ -25,18 +25,18 @@ use crate::{
     stalls,
 };
 
-const MIB: i64 = 1024 * 1024;
+pub const MIB: i64 = 1024 * 1024;
 const LIMIT: i64 = 96 * MIB;
 
 type Body = BoxBody<Bytes, std::convert::Infallible>;
 
-async fn server(more: &[&str]) -> TestServer {
+pub async fn server(more: &[&str]) -> TestServer {
     let mut arguments = vec!["--store=memory".to_owned(), format!("--memory-limit={LIMIT}")];
     arguments.extend(more.iter().map(|a| (*a).to_owned()));
     TestServer::process(arguments).await.ready().await
 }
 
-async fn connection(api: &str, window: Option<u32>) -> SendRequest<Body> {
+pub async fn connection(api: &str, window: Option<u32>) -> SendRequest<Body> {
     let stream = tokio::net::TcpStream::connect(api).await.unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     if let Some(window) = window {
@@ -47,7 +47,7 @@ async fn connection(api: &str, window: Option<u32>) -> SendRequest<Body> {
     sender
 }
 
-fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {
+pub fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {
     http::Request::post(format!("http://{api}/changelog.v1.ChangelogService/{rpc}"))
         .header("content-type", "application/grpc")
         .header("grpc-encoding", "gzip")
@@ -56,23 +56,23 @@ fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {
         .unwrap()
 }
 
-fn framed(message: &impl Message) -> Bytes {
+pub fn framed(message: &impl Message) -> Bytes {
     stalls::framed(message).into()
 }
 
-fn peak_memory(pid: u32) -> u64 {
+pub fn peak_memory(pid: u32) -> u64 {
     peak_kib(pid) * 1024
 }
 
-async fn used(server: &TestServer, part: &str) -> i64 {
+pub async fn used(server: &TestServer, part: &str) -> i64 {
     server.metric(&format!("changelogd_memory_bytes{{part=\"{part}\"}}")).await
 }
 
-async fn limit(server: &TestServer, part: &str) -> i64 {
+pub async fn limit(server: &TestServer, part: &str) -> i64 {
     server.metric(&format!("changelogd_memory_limit_bytes{{part=\"{part}\"}}")).await
 }
 
-async fn until(server: &TestServer, part: &str, reached: impl Fn(i64) -> bool) {
+pub async fn until(server: &TestServer, part: &str, reached: impl Fn(i64) -> bool) {
     let started = Instant::now();
     loop {
         let bytes = used(server, part).await;
@@ -85,10 +85,10 @@ async fn until(server: &TestServer, part: &str, reached: impl Fn(i64) -> bool) {
 }
 
 /// What a call counts besides its message, with three entries of metadata.
-const CALL: i64 = 8 * 1024 + 3 * 128;
+pub const CALL: i64 = 8 * 1024 + 3 * 128;
 
 /// The status of an answer, once it has ended.
-async fn status_of(response: http::Response<hyper::body::Incoming>) -> Status {
+pub async fn status_of(response: http::Response<hyper::body::Incoming>) -> Status {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return status;
     }
@@ -97,7 +97,7 @@ async fn status_of(response: http::Response<hyper::body::Incoming>) -> Status {
     Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("it was cut"))
 }
 
-fn assert_no_room(status: &Status) {
+pub fn assert_no_room(status: &Status) {
     assert_eq!((status.code(), &*reason(status)), (Code::ResourceExhausted, "MEMORY_LIMIT"), "{status:?}");
     assert!(status.get_error_details().retry_info().is_some_and(|r| r.retry_delay.is_some()), "{status:?}");
 }
