@@ -4,6 +4,7 @@
 
 mod activity;
 mod admin;
+mod call_body;
 mod connection;
 mod connections;
 mod health;

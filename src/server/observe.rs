@@ -20,21 +20,20 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::Either};
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::time::Instant;
 use tonic::{Code, Status, service::Routes};
 use tonic_types::StatusExt;
 use tower::Service;
 
 use super::{
-    activity::{Activity, OpenCall},
+    activity::Activity,
+    call_body::{CallBody, CallEnd, HeldByCall},
     opening::Opening,
     request_head::{Rpc, deadline, not_grpc, rpc_name},
     request_memory::{REQUEST_TIMEOUT, RequestBody, RequestLimits},
-    transport_wait::TransportWait,
 };
 use crate::{
-    memory::Reserved,
     metrics::Metrics,
     proto::code_name,
     service::{
@@ -46,11 +45,6 @@ use crate::{
 
 /// Lines a second for failed calls with the same RPC, code and reason.
 const MAX_LINES_OF_A_KIND: u64 = 5;
-
-/// A response is given to the transport in parts of this size. Each one that the client takes shows that it reads.
-const MAX_PART: usize = 16 * 1024;
-/// The last byte of a chunk of this size, or of a larger one, is a part of its own. See [`CallBody`].
-const MIN_SPLIT_CHUNK: usize = 128;
 
 /// What all calls of the API share.
 #[derive(Debug)]
@@ -96,9 +90,6 @@ impl CallState {
     }
 }
 
-/// A call of the API, among those of its connection and those that a drain waits for.
-type OpenCalls = Option<(OpenCall, Option<OpenCall>)>;
-
 /// The layer around the routes.
 #[derive(Debug, Clone)]
 pub struct CallService {
@@ -133,18 +124,18 @@ impl CallService {
             guard.end(status);
         }
         let refusal = status.clone().into_http::<tonic::body::Body>();
-        Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard, None)))))
+        Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard)))))
     }
 }
 
-type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody>, Infallible>> + Send>>;
+type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody<CallGuard>>, Infallible>> + Send>>;
 
 impl<B> Service<Request<B>> for CallService
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
-    type Response = Response<CallBody>;
+    type Response = Response<CallBody<CallGuard>>;
     type Error = Infallible;
     type Future = CallFuture;
 
@@ -155,7 +146,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if let Some(refusal) = not_grpc(&request) {
-            return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, None, None)))));
+            return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, None)))));
         }
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
@@ -229,12 +220,9 @@ where
             if let (Some(guard), Some(status)) = (&mut guard, Status::from_header_map(response.headers())) {
                 guard.end(&status);
             }
-            let held = response.extensions().get::<AnswerMemory>().cloned();
-            Ok(response.map(|inner| {
-                let mut body = CallBody::new(inner, guard, open_calls);
-                body.held = (reserved, held);
-                body
-            }))
+            let messages = response.extensions().get::<AnswerMemory>().cloned().unwrap_or_default();
+            let call = HeldByCall { open_calls, memory: reserved };
+            Ok(response.map(|inner| CallBody::holding(inner, guard, call, messages)))
         })
     }
 }
@@ -247,90 +235,9 @@ fn fault(rpc: Rpc) -> Status {
     }
 }
 
-/// The messages and trailers of a response, passed through.
-///
-/// The last byte of a chunk is given to the transport on its own. The transport takes a part as soon as the client has
-/// room for one byte of it, and then asks for the trailers, which end the stream's task. Then it would not be seen that
-/// the client does not take the part. So the transport waits for room for the last byte instead.
-#[derive(Debug)]
-pub struct CallBody {
-    inner: tonic::body::Body,
-    /// What is left of a chunk.
-    rest: Bytes,
-    wait: Arc<TransportWait>,
-    guard: Option<CallGuard>,
-    _open_calls: OpenCalls,
-    /// Memory of the call, and of an answer with one message.
-    held: (Option<Reserved>, Option<AnswerMemory>),
-}
-
-impl CallBody {
-    fn new(inner: tonic::body::Body, guard: Option<CallGuard>, open_calls: OpenCalls) -> Self {
-        Self {
-            inner,
-            rest: Bytes::new(),
-            wait: TransportWait::current(),
-            guard,
-            _open_calls: open_calls,
-            held: (None, None),
-        }
-    }
-}
-
-impl Body for CallBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.wait.ends();
-        let frame = if self.rest.is_empty() {
-            std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx))
-        } else {
-            Some(Ok(Frame::data(std::mem::take(&mut self.rest))))
-        };
-        let frame = match frame {
-            Some(Ok(frame)) => frame,
-            end => return Poll::Ready(end),
-        };
-        match frame.into_data() {
-            Ok(mut chunk) => {
-                if chunk.len() >= MIN_SPLIT_CHUNK {
-                    self.rest = chunk.split_off(MAX_PART.min(chunk.len() - 1));
-                }
-                self.wait.begins();
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
-            Err(frame) => {
-                let status = frame.trailers_ref().and_then(Status::from_header_map);
-                if let (Some(guard), Some(status)) = (&mut self.guard, status) {
-                    guard.end(&status);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl Drop for CallBody {
-    fn drop(&mut self) {
-        let Some(guard) = &mut self.guard else { return };
-        if self.wait.was_too_long() {
-            guard.end(&Status::deadline_exceeded("the client took nothing for --client-stall-timeout; it was reset"));
-        }
-    }
-}
-
 /// Counts a call, and logs it when it ends or is dropped.
 #[derive(Debug)]
-struct CallGuard {
+pub struct CallGuard {
     rpc: Rpc,
     call: Call,
     started: Instant,
@@ -343,7 +250,9 @@ impl CallGuard {
         api.metrics.call_started(rpc.name);
         Self { rpc, call, started: Instant::now(), api, ended: false }
     }
+}
 
+impl CallEnd for CallGuard {
     fn end(&mut self, status: &Status) {
         if std::mem::replace(&mut self.ended, true) {
             return;

@@ -16,6 +16,7 @@ use tonic::{Request, Response};
 
 pub use changelog_core::changelog::Peer;
 
+use super::write_window::Units;
 use crate::memory::{Full, MemoryPart, Reserved};
 
 /// Limits on calls.
@@ -153,16 +154,43 @@ impl RequestMemory {
 /// A buffer that grows may become twice as large as what it holds.
 const BUFFER_GROWTH: u64 = 2;
 
-/// What an answer has reserved, in the extensions of its response.
-#[derive(Debug, Clone)]
-pub struct AnswerMemory {
-    _reserved: Arc<Reserved>,
+/// What messages of an answer hold until they are written to the client's socket.
+#[derive(Debug)]
+pub enum Kept {
+    Memory {
+        _reserved: Reserved,
+    },
+    /// Units of a `Write` stream.
+    Units {
+        _units: Units,
+    },
 }
 
+/// What the messages hold that have been passed to the transport since it was last asked, in the extensions of their
+/// response.
+#[derive(Debug, Clone, Default)]
+pub struct AnswerMemory(Arc<Mutex<Vec<Kept>>>);
+
 impl AnswerMemory {
-    pub fn attach<T>(mut response: Response<T>, reserved: Reserved) -> Response<T> {
-        response.extensions_mut().insert(Self { _reserved: Arc::new(reserved) });
+    pub fn add(&self, kept: Kept) {
+        self.0.lock().push(kept);
+    }
+
+    pub fn take(&self) -> Vec<Kept> {
+        std::mem::take(&mut self.0.lock())
+    }
+
+    /// The response with what it holds.
+    pub fn attach<T>(self, mut response: Response<T>) -> Response<T> {
+        response.extensions_mut().insert(self);
         response
+    }
+
+    /// A response of one message that has reserved its bytes.
+    pub fn of_message<T>(message: T, reserved: Reserved) -> Response<T> {
+        let memory = Self::default();
+        memory.add(Kept::Memory { _reserved: reserved });
+        memory.attach(Response::new(message))
     }
 }
 

@@ -22,6 +22,7 @@ mod status;
 mod stream_all;
 mod value_from_json;
 mod write;
+mod write_window;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use prost::Message;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use call::{AnswerMemory, Call, CallLimits, CallStats, Peer, RequestBytes, RequestMemory};
+pub use call::{AnswerMemory, Call, CallLimits, CallStats, Kept, Peer, RequestBytes, RequestMemory};
 pub use status::{
     connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow,
     no_room_for_message, request_too_slow, starting,
@@ -71,7 +72,7 @@ impl Service {
     fn held<T: Message>(&self, what: &str, answer: T) -> Result<Response<T>, Status> {
         let reserved = self.memory.answers.reserve(answer.encoded_len() as u64);
         let reserved = reserved.map_err(|full| status::memory_limit(what, &full))?;
-        Ok(AnswerMemory::attach(Response::new(answer), reserved))
+        Ok(AnswerMemory::of_message(answer, reserved))
     }
 }
 
@@ -100,7 +101,7 @@ impl ChangelogService for Service {
         let conversions = self.conversions.clone();
         let memory = &self.memory;
         load_workspace::load_workspace(changelog, &self.limits, memory, metrics, conversions, request)
-            .map(Response::new)
+            .map(ResponseStream::into_response)
     }
 
     type StreamAllStream = ResponseStream<v1::StreamAllResponse>;
@@ -111,7 +112,8 @@ impl ChangelogService for Service {
     ) -> Result<Response<Self::StreamAllStream>, Status> {
         let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
         let conversions = self.conversions.clone();
-        stream_all::stream_all(changelog, &self.limits, &self.memory, metrics, conversions, request).map(Response::new)
+        stream_all::stream_all(changelog, &self.limits, &self.memory, metrics, conversions, request)
+            .map(ResponseStream::into_response)
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
@@ -122,7 +124,7 @@ impl ChangelogService for Service {
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let (entry, memory) =
             get::get(&self.changelog, &self.limits, &self.memory, &self.metrics, &self.conversions, request).await?;
-        Ok(AnswerMemory::attach(Response::new(v1::GetResponse { entry: Some(entry) }), memory))
+        Ok(AnswerMemory::of_message(v1::GetResponse { entry: Some(entry) }, memory))
     }
 
     type WriteStream = ResponseStream<v1::WriteResponse>;
@@ -132,7 +134,8 @@ impl ChangelogService for Service {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let (changelog, tasks, conversions) = (self.changelog.clone(), self.tasks.clone(), self.conversions.clone());
-        write::write(changelog, &self.limits, &self.memory, tasks, conversions, request).map(Response::new)
+        let stream = write::write(changelog, &self.limits, &self.memory, tasks, conversions, request);
+        Ok(stream.into_response())
     }
 
     type WatchStream = ResponseStream<v1::WatchResponse>;

@@ -1,6 +1,5 @@
 //! Streaming responses. A task sends messages through a bounded channel to the transport. The bytes of a message are
-//! reserved in the part of the memory limit for answers before it is made, until the transport asks for the one after
-//! it.
+//! reserved in the part of the memory limit for answers before it is made, until it is written to the client's socket.
 //!
 //! Promises: the task ends at its deadline, and when the client leaves. It holds its resources until the transport has
 //! taken the last message. The transport cuts a client that takes nothing, and so ends the task.
@@ -20,47 +19,38 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
-use tonic::Status;
+use tonic::{Response, Status};
 
-use super::status;
-use crate::memory::{Full, MemoryPart, Reserved};
+use super::{
+    call::{AnswerMemory, Kept},
+    status,
+};
+use crate::memory::{MemoryPart, Reserved};
 
 /// Messages that may wait for the transport.
 const MAX_BUFFERED_MESSAGES: usize = 4;
-/// The same for a stream whose memory is reserved at its start.
-const MAX_RESERVED_MESSAGES: usize = 2;
 
 /// Sends the messages of a response to the transport.
 #[derive(Debug, Clone)]
 pub struct ResponseSender<T> {
-    messages: mpsc::Sender<(T, Option<Reserved>)>,
-    memory: SenderMemory,
+    messages: mpsc::Sender<(T, Kept)>,
+    answers: Arc<MemoryPart>,
     deadline: Option<Instant>,
-}
-
-/// How the memory of messages is reserved.
-#[derive(Debug, Clone)]
-enum SenderMemory {
-    ForEach(Arc<MemoryPart>),
-    /// For as many as may wait, and the one that the transport has.
-    AtStart,
 }
 
 /// A place for a message, and room for its bytes.
 pub struct Place<'a, T> {
-    place: mpsc::Permit<'a, (T, Option<Reserved>)>,
-    reserved: Option<Reserved>,
+    place: mpsc::Permit<'a, (T, Kept)>,
+    reserved: Reserved,
 }
 
 impl<T: Message> Place<'_, T> {
     /// Sends the message, and releases the room that it does not need.
     pub fn send(mut self, message: T) {
-        if let Some(reserved) = &mut self.reserved {
-            let bytes = message.encoded_len() as u64;
-            debug_assert!(bytes <= reserved.bytes(), "{bytes} of {}", reserved.bytes());
-            reserved.shrink_to(bytes);
-        }
-        self.place.send((message, self.reserved));
+        let bytes = message.encoded_len() as u64;
+        debug_assert!(bytes <= self.reserved.bytes(), "{bytes} of {}", self.reserved.bytes());
+        self.reserved.shrink_to(bytes);
+        self.place.send((message, Kept::Memory { _reserved: self.reserved }));
     }
 }
 
@@ -71,19 +61,20 @@ impl<T: Message> ResponseSender<T> {
     pub async fn place(&self, most_bytes: usize) -> Result<Place<'_, T>, Status> {
         // The place is first, so that a client that takes nothing does not use up the memory for others.
         let place = self.before_deadline(self.messages.reserve()).await?;
-        let reserved = match &self.memory {
-            SenderMemory::AtStart => None,
-            SenderMemory::ForEach(answers) => {
-                let reserved = answers.reserve_before(most_bytes as u64, self.deadline).await;
-                Some(reserved.map_err(|full| status::no_room_for_message("the answer", &full))?)
-            }
-        };
+        let reserved = self.answers.reserve_before(most_bytes as u64, self.deadline).await;
+        let reserved = reserved.map_err(|full| status::no_room_for_message("the answer", &full))?;
         Ok(Place { place, reserved })
     }
 
     /// As [`ResponseSender::place`], for a small message that is there already.
     pub async fn send(&self, message: T) -> Result<(), Status> {
         self.place(message.encoded_len()).await?.send(message);
+        Ok(())
+    }
+
+    /// Sends a message whose memory is counted by what it keeps.
+    pub async fn send_keeping(&self, message: T, kept: Kept) -> Result<(), Status> {
+        self.before_deadline(self.messages.reserve()).await?.send((message, kept));
         Ok(())
     }
 
@@ -100,18 +91,16 @@ impl<T: Message> ResponseSender<T> {
     /// Waits until the transport has taken all messages. The caller must hold its records and its replay permit until
     /// then. Otherwise a client that receives nothing holds memory that no budget counts.
     pub async fn flushed(&self) -> Result<(), Status> {
-        self.before_deadline(self.messages.reserve_many(self.messages.max_capacity())).await.map(drop)
+        self.before_deadline(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
 }
 
 /// The messages of a streaming response, and its status.
 #[derive(Debug)]
 pub struct ResponseStream<T> {
-    messages: mpsc::Receiver<(T, Option<Reserved>)>,
-    /// Of the message that the transport has.
-    taken: Option<Reserved>,
-    /// Of all messages.
-    _reserved: Option<Reserved>,
+    messages: mpsc::Receiver<(T, Kept)>,
+    /// What the messages hold that the transport has.
+    memory: AnswerMemory,
     end: Option<oneshot::Receiver<Result<(), Status>>>,
     /// The status if the task panics.
     fault: fn() -> Status,
@@ -128,48 +117,21 @@ impl<T: Message + 'static> ResponseStream<T> {
     where
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
-        let (messages, taken) = mpsc::channel(MAX_BUFFERED_MESSAGES);
-        let memory = SenderMemory::ForEach(answers.clone());
-        Self::start(ResponseSender { messages, memory, deadline: deadline.into() }, taken, None, fault, task)
-    }
-
-    /// As [`ResponseStream::spawn`], for messages that must not be refused later. Their memory is reserved now. Each
-    /// has at most `message_bytes`.
-    pub fn spawn_reserved<F>(
-        message_bytes: usize,
-        fault: fn() -> Status,
-        answers: &Arc<MemoryPart>,
-        task: impl FnOnce(ResponseSender<T>) -> F,
-    ) -> Result<Self, Full>
-    where
-        F: Future<Output = Result<(), Status>> + Send + 'static,
-    {
-        let (messages, taken) = mpsc::channel(MAX_RESERVED_MESSAGES);
-        let reserved = answers.reserve(((MAX_RESERVED_MESSAGES + 1) * message_bytes) as u64)?;
-        let sender = ResponseSender { messages, memory: SenderMemory::AtStart, deadline: None };
-        Ok(Self::start(sender, taken, Some(reserved), fault, task))
-    }
-
-    fn start<F>(
-        sender: ResponseSender<T>,
-        messages: mpsc::Receiver<(T, Option<Reserved>)>,
-        reserved: Option<Reserved>,
-        fault: fn() -> Status,
-        task: impl FnOnce(ResponseSender<T>) -> F,
-    ) -> Self
-    where
-        F: Future<Output = Result<(), Status>> + Send + 'static,
-    {
+        let (sender, messages) = mpsc::channel(MAX_BUFFERED_MESSAGES);
         let (ended, end) = oneshot::channel();
-        let client = sender.messages.clone();
-        let work = task(sender);
+        let client = sender.clone();
+        let work = task(ResponseSender { messages: sender, answers: answers.clone(), deadline: deadline.into() });
         tokio::spawn(async move {
             tokio::select! {
                 result = work => { let _ = ended.send(result); }
                 () = client.closed() => {}
             }
         });
-        Self { messages, taken: None, _reserved: reserved, end: Some(end), fault }
+        Self { messages, memory: AnswerMemory::default(), end: Some(end), fault }
+    }
+
+    pub fn into_response(self) -> Response<Self> {
+        self.memory.clone().attach(Response::new(self))
     }
 }
 
@@ -177,10 +139,8 @@ impl<T: Unpin> Stream for ResponseStream<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // The transport asks for the next message.
-        self.taken = None;
-        if let Some((message, reserved)) = ready!(self.messages.poll_recv(cx)) {
-            self.taken = reserved;
+        if let Some((message, kept)) = ready!(self.messages.poll_recv(cx)) {
+            self.memory.add(kept);
             return Poll::Ready(Some(Ok(message)));
         }
         let Some(end) = &mut self.end else { return Poll::Ready(None) };

@@ -3,7 +3,7 @@
 //!
 //! Promises: mutations of one workspace are applied in the order sent. Every mutation that was read gets one verdict,
 //! even if the stream ends with an error, as long as the client receives verdicts. A client that does not receive
-//! verdicts is read no further, so memory is limited by [`WINDOW`]. A slow client does not delay `Flush`: a write
+//! verdicts is read no further, so memory is limited by its window. A slow client does not delay `Flush`: a write
 //! completes when the log reports its outcome, not when its verdict is sent.
 //!
 //! Each partition has its own queue, whose outcomes come in order. So a slow partition does not delay the verdicts of
@@ -20,41 +20,33 @@ use changelog_core::{
 use futures_util::StreamExt;
 use prost::Message;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::{Instant, timeout_at},
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Status, Streaming};
 
 use super::{
-    call::{Call, CallLimits, RequestMemory},
+    call::{Call, CallLimits, Kept, RequestMemory},
     conversion::Conversions,
     request, response,
     response_stream::{ResponseSender, ResponseStream},
     status,
+    write_window::{Units, WriteWindow, units_of},
 };
 use crate::{
-    memory::{CallMemory, MemoryPart, Reserved},
+    memory::{CallMemory, MemoryPart},
     proto::v1::{self, mutation, verdict},
 };
 
 /// Mutations in one message. More end the stream.
 const MAX_MUTATIONS: usize = 1_000;
-/// Units between reading mutations and sending their verdicts. A mutation takes one unit, and one for each KiB of its
-/// value. Messages of verdicts that wait for the transport do not count.
-const WINDOW: usize = 16_384;
-/// What an outstanding unit takes at most until its verdict is sent, besides what the queue of the log counts.
-const UNIT_BYTES: u64 = 128;
-/// Memory for outstanding units is reserved in steps. The first ones may use the reserve for small requests.
-const MEMORY_STEP: u64 = 16 * 1024;
 /// What a decoded mutation and a header take while their message waits to be accepted.
 const MUTATION_BYTES: u64 = 256;
 const HEADER_BYTES: u64 = 96;
-/// Bytes of verdicts in one message, which are some 450 if nothing failed. Memory for those that wait for the transport
-/// is reserved at the start: verdicts of what was written can't be refused.
-const MAX_VERDICT_BYTES: usize = 20 * 1024;
-/// Verdicts that are taken from the queue at once.
-const MAX_VERDICTS: usize = 500;
+/// Verdicts in one message, and their bytes, unless it has one.
+const MAX_VERDICTS: usize = 1_000;
+const MAX_VERDICT_BYTES: usize = 64 * 1024;
 /// With fewer verdicts than this, the task yields once before it sends them, because more may complete meanwhile.
 const MIN_VERDICTS: usize = 64;
 /// The pause before a record is offered again to a full write queue.
@@ -74,16 +66,23 @@ struct PendingWrite {
     id: u64,
     key: Key,
     accepted: AcceptedWrite,
-    window_permit: OwnedSemaphorePermit,
+    units: Units,
 }
 
-/// A mutation whose outcome the log has reported.
-struct CompletedWrite {
+/// A mutation that gets its verdict.
+struct Answered {
     id: u64,
-    /// An error with the key that it names.
-    outcome: Result<Appended, (WriteError, Key)>,
-    /// Released when the verdict is sent.
-    _window_permit: OwnedSemaphorePermit,
+    outcome: Outcome,
+    /// Released when the verdict is written to the client's socket.
+    units: Units,
+}
+
+enum Outcome {
+    Written(Appended),
+    /// The log has reported an error.
+    Failed(WriteError, Key),
+    /// The log did not accept it.
+    Refused(Status),
 }
 
 /// Starts a `Write` stream. `tasks` gets the tasks that wait for outcomes, which may live longer than the stream.
@@ -94,27 +93,24 @@ pub fn write(
     tasks: TaskTracker,
     conversions: Conversions,
     request: Request<Streaming<v1::WriteRequest>>,
-) -> Result<ResponseStream<v1::WriteResponse>, Status> {
+) -> ResponseStream<v1::WriteResponse> {
     let request_memory = RequestMemory::of(&request);
     let (call, messages) = Call::from_request(request);
     let (queue_full_timeout, requests) = (limits.write_timeout, memory.requests.clone());
     // A stream of mutations may last forever. It has only the deadline of its client.
-    let stream = ResponseStream::spawn_reserved(MAX_VERDICT_BYTES, lost, &memory.answers, move |verdicts| async move {
-        let verdicts = VerdictSender(verdicts);
-        let (completed, answered) = mpsc::unbounded_channel();
+    ResponseStream::spawn(None, lost, &memory.answers, move |verdicts| async move {
+        let (answered, outcomes) = mpsc::unbounded_channel();
         let writing = Writing {
             changelog,
-            verdicts: verdicts.clone(),
             queue_full_timeout,
             conversions,
-            window: Arc::new(Semaphore::new(WINDOW)),
+            window: WriteWindow::new(&requests),
             partition_queues: HashMap::new(),
             tasks,
-            completed,
-            requests: requests.clone(),
-            outstanding: requests.nothing(),
-            verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(answered, verdicts))),
-            accepted: 0,
+            answered,
+            requests,
+            verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(outcomes, verdicts))),
+            read: 0,
             request_memory,
         };
         let work = writing.run(messages);
@@ -125,28 +121,25 @@ pub fn write(
                 Err(status::from_write_error(&WriteError::OutcomeUnknown { by_time: true, cause }, "write"))
             }),
         }
-    });
-    stream.map_err(|full| status::memory_limit("write", &full))
+    })
 }
 
 /// One `Write` stream.
 struct Writing {
     changelog: Changelog,
-    verdicts: VerdictSender,
     /// How long a mutation waits for a full write queue before its verdict is PRODUCER_QUEUE_FULL.
     queue_full_timeout: Duration,
     conversions: Conversions,
-    window: Arc<Semaphore>,
+    window: Arc<WriteWindow>,
     partition_queues: HashMap<Partition, mpsc::UnboundedSender<PendingWrite>>,
     /// Runs a task for each queue.
     tasks: TaskTracker,
-    completed: mpsc::UnboundedSender<CompletedWrite>,
+    answered: mpsc::UnboundedSender<Answered>,
     requests: Arc<MemoryPart>,
-    /// For units without a verdict.
-    outstanding: Reserved,
     /// Sends verdicts. Returns how many it sent.
     verdict_task: AbortOnDropHandle<Result<u64, Status>>,
-    accepted: u64,
+    /// Mutations that get a verdict.
+    read: u64,
     /// Of the messages that are read.
     request_memory: Option<RequestMemory>,
 }
@@ -157,12 +150,12 @@ impl Writing {
         let ended = self.read(&mut messages).await;
         // The queues end when all their writes are answered, and the verdict task ends with the last queue.
         self.partition_queues.clear();
-        self.completed = mpsc::unbounded_channel().0;
+        self.answered = mpsc::unbounded_channel().0;
         if self.verdict_task.is_finished() && ended.is_err() {
             return ended;
         }
         let sent = (&mut self.verdict_task).await.unwrap_or_else(|_| Err(lost()))?;
-        if sent == self.accepted { ended } else { Err(lost()) }
+        if sent == self.read { ended } else { Err(lost()) }
     }
 
     async fn read(&mut self, messages: &mut Streaming<v1::WriteRequest>) -> Result<(), Status> {
@@ -201,7 +194,6 @@ impl Writing {
             .map_err(|full| status::no_room_for_message("write", &full))?;
         let target = self.changelog.write_target();
         let rules = target.value_rules();
-        let mut refused = Vec::new();
         // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
         // arrive together become one batch.
         let mut changes = Vec::with_capacity(mutations.len());
@@ -209,46 +201,44 @@ impl Writing {
             changes.push((mutation.id, change(mutation, rules, &self.conversions).await));
         }
         for (id, change) in changes {
-            let sent = match change {
-                Ok(change) => self.send(id, change).await,
-                Err(status) => Err(status),
-            };
-            if let Err(status) = sent {
-                let outcome = Some(verdict::Outcome::Error(response::rpc_status(&status)));
-                refused.push(v1::Verdict { id, outcome });
-            }
+            self.send(id, change).await;
         }
-        self.verdicts.send(refused).await
+        Ok(())
     }
 
-    async fn send(&mut self, id: u64, change: Change) -> Result<(), Status> {
-        let units = (1 + change.value.as_ref().map_or(0, |v| v.len() / 1024)).min(WINDOW);
-        let window_permit = self.window.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
-        let window_permit = window_permit.map_err(|_| lost())?;
-        self.reserve_outstanding().await?;
-        let verb = if change.value.is_some() { "set" } else { "delete" };
-        let key = change.key.clone();
-        let accepted = self.accept(change).await.map_err(|e| status::from_failed_write(&e, verb, &key))?;
-        let completed = &self.completed;
+    async fn send(&mut self, id: u64, change: Result<Change, Status>) {
+        let units = change
+            .as_ref()
+            .map_or(1, |Change { key, value, .. }| units_of(key.as_str().len(), value.as_ref().map_or(0, Bytes::len)));
+        let units = self.window.take(units).await;
+        self.read += 1;
+        let (change, key, verb) = match change {
+            Ok(change) => {
+                let (key, verb) = (change.key.clone(), if change.value.is_some() { "set" } else { "delete" });
+                (change, key, verb)
+            }
+            Err(status) => return self.refuse(id, status, units),
+        };
+        if let Err(full) = self.window.reserve().await {
+            return self.refuse(id, status::memory_limit(verb, &full), units);
+        }
+        let accepted = match self.accept(change).await {
+            Ok(accepted) => accepted,
+            Err(error) => return self.refuse(id, status::from_failed_write(&error, verb, &key), units),
+        };
+        let answered = &self.answered;
         let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
             let (queue, writes) = mpsc::unbounded_channel();
             // Accepted writes are awaited even if the client has left.
-            self.tasks.spawn(complete(writes, completed.clone()));
+            self.tasks.spawn(complete(writes, answered.clone()));
             queue
         });
-        self.accepted += 1;
-        let _ = queue.send(PendingWrite { id, key, accepted, window_permit });
-        Ok(())
+        let _ = queue.send(PendingWrite { id, key, accepted, units });
     }
 
-    async fn reserve_outstanding(&mut self) -> Result<(), Status> {
-        let units = WINDOW - self.window.available_permits();
-        let bytes = (units as u64 * UNIT_BYTES).next_multiple_of(MEMORY_STEP);
-        let held = self.outstanding.bytes();
-        if bytes > held || bytes < held / 4 {
-            self.outstanding.set_before(bytes, None).await.map_err(|full| status::memory_limit("write", &full))?;
-        }
-        Ok(())
+    fn refuse(&self, id: u64, status: Status, units: Units) {
+        // The stream may have ended.
+        let _ = self.answered.send(Answered { id, outcome: Outcome::Refused(status), units });
     }
 
     /// Passes a change to the log, and waits while the write queue is full. The stream is not read meanwhile, so the
@@ -269,67 +259,62 @@ impl Writing {
 }
 
 /// Waits for the outcomes of the writes to one partition, in order.
-async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, completed: mpsc::UnboundedSender<CompletedWrite>) {
-    while let Some(PendingWrite { id, key, accepted, window_permit }) = queue.recv().await {
-        let outcome = accepted.outcome().await;
-        let outcome = outcome.map_err(|error| (error, key));
+async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, answered: mpsc::UnboundedSender<Answered>) {
+    while let Some(PendingWrite { id, key, accepted, units }) = queue.recv().await {
+        let outcome = match accepted.outcome().await {
+            Ok(written) => Outcome::Written(written),
+            Err(error) => Outcome::Failed(error, key),
+        };
         // The stream may have ended.
-        let _ = completed.send(CompletedWrite { id, outcome, _window_permit: window_permit });
+        let _ = answered.send(Answered { id, outcome, units });
     }
 }
 
 /// Sends verdicts, as many in one message as there are.
 async fn send_verdicts(
-    mut completed: mpsc::UnboundedReceiver<CompletedWrite>,
-    verdicts: VerdictSender,
+    mut answered: mpsc::UnboundedReceiver<Answered>,
+    responses: ResponseSender<v1::WriteResponse>,
 ) -> Result<u64, Status> {
     let (mut sent, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
-    while completed.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
+    while answered.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
         if batch.len() < MIN_VERDICTS {
             tokio::task::yield_now().await;
             while batch.len() < MAX_VERDICTS
-                && let Ok(more) = completed.try_recv()
+                && let Ok(more) = answered.try_recv()
             {
                 batch.push(more);
             }
         }
-        verdicts.send(batch.iter().map(verdict)).await?;
-        sent += batch.len() as u64;
-        batch.clear();
+        let mut left = batch.drain(..);
+        while let Some(Answered { id, outcome, mut units }) = left.next() {
+            let mut verdicts = vec![verdict(id, outcome)];
+            let mut bytes = verdicts[0].encoded_len();
+            while bytes < MAX_VERDICT_BYTES
+                && let Some(Answered { id, outcome, units: more }) = left.next()
+            {
+                let verdict = verdict(id, outcome);
+                bytes += verdict.encoded_len();
+                verdicts.push(verdict);
+                units.merge(more);
+            }
+            sent += verdicts.len() as u64;
+            let kept = Kept::Units { _units: units };
+            responses.send_keeping(v1::WriteResponse { verdicts }, kept).await?;
+        }
     }
     Ok(sent)
 }
 
-/// Sends verdicts in messages whose size is limited.
-#[derive(Clone)]
-struct VerdictSender(ResponseSender<v1::WriteResponse>);
-
-impl VerdictSender {
-    async fn send(&self, all: impl IntoIterator<Item = v1::Verdict>) -> Result<(), Status> {
-        let (mut verdicts, mut bytes) = (Vec::new(), 0);
-        for verdict in all {
-            // With its tag and length.
-            let more = verdict.encoded_len() + 4;
-            if bytes + more > MAX_VERDICT_BYTES && !verdicts.is_empty() {
-                self.0.send(v1::WriteResponse { verdicts: std::mem::take(&mut verdicts) }).await?;
-                bytes = 0;
-            }
-            bytes += more;
-            verdicts.push(verdict);
-        }
-        if verdicts.is_empty() { Ok(()) } else { self.0.send(v1::WriteResponse { verdicts }).await }
-    }
-}
-
-fn verdict(completed: &CompletedWrite) -> v1::Verdict {
-    let outcome = match &completed.outcome {
-        Ok(written) => verdict::Outcome::Written(response::written(written)),
-        Err((error, key)) => {
-            let status = status::from_failed_write(error, "write", key);
+fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
+    let outcome = match outcome {
+        Outcome::Written(written) => verdict::Outcome::Written(response::written(&written)),
+        Outcome::Failed(error, key) => {
+            let status = status::from_failed_write(&error, "write", &key);
             verdict::Outcome::Error(response::rpc_status(&status))
         }
+        Outcome::Refused(status) => verdict::Outcome::Error(response::rpc_status(&status)),
     };
-    v1::Verdict { id: completed.id, outcome: Some(outcome) }
+    v1::Verdict { id, outcome: Some(outcome) }
 }
 
 fn lost() -> Status {

@@ -55,7 +55,7 @@ pub async fn opened(server: &TestServer) -> TcpStream {
 }
 
 /// The next frame: its kind, flags, stream and payload. None at the end of the connection.
-async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
+pub async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).await.ok()?;
     let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];

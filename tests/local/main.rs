@@ -4,6 +4,7 @@
 #![allow(clippy::pedantic)]
 
 mod bounds;
+mod buffered_answers;
 mod connections;
 #[path = "../contract/mod.rs"]
 mod contract;

@@ -41,7 +41,7 @@ async fn write(mut client: Client, messages: Vec<v1::WriteRequest>) -> (usize, R
 async fn compressed_write_streams_are_written_whole_within_the_limit() {
     let server = server(&[]).await;
     for (streams, messages, mutations, value) in
-        [(1, 300, 1, 1), (40, 30, 100, 1), (12, 10, 10, 20_000), (6, 4, 4, 900_000)]
+        [(1, 300, 1, 1), (20, 30, 100, 1), (12, 10, 10, 20_000), (6, 4, 4, 900_000)]
     {
         let mut calls = JoinSet::new();
         for stream in 0..streams {
@@ -90,17 +90,14 @@ async fn fill_answers(server: &TestServer) -> Vec<impl Sized> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verdicts_of_written_mutations_are_sent_when_answers_have_no_room() {
     let server = server(&["--client-stall-timeout=10m"]).await;
-    // A stream that was opened before, and one that comes too late.
     let (messages, stream) = tokio::sync::mpsc::channel(1);
     let mut client = server.client.clone();
     let mut verdicts = client.write(tokio_stream::wrappers::ReceiverStream::new(stream)).await.unwrap().into_inner();
     let held = fill_answers(&server).await;
+    // A stream that is opened now, and one that was opened before.
     let late = (0..10).map(|n| mutation(n, format!("late/t/{n}"), "1")).collect();
     let (written, ended) = write(server.client.clone(), vec![v1::WriteRequest { mutations: late }]).await;
-    assert_eq!(written, 0);
-    let status = ended.unwrap_err();
-    assert_no_room(&status);
-    assert!(status.message().contains("nothing was done"), "{status:?}");
+    assert!(ended.is_ok() && written == 10, "{written} {ended:?}");
 
     // Failures have larger verdicts.
     let mutations = (0..1_000).map(|n| mutation(n, format!("w/t/{n}"), if n % 2 == 0 { "1" } else { "no JSON" }));
@@ -117,7 +114,7 @@ async fn verdicts_of_written_mutations_are_sent_when_answers_have_no_room() {
     drop(held);
     until(&server, "answers", |bytes| bytes == 0).await;
     assert_eq!(server.load("w").await.entries.len(), 500);
-    assert_eq!(server.load("late").await.entries.len(), 0);
+    assert_eq!(server.load("late").await.entries.len(), 10);
 }
 
 /// What a conversion to JSON takes, and what the allocator keeps: none of it is in a part.

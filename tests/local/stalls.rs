@@ -16,8 +16,8 @@ use crate::{
     http2::{END_HEADERS, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, head_of},
 };
 
-const DATA: u8 = 0;
-const END_STREAM: u8 = 1;
+pub const DATA: u8 = 0;
+pub const END_STREAM: u8 = 1;
 
 async fn server() -> TestServer {
     TestServer::process(vec!["--store=memory".to_owned(), "--client-stall-timeout=1s".to_owned()]).await.ready().await

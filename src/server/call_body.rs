@@ -1,0 +1,147 @@
+//! The messages and trailers of a response, and what a call holds until the client's socket has them.
+//!
+//! Promises: what a call holds is released when the last byte of its response is written to the socket, or its stream
+//! or connection ends. The transport buffers up to 128 KiB of each stream, which nothing else would count.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
+
+use super::{activity::OpenCall, transport_wait::TransportWait};
+use crate::{
+    memory::Reserved,
+    service::{AnswerMemory, Kept},
+};
+
+/// A response is given to the transport in parts of this size. Each one that the client takes shows that it reads.
+const MAX_PART: usize = 16 * 1024;
+/// The last byte of a chunk of this size, or of a larger one, is a part of its own. See [`CallBody`].
+const MIN_SPLIT_CHUNK: usize = 128;
+
+/// What learns how a call ended.
+pub trait CallEnd {
+    fn end(&mut self, status: &Status);
+}
+
+/// What a call holds from its start: its places among the open calls, and its memory.
+#[derive(Debug, Default)]
+pub struct HeldByCall {
+    /// Of its connection, and of those that a drain waits for.
+    pub open_calls: Option<(OpenCall, Option<OpenCall>)>,
+    pub memory: Option<Reserved>,
+}
+
+/// What a chunk of a response holds.
+#[derive(Debug)]
+struct HeldByChunk {
+    _call: Arc<HeldByCall>,
+    _messages: Vec<Kept>,
+}
+
+/// Bytes for the transport. It drops them when they are written to the socket.
+#[derive(Debug)]
+pub struct Part {
+    bytes: Bytes,
+    _held: Arc<HeldByChunk>,
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+    }
+}
+
+/// The messages and trailers of a response.
+///
+/// The last byte of a chunk is given to the transport on its own. The transport takes a part as soon as the client has
+/// room for one byte of it, and then asks for the trailers, which end the stream's task. Then it would not be seen that
+/// the client does not take the part. So the transport waits for room for the last byte instead.
+#[derive(Debug)]
+pub struct CallBody<G: CallEnd> {
+    inner: tonic::body::Body,
+    /// What is left of a chunk.
+    rest: Option<Part>,
+    wait: Arc<TransportWait>,
+    guard: Option<G>,
+    call: Arc<HeldByCall>,
+    /// Of messages that the next chunk has.
+    messages: AnswerMemory,
+}
+
+impl<G: CallEnd> CallBody<G> {
+    /// A response that holds nothing.
+    pub fn new(inner: tonic::body::Body, guard: Option<G>) -> Self {
+        Self::holding(inner, guard, HeldByCall::default(), AnswerMemory::default())
+    }
+
+    pub fn holding(inner: tonic::body::Body, guard: Option<G>, call: HeldByCall, messages: AnswerMemory) -> Self {
+        Self { inner, rest: None, wait: TransportWait::current(), guard, call: Arc::new(call), messages }
+    }
+}
+
+impl<G: CallEnd + Unpin> Body for CallBody<G> {
+    type Data = Part;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, Status>>> {
+        self.wait.ends();
+        let mut part = match self.rest.take() {
+            Some(rest) => rest,
+            None => match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => {
+                        // The encoder passes on all messages that it has taken.
+                        let held = HeldByChunk { _call: self.call.clone(), _messages: self.messages.take() };
+                        Part { bytes, _held: Arc::new(held) }
+                    }
+                    Err(frame) => {
+                        let Ok(trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                        if let (Some(guard), Some(status)) = (&mut self.guard, Status::from_header_map(&trailers)) {
+                            guard.end(&status);
+                        }
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                },
+            },
+        };
+        if part.bytes.len() >= MIN_SPLIT_CHUNK {
+            let rest = part.bytes.split_off(MAX_PART.min(part.bytes.len() - 1));
+            self.rest = Some(Part { bytes: rest, _held: part._held.clone() });
+        }
+        self.wait.begins();
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<G: CallEnd> Drop for CallBody<G> {
+    fn drop(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        if self.wait.was_too_long() {
+            guard.end(&Status::deadline_exceeded("the client took nothing for --client-stall-timeout; it was reset"));
+        }
+    }
+}
