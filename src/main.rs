@@ -1,6 +1,9 @@
 //! changelogd: the sidecar, and its client.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use changelogd::{
     commands,
@@ -12,10 +15,14 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     match config::parse(&commands::command(), &arguments, &ProcessEnvironment) {
         Ok(parsed) => commands::run(&parsed),
-        Err(Exit::Help(help)) => {
-            print!("{help}");
-            ExitCode::SUCCESS
-        }
+        Err(Exit::Help(help)) => match io::stdout().write_all(help.as_bytes()) {
+            // A closed pipe is not a failure, because `| head` ends before the output does.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                exit_message(LogFormat::Text, &format!("output can't be written: {error}"));
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        },
         Err(Exit::Usage(error)) => {
             let json = config::asks_for_json(&arguments, &ProcessEnvironment);
             exit_message(if json { LogFormat::Json } else { LogFormat::Text }, &error.to_string());

@@ -48,7 +48,7 @@ struct HeldByChunk {
 #[derive(Debug)]
 pub struct Part {
     bytes: Bytes,
-    _held: Arc<HeldByChunk>,
+    held: Arc<HeldByChunk>,
 }
 
 impl Buf for Part {
@@ -108,7 +108,7 @@ impl<G: CallEnd + Unpin> Body for CallBody<G> {
                     Ok(bytes) => {
                         // The encoder passes on all messages that it has taken.
                         let held = HeldByChunk { _call: self.call.clone(), _messages: self.messages.take() };
-                        Part { bytes, _held: Arc::new(held) }
+                        Part { bytes, held: Arc::new(held) }
                     }
                     Err(frame) => {
                         let Ok(trailers) = frame.into_trailers() else { return Poll::Ready(None) };
@@ -122,7 +122,7 @@ impl<G: CallEnd + Unpin> Body for CallBody<G> {
         };
         if part.bytes.len() >= MIN_SPLIT_CHUNK {
             let rest = part.bytes.split_off(MAX_PART.min(part.bytes.len() - 1));
-            self.rest = Some(Part { bytes: rest, _held: part._held.clone() });
+            self.rest = Some(Part { bytes: rest, held: part.held.clone() });
         }
         self.wait.begins();
         Poll::Ready(Some(Ok(Frame::data(part))))

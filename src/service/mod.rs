@@ -68,7 +68,7 @@ impl Service {
         Self { changelog, limits, metrics, tasks, memory, conversions: Conversions::default() }
     }
 
-    /// An answer that reserves its bytes until the client has taken it.
+    /// An answer that reserves its bytes until they are written to the client's socket.
     fn held<T: Message>(&self, what: &str, answer: T) -> Result<Response<T>, Status> {
         let reserved = self.memory.answers.reserve(answer.encoded_len() as u64);
         let reserved = reserved.map_err(|full| status::memory_limit(what, &full))?;

@@ -398,3 +398,22 @@ async fn undelivered_writes_are_named_at_shutdown_and_the_exit_status_is_1() {
         assert!(line["level"] == "DEBUG" && key.starts_with("\"ws") && key.is_ascii(), "{line}");
     }
 }
+
+/// Covers C69.
+#[test]
+fn help_that_nobody_reads_or_that_can_not_be_written_is_no_panic() {
+    let help = |command: &[&str], to: Stdio| {
+        let child = std::process::Command::new(binary()).args(command).stdout(to).stderr(Stdio::piped()).spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for command in [&["--help"][..], &["serve", "--help"], &["help"], &["--version"], &["set", "--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(help(command, writer.into()), (Some(0), String::new()), "{command:?}");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (status, message) = help(command, full.into());
+        assert_eq!((status, message.lines().count()), (Some(1), 1), "{command:?}: {message}");
+        assert!(message.contains("output can't be written"), "{message}");
+    }
+}
