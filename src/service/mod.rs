@@ -33,7 +33,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use call::{AnswerMemory, Call, CallLimits, CallStats, Peer, RequestMemory};
 pub use status::{
     connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow, request_too_slow,
-    starting,
+    starting, too_many_probes,
 };
 
 use crate::{
