@@ -1,10 +1,16 @@
 //! The process: binds addresses, opens the store, serves, and drains. Tests run it, too.
 //!
 //! Promises: all addresses are bound before anything is served. While the store is opened, health and metrics are
-//! served, calls are refused, and a stop is not delayed. A drain ends a second after its deadline at the latest, and
-//! reports writes that were not delivered.
+//! served, calls are refused, and a stop is not delayed. A drain ends two seconds after its deadline at the latest,
+//! and reports writes that were not delivered. If a port ends by a fault, the process drains and ends, too.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use changelog_core::{
     changelog::{Changelog, Limits, Undelivered},
@@ -108,12 +114,14 @@ struct Listeners {
 }
 
 /// The result of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Accepted writes that failed during the drain, or whose outcome is unknown.
     pub undelivered: Undelivered,
     /// Connections that still had a call at the end.
     pub cut_connections: usize,
+    /// A port or another task of the process that ended by a fault of changelogd. The process can't go on without it.
+    pub fault: Option<String>,
 }
 
 impl App {
@@ -184,8 +192,18 @@ impl App {
     ///    outcome, or after --drain-timeout.
     /// 3. The ports and all connections are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
+        self.run_with(shutdown, |_| {}).await
+    }
+
+    /// `started` is called when the ports are served.
+    async fn run_with(
+        self,
+        shutdown: impl Future<Output = ()>,
+        started: impl FnOnce(&mut Serving),
+    ) -> Result<Drained, StartError> {
         let args = Arc::new(self.args);
         let mut serving = Serving::start(&args, self.memory, &self.metrics, self.listeners);
+        started(&mut serving);
         let mut shutdown = pin!(shutdown);
         let (open, opening_args, opening) = (self.open, args.clone(), serving.opening.clone());
         let open = move || open(&opening_args);
@@ -207,6 +225,10 @@ impl App {
                 serving.health.drain();
                 return Ok(serving.drain(None).await);
             }
+            () = serving.fault() => {
+                serving.health.drain();
+                return Ok(serving.drain(None).await);
+            }
         };
         let open = match log.unwrap_or_else(|fault| Err(StartError::Fault(fault.to_string()))) {
             Ok(log) => serving.serve(log),
@@ -217,12 +239,7 @@ impl App {
         };
         self.opened.cancel();
 
-        shutdown.await;
-        let (delay, timeout) = (args.drain_delay, args.drain_timeout);
-        tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
-        serving.health.drain();
-        sleep(delay).await;
-        Ok(serving.drain(Some(open)).await)
+        Ok(serving.serve_until(shutdown, open).await)
     }
 }
 
@@ -239,6 +256,7 @@ struct Serving {
     closing: CancellationToken,
     /// Aborted when this is dropped.
     tasks: JoinSet<()>,
+    fault: Option<String>,
 }
 
 /// The changelog, and the tasks that wait for outcomes of its writes.
@@ -248,6 +266,38 @@ struct Open {
 }
 
 impl Serving {
+    /// Completes when a port, or a task that runs as long as the process, has ended. Keeps the cause.
+    async fn fault(&mut self) {
+        let fault = loop {
+            tokio::select! {
+                Some(port) = self.ports.join_next() => match port {
+                    Ok(_) => break "a port is not served any more".to_owned(),
+                    Err(error) => break format!("a port: {error}"),
+                },
+                Some(task) = self.tasks.join_next() => match task {
+                    // Readiness is not followed any more when the log is gone.
+                    Ok(()) => {}
+                    Err(error) => break format!("a task: {error}"),
+                },
+            }
+        };
+        tracing::error!(fault, "a part of the process has ended; this is a fault of changelogd, and the process stops");
+        self.fault = Some(fault);
+    }
+
+    /// Serves until `shutdown` completes or a fault has ended a part, and drains.
+    async fn serve_until(mut self, shutdown: Pin<&mut impl Future<Output = ()>>, open: Open) -> Drained {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.fault() => {}
+        }
+        let (delay, timeout) = (self.args.drain_delay, self.args.drain_timeout);
+        tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
+        self.health.drain();
+        sleep(delay).await;
+        self.drain(Some(open)).await
+    }
+
     /// Serves health and metrics, and refuses calls of the API.
     fn start(args: &Arc<ServeArgs>, memory: CallMemory, metrics: &Arc<Metrics>, listeners: Listeners) -> Self {
         let (health, opening) = (Health::new(metrics.clone()), Opening::new());
@@ -289,7 +339,7 @@ impl Serving {
         let service = CallService::new(health_and_reflection_routes(&health), Some(calls.clone()));
         ports.spawn(port("api", listeners.api).serve_grpc(service, stop()));
         let (args, metrics) = (args.clone(), metrics.clone());
-        Self { args, memory, metrics, health, calls, opening, ports, closing, tasks }
+        Self { args, memory, metrics, health, calls, opening, ports, closing, tasks, fault: None }
     }
 
     /// Serves the API, too.
@@ -311,16 +361,15 @@ impl Serving {
 
     /// Drains after --drain-delay. `open` is `None` if the store was not open yet.
     async fn drain(self, open: Option<Open>) -> Drained {
-        let timeout = self.args.drain_timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + self.args.drain_timeout;
         self.calls.refuse_new_calls();
         if let Some(Open { changelog, .. }) = &open {
             changelog.refuse_new_work();
         }
         // Clients that connect for each call must meet the refusal, not a closed port.
         sleep_until(deadline.min(Instant::now() + MIN_REFUSING)).await;
-        // A quarter of the time is kept for accepted writes that no call waits for.
-        let _ = timeout_at(deadline - timeout / 4, self.calls.no_open_calls()).await;
+        // Meanwhile the log goes on with accepted writes that no call waits for.
+        let _ = timeout_at(deadline, self.calls.no_open_calls()).await;
         let mut undelivered = Undelivered::default();
         if let Some(Open { changelog, write_tasks }) = open {
             undelivered = changelog.drain(deadline).await;
@@ -328,20 +377,23 @@ impl Serving {
             write_tasks.close();
             let _ = timeout_at(deadline, write_tasks.wait()).await;
         }
-        Drained { undelivered, cut_connections: self.close().await }
+        Drained { undelivered, ..self.close().await }
     }
 
     /// Closes the ports. Returns how many connections were cut.
-    async fn close(mut self) -> usize {
+    async fn close(mut self) -> Drained {
         self.health.close();
         self.closing.cancel();
         let mut cut_connections = 0;
-        while let Some(cut) = self.ports.join_next().await {
-            cut_connections += cut.unwrap_or_default();
+        while let Some(port) = self.ports.join_next().await {
+            match port {
+                Ok(cut) => cut_connections += cut,
+                Err(error) => self.fault = Some(format!("a port: {error}")),
+            }
         }
         self.calls.log_left_out();
         telemetry::log_left_out();
-        cut_connections
+        Drained { cut_connections, fault: self.fault, ..Drained::default() }
     }
 }
 
@@ -372,17 +424,4 @@ fn limits(args: &ServeArgs) -> Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{Args, FromArgMatches};
-
-    use super::*;
-
-    /// The memory is given, because its default depends on the machine.
-    #[test]
-    fn the_defaults_of_the_flags_are_those_of_the_library() {
-        let command = ServeArgs::augment_args(clap::Command::new("serve"));
-        let matches = command.get_matches_from(["serve", "--replay-memory=536870912"]);
-        let args = ServeArgs::from_arg_matches(&matches).unwrap();
-        assert_eq!(limits(&args), Limits::default());
-    }
-}
+mod tests;

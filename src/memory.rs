@@ -123,6 +123,10 @@ impl MemoryPart {
         self.name
     }
 
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// How many bytes are reserved.
     pub fn used(&self) -> u64 {
         self.used.load(SeqCst)

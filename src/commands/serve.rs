@@ -75,8 +75,18 @@ fn run_logged(args: ServeArgs, parsed: &Parsed, format: LogFormat) -> Result<Exi
 async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new().map_err(|e| Failed::start(&format_args!("signals can't be received: {e}")))?;
     let store = format!("{:?}", args.store()).to_lowercase();
+    let asked = args.max_connections.map(|asked| asked as usize);
     let app = App::start(args).await?;
     let (addresses, max_connections, opened) = (app.addresses().clone(), app.max_connections(), app.opened());
+    if let Some(asked) = asked.filter(|asked| *asked > max_connections) {
+        let open_files = open_files::limit();
+        tracing::warn!(
+            asked,
+            max_connections,
+            open_files,
+            "--max-connections is more than open files and memory allow"
+        );
+    }
     let announce = async {
         opened.await;
         tracing::info!(
@@ -138,8 +148,33 @@ fn report(drained: &Drained) -> ExitCode {
         for key in &undelivered.keys {
             tracing::debug!(key, "an accepted write was not delivered");
         }
-        return ExitCode::FAILURE;
+    } else {
+        tracing::info!(cut_connections = drained.cut_connections, "drained");
     }
-    tracing::info!(cut_connections = drained.cut_connections, "drained");
-    ExitCode::SUCCESS
+    if let Some(fault) = &drained.fault {
+        tracing::error!(fault, "stopped by a fault of changelogd");
+    }
+    if undelivered.count > 0 || drained.fault.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers R32, R44.
+    #[test]
+    fn the_exit_status_is_1_after_a_fault_or_with_writes_that_were_not_delivered() {
+        let fault = || Some("a port".to_owned());
+        for (count, fault, status) in [
+            (0, None, ExitCode::SUCCESS),
+            (1, None, ExitCode::FAILURE),
+            (0, fault(), ExitCode::FAILURE),
+            (1, fault(), ExitCode::FAILURE),
+        ] {
+            let mut drained = Drained { fault, cut_connections: 1, ..Drained::default() };
+            drained.undelivered.count = count;
+            // An exit code can't be compared.
+            assert_eq!(format!("{:?}", report(&drained)), format!("{status:?}"), "{drained:?}");
+        }
+    }
 }

@@ -131,8 +131,8 @@ pub struct ServeArgs {
     /// The connections that the API port may have at the same time, from 1 to 65536.
     ///
     /// At the limit a new connection takes the place of the one that has had no call for the longest time. By default
-    /// half of the limit on open files, from 64 to 65536, and one for each 204800 bytes of --memory-limit. That is also
-    /// the most that is taken.
+    /// the smaller of two numbers, but at least 64 and at most 65536: half of the limit on open files, and
+    /// --memory-limit divided by 204800. A larger number than the default is lowered to it, with a warning in the log.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     #[arg(help_heading = "Limits")]
     pub max_connections: Option<u32>,

@@ -11,11 +11,16 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
+/// Calls of health and reflection that a connection may have open: so many of `Check`, and so many streams. A probe has
+/// one of them.
+pub const MAX_PROBES: usize = 8;
+
 /// How many calls are open, and since when there is none.
 #[derive(Debug)]
 pub struct Activity {
     calls: Mutex<Calls>,
     became_idle: Notify,
+    lost_place: Notify,
     bytes_read: AtomicUsize,
     /// Since when the socket takes no bytes, although some wait.
     write_blocked_since: Mutex<Option<Instant>>,
@@ -25,10 +30,34 @@ pub struct Activity {
 struct Calls {
     open: usize,
     begun: bool,
-    /// The connection is being closed for another one.
-    displaced: bool,
+    place: Place,
+    had_place: bool,
     idle_since: Instant,
+    /// Open calls of health and reflection, by kind.
+    probes: [usize; 2],
 }
+
+/// Whether the connection is one of those that its port may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Has,
+    /// Others have all places. It may get one again.
+    None,
+    /// It is being closed.
+    Left,
+}
+
+/// A call of health or reflection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    Check,
+    /// `Watch`, or reflection.
+    Stream,
+}
+
+/// An open call of health or reflection, until it is dropped.
+#[derive(Debug)]
+pub struct OpenProbe(Arc<Activity>, Probe);
 
 /// An open call, until it is dropped.
 #[derive(Debug)]
@@ -36,24 +65,47 @@ pub struct OpenCall(Arc<Activity>);
 
 impl Activity {
     pub fn new() -> Arc<Self> {
-        let calls = Calls { open: 0, begun: false, displaced: false, idle_since: Instant::now() };
+        let (place, idle_since) = (Place::Has, Instant::now());
+        let calls = Calls { open: 0, begun: false, place, had_place: true, idle_since, probes: [0; 2] };
         Arc::new(Self {
             calls: Mutex::new(calls),
             became_idle: Notify::new(),
+            lost_place: Notify::new(),
             bytes_read: AtomicUsize::new(0),
             write_blocked_since: Mutex::new(None),
         })
     }
 
-    /// `None` if the connection is being closed for another one.
+    /// Of a connection that comes to a port whose places are all taken.
+    pub fn without_place() -> Arc<Self> {
+        let activity = Self::new();
+        let mut calls = activity.calls.lock();
+        (calls.place, calls.had_place) = (Place::None, false);
+        drop(calls);
+        activity
+    }
+
+    /// `None` if the connection has no place. The caller answers the call with the reason.
     pub fn begin(self: &Arc<Self>) -> Option<OpenCall> {
         let mut calls = self.calls.lock();
-        if calls.displaced {
+        calls.begun = true;
+        if calls.place != Place::Has {
+            calls.idle_since = Instant::now();
             return None;
         }
         calls.open += 1;
-        calls.begun = true;
         Some(OpenCall(self.clone()))
+    }
+
+    /// `None` if the connection has too many calls of this kind.
+    pub fn begin_probe(self: &Arc<Self>, probe: Probe) -> Option<OpenProbe> {
+        let mut calls = self.calls.lock();
+        let open = &mut calls.probes[probe as usize];
+        if *open >= MAX_PROBES {
+            return None;
+        }
+        *open += 1;
+        Some(OpenProbe(self.clone(), probe))
     }
 
     /// A sign of life that is no call of the API.
@@ -61,17 +113,71 @@ impl Activity {
         self.calls.lock().idle_since = Instant::now();
     }
 
-    /// Lets no call begin any more, if none is open. Returns whether that is so.
-    pub fn displace(&self) -> bool {
+    /// Takes the place away, if no call is open. Returns whether that is so.
+    pub fn lose_place(&self) -> bool {
         let mut calls = self.calls.lock();
-        calls.displaced = calls.open == 0;
-        calls.displaced
+        if calls.open > 0 {
+            return false;
+        }
+        calls.place = Place::None;
+        drop(calls);
+        self.lost_place.notify_waiters();
+        true
+    }
+
+    /// Gives a place, unless the connection is being closed. Returns whether it has one now.
+    pub fn get_place(&self) -> bool {
+        let mut calls = self.calls.lock();
+        if calls.place == Place::None {
+            (calls.place, calls.had_place) = (Place::Has, true);
+        }
+        calls.place == Place::Has
+    }
+
+    /// Gives up getting a place, if no call has come for this time. Returns whether that is so.
+    pub fn leave(&self, quiet: Duration) -> bool {
+        let mut calls = self.calls.lock();
+        if calls.place == Place::None && calls.idle_since.elapsed() >= quiet {
+            calls.place = Place::Left;
+        }
+        calls.place == Place::Left
+    }
+
+    /// Completes when the connection has no place.
+    pub async fn place_lost(&self) {
+        loop {
+            // Before the check, so that no change is missed.
+            let lost_place = self.lost_place.notified();
+            if self.calls.lock().place != Place::Has {
+                return;
+            }
+            lost_place.await;
+        }
+    }
+
+    /// Whether the last call came within this time, and none is open.
+    pub fn called_within(&self, time: Duration) -> bool {
+        let calls = self.calls.lock();
+        calls.begun && calls.open == 0 && calls.idle_since.elapsed() < time
+    }
+
+    /// Whether it ever had a place.
+    pub fn had_place(&self) -> bool {
+        self.calls.lock().had_place
     }
 
     /// Since when no call is open; `None` if one is.
     pub fn idle_since(&self) -> Option<Instant> {
         let calls = self.calls.lock();
         (calls.open == 0).then_some(calls.idle_since)
+    }
+
+    /// From when on another connection may take the place; `None` if a call is open. After a call the next one is
+    /// expected for this time.
+    pub fn displaceable_from(&self, between_calls: Duration) -> Option<Instant> {
+        let calls = self.calls.lock();
+        let expected = if calls.begun { between_calls } else { Duration::ZERO };
+        (calls.open == 0).then_some(calls.idle_since + expected)
     }
 
     /// Whether it began a short time ago, and has had no call.
@@ -112,6 +218,12 @@ impl Activity {
 
     pub fn write_blocked_since(&self) -> Option<Instant> {
         *self.write_blocked_since.lock()
+    }
+}
+
+impl Drop for OpenProbe {
+    fn drop(&mut self) {
+        self.0.calls.lock().probes[self.1 as usize] -= 1;
     }
 }
 

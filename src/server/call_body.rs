@@ -13,7 +13,10 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::{activity::OpenCall, transport_wait::TransportWait};
+use super::{
+    activity::{OpenCall, OpenProbe},
+    transport_wait::TransportWait,
+};
 use crate::{
     memory::Reserved,
     service::{AnswerMemory, Kept},
@@ -34,6 +37,8 @@ pub trait CallEnd {
 pub struct HeldByCall {
     /// Of its connection, and of those that a drain waits for.
     pub open_calls: Option<(OpenCall, Option<OpenCall>)>,
+    /// One of health or reflection, among those of its connection.
+    pub probe: Option<OpenProbe>,
     pub memory: Option<Reserved>,
 }
 

@@ -1,7 +1,8 @@
 //! One connection: when the server closes it.
 //!
 //! Promises: a connection is closed if its first bytes do not come in time, or if it has no call for too long. It is
-//! closed if another connection needs its place, and on a stop. None of these cuts an open call of the API.
+//! closed if another connection has its place, and on a stop. None of these cuts an open call of the API. A call that
+//! comes meanwhile is answered.
 
 use std::{
     pin::{Pin, pin},
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{activity::Activity, listener::Io};
+use super::{activity::Activity, listener::Io, open_connections::Admitted};
 
 /// How long a connection that is being closed may take to pass on its last frames, and to learn of its end.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
@@ -49,6 +50,8 @@ pub enum Ended {
     NotReading,
     /// Another connection took its place.
     Displaced,
+    /// It never had a place.
+    Refused,
     Stopped,
 }
 
@@ -60,17 +63,27 @@ impl Ended {
             Self::Idle => "idle",
             Self::NotReading => "not_reading",
             Self::Displaced => "displaced",
+            Self::Refused => "refused",
             Self::Stopped => "stop",
         }
     }
 }
 
 /// Runs a connection until it ends.
-pub async fn run<C>(
+pub async fn run<C>(connection: C, admitted: Admitted, limits: ConnectionLimits, stopped: CancellationToken) -> Ended
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let Admitted { activity, cut, .. } = admitted;
+    let ended = run_until_closed(connection, &activity, limits, cut, stopped).await;
+    if activity.had_place() { ended } else { Ended::Refused }
+}
+
+async fn run_until_closed<C>(
     connection: C,
-    activity: Arc<Activity>,
+    activity: &Activity,
     limits: ConnectionLimits,
-    displaced: CancellationToken,
+    cut: CancellationToken,
     stopped: CancellationToken,
 ) -> Ended
 where
@@ -85,12 +98,13 @@ where
             }
             return Ended::ByClient;
         }
-        ended = too_quiet(&activity, limits) => ended,
-        () = not_reading(&activity, limits.write_timeout) => return Ended::NotReading,
-        () = displaced.cancelled() => Ended::Displaced,
+        ended = too_quiet(activity, limits) => ended,
+        () = not_reading(activity, limits.write_timeout) => return Ended::NotReading,
+        () = without_place(activity) => Ended::Displaced,
+        () = cut.cancelled() => Ended::Displaced,
         () = stopped.cancelled() => Ended::Stopped,
     };
-    if ended == Ended::NoFirstBytes {
+    if ended == Ended::NoFirstBytes || ended == Ended::Displaced && activity.bytes_read() < limits.first_bytes {
         return ended;
     }
     if ended == Ended::Stopped && activity.is_new(NEW_CONNECTION) {
@@ -101,18 +115,31 @@ where
         }
     }
     connection.as_mut().graceful_shutdown();
-    if ended == Ended::Displaced {
+    if cut.is_cancelled() {
         // Sends what it can send at once: GOAWAY. The place is needed now.
         let _ = connection.now_or_never();
         return ended;
     }
     tokio::select! {
         _ = &mut connection => {}
-        () = quiet(&activity) => {}
-        () = not_reading(&activity, limits.write_timeout) => {}
-        () = displaced.cancelled() => {}
+        () = quiet(activity) => {}
+        () = not_reading(activity, limits.write_timeout) => {}
+        () = cut.cancelled() => {}
     }
     ended
+}
+
+/// Completes when the connection has no place, and no call comes any more. Calls that come before are refused with the
+/// reason. After a GOAWAY, libraries fail some calls without one.
+async fn without_place(activity: &Activity) {
+    loop {
+        activity.place_lost().await;
+        let quiet_since = activity.idle_since().unwrap_or_else(Instant::now);
+        sleep_until(quiet_since + FIRST_CALL_GRACE).await;
+        if activity.leave(FIRST_CALL_GRACE) {
+            return;
+        }
+    }
 }
 
 /// Completes when the socket has taken no bytes for too long although some wait. The transport buffers answers for it,
@@ -130,17 +157,18 @@ async fn not_reading(activity: &Activity, timeout: Duration) {
 
 /// Completes when the first bytes are late, or no call has been open for too long.
 async fn too_quiet(activity: &Activity, limits: ConnectionLimits) -> Ended {
-    sleep(limits.first_bytes_timeout).await;
-    if activity.bytes_read() < limits.first_bytes {
-        return Ended::NoFirstBytes;
-    }
+    let first_bytes_until = Instant::now() + limits.first_bytes_timeout;
     loop {
         let now = Instant::now();
-        let until = activity.idle_since().unwrap_or(now) + limits.idle_timeout;
-        if until <= now {
+        let idle_until = activity.idle_since().unwrap_or(now) + limits.idle_timeout;
+        let has_begun = activity.bytes_read() >= limits.first_bytes;
+        if !has_begun && first_bytes_until <= now {
+            return Ended::NoFirstBytes;
+        }
+        if idle_until <= now {
             return Ended::Idle;
         }
-        sleep_until(until).await;
+        sleep_until(if has_begun { idle_until } else { idle_until.min(first_bytes_until) }).await;
     }
 }
 

@@ -27,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::Activity,
+    admin::AdminService,
     connection::{self, ConnectionLimits, CountedIo, Ended},
     listener::{Io, Listener, says_nothing},
     observe::CallService,
-    open_connections::{ConnectionCounts, OpenConnections},
+    open_connections::{ConnectionCounts, MAX_WITHOUT_PLACE, OpenConnections},
     request_memory::STREAM_WINDOW,
     transport_wait::StreamExecutor,
 };
@@ -54,7 +55,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after an error of the system. Most often no file descriptors are left, and the next attempt would fail.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Connections that have given their place to others and have not ended yet.
+/// How often connections without a place get those that others do not use any more.
+const GIVE_PLACES: Duration = Duration::from_millis(100);
+
+/// Connections that were cut for others and have not ended yet.
 const MAX_ENDING: usize = 16;
 
 /// The preface of HTTP/2 (RFC 9113, section 3.4), and how long a client may take for it.
@@ -119,11 +123,12 @@ impl Port {
 
     /// Serves HTTP/1.1.
     pub async fn serve_http(self, router: axum::Router, stop: impl Future<Output = Instant>) -> usize {
-        let connection = |io, _, _: &Arc<Activity>| {
+        let connection = |io, _, activity: &Arc<Activity>| {
+            let service = AdminService::new(router.clone(), activity);
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(io), TowerToHyperService::new(router.clone()))
+                .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
         };
         self.serve(connection, 1, stop).await
     }
@@ -154,10 +159,12 @@ impl Port {
             port: self,
         };
         let mut stop = pin!(stop);
+        let mut give_places = tokio::time::interval(GIVE_PLACES);
         let deadline = loop {
             tokio::select! {
                 deadline = &mut stop => break deadline,
                 Some(ended) = port.running.join_next() => port.ended(ended.ok()),
+                _ = give_places.tick(), if port.connections.are_some_without_place() => port.connections.give_places(),
                 // Connections that gave their place end soon. Until then they have a descriptor.
                 accepted = port.port.listener.accept(), if port.running.len() < port.most_running() => match accepted {
                     Ok((io, client)) => port.start(io, client),
@@ -190,7 +197,7 @@ where
 {
     /// Connections that may exist at the same time, with those that are about to end.
     fn most_running(&self) -> usize {
-        self.port.counts.max + MAX_ENDING
+        self.port.counts.max + MAX_WITHOUT_PLACE + MAX_ENDING
     }
 
     fn start(&mut self, io: Box<dyn Io>, client: Option<IpAddr>) {
@@ -198,18 +205,15 @@ where
         if full {
             self.warn("the port has all connections that it may have; those without a call make room for new ones");
         }
-        let Some(admitted) = self.connections.admit(client) else {
-            self.port.metrics.connection_ended(self.port.name, "refused");
-            self.warn("a connection was refused: the port has all that it may have, and each has a call");
-            return;
-        };
+        let admitted = self.connections.admit(client);
+        if !admitted.activity.had_place() {
+            self.warn("the calls of a connection are refused: the port has all that it may have, and each has a call");
+        }
         let peer = client.map_or(Peer::Connection(admitted.number), Peer::Address);
         let io = CountedIo::new(io, admitted.activity.clone());
         let connection = (self.connection)(io, peer, &admitted.activity);
         let (number, limits, stopped) = (admitted.number, self.limits, self.stopped.clone());
-        self.running.spawn(async move {
-            (number, connection::run(connection, admitted.activity, limits, admitted.displaced, stopped).await)
-        });
+        self.running.spawn(async move { (number, connection::run(connection, admitted, limits, stopped).await) });
         self.port.metrics.set_connections(self.port.name, self.connections.count());
     }
 
@@ -230,7 +234,7 @@ where
             tracing::warn!(port = self.port.name, %error, "a connection could not be accepted");
         }
         // Its descriptor is free when its task has ended.
-        self.connections.displace();
+        self.connections.cut_one();
         tokio::time::sleep(ACCEPT_RETRY).await;
     }
 

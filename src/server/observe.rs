@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,24 +28,30 @@ use tonic_types::StatusExt;
 use tower::Service;
 
 use super::{
-    activity::Activity,
+    activity::{Activity, MAX_PROBES, Probe},
     call_body::{CallBody, CallEnd, HeldByCall},
     opening::Opening,
     request_head::{Rpc, deadline, not_grpc, rpc_name},
     request_memory::{REQUEST_TIMEOUT, RequestBody, RequestLimits},
 };
 use crate::{
+    memory::Reserved,
     metrics::Metrics,
     proto::code_name,
     service::{
         AnswerMemory, Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault,
-        memory_limit, request_too_slow, starting,
+        memory_limit, request_too_slow, starting, too_many_probes,
     },
     telemetry::LogLimit,
 };
 
 /// Lines a second for failed calls with the same RPC, code and reason.
 const MAX_LINES_OF_A_KIND: u64 = 5;
+
+/// How long a refused call may take to send its request. h2 answers what comes after the response with a reset, and
+/// closes a connection with many of these. The message of a refused call is most often on its way, and small.
+const REFUSED_REQUEST_TIME: Duration = Duration::from_millis(100);
+const MAX_REFUSED_REQUEST: usize = 64 * 1024;
 
 /// What all calls of the API share.
 #[derive(Debug)]
@@ -126,6 +133,33 @@ impl CallService {
         let refusal = status.clone().into_http::<tonic::body::Body>();
         Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard)))))
     }
+
+    /// As [`Self::refused`], once the request has arrived, or a moment has passed.
+    fn refused_after<B>(
+        status: &Status,
+        guard: Option<CallGuard>,
+        mut body: B,
+        reserved: Option<Reserved>,
+    ) -> CallFuture
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let refusal = Self::refused(status, guard);
+        Box::pin(async move {
+            let mut left = MAX_REFUSED_REQUEST;
+            let arrives = async {
+                while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                        Some(less) => left = less,
+                        None => return,
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(REFUSED_REQUEST_TIME, arrives).await;
+            drop(reserved);
+            refusal.await
+        })
+    }
 }
 
 type CallFuture = Pin<Box<dyn Future<Output = Result<Response<CallBody<CallGuard>>, Infallible>> + Send>>;
@@ -151,7 +185,15 @@ where
         let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
         let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
-        let reserved = self.api.as_ref().map(|api| api.requests.open_call(rpc.ours, request.headers())).transpose();
+        let mut open_probe = None;
+        if self.api.is_some() && !rpc.ours {
+            let probe = if rpc.is_check { Probe::Check } else { Probe::Stream };
+            let Some(open) = self.activity.begin_probe(probe) else {
+                return Self::refused(&too_many_probes(rpc.name, MAX_PROBES), guard);
+            };
+            open_probe = Some(open);
+        }
+        let reserved = self.api.as_ref().map(|api| api.requests.open_call(rpc, request.headers())).transpose();
         let reserved = match reserved {
             Ok(reserved) => reserved,
             Err(full) => return Self::refused(&memory_limit(rpc.name, &full), guard),
@@ -160,7 +202,7 @@ where
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
             let Some(of_connection) = self.activity.begin() else {
-                return Self::refused(&connection_displaced(rpc.name), guard);
+                return Self::refused_after(&connection_displaced(rpc.name), guard, request.into_body(), reserved);
             };
             open_calls = Some((of_connection, api.open_calls.begin()));
             let draining = api.draining.load(SeqCst);
@@ -168,11 +210,13 @@ where
                 // A client that calls these all the time must not hold up the drain.
                 open_calls = open_calls.map(|(of_connection, _)| (of_connection, None));
             } else if draining {
-                return Self::refused(&draining_status(rpc.name), guard);
+                return Self::refused_after(&draining_status(rpc.name), guard, request.into_body(), reserved);
             }
             of_api = match api.opening.get() {
                 Ok(open) => Some((open.api.clone(), &api.requests)),
-                Err(progress) => return Self::refused(&starting(rpc.name, &progress), guard),
+                Err(progress) => {
+                    return Self::refused_after(&starting(rpc.name, &progress), guard, request.into_body(), reserved);
+                }
             };
         }
         if self.api.is_none() {
@@ -221,7 +265,7 @@ where
                 guard.end(&status);
             }
             let messages = response.extensions().get::<AnswerMemory>().cloned().unwrap_or_default();
-            let call = HeldByCall { open_calls, memory: reserved };
+            let call = HeldByCall { open_calls, probe: open_probe, memory: reserved };
             Ok(response.map(|inner| CallBody::holding(inner, guard, call, messages)))
         })
     }

@@ -34,6 +34,8 @@ pub struct Rpc {
     pub name: &'static str,
     /// Of the API, and not health or reflection.
     pub ours: bool,
+    /// The `Check` of health, which is answered at once.
+    pub is_check: bool,
 }
 
 pub fn rpc_name(path: &str) -> Rpc {
@@ -41,14 +43,14 @@ pub fn rpc_name(path: &str) -> Rpc {
         ["Set", "Delete", "Flush", "LoadWorkspace", "StreamAll", "Describe", "Get", "Write", "Watch"];
     if let Some(method) = path.strip_prefix("/changelog.v1.ChangelogService/") {
         let name = OURS.into_iter().find(|name| *name == method).unwrap_or("unknown");
-        return Rpc { name, ours: true };
+        return Rpc { name, ours: true, is_check: false };
     }
     let name = match path.split('/').nth(1) {
         Some("grpc.health.v1.Health") => "Health",
         Some("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection") => "Reflection",
-        _ => return Rpc { name: "unknown", ours: true },
+        _ => return Rpc { name: "unknown", ours: true, is_check: false },
     };
-    Rpc { name, ours: false }
+    Rpc { name, ours: false, is_check: path == "/grpc.health.v1.Health/Check" }
 }
 
 /// The deadline from the client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the

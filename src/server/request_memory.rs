@@ -24,6 +24,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::codegen::StdError;
 
+use super::request_head::Rpc;
 use crate::{
     memory::{Full, MemoryPart, Reserved},
     service::{RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message},
@@ -59,11 +60,20 @@ const CALL_BYTES: u64 = 8 * 1024;
 /// What an entry of its metadata takes.
 const METADATA_ENTRY_BYTES: u64 = 128;
 
+/// What streams of health and reflection leave to `Check`, which they could otherwise turn off.
+const CHECK_RESERVE: u64 = 512 * 1024;
+
 impl RequestLimits {
-    /// Reserves what a call takes until it ends. `ours` are calls of the API.
-    pub fn open_call(&self, ours: bool, metadata: &HeaderMap) -> Result<Reserved, Full> {
-        let part = if ours { &self.part } else { &self.probes };
-        part.reserve(CALL_BYTES + METADATA_ENTRY_BYTES * metadata.len() as u64)
+    /// Reserves what a call takes until it ends.
+    pub fn open_call(&self, rpc: Rpc, metadata: &HeaderMap) -> Result<Reserved, Full> {
+        let part = if rpc.ours { &self.part } else { &self.probes };
+        let bytes = CALL_BYTES + METADATA_ENTRY_BYTES * metadata.len() as u64;
+        let reserved = part.reserve(bytes)?;
+        let (used, limit) = (part.used(), part.limit().saturating_sub(CHECK_RESERVE));
+        if rpc.ours || rpc.is_check || used <= limit {
+            return Ok(reserved);
+        }
+        Err(Full { part: part.name(), limit, used: used - bytes, wanted: bytes })
     }
 }
 

@@ -34,7 +34,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use call::{AnswerMemory, Call, CallLimits, CallStats, Kept, Peer, RequestBytes, RequestMemory};
 pub use status::{
     connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow,
-    no_room_for_message, request_too_slow, starting,
+    no_room_for_message, request_too_slow, starting, too_many_probes,
 };
 
 use crate::{

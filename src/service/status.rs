@@ -118,10 +118,10 @@ pub fn fault_of_write(what: &str) -> Status {
     from_write_error(&WriteError::OutcomeUnknown { by_time: false, cause }, what)
 }
 
-/// A new call on a connection that is being closed to make room for another.
+/// A new call on a connection for which the port has no place.
 pub fn connection_displaced(what: &str) -> Status {
     let message =
-        format!("{what}: nothing was done: the connection gives its place to another one (--max-connections)");
+        format!("{what}: nothing was done: the port has all connections that it may have (--max-connections)");
     OUT_OF_FILES.retry_after(Duration::from_secs(1)).status(message)
 }
 
@@ -146,6 +146,12 @@ pub fn memory_limit(what: &str, full: &Full) -> Status {
 pub fn no_room_for_message(what: &str, full: &Full) -> Status {
     let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
     status.status(format!("{what}: the stream ends before this message: {full}"))
+}
+
+/// A call of health or reflection on a connection that has too many of them.
+pub fn too_many_probes(what: &str, max: usize) -> Status {
+    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
+    status.status(format!("{what}: nothing was done: this connection has {max} such calls, which is the most"))
 }
 
 /// A request that did not arrive completely before its deadline.

@@ -1,7 +1,8 @@
 //! Log lines: text on a terminal, JSON otherwise. They go to stderr, because stdout is for the output of commands.
 //!
 //! Promises: a log line never holds up its caller. Lines that the reader of stderr does not take are lost and counted.
-//! No place in the code writes more than a few lines a second, whatever clients do.
+//! No place in the code writes more than a few lines a second, whatever clients do. The limit on lines of calls is for
+//! each kind of calls.
 
 mod json;
 mod limit;
@@ -75,6 +76,9 @@ struct Place {
     target: &'static str,
 }
 
+/// The lines of calls. Their own limit is one for each kind of calls, and counts what it leaves out by kind.
+const CALLS: &str = "changelogd::server::observe";
+
 /// Leaves out lines of a place that writes too many.
 struct Limited;
 
@@ -83,6 +87,7 @@ impl<S: Subscriber> Layer<S> for Limited {
         let metadata = event.metadata();
         // Whoever asks for debug wants all of it.
         *metadata.level() > Level::INFO
+            || metadata.target() == CALLS
             || PLACES.admits(Place { callsite: metadata.callsite(), target: metadata.target() })
     }
 }

@@ -3,16 +3,20 @@
 use std::time::{Duration, Instant};
 
 use changelogd::{open_files, proto::v1};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
 };
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason},
-    http2::PREFACE,
+    drain::channel,
+    http2::{PREFACE, SETTINGS, frame},
 };
 
 /// Connections that send these bytes and then nothing.
@@ -223,4 +227,167 @@ async fn connections_leave_files_to_the_store_and_it_is_not_damaged() {
     let displaced = server.metric("changelogd_connections_ended_total{port=\"api\",reason=\"displaced\"}").await;
     assert!(displaced > 0, "there were too few files for all");
     assert_eq!(server.http("/readyz").await.0, 200);
+}
+
+/// Each client that has a connection is answered, although the port has too few places for all.
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn busy_clients_at_a_full_port_are_answered_or_refused_with_the_reason() {
+    const CLIENTS: usize = 12;
+    let server = memory(&["--max-connections=4"]).await;
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let api = server.api.clone();
+        clients.spawn(async move {
+            let (mut served, mut refused, mut silent) = (0, 0, Vec::new());
+            let mut connection = connect(&api).await;
+            for n in 0..1_000 {
+                let request = v1::SetRequest {
+                    changelog_id: format!("ws/t/{client}-{n}"),
+                    value: raw("1"),
+                    ..Default::default()
+                };
+                match connection.set(request).await {
+                    Ok(_) => served += 1,
+                    Err(status) if (status.code(), &*reason(&status)) == (Code::Unavailable, "OUT_OF_FILES") => {
+                        refused += 1
+                    }
+                    Err(status) => silent.push(status),
+                }
+            }
+            (served, refused, silent)
+        });
+    }
+    let (mut served, mut refused, mut silent) = (0, 0, Vec::new());
+    while let Some(client) = clients.join_next().await {
+        let client = client.unwrap();
+        served += client.0;
+        refused += client.1;
+        silent.extend(client.2);
+    }
+    assert!(served >= 4 * 1_000 && refused > 0, "{served} served, {refused} refused");
+    // A library may fail a call by itself when it learns that the server closes the connection.
+    assert!(
+        silent.len() <= CLIENTS,
+        "{} without a reason, {served} served, {refused} refused: {silent:?}",
+        silent.len()
+    );
+}
+
+/// A place that is free goes to a connection that has none.
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_a_place_gets_the_next_one() {
+    let server = memory(&["--max-connections=1"]).await;
+    let mut holder = connect(&server.api).await;
+    let following = follow(&mut holder).await;
+    let mut waiting = connect(&server.api).await;
+    let mut answered = async |wanted: bool| {
+        let started = Instant::now();
+        loop {
+            let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
+            match waiting.set(request).await {
+                Ok(_) if wanted => return,
+                Ok(_) => panic!("another connection has the place"),
+                Err(status) => {
+                    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "OUT_OF_FILES"), "{status:?}");
+                    if !wanted {
+                        return;
+                    }
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "it gets the place");
+        }
+    };
+    answered(false).await;
+    drop((following, holder));
+    answered(true).await;
+}
+
+/// The time of the preface and that of idleness run together.
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_is_closed_at_its_time_although_the_time_of_the_preface_is_longer() {
+    let server = memory(&["--connection-idle-timeout=300ms"]).await;
+    for bytes in [&b""[..], PREFACE, &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()] {
+        let started = Instant::now();
+        let mut silent = mute(&server.api, 1, bytes).await;
+        is_closed(&mut silent[0]).await;
+        // Of these, half a second is for the answer to the GOAWAY.
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+}
+
+/// A connection to the admin port.
+async fn scraper(server: &TestServer) -> Scraper {
+    let stream = TcpStream::connect(&server.admin).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+type Scraper = hyper::client::conn::http1::SendRequest<http_body_util::Empty<bytes::Bytes>>;
+
+async fn scrape(scraper: &mut Scraper, server: &TestServer, path: &str) -> Result<usize, hyper::Error> {
+    scraper.ready().await?;
+    let request = http::Request::get(path).header("host", &server.admin).body(http_body_util::Empty::new()).unwrap();
+    let response = scraper.send_request(request).await?;
+    assert_eq!(response.status(), 200);
+    Ok(response.into_body().collect().await?.to_bytes().len())
+}
+
+/// Covers S16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scraper_that_asks_again_and_again_keeps_its_connection() {
+    let server = memory(&["--connection-idle-timeout=1s"]).await;
+    let mut scraper = scraper(&server).await;
+    // Longer than the time after which an idle connection is closed.
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(3) {
+        scrape(&mut scraper, &server, "/livez").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // Others come, more than the port may have. It is not the one that has been idle for the longest time.
+    // A client may have at most 64.
+    for _ in 0..3 {
+        let others = mute(&server.admin, 70, b"GET /livez HTTP/1.1\r\n").await;
+        scrape(&mut scraper, &server, "/metrics").await.unwrap();
+        drop(others);
+    }
+    // Then it is.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    scrape(&mut scraper, &server, "/livez").await.unwrap_err();
+}
+
+/// Covers S10, S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_health_do_not_keep_a_check_out() {
+    let server = memory(&[]).await;
+    let mut watches = Vec::new();
+    let mut watch = async |channels: usize, calls: usize| {
+        let (mut open, mut refused) = (0, 0);
+        for _ in 0..channels {
+            let channel = channel(&server.api).await.unwrap();
+            for _ in 0..calls {
+                match HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await {
+                    Ok(stream) => {
+                        watches.push((stream, channel.clone()));
+                        open += 1;
+                    }
+                    Err(status) => {
+                        assert_eq!(&*reason(&status), "MEMORY_LIMIT", "{status:?}");
+                        refused += 1;
+                    }
+                }
+            }
+            // On the same connection, too.
+            HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+        }
+        (open, refused)
+    };
+    assert_eq!(watch(3, 100).await, (24, 276), "a connection has few of them");
+    let (open, refused) = watch(60, 8).await;
+    assert!(open > 100 && refused > 100, "{open} open, {refused} refused");
+    let fresh = channel(&server.api).await.unwrap();
+    HealthClient::new(fresh).check(HealthCheckRequest::default()).await.unwrap();
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use changelogd::proto::v1;
+use http_body_util::BodyExt;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -18,6 +19,7 @@ use tonic_reflection::pb::v1::{
 use crate::{
     contract::server::{PATIENCE, TestServer, connect, directory, raw, reason},
     http2::{END_HEADERS, HEADERS, PREFACE, closed, frame, head, opened, wait_until_read},
+    stalls::asked,
 };
 
 pub async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
@@ -257,5 +259,38 @@ async fn a_stop_under_load_loses_no_acknowledged_write_and_answers_every_call() 
         let lost: Vec<_> = all.iter().filter(|key| !keys.contains(*key)).collect();
         assert!(lost.is_empty(), "{lost:?}");
         server.stop().await;
+    }
+}
+
+/// A load that its client takes slowly has all of --drain-timeout, and no more.
+/// Covers R32, S5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_call_may_take_all_of_the_time_of_a_drain_and_is_cut_after_it() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    for (fraction, whole) in [(0.9, true), (10.0, false)] {
+        let more = ["--store=memory", "--drain-timeout=4s"];
+        let mut server = TestServer::process(more.map(str::to_owned).to_vec()).await.ready().await;
+        server.set("ws/t/large", &format!("\"{}\"", "x".repeat(900_000))).await;
+        let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+        let (_sender, _connection, response) = asked(&server.api, "LoadWorkspace", &load, 65_535).await;
+        let begun = Instant::now();
+        server.signal("TERM");
+        let reading = tokio::spawn(async move {
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                frame?;
+                // A part of the answer has 16 KiB.
+                tokio::time::sleep(if begun.elapsed() < TIMEOUT.mul_f64(fraction) {
+                    TIMEOUT / 40
+                } else {
+                    Duration::ZERO
+                })
+                .await;
+            }
+            Ok::<_, hyper::Error>(())
+        });
+        assert_eq!(server.ended().await, Some(0));
+        assert!(begun.elapsed() < TIMEOUT + Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(reading.await.unwrap().is_ok(), whole, "{fraction} of the time");
     }
 }

@@ -221,3 +221,89 @@ async fn with_too_few_open_files_the_start_fails_and_says_so() {
         assert!(message.contains(&open_files.to_string()) && message.contains("ulimit"), "{message}");
     }
 }
+
+/// More kinds of failed calls than the limit of a place in the code has room for.
+/// Covers R42.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_calls_of_many_kinds_are_each_a_line_or_counted_by_kind() {
+    const ROUNDS: u64 = 500;
+    let (mut child, (mut client, _), lines) = started(&[]).await;
+    let reading = tokio::spawn(read(lines));
+    let name = |n: u64| ["no key", "ws/t/none", "", "a/b"][n as usize].to_owned();
+    for _ in 0..ROUNDS {
+        let set = |key: u64, value: &str, ack| v1::SetRequest {
+            changelog_id: name(key),
+            value: raw(value),
+            ack,
+            ..Default::default()
+        };
+        let get =
+            |key: u64, value_format| v1::GetRequest { changelog_id: name(key), value_format, ..Default::default() };
+        let load = |workspace, format| v1::LoadWorkspaceRequest {
+            workspace_id: name(workspace),
+            value_format: format,
+            ..Default::default()
+        };
+        let delete = |key: u64, ack| v1::DeleteRequest { changelog_id: name(key), ack, ..Default::default() };
+        client.set(set(0, "1", 0)).await.unwrap_err();
+        client.set(set(1, "no JSON", 0)).await.unwrap_err();
+        client.set(set(1, "1", 9)).await.unwrap_err();
+        client.set(set(1, &"1".repeat(1_000_001), 0)).await.unwrap_err();
+        client.delete(delete(0, 0)).await.unwrap_err();
+        client.delete(delete(1, 9)).await.unwrap_err();
+        client.get(get(0, 0)).await.unwrap_err();
+        client.get(get(1, 0)).await.unwrap_err();
+        client.get(get(1, 9)).await.unwrap_err();
+        client.load_workspace(load(3, 0)).await.unwrap_err();
+        client.load_workspace(load(1, 9)).await.unwrap_err();
+        client.describe(v1::DescribeRequest { workspace_id: name(3) }).await.unwrap_err();
+        client.watch(v1::WatchRequest::default()).await.unwrap_err();
+        let stream = v1::StreamAllRequest { workspace_ids: vec![name(3)], ..Default::default() };
+        client.stream_all(stream).await.unwrap_err();
+        client.stream_all(v1::StreamAllRequest { content: 9, ..Default::default() }).await.unwrap_err();
+    }
+    drains(&mut child).await;
+    let mut calls = std::collections::BTreeMap::<String, u64>::new();
+    for line in reading.await.unwrap() {
+        let count = match line["message"].as_str().unwrap() {
+            "call" => 1,
+            "more calls failed in the same way" => line["calls"].as_u64().unwrap(),
+            _ => continue,
+        };
+        *calls.entry(format!("{} {} {}", line["rpc"], line["code"], line["reason"])).or_default() += count;
+    }
+    assert!(calls.len() > 10, "{calls:?}");
+    assert!(calls.values().all(|count| count % ROUNDS == 0), "each is a line or is counted: {calls:?}");
+    assert_eq!(calls.values().sum::<u64>(), 15 * ROUNDS);
+}
+
+/// Covers S16.
+#[tokio::test]
+async fn more_connections_than_are_possible_are_a_warning_that_names_both_numbers() {
+    for (asked, warned) in [(1_000, true), (128, false), (1, false)] {
+        let arguments =
+            format!("serve --store=memory --listen=127.0.0.1:0 --admin-listen=off --max-connections={asked}");
+        let script = format!("ulimit -n 256; exec \"$0\" {arguments} --log-format=json");
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .arg(binary())
+            .env_clear()
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (mut lines, mut warning) = (BufReader::new(child.stderr.take().unwrap()).lines(), None);
+        loop {
+            let line =
+                tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap().expect("a line");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "serving" {
+                break;
+            }
+            if line["level"] == "WARN" && line["asked"] == asked {
+                warning = Some(line["max_connections"].clone());
+            }
+        }
+        assert_eq!(warning, warned.then_some(128.into()), "{asked}");
+    }
+}

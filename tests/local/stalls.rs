@@ -90,7 +90,7 @@ type Open = (
 );
 
 /// A request on a connection with this window. Its answer is not read yet.
-async fn asked(api: &str, rpc: &str, message: &impl Message, window: u32) -> Open {
+pub async fn asked(api: &str, rpc: &str, message: &impl Message, window: u32) -> Open {
     let stream = TcpStream::connect(api).await.unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window);
