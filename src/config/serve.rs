@@ -81,7 +81,8 @@ pub struct ServeArgs {
     /// What the files of the embedded store may occupy on the disk, in bytes, from 268435456.
     ///
     /// A write that could exceed it fails with RESOURCE_EXHAUSTED, DISK_FULL. Set it to less than what the volume has,
-    /// or to the sizeLimit of an emptyDir. By default there is no limit.
+    /// and to at most 15/16 of the sizeLimit of an emptyDir: the kubelet ends a pod that exceeds that. By default there
+    /// is no limit.
     #[arg(long, value_name = "BYTES", value_parser = parse_data_limit, help_heading = "Store")]
     pub data_limit: Option<u64>,
     /// How long the embedded store keeps a tombstone after its write, from 0ms.

@@ -166,7 +166,10 @@ async fn without_its_directory_a_server_answers_store_gone_and_turns_readiness_o
                 "{what}: {status:?}"
             );
         }
+        // Neither reads nor writes the store.
         assert_eq!(server.describe("").await.findings[0].code, "STORE_GONE", "{what}");
+        let flushed = server.client.clone().flush(v1::FlushRequest::default()).await.expect(what).into_inner();
+        assert_eq!((flushed.remaining, flushed.failures.len()), (0, 0), "{what}: {flushed:?}");
     }
 }
 
@@ -227,7 +230,7 @@ fn backup_commands() -> Vec<String> {
 }
 
 /// Runs a script with `changelogd` in its path, in this directory.
-async fn shell(script: &str, dir: &Path, api: &str) {
+async fn shell(script: &str, dir: &Path, api: &str, other: &str) {
     let command = dir.join("changelogd");
     if !command.exists() {
         symlink(binary(), &command).unwrap();
@@ -237,6 +240,7 @@ async fn shell(script: &str, dir: &Path, api: &str) {
         .current_dir(dir)
         .env("PATH", format!("{}:{}", dir.display(), std::env::var("PATH").unwrap()))
         .env("CHANGELOGD_ADDR", api)
+        .env("OTHER", other)
         .output()
         .await
         .unwrap();
@@ -256,9 +260,9 @@ async fn the_documented_backups_restore_what_was_written() {
     }
     server.delete("ws0/t/0").await;
     let expected = server.load("ws0").await.texts();
-    shell(export, keep.path(), &server.api).await;
+    shell(export, keep.path(), &server.api, "").await;
     let other = serve("other").await.ready().await;
-    shell(import, keep.path(), &other.api).await;
+    shell(import, keep.path(), &server.api, &other.api).await;
     let sorted = |mut texts: Vec<(String, String)>| {
         texts.sort();
         texts
@@ -269,7 +273,7 @@ async fn the_documented_backups_restore_what_was_written() {
     // The shell starts the server whose process it stops.
     let start = "changelogd serve --listen=127.0.0.1:0 --admin-listen=off 2>log & SERVER=$!; \
                  until grep -q serving log; do sleep 0.05; done";
-    shell(&format!("{start}\n{stop}\n{copy}"), keep.path(), "").await;
+    shell(&format!("{start}\n{stop}\n{copy}"), keep.path(), "", "").await;
     fs::remove_dir_all(keep.path().join("changelogd-data")).unwrap();
     let restored = serve("backup").await.ready().await;
     assert_eq!(restored.load("ws0").await.texts(), expected);

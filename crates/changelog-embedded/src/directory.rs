@@ -38,7 +38,7 @@ const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// Others who may write in a directory can replace its files, whatever their modes are.
+/// Another user with this permission on a directory can replace its files, whatever their modes are.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
@@ -55,9 +55,9 @@ pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
         Ok(()) => Ok(()),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {
             let mode = fs::metadata(dir).map_err(fail)?.permissions().mode() & 0o7777;
-            if let Some(who) = other_writers(mode) {
+            if let Some(writers) = other_writers(mode) {
                 let (dir, mode) = (dir.display(), format!("{mode:04o}"));
-                tracing::warn!(%dir, mode, who, "others may write in the data directory, and so replace the store");
+                tracing::warn!(%dir, mode, writers, "others may write in the data directory, and so replace the store");
             }
             Ok(())
         }
@@ -65,7 +65,7 @@ pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Who else may write in a directory with this mode.
+/// Which other users may write in a directory with this mode.
 fn other_writers(mode: u32) -> Option<&'static str> {
     match (mode & OTHERS_WRITE != 0, mode & GROUP_WRITES != 0) {
         (true, _) => Some("everyone"),
@@ -156,8 +156,8 @@ mod tests {
 
     /// Covers R47.
     #[test]
-    fn whoever_else_may_write_in_a_directory_is_named() {
-        for (mode, who) in [
+    fn other_users_that_may_write_in_a_directory_are_named() {
+        for (mode, writers) in [
             (0o700, None),
             (0o755, None),
             (0o1755, None),
@@ -167,7 +167,7 @@ mod tests {
             (0o1777, Some("everyone")),
             (0o702, Some("everyone")),
         ] {
-            assert_eq!(other_writers(mode), who, "{mode:o}");
+            assert_eq!(other_writers(mode), writers, "{mode:o}");
         }
     }
 }

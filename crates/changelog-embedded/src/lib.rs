@@ -82,20 +82,24 @@
 
 mod deliver;
 mod directory;
+mod directory_watch;
 mod engine_check;
 mod error;
 mod follow;
 mod layout;
 mod presence;
 mod progress;
+mod purge;
 mod replay;
 mod scan;
 mod settings;
 mod space;
 mod state;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
+
 mod writer;
 
 use std::{
@@ -118,7 +122,7 @@ use async_trait::async_trait;
 use changelog_core::{
     log::{
         Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
-        Severity, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
     },
     model::{Partition, PartitionCount},
 };
@@ -136,8 +140,9 @@ pub use space::MIN_DATA_LIMIT;
 
 use self::{
     deliver::Delivery,
+    directory_watch::DirectoryWatch,
     replay::Reader,
-    space::{Reserve, Space, max_journal_bytes},
+    space::{Disk, DiskOf, Reserve, Space, max_journal_bytes},
     state::{Clock, Published, StoreState},
     store::EngineSettings,
     writer::{MAX_BATCH_BYTES, QueuedWrite, Writer},
@@ -160,6 +165,8 @@ pub struct EmbeddedLog {
     queue: Mutex<Option<SyncSender<QueuedWrite>>>,
     queue_limits: (usize, usize),
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// `None` after the close.
+    watch: Mutex<Option<DirectoryWatch>>,
     /// Closed when the store is dropped.
     open: watch::Receiver<()>,
 }
@@ -175,10 +182,15 @@ impl EmbeddedLog {
     /// journal again.
     #[allow(clippy::needless_pass_by_value)] // so that a later version can keep them
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        Self::open_at(&settings, Arc::new(wall_clock))
+        Self::open_with(&settings, Arc::new(wall_clock), Box::new(Disk::of))
     }
 
+    #[cfg(test)]
     fn open_at(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_with(settings, clock, Box::new(Disk::of))
+    }
+
+    fn open_with(settings: &Settings, clock: Clock, disk_of: DiskOf) -> Result<Self, OpenError> {
         let default = PartitionCount::new(DEFAULT_PARTITIONS.into());
         let default = settings
             .partition_count
@@ -232,8 +244,11 @@ impl EmbeddedLog {
                     data_limit: settings.data_limit,
                 },
                 &settings.dir,
+                disk_of,
             ),
         };
+        let fail = |cause| OpenError::io(&settings.dir, cause);
+        let watch = DirectoryWatch::start(state.clone()).map_err(fail)?;
         let writer_state = state.clone();
         let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
             // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
@@ -243,12 +258,13 @@ impl EmbeddedLog {
                 writer_state.set_fault(WRITER_ENDED);
             }
         });
-        let thread = thread.map_err(|cause| OpenError::io(&settings.dir, cause))?;
+        let thread = thread.map_err(fail)?;
         Ok(Self {
             state,
             queue: Mutex::new(Some(sender)),
             queue_limits: (settings.queue_records.max(1), settings.queue_bytes),
             writer: Mutex::new(Some(thread)),
+            watch: Mutex::new(Some(watch)),
             open: opened.open,
         })
     }
@@ -258,12 +274,13 @@ impl EmbeddedLog {
         self.state.closing.cancel();
         self.queue.lock().take();
         let writer = self.writer.lock().take()?;
-        let state = self.state.clone();
+        let (state, watch) = (self.state.clone(), self.watch.lock().take());
         // Stopping the engine joins its threads, which must not block a worker of the runtime.
         thread::Builder::new()
             .name("embedded-close".to_owned())
             .spawn(move || {
                 let _ = writer.join();
+                drop(watch);
                 state.published.send_replace(None);
             })
             .ok()
@@ -337,9 +354,10 @@ impl Log for EmbeddedLog {
             self.state.pending_writes.fetch_sub(1, SeqCst);
             match error {
                 TrySendError::Full(_) => WriteError::QueueFull { limit: format!("{max_records} records") },
-                TrySendError::Disconnected(_) => {
-                    self.state.refusal().unwrap_or(WriteError::Fault { cause: WRITER_ENDED.to_owned() })
-                }
+                TrySendError::Disconnected(_) => self
+                    .state
+                    .refusal()
+                    .unwrap_or_else(|| StoreFailure::Fault { cause: WRITER_ENDED.to_owned() }.into()),
             }
         })?;
         Ok(pending)

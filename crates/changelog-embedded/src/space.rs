@@ -62,10 +62,14 @@ pub(super) struct Reserve {
     pub(super) data_limit: Option<u64>,
 }
 
+/// Reads the room of the file system of a directory. Tests set it.
+pub(super) type DiskOf = Box<dyn Fn(&Path) -> io::Result<Disk> + Send>;
+
 /// The room of a store.
 pub(super) struct Space {
     reserve: Reserve,
     dir: PathBuf,
+    disk_of: DiskOf,
     measured: Option<Measured>,
     made_room: Option<MadeRoom>,
 }
@@ -78,13 +82,13 @@ struct Measured {
 }
 
 impl Space {
-    pub(super) fn new(reserve: Reserve, dir: &Path) -> Self {
-        Self { reserve, dir: dir.to_owned(), measured: None, made_room: None }
+    pub(super) fn new(reserve: Reserve, dir: &Path, disk_of: DiskOf) -> Self {
+        Self { reserve, dir: dir.to_owned(), disk_of, measured: None, made_room: None }
     }
 
     /// Refuses a batch that has no room. If the room is not known, the commit decides.
     pub(super) fn check(&mut self, store: &Store, wanted: Wanted) -> Result<(), WriteError> {
-        if let Ok(disk) = Disk::of(&self.dir)
+        if let Ok(disk) = (self.disk_of)(&self.dir)
             && let Some(cause) = disk.lacks(&self.reserve, wanted, store.db.write_buffer_size())
         {
             return Err(WriteError::DiskFull { cause });
@@ -195,14 +199,14 @@ fn in_journal(wanted: Wanted) -> u64 {
 }
 
 /// The room of the file system.
-struct Disk {
-    free_bytes: u64,
+pub(super) struct Disk {
+    pub(super) free_bytes: u64,
     /// `None` if it has no limit on files.
-    free_files: Option<u64>,
+    pub(super) free_files: Option<u64>,
 }
 
 impl Disk {
-    fn of(dir: &Path) -> io::Result<Self> {
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
         let stat = rustix::fs::statvfs(dir)?;
         let free_files = (stat.f_files > 0).then_some(stat.f_favail);
         Ok(Self { free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize), free_files })

@@ -18,9 +18,6 @@ use std::{
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
 };
 
 use changelog_core::model::{Partition, PartitionCount};
@@ -34,13 +31,11 @@ use super::{
     error::OpenError,
     layout::{self, Head},
     presence::Presence,
+    tables,
 };
 
 /// How much memory a keyspace takes before it is written to a table. It bounds what is read again after a crash.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// How long the engine may take to write its buffers to tables.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a store is. It never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,7 +285,9 @@ fn make(dir: &Path, partition_count: PartitionCount, settings: EngineSettings) -
         batch.commit().map_err(engine)?;
         // The first batch is written to tables, where no damage to a journal can remove it. So a missing batch is
         // always noticed.
-        flush(keyspaces).map_err(engine)?;
+        if !tables::flush(&db, keyspaces.each_ref(), || false).map_err(engine)? {
+            return Err(fail(io::ErrorKind::TimedOut.into()));
+        }
     }
     // The engine does not sync this directory. If a keyspace's name were lost with the power, the store would count as
     // damaged.
@@ -319,28 +316,6 @@ fn start_engine(dir: &Path, settings: EngineSettings) -> fjall::Result<(Database
     Ok((db, keyspaces))
 }
 
-/// Writes these keyspaces to tables, all at once, because the engine checks only every 10 ms whether one is done. It
-/// does not return its errors here, so that they are a timeout.
-fn flush(keyspaces: [Keyspace; 4]) -> fjall::Result<()> {
-    let (done, outcomes) = mpsc::channel();
-    for keyspace in keyspaces {
-        let done = done.clone();
-        thread::Builder::new().name("embedded-flush".to_owned()).spawn(move || {
-            let outcome = keyspace.rotate_memtable_and_wait();
-            // Dropped before the send, because the engine stays open and its directory locked until the last handle is
-            // dropped.
-            drop(keyspace);
-            let _ = done.send(outcome);
-        })?;
-    }
-    let until = Instant::now() + FLUSH_TIMEOUT;
-    for _ in 0..4 {
-        let outcome = outcomes.recv_timeout(until.saturating_duration_since(Instant::now()));
-        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    }
-    Ok(())
-}
-
 impl Store {
     pub(super) fn keyspaces(&self) -> [&Keyspace; 4] {
         [&self.latest, &self.log, &self.tombstones, &self.meta]
@@ -352,8 +327,13 @@ impl Store {
     }
 
     /// Writes everything to tables. The engine then removes files that no snapshot needs.
-    pub(super) fn flush(&self) -> fjall::Result<()> {
-        flush(self.keyspaces().map(Clone::clone))
+    pub(super) fn flush(&self, stop: impl Fn() -> bool) -> fjall::Result<bool> {
+        tables::flush(&self.db, self.keyspaces(), stop)
+    }
+
+    /// Waits until a commit does not wait in the engine.
+    pub(super) fn wait_for_commit(&self, stop: impl Fn() -> bool) -> fjall::Result<bool> {
+        tables::wait_for_commit(&self.db, self.keyspaces(), stop)
     }
 
     /// Merges the tables of each keyspace, so that superseded records take no room in the new tables.

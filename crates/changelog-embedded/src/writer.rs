@@ -1,4 +1,4 @@
-//! The writer thread: group commit, and the purge of old tombstones.
+//! The writer thread: group commit.
 //!
 //! It takes the queued writes, commits them as one atomic batch with an fsync, publishes a snapshot together with the
 //! end offsets, and then replies. So an acknowledged write is durable, and a replay reads only data that survives a
@@ -10,8 +10,9 @@
 //!   known. The store stays readable as of the last commit. The first cause is reported.
 //! - **Free space and free files are checked before each batch**, so that DISK_FULL and OUT_OF_FILES mean that nothing
 //!   was written. Writes succeed again when there is room.
-//! - **The directory is checked before and after each batch**, and each second, so that nothing is acknowledged that is
-//!   in removed files.
+//! - **The directory is checked before and after each batch**, so that nothing is acknowledged that is in removed
+//!   files.
+//! - **An engine that has failed is not waited for.** It is noticed before each commit, and each second.
 //!
 //! Does not read for replays, and does not decide what may be written.
 
@@ -32,7 +33,7 @@ use changelog_core::{
     log::{Appended, NewRecord, WriteError},
     model::{Escaped, Key, Partition, Position},
 };
-use fjall::{OwnedWriteBatch, Readable as _};
+use fjall::OwnedWriteBatch;
 use tokio::sync::oneshot;
 
 use super::{
@@ -41,17 +42,16 @@ use super::{
     space::{Space, Wanted},
     state::{Clock, Published, StoreState},
     store::{AckedSequence, Store},
+    tables,
 };
 
 /// The most records of a batch.
 const MAX_BATCH_RECORDS: usize = 4096;
 /// The most bytes of a batch. A single record may have more.
 pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// The most tombstones of one purge. Queued writes are committed before the next one.
-const MAX_PURGE_RECORDS: usize = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
-/// How often the directory is checked while nothing is written.
-const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is checked whether the engine has failed, while nothing is written.
+const ENGINE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Files that the engine may need at the same time: for the tables of a merge, a new journal and the list of tables.
 const SPARE_FILES: usize = 16;
 
@@ -80,7 +80,7 @@ fn wanted(writes: &[QueuedWrite]) -> Wanted {
 }
 
 /// Why a batch was not committed.
-enum CommitError {
+pub(super) enum CommitError {
     /// Nothing was written.
     NotWritten(WriteError),
     /// Some of the batch may be there when the store is opened again.
@@ -111,13 +111,15 @@ impl Writer {
                 next_purge = if self.purge() { Instant::now() } else { Instant::now() + PURGE_INTERVAL };
             }
             let until_purge = next_purge.saturating_duration_since(Instant::now());
-            match self.queue.recv_timeout(until_purge.min(PRESENCE_INTERVAL)) {
+            match self.queue.recv_timeout(until_purge.min(ENGINE_CHECK_INTERVAL)) {
                 Ok(first) => {
                     let writes = self.collect_batch(first);
                     self.write(writes);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.state.check_presence();
+                    if let Err(fjall::Error::Poisoned) = tables::check_engine(&self.store.db) {
+                        self.engine_failed();
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -157,12 +159,34 @@ impl Writer {
 
     /// The engine does not limit what it holds in memory, so the writer does. Meanwhile the queue fills, and refuses.
     fn wait_for_tables(&self) {
-        if self.store.db.write_buffer_size() > self.write_buffer_bytes
-            && let Err(error) = self.store.flush()
-        {
-            let dir = self.state.dir.display();
-            tracing::warn!(%dir, %error, "the engine can't write what it holds in memory to tables now");
+        if !self.takes_writes() || self.store.db.write_buffer_size() <= self.write_buffer_bytes {
+            return;
         }
+        let cause = match self.store.flush(|| self.is_abandoned()) {
+            Ok(true) => return,
+            Ok(false) => "it takes too long, or the log is closed".to_owned(),
+            Err(fjall::Error::Poisoned) => return drop(self.engine_failed()),
+            Err(error) => error.to_string(),
+        };
+        let dir = self.state.dir.display();
+        tracing::warn!(%dir, cause, "the engine can't write what it holds in memory to tables now");
+    }
+
+    /// The engine refuses all writes from now on. Nothing of the current batch is written.
+    fn engine_failed(&self) -> WriteError {
+        let cause = "the storage engine failed in the background; see the log and the disk";
+        if self.state.check_presence().is_none() {
+            self.state.set_read_only(cause);
+        }
+        self.state.refusal().unwrap_or_else(|| WriteError::ReadOnly { cause: cause.to_owned() })
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.state.abandoned.load(SeqCst)
+    }
+
+    pub(super) fn takes_writes(&self) -> bool {
+        self.state.refusal().is_none() && !self.is_abandoned()
     }
 
     /// Writes everything to tables, so that journals can be removed, and merges the tables.
@@ -174,7 +198,7 @@ impl Writer {
             Ok(merged) => {
                 // Removes the old tables.
                 self.release_snapshots();
-                let _ = self.store.flush();
+                let _ = self.store.flush(|| self.is_abandoned());
                 if is_merged || merged {
                     self.space.made_room(merged, self.sequence);
                 } else {
@@ -192,8 +216,7 @@ impl Writer {
     fn merge(&mut self) -> fjall::Result<bool> {
         // A merge keeps all that a snapshot needs, also the one that is published.
         self.release_snapshots();
-        self.store.flush()?;
-        if !self.space.has_room_for_merge(&self.store) {
+        if !self.store.flush(|| self.is_abandoned())? || !self.space.has_room_for_merge(&self.store) {
             return Ok(false);
         }
         self.store.merge()?;
@@ -213,7 +236,7 @@ impl Writer {
 
     /// A store that takes no writes has room, so that its refusal is what is answered.
     fn check_room(&mut self, writes: &[QueuedWrite]) -> Result<(), WriteError> {
-        if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
+        if !self.takes_writes() {
             return Ok(());
         }
         self.space.check(&self.store, wanted(writes))
@@ -244,7 +267,7 @@ impl Writer {
     }
 
     fn commit_batch(&mut self, writes: &[QueuedWrite]) -> Result<Vec<Appended>, CommitError> {
-        if self.state.abandoned.load(SeqCst) {
+        if self.is_abandoned() {
             return Err(CommitError::NotWritten(WriteError::Draining));
         }
         self.state.check_presence();
@@ -310,7 +333,7 @@ impl Writer {
         Ok(())
     }
 
-    fn remove_from_log(&self, batch: &mut OwnedWriteBatch, partition: Partition, record: RecordHead) {
+    pub(super) fn remove_from_log(&self, batch: &mut OwnedWriteBatch, partition: Partition, record: RecordHead) {
         batch.remove(&self.store.log, layout::log_key(partition, record.offset));
         if record.tombstone {
             let entry_key = layout::tombstone_key(record.timestamp, partition, record.offset);
@@ -318,7 +341,7 @@ impl Writer {
         }
     }
 
-    fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Unreadable> {
+    pub(super) fn latest(&self, entry_key: &[u8]) -> Result<Option<RecordHead>, Unreadable> {
         let shown = || Escaped(&String::from_utf8_lossy(layout::key_of_latest(entry_key))).to_string();
         let found = self.store.latest.get(entry_key);
         let found = found.map_err(|e| {
@@ -334,12 +357,13 @@ impl Writer {
         CommitError::NotWritten(match unreadable {
             Unreadable::Damaged(corrupt) => self.state.set_corrupt(corrupt).into(),
             Unreadable::OutOfFiles(cause) => WriteError::OutOfFiles { cause },
-            Unreadable::Failed(cause) => WriteError::ReadOnly { cause },
+            // Later writes may succeed, so the store takes them.
+            Unreadable::Failed(cause) => WriteError::Fault { cause },
         })
     }
 
     /// The engine opens files for its tables later, in the background. If it can't, it fails for good.
-    fn check_free_files(&self) -> Result<(), CommitError> {
+    pub(super) fn check_free_files(&self) -> Result<(), CommitError> {
         let files: io::Result<Vec<File>> = (0..SPARE_FILES).map(|_| self.acked_sequence.another_handle()).collect();
         match files {
             Err(error) if is_out_of_files(&error) => {
@@ -351,7 +375,13 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), CommitError> {
+    pub(super) fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), CommitError> {
+        match self.store.wait_for_commit(|| self.is_abandoned()) {
+            Err(fjall::Error::Poisoned) => return Err(CommitError::NotWritten(self.engine_failed())),
+            Ok(false) if self.is_abandoned() => return Err(CommitError::NotWritten(WriteError::Draining)),
+            // If another error stands behind it, or a disk that hangs, the commit decides.
+            _ => {}
+        }
         let sequence = self.sequence + 1;
         let (entry_key, before) = (layout::sequence_key(sequence), layout::sequence_key(self.sequence));
         let sealed = layout::seal(&entry_key, &[]);
@@ -362,10 +392,7 @@ impl Writer {
         match batch.commit() {
             Ok(()) => {}
             // The engine returns this before it writes anything.
-            Err(fjall::Error::Poisoned) => {
-                self.state.set_read_only("the storage engine failed in the background; see the log and the disk");
-                return Err(CommitError::NotWritten(self.state.refusal().unwrap_or(WriteError::Draining)));
-            }
+            Err(fjall::Error::Poisoned) => return Err(CommitError::NotWritten(self.engine_failed())),
             Err(error) => {
                 let cause = match &error {
                     fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => {
@@ -393,66 +420,7 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.state.publish(Published::of(&self.store, &self.heads, &self.purged_below));
-    }
-
-    /// Purges tombstones that are older than the retention. Returns whether there are more.
-    fn purge(&mut self) -> bool {
-        if self.state.refusal().is_some() || self.state.abandoned.load(SeqCst) {
-            return false;
-        }
-        match self.try_purge() {
-            Ok(more) => more,
-            Err(Unreadable::Damaged(corrupt)) => {
-                self.state.set_corrupt(corrupt);
-                false
-            }
-            // The next purge tries again.
-            Err(Unreadable::OutOfFiles(cause) | Unreadable::Failed(cause)) => {
-                tracing::warn!(cause, "old tombstones can't be purged now");
-                false
-            }
-        }
-    }
-
-    fn try_purge(&mut self) -> Result<bool, Unreadable> {
-        // The purge waits while the disk is full, because a failed commit would make the store read-only.
-        let wanted = Wanted { bytes: 0, deletes: true };
-        if self.space.check(&self.store, wanted).is_err() || self.check_free_files().is_err() {
-            return Ok(false);
-        }
-        let retention = i64::try_from(self.state.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
-        let oldest = (self.clock)().saturating_sub(retention);
-        let (mut batch, mut purged, mut purged_below) = (self.store.batch(), 0, HashMap::new());
-        let until = oldest.max(0).to_be_bytes();
-        for entry in self.store.db.snapshot().range(&self.store.tombstones, ..&until[..]).take(MAX_PURGE_RECORDS) {
-            let damaged = || self.state.damage(format_args!("a tombstone's entry is damaged"));
-            let (entry_key, sealed) = entry.into_inner().map_err(|e| {
-                Unreadable::of_engine(&e, || self.state.damage(format_args!("the tombstones can't be read: {e:?}")))
-            })?;
-            let (partition, offset) = layout::position_of_tombstone(&entry_key).ok_or_else(damaged)?;
-            let key = layout::unseal(&entry_key, &sealed).ok_or_else(damaged)?;
-            let latest = layout::latest_key(partition, key);
-            // A write that supersedes a tombstone removes its entry.
-            let record = self.latest(&latest)?.filter(|r| r.tombstone && r.offset == offset).ok_or_else(damaged)?;
-            self.remove_from_log(&mut batch, partition, record);
-            batch.remove(&self.store.latest, latest);
-            let below = purged_below.entry(partition).or_insert(self.purged_below[partition.index()]);
-            *below = offset.saturating_add(1).max(*below);
-            purged += 1;
-        }
-        for (partition, below) in &purged_below {
-            let entry_key = layout::purged_below_key(*partition);
-            batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &below.to_be_bytes()));
-        }
-        if purged > 0 && self.commit(batch).is_ok() {
-            for (partition, below) in purged_below {
-                self.purged_below[partition.index()] = below;
-            }
-            self.publish();
-            return Ok(purged == MAX_PURGE_RECORDS);
-        }
-        Ok(false)
     }
 }

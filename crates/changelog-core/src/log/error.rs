@@ -138,10 +138,10 @@ pub enum WriteError {
     /// The store's directory was removed or replaced; nothing was written.
     #[error("nothing was written: {0}")]
     StoreGone(#[from] Gone),
-    /// The store takes no writes after a fault of this process; nothing was written.
-    #[error("nothing was written: after a fault of changelogd the store takes no writes: {cause}")]
+    /// A fault of this process, or of the disk as it was read; nothing was written.
+    #[error("nothing was written: {cause}")]
     Fault {
-        /// What ended.
+        /// What failed.
         cause: String,
     },
     /// The record may have been written, or may still be.
@@ -164,7 +164,7 @@ pub enum StoreFailure {
         cause: String,
     },
     /// Nothing is served.
-    #[error("{0}; nothing is served: restore the directory from a copy")]
+    #[error("{0}; nothing is served: import an export into a new directory, or restore a copy")]
     Corrupt(#[from] Corrupt),
     /// Nothing is served, because a restart would lose what reads show.
     #[error("{0}; nothing is served: put the directory back, and restart")]
@@ -204,7 +204,7 @@ impl From<StoreFailure> for WriteError {
             StoreFailure::ReadOnly { cause } => Self::ReadOnly { cause },
             StoreFailure::Corrupt(corrupt) => Self::Corrupt(corrupt),
             StoreFailure::Gone(gone) => Self::StoreGone(gone),
-            StoreFailure::Fault { cause } => Self::Fault { cause },
+            fault @ StoreFailure::Fault { .. } => Self::Fault { cause: fault.to_string() },
         }
     }
 }

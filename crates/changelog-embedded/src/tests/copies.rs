@@ -177,7 +177,9 @@ async fn a_copy_of_a_running_store_has_a_state_that_existed_or_is_refused() {
     }
     stop.cancel();
     writing.await.unwrap();
-    assert!(served * 20 >= copies, "some copies open: {served} of {copies}");
+    // The rest is refused, which depends on what the writer did meanwhile. Of 100 copies, 58 to 73 opened on a machine
+    // with two busy cores. Fewer than a third would say that the test examines refusals, and not states.
+    assert!(served * 3 >= copies, "copies open: {served} of {copies}");
     let written = history.lock().clone();
     assert_eq!(texts(&all(&log).await.unwrap()).into_iter().collect::<BTreeMap<_, _>>(), state_after(&written));
 }

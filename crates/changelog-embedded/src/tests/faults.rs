@@ -2,6 +2,7 @@
 
 use std::io;
 
+use fjall::AbstractTree as _;
 use rustix::io::Errno;
 
 use super::*;
@@ -92,6 +93,56 @@ fn a_panic_of_the_engine_at_the_start_is_not_reported_as_damage() {
     let damage = store::guarded(dir, || Err::<(), _>(OpenError::corrupt(dir, "x"))).unwrap_err();
     assert!(matches!(damage, OpenError::Corrupt { .. }));
     assert_eq!(store::guarded(dir, || Ok(7)).unwrap(), 7);
+}
+
+/// A directory can be opened like a file, and each read of it fails, as on a disk that fails.
+/// Covers R43.
+#[tokio::test]
+async fn a_disk_that_fails_as_it_is_read_refuses_that_write_and_not_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // No block of a table is kept in memory.
+    let log = EmbeddedLog::open(Settings { cache_bytes: 0, ..settings(&dir) }).unwrap();
+    put(&log, "w/t/1", Some("a")).await;
+    let store = log.state.published.borrow().as_ref().unwrap().store.clone();
+    assert!(store.flush(|| false).unwrap());
+    let tables = fs::read_dir(store.latest.path().join("tables")).unwrap();
+    let tables: Vec<u64> = tables.map(|t| t.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let (tree, files) = (&store.latest.tree, store.latest.tree.tree_config().descriptor_table.clone().unwrap());
+    for table in &tables {
+        let unreadable = Arc::new(fs::File::open(dir.path()).unwrap());
+        files.insert_for_table((tree.id(), *table).into(), unreadable);
+    }
+    for value in [Some("b"), None] {
+        let answer = log.append(record(&log, "w/t/1", value)).unwrap().await.unwrap();
+        let Err(WriteError::Fault { cause }) = &answer else { panic!("{answer:?}") };
+        assert!(cause.contains("the disk can't be read"), "{cause}");
+    }
+    assert!(matches!(&*log.topic_state().borrow(), TopicState::Ready(_)), "the store is still served");
+    assert!(log.describe().await.findings.is_empty());
+    for table in &tables {
+        files.remove_for_table(&(tree.id(), *table).into());
+    }
+    assert_eq!(put(&log, "w/t/1", Some("c")).await.position.offset, 1, "nothing was written by the refused writes");
+    assert_eq!(texts(&load(&log, "w").await.unwrap()), [pair("w/t/1", "c")]);
+}
+
+/// Covers R44, R46.
+#[tokio::test]
+async fn after_a_fault_of_the_writer_a_removal_is_noticed_too() {
+    let (dir, broken) = (tempfile::tempdir().unwrap(), Arc::new(Broken::default()));
+    let log = EmbeddedLog::open_at(&settings(&dir), Broken::clock(&broken)).unwrap();
+    put(&log, "w/t/0", Some("a")).await;
+    broken.0.store(true, SeqCst);
+    assert!(log.append(record(&log, "w/t/0", Some("b"))).unwrap().await.is_err());
+    ended(&log).await;
+    assert_eq!(load(&log, "w").await.unwrap().len(), 1, "reads go on");
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let mut state = log.topic_state();
+    let gone = state.wait_for(|state| matches!(state, TopicState::Failed(StoreFailure::Gone(_))));
+    tokio::time::timeout_at(soon(), gone).await.expect("it is noticed").unwrap();
+    assert!(matches!(load(&log, "w").await, Err(ReadError::StoreGone(_))));
+    assert!(matches!(log.append(record(&log, "w/t/0", None)), Err(WriteError::StoreGone(_))));
+    assert_eq!(log.close(soon()).await, 1, "the write that met the fault has no outcome");
 }
 
 /// Covers R43.

@@ -26,7 +26,7 @@ fn replace(path: &Path) {
 }
 
 /// What can happen to the directory, given its path, and the name that the cause must have.
-const REMOVALS: [(&str, Removal, &str); 15] = [
+const REMOVALS: [(&str, Removal, &str); 17] = [
     ("rm -r of the directory", remove, "data"),
     ("mv of the directory", rename, "data"),
     ("another directory in its place", replace, "data"),
@@ -40,6 +40,8 @@ const REMOVALS: [(&str, Removal, &str); 15] = [
     ("rm -r engine", |dir| remove(&dir.join("engine")), "engine"),
     ("another engine", |dir| replace(&dir.join("engine")), "engine"),
     ("a link to the engine", |dir| (rename(&dir.join("engine")), link(&dir.join("engine"))).1, "engine"),
+    ("rm engine/version", |dir| remove(&dir.join("engine/version")), "version"),
+    ("another engine/version", |dir| replace(&dir.join("engine/version")), "version"),
     ("rm -r of the engine's keyspaces", |dir| remove(&dir.join("engine/keyspaces")), "keyspaces"),
     ("rm of all journals", |dir| remove(&dir.join("engine/0.jnl")), "no journal"),
 ];
@@ -93,7 +95,7 @@ async fn a_write_after_any_removal_is_refused_and_so_is_everything_else() {
 
 /// Covers R46.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removal_is_noticed_without_a_write_and_ends_those_who_follow() {
+async fn a_removal_is_noticed_without_a_write_and_ends_following_replays() {
     let mut cases = tokio::task::JoinSet::new();
     for (what, removal, named) in REMOVALS {
         cases.spawn(async move {

@@ -25,7 +25,7 @@ async fn a_new_directory_and_its_own_files_are_for_the_owner_only() {
 }
 
 #[tokio::test]
-async fn an_existing_directory_keeps_its_mode_and_is_served_whoever_may_write_in_it() {
+async fn an_existing_directory_keeps_its_mode_and_is_served_although_others_may_write_in_it() {
     for given in [0o700, 0o755, 0o770, 0o2775, 0o777, 0o1777] {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(given)).unwrap();

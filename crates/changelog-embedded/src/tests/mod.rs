@@ -4,6 +4,7 @@ mod compaction;
 mod copies;
 mod damage;
 mod directory;
+mod engine_fails;
 mod faults;
 mod follow;
 mod format;
@@ -21,7 +22,7 @@ use std::{path::PathBuf, time::Duration};
 use std::{collections::HashSet, fs};
 
 use changelog_core::{
-    log::{Appended, ReplayEvent, Selection, StartAt, StoreFailure},
+    log::{Appended, ReplayEvent, Selection, StartAt},
     model::{Header, Headers, Key, Record, WorkspaceId},
 };
 use parking_lot::Condvar;

@@ -28,22 +28,49 @@ fn noise(seed: u64, bytes: usize) -> String {
     text
 }
 
+/// Free files of the file system, as a test sets them. `u64::MAX` stands for a file system without a limit.
+fn files_of(free: &Arc<AtomicU64>) -> space::DiskOf {
+    let free = free.clone();
+    Box::new(move |dir| {
+        let disk = space::Disk::of(dir)?;
+        let free = free.load(SeqCst);
+        Ok(space::Disk { free_files: (free < u64::MAX).then_some(free), ..disk })
+    })
+}
+
 /// Covers F23.
 #[tokio::test]
 async fn a_file_system_without_free_files_refuses_writes_until_there_are_some() {
-    let dir = tempfile::tempdir().unwrap();
-    let limited = rustix::fs::statvfs(dir.path()).unwrap().f_files > 0;
-    let log = EmbeddedLog::open(Settings { reserve_files: u64::MAX, ..settings(&dir) }).unwrap();
-    for value in [Some("a"), None] {
-        let answer = log.append(record(&log, "w/t/1", value)).unwrap().await.unwrap();
-        match answer {
-            Err(WriteError::DiskFull { cause }) if limited => assert!(cause.contains("inodes"), "{cause}"),
-            answer => assert!(!limited && answer.is_ok(), "{answer:?}"),
+    let (dir, free) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(64)));
+    let log = EmbeddedLog::open_with(&settings(&dir), Arc::new(wall_clock), files_of(&free)).unwrap();
+    let mut offset = 0;
+    for (files, room) in [(64, true), (63, false), (0, false), (64, true), (1, false), (u64::MAX, true)] {
+        free.store(files, SeqCst);
+        for value in [Some("a"), None] {
+            let answer = try_put(&log, "w/t/1", value).await;
+            match answer {
+                Ok(appended) => {
+                    assert!(room, "{files}");
+                    assert_eq!(appended.position.offset, offset, "nothing was written by the refused writes");
+                    offset += 1;
+                }
+                Err(WriteError::DiskFull { cause }) => assert!(!room && cause.contains("inodes"), "{files}: {cause}"),
+                Err(error) => panic!("{files}: {error}"),
+            }
         }
+        assert!(log.describe().await.findings.is_empty(), "it passes by itself");
     }
-    assert!(log.describe().await.findings.is_empty());
-    drop(log);
-    put(&open(&dir), "w/t/1", Some("a")).await;
+    assert_eq!(offset, 6);
+}
+
+/// The figures of the file system are those that `df -i` has.
+#[test]
+fn free_files_are_those_of_the_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let stat = rustix::fs::statvfs(dir.path()).unwrap();
+    let disk = space::Disk::of(dir.path()).unwrap();
+    assert_eq!(disk.free_files.is_some(), stat.f_files > 0);
+    assert!(disk.free_files.is_none_or(|free| free <= stat.f_files), "{:?} of {}", disk.free_files, stat.f_files);
 }
 
 async fn try_put(log: &EmbeddedLog, key: &str, value: Option<&str>) -> Result<Appended, WriteError> {
