@@ -5,6 +5,7 @@
 
 mod bounds;
 mod connections;
+mod container;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod data_directory;
