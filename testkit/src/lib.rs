@@ -26,6 +26,7 @@ mod proxy;
 mod random;
 mod run_dir;
 mod settled;
+mod skipped;
 
 pub use broker::{Broker, shared_broker, unique_topic};
 pub use cluster::{BROKERS, Cluster};
@@ -35,3 +36,4 @@ pub use process::binary_under_test;
 pub use proxy::{Mode, Proxy};
 pub use random::Random;
 pub use settled::settled;
+pub use skipped::{SKIPPED, skipped, skipped_test};

@@ -248,6 +248,18 @@ renders 'standalone, the pod' $recent "$chart" \
     --set pod.serviceAccountName=runner,resources.limits.memory=512Mi -- \
     '+team: a' '+note: b' '+disk: ssd' '+- key: c' '+- name: pull' '+serviceAccountName: runner' '+memory: 512Mi' \
     '+CHANGELOGD_MEMORY_LIMIT=322122547'
+# The flags take these too, so the chart does.
+renders 'no drain delay and no drain timeout' $recent "$chart" --set drainDelay=0s,drainTimeout=0ms -- \
+    '+CHANGELOGD_DRAIN_DELAY=0s' '+CHANGELOGD_DRAIN_TIMEOUT=0ms'
+renders 'durations in days and in many milliseconds' $recent "$chart" --set store.deleteRetention=7d \
+    --set writeTimeout=3162240000000ms -- '+CHANGELOGD_DELETE_RETENTION=7d' '+CHANGELOGD_WRITE_TIMEOUT=3162240000000ms'
+renders 'no retention of tombstones' $recent "$chart" --set store.deleteRetention=0ms -- \
+    '+CHANGELOGD_DELETE_RETENTION=0ms'
+# Covers K6.
+renders 'the smallest memory limit' $recent "$chart" --set resources.limits.memory=64Mi -- \
+    '+CHANGELOGD_MEMORY_LIMIT=40265318'
+renders 'the smallest memory limit, kafka' $recent "$chart" --set "$kafka" --set topic.partitions=1 \
+    --set resources.limits.memory=67108864 -- '+CHANGELOGD_MEMORY_LIMIT=40265318'
 # Covers K6.
 renders 'memory limits, fractional' $recent "$chart" --set resources.limits.memory=1.5Gi -- \
     '+CHANGELOGD_MEMORY_LIMIT=966367641'
@@ -306,6 +318,10 @@ refuses 'drain deadline one second too long' $recent "$chart" --set drainTimeout
     'terminationGracePeriodSeconds - 5, which is 25 seconds'
 refuses 'drain deadline in other units' $recent "$chart" --set drainTimeout=22001ms -- \
     'drainTimeout: 22001ms is too long'
+refuses 'drain deadline in days' $recent "$chart" --set drainTimeout=1d -- 'drainTimeout: 1d is too long'
+for duration in 0s 0ms 1.5s 99999999999999ms 01s 1w; do
+    refuses "writeTimeout $duration" $recent "$chart" --set writeTimeout=$duration -- "at '/writeTimeout'"
+done
 refuses 'drain delay one second too long' $recent "$chart" --set drainDelay=5s -- 'with drainDelay 5s'
 refuses 'drain deadline, example' $recent "$consumer" --set changelogd.terminationGracePeriodSeconds=20 -- \
     'drainTimeout: 20s is too long'
@@ -324,6 +340,28 @@ done
 refuses 'data.sizeLimit one mebibyte too small' $recent "$chart" --set data.sizeLimit=272Mi -- 'data.sizeLimit' '274Mi'
 # Covers K6.
 refuses 'no memory limit' $recent "$chart" --set resources.limits.memory=null -- "at '/resources/limits'" "'memory'"
+# refuses_memory MAX_VALUE_BYTES NEEDED LIMIT SHARE ENOUGH [helm's arguments]
+# NEEDED is what the check of --memory-limit says. A test of the flags compares it for each line.
+# Covers K6.
+refuses_memory() {
+    value=$1 needed=$2 limit=$3 share=$4 enough=$5
+    shift 5
+    refuses "memory limit $limit, values of $value bytes $*" $recent "$chart" "$@" \
+        --set "store.maxValueBytes=$value,resources.limits.memory=$limit" -- \
+        "resources.limits.memory: $limit is too small" "60 % of it are $share bytes, and $needed are needed" \
+        "set $enough or more"
+    renders "memory limit $enough, values of $value bytes $*" $recent "$chart" "$@" \
+        --set "store.maxValueBytes=$value,resources.limits.memory=$enough" -- "+CHANGELOGD_MAX_VALUE_BYTES=$value"
+}
+for limit in 1 32Mi 40Mi 47Mi 60M 0.06Gi 63Mi 67108863; do
+    refuses "memory limit $limit" $recent "$chart" --set "resources.limits.memory=$limit" -- 'resources'
+done
+refuses_memory 1000000 29233664 63Mi 39636172 64Mi
+refuses_memory 1000000 31364736 63Mi 39636172 64Mi --set "$kafka" --set topic.partitions=1
+refuses_memory 3000000 45233664 64Mi 40265318 72Mi
+refuses_memory 3000000 51364736 64Mi 40265318 82Mi --set "$kafka" --set topic.partitions=1
+refuses_memory 64000000 593039360 900Mi 566231040 943Mi
+refuses_memory 64000000 721170432 1024Mi 644245094 1147Mi --set "$kafka" --set topic.partitions=1
 # Every object of the schema is closed.
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes \
     resources resources.limits resources.requests pod 'pod.tolerations[0]'; do

@@ -4,6 +4,7 @@
 //! What else the server can do brings more tests: `durable` (its state outlives the process), `foreign` (another client
 //! can write to its log). So no test skips itself on a server that it does not fit.
 
+pub mod answers;
 pub mod promises;
 pub mod refusals;
 pub mod server;

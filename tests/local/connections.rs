@@ -25,6 +25,8 @@ async fn mute(address: &str, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
         let mut connection = TcpStream::connect(address).await.unwrap();
+        // Else its port is in TIME-WAIT for a minute, and too few ports are left for other tests.
+        connection.set_zero_linger().unwrap();
         // A connection that another one has displaced may be closed already.
         let _ = connection.write_all(bytes).await;
         connections.push(connection);
@@ -65,18 +67,42 @@ async fn memory(more: &[&str]) -> TestServer {
     TestServer::process(arguments).await.ready().await
 }
 
+/// Waits until the API port has so many connections.
+async fn api_connections(server: &TestServer, wanted: impl Fn(i64) -> bool) {
+    let started = Instant::now();
+    loop {
+        let open = server.metric("changelogd_connections{port=\"api\"}").await;
+        if wanted(open) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{open} connections");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Each round measures without and with mute connections. On a busy machine one round says little: other programs make
+/// either half many times slower. So the median of all rounds decides, and there are more of them until it is below the
+/// bound. What the connections cost would be in each round.
 /// Covers S16.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_mute_connections_do_not_disturb_a_client_that_calls() {
     let server = memory(&[]).await;
     let mut client = connect(&server.api).await;
-    let quiet = p99(&mut client).await;
-    let mut connections = mute(&server.api, 1_000, b"").await;
-    connections.extend(mute(&server.api, 1_000, &PREFACE[..16]).await);
-    let disturbed = p99(&mut client).await;
-    // A busy machine takes a few milliseconds for a call in a hundred.
-    let least = Duration::from_millis(5);
-    assert!(disturbed < 2 * quiet.max(least), "{disturbed:?} with mute connections, {quiet:?} without");
+    let (mut rounds, mut connections) = (Vec::new(), Vec::new());
+    let median = |rounds: &[(f64, Duration, Duration)]| rounds[rounds.len() / 2].0;
+    while rounds.len() < 3 || median(&rounds) >= 2.0 {
+        assert!(rounds.len() < 15, "(disturbed / quiet, quiet, disturbed): {rounds:?}");
+        drop(connections);
+        api_connections(&server, |open| open <= 2).await;
+        let quiet = p99(&mut client).await;
+        connections = mute(&server.api, 1_000, b"").await;
+        connections.extend(mute(&server.api, 1_000, &PREFACE[..16]).await);
+        // On a busy machine some are closed before the last ones are there.
+        api_connections(&server, |open| open >= 1_000).await;
+        let disturbed = p99(&mut client).await;
+        rounds.push((disturbed.div_duration_f64(quiet), quiet, disturbed));
+        rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
     set(&mut connect(&server.api).await).await;
     for connection in &mut connections {
         is_closed(connection).await;

@@ -179,7 +179,7 @@ async fn without_its_directory_a_server_answers_store_gone_and_turns_readiness_o
 #[tokio::test]
 async fn a_start_that_gets_too_few_threads_says_so_and_names_no_damage() {
     if fs::metadata("/proc/self").map_or(1, |process| std::os::unix::fs::MetadataExt::uid(&process)) != 0 {
-        println!("skipped: only root can become another user");
+        changelogd_testkit::skipped("only root can become another user");
         return;
     }
     let keep = tempfile::tempdir().unwrap();

@@ -157,6 +157,50 @@ async fn every_variable_that_the_chart_sets_is_a_setting_of_serve() {
     assert!(set.contains("CHANGELOGD_MEMORY_LIMIT") && set.is_subset(&known), "{set:?}");
 }
 
+/// What the schema of the chart says of a value: the name of its definition.
+fn definition_in_the_chart(path: &str) -> String {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let value = path.split('.').fold(&schema, |object, name| &object["properties"][name]);
+    value["$ref"].as_str().unwrap_or_default().trim_start_matches("#/definitions/").to_owned()
+}
+
+/// Covers C62, K9.
+#[tokio::test]
+async fn the_chart_takes_each_duration_that_the_flag_takes() {
+    let template = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/templates/_helpers.tpl");
+    let template = std::fs::read_to_string(template).unwrap();
+    let mut compared = 0;
+    for flag in help("serve").await.iter().filter(|f| f.value == "DURATION") {
+        let name = format!("- name: {}\n", variable(&flag.name));
+        let Some((_, rest)) = template.split_once(&name) else { continue };
+        let path: String = rest.split_once(".Values.").unwrap().1.split_whitespace().next().unwrap().to_owned();
+        let expected = if flag.text.contains("from 0ms") { "durationOrZero" } else { "duration" };
+        assert_eq!(definition_in_the_chart(&path), expected, "--{}", flag.name);
+        compared += 1;
+    }
+    assert!(compared >= 4, "{compared}");
+}
+
+/// The chart computes it itself, because it must refuse before a pod is made.
+/// Covers K6.
+#[tokio::test]
+async fn the_chart_needs_as_much_memory_as_serve() {
+    let cases = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/run.sh")).unwrap();
+    let mut compared = 0;
+    for case in cases.lines().filter_map(|line| line.strip_prefix("refuses_memory ")) {
+        let words: Vec<_> = case.split(' ').collect();
+        let value = format!("--max-value-bytes={}", words[0]);
+        let store = if case.contains("kafka") { "--brokers=localhost:1" } else { "--store=embedded" };
+        let (output, _) = run(&["serve", "--memory-limit=1", &value, store], &[]).await;
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{case}: {message}");
+        assert!(message.contains(&format!("at least {} ", words[1])), "{case}: {message}");
+        compared += 1;
+    }
+    assert!(compared >= 4, "{compared}");
+}
+
 #[test]
 fn the_changelog_has_the_table_of_old_and_new_names() {
     let changelog = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/CHANGELOG.md")).unwrap();

@@ -6,6 +6,7 @@
 mod bounds;
 mod buffered_answers;
 mod connections;
+mod container;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod data_directory;

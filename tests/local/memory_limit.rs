@@ -1,11 +1,6 @@
-//! The memory limit: requests from their announced length, answers until they are taken, lists, and queues of writes.
+//! The memory limit: requests from their announced length, answers until they are taken, and lists.
 
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelogd::proto::v1;
@@ -13,22 +8,21 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::{process::Command, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
     bounds::peak_kib,
-    contract::server::{PATIENCE, TestServer, binary, directory, field, raw, reason},
-    servers::MockKafka,
+    contract::server::{PATIENCE, TestServer, field, reason},
     stalls,
 };
 
 pub const MIB: i64 = 1024 * 1024;
 const LIMIT: i64 = 96 * MIB;
 
-type Body = BoxBody<Bytes, std::convert::Infallible>;
+pub type Body = BoxBody<Bytes, std::convert::Infallible>;
 
 pub async fn server(more: &[&str]) -> TestServer {
     let mut arguments = vec!["--store=memory".to_owned(), format!("--memory-limit={LIMIT}")];
@@ -288,127 +282,6 @@ async fn lists_of_requests_are_limited_and_what_streams_keep_of_them_counts() {
     until(&server, "lists", |bytes| bytes == 0).await;
 }
 
-/// A memory control group of 256 MiB, version 1 or 2. `None` if none can be made.
-struct ControlGroup(PathBuf);
-
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-impl ControlGroup {
-    fn new(bytes: i64) -> Option<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        for line in groups.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-            let (root, file) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                some if some.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                _ => continue,
-            };
-            let group = PathBuf::from(root).join(path).join(format!(
-                "changelogd-test-{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, SeqCst)
-            ));
-            if std::fs::create_dir(&group).is_ok() {
-                let made = Self(group);
-                if made.0.join(file).exists() && std::fs::write(made.0.join(file), bytes.to_string()).is_ok() {
-                    return Some(made);
-                }
-            }
-        }
-        None
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
-/// The binary in a control group of so many bytes. Where none can be made, only the limit of the process is set.
-async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
-    let group = ControlGroup::new(bytes);
-    let server = match &group {
-        Some(ControlGroup(path)) => {
-            println!("in the control group {}", path.display());
-            let mut shell = Command::new("sh");
-            let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", path.display());
-            shell.arg("-c").arg(script).arg(binary()).stdin(Stdio::null());
-            TestServer::spawn(shell, arguments).await
-        }
-        None => {
-            println!("no control group can be made here: the peak is compared with {bytes} bytes");
-            arguments.push(format!("--memory-limit={}", bytes / 10 * 6));
-            TestServer::process(arguments).await
-        }
-    };
-    (server.ready().await, group)
-}
-
-/// Brokers that do not answer, in a container of 256 MiB. Where no control group can be made, the peak is compared.
-/// Covers S19.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn queues_of_writes_fill_up_and_the_process_is_not_killed() {
-    const CONTAINER: i64 = 256 * MIB;
-    let kafka = MockKafka::start(10);
-    let (mut server, _group) =
-        in_container(CONTAINER, [kafka.arguments(10), vec!["--write-timeout=300s".to_owned()]].concat()).await;
-    let room = limit(&server, "queues").await;
-    assert!(room < CONTAINER / 4, "the limit is that of the group: {room}");
-    server.set("ws/t/first", "1").await;
-    for bytes in [1, 100, 1_000, 900_000] {
-        kafka.switch(false);
-        let (mut accepted, mut full) = (0, 0);
-        let mut calls = JoinSet::new();
-        for n in 0..60_000 {
-            if full > 500 {
-                break;
-            }
-            let request = v1::SetRequest {
-                changelog_id: format!("w{n}/t/{bytes}-{n}"),
-                value: raw(&"1".repeat(bytes)),
-                ack: v1::Ack::Buffered.into(),
-                ..Default::default()
-            };
-            let mut client = server.client.clone();
-            calls.spawn(async move { client.set(request).await });
-            if calls.len() >= 32 {
-                match calls.join_next().await.unwrap().unwrap() {
-                    Ok(_) => accepted += 1,
-                    // So many large requests may have no room themselves.
-                    Err(status) if reason(&status) == "MEMORY_LIMIT" => {}
-                    Err(status) => {
-                        assert_eq!(reason(&status), "PRODUCER_QUEUE_FULL", "{status:?}");
-                        full += 1;
-                    }
-                }
-            }
-        }
-        while let Some(answer) = calls.join_next().await {
-            accepted += i64::from(answer.unwrap().is_ok());
-        }
-        assert!(full > 0 && accepted > 10, "{bytes}: {accepted} accepted, {full} refused");
-        let queued = used(&server, "queues").await;
-        assert!(queued <= room && queued > room / 2, "{bytes}: {queued} of {room}");
-        kafka.switch(true);
-        let started = Instant::now();
-        loop {
-            let request = v1::FlushRequest { timeout_ms: 20_000, ..Default::default() };
-            let flushed = server.client.clone().flush(request).await.unwrap().into_inner();
-            assert!(flushed.failures.is_empty(), "{bytes}: {:?}", flushed.failures[0]);
-            if flushed.remaining == 0 {
-                break;
-            }
-            assert!(started.elapsed() < 2 * PATIENCE, "{bytes}: {flushed:?}");
-        }
-        println!("{bytes}: {accepted} accepted, peak {} MiB", peak_memory(server.pid()) / MIB as u64);
-    }
-    let peak = peak_memory(server.pid());
-    assert!(peak < CONTAINER as u64, "{peak}");
-    server.stop().await;
-}
-
 /// Lists whose entries have two bytes each, which take a hundred in memory.
 /// Covers S19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -451,49 +324,77 @@ async fn lists_that_are_far_too_long_are_refused_before_they_are_decoded() {
     assert!(peak < before + 32 * MIB as u64, "{before} to {peak}");
 }
 
-/// Calls that have only a head, calls of health, and streams without verdicts.
+/// Calls that have only a head, and calls of health and reflection, whose messages no limit of the API counts.
 /// Covers S19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_of_any_kind_count_while_they_are_open() {
-    let health_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let server = server(&[&format!("--health-listen={health_port}")]).await;
-    let before = peak_memory(server.pid());
     const SET: &str = "/changelog.v1.ChangelogService/Set";
     const CHECK: &str = "/grpc.health.v1.Health/Check";
     const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-    for (address, path, announced) in [
-        (&server.api, SET, 0),
-        (&server.api, CHECK, 4_000_000_u32),
-        (&server.api, REFLECTION, 4_000_000),
-        (&health_port, CHECK, 4_000_000),
-        (&server.api, CHECK, 0),
+    const CALLS: i64 = 2_000;
+    let health_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = server(&[&format!("--health-listen={health_port}")]).await;
+    let before = peak_memory(server.pid());
+    for (address, path, announced, part) in [
+        (&server.api, SET, 0, Some("requests")),
+        (&server.api, CHECK, 10_000_u32, Some("probes")),
+        (&server.api, REFLECTION, 10_000, Some("probes")),
+        // More than a call of health or reflection may have, so none waits for it.
+        (&server.api, CHECK, 4_000_000, None),
+        (&server.api, REFLECTION, 4_000_000, None),
+        // The health port counts no calls: it takes few connections, with few calls each.
+        (&health_port, CHECK, 10_000, None),
+        (&health_port, CHECK, 4_000_000, None),
+        (&server.api, CHECK, 0, Some("probes")),
     ] {
+        // The health port takes small heads only.
+        let entries = if *address == health_port { 20 } else { 200 };
         let (mut calls, mut bodies) = (JoinSet::new(), Vec::new());
         for _ in 0..20 {
             let sender = connection(address, None).await;
-            for _ in 0..100 {
+            for _ in 0..CALLS / 20 {
                 let (chunks, body) = mpsc::channel::<Result<http_body::Frame<Bytes>, std::convert::Infallible>>(4);
                 let mut request = http::Request::post(format!("http://{address}{path}"));
-                for n in 0..if address == &health_port { 20 } else { 200 } {
+                for n in 0..entries {
                     request = request.header(format!("x-{n}"), "");
                 }
                 let request = request.header("content-type", "application/grpc").header("te", "trailers");
                 let request = request.body(StreamBody::new(ReceiverStream::new(body)).boxed()).unwrap();
                 let mut sender = sender.clone();
                 calls.spawn(async move {
-                    sender.ready().await.unwrap();
-                    let Ok(response) = sender.send_request(request).await else { return };
-                    let _ = status_of(response).await;
+                    sender.ready().await.ok()?;
+                    Some(status_of(sender.send_request(request).await.ok()?).await)
                 });
                 if announced > 0 {
                     let prefix = [&[0][..], &announced.to_be_bytes()].concat();
                     let _ = chunks.try_send(Ok(http_body::Frame::data(prefix.into())));
-                    let _ = chunks.try_send(Ok(http_body::Frame::data(vec![0; 60_000].into())));
+                    let begun = announced.min(60_000) as usize - 1;
+                    let _ = chunks.try_send(Ok(http_body::Frame::data(vec![0; begun].into())));
                 }
                 bodies.push(chunks);
             }
         }
-        tokio::time::timeout(Duration::from_millis(500), calls.join_next()).await.ok();
+        if let Some(part) = part {
+            // Those without room are answered, and the others wait for their messages.
+            let each = 8 * 1024 + 128 * (entries + 2);
+            let room = limit(&server, part).await;
+            let (started, mut refused) = (Instant::now(), 0);
+            loop {
+                while let Some(status) = calls.try_join_next() {
+                    assert_no_room(&status.unwrap().expect("an answer"));
+                    refused += 1;
+                }
+                let (open, bytes) = (calls.len() as i64, used(&server, part).await);
+                if refused > 0 && bytes == open * each && bytes > room - MIB {
+                    break;
+                }
+                let seen = format!("{path}: {refused} refused, {open} open, {bytes} of {room}");
+                assert!(bytes <= room && started.elapsed() < PATIENCE, "{seen}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        } else {
+            tokio::time::timeout(Duration::from_millis(500), calls.join_next()).await.ok();
+        }
         let peak = peak_memory(server.pid());
         assert!(peak < before + LIMIT as u64, "{path}: {before} to {peak}");
         calls.abort_all();
@@ -501,53 +402,6 @@ async fn calls_of_any_kind_count_while_they_are_open() {
         drop(bodies);
         until(&server, "requests", |bytes| bytes == 0).await;
         until(&server, "probes", |bytes| bytes == 0).await;
-    }
-    server.set("ws/t/a", "1").await;
-}
-
-/// Streams of deletions, whose keys are in three places of the store. Clients that take verdicts, and clients
-/// that do not.
-/// Covers S19.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_embedded_store_under_load_stays_within_its_container() {
-    const CONTAINER: i64 = 256 * MIB;
-    let (_keep, path) = directory();
-    let arguments = vec![format!("--data-dir={}", path.display()), "--client-stall-timeout=60s".to_owned()];
-    let (server, _group) = in_container(CONTAINER, arguments).await;
-    for takes_verdicts in [true, false] {
-        let mut streams = JoinSet::new();
-        for stream in 0..10 {
-            let messages = (0..200).map(move |message| {
-                let mutation = |n: usize| v1::Mutation {
-                    changelog_id: format!("w{stream}/t/{}-{message}-{n:0>150}", "k".repeat(50)),
-                    change: Some(v1::mutation::Change::Deletion(v1::Deletion {})),
-                    ..Default::default()
-                };
-                v1::WriteRequest { mutations: (0..250).map(mutation).collect() }
-            });
-            let window = if takes_verdicts { None } else { Some(0) };
-            let api = server.api.clone();
-            streams.spawn(async move {
-                let frames = messages.map(|m| Ok(http_body::Frame::data(framed(&m))));
-                let body = StreamBody::new(tokio_stream::iter(frames)).boxed();
-                let mut sender = connection(&api, window).await;
-                let mut request = request(&api, "Write", body);
-                request.headers_mut().remove("grpc-encoding");
-                let response = sender.send_request(request).await.unwrap();
-                status_of(response).await
-            });
-        }
-        let started = Instant::now();
-        while !streams.is_empty() && (takes_verdicts || started.elapsed() < Duration::from_secs(5)) {
-            let ended = tokio::time::timeout(Duration::from_secs(1), streams.join_next()).await;
-            if let Ok(Some(status)) = ended {
-                assert_eq!(status.unwrap().code(), Code::Ok);
-            }
-            assert!(started.elapsed() < 4 * PATIENCE, "{} streams are open", streams.len());
-        }
-        let peak = peak_memory(server.pid());
-        println!("verdicts taken: {takes_verdicts}: peak {} MiB", peak / MIB as u64);
-        assert!(peak < CONTAINER as u64, "{peak}");
     }
     server.set("ws/t/a", "1").await;
 }

@@ -1,13 +1,14 @@
-//! The reasons of statuses are in three tables for readers, and in the code. They must be the same there, with the same
-//! codes.
+//! The reasons of statuses are in the code, and for readers in four tables and in the lists of RPCs. They must be the
+//! same there, with the same codes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const STATUS: &str = include_str!("../../src/service/status.rs");
 const CODEC: &str = include_str!("../../src/proto/codec.rs");
 const LOG_ERRORS: &str = include_str!("../../crates/changelog-core/src/log/error.rs");
 const PROTO: &str = include_str!("../../proto/changelog.proto");
 const CONTRACT: &str = include_str!("../../docs/contract.md");
+const README: &str = include_str!("../../README.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// A code and a reason, such as `UNAVAILABLE DRAINING`.
@@ -101,10 +102,100 @@ fn every_reason_of_the_code_is_in_each_table_with_its_code() {
     for (name, table) in [
         ("proto/changelog.proto", of_the_proto()),
         ("docs/contract.md", of_a_table(CONTRACT, "\n## Status codes\n", 1, 3)),
+        ("README.md", of_a_table(README, "| reason | code | what a client does |", 2, 1)),
         ("docs/operations.md", of_a_table(OPERATIONS, "\n## Reasons\n", 2, 1)),
     ] {
         let missing: Vec<_> = code.difference(&table).collect();
         let unknown: Vec<_> = table.difference(&code).collect();
         assert!(missing.is_empty() && unknown.is_empty(), "{name}: missing {missing:?}, not in the code {unknown:?}");
+    }
+}
+
+/// The items of lists in a comment that begin with codes and a colon, as codes and reasons.
+fn of_lists(comment: &str) -> Reasons {
+    let mut items = Vec::<String>::new();
+    for line in comment.lines() {
+        let text = line.trim_start().trim_start_matches('/').trim();
+        match text.strip_prefix("- ") {
+            Some(first) => items.push(first.to_owned()),
+            None if text.is_empty() => items.push(String::new()),
+            None => items.last_mut().into_iter().for_each(|item| *item += &format!(" {text}")),
+        }
+    }
+    let mut found = Reasons::new();
+    for item in items {
+        let Some((codes, list)) = item.split_once(": ") else { continue };
+        // What follows a full stop, and what stands in brackets, explains.
+        let list = list.split(". ").next().unwrap();
+        let list: String = list.split('(').map(|part| part.rsplit(')').next().unwrap()).collect();
+        let codes: Vec<_> = codes.split([' ', ',']).filter(|word| !word.is_empty() && *word != "or").collect();
+        if codes.iter().all(|code| is_reason(code)) {
+            found.extend(reasons(&list).flat_map(|reason| codes.iter().map(move |code| format!("{code} {reason}"))));
+        }
+    }
+    found
+}
+
+/// The reasons in the list of each RPC, by its name.
+fn of_rpcs() -> BTreeMap<&'static str, Reasons> {
+    let (_, service) = PROTO.split_once("\nservice ").unwrap();
+    let service = service.split("\n}\n").next().unwrap();
+    let (mut lists, mut comment) = (BTreeMap::new(), String::new());
+    for line in service.lines() {
+        match line.strip_prefix("  rpc ") {
+            Some(rpc) => {
+                let name = rpc.split('(').next().unwrap();
+                assert!(comment.contains("rrors"), "{name} says nothing of its errors");
+                lists.insert(name, of_lists(&comment));
+                comment.clear();
+            }
+            None => comment += &format!("{line}\n"),
+        }
+    }
+    lists
+}
+
+/// Covers C53.
+#[test]
+fn each_reason_is_in_the_list_of_an_rpc_or_of_all_with_the_code_of_the_table() {
+    let (_, of_all) = PROTO.split_once("Every RPC has these errors").expect("the list for every RPC");
+    let of_all = of_lists(of_all.split("COMPATIBILITY").next().unwrap());
+    assert!(of_all.len() >= 5, "{of_all:?}");
+    let rpcs = of_rpcs();
+    assert!(rpcs.len() >= 9, "{rpcs:?}");
+    let (table, named) = (of_the_proto(), rpcs.values().fold(of_all, |all, list| &all | list));
+    let missing: Vec<_> = table.difference(&named).collect();
+    let unknown: Vec<_> = named.difference(&table).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "in no list {missing:?}, not in the table {unknown:?}");
+}
+
+/// The reasons that a function of `status.rs` can return for an error of the core. Those of topics are elsewhere.
+fn of_function(name: &str) -> BTreeSet<String> {
+    let (_, body) = STATUS.split_once(&format!("fn {name}(")).expect("the function");
+    reasons(body.split("\n}\n").next().unwrap()).map(str::to_owned).collect()
+}
+
+fn without_codes(list: &Reasons) -> BTreeSet<String> {
+    list.iter().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
+}
+
+/// Covers C53.
+#[test]
+fn the_lists_of_the_rpcs_have_what_the_code_returns_for_a_write_and_a_read() {
+    let rpcs = of_rpcs();
+    let list = |rpc: &str| without_codes(&rpcs[rpc]);
+    let missing = &of_function("from_write_error") - &list("Set");
+    assert!(missing.is_empty(), "Set: {missing:?}");
+    let of_reads = &of_function("from_load_error") | &of_function("from_read_error");
+    let missing = &of_reads - &(&list("LoadWorkspace") | &list("StreamAll"));
+    assert!(missing.is_empty(), "StreamAll: {missing:?}");
+    let only_of_streams = ["TOKEN_INVALID", "RESYNC_REQUIRED", "TOO_MANY_FOLLOWS"].map(str::to_owned);
+    let missing = &(&of_reads - &list("LoadWorkspace")) - &only_of_streams.into();
+    assert!(missing.is_empty(), "LoadWorkspace: {missing:?}");
+    // A call that is refused before its RPC begins.
+    for rpc in ["Set", "Flush", "LoadWorkspace", "Describe", "Write"] {
+        for reason in ["STARTING", "OUT_OF_FILES", "MEMORY_LIMIT", "DEADLINE"] {
+            assert!(list(rpc).contains(reason), "{rpc}: {reason}");
+        }
     }
 }

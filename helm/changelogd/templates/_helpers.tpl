@@ -64,6 +64,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else if eq $unit "s" }}{{ $n }}
 {{- else if eq $unit "m" }}{{ mul $n 60 }}
 {{- else if eq $unit "h" }}{{ mul $n 3600 }}
+{{- else if eq $unit "d" }}{{ mul $n 86400 }}
 {{- end }}
 {{- end }}
 
@@ -82,6 +83,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "changelogd.dataLimit" -}}
 {{- $size := include "changelogd.bytes" .Values.data.sizeLimit | int64 }}
 {{- sub $size (div $size 16) }}
+{{- end }}
+
+{{/* What the process may hold in calls and queued writes, in bytes: 60 % of its memory limit. */}}
+{{- define "changelogd.memoryLimit" -}}
+{{- div (mul (include "changelogd.bytes" .Values.resources.limits.memory | int64) 6) 10 }}
+{{- end }}
+
+{{/* The least of it that changelogd starts with, in bytes, as src/config/memory.rs has it. */}}
+{{- define "changelogd.neededMemory" -}}
+{{- $value := int64 .Values.store.maxValueBytes }}
+{{- $mib := 1048576 }}
+{{- $record := 65536 }}
+{{- $queues := ternary 2 1 (eq (include "changelogd.store" .) "kafka") }}
+{{- $request := max (add (mul 6 $value) $record) (mul 4 $mib) }}
+{{- $answer := add (max $value (mul 4 $mib)) $record }}
+{{- /* Replays 2 MiB, small requests and small answers 4 MiB each, lists 4 MiB, probes 2 MiB. */}}
+{{- add (mul 16 $mib) (mul $queues 2 (add $value $record)) $request $answer }}
 {{- end }}
 
 {{/* Refuses what the schema cannot see: values that contradict each other or the cluster. Renders nothing. */}}
@@ -129,6 +147,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     (lt (include "changelogd.dataLimit" . | int64) 268435456) }}
 {{- fail (print "changelogd: data.sizeLimit: " .Values.data.sizeLimit " is too small: the embedded store needs 256Mi, "
     "and a sixteenth of the volume stays free; set 274Mi or more, or name an existingClaim") }}
+{{- end }}
+{{- $share := include "changelogd.memoryLimit" . | int64 }}
+{{- $needed := include "changelogd.neededMemory" . | int64 }}
+{{- /* The other 40 % have to hold what the program takes at rest, which is 25 MiB: 25 / 0.4 is 62.5. */}}
+{{- $enough := max 64 (div (add (mul $needed 10) 6291455) 6291456) }}
+{{- if or (lt $share $needed) (lt (include "changelogd.bytes" .Values.resources.limits.memory | int64) 67108864) }}
+{{- fail (print "changelogd: resources.limits.memory: " .Values.resources.limits.memory " is too small: 60 % of it are "
+    $share " bytes, and " $needed " are needed with store.maxValueBytes " (int64 .Values.store.maxValueBytes)
+    " and the " $store " store; the program itself takes 25Mi of the rest; set " $enough "Mi or more") }}
 {{- end }}
 {{- if and .Values.service.enabled (not .Values.api.insecureListen) }}
 {{- fail (print "changelogd: service.enabled: the API speaks plain text and has no access control yet; "
@@ -217,7 +244,7 @@ env:
     value: {{ include "changelogd.dataLimit" . | quote }}
   {{- end }}
   - name: CHANGELOGD_MEMORY_LIMIT
-    value: {{ div (mul (include "changelogd.bytes" .Values.resources.limits.memory | int64) 6) 10 | quote }}
+    value: {{ include "changelogd.memoryLimit" . | quote }}
   - name: CHANGELOGD_WRITE_TIMEOUT
     value: {{ .Values.writeTimeout | quote }}
   - name: CHANGELOGD_DRAIN_DELAY
