@@ -1,7 +1,7 @@
 //! How much of a `Write` stream may be outstanding: mutations that were read, until their verdicts are written to the
 //! client's socket.
 //!
-//! Promises: units that are taken have their memory reserved, also if the client leaves before their outcomes are known.
+//! Promises: units that are taken have their memory reserved, also if the client leaves before the outcomes are known.
 
 use std::sync::Arc;
 
