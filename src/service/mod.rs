@@ -64,7 +64,8 @@ impl Service {
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { changelog, limits, metrics, tasks, memory, conversions: Conversions::default() }
+        let conversions = Conversions::new(memory.conversions.clone());
+        Self { changelog, limits, metrics, tasks, memory, conversions }
     }
 
     /// An answer that reserves its bytes until the client has taken it.

@@ -7,6 +7,7 @@ mod bounds;
 mod connections;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod control_group;
 mod data_directory;
 mod deadlines;
 mod drain;
@@ -25,6 +26,7 @@ mod reasons;
 mod servers;
 mod stalls;
 mod store;
+mod threads;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

@@ -1,11 +1,6 @@
 //! The memory limit: requests from their announced length, answers until they are taken, lists, and queues of writes.
 
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelogd::proto::v1;
@@ -13,20 +8,21 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::{process::Command, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
     bounds::peak_kib,
-    contract::server::{PATIENCE, TestServer, binary, directory, field, raw, reason},
+    contract::server::{PATIENCE, TestServer, directory, field, raw, reason},
+    control_group::ControlGroup,
     servers::MockKafka,
     stalls,
 };
 
 pub const MIB: i64 = 1024 * 1024;
-const LIMIT: i64 = 96 * MIB;
+const LIMIT: i64 = 100 * MIB;
 
 type Body = BoxBody<Bytes, std::convert::Infallible>;
 
@@ -160,7 +156,8 @@ async fn requests_count_from_their_announced_length_and_those_without_room_are_r
             if open <= fit && open >= fit - 1 && used(&server, "requests").await == open * (each + CALL) {
                 break;
             }
-            assert!(started.elapsed() < PATIENCE, "{rpc}: {open} open, {fit} have room");
+            let used = used(&server, "requests").await;
+            assert!(started.elapsed() < PATIENCE, "{rpc}: {open} open with {used} bytes, {fit} of {each} have room");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // Small calls have a reserve.
@@ -288,55 +285,11 @@ async fn lists_of_requests_are_limited_and_what_streams_keep_of_them_counts() {
     until(&server, "lists", |bytes| bytes == 0).await;
 }
 
-/// A memory control group of 256 MiB, version 1 or 2. `None` if none can be made.
-struct ControlGroup(PathBuf);
-
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-impl ControlGroup {
-    fn new(bytes: i64) -> Option<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        for line in groups.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-            let (root, file) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                some if some.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                _ => continue,
-            };
-            let group = PathBuf::from(root).join(path).join(format!(
-                "changelogd-test-{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, SeqCst)
-            ));
-            if std::fs::create_dir(&group).is_ok() {
-                let made = Self(group);
-                if made.0.join(file).exists() && std::fs::write(made.0.join(file), bytes.to_string()).is_ok() {
-                    return Some(made);
-                }
-            }
-        }
-        None
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 /// The binary in a control group of so many bytes. Where none can be made, only the limit of the process is set.
-async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
-    let group = ControlGroup::new(bytes);
+pub async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
+    let group = ControlGroup::of_memory(bytes);
     let server = match &group {
-        Some(ControlGroup(path)) => {
-            println!("in the control group {}", path.display());
-            let mut shell = Command::new("sh");
-            let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", path.display());
-            shell.arg("-c").arg(script).arg(binary()).stdin(Stdio::null());
-            TestServer::spawn(shell, arguments).await
-        }
+        Some(group) => TestServer::spawn(group.command(), arguments).await,
         None => {
             println!("no control group can be made here: the peak is compared with {bytes} bytes");
             arguments.push(format!("--memory-limit={}", bytes / 10 * 6));
@@ -549,5 +502,7 @@ async fn an_embedded_store_under_load_stays_within_its_container() {
         println!("verdicts taken: {takes_verdicts}: peak {} MiB", peak / MIB as u64);
         assert!(peak < CONTAINER as u64, "{peak}");
     }
+    // What was accepted is still being written.
+    until(&server, "queues", |bytes| bytes == 0).await;
     server.set("ws/t/a", "1").await;
 }
