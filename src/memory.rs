@@ -39,14 +39,16 @@ pub struct CallMemory {
     pub answers: Arc<MemoryPart>,
     /// Lists of requests that streams keep.
     pub lists: Arc<MemoryPart>,
+    /// Conversions of values to and from JSON, while they run.
+    pub conversions: Arc<MemoryPart>,
     /// Calls of health and reflection on the API port.
     pub probes: Arc<MemoryPart>,
 }
 
 impl CallMemory {
     /// For the gauges.
-    pub fn parts(&self) -> [&MemoryPart; 4] {
-        [&self.requests, &self.answers, &self.lists, &self.probes]
+    pub fn parts(&self) -> [&MemoryPart; 5] {
+        [&self.requests, &self.answers, &self.lists, &self.conversions, &self.probes]
     }
 
     pub fn new(parts: &MemoryParts, metrics: &Metrics) -> Self {
@@ -60,6 +62,7 @@ impl CallMemory {
             requests: part("requests", parts.requests, SMALL_RESERVE),
             answers: part("answers", parts.answers, SMALL_RESERVE),
             lists: part("lists", parts.lists, 0),
+            conversions: part("conversions", parts.conversions, 0),
             probes: part("probes", parts.probes, 0),
         }
     }

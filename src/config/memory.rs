@@ -2,14 +2,15 @@
 //!
 //! Each part gets what it needs to work at all, and a share of the rest:
 //!
-//! | part     | counts                                                      | needs                            | share |
-//! |----------|-------------------------------------------------------------|----------------------------------|-------|
-//! | replays  | records that are read ahead, folded, or wait to be sent     | --replay-memory, or 2 MiB        | 9/24  |
-//! | queues   | writes that wait for the brokers or the disk                | two of the largest writes, each  | 6/24  |
-//! | requests | requests, from the announced length until they are answered | the largest request, and 4 MiB   | 4/24  |
-//! | answers  | answers, until the client has taken them                    | the largest answer, and 4 MiB    | 3/24  |
-//! | lists    | lists of requests that streams keep                         | 4 MiB                            | 2/24  |
-//! | probes   | calls of health and reflection on the API port              | 2 MiB                            | 0     |
+//! | part        | counts                                                      | needs                           | share |
+//! |-------------|-------------------------------------------------------------|---------------------------------|-------|
+//! | replays     | records that are read ahead, folded, or wait to be sent     | --replay-memory, or 2 MiB       | 9/24  |
+//! | queues      | writes that wait for the brokers or the disk                | two of the largest writes, each | 6/24  |
+//! | requests    | requests, from the announced length until they are answered | the largest request, and 4 MiB  | 4/24  |
+//! | answers     | answers, until the client has taken them                    | the largest answer, and 4 MiB   | 3/24  |
+//! | lists       | lists of requests that streams keep                         | 4 MiB                           | 1/24  |
+//! | conversions | conversions of values to and from JSON, while they run      | the largest conversion          | 1/24  |
+//! | probes      | calls of health and reflection on the API port              | 2 MiB                           | 0     |
 //!
 //! With --replay-memory, replays get no share. The 4 MiB are for calls under 64 KiB.
 
@@ -28,6 +29,10 @@ const MIN_LISTS: u64 = 4 * MIB;
 const PROBES: u64 = 2 * MIB;
 /// Key, headers and frames of one record.
 const RECORD_OVERHEAD: u64 = 64 * 1024;
+/// Members of objects that a conversion may have whatever the largest value is.
+const MIN_MEMBERS: u64 = 16 * 1024;
+/// The conversion of a batch of small values.
+const BATCH_CONVERSION: u64 = 256 * 1024;
 /// A value in `json` form is at most this large.
 const MAX_JSON_ANSWER: u64 = 4 * MIB;
 
@@ -41,6 +46,7 @@ pub struct MemoryParts {
     pub requests: u64,
     pub answers: u64,
     pub lists: u64,
+    pub conversions: u64,
     pub probes: u64,
 }
 
@@ -65,6 +71,12 @@ pub fn max_request_bytes(max_value_bytes: u64) -> u64 {
     (max_value_bytes * 6 + RECORD_OVERHEAD).max(4 * MIB)
 }
 
+/// What the conversion of a value takes at most, besides the value. A document is copied as it grows. Members of its
+/// objects take up to twice its bytes when it is written, and up to 3.2 times its bytes when it is read.
+pub fn max_conversion_bytes(max_value_bytes: u64) -> u64 {
+    (max_value_bytes / 2 * 7 + MIN_MEMBERS).max(BATCH_CONVERSION)
+}
+
 impl MemoryParts {
     pub fn of(limit: u64, needs: MemoryNeeds) -> Result<Self, UsageError> {
         let least = Self {
@@ -74,6 +86,7 @@ impl MemoryParts {
             requests: max_request_bytes(needs.max_value_bytes) + SMALL_RESERVE,
             answers: needs.max_value_bytes.max(MAX_JSON_ANSWER) + RECORD_OVERHEAD + SMALL_RESERVE,
             lists: MIN_LISTS,
+            conversions: max_conversion_bytes(needs.max_value_bytes),
             probes: PROBES,
         };
         let sum = least.sum();
@@ -96,13 +109,15 @@ impl MemoryParts {
             queues: least.queues + share(6),
             requests: least.requests + share(4),
             answers: least.answers + share(3),
-            lists: least.lists + share(2),
+            lists: least.lists + share(1),
+            conversions: least.conversions + share(1),
             probes: least.probes,
         })
     }
 
     fn sum(&self) -> u64 {
-        let parts = [self.replays, self.queues, self.requests, self.answers, self.lists, self.probes];
+        let Self { limit: _, replays, queues, requests, answers, lists, conversions, probes } = *self;
+        let parts = [replays, queues, requests, answers, lists, conversions, probes];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 }
@@ -129,6 +144,14 @@ mod tests {
         assert_eq!(default_limit(Some(1000 * MIB)), 600 * MIB);
         let small = parts(default_limit(Some(256 * MIB)), None, 1_000_000, 2).unwrap();
         assert!(small.replays > 40 * MIB && small.queues > 30 * MIB && small.requests > 20 * MIB, "{small:?}");
+    }
+
+    /// docs/configuration.md has the figure.
+    /// Covers S19.
+    #[test]
+    fn the_defaults_need_32_mib() {
+        assert!(parts(32 * MIB, None, 1_000_000, 1).is_ok());
+        assert!(parts(31 * MIB, None, 1_000_000, 1).is_err());
     }
 
     /// Covers S19.
@@ -163,6 +186,7 @@ mod tests {
                     prop_assert!(parts.requests >= 6 * value + SMALL_RESERVE);
                     prop_assert!(parts.answers >= value + SMALL_RESERVE);
                     prop_assert!(parts.queues / producers >= 2 * value);
+                    prop_assert!(parts.conversions >= max_conversion_bytes(value));
                     prop_assert!(replays.is_none_or(|asked| asked == parts.replays));
                 }
             }

@@ -45,6 +45,17 @@ impl EncodedValue {
         &self.0
     }
 
+    /// Makes room for a field with so many bytes. A value in one field gets exactly that. One in many small fields must
+    /// not be copied for each, nor be copied while half of it is there: so it gets room for four times as much, and for
+    /// no more than `rest`, what is left of the message around it.
+    fn make_room(&mut self, bytes: usize, rest: usize) {
+        // With the longest key and length.
+        let needed = bytes.saturating_add(20);
+        if self.0.capacity() - self.0.len() < needed {
+            self.0.reserve_exact(needed.max(rest.min(3 * self.0.len())));
+        }
+    }
+
     /// The value as messages.
     pub fn decode_value(&self) -> Result<Value, DecodeError> {
         Value::decode(&*self.0)
@@ -72,6 +83,7 @@ impl Message for EncodedValue {
         let (bytes, length) = match wire_type {
             WireType::Varint => {
                 let number = decode_varint(buf)?;
+                self.make_room(0, buf.remaining());
                 encode_key(tag, wire_type, &mut self.0);
                 encode_varint(number, &mut self.0);
                 return Ok(());
@@ -89,8 +101,7 @@ impl Message for EncodedValue {
             // It is an error, and its text is prost's.
             return skip_field(WireType::SixtyFourBit, tag, &mut &[][..], ctx);
         }
-        // With the longest key and length.
-        self.0.reserve_exact(bytes.saturating_add(20));
+        self.make_room(bytes, buf.remaining());
         encode_key(tag, wire_type, &mut self.0);
         if let Some(length) = length {
             encode_varint(length, &mut self.0);

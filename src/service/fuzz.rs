@@ -26,9 +26,12 @@ use super::{
     conversion::Conversions, json_from_value::json_from_value, request, set_delete, value_from_json::value_from_json,
     write,
 };
-use crate::proto::{
-    Codec, EncodedValue, Lists,
-    v1::{self, mutation::Change, set_request},
+use crate::{
+    memory::MemoryPart,
+    proto::{
+        Codec, EncodedValue, Lists,
+        v1::{self, mutation::Change, set_request},
+    },
 };
 use inputs::{RPCS, read, read_request, write_request, written};
 
@@ -37,7 +40,7 @@ const MAX_VALUE_BYTES: usize = 300;
 const JSON: ValueRules = ValueRules { mode: ValueMode::Json, max_bytes: MAX_VALUE_BYTES };
 const OPAQUE: ValueRules = ValueRules { mode: ValueMode::Opaque, max_bytes: MAX_VALUE_BYTES };
 
-static CONVERSIONS: LazyLock<Conversions> = LazyLock::new(Conversions::default);
+static CONVERSIONS: LazyLock<Conversions> = LazyLock::new(|| Conversions::new(MemoryPart::new("conversions", 0, 0)));
 
 /// Decodes a message as the server does.
 fn decode<M: Message + Default + Lists + 'static>(bytes: &[u8]) -> Result<M, Status> {

@@ -3,6 +3,9 @@
 //!
 //! The document is written while the encoded value is read. Messages would take many times the memory. Where a field
 //! occurs more than once, the rules of protocol buffers apply: the last one wins, and messages are merged.
+//!
+//! Besides the document, only the members of objects are collected, because they are sorted. Two bytes of a request can
+//! be a member, so there is a limit on them.
 
 use std::io;
 
@@ -33,33 +36,68 @@ fn not_json(problem: impl Into<String>) -> BadValue {
     BadValue::NotJson(ValueError::NotJson { problem: problem.into() })
 }
 
+/// Objects may have as many members, for each byte of the limit, in this share. A member takes five bytes or more, as
+/// in `"":1,`, so a document within the limit never has more. But of the members with one key only the last counts.
+const BYTES_OF_MEMBER: usize = 4;
+/// So many are always allowed.
+const MIN_MEMBERS: usize = 1_024;
+
+/// The most members that are collected at a time, of all objects together.
+fn most_members(limit: usize) -> usize {
+    (limit / BYTES_OF_MEMBER).max(MIN_MEMBERS)
+}
+
+/// The most bytes that a conversion takes, besides the value. The document is copied as it grows.
+pub fn most_conversion_bytes(value: usize, limit: usize) -> usize {
+    // An entry has at least a tag and a length. Of a string, one byte can become six.
+    let members = most_members(limit).min(value / 2).saturating_mul(size_of::<Member>());
+    let document = value.saturating_mul(6).min(limit);
+    members.saturating_add(document).saturating_add(document / 2)
+}
+
 /// The document, or why there is none. It may have `limit` bytes.
 pub fn json_from_value(value: &EncodedValue, limit: usize) -> Result<Vec<u8>, BadValue> {
-    let mut document = Document { bytes: Vec::new(), length: 0, limit };
-    write_value(&[value.bytes()], MAX_NESTING, &mut document)?;
+    let whole = value.bytes();
+    // Most documents are shorter than their values.
+    let bytes = Vec::with_capacity(whole.len().min(limit));
+    let mut document = Document { bytes, length: 0, limit, whole, members_left: most_members(limit) };
+    write_value(Merged { outer: &[], number: FIELD_VALUE, part: whole }, MAX_NESTING, &mut document)?;
     match document.length {
         got if got > limit => Err(BadValue::NotJson(ValueError::TooLarge { limit, got })),
-        _ => Ok(document.bytes),
+        _ => {
+            // It may be kept for a while.
+            document.bytes.shrink_to_fit();
+            Ok(document.bytes)
+        }
     }
 }
 
 /// What is written. Beyond the limit it is only counted.
-struct Document {
+struct Document<'a> {
     bytes: Vec<u8>,
     length: usize,
     limit: usize,
+    /// What it is written of.
+    whole: &'a [u8],
+    /// How many more members may be collected now.
+    members_left: usize,
 }
 
-impl Document {
+impl Document<'_> {
     fn push(&mut self, bytes: &[u8]) {
         self.length += bytes.len();
         if self.length <= self.limit {
+            // Not twice what it had, if that is over the limit.
+            if self.length > self.bytes.capacity() {
+                let wanted = self.length.max(2 * self.bytes.capacity()).min(self.limit);
+                self.bytes.reserve_exact(wanted - self.bytes.len());
+            }
             self.bytes.extend_from_slice(bytes);
         }
     }
 }
 
-impl io::Write for Document {
+impl io::Write for Document<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes);
         Ok(bytes.len())
@@ -74,6 +112,8 @@ impl io::Write for Document {
 struct Field<'a> {
     number: u32,
     content: Content<'a>,
+    /// From its tag on.
+    start: &'a [u8],
 }
 
 #[derive(Clone, Copy)]
@@ -84,9 +124,51 @@ enum Content<'a> {
     Bytes(&'a [u8]),
 }
 
+/// The fields of a message, one after another.
+trait Fields<'a>: Copy {
+    fn next(&mut self) -> Result<Option<Field<'a>>, BadValue>;
+}
+
+impl<'a> Fields<'a> for &'a [u8] {
+    fn next(&mut self) -> Result<Option<Field<'a>>, BadValue> {
+        next_field(self)
+    }
+}
+
+/// The fields of a message that has several parts: the fields of `outer` with this number. They are not collected,
+/// because each part may have two bytes.
+#[derive(Clone, Copy)]
+struct Merged<'a, F> {
+    outer: F,
+    number: u32,
+    /// The rest of the part that is being read.
+    part: &'a [u8],
+}
+
+impl<'a, F: Fields<'a>> Fields<'a> for Merged<'a, F> {
+    fn next(&mut self) -> Result<Option<Field<'a>>, BadValue> {
+        loop {
+            if let Some(field) = next_field(&mut self.part)? {
+                return Ok(Some(field));
+            }
+            match self.outer.next()? {
+                None => return Ok(None),
+                Some(Field { number, content: Content::Bytes(part), .. }) if number == self.number => self.part = part,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// A Value: one part in a list, and perhaps more in the entry of a map.
+type ValueFields<'a> = Merged<'a, &'a [u8]>;
+/// A list or struct, in a Value.
+type Contents<'a> = Merged<'a, ValueFields<'a>>;
+
 /// Takes the next field of a message.
 fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<Field<'a>>, BadValue> {
     while !message.is_empty() {
+        let start = *message;
         let (number, wire_type) = decode_key(message).map_err(|_| CUT)?;
         let content = match wire_type {
             WireType::Varint => Content::Varint(decode_varint(message).map_err(|_| CUT)?),
@@ -102,7 +184,7 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<Field<'a>>, BadValue>
                 continue;
             }
         };
-        return Ok(Some(Field { number, content }));
+        return Ok(Some(Field { number, content, start }));
     }
     Ok(None)
 }
@@ -115,76 +197,73 @@ fn take<'a>(message: &mut &'a [u8], bytes: u64) -> Result<&'a [u8], BadValue> {
 }
 
 const CUT: BadValue = BadValue::Malformed("a field of the Value is cut or malformed");
+const TOO_LONG: BadValue = BadValue::Malformed("the Value has 4 GiB or more");
 const WRONG_TYPE: BadValue = BadValue::Malformed("a field of the Value has the wrong wire type");
 
-/// The kind that a Value has. Messages are in parts, because fields that occur more than once are merged.
+/// The kind that a Value has.
 enum Kind<'a> {
     Null,
     Bool(bool),
     Number(f64),
     String(&'a str),
-    Struct(Vec<&'a [u8]>),
-    List(Vec<&'a [u8]>),
+    Struct(Contents<'a>),
+    List(Contents<'a>),
 }
 
-fn kind_of<'a>(parts: &[&'a [u8]]) -> Result<Kind<'a>, BadValue> {
+fn kind_of(mut fields: ValueFields<'_>) -> Result<Kind<'_>, BadValue> {
     let mut kind = None;
-    for part in parts {
-        let mut message = *part;
-        while let Some(Field { number, content }) = next_field(&mut message)? {
-            kind = Some(match (number, content) {
-                (NULL, Content::Varint(_)) => Kind::Null,
-                (BOOL, Content::Varint(number)) => Kind::Bool(number != 0),
-                (NUMBER, Content::Eight(bytes)) => Kind::Number(f64::from_le_bytes(bytes)),
-                (STRING, Content::Bytes(bytes)) => Kind::String(text(bytes)?),
-                (STRUCT, Content::Bytes(bytes)) => match kind {
-                    Some(Kind::Struct(parts)) => Kind::Struct(with(parts, bytes)),
-                    _ => Kind::Struct(vec![bytes]),
-                },
-                (LIST, Content::Bytes(bytes)) => match kind {
-                    Some(Kind::List(parts)) => Kind::List(with(parts, bytes)),
-                    _ => Kind::List(vec![bytes]),
-                },
-                (NULL..=LIST, _) => return Err(WRONG_TYPE),
-                _ => continue,
-            });
-        }
+    loop {
+        let before = fields;
+        let Some(Field { number, content, .. }) = fields.next()? else { break };
+        // All parts from the first of its kind on.
+        let contents = Merged { outer: before, number, part: &[] };
+        kind = Some(match (number, content) {
+            (NULL, Content::Varint(_)) => Kind::Null,
+            (BOOL, Content::Varint(number)) => Kind::Bool(number != 0),
+            (NUMBER, Content::Eight(bytes)) => Kind::Number(f64::from_le_bytes(bytes)),
+            (STRING, Content::Bytes(bytes)) => Kind::String(text(bytes)?),
+            (STRUCT, Content::Bytes(_)) => match kind {
+                Some(same @ Kind::Struct(_)) => same,
+                _ => Kind::Struct(contents),
+            },
+            (LIST, Content::Bytes(_)) => match kind {
+                Some(same @ Kind::List(_)) => same,
+                _ => Kind::List(contents),
+            },
+            (NULL..=LIST, _) => return Err(WRONG_TYPE),
+            _ => continue,
+        });
     }
     kind.ok_or_else(|| not_json("a Value has no kind"))
-}
-
-fn with<'a>(mut parts: Vec<&'a [u8]>, part: &'a [u8]) -> Vec<&'a [u8]> {
-    parts.push(part);
-    parts
 }
 
 fn text(bytes: &[u8]) -> Result<&str, BadValue> {
     str::from_utf8(bytes).map_err(|_| BadValue::Malformed("a string of the Value is not UTF-8"))
 }
 
-fn write_value(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
+fn write_value<'a>(value: ValueFields<'a>, levels: usize, document: &mut Document<'a>) -> Result<(), BadValue> {
     let below = || {
         levels.checked_sub(1).ok_or_else(|| {
             not_json(format!("it is nested more than {MAX_NESTING} levels deep, at most {MAX_NESTING} are allowed"))
         })
     };
-    match kind_of(parts)? {
+    match kind_of(value)? {
         Kind::Null => document.push(b"null"),
         Kind::Bool(true) => document.push(b"true"),
         Kind::Bool(false) => document.push(b"false"),
         Kind::Number(number) => write_number(number, document)?,
         Kind::String(text) => write_json(text, document)?,
-        Kind::List(parts) => write_list(&parts, below()?, document)?,
-        Kind::Struct(parts) => write_struct(&parts, below()?, document)?,
+        Kind::List(list) => write_list(list, below()?, document)?,
+        Kind::Struct(fields) => write_struct(fields, below()?, document)?,
     }
     Ok(())
 }
 
-fn write_json(part: impl serde::Serialize, document: &mut Document) -> Result<(), BadValue> {
+fn write_json(part: impl serde::Serialize, document: &mut Document<'_>) -> Result<(), BadValue> {
     serde_json::to_writer(document, &part).map_err(|e| not_json(e.to_string()))
 }
 
-fn write_number(number: f64, document: &mut Document) -> Result<(), BadValue> {
+fn write_number(number: f64, document: &mut Document<'_>) -> Result<(), BadValue> {
     if !number.is_finite() {
         return Err(not_json("a number is not finite (JSON has no NaN and no infinities)"));
     }
@@ -196,257 +275,127 @@ fn write_number(number: f64, document: &mut Document) -> Result<(), BadValue> {
     write_json(number, document)
 }
 
-fn write_list(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
+fn write_list<'a>(mut list: Contents<'a>, levels: usize, document: &mut Document<'a>) -> Result<(), BadValue> {
     document.push(b"[");
     let mut first = true;
-    for part in parts {
-        let mut message = *part;
-        while let Some(field) = next_field(&mut message)? {
-            match (field.number, field.content) {
-                (ELEMENTS, Content::Bytes(element)) => {
-                    if !std::mem::take(&mut first) {
-                        document.push(b",");
-                    }
-                    write_value(&[element], levels, document)?;
+    while let Some(field) = list.next()? {
+        match (field.number, field.content) {
+            (ELEMENTS, Content::Bytes(element)) => {
+                if !std::mem::take(&mut first) {
+                    document.push(b",");
                 }
-                (ELEMENTS, _) => return Err(WRONG_TYPE),
-                _ => {}
+                let element = Merged { outer: &[][..], number: FIELD_VALUE, part: element };
+                write_value(element, levels, document)?;
             }
+            (ELEMENTS, _) => return Err(WRONG_TYPE),
+            _ => {}
         }
     }
     document.push(b"]");
     Ok(())
 }
 
-fn write_struct(parts: &[&[u8]], levels: usize, document: &mut Document) -> Result<(), BadValue> {
-    // Only the entries, because each may have few bytes.
-    let mut entries = Vec::new();
-    for part in parts {
-        let mut message = *part;
-        while let Some(field) = next_field(&mut message)? {
+/// An entry of a map: where its field begins in the whole value, and where the field of its key does.
+#[derive(Clone, Copy)]
+struct Member {
+    entry: u32,
+    /// [`Member::NO_KEY`] if the entry has none.
+    key: u32,
+}
+
+impl Member {
+    const NO_KEY: u32 = u32::MAX;
+
+    /// Of the field of an entry.
+    fn new(field: &[u8], mut entry: &[u8], whole: &[u8]) -> Result<Self, BadValue> {
+        let place = |field: &[u8]| {
+            let bytes = field.as_ptr() as usize - whole.as_ptr() as usize;
+            u32::try_from(bytes).ok().filter(|place| *place != Self::NO_KEY).ok_or(TOO_LONG)
+        };
+        let mut key = Self::NO_KEY;
+        while let Some(field) = next_field(&mut entry)? {
             match (field.number, field.content) {
-                (FIELDS, Content::Bytes(entry)) => {
-                    key_of(entry)?;
-                    entries.push(entry);
+                (FIELD_KEY, Content::Bytes(bytes)) => {
+                    text(bytes)?;
+                    key = place(field.start)?;
                 }
-                (FIELDS, _) => return Err(WRONG_TYPE),
+                (FIELD_VALUE, Content::Bytes(_)) => {}
+                (FIELD_KEY | FIELD_VALUE, _) => return Err(WRONG_TYPE),
                 _ => {}
             }
         }
+        Ok(Self { entry: place(field)?, key })
     }
+
+    fn key(self, whole: &[u8]) -> &[u8] {
+        if self.key == Self::NO_KEY { &[] } else { bytes_of_field(self.key, whole) }
+    }
+
+    fn entry(self, whole: &[u8]) -> &[u8] {
+        bytes_of_field(self.entry, whole)
+    }
+}
+
+/// What the field that begins here contains. It has been read before.
+fn bytes_of_field(place: u32, whole: &[u8]) -> &[u8] {
+    match next_field(&mut &whole[place as usize..]) {
+        Ok(Some(Field { content: Content::Bytes(bytes), .. })) => bytes,
+        _ => &[],
+    }
+}
+
+/// The members of an object, sorted by their keys. Those with one key are in the order of the value.
+fn sorted_members<'a>(fields: Contents<'a>, document: &Document<'a>) -> Result<Vec<Member>, BadValue> {
+    let (mut count, mut counted) = (0, fields);
+    while let Some(field) = counted.next()? {
+        match (field.number, field.content) {
+            (FIELDS, Content::Bytes(_)) => count += 1,
+            (FIELDS, _) => return Err(WRONG_TYPE),
+            _ => {}
+        }
+    }
+    if count > document.members_left {
+        let limit = most_members(document.limit);
+        let got = limit - document.members_left + count;
+        return Err(BadValue::NotJson(ValueError::TooManyMembers { limit, got }));
+    }
+    let (mut members, mut fields) = (Vec::with_capacity(count), fields);
+    // The parts after the last entry are not read once more.
+    while members.len() < count
+        && let Some(field) = fields.next()?
+    {
+        if let (FIELDS, Content::Bytes(entry)) = (field.number, field.content) {
+            members.push(Member::new(field.start, entry, document.whole)?);
+        }
+    }
+    // Without memory of its own. The order of bytes is that of characters.
+    let whole = document.whole;
+    members.sort_unstable_by(|a, b| a.key(whole).cmp(b.key(whole)).then(a.entry.cmp(&b.entry)));
+    Ok(members)
+}
+
+fn write_struct<'a>(fields: Contents<'a>, levels: usize, document: &mut Document<'a>) -> Result<(), BadValue> {
+    let members = sorted_members(fields, document)?;
+    document.members_left -= members.len();
     document.push(b"{");
-    // Of one key the last entry counts. The sort keeps their order.
-    entries.sort_by_key(|entry| key_of(entry).unwrap_or_default());
     let mut first = true;
-    for (i, entry) in entries.iter().enumerate() {
-        let (key, value) = entry_of(entry)?;
-        if entries.get(i + 1).is_some_and(|next| key_of(next) == Ok(key)) {
+    for (i, member) in members.iter().enumerate() {
+        let key = member.key(document.whole);
+        // Of one key the last entry counts.
+        if members.get(i + 1).is_some_and(|next| next.key(document.whole) == key) {
             continue;
         }
         if !std::mem::take(&mut first) {
             document.push(b",");
         }
-        write_json(key, document)?;
+        write_json(text(key)?, document)?;
         document.push(b":");
-        write_value(&value, levels, document)?;
+        let value = Merged { outer: member.entry(document.whole), number: FIELD_VALUE, part: &[][..] };
+        write_value(value, levels, document)?;
     }
     document.push(b"}");
+    document.members_left += members.len();
     Ok(())
 }
-
-/// The key of a map's entry.
-fn key_of(entry: &[u8]) -> Result<&str, BadValue> {
-    let (mut key, mut message) = ("", entry);
-    while let Some(field) = next_field(&mut message)? {
-        match (field.number, field.content) {
-            (FIELD_KEY, Content::Bytes(bytes)) => key = text(bytes)?,
-            (FIELD_KEY, _) => return Err(WRONG_TYPE),
-            _ => {}
-        }
-    }
-    Ok(key)
-}
-
-/// The key of a map's entry, and the parts of its value.
-fn entry_of(entry: &[u8]) -> Result<(&str, Vec<&[u8]>), BadValue> {
-    let (mut key, mut value, mut message) = ("", Vec::new(), entry);
-    while let Some(field) = next_field(&mut message)? {
-        match (field.number, field.content) {
-            (FIELD_KEY, Content::Bytes(bytes)) => key = text(bytes)?,
-            (FIELD_VALUE, Content::Bytes(bytes)) => value.push(bytes),
-            (FIELD_KEY | FIELD_VALUE, _) => return Err(WRONG_TYPE),
-            _ => {}
-        }
-    }
-    Ok((key, value))
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use prost::Message;
-    use prost_types::{ListValue, Value, value};
-
-    use super::*;
-    use crate::proto::testing::a_value;
-
-    fn number(n: f64) -> Value {
-        Value { kind: Some(value::Kind::NumberValue(n)) }
-    }
-
-    fn list(values: Vec<Value>) -> Value {
-        Value { kind: Some(value::Kind::ListValue(ListValue { values })) }
-    }
-
-    fn document(value: &Value) -> Result<String, BadValue> {
-        json_from_value(&value.into(), usize::MAX).map(|bytes| String::from_utf8(bytes).unwrap())
-    }
-
-    /// The document of decoded messages, as `serde_json` writes it.
-    fn model(value: &Value) -> Option<serde_json::Value> {
-        Some(match value.kind.as_ref()? {
-            value::Kind::NullValue(_) => serde_json::Value::Null,
-            value::Kind::BoolValue(b) => (*b).into(),
-            value::Kind::StringValue(s) => s.as_str().into(),
-            value::Kind::NumberValue(n) if !n.is_finite() => return None,
-            value::Kind::NumberValue(n)
-                if n.fract() == 0.0 && n.abs() <= MAX_EXACT && !(*n == 0.0 && n.is_sign_negative()) =>
-            {
-                (*n as i64).into()
-            }
-            value::Kind::NumberValue(n) => (*n).into(),
-            value::Kind::ListValue(list) => list.values.iter().map(model).collect::<Option<Vec<_>>>()?.into(),
-            value::Kind::StructValue(fields) => serde_json::Value::Object(
-                fields.fields.iter().map(|(k, v)| Some((k.clone(), model(v)?))).collect::<Option<_>>()?,
-            ),
-        })
-    }
-
-    /// Covers C14.
-    #[test]
-    fn numbers_have_no_fraction_if_they_need_none() {
-        for (n, text) in [
-            (9_007_199_254_740_992.0, "9007199254740992"),
-            (-3.0, "-3"),
-            (1.5, "1.5"),
-            (-0.0, "-0.0"),
-            (1e300, "1e+300"),
-            (1_131_508_164_979_449.0 + 0.25, "1131508164979449.2"),
-        ] {
-            assert_eq!(document(&number(n)).unwrap(), text);
-        }
-    }
-
-    /// Covers C14, B11.
-    #[test]
-    fn values_that_json_cannot_express_are_refused() {
-        for bad in [number(f64::NAN), number(f64::INFINITY), number(f64::NEG_INFINITY), Value { kind: None }] {
-            for value in [list(vec![bad.clone()]), list(vec![number(1.0), list(vec![bad.clone()])]), bad] {
-                assert!(matches!(document(&value), Err(BadValue::NotJson(_))), "{value:?}");
-            }
-        }
-    }
-
-    /// Covers C12.
-    #[test]
-    fn a_value_may_have_127_levels_and_no_more() {
-        let nested = |levels: usize| (0..levels).fold(number(1.0), |value, _| list(vec![value]));
-        assert_eq!(document(&nested(127)).unwrap(), format!("{}1{}", "[".repeat(127), "]".repeat(127)));
-        for levels in [128, 1_000, 50_000] {
-            // Encoded from the inside, because prost would recurse.
-            let mut bytes = number(1.0).encode_to_vec();
-            for _ in 0..levels {
-                for field in [0x0a, 0x32] {
-                    let mut outer = vec![field];
-                    prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
-                    outer.append(&mut bytes);
-                    bytes = outer;
-                }
-                if bytes.len() > 60_000 {
-                    break;
-                }
-            }
-            match json_from_value(&EncodedValue::from_bytes(bytes), usize::MAX) {
-                Err(BadValue::NotJson(error)) => assert!(error.to_string().contains("127"), "{error}"),
-                other => panic!("{levels}: {other:?}"),
-            }
-        }
-    }
-
-    /// Covers C13.
-    #[test]
-    fn a_document_over_the_limit_is_refused_with_its_size() {
-        let text = |of: &str, times: usize| Value { kind: Some(value::Kind::StringValue(of.repeat(times))) };
-        let object = |members: usize| {
-            let fields = (0..members).map(|n| (format!("{n:05}"), number(0.0))).collect();
-            Value { kind: Some(value::Kind::StructValue(prost_types::Struct { fields })) }
-        };
-        for value in [text("\u{1}", 1_000), list(vec![number(-1.5e-300); 500]), object(1_000), text("é", 100)] {
-            let whole = document(&value).unwrap();
-            let refused = |limit: usize| json_from_value(&(&value).into(), limit);
-            assert_eq!(refused(whole.len()).unwrap(), whole.as_bytes());
-            for limit in [whole.len() - 1, 10, 0] {
-                let too_large = BadValue::NotJson(ValueError::TooLarge { limit, got: whole.len() });
-                assert_eq!(refused(limit), Err(too_large));
-            }
-        }
-    }
-
-    /// Fields that occur more than once, and fields that are not known.
-    /// Covers C14.
-    #[test]
-    fn repeated_fields_are_merged_as_protocol_buffers_say() {
-        let encoded = |values: &[Value]| values.iter().flat_map(Message::encode_to_vec).collect::<Vec<_>>();
-        let unknown = [0x3a, 0x01, 0x07, 0x40, 0x05, 0x4d, 1, 2, 3, 4, 0x53, 0x08, 0x01, 0x54].to_vec();
-        for (bytes, expected) in [
-            (encoded(&[number(1.0), number(2.0)]), "2"),
-            (encoded(&[list(vec![number(1.0)]), list(vec![number(2.0)])]), "[1,2]"),
-            (encoded(&[list(vec![number(1.0)]), number(3.0), list(vec![number(2.0)])]), "[2]"),
-            ([unknown.clone(), encoded(&[number(4.0)])].concat(), "4"),
-            ([encoded(&[number(4.0)]), unknown].concat(), "4"),
-        ] {
-            let document = json_from_value(&EncodedValue::from_bytes(bytes.clone()), usize::MAX).unwrap();
-            assert_eq!(String::from_utf8(document).unwrap(), expected);
-            assert_eq!(model(&Value::decode(&*bytes).unwrap()).unwrap().to_string(), expected);
-        }
-    }
-
-    proptest! {
-        /// Covers C14.
-        #[test]
-        fn the_document_is_that_of_the_decoded_messages(value in a_value()) {
-            prop_assert_eq!(document(&value).ok(), model(&value).map(|json| json.to_string()));
-        }
-
-        /// Flipped bits, and parts that are left out or repeated.
-        /// Covers C14, C58.
-        #[test]
-        fn damaged_values_are_read_as_prost_reads_them(
-            value in a_value(), flips in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
-            cut in any::<prop::sample::Index>(), repeat in any::<bool>(),
-        ) {
-            let mut bytes = value.encode_to_vec();
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            for flip in flips {
-                let bit = flip.index(bytes.len() * 8);
-                bytes[bit / 8] ^= 1 << (bit % 8);
-            }
-            let part = bytes[cut.index(bytes.len())..].to_vec();
-            if repeat {
-                bytes.extend(part);
-            }
-            let found = json_from_value(&EncodedValue::from_bytes(bytes.clone()), usize::MAX);
-            match Value::decode(&*bytes) {
-                Ok(value) => prop_assert_eq!(found.ok(), model(&value).map(|json| json.to_string().into_bytes())),
-                // A part that a later one replaces is not read here, but by prost.
-                Err(_) => {
-                    if let Ok(document) = found {
-                        prop_assert!(serde_json::from_slice::<serde_json::Value>(&document).is_ok());
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -65,7 +65,8 @@ impl Service {
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { changelog, limits, metrics, tasks, memory, conversions: Conversions::default() }
+        let conversions = Conversions::new(memory.conversions.clone());
+        Self { changelog, limits, metrics, tasks, memory, conversions }
     }
 
     /// An answer that reserves its bytes until they are written to the client's socket.

@@ -57,6 +57,12 @@ pub fn headers(headers: Vec<v1::Header>) -> Result<Headers, Status> {
     Headers::new(headers).map_err(|e| status::bad_headers(&e))
 }
 
+/// A value that is stored as it was sent.
+pub fn raw_value(raw: Bytes, rules: &ValueRules) -> Result<Bytes, Status> {
+    rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
+    Ok(raw)
+}
+
 /// The bytes that are stored for a JSON value.
 pub fn json_value(value: &EncodedValue, rules: &ValueRules) -> Result<Bytes, Status> {
     let stored = json_from_value(value, rules.max_bytes).map_err(|bad| match bad {

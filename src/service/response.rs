@@ -10,7 +10,7 @@ use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
 
-use super::value_from_json::{most_encoded_bytes, value_from_json};
+use super::value_from_json::{self, most_encoded_bytes, value_from_json};
 use crate::proto::{EntryBatchEncoder, timestamp, v1};
 
 /// Bytes of a batch with more than one entry. The API allows 256 KiB. With smaller batches a client decodes the first
@@ -58,6 +58,11 @@ pub fn most_entry_bytes(record: &Record, format: v1::ValueFormat) -> usize {
         v1::ValueFormat::Json => raw + most_encoded_bytes(value).min(MAX_JSON_BYTES).saturating_sub(value),
         v1::ValueFormat::Unspecified | v1::ValueFormat::Raw => raw,
     }
+}
+
+/// The most bytes that the conversion of a value takes, besides the value and the entry.
+pub fn most_conversion_bytes(value: usize) -> usize {
+    value_from_json::most_conversion_bytes(value, MAX_JSON_BYTES)
 }
 
 /// The most bytes that a message with the next batch of these records has. `None` if there are no more.

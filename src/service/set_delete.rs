@@ -43,10 +43,7 @@ pub async fn value(
     deadline: Instant,
 ) -> Result<Bytes, Status> {
     match value {
-        Some(Value::Raw(raw)) => {
-            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
-            Ok(raw)
-        }
+        Some(Value::Raw(raw)) => conversions.check(raw, rules, Some(deadline)).await,
         Some(Value::Json(json)) => conversions.stored(json, rules, Some(deadline)).await,
         None => Err(status::bad_argument("value", "a value is required: raw or json")),
     }

@@ -3,7 +3,7 @@
 //! Promises: UNAVAILABLE with our ErrorInfo means that nothing was written. An operation with an unknown outcome never
 //! returns it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use changelog_core::{
     changelog::{LoadError, TokenError},
@@ -78,7 +78,7 @@ pub fn bad_workspace(error: &KeyError, field: &str) -> Status {
 
 pub fn bad_value(error: &ValueError, field: &str) -> Status {
     let reason = match error {
-        ValueError::TooLarge { .. } => "VALUE_TOO_LARGE",
+        ValueError::TooLarge { .. } | ValueError::TooManyMembers { .. } => "VALUE_TOO_LARGE",
         ValueError::NotJson { .. } => "VALUE_NOT_JSON",
     };
     bad_field(reason, field, error.to_string())
@@ -134,6 +134,12 @@ pub fn draining(what: &str) -> Status {
 pub fn starting(what: &str, progress: &str) -> Status {
     let status = spec(Code::Unavailable, "STARTING").retry_after(Duration::from_secs(1));
     status.status(format!("{what}: nothing was done: {progress}"))
+}
+
+/// A call for which the system gives no thread. Nothing was written.
+pub fn no_thread(what: &str, error: &io::Error) -> Status {
+    let status = OUT_OF_FILES.retry_after(Duration::from_secs(1));
+    status.status(format!("{what}: nothing was done: the system has no thread left: {error}"))
 }
 
 /// A call that the memory limit has no room for. Nothing was written.

@@ -1,8 +1,9 @@
 //! The `google.protobuf.Value` of a stored JSON document, for people with grpcurl.
 //!
-//! The encoded value is written while the document is read. Messages would take many times the memory.
+//! The encoded value is written while the document is read. Messages would take many times the memory. Only the members
+//! of objects are collected, because they are sorted.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, mem};
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde::{
@@ -21,15 +22,30 @@ const MAX_DEPTH: usize = 32;
 
 /// Tags and lengths of an encoded member, and its value.
 const MIN_MEMBER_BYTES: usize = 6;
+/// A member of a document, as in `"":1,`.
+const MIN_TEXT_OF_MEMBER: usize = 5;
 
 /// The document as a Value. `None` if it is not JSON, if a Value can't hold it without loss, or if that would have more
 /// than `limit` bytes.
 pub fn value_from_json(document: &[u8], limit: usize) -> Option<EncodedValue> {
     let text = std::str::from_utf8(document).ok()?;
-    let mut encoder = Encoder { encoded: Vec::new(), limit };
-    encoder.value(serde_json::from_str(text).ok()?, MAX_DEPTH)?;
+    // Memory that is not written to is not taken from the system.
+    let encoded = Vec::with_capacity(most_encoded_bytes(document.len()).min(limit));
+    let mut encoder = Encoder { encoded, limit, text, collected: 0, unescaped: String::new() };
+    encoder.value(serde_json::from_str::<&RawValue>(text).ok()?.get(), MAX_DEPTH)?;
     // The length of a message is written when its end is known, so it is checked once more.
-    (encoder.encoded.len() <= limit).then(|| EncodedValue::from_bytes(encoder.encoded))
+    if encoder.encoded.len() > limit {
+        return None;
+    }
+    encoder.encoded.shrink_to_fit();
+    Some(EncodedValue::from_bytes(encoder.encoded))
+}
+
+/// The most bytes that a conversion takes, besides the document and the Value: its members. Keys with escapes are
+/// longer, and are copied; together that is less.
+pub fn most_conversion_bytes(document: usize, limit: usize) -> usize {
+    let members = (document / MIN_TEXT_OF_MEMBER + 1).min(limit / MIN_MEMBER_BYTES);
+    members.saturating_mul(mem::size_of::<Member>())
 }
 
 /// The most bytes that the Value of a document with this many bytes has. In `[1,1]` two bytes become eleven. Tags and
@@ -38,24 +54,59 @@ pub fn most_encoded_bytes(document: usize) -> usize {
     document.saturating_mul(6).saturating_add(MAX_DEPTH * 32)
 }
 
-struct Encoder {
+struct Encoder<'t> {
     encoded: Vec<u8>,
     limit: usize,
+    /// The document.
+    text: &'t str,
+    /// The least bytes of the Value that all members which were collected so far have.
+    collected: usize,
+    /// Keys that had escapes, of the objects that are being encoded.
+    unescaped: String,
 }
 
-impl Encoder {
-    fn value(&mut self, raw: &RawValue, depth: usize) -> Option<()> {
+/// A member of an object, in few bytes: there may be one for each five bytes of a document.
+#[derive(Clone, Copy)]
+struct Member {
+    /// Where its key is in the document, or behind it, in the keys that had escapes.
+    key: Span,
+    /// Where its value is in the document.
+    value: Span,
+}
+
+/// Where a part of a text begins, and its bytes.
+#[derive(Clone, Copy)]
+struct Span(u32, u32);
+
+impl Span {
+    /// `None` for a document of 4 GiB.
+    fn new(start: usize, bytes: usize) -> Option<Self> {
+        Some(Self(u32::try_from(start).ok()?, u32::try_from(bytes).ok()?))
+    }
+
+    /// Of a part of `text`.
+    fn within(text: &str, part: &str) -> Option<Self> {
+        Self::new(part.as_ptr() as usize - text.as_ptr() as usize, part.len())
+    }
+
+    fn of(self, text: &str) -> &str {
+        &text[self.0 as usize..][..self.1 as usize]
+    }
+}
+
+impl<'t> Encoder<'t> {
+    /// `text` is a JSON value in the document.
+    fn value(&mut self, text: &'t str, depth: usize) -> Option<()> {
         if self.encoded.len() > self.limit {
             return None;
         }
-        let text = raw.get();
         match text.as_bytes().first()? {
             b'n' => self.varint(NULL, 0),
             b't' => self.varint(BOOL, 1),
             b'f' => self.varint(BOOL, 0),
             b'"' => {
                 let Text(text) = serde_json::from_str(text).ok()?;
-                self.text(STRING, &text);
+                write_text(STRING, &text, &mut self.encoded);
             }
             b'[' => {
                 let depth = depth.checked_sub(1)?;
@@ -65,22 +116,21 @@ impl Encoder {
             }
             b'{' => {
                 let depth = depth.checked_sub(1)?;
-                let most = self.limit / MIN_MEMBER_BYTES;
-                let mut members = serde_json::Deserializer::from_str(text).deserialize_map(Members { most }).ok()?;
-                members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                    return None;
-                }
+                let unescaped = self.unescaped.len();
+                let members = self.members(text)?;
                 self.message(STRUCT, |encoder| {
-                    members.iter().try_for_each(|(key, value)| {
+                    members.iter().try_for_each(|member| {
                         encoder.message(FIELDS, |encoder| {
+                            let key = member.key(encoder.text, &encoder.unescaped);
                             if !key.is_empty() {
-                                encoder.text(FIELD_KEY, key);
+                                write_text(FIELD_KEY, key, &mut encoder.encoded);
                             }
+                            let value = member.value.of(encoder.text);
                             encoder.message(FIELD_VALUE, |encoder| encoder.value(value, depth))
                         })
                     })
                 })?;
+                self.unescaped.truncate(unescaped);
             }
             _ => {
                 let number = exact(text)?;
@@ -96,10 +146,31 @@ impl Encoder {
         encode_varint(number, &mut self.encoded);
     }
 
-    fn text(&mut self, field: u32, text: &str) {
-        encode_key(field, WireType::LengthDelimited, &mut self.encoded);
-        encode_varint(text.len() as u64, &mut self.encoded);
-        self.encoded.extend_from_slice(text.as_bytes());
+    /// The members of an object, sorted. `None` if a key occurs twice, or if their Value is too large.
+    fn members(&mut self, text: &'t str) -> Option<Vec<Member>> {
+        let left = self.limit.saturating_sub(self.collected) / MIN_MEMBER_BYTES;
+        // Each has a colon. More are in strings and in members of members.
+        let most = text.bytes().filter(|byte| *byte == b':').count().min(text.len() / MIN_TEXT_OF_MEMBER + 1).min(left);
+        let visitor = Members { members: Vec::with_capacity(most), encoder: self };
+        let mut members = serde_json::Deserializer::from_str(text).deserialize_map(visitor).ok()?;
+        let key = |member: &Member| member.key(self.text, &self.unescaped);
+        members.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        let twice = members.windows(2).any(|pair| key(&pair[0]) == key(&pair[1]));
+        (!twice).then_some(members)
+    }
+
+    fn member(&mut self, quoted: &'t str, value: &'t str) -> Option<Member> {
+        let key = quoted.strip_prefix('"')?.strip_suffix('"')?;
+        let key = if key.contains('\\') {
+            let Text(key) = serde_json::from_str(quoted).ok()?;
+            let start = self.text.len() + self.unescaped.len();
+            self.unescaped.push_str(&key);
+            Span::new(start, key.len())?
+        } else {
+            Span::within(self.text, key)?
+        };
+        self.collected += MIN_MEMBER_BYTES + key.1 as usize;
+        (self.collected <= self.limit).then_some(Member { key, value: Span::within(self.text, value)? })
     }
 
     /// Writes a message, and then its length before it. Most messages are short: the length has one byte.
@@ -119,6 +190,22 @@ impl Encoder {
         }
         Some(())
     }
+}
+
+impl Member {
+    fn key<'a>(&self, text: &'a str, unescaped: &'a str) -> &'a str {
+        let Span(start, bytes) = self.key;
+        match (start as usize).checked_sub(text.len()) {
+            Some(start) => &unescaped[start..][..bytes as usize],
+            None => self.key.of(text),
+        }
+    }
+}
+
+fn write_text(field: u32, text: &str, encoded: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, encoded);
+    encode_varint(text.len() as u64, encoded);
+    encoded.extend_from_slice(text.as_bytes());
 }
 
 /// A string, which is copied only if it has escapes.
@@ -159,48 +246,46 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
 }
 
 /// Encodes the elements of an array one by one.
-struct Elements<'e> {
-    encoder: &'e mut Encoder,
+struct Elements<'e, 't> {
+    encoder: &'e mut Encoder<'t>,
     depth: usize,
 }
 
-impl<'de> Visitor<'de> for Elements<'_> {
+impl<'t> Visitor<'t> for Elements<'_, 't> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'t>>(self, mut elements: A) -> Result<(), A::Error> {
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            let encoded = self.encoder.message(ELEMENTS, |encoder| encoder.value(element, self.depth));
+            let encoded = self.encoder.message(ELEMENTS, |encoder| encoder.value(element.get(), self.depth));
             encoded.ok_or_else(|| A::Error::custom("it stays raw"))?;
         }
         Ok(())
     }
 }
 
-/// Collects an object's members in order, with repeated keys kept. Fails if there are more than `most`.
-struct Members {
-    most: usize,
+/// Collects an object's members in order, with repeated keys kept.
+struct Members<'e, 't> {
+    members: Vec<Member>,
+    encoder: &'e mut Encoder<'t>,
 }
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+impl<'t> Visitor<'t> for Members<'_, 't> {
+    type Value = Vec<Member>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some((Text(key), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-            if members.len() > self.most {
-                return Err(A::Error::custom("it stays raw"));
-            }
-            members.push((key, value));
+    fn visit_map<A: MapAccess<'t>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let member = self.encoder.member(key.get(), value.get());
+            self.members.push(member.ok_or_else(|| A::Error::custom("it stays raw"))?);
         }
-        Ok(members)
+        Ok(self.members)
     }
 }
 
@@ -242,6 +327,28 @@ mod tests {
         assert_eq!(value_from_json(format!("[{}1]", "1,".repeat(500_000)).as_bytes(), 3_000_000), None);
         let members: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":null")).collect();
         assert_eq!(value_from_json(format!("{{{}}}", members.join(",")).as_bytes(), 200_000), None);
+    }
+
+    /// Covers C15.
+    #[test]
+    fn members_come_sorted_by_what_their_keys_mean() {
+        for (document, stored) in [
+            (r#"{"b":1,"\u0061":2}"#, r#"{"a":2,"b":1}"#),
+            (r#"{"\u0062":{"\u0064":1,"c:":{"\n":[]}},"a":{"\"":1}}"#, r#"{"a":{"\"":1},"b":{"c:":{"\n":[]},"d":1}}"#),
+            (r#"{"\u00e9":{"\u00ea":1},"\u00e8":{"\u00eb":2,"":0}}"#, r#"{"è":{"":0,"ë":2},"é":{"ê":1}}"#),
+            (r#"[{"":1},{"\\":{"\\":2}},{"x":[{"\/":3}]}]"#, r#"[{"":1},{"\\":{"\\":2}},{"x":[{"/":3}]}]"#),
+            ("{}", "{}"),
+        ] {
+            let value = from_bytes(document.as_bytes()).unwrap_or_else(|| panic!("{document}"));
+            assert_eq!(String::from_utf8(to_bytes(&value).unwrap()).unwrap(), stored, "{document}");
+        }
+        // Each level has many members, and together they are too many.
+        let members = |inner: &str| {
+            let members: Vec<_> = (0..1_000).map(|n| format!("\"{n}\":{inner}")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert_eq!(value_from_json(members(&members("1")).as_bytes(), 3_000_000), None);
+        assert!(value_from_json(members("1").as_bytes(), 20_000).is_some());
     }
 
     /// Covers C15.

@@ -334,10 +334,7 @@ pub async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Co
     let key = request::key(&mutation.workspace_id, &mutation.changelog_id)?;
     let headers = request::headers(mutation.headers)?;
     let value = match mutation.change {
-        Some(mutation::Change::Raw(raw)) => {
-            rules.check(&raw).map_err(|e| status::bad_value(&e, "raw"))?;
-            Some(raw)
-        }
+        Some(mutation::Change::Raw(raw)) => Some(conversions.check(raw, rules, None).await?),
         Some(mutation::Change::Json(json)) => Some(conversions.stored(json, rules, None).await?),
         Some(mutation::Change::Deletion(_)) => None,
         None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),

@@ -1,74 +1,25 @@
 //! The process in a container with little memory: it refuses calls, and is not killed.
 
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use changelogd::proto::v1;
 use changelogd_testkit::skipped;
 use http_body_util::{BodyExt, StreamBody};
-use tokio::{process::Command, task::JoinSet};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::{
-    contract::server::{PATIENCE, TestServer, binary, directory, raw, reason},
+    contract::server::{PATIENCE, TestServer, directory, raw, reason},
+    control_group::ControlGroup,
     memory_limit::{MIB, connection, framed, limit, peak_memory, request, status_of, used},
     servers::MockKafka,
 };
 
-/// A memory control group of 256 MiB, version 1 or 2. `None` if none can be made.
-struct ControlGroup(PathBuf);
-
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-impl ControlGroup {
-    fn new(bytes: i64) -> Option<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        for line in groups.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-            let (root, file) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                some if some.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                _ => continue,
-            };
-            let group = PathBuf::from(root).join(path).join(format!(
-                "changelogd-test-{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, SeqCst)
-            ));
-            if std::fs::create_dir(&group).is_ok() {
-                let made = Self(group);
-                if made.0.join(file).exists() && std::fs::write(made.0.join(file), bytes.to_string()).is_ok() {
-                    return Some(made);
-                }
-            }
-        }
-        None
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 /// The binary in a control group of so many bytes. Where none can be made, only the limit of the process is set.
-async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
-    let group = ControlGroup::new(bytes);
+pub async fn in_container(bytes: i64, mut arguments: Vec<String>) -> (TestServer, Option<ControlGroup>) {
+    let group = ControlGroup::of_memory(bytes);
     let server = match &group {
-        Some(ControlGroup(path)) => {
-            // The test compares the peak, too, so the output of a test that failed says which of them holds.
-            println!("in the control group {}", path.display());
-            let mut shell = Command::new("sh");
-            let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", path.display());
-            shell.arg("-c").arg(script).arg(binary()).stdin(Stdio::null());
-            TestServer::spawn(shell, arguments).await
-        }
+        Some(group) => TestServer::spawn(group.command(), arguments).await,
         None => {
             skipped(&format!("no control group can be made, so only the peak is compared with {bytes} bytes"));
             arguments.push(format!("--memory-limit={}", bytes / 10 * 6));

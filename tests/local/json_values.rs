@@ -5,14 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd::proto::v1;
+use changelogd::proto::{EncodedValue, v1};
 use prost::Message;
 use prost_types::{ListValue, Struct, Value, value::Kind};
-use tonic::transport::Endpoint;
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use v1::changelog_service_client::ChangelogServiceClient;
 
-use crate::contract::server::{Client, PATIENCE, TestServer};
+use crate::{
+    container::in_container,
+    contract::server::{Client, PATIENCE, TestServer},
+    memory_limit::{MIB, peak_memory, used},
+};
 
 const MAX_VALUE_BYTES: usize = 1_000_000;
 
@@ -135,5 +139,104 @@ async fn conversions_of_large_values_do_not_hold_up_other_calls() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(slowest < Duration::from_secs(1), "{json}: a health check took {slowest:?} of {:?}", started.elapsed());
+    }
+}
+
+/// A field with a message or text.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    field.extend_from_slice(bytes);
+    field
+}
+
+/// Requests of the largest size, whose values are many small parts.
+/// Covers C13, S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_in_many_small_parts_takes_no_more_memory_than_a_conversion_has() {
+    const CONTAINER: i64 = 256 * MIB;
+    const MAX_VALUE_BYTES: usize = 8_000_000;
+    let arguments = vec!["--store=memory".to_owned(), format!("--max-value-bytes={MAX_VALUE_BYTES}")];
+    let (server, _group) = in_container(CONTAINER, arguments).await;
+    let set = async |bytes: Vec<u8>| {
+        let value = Some(v1::set_request::Value::Json(EncodedValue::from_bytes(bytes)));
+        let request = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value, ..Default::default() };
+        server.client.clone().set(request).await.map(drop)
+    };
+    let size = 6 * MAX_VALUE_BYTES;
+    let of = |part: &[u8], bytes: usize| part.repeat(bytes / part.len());
+    // These are read, in one part and in many, and refused before anything is written: the last part is not UTF-8.
+    for parts in [Vec::new(), of(&[0x32, 0], size)] {
+        let rest = size - parts.len();
+        let refused = set([parts, field(3, &vec![0xff; rest.max(1)])].concat()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    let before = peak_memory(server.pid());
+    let entry = |key: &str| field(1, &[field(1, key.as_bytes()), field(2, &[8, 0])].concat());
+    let keys: Vec<u8> = (0..MAX_VALUE_BYTES / 16).flat_map(|n| entry(&format!("{n:07}"))).collect();
+    let largest = MAX_VALUE_BYTES / 4;
+    let nested = [field(1, b"a"), field(2, &field(5, &entry("").repeat(largest / 2)))].concat();
+    for (kind, bytes, accepted) in [
+        ("empty entries", field(5, &of(&[10, 0], size)), false),
+        ("entries with one key", field(5, &of(&entry(""), size)), false),
+        ("as many as may be", field(5, &entry("").repeat(largest)), true),
+        ("two levels", field(5, &[entry("b").repeat(largest / 2 - 1), field(1, &nested)].concat()), true),
+        ("parts of a list", of(&[0x32, 0], size), true),
+        ("parts of an object", of(&[0x2a, 0], size), true),
+        (
+            "parts of a member",
+            field(5, &field(1, &[field(1, b"a"), of(&[0x12, 0], size - 100), vec![18, 2, 8, 0]].concat())),
+            true,
+        ),
+        ("empty elements", field(6, &of(&[10, 0], size)), false),
+        ("unknown fields", [of(&[0x3a, 0], size), vec![8, 0]].concat(), true),
+        ("members", field(5, &keys), true),
+    ] {
+        let (started, outcome) = (Instant::now(), set(bytes).await);
+        println!("{kind}: {:?}, peak {} MiB", started.elapsed(), peak_memory(server.pid()) as i64 / MIB);
+        assert_eq!(
+            outcome.as_ref().err().map_or(Code::Ok, |status| status.code()),
+            match accepted {
+                true => Code::Ok,
+                false => Code::InvalidArgument,
+            },
+            "{kind}: {outcome:?}"
+        );
+    }
+    let more = (peak_memory(server.pid()) - before) as usize;
+    // What was stored is a document, too.
+    assert!(more < MAX_VALUE_BYTES / 2 * 7 + MAX_VALUE_BYTES + 8 * MIB as usize, "{more}");
+    assert_eq!(used(&server, "conversions").await, 0);
+}
+
+/// Values that are converted, checked on another thread, or checked at once.
+/// Covers C38.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_stream_keeps_the_order_of_small_and_large_values() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let mutation = |n: usize| {
+        let change = match n % 3 {
+            0 => v1::mutation::Change::Raw(format!("[{n}{}]", ",1".repeat(100_000)).into()),
+            1 => v1::mutation::Change::Json((&list(vec![number(n as f64); 2_000])).into()),
+            _ => v1::mutation::Change::Raw(n.to_string().into()),
+        };
+        v1::Mutation { id: n as u64, changelog_id: "ws/t/a".to_owned(), change: Some(change), ..Default::default() }
+    };
+    for last in 10..13 {
+        let messages = (0..=last).collect::<Vec<_>>();
+        let messages =
+            messages.chunks(4).map(|some| v1::WriteRequest { mutations: some.iter().copied().map(mutation).collect() });
+        let messages = tokio_stream::iter(messages.collect::<Vec<_>>());
+        let mut verdicts = server.client.clone().write(messages).await.unwrap().into_inner();
+        let mut offsets = Vec::new();
+        while let Some(message) = verdicts.message().await.unwrap() {
+            offsets.extend(message.verdicts.into_iter().map(|verdict| match verdict.outcome {
+                Some(v1::verdict::Outcome::Written(written)) => (verdict.id, written.position.unwrap().offset),
+                other => panic!("{other:?}"),
+            }));
+        }
+        let ids: Vec<_> = offsets.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, (0..=last as u64).collect::<Vec<_>>());
+        assert!(offsets.is_sorted_by(|(_, a), (_, b)| a < b), "{offsets:?}");
     }
 }

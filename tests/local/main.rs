@@ -9,6 +9,7 @@ mod connections;
 mod container;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod control_group;
 mod data_directory;
 mod deadlines;
 mod drain;
@@ -27,6 +28,7 @@ mod reasons;
 mod servers;
 mod stalls;
 mod store;
+mod threads;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub const MIB: i64 = 1024 * 1024;
-const LIMIT: i64 = 96 * MIB;
+const LIMIT: i64 = 100 * MIB;
 
 pub type Body = BoxBody<Bytes, std::convert::Infallible>;
 
@@ -154,7 +154,8 @@ async fn requests_count_from_their_announced_length_and_those_without_room_are_r
             if open <= fit && open >= fit - 1 && used(&server, "requests").await == open * (each + CALL) {
                 break;
             }
-            assert!(started.elapsed() < PATIENCE, "{rpc}: {open} open, {fit} have room");
+            let used = used(&server, "requests").await;
+            assert!(started.elapsed() < PATIENCE, "{rpc}: {open} open with {used} bytes, {fit} of {each} have room");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // Small calls have a reserve.

@@ -11,6 +11,8 @@
 
 #![deny(missing_docs)]
 
+#[doc(hidden)]
+pub mod blocking;
 pub mod changelog;
 pub mod log;
 pub mod model;

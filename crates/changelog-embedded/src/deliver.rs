@@ -1,6 +1,6 @@
 //! The delivery of one range to the receiver of a replay: scans a batch, sends it, and scans the next.
 //!
-//! It reads each batch on a blocking thread of the runtime, unless the batch is in memory already, and sends it from
+//! It reads each batch on a thread for blocking work, unless the batch is in memory already, and sends it from
 //! the replay's task. So a slow receiver holds no thread. A panic of the engine becomes an error of this replay.
 //!
 //! Promises that no step takes longer than the deadline, and that it stops when the receiver is dropped.
@@ -9,7 +9,10 @@
 
 use std::{future::Future, sync::Arc};
 
-use changelog_core::log::{Counts, ReadError, ReplayEvent, Selection};
+use changelog_core::{
+    blocking::{BlockingError, run_blocking},
+    log::{Counts, ReadError, ReplayEvent, Selection},
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -50,15 +53,16 @@ impl Delivery {
                 let batch = scan.next_batch();
                 (scan, batch)
             };
-            let read = async { if in_memory { Ok(read()) } else { tokio::task::spawn_blocking(read).await } };
+            let read = async { if in_memory { Ok(read()) } else { run_blocking(read).await } };
             let (returned, batch) = match self.bounded(at, deadline, read).await? {
                 Ok(read) => read,
-                Err(error) if error.is_panic() => {
+                Err(BlockingError::Panicked) => {
                     let cause = format!("the engine panicked as it read partition {} near {}", at.partition, at.from);
                     return Err(StopReason::Error(ReadError::Internal { cause }));
                 }
-                // The runtime is shutting down.
-                Err(_) => return Err(StopReason::Error(ReadError::Draining)),
+                Err(error @ BlockingError::NoThread(_)) => {
+                    return Err(StopReason::Error(ReadError::OutOfFiles { cause: error.to_string() }));
+                }
             };
             scan = returned;
             let Some(records) = batch.map_err(|unreadable| StopReason::Error(unreadable.into()))? else {

@@ -30,9 +30,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use changelog_core::log::{
-    Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-    TopicState, WriteError,
+use changelog_core::{
+    blocking::{BlockingError, run_blocking},
+    log::{
+        Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
+        TopicState, WriteError,
+    },
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -137,8 +140,7 @@ impl Inner {
                 self.closed.clone(),
                 self.producer_errors.clone(),
             );
-            let pool = pool.map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
-            let _ = self.pool.set(pool);
+            let _ = self.pool.set(pool?);
         }
         self.pool.get().ok_or_else(|| WriteError::Unreachable { cause: "no producer".to_owned() })
     }
@@ -148,7 +150,7 @@ impl Inner {
         let (mut state, mut max_message_bytes) = (self.watcher.state(), self.watcher.max_message_bytes());
         loop {
             let checked = self.clone();
-            let done = tokio::task::spawn_blocking(move || checked.check_producers()).await.unwrap_or(false);
+            let done = run_blocking(move || checked.check_producers()).await.unwrap_or(false);
             // Producers that meet a fatal error again and again must not be replaced in a busy loop.
             sleep(PRODUCER_CHECK_INTERVAL).await;
             // A write that was accepted before the topic was refused may reach the producer after the check.
@@ -235,7 +237,7 @@ impl Log for KafkaLog {
         let wanted = request.clone();
         let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
         let query_permit = query_permit.map_err(|e| ReadError::Internal { cause: e.to_string() })?;
-        let ranges = tokio::task::spawn_blocking(move || {
+        let ranges = run_blocking(move || {
             // Held until the thread is free again, also if the caller has left.
             let _query_permit = query_permit;
             if cluster.events.is_closed() {
@@ -244,7 +246,10 @@ impl Log for KafkaLog {
             let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
             ranges.map(|ranges| (cluster, ranges))
         });
-        let (cluster, ranges) = ranges.await.map_err(|e| ReadError::Internal { cause: e.to_string() })??;
+        let (cluster, ranges) = ranges.await.map_err(|error| match error {
+            BlockingError::NoThread(_) => ReadError::OutOfFiles { cause: error.to_string() },
+            BlockingError::Panicked => ReadError::Internal { cause: error.to_string() },
+        })??;
         let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
@@ -261,7 +266,7 @@ impl Log for KafkaLog {
             let all: Vec<_> = topic.partition_count.all().collect();
             let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
             let (inner, deadline) = (self.inner.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
-            let snapshot = tokio::task::spawn_blocking(move || {
+            let snapshot = run_blocking(move || {
                 let _query_permit = query_permit;
                 inner.offset_client.list(&all, deadline)
             })

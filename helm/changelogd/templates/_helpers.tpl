@@ -98,8 +98,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $queues := ternary 2 1 (eq (include "changelogd.store" .) "kafka") }}
 {{- $request := max (add (mul 6 $value) $record) (mul 4 $mib) }}
 {{- $answer := add (max $value (mul 4 $mib)) $record }}
+{{- $conversions := max (add (mul 7 (div $value 2)) 16384) 262144 }}
 {{- /* Replays 2 MiB, small requests and small answers 4 MiB each, lists 4 MiB, probes 2 MiB. */}}
-{{- add (mul 16 $mib) (mul $queues 2 (add $value $record)) $request $answer }}
+{{- add (mul 16 $mib) (mul $queues 2 (add $value $record)) $request $answer $conversions }}
 {{- end }}
 
 {{/* Refuses what the schema cannot see: values that contradict each other or the cluster. Renders nothing. */}}

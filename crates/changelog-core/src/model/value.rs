@@ -34,6 +34,14 @@ pub enum ValueError {
         /// Its bytes.
         got: usize,
     },
+    /// Its objects have more members than a value within the limit can have, because keys occur more than once.
+    #[error("the value is too large: its objects have {got} members, at most {limit} are allowed")]
+    TooManyMembers {
+        /// The limit.
+        limit: usize,
+        /// How many of them were counted.
+        got: usize,
+    },
     /// Not JSON.
     #[error("the value is not JSON: {problem}")]
     NotJson {

@@ -82,11 +82,11 @@ impl ProducerPool {
         watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
         errors: Arc<Notify>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, WriteError> {
         let slots = (0..settings.producers.max(1))
             .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &errors)?))))
             .collect::<KafkaResult<Vec<_>>>()
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
         let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
         let coalescers = Arc::new(Coalescers::new(partitions));
@@ -94,7 +94,8 @@ impl ProducerPool {
             Arc::new(Submitter { topic: settings.topic.clone(), watcher: watcher.clone(), slots, coalescers });
         let submitting = submitter.clone();
         let submit_thread = thread::Builder::new().name("producer-submit".to_owned()).spawn(move || submitting.run());
-        let submit_thread = Some(submit_thread.map_err(|e| e.to_string())?);
+        let no_thread = |e| WriteError::OutOfFiles { cause: format!("no thread can be had: {e}") };
+        let submit_thread = Some(submit_thread.map_err(no_thread)?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
         Ok(Self {
             settings,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use changelog_core::{
+    blocking::run_blocking,
     log::{Counts, Finding, ReadError, Topic, TopicState},
     model::Partition,
 };
@@ -218,7 +219,7 @@ impl TopicWatcher {
         // A process that has served a topic id does not go on without one.
         let may_lack_id = self.served_identity.get().is_none_or(|served| served.id.is_empty());
         let (describer, brokers) = (self.describer.clone(), self.observations().leaders.brokers());
-        let described = tokio::task::spawn_blocking(move || describer.describe(&brokers, may_lack_id)).await;
+        let described = run_blocking(move || describer.describe(&brokers, may_lack_id)).await;
         let last = self.state.borrow().clone();
         let served = self.served_identity.get();
         let evaluation = Evaluation { settings: &self.settings, served, last: &last };
