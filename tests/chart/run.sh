@@ -356,12 +356,12 @@ refuses_memory() {
 for limit in 1 32Mi 40Mi 47Mi 60M 0.06Gi 63Mi 67108863; do
     refuses "memory limit $limit" $recent "$chart" --set "resources.limits.memory=$limit" -- 'resources'
 done
-refuses_memory 1000000 29233664 63Mi 39636172 64Mi
-refuses_memory 1000000 31364736 63Mi 39636172 64Mi --set "$kafka" --set topic.partitions=1
-refuses_memory 3000000 45233664 64Mi 40265318 72Mi
-refuses_memory 3000000 51364736 64Mi 40265318 82Mi --set "$kafka" --set topic.partitions=1
-refuses_memory 64000000 593039360 900Mi 566231040 943Mi
-refuses_memory 64000000 721170432 1024Mi 644245094 1147Mi --set "$kafka" --set topic.partitions=1
+refuses_memory 1000000 32750048 63Mi 39636172 64Mi
+refuses_memory 1000000 34881120 63Mi 39636172 64Mi --set "$kafka" --set topic.partitions=1
+refuses_memory 3000000 55750048 64Mi 40265318 89Mi
+refuses_memory 3000000 61881120 64Mi 40265318 99Mi --set "$kafka" --set topic.partitions=1
+refuses_memory 64000000 817055744 900Mi 566231040 1299Mi
+refuses_memory 64000000 945186816 1024Mi 644245094 1503Mi --set "$kafka" --set topic.partitions=1
 # Every object of the schema is closed.
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret topic data log probes \
     resources resources.limits resources.requests pod 'pod.tolerations[0]'; do
