@@ -175,7 +175,8 @@ impl Writer {
     /// The engine refuses all writes from now on. Nothing of the current batch is written.
     fn engine_failed(&self) -> WriteError {
         let cause = "the storage engine failed in the background; see the log and the disk";
-        if self.state.check_presence().is_none() {
+        // The engine fails when it needs a file that was removed.
+        if self.state.check_files().is_none() {
             self.state.set_read_only(cause);
         }
         self.state.refusal().unwrap_or_else(|| WriteError::ReadOnly { cause: cause.to_owned() })
@@ -402,7 +403,7 @@ impl Writer {
                     other => format!("{other:?}"),
                 };
                 let cause = format!("a commit failed: {cause}");
-                if self.state.check_presence().is_none() {
+                if self.state.check_files().is_none() {
                     self.state.set_read_only(&cause);
                 }
                 return Err(CommitError::Unknown(cause));
