@@ -137,8 +137,26 @@ impl MemoryPart {
 
     /// Reserves bytes as soon as there is room, and at most until the deadline.
     pub async fn reserve_before(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Reserved, Full> {
+        self.reserve_more_before(bytes, bytes, deadline).await
+    }
+
+    /// Reserves bytes of something that has `whole` bytes with them, or refuses at once. What grows in small steps has
+    /// no part in the reserve for small ones.
+    pub fn reserve_more(self: &Arc<Self>, bytes: u64, whole: u64) -> Result<Reserved, Full> {
         let mut reserved = self.nothing();
-        reserved.set_before(bytes, deadline).await?;
+        reserved.set_of(bytes, whole)?;
+        Ok(reserved)
+    }
+
+    /// As [`MemoryPart::reserve_more`], as soon as there is room, and at most until the deadline.
+    pub async fn reserve_more_before(
+        self: &Arc<Self>,
+        bytes: u64,
+        whole: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Reserved, Full> {
+        let mut reserved = self.nothing();
+        reserved.set_of_before(bytes, whole, deadline).await?;
         Ok(reserved)
     }
 }
@@ -150,12 +168,16 @@ impl Reserved {
 
     /// Changes how many bytes are reserved. If there is no room, as many as before stay reserved.
     pub fn set(&mut self, bytes: u64) -> Result<(), Full> {
+        self.set_of(bytes, bytes)
+    }
+
+    fn set_of(&mut self, bytes: u64, whole: u64) -> Result<(), Full> {
         let MemoryPart { name, limit, reserve, used, .. } = &*self.part;
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             self.shrink(bytes);
             return Ok(());
         };
-        let most = if bytes < SMALL { *limit } else { limit.saturating_sub(*reserve) };
+        let most = if whole < SMALL { *limit } else { limit.saturating_sub(*reserve) };
         let fits = |used: u64| used.checked_add(more).filter(|sum| *sum <= most);
         used.fetch_update(SeqCst, SeqCst, fits).map_err(|used| Full { part: name, limit: most, used, wanted: more })?;
         self.bytes = bytes;
@@ -183,9 +205,8 @@ impl Reserved {
         self.shrink(self.bytes.min(bytes));
     }
 
-    /// As [`Reserved::set`], as soon as there is room, and at most until the deadline.
-    pub async fn set_before(&mut self, bytes: u64, deadline: Option<Instant>) -> Result<(), Full> {
-        if self.set(bytes).is_ok() {
+    async fn set_of_before(&mut self, bytes: u64, whole: u64, deadline: Option<Instant>) -> Result<(), Full> {
+        if self.set_of(bytes, whole).is_ok() {
             return Ok(());
         }
         let part = self.part.clone();
@@ -195,7 +216,7 @@ impl Reserved {
         loop {
             // Before the attempt, so that no release is missed.
             let released = part.released.notified();
-            match self.set(bytes) {
+            match self.set_of(bytes, whole) {
                 Ok(()) => return Ok(()),
                 Err(full) => timeout_at(end, released).await.map_err(|_| full)?,
             }

@@ -92,6 +92,13 @@ pub struct RequestBytes {
     pub decompressed: u64,
 }
 
+/// What a request lacks of what it needs.
+struct Missing {
+    part: Arc<MemoryPart>,
+    bytes: u64,
+    whole: u64,
+}
+
 impl RequestMemory {
     pub fn new(part: &Arc<MemoryPart>) -> Self {
         Self(Arc::new(Mutex::new(Held { messages: part.nothing(), decompressed: part.nothing(), buffer: 0 })))
@@ -103,27 +110,26 @@ impl RequestMemory {
 
     /// Reserves what more messages need, or refuses at once.
     pub fn add(&self, more: RequestBytes) -> Result<(), Full> {
-        let missing = self.missing(more);
-        if missing > 0 {
-            let part = self.part();
-            self.absorb(part.reserve(missing)?, more);
+        let Missing { part, bytes, whole } = self.missing(more);
+        if bytes > 0 {
+            self.absorb(part.reserve_more(bytes, whole)?, more);
         }
         Ok(())
     }
 
     /// As [`RequestMemory::add`], but waits for room.
     pub async fn add_when_possible(self, more: RequestBytes) -> Result<(), Full> {
-        let reserved = self.part().reserve_before(self.missing(more), None).await?;
+        let Missing { part, bytes, whole } = self.missing(more);
+        let reserved = part.reserve_more_before(bytes, whole, None).await?;
         self.absorb(reserved, more);
         Ok(())
     }
 
-    fn part(&self) -> Arc<MemoryPart> {
-        self.0.lock().messages.part().clone()
-    }
-
-    fn missing(&self, more: RequestBytes) -> u64 {
-        more.arriving + more.decompressed.saturating_sub(self.0.lock().decompressed.bytes())
+    fn missing(&self, more: RequestBytes) -> Missing {
+        let held = self.0.lock();
+        let (messages, decompressed) = (held.messages.bytes(), held.decompressed.bytes());
+        let bytes = more.arriving + more.decompressed.saturating_sub(decompressed);
+        Missing { part: held.messages.part().clone(), bytes, whole: messages + decompressed + bytes }
     }
 
     fn absorb(&self, reserved: Reserved, more: RequestBytes) {

@@ -19,7 +19,7 @@ const UNIT_BYTES: u64 = 256;
 const KEY_UNIT_BYTES: usize = 256;
 /// A unit more for each of these bytes of a value. They are in the queue of the log, and leave it late if it is slow.
 const VALUE_UNIT_BYTES: usize = 1024;
-/// Memory is reserved in steps. The first ones may use the reserve for small requests.
+/// Memory is reserved in steps. Up to 64 KiB may use the reserve for small requests.
 const MEMORY_STEP: u64 = 16 * 1024;
 
 /// The window of one stream.
@@ -58,9 +58,10 @@ impl WriteWindow {
 
     /// Reserves memory for all units that are taken. Waits for room if there is none. One task at a time may call it.
     pub async fn reserve(&self) -> Result<(), Full> {
-        let missing = self.needed().saturating_sub(self.reserved.lock().bytes());
+        let needed = self.needed();
+        let missing = needed.saturating_sub(self.reserved.lock().bytes());
         if missing > 0 {
-            let more = self.requests.reserve_before(missing, None).await?;
+            let more = self.requests.reserve_more_before(missing, needed, None).await?;
             self.reserved.lock().absorb(more);
         }
         Ok(())

@@ -111,11 +111,32 @@ async fn a_link_in_the_directory_ends_the_start_with_its_name() {
     }
 }
 
+/// Removes files of each keyspace that begin with this.
+fn remove(path: &Path, below: &str, begin: &str) {
+    for keyspace in fs::read_dir(path.join("engine/keyspaces")).unwrap() {
+        for file in fs::read_dir(keyspace.unwrap().path().join(below)).unwrap() {
+            let file = file.unwrap();
+            if file.file_name().to_str().unwrap().starts_with(begin) && file.path().is_file() {
+                fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+}
+
 /// Covers R46.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_directory_a_server_answers_store_gone_and_turns_readiness_off() {
     type Removal = fn(&Path);
-    let removals: [(&str, Removal); 5] = [
+    let removals: [(&str, Removal); 10] = [
+        ("rm of all tables", |path| remove(path, "tables/", "")),
+        ("rm of each current", |path| remove(path, "", "current")),
+        ("rm of each list of tables", |path| remove(path, "", "v")),
+        ("rm -r of all keyspaces", |path| {
+            for entry in fs::read_dir(path.join("engine/keyspaces")).unwrap() {
+                fs::remove_dir_all(entry.unwrap().path()).unwrap();
+            }
+        }),
+        ("mv of a keyspace", |path| fs::rename(path.join("engine/keyspaces/3"), path.join("engine/moved")).unwrap()),
         ("rm -r", |path| while fs::remove_dir_all(path).is_err() && path.exists() {}),
         ("mv", |path| fs::rename(path, path.with_file_name("aside")).unwrap()),
         ("mv of the engine", |path| fs::rename(path.join("engine"), path.join("aside")).unwrap()),

@@ -31,14 +31,20 @@ pub async fn server(more: &[&str]) -> TestServer {
 }
 
 pub async fn connection(api: &str, window: Option<u32>) -> SendRequest<Body> {
-    let stream = tokio::net::TcpStream::connect(api).await.unwrap();
+    connection_and_socket(api, window).await.0
+}
+
+/// As [`connection`], with its socket, because dropping a call does not end one whose request is still being sent.
+pub async fn connection_and_socket(api: &str, window: Option<u32>) -> (SendRequest<Body>, std::net::TcpStream) {
+    let socket = tokio::net::TcpStream::connect(api).await.unwrap().into_std().unwrap();
+    let stream = tokio::net::TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     if let Some(window) = window {
         builder.initial_stream_window_size(window);
     }
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    sender
+    (sender, socket)
 }
 
 pub fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {

@@ -1,13 +1,16 @@
 //! The memory limit, for streams: compressed messages, verdicts, and answers before they are made.
 
 use changelogd::proto::v1;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::task::JoinSet;
 use tonic::{Status, codec::CompressionEncoding};
 
 use crate::{
     contract::server::{Client, PATIENCE, TestServer, connect, reason},
-    memory_limit::{MIB, assert_no_room, connection, framed, limit, peak_memory, request, server, status_of, until},
+    memory_limit::{
+        MIB, assert_no_room, connection, connection_and_socket, framed, limit, peak_memory, request, server, status_of,
+        until,
+    },
 };
 
 fn mutation(id: u64, key: String, value: &str) -> v1::Mutation {
@@ -115,6 +118,34 @@ async fn verdicts_of_written_mutations_are_sent_when_answers_have_no_room() {
     until(&server, "answers", |bytes| bytes == 0).await;
     assert_eq!(server.load("w").await.entries.len(), 500);
     assert_eq!(server.load("late").await.entries.len(), 10);
+}
+
+/// Streams grow in small steps. They have no part in what is reserved for small calls.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_whose_verdicts_are_not_taken_leave_the_reserve_to_small_calls() {
+    let server = server(&["--client-stall-timeout=10m"]).await;
+    let (mut streams, mut sockets) = (JoinSet::new(), Vec::new());
+    for stream in 0..20 {
+        let frames = (0..200_u64).map(move |message| {
+            let mutations = (0..250).map(|n| mutation(n, format!("w{stream}/t/{message}-{n}"), "1")).collect();
+            Ok(http_body::Frame::data(framed(&v1::WriteRequest { mutations })))
+        });
+        let call = request(&server.api, "Write", StreamBody::new(tokio_stream::iter(frames)).boxed());
+        let (mut sender, socket) = connection_and_socket(&server.api, Some(0)).await;
+        sockets.push(socket);
+        streams.spawn(async move { drop(sender.send_request(call).await.map(status_of)) });
+    }
+    let room = limit(&server, "requests").await - 4 * MIB;
+    until(&server, "requests", |bytes| bytes > room - MIB).await;
+    for n in 0..100 {
+        server.set(&format!("ws/t/{n}"), "1").await;
+    }
+    for socket in sockets {
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    while streams.join_next().await.is_some() {}
+    until(&server, "requests", |bytes| bytes == 0).await;
 }
 
 /// What a conversion to JSON takes, and what the allocator keeps: none of it is in a part.

@@ -1,4 +1,4 @@
-//! Checks each second whether the data directory is still there.
+//! Checks each second whether the data directory and the engine's files are still there.
 //!
 //! It has a thread of its own. So a removal is noticed while nothing is written, while the writer waits for the disk,
 //! and after a fault of the writer, when reads go on.
@@ -16,7 +16,7 @@ use std::{
 
 use super::state::StoreState;
 
-/// A removal is noticed within about this time. A check takes some microseconds.
+/// A removal is noticed within about this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread. Dropping it ends the thread, and waits for that.
@@ -40,7 +40,7 @@ impl DirectoryWatch {
 
 fn run(state: &StoreState, stopped: &Receiver<()>) {
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        state.check_presence();
+        state.check_files();
     }
 }
 

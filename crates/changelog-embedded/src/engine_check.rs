@@ -1,5 +1,5 @@
 //! Refuses to open a store if the engine's lists of files are damaged, because the engine does not check them itself.
-//! Runs before the engine starts.
+//! Runs before the engine starts. While the engine runs, it looks for files of these lists that were removed.
 //!
 //! The engine is fjall, a log-structured merge tree. A *keyspace* is one sorted map. Its records are in *tables*:
 //! sorted files that never change. A *version* is a list of tables, and the last version says what the keyspace
@@ -21,17 +21,26 @@
 //!
 //! Does not check the sections of tables. The engine checks their checksums when it reads them.
 
-use std::{fmt, fs, fs::File, io::Cursor, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    fmt, fs,
+    fs::File,
+    io,
+    io::Cursor,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::OpenError;
 
 /// The engine's own keyspace and our four, numbered in the order of their creation.
-const KEYSPACES: u64 = 5;
+pub(super) const KEYSPACES: u64 = 5;
 /// The start of a table's trailer. The checksum, the position and the length of the table of contents follow.
 const TRAILER: [u8; 6] = *b"SFA!\x01\0";
 const TRAILER_BYTES: u64 = TRAILER.len() as u64 + 16 + 8 + 8;
+/// How often a list is read that the engine replaces meanwhile.
+const MAX_READS: usize = 3;
 /// A table of contents has about ten sections.
 const MAX_CONTENTS_BYTES: u64 = 64 * 1024;
 
@@ -57,6 +66,45 @@ fn check_keyspace(dir: &Path, keyspace: &Path) -> Result<(), OpenError> {
         return Err(damaged(dir, &path, format_args!("it can't be read, though its checksum is right")));
     };
     tables.iter().try_for_each(|table| check_table(dir, &keyspace.join("tables").join(table.to_string())))
+}
+
+/// A file that the engine has in use and that was removed. The engine may run.
+pub(super) fn removed(engine: &Path) -> Option<PathBuf> {
+    (0..KEYSPACES).find_map(|n| removed_from(&engine.join("keyspaces").join(n.to_string())))
+}
+
+fn removed_from(keyspace: &Path) -> Option<PathBuf> {
+    let path = keyspace.join("current");
+    // The engine replaces this file first, and then removes what only its old content names. So a missing file was
+    // removed by someone else if the content is still the same. A version is used for some milliseconds at least.
+    for _ in 0..MAX_READS {
+        let current = match fs::read(&path) {
+            Ok(current) => current,
+            Err(error) => return is_absence(&error).then_some(path),
+        };
+        let missing = missing_of(keyspace, &current)?;
+        if fs::read(&path).is_ok_and(|now| now == current) {
+            return Some(missing);
+        }
+    }
+    None
+}
+
+/// The version or a table of it, if it is missing. What is damaged is found at the next start.
+fn missing_of(keyspace: &Path, current: &[u8]) -> Option<PathBuf> {
+    let (version, _) = parse_current(current)?;
+    let path = keyspace.join(format!("v{version}"));
+    let content = match fs::read(&path) {
+        Ok(content) => content,
+        Err(error) => return is_absence(&error).then_some(path),
+    };
+    let mut tables = table_ids(&content)?.into_iter().map(|table| keyspace.join("tables").join(table.to_string()));
+    tables.find(|table| fs::symlink_metadata(table).is_err_and(|error| is_absence(&error)))
+}
+
+/// Whether this error says that the file is not there. Others say nothing about it.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn damaged(dir: &Path, file: &Path, what: fmt::Arguments<'_>) -> OpenError {
@@ -101,19 +149,19 @@ impl ByteReader<'_> {
 
 /// Checks a table's table of contents.
 fn check_table(dir: &Path, table: &Path) -> Result<(), OpenError> {
-    let io = |cause| OpenError::engine_file(dir, table, cause);
-    let file = File::open(table).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
+    let fail = |cause| OpenError::engine_file(dir, table, cause);
+    let file = File::open(table).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
     let Some(end) = length.checked_sub(TRAILER_BYTES) else {
         return Err(damaged(dir, table, format_args!("it ends at byte {length}, which is too short for its trailer")));
     };
     let mut trailer = [0; TRAILER_BYTES as usize];
-    file.read_exact_at(&mut trailer, end).map_err(io)?;
+    file.read_exact_at(&mut trailer, end).map_err(fail)?;
     let Some((checksum, start)) = parse_trailer(&trailer, end) else {
         return Err(damaged(dir, table, format_args!("its trailer, at byte {end}, is damaged")));
     };
     let mut contents = vec![0; (end - start) as usize];
-    file.read_exact_at(&mut contents, start).map_err(io)?;
+    file.read_exact_at(&mut contents, start).map_err(fail)?;
     if xxh3_128(&contents) != checksum {
         return Err(damaged(dir, table, format_args!("its table of contents, at byte {start}, is damaged")));
     }

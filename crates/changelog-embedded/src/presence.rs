@@ -3,7 +3,10 @@
 //! A process that has files open does not notice that they are removed: reads and writes go on, and all is lost with
 //! the process. So each name must have the device and the inode of the opened file.
 //!
-//! Does not notice that a table or one of several journals is missing. The engine does, when it reads them.
+//! - **The names of directories and of our own files** are checked around each batch.
+//! - **The files of the engine's lists**, which change, are checked each second, because they can be many.
+//!
+//! Does not notice that one of several journals is missing. The next start does.
 
 use std::{
     fs,
@@ -15,13 +18,18 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::directory::{ACKED_SEQUENCE, ENGINE, LOCK, MARKER};
+use super::{
+    directory::{ACKED_SEQUENCE, ENGINE, LOCK, MARKER},
+    engine_check::{self, KEYSPACES, is_absence},
+};
 
 /// Names of an open store that never change.
 #[derive(Debug)]
 pub(super) struct Presence {
     dir: Name,
     files: Vec<Name>,
+    /// Files that the engine replaces.
+    replaced: Vec<PathBuf>,
     engine: PathBuf,
 }
 
@@ -50,13 +58,9 @@ impl Name {
         match found {
             Ok(found) if device_and_inode(&found) == self.device_and_inode => None,
             Ok(_) => Some(format!("{} is not the one that was opened", self.path.display())),
-            Err(error) => is_absence(&error).then(|| format!("{} is missing", self.path.display())),
+            Err(error) => is_absence(&error).then(|| missing(&self.path)),
         }
     }
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl Presence {
@@ -66,20 +70,38 @@ impl Presence {
         let files =
             [LOCK.as_ref(), MARKER.as_ref(), ACKED_SEQUENCE.as_ref(), ENGINE.as_ref()].map(|n: &Path| dir.join(n));
         let of_engine = ["version", "keyspaces"].map(|name| engine.join(name));
-        let files = files.into_iter().chain(of_engine).map(|path| Name::of(path, OFlags::NOFOLLOW));
+        let keyspaces = || (0..KEYSPACES).map(|n| engine.join("keyspaces").join(n.to_string()));
+        let of_keyspaces = keyspaces().flat_map(|keyspace| [keyspace.join("tables"), keyspace]);
+        let files = files.into_iter().chain(of_engine).chain(of_keyspaces);
+        let files = files.map(|path| Name::of(path, OFlags::NOFOLLOW)).collect::<io::Result<_>>()?;
+        let replaced = keyspaces().map(|keyspace| keyspace.join("current")).collect();
         // The directory may be a link, and what counts is where the link leads.
-        Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files: files.collect::<io::Result<_>>()?, engine })
+        Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files, replaced, engine })
     }
 
     /// A name that is missing, or that another file has now. Takes some microseconds.
     pub(super) fn lost(&self) -> Option<String> {
         let lost = self.dir.lost(fs::metadata(&self.dir.path));
-        lost.or_else(|| self.files.iter().find_map(|name| name.lost(fs::symlink_metadata(&name.path)))).or_else(|| {
+        let lost = lost.or_else(|| self.files.iter().find_map(|name| name.lost(fs::symlink_metadata(&name.path))));
+        let lost = lost.or_else(|| {
+            let is_missing = |file: &&PathBuf| fs::symlink_metadata(file).is_err_and(|error| is_absence(&error));
+            self.replaced.iter().find(is_missing).map(|file| missing(file))
+        });
+        lost.or_else(|| {
             // A list that is read while the engine creates a journal and removes another may lack both.
             let none = (0..3).all(|_| has_journal(&self.engine) == Some(false));
             none.then(|| format!("{} has no journal", self.engine.display()))
         })
     }
+
+    /// Also a table or a list of tables that is missing. Takes some microseconds for each table.
+    pub(super) fn lost_file(&self) -> Option<String> {
+        self.lost().or_else(|| engine_check::removed(&self.engine).map(|file| missing(&file)))
+    }
+}
+
+fn missing(file: &Path) -> String {
+    format!("{} is missing", file.display())
 }
 
 /// `None` if it can't be read.

@@ -9,10 +9,17 @@ use std::collections::HashMap;
 
 use fjall::Readable as _;
 
-use super::{error::Unreadable, layout, space::Wanted, writer::Writer};
+use super::{
+    error::Unreadable,
+    layout,
+    space::{Purpose, Wanted},
+    writer::{BATCH_BYTES, Writer},
+};
 
 /// The most tombstones of one purge. Queued writes are committed before the next one.
 const MAX_PURGE_RECORDS: usize = 1024;
+/// The most bytes of the entries that remove a tombstone, of which one has its key.
+const TOMBSTONE_BYTES: u64 = 1024 + 256;
 
 impl Writer {
     /// Purges tombstones that are older than the retention. Returns whether there are more.
@@ -36,7 +43,8 @@ impl Writer {
 
     fn try_purge(&mut self) -> Result<bool, Unreadable> {
         // The purge waits while the disk is full, because a failed commit would make the store read-only.
-        let wanted = Wanted { bytes: 0, deletes: true };
+        let bytes = BATCH_BYTES + MAX_PURGE_RECORDS as u64 * TOMBSTONE_BYTES;
+        let wanted = Wanted { bytes, purpose: Purpose::Purge };
         if self.space.check(&self.store, wanted).is_err() || self.check_free_files().is_err() {
             return Ok(false);
         }
@@ -63,6 +71,9 @@ impl Writer {
         for (partition, below) in &purged_below {
             let entry_key = layout::purged_below_key(*partition);
             batch.insert(&self.store.meta, entry_key, layout::seal(&entry_key, &below.to_be_bytes()));
+        }
+        if purged > 0 {
+            self.space.written(wanted);
         }
         if purged > 0 && self.commit(batch).is_ok() {
             for (partition, below) in purged_below {

@@ -24,8 +24,8 @@ pub struct Settings {
     /// on them is never short of them.
     pub reserve_files: u64,
     /// Writes are rejected if the files of the data directory could occupy more than this, in bytes, with what the
-    /// engine has still to write and to merge. `None` = no limit. With less than [`MIN_DATA_LIMIT`](crate::MIN_DATA_LIMIT) a store that has
-    /// reached its limit may stay there.
+    /// engine may write and merge later. `None` = no limit. With less than
+    /// [`MIN_DATA_LIMIT`](crate::MIN_DATA_LIMIT) a store that has reached its limit may stay there.
     pub data_limit: Option<u64>,
     /// How many bytes one replay may hold to sort records. Records above that are read twice.
     pub sort_bytes: usize,

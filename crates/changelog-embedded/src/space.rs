@@ -6,10 +6,12 @@
 //!
 //! - **Bytes**: those that the file system still gives, minus a reserve and what the engine still has to write.
 //! - **Files**: the file system may have a limit on them (inodes). One that names none has none.
-//! - **The limit of the directory** counts what its files occupy. They are measured at most once a second, and what is
-//!   written in between is added.
+//! - **The limit of the directory** counts what its files occupy, and what the engine may write to them later. Each
+//!   batch leaves room for that, whatever it consists of. So the engine can always merge, and never passes the limit.
+//!   The files are measured again after a second, and when the engine has made tables. What is written in between is
+//!   added.
 //!
-//! Deletes may use half of the reserve of the limit, and the room for a merge, because they make room.
+//! Below the limit, sets leave room for deletes, and both leave room for a purge, because these make room.
 
 use std::{
     fs, io,
@@ -19,6 +21,7 @@ use std::{
 };
 
 use changelog_core::log::WriteError;
+use fjall::Keyspace;
 
 use super::store::Store;
 
@@ -30,9 +33,17 @@ pub const MIN_DATA_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// Bytes of a block in the metadata of a file.
 const BLOCK_BYTES: u64 = 512;
-/// A merge takes at most the newest level (four tables of 64 MiB) and what comes into it. Deeper levels are merged in
-/// parts, the smallest first.
-const MAX_MERGE_BYTES: u64 = 384 * 1024 * 1024;
+/// The most that the engine merges of a keyspace before it removes what it merged. It takes the newest level (four
+/// tables of 64 MiB) with what comes into it, and then a table of a level with about ten of the next one.
+const MAX_MERGE_BYTES: u64 = 1024 * 1024 * 1024;
+/// The engine begins a merge without a further write if the newest tables of a keyspace are this many, or if a level
+/// has more bytes than its four tables may have.
+const MERGE_TABLES: usize = 4;
+const MERGE_LEVEL_BYTES: u64 = 256 * 1024 * 1024;
+/// The share of the limit that sets leave to deletes, which is never less than half of the reserve.
+const DELETES_SHARE: u64 = 32;
+/// The share of the reserve that a purge leaves. What makes room writes some bytes, too.
+const PURGE_SHARE: u64 = 16;
 /// How long a measured size is used.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a full store is written to tables, and how often it is merged as a whole although nothing was written.
@@ -49,10 +60,18 @@ pub(super) fn max_journal_bytes(limit: Option<u64>) -> u64 {
 /// What a batch brings.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
-    /// Bytes in the queue.
+    /// Bytes of its entries.
     pub(super) bytes: u64,
-    /// It only removes.
-    pub(super) deletes: bool,
+    pub(super) purpose: Purpose,
+}
+
+/// What a batch is for. The later ones may use more of the limit.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    Sets,
+    /// It has only deletes.
+    Deletes,
+    Purge,
 }
 
 /// What stays free, and the limit.
@@ -60,6 +79,18 @@ pub(super) struct Reserve {
     pub(super) bytes: u64,
     pub(super) files: u64,
     pub(super) data_limit: Option<u64>,
+}
+
+impl Reserve {
+    /// What a batch leaves free below the limit.
+    fn below_limit(&self, limit: u64, purpose: Purpose) -> u64 {
+        let after_deletes = self.bytes / 2;
+        match purpose {
+            Purpose::Sets => after_deletes.saturating_add(after_deletes.max(limit / DELETES_SHARE)),
+            Purpose::Deletes => after_deletes,
+            Purpose::Purge => self.bytes / PURGE_SHARE,
+        }
+    }
 }
 
 /// Reads the room of the file system of a directory. Tests set it.
@@ -77,7 +108,10 @@ pub(super) struct Space {
 /// What the files of the directory occupied.
 struct Measured {
     at: Instant,
+    /// With what the engine may write later.
     bytes: u64,
+    /// The lists of tables of this time. While they are the same, the engine has written only what is in `bytes`.
+    versions: [u64; 4],
     written_since: u64,
 }
 
@@ -102,40 +136,47 @@ impl Space {
     /// Adds a batch to the bytes written since the last measurement.
     pub(super) fn written(&mut self, wanted: Wanted) {
         if let Some(measured) = &mut self.measured {
-            measured.written_since = measured.written_since.saturating_add(in_journal(wanted));
+            measured.written_since = measured.written_since.saturating_add(stored(wanted));
         }
     }
 
     fn lacks_limit(&mut self, store: &Store, wanted: Wanted) -> Option<String> {
         let limit = self.reserve.data_limit?;
-        let reserve = if wanted.deletes { self.reserve.bytes / 2 } else { self.reserve.bytes };
+        let reserve = self.reserve.below_limit(limit, wanted.purpose);
         let refused = |used: u64| {
-            let used =
-                used.saturating_add(reserve).saturating_add(expected(store, wanted)).saturating_add(in_journal(wanted));
+            let used = used.saturating_add(reserve).saturating_add(stored(wanted));
             (used > limit)
                 .then(|| format!("the data directory needs {used} bytes with this write, its limit is {limit}"))
         };
-        let known = self.measured.as_ref().filter(|measured| measured.at.elapsed() < MEASURE_INTERVAL);
-        if let Some(known) = known {
+        // In this order, because the engine works meanwhile. What it moves is counted twice, and not missed.
+        let versions = store.versions();
+        let is_known = |known: &&Measured| known.at.elapsed() < MEASURE_INTERVAL && known.versions == versions;
+        if let Some(known) = self.measured.as_ref().filter(is_known) {
             let cause = refused(known.bytes.saturating_add(known.written_since));
             // The bytes written since are an upper bound, so they alone refuse nothing.
             if cause.is_none() || known.written_since == 0 {
                 return cause;
             }
         }
+        let expected = expected(store);
         match occupied(&self.dir) {
             Ok(bytes) => {
-                self.measured = Some(Measured { at: Instant::now(), bytes, written_since: 0 });
+                let bytes = bytes.saturating_add(expected);
+                self.measured = Some(Measured { at: Instant::now(), bytes, versions, written_since: 0 });
                 refused(bytes)
             }
             Err(_) => None,
         }
     }
 
+    pub(super) fn has_limit(&self) -> bool {
+        self.reserve.data_limit.is_some()
+    }
+
     /// Whether the engine is to make room now, because the limit has refused a write. Not if it did a short time ago.
     pub(super) fn may_make_room(&self) -> bool {
         let is_due = self.made_room.as_ref().is_none_or(|made| made.at.elapsed() >= MAKE_ROOM_INTERVAL);
-        self.reserve.data_limit.is_some() && is_due
+        self.has_limit() && is_due
     }
 
     /// Whether everything was merged a short time ago, and nothing was written since. `sequence` is that of the last
@@ -145,11 +186,18 @@ impl Space {
         merged.is_some_and(|merged| merged.until == sequence && merged.at.elapsed() < MERGE_AGAIN_INTERVAL)
     }
 
-    /// Whether the largest keyspace can be merged within the limit, which writes all of it again.
-    pub(super) fn has_room_for_merge(&self, store: &Store) -> bool {
-        let largest = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).max().unwrap_or(0);
-        let needed = store.db.write_buffer_size().saturating_mul(2).saturating_add(largest);
+    /// Whether a keyspace can be merged within the limit, which writes all of it again. The engine may merge others
+    /// at the same time.
+    pub(super) fn has_room_for_merge(&self, store: &Store, keyspace: &Keyspace) -> bool {
+        let others = store.keyspaces().into_iter().filter(|other| other.id() != keyspace.id());
+        let others =
+            others.filter(|other| other.l0_table_count() >= MERGE_TABLES || other.disk_space() > MERGE_LEVEL_BYTES);
+        let own = keyspace.disk_space();
+        let merged = others.map(merge_bytes).sum::<u64>().saturating_add(own).saturating_add(own / 64);
         let limit = self.reserve.data_limit.unwrap_or(u64::MAX);
+        let needed = merged
+            .saturating_add(store.db.write_buffer_size().saturating_mul(2))
+            .saturating_add(self.reserve.below_limit(limit, Purpose::Purge));
         occupied(&self.dir).is_ok_and(|used| used.saturating_add(needed) <= limit)
     }
 
@@ -182,19 +230,25 @@ struct Merged {
     until: u64,
 }
 
-/// What the engine will write without further writes: its buffers to tables, and one merge. Deletes have no need of the
-/// room for that merge, because the write before them left it.
-fn expected(store: &Store, wanted: Wanted) -> u64 {
+/// What the engine may write without further writes: its buffers to tables, and all keyspaces again in merges. It can
+/// merge several at the same time, and the old tables stay until no snapshot needs them. If it merges now, the result
+/// may be merged again before that.
+fn expected(store: &Store) -> u64 {
+    // First, because the engine writes buffers to tables meanwhile.
     let buffered = store.db.write_buffer_size();
-    if wanted.deletes {
-        return buffered;
-    }
-    let tables: u64 = store.keyspaces().iter().map(|keyspace| keyspace.disk_space()).sum();
-    buffered.saturating_add(tables.saturating_add(buffered).min(MAX_MERGE_BYTES))
+    let merges = if store.is_merging() { 2 } else { 1 };
+    let merged = store.keyspaces().into_iter().map(merge_bytes).sum::<u64>().saturating_add(buffered);
+    buffered.saturating_add(merged.saturating_mul(merges))
 }
 
-/// A record is in the journal with its key, which stands in up to three entries.
-fn in_journal(wanted: Wanted) -> u64 {
+/// The result can be a little larger than what is merged, because deeper levels are compressed in another way.
+fn merge_bytes(keyspace: &Keyspace) -> u64 {
+    let tables = keyspace.disk_space();
+    tables.saturating_add(tables / 64).min(MAX_MERGE_BYTES)
+}
+
+/// An entry is in the journal, in a table, and in a merged table.
+fn stored(wanted: Wanted) -> u64 {
     wanted.bytes.saturating_mul(3)
 }
 
@@ -214,9 +268,7 @@ impl Disk {
 
     /// `buffered` is what the engine has to write to tables.
     fn lacks(&self, reserve: &Reserve, wanted: Wanted, buffered: u64) -> Option<String> {
-        // A record is in the journal, in a table, and in a merged table.
-        let (free, needed) =
-            (self.free_bytes.saturating_sub(buffered), reserve.bytes.saturating_add(in_journal(wanted)));
+        let (free, needed) = (self.free_bytes.saturating_sub(buffered), reserve.bytes.saturating_add(stored(wanted)));
         if free < needed {
             return Some(format!("{free} bytes are free beyond what is reserved, {needed} are needed"));
         }
@@ -250,7 +302,7 @@ fn occupied(dir: &Path) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    const SET: Wanted = Wanted { bytes: 100, deletes: false };
+    const SET: Wanted = Wanted { bytes: 100, purpose: Purpose::Sets };
 
     fn reserve(bytes: u64, files: u64) -> Reserve {
         Reserve { bytes, files, data_limit: None }

@@ -146,15 +146,24 @@ impl StoreState {
     /// Stops serving anything. Returns why, which is the first failure of its kind: files that are gone look like
     /// damage to a reader.
     pub(super) fn set_corrupt(&self, corrupt: Corrupt) -> StoreFailure {
-        self.check_presence().unwrap_or_else(|| self.stop_service(StoreFailure::Corrupt(corrupt)))
+        self.check_files().unwrap_or_else(|| self.stop_service(StoreFailure::Corrupt(corrupt)))
     }
 
     /// Stops serving anything if the directory is not there any more. Returns why nothing is served, if so.
     pub(super) fn check_presence(&self) -> Option<StoreFailure> {
+        self.check(Presence::lost)
+    }
+
+    /// Also if a table is not there any more.
+    pub(super) fn check_files(&self) -> Option<StoreFailure> {
+        self.check(Presence::lost_file)
+    }
+
+    fn check(&self, lost: impl FnOnce(&Presence) -> Option<String>) -> Option<StoreFailure> {
         if let Some(failure) = self.no_service.get() {
             return Some(failure.clone());
         }
-        let cause = self.presence.lost()?;
+        let cause = lost(&self.presence)?;
         Some(self.stop_service(StoreFailure::Gone(Gone { dir: self.dir.clone(), cause })))
     }
 

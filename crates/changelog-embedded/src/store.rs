@@ -21,7 +21,7 @@ use std::{
 };
 
 use changelog_core::model::{Partition, PartitionCount};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -336,9 +336,18 @@ impl Store {
         tables::wait_for_commit(&self.db, self.keyspaces(), stop)
     }
 
-    /// Merges the tables of each keyspace, so that superseded records take no room in the new tables.
-    pub(super) fn merge(&self) -> fjall::Result<()> {
-        self.keyspaces().into_iter().try_for_each(Keyspace::major_compact)
+    /// Waits until the engine merges no tables.
+    pub(super) fn wait_for_merges(&self, stop: impl Fn() -> bool) -> fjall::Result<bool> {
+        tables::wait_for_merges(&self.db, stop)
+    }
+
+    pub(super) fn is_merging(&self) -> bool {
+        self.db.active_compactions() > 0
+    }
+
+    /// The lists of tables. Each has another number when the engine has written a buffer to a table, or has merged.
+    pub(super) fn versions(&self) -> [u64; 4] {
+        self.keyspaces().map(|keyspace| keyspace.tree.current_version().id())
     }
 }
 

@@ -52,6 +52,11 @@ pub(super) fn wait_for_commit(
     wait(db, stop, || !keyspaces.iter().any(|keyspace| is_behind(keyspace)))
 }
 
+/// Waits until the engine merges no tables. Returns whether it is so.
+pub(super) fn wait_for_merges(db: &Database, stop: impl Fn() -> bool) -> fjall::Result<bool> {
+    wait(db, stop, || db.active_compactions() == 0)
+}
+
 fn wait(db: &Database, stop: impl Fn() -> bool, done: impl Fn() -> bool) -> fjall::Result<bool> {
     let until = Instant::now() + TIMEOUT;
     loop {

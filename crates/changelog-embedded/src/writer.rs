@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 use super::{
     error::{Unreadable, is_out_of_files},
     layout::{self, Head, RecordHead},
-    space::{Space, Wanted},
+    space::{Purpose, Space, Wanted},
     state::{Clock, Published, StoreState},
     store::{AckedSequence, Store},
     tables,
@@ -49,6 +49,8 @@ use super::{
 const MAX_BATCH_RECORDS: usize = 4096;
 /// The most bytes of a batch. A single record may have more.
 pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The entries of a batch that belong to no record: its sequence, and the heads of partitions.
+pub(super) const BATCH_BYTES: u64 = 1024;
 const PURGE_INTERVAL: Duration = Duration::from_mins(1);
 /// How often it is checked whether the engine has failed, while nothing is written.
 const ENGINE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,9 +75,12 @@ struct Planned<'a> {
 }
 
 fn wanted(writes: &[QueuedWrite]) -> Wanted {
+    // The key is in three entries, and in the queue once.
+    let bytes = |write: &QueuedWrite| (write.queue_bytes + 2 * write.record.key.bytes().len()) as u64;
+    let only_deletes = writes.iter().all(|write| write.record.value.is_none());
     Wanted {
-        bytes: writes.iter().map(|write| write.queue_bytes as u64).sum(),
-        deletes: writes.iter().all(|write| write.record.value.is_none()),
+        bytes: BATCH_BYTES + writes.iter().map(bytes).sum::<u64>(),
+        purpose: if only_deletes { Purpose::Deletes } else { Purpose::Sets },
     }
 }
 
@@ -175,7 +180,8 @@ impl Writer {
     /// The engine refuses all writes from now on. Nothing of the current batch is written.
     fn engine_failed(&self) -> WriteError {
         let cause = "the storage engine failed in the background; see the log and the disk";
-        if self.state.check_presence().is_none() {
+        // The engine fails when it needs a file that was removed.
+        if self.state.check_files().is_none() {
             self.state.set_read_only(cause);
         }
         self.state.refusal().unwrap_or_else(|| WriteError::ReadOnly { cause: cause.to_owned() })
@@ -212,15 +218,26 @@ impl Writer {
         }
     }
 
-    /// Writes everything to tables, and merges the tables if there is room for that. Returns whether it has merged.
+    /// Writes everything to tables, and merges the tables of each keyspace for which there is room. So superseded
+    /// records take no room. Returns whether it has merged any.
     fn merge(&mut self) -> fjall::Result<bool> {
-        // A merge keeps all that a snapshot needs, also the one that is published.
-        self.release_snapshots();
-        if !self.store.flush(|| self.is_abandoned())? || !self.space.has_room_for_merge(&self.store) {
-            return Ok(false);
+        let (store, mut merged) = (self.store.clone(), false);
+        let mut keyspaces = store.keyspaces();
+        // Each merge makes room for the next.
+        keyspaces.sort_by_key(|keyspace| keyspace.disk_space());
+        for keyspace in keyspaces {
+            // A merge keeps all that a snapshot needs, also the one that is published. The old tables of the merge
+            // before are removed.
+            self.release_snapshots();
+            if !store.flush(|| self.is_abandoned())? || !store.wait_for_merges(|| self.is_abandoned())? {
+                return Ok(merged);
+            }
+            if self.space.has_room_for_merge(&store, keyspace) {
+                keyspace.major_compact()?;
+                merged = true;
+            }
         }
-        self.store.merge()?;
-        Ok(true)
+        Ok(merged)
     }
 
     /// Publishes a new snapshot in place of the old one. The engine looks only after a write which snapshots are still
@@ -239,7 +256,14 @@ impl Writer {
         if !self.takes_writes() {
             return Ok(());
         }
-        self.space.check(&self.store, wanted(writes))
+        let wanted = wanted(writes);
+        let checked = self.space.check(&self.store, wanted);
+        if checked.is_err() && self.space.has_limit() && self.store.is_merging() {
+            // Room for another merge after this one is needed only as long as it runs.
+            let _ = self.store.wait_for_merges(|| self.is_abandoned());
+            return self.space.check(&self.store, wanted);
+        }
+        checked
     }
 
     /// Replies to writes.
@@ -402,7 +426,7 @@ impl Writer {
                     other => format!("{other:?}"),
                 };
                 let cause = format!("a commit failed: {cause}");
-                if self.state.check_presence().is_none() {
+                if self.state.check_files().is_none() {
                     self.state.set_read_only(&cause);
                 }
                 return Err(CommitError::Unknown(cause));

@@ -17,15 +17,22 @@ fn store_of(log: &EmbeddedLog) -> Arc<store::Store> {
     log.state.published.borrow().as_ref().expect("an open store").store.clone()
 }
 
-/// Takes away the directories of the tables, or puts them back.
-fn move_tables(dir: &TempDir, from: &str, to: &str) {
-    for keyspace in fs::read_dir(dir.path().join("engine/keyspaces")).unwrap() {
-        let keyspace = keyspace.unwrap().path();
-        let tables = keyspace.join(from);
-        if tables.exists() {
-            fs::rename(tables, keyspace.join(to)).unwrap();
-        }
-    }
+/// The names that the next tables get.
+fn next_tables(dir: &TempDir) -> impl Iterator<Item = PathBuf> {
+    let keyspaces = fs::read_dir(dir.path().join("engine/keyspaces")).unwrap();
+    keyspaces.flat_map(|keyspace| {
+        let tables = keyspace.unwrap().path().join("tables");
+        (0..100).map(move |id: u32| tables.join(id.to_string()))
+    })
+}
+
+/// The engine can't write a table any more, because there are directories with these names.
+fn block_tables(dir: &TempDir) {
+    next_tables(dir).filter(|table| !table.exists()).for_each(|table| fs::create_dir(table).unwrap());
+}
+
+fn unblock_tables(dir: &TempDir) {
+    next_tables(dir).filter(|table| table.is_dir()).for_each(|table| fs::remove_dir(table).unwrap());
 }
 
 fn has_failed(store: &store::Store) -> bool {
@@ -90,7 +97,7 @@ async fn assert_reopens(dir: &TempDir, log: EmbeddedLog, expected: &[&str]) {
     let left = tokio::time::timeout(PATIENCE, log.close(soon())).await;
     assert_eq!(left.expect("it closes in time"), 0);
     drop(log);
-    move_tables(dir, "tables.aside", "tables");
+    unblock_tables(dir);
     let keys = |records: Vec<Record>| texts(&records).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys(load(&open(dir), "w").await.unwrap()), expected);
 }
@@ -101,7 +108,7 @@ async fn a_write_that_waits_for_an_engine_that_fails_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(buffering(&dir, 100 * KIB)).unwrap();
     put(&log, "w/t/1", Some(&value(200))).await;
-    move_tables(&dir, "tables", "tables.aside");
+    block_tables(&dir);
     // The first of them finds more in the buffers than they may hold, and the engine fails as it writes them.
     for key in ["w/t/2", "w/t/3"] {
         assert_read_only(&answer(&log, key, Some(&value(200))).await);
@@ -118,7 +125,7 @@ async fn a_write_after_the_engine_has_failed_is_refused_at_once() {
         let log = EmbeddedLog::open(buffering(&dir, if over_the_limit { KIB } else { 1024 * KIB })).unwrap();
         let store = store_of(&log);
         put(&log, "w/t/1", Some(&value(200))).await;
-        move_tables(&dir, "tables", "tables.aside");
+        block_tables(&dir);
         store.latest.rotate_memtable().unwrap();
         until(|| has_failed(&store)).await;
         drop(store);
@@ -137,7 +144,7 @@ async fn all_batches_that_are_queued_behind_an_engine_that_fails_are_refused_at_
     let log = EmbeddedLog::open_at(&settings, Gate::clock(&gate)).unwrap();
     let keys = ["w/t/1", "w/t/2", "w/t/3", "w/t/4", "w/t/5"];
     let pending = keys.map(|key| log.append(record(&log, key, Some(&value(250)))).unwrap());
-    move_tables(&dir, "tables", "tables.aside");
+    block_tables(&dir);
     gate.open();
     let answers = async {
         let mut answers = Vec::new();
@@ -172,7 +179,7 @@ async fn an_engine_that_is_behind_and_then_fails_holds_no_write() {
     let pending = log.append(record(&log, "w/t/2", Some("b"))).unwrap();
     // A writer that begins its commit now is in the engine when it fails. Ours does not begin it.
     let _ = tokio::time::timeout(Duration::from_millis(300), until(|| store.db.seqno() > before)).await;
-    move_tables(&dir, "tables", "tables.aside");
+    block_tables(&dir);
     drop(stalled);
     let answer = tokio::time::timeout(PATIENCE, pending).await.expect("an answer in time").expect("an answer");
     assert_read_only(&answer);
@@ -188,7 +195,7 @@ async fn an_engine_that_has_failed_is_noticed_without_a_write() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
-    move_tables(&dir, "tables", "tables.aside");
+    block_tables(&dir);
     store_of(&log).latest.rotate_memtable().unwrap();
     let mut state = log.topic_state();
     let failed = state.wait_for(|state| matches!(state, TopicState::Failed(StoreFailure::ReadOnly { .. })));

@@ -26,7 +26,7 @@ fn replace(path: &Path) {
 }
 
 /// What can happen to the directory, given its path, and the name that the cause must have.
-const REMOVALS: [(&str, Removal, &str); 17] = [
+const REMOVALS: [(&str, Removal, &str); 24] = [
     ("rm -r of the directory", remove, "data"),
     ("mv of the directory", rename, "data"),
     ("another directory in its place", replace, "data"),
@@ -43,8 +43,37 @@ const REMOVALS: [(&str, Removal, &str); 17] = [
     ("rm engine/version", |dir| remove(&dir.join("engine/version")), "version"),
     ("another engine/version", |dir| replace(&dir.join("engine/version")), "version"),
     ("rm -r of the engine's keyspaces", |dir| remove(&dir.join("engine/keyspaces")), "keyspaces"),
+    ("rm -r of all in keyspaces", |dir| keyspaces(dir).iter().for_each(|keyspace| remove(keyspace)), "keyspaces"),
+    ("mv of a keyspace", |dir| rename(&dir.join("engine/keyspaces/3")), "keyspaces/3"),
+    ("another keyspace", |dir| replace(&dir.join("engine/keyspaces/0")), "keyspaces/0"),
+    ("rm -r of a tables directory", |dir| remove(&dir.join("engine/keyspaces/2/tables")), "keyspaces/2/tables"),
+    ("mv of a tables directory", |dir| rename(&dir.join("engine/keyspaces/0/tables")), "keyspaces/0/tables"),
+    ("rm of a current", |dir| remove(&dir.join("engine/keyspaces/4/current")), "keyspaces/4/current"),
+    ("rm of each current", |dir| keyspaces(dir).iter().for_each(|at| remove(&at.join("current"))), "current"),
     ("rm of all journals", |dir| remove(&dir.join("engine/0.jnl")), "no journal"),
 ];
+
+/// What is noticed within about a second only.
+const REMOVALS_OF_FILES: [(&str, Removal, &str); 4] = [
+    ("rm of all tables", |dir| keyspaces(dir).iter().for_each(|at| remove_below(&at.join("tables"), "")), "tables/"),
+    ("rm of the tables of one keyspace", |dir| remove_below(&dir.join("engine/keyspaces/0/tables"), ""), "0/tables/"),
+    ("rm of all lists of tables", |dir| keyspaces(dir).iter().for_each(|at| remove_below(at, "v")), "/v"),
+    ("rm of one list of tables", |dir| remove_below(&dir.join("engine/keyspaces/4"), "v"), "keyspaces/4/v"),
+];
+
+fn keyspaces(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir.join("engine/keyspaces")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Removes what begins with this.
+fn remove_below(dir: &Path, begin: &str) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_str().unwrap().starts_with(begin) {
+            remove(&entry.path());
+        }
+    }
+}
 
 /// As `rm -r`. The engine may create a file in the directory meanwhile, so more than one attempt may be needed.
 fn remove(path: &Path) {
@@ -97,7 +126,7 @@ async fn a_write_after_any_removal_is_refused_and_so_is_everything_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_is_noticed_without_a_write_and_ends_following_replays() {
     let mut cases = tokio::task::JoinSet::new();
-    for (what, removal, named) in REMOVALS {
+    for (what, removal, named) in REMOVALS.into_iter().chain(REMOVALS_OF_FILES) {
         cases.spawn(async move {
             let (_keep, dir, log) = opened().await;
             let topic = log.topic().await.unwrap();
@@ -120,6 +149,61 @@ async fn a_removal_is_noticed_without_a_write_and_ends_following_replays() {
         });
     }
     cases.join_all().await;
+}
+
+/// The engine goes on without its tables, and a write can be acknowledged before the next check.
+/// Covers R46.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_after_the_removal_of_a_table_are_refused_from_the_next_check_on() {
+    for (what, removal, named) in REMOVALS_OF_FILES {
+        let (_keep, dir, log) = opened().await;
+        removal(&dir);
+        let until = soon();
+        let refusal = loop {
+            assert!(Instant::now() < until, "{what}: it is noticed");
+            match log.append(record(&log, "w/t/2", Some("b"))) {
+                Ok(pending) => match pending.await.unwrap() {
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Err(refusal) => break refusal,
+                },
+                Err(refusal) => break refusal,
+            }
+        };
+        // A write that meets the check after its commit has an unknown outcome.
+        let is_right = match &refusal {
+            WriteError::StoreGone(gone) => gone.cause.contains(named),
+            WriteError::OutcomeUnknown { cause, .. } => cause.contains(named),
+            _ => false,
+        };
+        assert!(is_right, "{what}: {refusal:?}");
+        let refused = log.append(record(&log, "w/t/3", None));
+        assert!(matches!(refused, Err(WriteError::StoreGone(_))), "{what}");
+        assert!(matches!(load(&log, "w").await, Err(ReadError::StoreGone(_))), "{what}");
+        assert_eq!(log.close(soon()).await, 0, "{what}");
+    }
+}
+
+/// The engine removes tables and lists itself all the time.
+/// Covers R46.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_engine_removes_itself_is_no_removal() {
+    let (_keep, _, log) = opened().await;
+    let store = log.state.published.borrow().as_ref().expect("an open store").store.clone();
+    let state = log.state.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        for _ in 0..30 {
+            assert!(store.flush(|| false).unwrap());
+            store.keyspaces().into_iter().for_each(|keyspace| keyspace.major_compact().unwrap());
+        }
+    });
+    let mut written = 0;
+    while !work.is_finished() {
+        put(&log, &format!("w/t/{written}"), Some("a")).await;
+        assert!(state.check_files().is_none());
+        written += 1;
+    }
+    work.await.unwrap();
+    assert_eq!(load(&log, "w").await.unwrap().len(), written.max(2));
 }
 
 /// What is not a removal.

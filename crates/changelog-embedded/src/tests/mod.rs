@@ -12,6 +12,7 @@ mod fuzz;
 mod gone;
 mod kinds;
 mod layout;
+mod limit;
 mod purge;
 mod reads;
 mod room;

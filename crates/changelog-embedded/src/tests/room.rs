@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
 /// What all files below a directory occupy.
 fn occupied(dir: &Path) -> u64 {
@@ -19,7 +19,7 @@ fn occupied(dir: &Path) -> u64 {
 }
 
 /// Text that compression does not make smaller.
-fn noise(seed: u64, bytes: usize) -> String {
+pub(super) fn noise(seed: u64, bytes: usize) -> String {
     let (mut state, mut text) = (seed.wrapping_mul(2).wrapping_add(1), String::with_capacity(bytes));
     while text.len() < bytes {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -87,7 +87,7 @@ async fn fits(log: &EmbeddedLog, key: &str, value: Option<&str>) -> bool {
 }
 
 /// Runs `work`, and returns its result and the most that the directory occupied meanwhile.
-async fn watched<T>(dir: &Path, work: impl Future<Output = T>) -> (T, u64) {
+pub(super) async fn watched<T>(dir: &Path, work: impl Future<Output = T>) -> (T, u64) {
     let (dir, done) = (dir.to_owned(), CancellationToken::new());
     // Also if the work panics.
     let (ended, done) = (done.clone(), done.drop_guard());
