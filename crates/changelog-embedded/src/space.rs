@@ -112,6 +112,8 @@ struct Measured {
     bytes: u64,
     /// The lists of tables of this time. While they are the same, the engine has written only what is in `bytes`.
     versions: [u64; 4],
+    /// Whether the engine merged, so that `bytes` has room for another merge.
+    merging: bool,
     written_since: u64,
 }
 
@@ -149,8 +151,10 @@ impl Space {
                 .then(|| format!("the data directory needs {used} bytes with this write, its limit is {limit}"))
         };
         // In this order, because the engine works meanwhile. What it moves is counted twice, and not missed.
-        let versions = store.versions();
-        let is_known = |known: &&Measured| known.at.elapsed() < MEASURE_INTERVAL && known.versions == versions;
+        let (versions, merging) = (store.versions(), store.is_merging());
+        let is_known = |known: &&Measured| {
+            known.at.elapsed() < MEASURE_INTERVAL && known.versions == versions && known.merging == merging
+        };
         if let Some(known) = self.measured.as_ref().filter(is_known) {
             let cause = refused(known.bytes.saturating_add(known.written_since));
             // The bytes written since are an upper bound, so they alone refuse nothing.
@@ -158,11 +162,11 @@ impl Space {
                 return cause;
             }
         }
-        let expected = expected(store);
+        let expected = expected(store, merging);
         match occupied(&self.dir) {
             Ok(bytes) => {
                 let bytes = bytes.saturating_add(expected);
-                self.measured = Some(Measured { at: Instant::now(), bytes, versions, written_since: 0 });
+                self.measured = Some(Measured { at: Instant::now(), bytes, versions, merging, written_since: 0 });
                 refused(bytes)
             }
             Err(_) => None,
@@ -233,10 +237,10 @@ struct Merged {
 /// What the engine may write without further writes: its buffers to tables, and all keyspaces again in merges. It can
 /// merge several at the same time, and the old tables stay until no snapshot needs them. If it merges now, the result
 /// may be merged again before that.
-fn expected(store: &Store) -> u64 {
+fn expected(store: &Store, merging: bool) -> u64 {
     // First, because the engine writes buffers to tables meanwhile.
     let buffered = store.db.write_buffer_size();
-    let merges = if store.is_merging() { 2 } else { 1 };
+    let merges = if merging { 2 } else { 1 };
     let merged = store.keyspaces().into_iter().map(merge_bytes).sum::<u64>().saturating_add(buffered);
     buffered.saturating_add(merged.saturating_mul(merges))
 }
