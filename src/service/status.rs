@@ -142,22 +142,23 @@ pub fn no_thread(what: &str, error: &io::Error) -> Status {
     status.status(format!("{what}: nothing was done: the system has no thread left: {error}"))
 }
 
+fn no_room(message: String) -> Status {
+    spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1)).status(message)
+}
+
 /// A call that the memory limit has no room for. Nothing was written.
 pub fn memory_limit(what: &str, full: &Full) -> Status {
-    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
-    status.status(format!("{what}: nothing was done: {full}"))
+    no_room(format!("{what}: nothing was done: {full}"))
 }
 
 /// A message of a stream that the memory limit has no room for. Others of the stream may have been written or sent.
 pub fn no_room_for_message(what: &str, full: &Full) -> Status {
-    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
-    status.status(format!("{what}: the stream ends before this message: {full}"))
+    no_room(format!("{what}: the stream ends before this message: {full}"))
 }
 
 /// A call of health or reflection on a connection that has too many of them.
 pub fn too_many_probes(what: &str, max: usize) -> Status {
-    let status = spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1));
-    status.status(format!("{what}: nothing was done: this connection has {max} such calls, which is the most"))
+    no_room(format!("{what}: nothing was done: this connection has {max} such calls, which is the most"))
 }
 
 /// A request that did not arrive completely before its deadline.

@@ -1,6 +1,6 @@
 //! The delivery of one range to the receiver of a replay: scans a batch, sends it, and scans the next.
 //!
-//! It reads each batch on a thread for blocking work, unless the batch is in memory already, and sends it from
+//! It reads each batch on a thread for blocking work, unless the batch is in memory already. It sends the batch from
 //! the replay's task. So a slow receiver holds no thread. A panic of the engine becomes an error of this replay.
 //!
 //! Promises that no step takes longer than the deadline, and that it stops when the receiver is dropped.

@@ -36,8 +36,8 @@ const BLOCK_BYTES: u64 = 512;
 /// The most that the engine merges of a keyspace before it removes what it merged. It takes the newest level (four
 /// tables of 64 MiB) with what comes into it, and then a table of a level with about ten of the next one.
 const MAX_MERGE_BYTES: u64 = 1024 * 1024 * 1024;
-/// The engine begins a merge without a further write if the newest tables of a keyspace are this many, or if a level
-/// has more bytes than its four tables may have.
+/// The engine begins a merge without a further write in two cases: the newest tables of a keyspace are this many, or a
+/// level has more bytes than its four tables may have.
 const MERGE_TABLES: usize = 4;
 const MERGE_LEVEL_BYTES: u64 = 256 * 1024 * 1024;
 /// The share of the limit that sets leave to deletes, which is never less than half of the reserve.
