@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ use super::{activity::Activity, listener::Io, open_connections::Admitted};
 
 /// How long a connection that is being closed may take to pass on its last frames, and to learn of its end.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
+
+/// Bytes that are read on after the last frame: what the windows of a connection let a client send, and metadata.
+const MAX_READ_ON: usize = 8 * 1024 * 1024;
 
 /// A younger connection has most likely been made for a call that is on its way. The call may take this long to arrive.
 const NEW_CONNECTION: Duration = Duration::from_secs(1);
@@ -185,14 +188,40 @@ async fn quiet(activity: &Activity) {
 }
 
 /// The bytes of a connection. Counts what is read.
+///
+/// Promise: a client that is still sending when the server closes the connection receives the last frames, which say
+/// why. If a socket with unread bytes is closed, the system resets the connection, and writes of the client fail.
 pub struct CountedIo {
     io: Box<dyn Io>,
     activity: Arc<Activity>,
+    read_on: Option<ReadOn>,
+}
+
+/// The limits of what is read after the last frame.
+struct ReadOn {
+    until: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl CountedIo {
     pub fn new(io: Box<dyn Io>, activity: Arc<Activity>) -> Self {
-        Self { io, activity }
+        Self { io, activity, read_on: None }
+    }
+
+    /// Reads until the client has closed its side, or a limit is reached.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = || Box::pin(sleep(CLOSE_GRACE));
+        let limits = self.read_on.get_or_insert_with(|| ReadOn { until: until(), left: MAX_READ_ON });
+        let mut bytes = [0; 4096];
+        while limits.left > 0 && limits.until.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                break;
+            }
+            limits.left = limits.left.saturating_sub(buf.filled().len());
+        }
+        Poll::Ready(())
     }
 }
 
@@ -231,6 +260,9 @@ impl AsyncWrite for CountedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.read_on.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
+        self.poll_read_on(cx).map(Ok)
     }
 }

@@ -157,8 +157,9 @@ async fn a_flood_of_continuations_closes_only_its_own_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
     let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
-    let mut client = connect(&server.api).await;
+    let mut other = connect(&server.api).await;
     let set = || v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
+    other.set(set()).await.unwrap();
     let mut large = Request::new(set());
     large.metadata_mut().insert("x-large", "x".repeat(65_536).parse().unwrap());
     let mut many = Request::new(set());
@@ -166,12 +167,36 @@ async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
         many.metadata_mut().append("x-many", "1".parse().unwrap());
     }
     for request in [large, many] {
-        let status = client.set(request).await.unwrap_err();
+        let status = connect(&server.api).await.set(request).await.unwrap_err();
         // The connection is closed with ENHANCE_YOUR_CALM, before a request reaches the service.
         assert_eq!((status.code(), &*reason(&status)), (tonic::Code::ResourceExhausted, ""), "{status:?}");
         assert!(format!("{status:?}").contains("ENHANCE_YOUR_CALM"), "{status:?}");
-        client.set(set()).await.unwrap();
+        other.set(set()).await.unwrap();
         server.set("ws/t/b", "1").await;
+    }
+}
+
+/// A client that is still sending learns why its connection is closed: it is not reset.
+///
+/// Covers B19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reason_of_a_close_arrives_while_the_client_is_still_sending() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let header = [&[0x00, 1, b'a', 100][..], &[b'x'; 100]].concat();
+    let continuations = frame(CONTINUATION, 0, 1, &header.repeat(100)).repeat(20);
+    let on_stream_0 = frame(HEADERS, END_HEADERS, 0, &head());
+    let more = frame(PING, 0, 0, &[7; 8]).repeat(10_000);
+    for broken in [[frame(HEADERS, 0, 1, &head()), continuations].concat(), on_stream_0] {
+        let mut stream = opened(&server).await;
+        // One write: the bytes are on their way before the server closes the connection.
+        stream.write_all(&[broken, more.clone()].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is closed");
+        read.expect("the connection ends");
+        assert!(closed(&mut &answer[..]).await, "with a GOAWAY");
+        server.set("ws/t/a", "1").await;
+        // A reset would let the next write fail, and libraries report that instead of the GOAWAY.
+        assert!(stream.take_error().unwrap().is_none(), "the connection is not reset");
     }
 }
 

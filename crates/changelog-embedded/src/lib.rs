@@ -87,6 +87,7 @@ mod engine_check;
 mod error;
 mod follow;
 mod layout;
+mod name_watch;
 mod presence;
 mod progress;
 mod purge;

@@ -3,8 +3,9 @@
 //! A process that has files open does not notice that they are removed: reads and writes go on, and all is lost with
 //! the process. So each name must have the device and the inode of the opened file.
 //!
-//! - **The names of directories and of our own files** are checked around each batch.
-//! - **The files of the engine's lists**, which change, are checked each second, because they can be many.
+//! - **Around each batch**: the name of the directory, and all others that do not change, if the system says that a
+//!   name below was removed or moved. If the system can't say so, all names each time, which takes 50 microseconds.
+//! - **Each second**: all names, and the files of the engine's lists, which change, and can be many.
 //!
 //! Does not notice that one of several journals is missing. The next start does.
 
@@ -21,6 +22,7 @@ use rustix::fs::OFlags;
 use super::{
     directory::{ACKED_SEQUENCE, ENGINE, LOCK, MARKER},
     engine_check::{self, KEYSPACES, is_absence},
+    name_watch::NameWatch,
 };
 
 /// Names of an open store that never change.
@@ -31,6 +33,8 @@ pub(super) struct Presence {
     /// Files that the engine replaces.
     replaced: Vec<PathBuf>,
     engine: PathBuf,
+    /// Of the directories that have these names.
+    pub(super) watch: Option<NameWatch>,
 }
 
 #[derive(Debug)]
@@ -71,17 +75,33 @@ impl Presence {
             [LOCK.as_ref(), MARKER.as_ref(), ACKED_SEQUENCE.as_ref(), ENGINE.as_ref()].map(|n: &Path| dir.join(n));
         let of_engine = ["version", "keyspaces"].map(|name| engine.join(name));
         let keyspaces = || (0..KEYSPACES).map(|n| engine.join("keyspaces").join(n.to_string()));
+        // Before the names are looked up, so that no change is between both.
+        let watched = [dir.to_owned(), engine.clone(), engine.join("keyspaces")];
+        let watch = NameWatch::of(watched.into_iter().chain(keyspaces()))
+            .inspect_err(|cause| {
+                let dir = dir.display();
+                tracing::info!(%dir, %cause, "no inotify: all names of the store are looked up for each write");
+            })
+            .ok();
         let of_keyspaces = keyspaces().flat_map(|keyspace| [keyspace.join("tables"), keyspace]);
         let files = files.into_iter().chain(of_engine).chain(of_keyspaces);
         let files = files.map(|path| Name::of(path, OFlags::NOFOLLOW)).collect::<io::Result<_>>()?;
         let replaced = keyspaces().map(|keyspace| keyspace.join("current")).collect();
         // The directory may be a link, and what counts is where the link leads.
-        Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files, replaced, engine })
+        Ok(Self { dir: Name::of(dir.to_owned(), OFlags::empty())?, files, replaced, engine, watch })
     }
 
     /// A name that is missing, or that another file has now. Takes some microseconds.
     pub(super) fn lost(&self) -> Option<String> {
-        let lost = self.dir.lost(fs::metadata(&self.dir.path));
+        if self.watch.as_ref().is_none_or(NameWatch::changed) { self.lost_name() } else { self.lost_directory() }
+    }
+
+    fn lost_directory(&self) -> Option<String> {
+        self.dir.lost(fs::metadata(&self.dir.path))
+    }
+
+    fn lost_name(&self) -> Option<String> {
+        let lost = self.lost_directory();
         let lost = lost.or_else(|| self.files.iter().find_map(|name| name.lost(fs::symlink_metadata(&name.path))));
         let lost = lost.or_else(|| {
             let is_missing = |file: &&PathBuf| fs::symlink_metadata(file).is_err_and(|error| is_absence(&error));
@@ -96,7 +116,7 @@ impl Presence {
 
     /// Also a table or a list of tables that is missing. Takes some microseconds for each table.
     pub(super) fn lost_file(&self) -> Option<String> {
-        self.lost().or_else(|| engine_check::removed(&self.engine).map(|file| missing(&file)))
+        self.lost_name().or_else(|| engine_check::removed(&self.engine).map(|file| missing(&file)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use changelog_core::log::{Corrupt, Gone};
 
 use super::*;
+use crate::presence::Presence;
 
 type Removal = fn(&Path);
 
@@ -195,6 +196,34 @@ async fn writes_after_the_removal_of_a_table_are_refused_from_the_next_check_on(
     }
 }
 
+/// As where the system can't tell what was removed.
+/// Covers R46.
+#[tokio::test]
+async fn each_removal_is_found_by_its_name_alone() {
+    for (what, removal, named) in REMOVALS {
+        let (_keep, dir, log) = opened().await;
+        let mut by_name = Presence::of(&dir).unwrap();
+        assert!(by_name.watch.take().is_some(), "{what}: an instance of inotify");
+        assert_eq!(by_name.lost(), None, "{what}");
+        removal(&dir);
+        assert!(by_name.lost().is_some_and(|cause| cause.contains(named)), "{what}");
+        drop(log);
+    }
+}
+
+/// Covers R46.
+#[tokio::test]
+async fn a_directory_above_that_is_moved_is_a_removal() {
+    let keep = tempfile::tempdir().unwrap();
+    let above = keep.path().join("above");
+    fs::create_dir(&above).unwrap();
+    let log = EmbeddedLog::open(Settings::new(above.join("data"))).unwrap();
+    put(&log, "w/t/1", Some("a")).await;
+    rename(&above);
+    let answer = log.append(record(&log, "w/t/2", Some("b"))).unwrap().await.unwrap();
+    assert!(matches!(answer, Err(WriteError::StoreGone(_))), "{answer:?}");
+}
+
 /// The engine removes tables and lists itself all the time.
 /// Covers R46.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,11 +251,18 @@ async fn what_the_engine_removes_itself_is_no_removal() {
 #[tokio::test]
 async fn a_change_that_removes_nothing_is_not_taken_for_one() {
     use std::os::unix::fs::PermissionsExt as _;
-    let changes: [(&str, Removal); 5] = [
+    let changes: [(&str, Removal); 7] = [
         ("a foreign file", |dir| fs::write(dir.join("notes"), "x").unwrap()),
         ("another mode", |dir| fs::set_permissions(dir, fs::Permissions::from_mode(0o750)).unwrap()),
         ("another time", |dir| fs::File::open(dir.join("lock")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap()),
         ("another name for the lock", |dir| fs::hard_link(dir.join("lock"), dir.join("lock.2")).unwrap()),
+        ("a foreign file that is removed", |dir| {
+            (fs::write(dir.join("notes"), "x").unwrap(), remove(&dir.join("notes"))).1
+        }),
+        ("a foreign file in a keyspace that is moved", |dir| {
+            let at = dir.join("engine/keyspaces/0/notes");
+            (fs::write(&at, "x").unwrap(), rename(&at)).1
+        }),
         ("moved and put back", |dir| (rename(dir), fs::rename(aside(dir), dir).unwrap()).1),
     ];
     for (what, change) in changes {
