@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Reflection serves these bytes.
     fs::write(out.join("changelog.bin"), prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
-        // Values, headers and tokens are shared, not copied, on their way between the log and the wire.
+        // Values and tokens are shared, not copied, on their way from the log to the wire. Large values also on the way
+        // to the log.
         .bytes(".")
         .codec_path("crate::proto::Codec")
         .extern_path(".changelog.v1.EntryBatch", "crate::proto::EntryBatch")

@@ -1,8 +1,9 @@
-//! The codec of the API's messages. It is prost's codec with three differences.
+//! The codec of the API's messages. It is prost's codec with four differences.
 //!
 //! The buffer of a message has exactly its size. A growing buffer could take twice that until the client has received
 //! it. A request that can not be decoded is INVALID_ARGUMENT, because it is an error of the client. prost's codec
-//! returns INTERNAL. So is a request whose lists are far too long, which is not decoded.
+//! returns INTERNAL. So is a request whose lists are far too long, which is not decoded. What a write keeps does not
+//! keep the rest of its message.
 
 use std::{collections::HashMap, marker::PhantomData};
 
@@ -18,6 +19,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::{
     DOMAIN,
     list_limits::{self, Lists},
+    shared_bytes::SharedBytes,
 };
 
 #[derive(Debug, Clone)]
@@ -32,7 +34,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Lists + Send + 'static,
+    U: Message + Default + Lists + SharedBytes + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -68,7 +70,7 @@ impl<T: Message> Encoder for SizedEncoder<T> {
 #[derive(Debug)]
 pub struct RequestDecoder<U>(ProstDecoder<U>);
 
-impl<U: Message + Default + Lists> Decoder for RequestDecoder<U> {
+impl<U: Message + Default + Lists + SharedBytes> Decoder for RequestDecoder<U> {
     type Item = U;
     type Error = Status;
 
@@ -81,8 +83,14 @@ impl<U: Message + Default + Lists> Decoder for RequestDecoder<U> {
             details.add_bad_request_violation(too_many.name, too_many.to_string());
             refused(too_many.to_string(), details)
         })?;
-        self.0
-            .decode(src)
-            .map_err(|status| refused(format!("the message can't be decoded: {}", status.message()), details()))
+        let message_bytes = src.remaining();
+        let decoded = self.0.decode(src);
+        let refused =
+            |status: Status| refused(format!("the message can't be decoded: {}", status.message()), details());
+        let mut decoded = decoded.map_err(refused)?;
+        if let Some(message) = &mut decoded {
+            message.copy_small_parts(message_bytes);
+        }
+        Ok(decoded)
     }
 }

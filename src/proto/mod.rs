@@ -4,6 +4,7 @@ mod codec;
 mod encoded_value;
 mod entry_batch;
 mod list_limits;
+mod shared_bytes;
 #[cfg(test)]
 pub mod testing;
 
@@ -26,6 +27,7 @@ pub use codec::Codec;
 pub use encoded_value::{EncodedValue, value_fields};
 pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 pub use list_limits::Lists;
+pub use shared_bytes::SharedBytes;
 
 /// A timestamp from milliseconds since 1970.
 pub fn timestamp(millis: i64) -> prost_types::Timestamp {

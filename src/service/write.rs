@@ -32,10 +32,10 @@ use super::{
     request, response,
     response_stream::{ResponseSender, ResponseStream},
     status,
-    write_window::{Units, WriteWindow, units_of},
+    write_window::{Units, WriteWindow, units_of, units_of_refusal},
 };
 use crate::{
-    memory::{CallMemory, MemoryPart},
+    memory::{CallMemory, Full, MemoryPart},
     proto::v1::{self, mutation, verdict},
 };
 
@@ -61,6 +61,12 @@ pub struct Change {
     pub headers: Headers,
 }
 
+impl Change {
+    fn verb(&self) -> &'static str {
+        if self.value.is_some() { "set" } else { "delete" }
+    }
+}
+
 /// A mutation that the log has accepted.
 struct PendingWrite {
     id: u64,
@@ -79,10 +85,11 @@ struct Answered {
 
 enum Outcome {
     Written(Appended),
-    /// The log has reported an error.
-    Failed(WriteError, Key),
-    /// The log did not accept it.
-    Refused(Status),
+    /// The log did not accept it, or has reported an error. Also what was to be done.
+    Failed(WriteError, Key, &'static str),
+    /// The mutation breaks a rule.
+    Bad(Status),
+    NoRoom(Full, &'static str),
 }
 
 /// Starts a `Write` stream. `tasks` gets the tasks that wait for outcomes, which may live longer than the stream.
@@ -187,18 +194,22 @@ impl Writing {
         check_count(&mutations)?;
         let headers: usize = mutations.iter().map(|mutation| mutation.headers.len()).sum();
         let decoded = MUTATION_BYTES * mutations.len() as u64 + HEADER_BYTES * headers as u64;
-        let _decoded = self
-            .requests
-            .reserve_before(decoded, None)
-            .await
-            .map_err(|full| status::no_room_for_message("write", &full))?;
+        let no_room = |full| status::no_room_for_message("write", &full);
+        let mut decoded = self.requests.reserve_before(decoded, None).await.map_err(no_room)?;
         let target = self.changelog.write_target();
         let rules = target.value_rules();
         // All mutations are checked before the first is passed to the log. The producer sends at once, so records that
         // arrive together become one batch.
         let mut changes = Vec::with_capacity(mutations.len());
         for mutation in mutations {
-            changes.push((mutation.id, change(mutation, rules, &self.conversions).await));
+            let id = mutation.id;
+            let change = change(mutation, rules, &self.conversions).await;
+            if let Err(status) = &change {
+                let bytes = status_bytes(status) as u64;
+                let whole = decoded.bytes() + bytes;
+                decoded.absorb(self.requests.reserve_more_before(bytes, whole, None).await.map_err(no_room)?);
+            }
+            changes.push((id, change));
         }
         for (id, change) in changes {
             self.send(id, change).await;
@@ -207,38 +218,36 @@ impl Writing {
     }
 
     async fn send(&mut self, id: u64, change: Result<Change, Status>) {
-        let units = change
-            .as_ref()
-            .map_or(1, |Change { key, value, .. }| units_of(key.as_str().len(), value.as_ref().map_or(0, Bytes::len)));
-        let units = self.window.take(units).await;
+        let needed = match &change {
+            Ok(Change { key, value, .. }) => units_of(key.as_str().len(), value.as_ref().map_or(0, Bytes::len)),
+            Err(status) => units_of_refusal(status_bytes(status)),
+        };
+        let units = self.window.take(needed).await;
         self.read += 1;
-        let (change, key, verb) = match change {
-            Ok(change) => {
-                let (key, verb) = (change.key.clone(), if change.value.is_some() { "set" } else { "delete" });
-                (change, key, verb)
+        let outcome = match (self.window.reserve().await, change) {
+            (Err(full), change) => Outcome::NoRoom(full, change.as_ref().map_or("write", Change::verb)),
+            (Ok(()), Err(status)) => Outcome::Bad(status),
+            (Ok(()), Ok(change)) => {
+                let (key, verb) = (change.key.clone(), change.verb());
+                match self.accept(change).await {
+                    Ok(accepted) => return self.await_outcome(PendingWrite { id, key, accepted, units }),
+                    Err(error) => Outcome::Failed(error, key, verb),
+                }
             }
-            Err(status) => return self.refuse(id, status, units),
         };
-        if let Err(full) = self.window.reserve().await {
-            return self.refuse(id, status::memory_limit(verb, &full), units);
-        }
-        let accepted = match self.accept(change).await {
-            Ok(accepted) => accepted,
-            Err(error) => return self.refuse(id, status::from_failed_write(&error, verb, &key), units),
-        };
+        // The stream may have ended.
+        let _ = self.answered.send(Answered { id, outcome, units });
+    }
+
+    fn await_outcome(&mut self, write: PendingWrite) {
         let answered = &self.answered;
-        let queue = self.partition_queues.entry(accepted.partition()).or_insert_with(|| {
+        let queue = self.partition_queues.entry(write.accepted.partition()).or_insert_with(|| {
             let (queue, writes) = mpsc::unbounded_channel();
             // Accepted writes are awaited even if the client has left.
             self.tasks.spawn(complete(writes, answered.clone()));
             queue
         });
-        let _ = queue.send(PendingWrite { id, key, accepted, units });
-    }
-
-    fn refuse(&self, id: u64, status: Status, units: Units) {
-        // The stream may have ended.
-        let _ = self.answered.send(Answered { id, outcome: Outcome::Refused(status), units });
+        let _ = queue.send(write);
     }
 
     /// Passes a change to the log, and waits while the write queue is full. The stream is not read meanwhile, so the
@@ -263,7 +272,7 @@ async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, answered: mp
     while let Some(PendingWrite { id, key, accepted, units }) = queue.recv().await {
         let outcome = match accepted.outcome().await {
             Ok(written) => Outcome::Written(written),
-            Err(error) => Outcome::Failed(error, key),
+            Err(error) => Outcome::Failed(error, key, "write"),
         };
         // The stream may have ended.
         let _ = answered.send(Answered { id, outcome, units });
@@ -306,15 +315,20 @@ async fn send_verdicts(
 }
 
 fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
-    let outcome = match outcome {
-        Outcome::Written(written) => verdict::Outcome::Written(response::written(&written)),
-        Outcome::Failed(error, key) => {
-            let status = status::from_failed_write(&error, "write", &key);
-            verdict::Outcome::Error(response::rpc_status(&status))
+    let status = match outcome {
+        Outcome::Written(written) => {
+            return v1::Verdict { id, outcome: Some(verdict::Outcome::Written(response::written(&written))) };
         }
-        Outcome::Refused(status) => verdict::Outcome::Error(response::rpc_status(&status)),
+        Outcome::Failed(error, key, verb) => status::from_failed_write(&error, verb, &key),
+        Outcome::Bad(status) => status,
+        Outcome::NoRoom(full, verb) => status::memory_limit(verb, &full),
     };
-    v1::Verdict { id, outcome: Some(outcome) }
+    v1::Verdict { id, outcome: Some(verdict::Outcome::Error(response::rpc_status(&status))) }
+}
+
+/// What a refusal takes. Its details name the field once more.
+fn status_bytes(status: &Status) -> usize {
+    size_of::<Status>() + status.message().len() + status.details().len()
 }
 
 fn lost() -> Status {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::memory::{Full, MemoryPart, Reserved};
 
@@ -15,7 +15,7 @@ const WINDOW: usize = 16_384;
 /// What a unit takes at most, besides what the queue of the log counts. The verdict of a failure has a text, which is
 /// longer than a verdict of success.
 const UNIT_BYTES: u64 = 256;
-/// A unit more for each of these bytes of a key. A failure names its key.
+/// A unit more for each of these bytes of a key, which a failure names, and of a refusal.
 const KEY_UNIT_BYTES: usize = 256;
 /// A unit more for each of these bytes of a value. They are in the queue of the log, and leave it late if it is slow.
 const VALUE_UNIT_BYTES: usize = 1024;
@@ -25,7 +25,7 @@ const MEMORY_STEP: u64 = 16 * 1024;
 /// The window of one stream.
 #[derive(Debug)]
 pub struct WriteWindow {
-    units: Arc<Semaphore>,
+    units: Semaphore,
     reserved: Mutex<Reserved>,
     requests: Arc<MemoryPart>,
 }
@@ -33,7 +33,7 @@ pub struct WriteWindow {
 /// Units of a window, until they are dropped.
 #[derive(Debug)]
 pub struct Units {
-    permits: Option<OwnedSemaphorePermit>,
+    count: usize,
     window: Arc<WriteWindow>,
 }
 
@@ -42,18 +42,25 @@ pub fn units_of(key: usize, value: usize) -> usize {
     (1 + key / KEY_UNIT_BYTES + value / VALUE_UNIT_BYTES).min(WINDOW)
 }
 
+/// What a mutation takes whose refusal takes so many bytes until its verdict is sent.
+pub fn units_of_refusal(bytes: usize) -> usize {
+    (1 + bytes / KEY_UNIT_BYTES).min(WINDOW)
+}
+
 impl WriteWindow {
     pub fn new(requests: &Arc<MemoryPart>) -> Arc<Self> {
-        let (units, reserved) = (Arc::new(Semaphore::new(WINDOW)), Mutex::new(requests.nothing()));
+        let (units, reserved) = (Semaphore::new(WINDOW), Mutex::new(requests.nothing()));
         Arc::new(Self { units, reserved, requests: requests.clone() })
     }
 
     /// Waits until so many units are free.
     pub async fn take(self: &Arc<Self>, units: usize) -> Units {
-        let units = u32::try_from(units.min(WINDOW)).unwrap_or(u32::MAX);
+        let count = units.min(WINDOW);
         // It is never closed.
-        let permits = self.units.clone().acquire_many_owned(units).await.ok();
-        Units { permits, window: self.clone() }
+        if let Ok(taken) = self.units.acquire_many(u32::try_from(count).unwrap_or(u32::MAX)).await {
+            taken.forget();
+        }
+        Units { count, window: self.clone() }
     }
 
     /// Reserves memory for all units that are taken. Waits for room if there is none. One task at a time may call it.
@@ -72,9 +79,11 @@ impl WriteWindow {
         (taken as u64 * UNIT_BYTES).next_multiple_of(MEMORY_STEP)
     }
 
-    fn release(&self) {
-        let needed = self.needed();
+    fn release(&self, units: usize) {
+        self.units.add_permits(units);
         let mut reserved = self.reserved.lock();
+        // Under the lock: units that are taken meanwhile are reserved after this.
+        let needed = self.needed();
         // Not for every message: the next ones need it again.
         if needed < reserved.bytes() / 4 {
             reserved.shrink_to(needed);
@@ -85,18 +94,14 @@ impl WriteWindow {
 impl Units {
     /// Adds other units of the window.
     pub fn merge(&mut self, mut other: Self) {
-        match (&mut self.permits, other.permits.take()) {
-            (Some(permits), Some(more)) => permits.merge(more),
-            (None, more) => self.permits = more,
-            (Some(_), None) => {}
-        }
+        self.count += std::mem::take(&mut other.count);
     }
 }
 
 impl Drop for Units {
     fn drop(&mut self) {
-        if self.permits.take().is_some() {
-            self.window.release();
+        if self.count > 0 {
+            self.window.release(self.count);
         }
     }
 }

@@ -148,6 +148,39 @@ async fn streams_whose_verdicts_are_not_taken_leave_the_reserve_to_small_calls()
     until(&server, "requests", |bytes| bytes == 0).await;
 }
 
+/// A refusal says what is wrong, and takes much more than the mutation.
+/// Covers S19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_that_are_not_taken_count_as_what_they_take() {
+    let arguments = ["--store=memory", "--memory-limit=160000000", "--client-stall-timeout=10m"];
+    let server = TestServer::process(arguments.map(str::to_owned).into()).await.ready().await;
+    let settled = peak_memory(server.pid());
+    let (mut streams, mut sockets) = (JoinSet::new(), Vec::new());
+    for _ in 0..30 {
+        // Each of these characters has eight in a message.
+        let bad = |n| v1::Mutation {
+            workspace_id: format!("/{}", "\u{200b}".repeat(80)),
+            ..mutation(n, "t/a".to_owned(), "1")
+        };
+        let message = framed(&v1::WriteRequest { mutations: (0..1_000).map(bad).collect() });
+        let frames = (0..17).map(move |_| Ok(http_body::Frame::data(message.clone())));
+        let call = request(&server.api, "Write", StreamBody::new(tokio_stream::iter(frames)).boxed());
+        let (mut sender, socket) = connection_and_socket(&server.api, Some(0)).await;
+        sockets.push(socket);
+        streams.spawn(async move { drop(sender.send_request(call).await.map(status_of)) });
+    }
+    let limit = limit(&server, "requests").await;
+    until(&server, "requests", |bytes| bytes > limit / 4 * 3).await;
+    let taken = peak_memory(server.pid()) - settled;
+    assert!(taken < limit as u64 + NOT_COUNTED, "{taken} bytes");
+    for socket in sockets {
+        // Streams without room have ended already.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+    while streams.join_next().await.is_some() {}
+    until(&server, "requests", |bytes| bytes == 0).await;
+}
+
 /// What a conversion to JSON takes, and what the allocator keeps: none of it is in a part.
 const NOT_COUNTED: u64 = 24 * MIB as u64;
 
