@@ -33,6 +33,8 @@ pub(super) const MARKER_NEW: &str = "store.new";
 pub(super) const ACKED_SEQUENCE: &str = "acknowledged";
 pub(super) const ENGINE: &str = "engine";
 pub(super) const ENGINE_NEW: &str = "engine.new";
+/// All names that the store uses.
+pub(super) const OWN: [&str; 6] = [LOCK, MARKER, MARKER_NEW, ACKED_SEQUENCE, ENGINE, ENGINE_NEW];
 /// Files that may be in the directory of a new store: leftovers of an interrupted creation, and what mkfs creates.
 const HARMLESS: [&str; 5] = [LOCK, MARKER_NEW, ACKED_SEQUENCE, ENGINE_NEW, "lost+found"];
 
@@ -100,7 +102,7 @@ pub(super) fn options() -> OpenOptions {
 
 /// Refuses own files of a wrong kind, before any of them is opened or created.
 pub(super) fn check_kinds(dir: &Path) -> Result<(), OpenError> {
-    for name in [LOCK, MARKER, MARKER_NEW, ACKED_SEQUENCE, ENGINE, ENGINE_NEW] {
+    for name in OWN {
         let file = dir.join(name);
         let kind = match fs::symlink_metadata(&file) {
             Ok(metadata) => metadata.file_type(),

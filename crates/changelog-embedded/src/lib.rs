@@ -102,10 +102,10 @@ mod tables;
 mod tests;
 
 mod writer;
+mod writer_thread;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc, OnceLock,
@@ -113,9 +113,8 @@ use std::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread::{self, JoinHandle},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -145,8 +144,9 @@ use self::{
     replay::Reader,
     space::{Disk, DiskOf, Reserve, Space, max_journal_bytes},
     state::{Clock, Published, StoreState},
-    store::EngineSettings,
+    store::{EngineSettings, SharedStore},
     writer::{MAX_BATCH_BYTES, QueuedWrite, Writer},
+    writer_thread::WriterThread,
 };
 
 /// The partition count of a new store, if none is configured.
@@ -159,15 +159,14 @@ const WRITER_ENDED: &str = "the writer thread ended";
 ///
 /// [`Log::close`] waits for accepted writes. Dropping the log without it finishes the current batch, rejects queued
 /// writes, and unlocks the directory. The drop blocks while that batch is fsynced. Replays keep the directory locked
-/// until they end.
+/// until they end, and the engine has stopped then.
 pub struct EmbeddedLog {
     state: Arc<StoreState>,
     /// `None` after the close. The lock is held while a record is queued, which never blocks.
     queue: Mutex<Option<SyncSender<QueuedWrite>>>,
     queue_limits: (usize, usize),
-    writer: Mutex<Option<JoinHandle<()>>>,
     /// `None` after the close.
-    watch: Mutex<Option<DirectoryWatch>>,
+    writer: Mutex<Option<WriterThread>>,
     /// Closed when the store is dropped.
     open: watch::Receiver<()>,
 }
@@ -203,7 +202,7 @@ impl EmbeddedLog {
             cache_bytes: settings.cache_bytes,
         };
         let opened = store::open(&settings.dir, settings.partition_count, default, engine)?;
-        let store = Arc::new(opened.store);
+        let (store, unused) = SharedStore::new(opened.store);
         let topic = Arc::new(Topic {
             name: name_of(&settings.dir),
             id: opened.identity.id.to_string(),
@@ -226,6 +225,10 @@ impl EmbeddedLog {
             queued_bytes: AtomicUsize::new(0),
             pending_writes: AtomicU64::new(0),
         });
+        let fail = |cause| OpenError::io(&settings.dir, cause);
+        let reserve =
+            Reserve { bytes: settings.reserve_bytes, files: settings.reserve_files, data_limit: settings.data_limit };
+        let space = Space::of(&store, reserve, disk_of).map_err(fail)?;
         let (sender, queue) = sync_channel(settings.queue_records.max(1));
         let writer = Writer {
             state: state.clone(),
@@ -238,53 +241,25 @@ impl EmbeddedLog {
             acked_sequence: opened.acked_sequence,
             write_buffer_bytes: settings.write_buffer_bytes,
             max_batch_bytes: (settings.queue_bytes / 8).min(MAX_BATCH_BYTES),
-            space: Space::new(
-                Reserve {
-                    bytes: settings.reserve_bytes,
-                    files: settings.reserve_files,
-                    data_limit: settings.data_limit,
-                },
-                &settings.dir,
-                disk_of,
-            ),
+            space,
         };
-        let fail = |cause| OpenError::io(&settings.dir, cause);
         let watch = DirectoryWatch::start(state.clone()).map_err(fail)?;
-        let writer_state = state.clone();
-        let thread = thread::Builder::new().name("embedded-writer".to_owned()).spawn(move || {
-            // The pending replies are dropped with the writer, so their outcome is not known. Published data stays
-            // readable.
-            let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
-            if ended.is_err() || !writer_state.closing.is_cancelled() {
-                writer_state.set_fault(WRITER_ENDED);
-            }
-        });
-        let thread = thread.map_err(fail)?;
+        let thread = WriterThread::start(writer, watch, unused).map_err(fail)?;
         Ok(Self {
             state,
             queue: Mutex::new(Some(sender)),
             queue_limits: (settings.queue_records.max(1), settings.queue_bytes),
             writer: Mutex::new(Some(thread)),
-            watch: Mutex::new(Some(watch)),
             open: opened.open,
         })
     }
 
-    /// Stops accepting writes. Returns the thread that drops the store when the writer has emptied its queue.
-    fn begin_close(&self) -> Option<JoinHandle<()>> {
+    /// Stops accepting writes. The receiver is closed when the writer has emptied its queue and the store is dropped,
+    /// or only replays have it. Starts no thread, because the system may give none.
+    fn begin_close(&self) -> Option<Receiver<()>> {
         self.state.closing.cancel();
         self.queue.lock().take();
-        let writer = self.writer.lock().take()?;
-        let (state, watch) = (self.state.clone(), self.watch.lock().take());
-        // Stopping the engine joins its threads, which must not block a worker of the runtime.
-        thread::Builder::new()
-            .name("embedded-close".to_owned())
-            .spawn(move || {
-                let _ = writer.join();
-                drop(watch);
-                state.published.send_replace(None);
-            })
-            .ok()
+        self.writer.lock().take().map(WriterThread::close)
     }
 
     fn check_topic(&self, asked: &Topic) -> Result<(), ReadError> {
@@ -300,8 +275,8 @@ impl EmbeddedLog {
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.state.abandoned.store(true, SeqCst);
-        if let Some(closer) = self.begin_close() {
-            let _ = closer.join();
+        if let Some(closed) = self.begin_close() {
+            let _ = closed.recv();
         }
     }
 }
@@ -407,7 +382,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn close(&self, deadline: Instant) -> u64 {
-        let _closer = self.begin_close();
+        self.begin_close();
         let mut open = self.open.clone();
         // Waits until the store is dropped, so that the directory may be opened again. Nothing is ever sent on this
         // channel.

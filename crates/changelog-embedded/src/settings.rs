@@ -23,8 +23,8 @@ pub struct Settings {
     /// Writes are rejected if the file system takes fewer new files (inodes) than this. A file system without a limit
     /// on them is never short of them.
     pub reserve_files: u64,
-    /// Writes are rejected if the files of the data directory could occupy more than this, in bytes, with what the
-    /// engine may write and merge later. `None` = no limit. With less than
+    /// Writes are rejected if the files of the store could occupy more than this, in bytes, with what the engine may
+    /// write and merge later. Other files of the directory do not count. `None` = no limit. With less than
     /// [`MIN_DATA_LIMIT`](crate::MIN_DATA_LIMIT) a store that has reached its limit may stay there.
     pub data_limit: Option<u64>,
     /// How many bytes one replay may hold to sort records. Records above that are read twice.

@@ -6,10 +6,12 @@
 //!
 //! - **Bytes**: those that the file system still gives, minus a reserve and what the engine still has to write.
 //! - **Files**: the file system may have a limit on them (inodes). One that names none has none.
-//! - **The limit of the directory** counts what its files occupy, and what the engine may write to them later. Each
-//!   batch leaves room for that, whatever it consists of. So the engine can always merge, and never passes the limit.
-//!   The files are measured again after a second, and when the engine has made tables. What is written in between is
-//!   added.
+//! - **The limit of the data** counts what the store's own files occupy, and what the engine may write to them
+//!   later. Each batch leaves room for that, whatever it consists of. So the engine can always merge, and never passes
+//!   the limit. The files are measured again after a second, and when the engine has made tables. What is written in
+//!   between is added. If they can't be measured, the last size and what was written since count.
+//!
+//! Other files of the directory do not count, because the process may not be able to read them (`lost+found`).
 //!
 //! Below the limit, sets leave room for deletes, and both leave room for a purge, because these make room.
 
@@ -23,9 +25,9 @@ use std::{
 use changelog_core::log::WriteError;
 use fjall::Keyspace;
 
-use super::store::Store;
+use super::{directory::OWN, store::Store};
 
-/// The smallest limit of a data directory with which a store works, in bytes: 256 MiB.
+/// The smallest limit of its files with which a store works, in bytes: 256 MiB.
 ///
 /// The engine replaces a journal that has 64 MB, and removes it when its records are in tables. So 128 MiB of journals
 /// and the four write buffers of 16 MiB are in use. The rest is for tables and their merges.
@@ -49,6 +51,8 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a full store is written to tables, and how often it is merged as a whole although nothing was written.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_secs(5);
 const MERGE_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a failing measurement is logged.
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How much the journals may have, so that they take no more than an eighth of the limit. The engine takes no less than
 /// 64 MiB, and its default is 512 MiB.
@@ -101,25 +105,56 @@ pub(super) struct Space {
     reserve: Reserve,
     dir: PathBuf,
     disk_of: DiskOf,
+    /// `None` only without a limit, because opening measures.
     measured: Option<Measured>,
+    warned: Option<Instant>,
     made_room: Option<MadeRoom>,
 }
 
-/// What the files of the directory occupied.
+/// What the files of the store occupied.
 struct Measured {
-    at: Instant,
-    /// With what the engine may write later.
-    bytes: u64,
-    /// The lists of tables of this time. While they are the same, the engine has written only what is in `bytes`.
+    /// `None` if the engine has made room since, so that it must be measured again.
+    at: Option<Instant>,
+    files: u64,
+    /// What the engine may write later.
+    expected: u64,
+    /// The lists of tables of this time. While they are the same, the engine has written only what is in `expected`.
     versions: [u64; 4],
-    /// Whether the engine merged, so that `bytes` has room for another merge.
+    /// Whether the engine merged, so that `expected` has room for another merge.
     merging: bool,
     written_since: u64,
 }
 
+impl Measured {
+    fn of(store: &Store) -> io::Result<Self> {
+        // In this order, because the engine works meanwhile. What it moves is counted twice, and not missed.
+        let (versions, merging) = (store.versions(), store.is_merging());
+        let expected = expected(store, merging);
+        let files = occupied_by_store(&store.dir)?;
+        Ok(Self { at: Some(Instant::now()), files, expected, versions, merging, written_since: 0 })
+    }
+
+    fn is_current(&self, store: &Store) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < MEASURE_INTERVAL)
+            && self.versions == store.versions()
+            && self.merging == store.is_merging()
+    }
+
+    /// The most that the files occupy now, if the engine has made no tables.
+    fn files_now(&self) -> u64 {
+        self.files.saturating_add(self.written_since)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.files_now().saturating_add(self.expected)
+    }
+}
+
 impl Space {
-    pub(super) fn new(reserve: Reserve, dir: &Path, disk_of: DiskOf) -> Self {
-        Self { reserve, dir: dir.to_owned(), disk_of, measured: None, made_room: None }
+    /// Measures what the files of the store occupy, if they have a limit. An error if that fails.
+    pub(super) fn of(store: &Store, reserve: Reserve, disk_of: DiskOf) -> io::Result<Self> {
+        let measured = reserve.data_limit.map(|_| Measured::of(store)).transpose()?;
+        Ok(Self { reserve, dir: store.dir.clone(), disk_of, measured, warned: None, made_room: None })
     }
 
     /// Refuses a batch that has no room. If the room is not known, the commit decides.
@@ -143,33 +178,36 @@ impl Space {
     }
 
     fn lacks_limit(&mut self, store: &Store, wanted: Wanted) -> Option<String> {
-        let limit = self.reserve.data_limit?;
+        let (limit, known) = (self.reserve.data_limit?, self.measured.as_mut()?);
         let reserve = self.reserve.below_limit(limit, wanted.purpose);
         let refused = |used: u64| {
             let used = used.saturating_add(reserve).saturating_add(stored(wanted));
             (used > limit)
-                .then(|| format!("the data directory needs {used} bytes with this write, its limit is {limit}"))
+                .then(|| format!("the files of the store need {used} bytes with this write, their limit is {limit}"))
         };
-        // In this order, because the engine works meanwhile. What it moves is counted twice, and not missed.
-        let (versions, merging) = (store.versions(), store.is_merging());
-        let is_known = |known: &&Measured| {
-            known.at.elapsed() < MEASURE_INTERVAL && known.versions == versions && known.merging == merging
-        };
-        if let Some(known) = self.measured.as_ref().filter(is_known) {
-            let cause = refused(known.bytes.saturating_add(known.written_since));
+        if known.is_current(store) {
+            let cause = refused(known.bytes());
             // The bytes written since are an upper bound, so they alone refuse nothing.
             if cause.is_none() || known.written_since == 0 {
                 return cause;
             }
         }
-        let expected = expected(store, merging);
-        match occupied(&self.dir) {
-            Ok(bytes) => {
-                let bytes = bytes.saturating_add(expected);
-                self.measured = Some(Measured { at: Instant::now(), bytes, versions, merging, written_since: 0 });
-                refused(bytes)
+        match Measured::of(store) {
+            Ok(measured) => {
+                *known = measured;
+                refused(known.bytes())
             }
-            Err(_) => None,
+            Err(error) => {
+                if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
+                    let dir = self.dir.display();
+                    tracing::warn!(%dir, %error, "the size of the store can't be measured: its last size counts");
+                    self.warned = Some(Instant::now());
+                }
+                // The engine may have made tables, which it may merge.
+                let expected = expected(store, store.is_merging()).max(known.expected);
+                let cause = refused(known.files_now().saturating_add(expected))?;
+                Some(format!("{cause}; they can't be measured now: {error}"))
+            }
         }
     }
 
@@ -202,7 +240,8 @@ impl Space {
         let needed = merged
             .saturating_add(store.db.write_buffer_size().saturating_mul(2))
             .saturating_add(self.reserve.below_limit(limit, Purpose::Purge));
-        occupied(&self.dir).is_ok_and(|used| used.saturating_add(needed) <= limit)
+        let used = occupied_by_store(&self.dir).ok().or_else(|| self.measured.as_ref().map(Measured::bytes));
+        used.is_some_and(|used| used.saturating_add(needed) <= limit)
     }
 
     /// The engine has made what room it can. `merged` says whether it has merged everything now, and `sequence` is that
@@ -213,12 +252,20 @@ impl Space {
         // Without a merge now, an earlier one holds: only empty batches came after it.
         let merged_at = if merged { Some(at) } else { before.map(|merged| merged.at) };
         let merged = merged_at.map(|at| Merged { at, until: sequence });
-        (self.made_room, self.measured) = (Some(MadeRoom { at, merged }), None);
+        self.made_room = Some(MadeRoom { at, merged });
+        self.measure_again();
     }
 
     /// The engine could not make room.
     pub(super) fn made_no_room(&mut self) {
-        (self.made_room, self.measured) = (Some(MadeRoom { at: Instant::now(), merged: None }), None);
+        self.made_room = Some(MadeRoom { at: Instant::now(), merged: None });
+        self.measure_again();
+    }
+
+    fn measure_again(&mut self) {
+        if let Some(measured) = &mut self.measured {
+            measured.at = None;
+        }
     }
 }
 
@@ -281,25 +328,24 @@ impl Disk {
     }
 }
 
-/// The bytes that the files below a directory occupy. A journal is prepared with a length that it does not occupy.
-fn occupied(dir: &Path) -> io::Result<u64> {
-    let mut sum = 0_u64;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        // Not through links. The engine removes files meanwhile.
-        let metadata = match entry.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata?,
-        };
-        sum = sum.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES));
-        if metadata.is_dir() {
-            match occupied(&entry.path()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                below => sum = sum.saturating_add(below?),
-            }
-        }
-    }
-    Ok(sum)
+/// The bytes that the store's own files in a data directory occupy.
+fn occupied_by_store(dir: &Path) -> io::Result<u64> {
+    OWN.iter().map(|name| occupied(&dir.join(name))).sum()
+}
+
+/// The bytes that a file occupies, or a directory with what is below it. A journal is prepared with a length that it
+/// does not occupy.
+fn occupied(path: &Path) -> io::Result<u64> {
+    // The engine removes files meanwhile.
+    let unless_removed = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
+    // Not through links.
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return unless_removed(error),
+    };
+    let below = || fs::read_dir(path)?.map(|entry| occupied(&entry?.path())).sum::<io::Result<u64>>();
+    let below = if metadata.is_dir() { below().or_else(unless_removed)? } else { 0 };
+    Ok(below.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES)))
 }
 
 #[cfg(test)]
@@ -335,6 +381,7 @@ mod tests {
         }
     }
 
+    /// Covers R45.
     #[test]
     fn a_file_counts_with_what_it_occupies() {
         let dir = tempfile::tempdir().unwrap();
@@ -350,6 +397,9 @@ mod tests {
         std::os::unix::fs::symlink("/usr", at("link")).unwrap();
         std::os::unix::fs::symlink("missing", at("dangling")).unwrap();
         assert!(occupied(dir.path()).unwrap() < full + 65_536, "links are not followed");
+        assert!(occupied_by_store(dir.path()).unwrap() == 0, "only the store's own files count");
+        fs::rename(at("a"), at("engine")).unwrap();
+        assert!((1 << 20..2 << 20).contains(&occupied_by_store(dir.path()).unwrap()));
     }
 
     /// Covers R45.

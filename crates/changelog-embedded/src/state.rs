@@ -19,7 +19,7 @@ use fjall::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::Head, presence::Presence, store::Store};
+use super::{layout::Head, presence::Presence, store::SharedStore};
 
 /// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -40,12 +40,12 @@ pub(super) struct Published {
     pub(super) ends: Vec<i64>,
     /// For each partition, the offset above the last purged tombstone. A reader below it may have missed a tombstone.
     purged_below: Vec<i64>,
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<SharedStore>,
 }
 
 impl Published {
     /// Called only by the writer, between two batches.
-    pub(super) fn of(store: &Arc<Store>, heads: &[Head], purged_below: &[i64]) -> Self {
+    pub(super) fn of(store: &Arc<SharedStore>, heads: &[Head], purged_below: &[i64]) -> Self {
         Self {
             snapshot: store.db.snapshot(),
             ends: heads.iter().map(|h| h.next).collect(),

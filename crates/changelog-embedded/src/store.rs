@@ -15,9 +15,14 @@ use std::{
     fs::{File, TryLockError},
     io,
     io::{Read as _, Write as _},
+    ops::Deref,
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 
 use changelog_core::model::{Partition, PartitionCount};
@@ -87,6 +92,44 @@ pub(super) struct Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The store that the writer and the replays share.
+///
+/// Dropping a store stops the engine, and waits for its threads, which may merge tables for a long time. The last that
+/// has the store may be a task of a runtime. So its drop hands the store to another thread.
+pub(super) struct SharedStore {
+    /// `None` only in the drop.
+    store: Option<Store>,
+    unused: Sender<Store>,
+}
+
+impl SharedStore {
+    /// The receiver gets the store when nothing uses it any more, and drops it.
+    pub(super) fn new(store: Store) -> (Arc<Self>, Receiver<Store>) {
+        let (unused, receiver) = channel();
+        (Arc::new(Self { store: Some(store), unused }), receiver)
+    }
+}
+
+impl Deref for SharedStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        match &self.store {
+            Some(store) => store,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl Drop for SharedStore {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            // If the opening failed, there is no receiver, and the store is dropped here.
+            let _ = self.unused.send(store);
+        }
     }
 }
 

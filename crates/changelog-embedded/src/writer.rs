@@ -41,7 +41,7 @@ use super::{
     layout::{self, Head, RecordHead},
     space::{Purpose, Space, Wanted},
     state::{Clock, Published, StoreState},
-    store::{AckedSequence, Store},
+    store::{AckedSequence, SharedStore},
     tables,
 };
 
@@ -94,7 +94,7 @@ pub(super) enum CommitError {
 
 pub(super) struct Writer {
     pub(super) state: Arc<StoreState>,
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<SharedStore>,
     pub(super) queue: Receiver<QueuedWrite>,
     pub(super) clock: Clock,
     pub(super) heads: Vec<Head>,
@@ -198,7 +198,7 @@ impl Writer {
     /// Writes everything to tables, so that journals can be removed, and merges the tables.
     fn make_room(&mut self) {
         let dir = self.state.dir.display().to_string();
-        tracing::info!(dir, "the data directory has reached its limit: the engine merges what it can");
+        tracing::info!(dir, "the store has reached the limit of its files: the engine merges what it can");
         let is_merged = self.space.is_merged(self.sequence);
         match if is_merged { Ok(false) } else { self.merge() } {
             Ok(merged) => {

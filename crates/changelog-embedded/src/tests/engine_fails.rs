@@ -1,5 +1,7 @@
 //! A storage engine that fails while it writes tables. It refuses everything after that, and no write waits for it.
 
+use std::thread::{self, JoinHandle};
+
 use fjall::{AbstractTree as _, PersistMode};
 
 use super::*;
@@ -13,7 +15,7 @@ fn buffering(dir: &TempDir, write_buffer_bytes: usize) -> Settings {
     Settings { write_buffer_bytes: write_buffer_bytes as u64, ..settings(dir) }
 }
 
-fn store_of(log: &EmbeddedLog) -> Arc<store::Store> {
+fn store_of(log: &EmbeddedLog) -> Arc<store::SharedStore> {
     log.state.published.borrow().as_ref().expect("an open store").store.clone()
 }
 
@@ -56,7 +58,7 @@ struct Stalled {
 }
 
 impl Stalled {
-    async fn of(store: &Arc<store::Store>) -> Self {
+    async fn of(store: &Arc<store::SharedStore>) -> Self {
         let ((release, released), (locked, is_locked)) = (oneshot::channel::<()>(), oneshot::channel());
         let store = store.clone();
         let holder = thread::spawn(move || {
@@ -218,9 +220,8 @@ async fn a_drop_does_not_wait_for_tables() {
     first.await.unwrap().unwrap();
     // As a drop of the log does. What it drops after this is the engine, which waits for the lock of this test.
     log.state.abandoned.store(true, SeqCst);
-    log.queue.lock().take();
-    let writer = log.writer.lock().take().unwrap();
-    let ended = tokio::task::spawn_blocking(move || writer.join().unwrap());
+    let closed = log.begin_close().unwrap();
+    let ended = tokio::task::spawn_blocking(move || closed.recv().unwrap_err());
     tokio::time::timeout(PATIENCE, ended).await.expect("the writer ends in time").unwrap();
     for pending in others {
         assert_eq!(pending.await.unwrap(), Err(WriteError::Draining));

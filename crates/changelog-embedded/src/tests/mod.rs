@@ -1,5 +1,6 @@
 //! Tests of behaviour that only the embedded store has. The contract suite tests what every log must do.
 
+mod close;
 mod compaction;
 mod copies;
 mod damage;

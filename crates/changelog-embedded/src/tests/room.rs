@@ -1,5 +1,7 @@
 //! A store without room: the file system has none, or the directory has reached its limit.
 
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
 use super::*;
 
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -160,4 +162,76 @@ async fn a_store_at_its_smallest_limit_takes_many_overwrites_within_it() {
         assert!(most <= MIN_DATA_LIMIT, "{value_bytes}: {most}");
         assert_eq!(loaded, keys, "{value_bytes}");
     }
+}
+
+/// A directory that can't be read to the end, because the paths in it are too long.
+fn unreadable(path: &Path) {
+    fs::create_dir(path).unwrap();
+    let mut dir = std::os::fd::OwnedFd::from(fs::File::open(path).unwrap());
+    let name = "x".repeat(200);
+    for _ in 0..25 {
+        mkdirat(&dir, &name, Mode::RWXU).unwrap();
+        dir = openat(&dir, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+}
+
+const SMALL_LIMIT: u64 = 64 * MIB;
+
+fn open_small(dir: &TempDir) -> EmbeddedLog {
+    EmbeddedLog::open(Settings { data_limit: Some(SMALL_LIMIT), ..settings(dir) }).unwrap()
+}
+
+/// Writes until it is refused. Returns how many were written, and why the next was not.
+async fn fill(log: &EmbeddedLog) -> (u64, String) {
+    for n in 0..2 * SMALL_LIMIT / MIB {
+        match try_put(log, &format!("w/t/{n}"), Some(&noise(n, MIB as usize))).await {
+            Ok(_) => {}
+            Err(WriteError::DiskFull { cause }) => return (n, cause),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    panic!("the limit refuses nothing")
+}
+
+/// As `lost+found` of a volume is, which only root may read.
+/// Covers R45.
+#[tokio::test]
+async fn foreign_files_of_the_directory_do_not_count_and_need_not_be_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("lost+found");
+    unreadable(&foreign);
+    let mut large = fs::File::create(foreign.join("large")).unwrap();
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(1), SMALL_LIMIT), &mut large).unwrap();
+    large.sync_all().unwrap();
+    let (written, cause) = fill(&open_small(&dir)).await;
+    assert!((8..SMALL_LIMIT / MIB).contains(&written), "{written}");
+    assert!(cause.contains(&SMALL_LIMIT.to_string()) && !cause.contains("measured"), "{cause}");
+}
+
+/// Covers R45.
+#[tokio::test]
+async fn a_store_whose_size_can_not_be_measured_keeps_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_small(&dir);
+    let blocked = dir.path().join("engine/blocked");
+    unreadable(&blocked);
+    let (written, cause) = fill(&log).await;
+    assert!((4..SMALL_LIMIT / MIB).contains(&written), "{written}");
+    assert!(cause.contains(&SMALL_LIMIT.to_string()) && cause.contains("can't be measured now"), "{cause}");
+    assert!(log.describe().await.findings.is_empty(), "it passes by itself");
+    fs::remove_dir_all(&blocked).unwrap();
+    put(&log, "w/t/again", Some("a")).await;
+    assert_eq!(load(&log, "w").await.unwrap().len() as u64, written + 1, "nothing was written by the refused write");
+}
+
+/// Covers R45.
+#[test]
+fn a_limited_store_whose_size_was_never_measured_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(dir.path()).store;
+    unreadable(&dir.path().join("engine/blocked"));
+    let space = |data_limit| Space::of(&store, Reserve { bytes: 0, files: 0, data_limit }, Box::new(Disk::of));
+    assert!(space(None).is_ok());
+    let error = space(Some(SMALL_LIMIT)).err().expect("the cause");
+    assert_eq!(rustix::io::Errno::from_io_error(&error), Some(rustix::io::Errno::NAMETOOLONG));
 }
