@@ -32,6 +32,8 @@ struct Calls {
     begun: bool,
     place: Place,
     had_place: bool,
+    /// The last bytes are written, so no answer can be.
+    closed: bool,
     idle_since: Instant,
     /// Open calls of health and reflection, by kind.
     probes: [usize; 2],
@@ -66,7 +68,7 @@ pub struct OpenCall(Arc<Activity>);
 impl Activity {
     pub fn new() -> Arc<Self> {
         let (place, idle_since) = (Place::Has, Instant::now());
-        let calls = Calls { open: 0, begun: false, place, had_place: true, idle_since, probes: [0; 2] };
+        let calls = Calls { open: 0, begun: false, place, had_place: true, closed: false, idle_since, probes: [0; 2] };
         Arc::new(Self {
             calls: Mutex::new(calls),
             became_idle: Notify::new(),
@@ -85,11 +87,11 @@ impl Activity {
         activity
     }
 
-    /// `None` if the connection has no place. The caller answers the call with the reason.
+    /// `None` if the connection has no place, or is closed. The caller answers the call with the reason.
     pub fn begin(self: &Arc<Self>) -> Option<OpenCall> {
         let mut calls = self.calls.lock();
         calls.begun = true;
-        if calls.place != Place::Has {
+        if calls.place != Place::Has || calls.closed {
             calls.idle_since = Instant::now();
             return None;
         }
@@ -125,13 +127,23 @@ impl Activity {
         true
     }
 
-    /// Gives a place, unless the connection is being closed. Returns whether it has one now.
-    pub fn get_place(&self) -> bool {
+    /// Gives a place, if the connection can take one and there is room. Returns whether it has one now. `room` is asked
+    /// only then, and meanwhile the connection does not leave: others lose their places for this one.
+    pub fn get_place(&self, room: impl FnOnce() -> bool) -> bool {
         let mut calls = self.calls.lock();
-        if calls.place == Place::None {
+        if calls.place == Place::None && !calls.closed && room() {
             (calls.place, calls.had_place) = (Place::Has, true);
         }
         calls.place == Place::Has
+    }
+
+    /// No call begins from now on: its answer could not be sent.
+    pub fn close(&self) {
+        self.calls.lock().closed = true;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.calls.lock().closed
     }
 
     /// Gives up getting a place, if no call has come for this time. Returns whether that is so.

@@ -24,7 +24,9 @@ use crate::{
 
 /// A response is given to the transport in parts of this size. Each one that the client takes shows that it reads.
 const MAX_PART: usize = 16 * 1024;
-/// The last byte of a chunk of this size, or of a larger one, is a part of its own. See [`CallBody`].
+/// The last byte of a chunk of this size, or of a larger one, is a part of its own. See [`CallBody`]. For answers of
+/// writes, which are smaller, the second frame would cost too much. If the client has room for a byte of such an answer
+/// but not for all, nothing resets it. Its call is open until the client takes it, or the connection ends.
 const MIN_SPLIT_CHUNK: usize = 128;
 
 /// What learns how a call ended.
@@ -104,7 +106,9 @@ impl<G: CallEnd + Unpin> Body for CallBody<G> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, Status>>> {
         self.wait.ends();
-        let mut part = match self.rest.take() {
+        let rest = self.rest.take();
+        let is_rest = rest.is_some();
+        let mut part = match rest {
             Some(rest) => rest,
             None => match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
@@ -125,8 +129,10 @@ impl<G: CallEnd + Unpin> Body for CallBody<G> {
                 },
             },
         };
-        if part.bytes.len() >= MIN_SPLIT_CHUNK {
-            let rest = part.bytes.split_off(MAX_PART.min(part.bytes.len() - 1));
+        let bytes = part.bytes.len();
+        // What is left of a chunk is split at any size: its last byte is that of the chunk.
+        if bytes >= MIN_SPLIT_CHUNK || is_rest && bytes > 1 {
+            let rest = part.bytes.split_off(MAX_PART.min(bytes - 1));
             self.rest = Some(Part { bytes: rest, held: part.held.clone() });
         }
         self.wait.begins();
@@ -147,6 +153,46 @@ impl<G: CallEnd> Drop for CallBody<G> {
         let Some(guard) = &mut self.guard else { return };
         if self.wait.was_too_long() {
             guard.end(&Status::deadline_exceeded("the client took nothing for --client-stall-timeout; it was reset"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct NoEnd;
+
+    impl CallEnd for NoEnd {
+        fn end(&mut self, _: &Status) {}
+    }
+
+    /// The sizes of the parts of a chunk.
+    async fn parts(chunk: usize) -> Vec<usize> {
+        let inner = tonic::body::Body::new(http_body_util::Full::new(Bytes::from(vec![7; chunk])));
+        let mut body = CallBody::<NoEnd>::new(inner, None);
+        let mut parts = Vec::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            parts.push(frame.unwrap().into_data().unwrap().remaining());
+        }
+        parts
+    }
+
+    /// Covers S17.
+    #[tokio::test]
+    async fn the_last_byte_of_a_chunk_is_a_part_of_its_own_unless_the_chunk_is_small() {
+        for chunk in 1..MIN_SPLIT_CHUNK {
+            assert_eq!(parts(chunk).await, [chunk]);
+        }
+        let around = |parts: usize| parts * MAX_PART - 200..parts * MAX_PART + 200;
+        for chunk in (MIN_SPLIT_CHUNK..1_000).chain(around(1)).chain(around(2)).chain(around(7)) {
+            let parts = parts(chunk).await;
+            assert_eq!((parts.iter().sum(), parts.last()), (chunk, Some(&1)), "{parts:?}");
+            assert!(parts.iter().all(|part| *part <= MAX_PART), "{parts:?}");
+            assert!(parts.len() <= chunk.div_ceil(MAX_PART) + 1, "{parts:?}");
         }
     }
 }

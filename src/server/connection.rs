@@ -2,7 +2,7 @@
 //!
 //! Promises: a connection is closed if its first bytes do not come in time, or if it has no call for too long. It is
 //! closed if another connection has its place, and on a stop. None of these cuts an open call of the API. A call that
-//! comes meanwhile is answered.
+//! comes meanwhile is answered. After the last frame no call begins.
 
 use std::{
     pin::{Pin, pin},
@@ -260,6 +260,8 @@ impl AsyncWrite for CountedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        // HTTP/2 passes on the calls that it has read before the error that closes the connection.
+        self.activity.close();
         if self.read_on.is_none() {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
         }

@@ -22,7 +22,10 @@ use hyper_util::{
     server::graceful::GracefulConnection,
     service::TowerToHyperService,
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -159,7 +162,7 @@ impl Port {
             port: self,
         };
         let mut stop = pin!(stop);
-        let mut give_places = tokio::time::interval(GIVE_PLACES);
+        let mut give_places = give_places_timer();
         let deadline = loop {
             tokio::select! {
                 deadline = &mut stop => break deadline,
@@ -172,12 +175,24 @@ impl Port {
                 },
             }
         };
+        while let Some(ended) = port.running.try_join_next() {
+            port.ended(ended.ok());
+        }
         // Clients whose connections wait to be accepted may have sent calls already.
-        for (io, client) in port.port.listener.waiting() {
+        let room = port.most_running().saturating_sub(port.running.len());
+        for (io, client) in port.port.listener.waiting(room) {
             port.start(io, client);
         }
         port.close(deadline).await
     }
+}
+
+/// It is asked only while some connection has no place. The ticks that it has missed until then are left out: they
+/// would come at once, and each looks at all connections.
+fn give_places_timer() -> Interval {
+    let mut timer = tokio::time::interval(GIVE_PLACES);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
 }
 
 /// A port that is served.
@@ -256,5 +271,24 @@ where
         running.shutdown().await;
         port.metrics.set_connections(port.name, 0);
         cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Covers S16.
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_was_not_full_for_a_long_time_gives_places_once() {
+        let mut timer = give_places_timer();
+        tokio::time::advance(Duration::from_secs(24 * 60 * 60)).await;
+        let at_once = (0..100).take_while(|_| timer.tick().now_or_never().is_some()).count();
+        assert_eq!(at_once, 1);
+        let waited_from = Instant::now();
+        timer.tick().await;
+        assert_eq!(waited_from.elapsed(), GIVE_PLACES);
     }
 }

@@ -5,7 +5,7 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -70,43 +70,60 @@ impl Listener {
         Ok(accepted)
     }
 
-    /// The connections that wait to be accepted. The system is asked, because the runtime may not know of all.
-    pub fn waiting(&self) -> Vec<Accepted> {
-        let mut waiting = Vec::new();
+    /// The connections that wait to be accepted, but no more than `most`, and none that would take one of the last
+    /// descriptors. The system is asked, because the runtime may not know of all.
+    pub fn waiting(&self, most: usize) -> Vec<Accepted> {
+        self.waiting_unless(most, open_files::is_kept_back)
+    }
+
+    fn waiting_unless(&self, most: usize, is_kept_back: impl Fn(RawFd) -> bool) -> Vec<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return waiting };
+                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return Vec::new() };
                 let listener = std::net::TcpListener::from(fd);
-                while let Some((stream, from)) = next_waiting(|| listener.accept(), waiting.len()) {
-                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                    waiting.extend(stream.ok().map(|stream| accepted_tcp(stream, from)));
-                }
+                let waiting = accept_waiting(|| listener.accept(), most, is_kept_back).into_iter();
+                let accepted = waiting.map(|(stream, from)| {
+                    stream.set_nonblocking(true)?;
+                    Ok(accepted_tcp(TcpStream::from_std(stream)?, from))
+                });
+                accepted.filter_map(io::Result::ok).collect()
             }
             Self::Unix(listener, _) => {
-                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return waiting };
+                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return Vec::new() };
                 let listener = std::os::unix::net::UnixListener::from(fd);
-                while let Some((stream, _)) = next_waiting(|| listener.accept(), waiting.len()) {
-                    let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
-                    waiting.extend(stream.ok().map(|stream| (Box::new(stream) as Box<dyn Io>, None)));
-                }
+                let waiting = accept_waiting(|| listener.accept(), most, is_kept_back).into_iter();
+                let accepted = waiting.map(|(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    Ok((Box::new(UnixStream::from_std(stream)?) as Box<dyn Io>, None))
+                });
+                accepted.filter_map(io::Result::ok).collect()
             }
         }
-        waiting
     }
 }
 
 /// More than the listen queue of the system holds.
 const MAX_WAITING: usize = 8_192;
 
-/// The next connection of a listener that does not block; `None` if none waits.
-fn next_waiting<T>(accept: impl Fn() -> io::Result<T>, count: usize) -> Option<T> {
-    for _ in count..MAX_WAITING {
+/// The connections of a listener that does not block.
+fn accept_waiting<S: AsRawFd, A>(
+    accept: impl Fn() -> io::Result<(S, A)>,
+    most: usize,
+    is_kept_back: impl Fn(RawFd) -> bool,
+) -> Vec<(S, A)> {
+    let mut waiting = Vec::new();
+    for _ in 0..MAX_WAITING {
+        if waiting.len() >= most {
+            break;
+        }
         match accept() {
+            Ok(accepted) if !is_kept_back(accepted.0.as_raw_fd()) => waiting.push(accepted),
             Err(error) if says_nothing(&error) => {}
-            accepted => return accepted.ok(),
+            // None waits any more, or the next one would take a descriptor that is kept back, too.
+            Ok(_) | Err(_) => break,
         }
     }
-    None
+    waiting
 }
 
 /// Whether an error of accept says nothing about the next connection: a client left before it was accepted.
@@ -148,7 +165,35 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// Covers S16.
+    #[tokio::test]
+    async fn those_that_wait_at_a_stop_are_limited_and_leave_the_last_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        for address in [Address::Tcp(([127, 0, 0, 1], 0).into()), Address::Unix(dir.path().join("s"))] {
+            let listener = Listener::bind(&address).await.unwrap();
+            let mut clients: Vec<Box<dyn std::any::Any>> = Vec::new();
+            for _ in 0..10 {
+                match listener.address().unwrap() {
+                    Address::Tcp(address) => clients.push(Box::new(std::net::TcpStream::connect(address).unwrap())),
+                    Address::Unix(path) => {
+                        clients.push(Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()));
+                    }
+                }
+            }
+            assert_eq!(listener.waiting(0).len(), 0);
+            assert_eq!(listener.waiting(3).len(), 3);
+            // Two more may be accepted. The one after them gets a descriptor that is kept back, and is closed.
+            let accepted = Cell::new(0);
+            let is_kept_back = |_| accepted.replace(accepted.get() + 1) >= 2;
+            assert_eq!(listener.waiting_unless(10, is_kept_back).len(), 2);
+            assert_eq!(accepted.get(), 3);
+            assert_eq!(listener.waiting(100).len(), 4, "all that are left");
+        }
+    }
 
     /// Covers S6.
     #[tokio::test]

@@ -202,6 +202,10 @@ where
         if let Some(api) = self.api.as_ref().filter(|_| rpc.ours) {
             // Counted before the check, so that a drain waits for a call that it does not refuse.
             let Some(of_connection) = self.activity.begin() else {
+                if self.activity.is_closed() {
+                    // This says it in the log and the metrics. The client does not get it.
+                    return Self::refused(&Status::cancelled("nothing was done: the connection is closed"), guard);
+                }
                 return Self::refused_after(&connection_displaced(rpc.name), guard, request.into_body(), reserved);
             };
             open_calls = Some((of_connection, api.open_calls.begin()));

@@ -12,6 +12,7 @@ use tonic::Request;
 use crate::{
     bounds::peak_kib,
     contract::server::{PATIENCE, TestServer, connect, raw, reason},
+    stalls::{DATA, END_STREAM, framed},
 };
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -197,6 +198,36 @@ async fn the_reason_of_a_close_arrives_while_the_client_is_still_sending() {
         server.set("ws/t/a", "1").await;
         // A reset would let the next write fail, and libraries report that instead of the GOAWAY.
         assert!(stream.take_error().unwrap().is_none(), "the connection is not reset");
+    }
+}
+
+/// Its answer could not be sent. The frames come at once, so the connection is closed before the call would begin.
+/// Covers B20.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_begins_on_a_connection_that_is_closed_already() {
+    let set = v1::SetRequest { changelog_id: "ws/t/set".to_owned(), value: raw("1"), ..Default::default() };
+    let mutation = v1::Mutation {
+        id: 1,
+        changelog_id: "ws/t/write".to_owned(),
+        change: Some(v1::mutation::Change::Raw("1".into())),
+        ..Default::default()
+    };
+    let write = v1::WriteRequest { mutations: vec![mutation] };
+    for (rpc, message) in [("Write", framed(&write)), ("Set", framed(&set))] {
+        let server = TestServer::process(vec!["--store=memory".to_owned()]).await.ready().await;
+        let mut stream = TcpStream::connect(&server.api).await.unwrap();
+        let call = [frame(HEADERS, END_HEADERS, 1, &head_of(rpc)), frame(DATA, END_STREAM, 1, &message)].concat();
+        let broken = frame(HEADERS, END_HEADERS, 0, &head());
+        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &call, &broken].concat()).await.unwrap();
+        assert!(closed(&mut stream).await, "{rpc}: with a GOAWAY");
+        let count = format!("changelogd_rpc_calls_total{{rpc=\"{rpc}\",code=\"CANCELLED\"}}");
+        let started = Instant::now();
+        while server.metric(&count).await < 1 && started.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let keys = server.load("ws").await.texts();
+        assert_eq!(keys, [], "{rpc}: it has not begun");
+        assert_eq!(server.metric(&count).await, 1, "{rpc}");
     }
 }
 
