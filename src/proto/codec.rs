@@ -89,7 +89,7 @@ impl<U: Message + Default + Lists + SharedBytes> Decoder for RequestDecoder<U> {
             |status: Status| refused(format!("the message can't be decoded: {}", status.message()), details());
         let mut decoded = decoded.map_err(refused)?;
         if let Some(message) = &mut decoded {
-            message.copy_small_parts(message_bytes);
+            message.release_message(message_bytes);
         }
         Ok(decoded)
     }

@@ -62,6 +62,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// Copies what may share a buffer with other mutations.
+    fn copy(&mut self) {
+        self.value = self.value.take().map(|value| Bytes::copy_from_slice(&value));
+        self.headers = self.headers.copied();
+    }
+
     fn verb(&self) -> &'static str {
         if self.value.is_some() { "set" } else { "delete" }
     }
@@ -211,6 +217,7 @@ impl Writing {
             }
             changes.push((id, change));
         }
+        release_message(&mut changes);
         for (id, change) in changes {
             self.send(id, change).await;
         }
@@ -326,6 +333,13 @@ fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
     v1::Verdict { id, outcome: Some(verdict::Outcome::Error(response::rpc_status(&status))) }
 }
 
+/// Refused mutations may be nearly all of their message, which the others would keep in memory.
+fn release_message(changes: &mut [(u64, Result<Change, Status>)]) {
+    if changes.iter().any(|(_, change)| change.is_err()) {
+        changes.iter_mut().filter_map(|(_, change)| change.as_mut().ok()).for_each(Change::copy);
+    }
+}
+
 /// What a refusal takes. Its details name the field once more.
 fn status_bytes(status: &Status) -> usize {
     size_of::<Status>() + status.message().len() + status.details().len()
@@ -354,4 +368,35 @@ pub async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Co
         None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),
     };
     Ok(Change { key, value, headers })
+}
+
+#[cfg(test)]
+mod tests {
+    use changelog_core::model::{Header, ValueMode};
+
+    use super::*;
+
+    /// Covers S19.
+    #[test]
+    fn a_mutation_does_not_keep_those_that_are_refused_in_memory() {
+        let message = Bytes::from(vec![b'1'; 1_000]);
+        let of_message = message.as_ptr_range();
+        let change = |range| Change {
+            key: Key::from_request("", "w/t/a").unwrap(),
+            value: Some(message.slice(range)),
+            headers: Headers::new(vec![Header { key: "h".to_owned(), value: Some(message.slice(998..999)) }]).unwrap(),
+        };
+        let rules = ValueRules { mode: ValueMode::Opaque, max_bytes: 10 };
+        let refused = rules.check(&message).map_err(|error| status::bad_value(&error, "raw")).unwrap_err();
+        for (change_of_other, is_shared) in [(Ok(change(0..998)), true), (Err(refused), false)] {
+            let mut changes = vec![(1, change_of_other), (2, Ok(change(999..1_000)))];
+            release_message(&mut changes);
+            let kept = changes[1].1.as_ref().unwrap();
+            let header = kept.headers.as_slice()[0].value.clone();
+            for part in [kept.value.clone(), header] {
+                let part = part.unwrap();
+                assert_eq!((&*part, of_message.contains(&part.as_ptr())), (&b"1"[..], is_shared));
+            }
+        }
+    }
 }

@@ -77,6 +77,13 @@ impl Headers {
         &self.0
     }
 
+    /// The same headers, with values that share no buffer with others.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let copied = |value: &Bytes| Bytes::copy_from_slice(value);
+        Self(self.0.iter().map(|h| Header { key: h.key.clone(), value: h.value.as_ref().map(copied) }).collect())
+    }
+
     /// In order.
     pub fn into_vec(self) -> Vec<Header> {
         self.0
