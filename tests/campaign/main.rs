@@ -117,7 +117,7 @@ async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campa
         flat::run(&campaign.cluster, number(2_000, 160) as usize, &keep, report).await;
     }
     if is_wanted("surroundings") {
-        tokio::task::block_in_place(|| surroundings::run(report));
+        surroundings::run(report).await;
     }
     if is_wanted("seeds") {
         tokio::task::block_in_place(|| cargo::simulation(seed, number(10_000, 500), report));

@@ -31,7 +31,20 @@ pub type Foreign = Box<dyn Fn(i32, Option<Bytes>, Option<Bytes>) + Send + Sync>;
 
 enum Running {
     InProcess { stop: Option<oneshot::Sender<()>>, app: Option<JoinHandle<()>> },
-    Process(Box<Child>),
+    Process(Box<Process>),
+}
+
+/// A process that is killed on drop. It has ended then, so its data directory may be opened again.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let until = std::time::Instant::now() + PATIENCE;
+        let _ = self.0.start_kill();
+        while matches!(self.0.try_wait(), Ok(None)) && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// One changelogd with a topic or a directory of its own.
@@ -187,7 +200,7 @@ impl TestServer {
             foreign: None,
             durable: false,
             has_id: true,
-            running: Running::Process(Box::new(child)),
+            running: Running::Process(Box::new(Process(child))),
             serving,
             _kept: None,
         }
@@ -231,7 +244,7 @@ impl TestServer {
     /// Ends it with SIGKILL, and starts it again.
     pub async fn kill_and_restart(&mut self) {
         let Running::Process(child) = &mut self.running else { panic!("only a process can be killed") };
-        child.kill().await.expect("killed");
+        child.0.kill().await.expect("killed");
         let next = Self::process(self.arguments.clone()).await;
         (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
     }
@@ -239,7 +252,7 @@ impl TestServer {
     /// The id of the process.
     pub fn pid(&self) -> u32 {
         match &self.running {
-            Running::Process(child) => child.id().expect("running"),
+            Running::Process(child) => child.0.id().expect("running"),
             Running::InProcess { .. } => panic!("it has no process of its own"),
         }
     }
@@ -262,7 +275,7 @@ impl TestServer {
     /// Waits until the process has ended. Returns its exit status.
     pub async fn ended(&mut self) -> Option<i32> {
         let Running::Process(child) = &mut self.running else { panic!("it has no process of its own") };
-        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends in time").unwrap().code()
+        tokio::time::timeout(PATIENCE, child.0.wait()).await.expect("it ends in time").unwrap().code()
     }
 
     pub async fn stop(&mut self) {
@@ -274,7 +287,7 @@ impl TestServer {
                 }
             }
             Running::Process(child) => {
-                assert!(child.id().is_some(), "running");
+                assert!(child.0.id().is_some(), "running");
                 self.signal("TERM");
                 assert_eq!(self.ended().await, Some(0), "it drains");
             }

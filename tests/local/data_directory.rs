@@ -293,7 +293,7 @@ async fn the_documented_backups_restore_what_was_written() {
 
     // The shell starts the server whose process it stops.
     let start = "changelogd serve --listen=127.0.0.1:0 --admin-listen=off 2>log & SERVER=$!; \
-                 until grep -q serving log; do sleep 0.05; done";
+                 until grep -q serving log; do kill -0 \"$SERVER\"; sleep 0.05; done";
     shell(&format!("{start}\n{stop}\n{copy}"), keep.path(), "", "").await;
     fs::remove_dir_all(keep.path().join("changelogd-data")).unwrap();
     let restored = serve("backup").await.ready().await;
