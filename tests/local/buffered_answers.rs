@@ -11,9 +11,9 @@ use tokio::{
 
 use crate::{
     contract::server::{PATIENCE, TestServer},
+    http2::{DATA, END_STREAM, framed},
     http2::{END_HEADERS, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, head_of, next_frame},
     memory_limit::{MIB, limit, peak_memory, server, until, used},
-    stalls::{DATA, END_STREAM, framed},
 };
 
 /// A connection whose windows have room for everything, but whose socket has not.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use changelogd::proto::v1;
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -12,10 +13,11 @@ use tonic::Request;
 use crate::{
     bounds::peak_kib,
     contract::server::{PATIENCE, TestServer, connect, raw, reason},
-    stalls::{DATA, END_STREAM, framed},
 };
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const DATA: u8 = 0;
+pub const END_STREAM: u8 = 1;
 pub const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
@@ -29,6 +31,16 @@ pub const END_HEADERS: u8 = 4;
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &impl Message) -> Vec<u8> {
+    framed_bytes(&message.encode_to_vec())
+}
+
+/// The bytes of a message as gRPC frames them.
+pub fn framed_bytes(encoded: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), encoded].concat()
 }
 
 /// The header block of a `Set`, as HPACK without tables encodes it.

@@ -16,7 +16,7 @@ use tonic_types::StatusExt;
 use crate::{
     bounds::peak_kib,
     contract::server::{PATIENCE, TestServer, field, reason},
-    stalls,
+    http2,
 };
 
 pub const MIB: i64 = 1024 * 1024;
@@ -57,7 +57,7 @@ pub fn request(api: &str, rpc: &str, body: Body) -> http::Request<Body> {
 }
 
 pub fn framed(message: &impl Message) -> Bytes {
-    stalls::framed(message).into()
+    http2::framed(message).into()
 }
 
 pub fn peak_memory(pid: u32) -> u64 {
@@ -295,14 +295,14 @@ async fn lists_of_requests_are_limited_and_what_streams_keep_of_them_counts() {
 async fn lists_that_are_far_too_long_are_refused_before_they_are_decoded() {
     let server = server(&[]).await;
     let before = peak_memory(server.pid());
-    let repeated = |entry: &[u8]| stalls::framed_bytes(&entry.repeat(2_900_000 / entry.len() * 2));
+    let repeated = |entry: &[u8]| http2::framed_bytes(&entry.repeat(2_900_000 / entry.len() * 2));
     let nested = {
         // One mutation with many headers.
         let headers = [0x3a, 0].repeat(2_900_000);
         let mut encoded = vec![0x0a];
         prost::encoding::encode_varint(headers.len() as u64, &mut encoded);
         encoded.extend(headers);
-        stalls::framed_bytes(&encoded)
+        http2::framed_bytes(&encoded)
     };
     for (rpc, message) in [
         ("Write", repeated(&[0x0a, 0])),

@@ -13,11 +13,8 @@ use tonic::Code;
 
 use crate::{
     contract::server::{PATIENCE, TestServer, connect, raw, reason},
-    http2::{END_HEADERS, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, head_of},
+    http2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, framed, head_of},
 };
-
-pub const DATA: u8 = 0;
-pub const END_STREAM: u8 = 1;
 
 async fn server() -> TestServer {
     TestServer::process(vec!["--store=memory".to_owned(), "--client-stall-timeout=1s".to_owned()]).await.ready().await
@@ -105,16 +102,6 @@ pub async fn asked(api: &str, rpc: &str, message: &impl Message, window: u32) ->
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
     (sender, connection, response)
-}
-
-/// A message as gRPC frames it.
-pub fn framed(message: &impl Message) -> Vec<u8> {
-    framed_bytes(&message.encode_to_vec())
-}
-
-/// The bytes of a message as gRPC frames them.
-pub fn framed_bytes(encoded: &[u8]) -> Vec<u8> {
-    [&[0][..], &u32::try_from(encoded.len()).unwrap().to_be_bytes(), encoded].concat()
 }
 
 fn get(key: &str) -> v1::GetRequest {

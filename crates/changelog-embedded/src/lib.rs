@@ -146,14 +146,11 @@ use self::{
     state::{Clock, Published, StoreState},
     store::{EngineSettings, SharedStore},
     writer::{MAX_BATCH_BYTES, QueuedWrite, Writer},
-    writer_thread::WriterThread,
+    writer_thread::{WRITER_ENDED, WriterThread},
 };
 
 /// The partition count of a new store, if none is configured.
 const DEFAULT_PARTITIONS: u8 = 10;
-
-/// Of the fault after which no thread writes.
-const WRITER_ENDED: &str = "the writer thread ended";
 
 /// A log in a directory.
 ///

@@ -10,7 +10,10 @@ use std::{
     thread::Builder,
 };
 
-use super::{WRITER_ENDED, directory_watch::DirectoryWatch, store::Store, writer::Writer};
+use super::{directory_watch::DirectoryWatch, store::Store, writer::Writer};
+
+/// Of the fault after which no thread writes.
+pub(super) const WRITER_ENDED: &str = "the writer thread ended";
 
 /// The running thread.
 pub(super) struct WriterThread {
