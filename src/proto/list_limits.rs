@@ -69,27 +69,7 @@ impl Lists for v1::StreamAllRequest {
 /// The only list of numbers.
 const PARTITIONS: &str = "partitions";
 
-macro_rules! without_lists {
-    ($($message:ty),*) => { $(impl Lists for $message {})* };
-}
-
-// Answers are decoded by clients. The headers of a mutation are counted with its message.
-without_lists!(
-    v1::Mutation,
-    v1::GetRequest,
-    v1::FlushRequest,
-    v1::DescribeRequest,
-    v1::WatchRequest,
-    v1::SetResponse,
-    v1::DeleteResponse,
-    v1::WriteResponse,
-    v1::LoadWorkspaceResponse,
-    v1::StreamAllResponse,
-    v1::GetResponse,
-    v1::FlushResponse,
-    v1::DescribeResponse,
-    v1::WatchResponse
-);
+for_other_messages!(Lists);
 
 /// Counts the lists of an encoded message. What is malformed is left to the decoder.
 pub fn check(message: &[u8], lists: &[List]) -> Result<(), TooMany> {

@@ -1,5 +1,17 @@
 //! The generated API.
 
+/// Implements a trait with its defaults for the messages that have no lists, and of which a write keeps nothing.
+/// Answers are decoded by clients. A mutation is decoded with its message.
+macro_rules! for_other_messages {
+    ($implemented:ident) => {
+        for_other_messages!($implemented:
+            Mutation, GetRequest, FlushRequest, DescribeRequest, WatchRequest,
+            SetResponse, DeleteResponse, WriteResponse, LoadWorkspaceResponse, StreamAllResponse,
+            GetResponse, FlushResponse, DescribeResponse, WatchResponse);
+    };
+    ($implemented:ident: $($message:ident),*) => { $(impl $implemented for v1::$message {})* };
+}
+
 mod codec;
 mod encoded_value;
 mod entry_batch;

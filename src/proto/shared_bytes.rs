@@ -1,7 +1,7 @@
 //! Values and headers of a request share the buffer of their message, and keep it in memory.
 //!
-//! Promise: what the queue of the log holds takes at most a quarter more than what is counted for it. If the rest of a
-//! message is larger than that, they are copied. The rest may be long names, or fields that nobody knows.
+//! Promise: a queued write takes at most a quarter more than the queue of the log counts for it. If the rest of a
+//! message is larger than that, they are copied. The rest may be long names, or fields that the server does not know.
 
 use bytes::{Bytes, BytesMut};
 
@@ -64,29 +64,10 @@ impl SharedBytes for v1::WriteRequest {
     }
 }
 
-macro_rules! nothing_is_kept {
-    ($($message:ty),*) => { $(impl SharedBytes for $message {})* };
-}
-
-// These end with their call, whose message is counted until then. Answers are decoded by clients.
-nothing_is_kept!(
-    v1::Mutation,
-    v1::LoadWorkspaceRequest,
-    v1::StreamAllRequest,
-    v1::GetRequest,
-    v1::FlushRequest,
-    v1::DescribeRequest,
-    v1::WatchRequest,
-    v1::SetResponse,
-    v1::DeleteResponse,
-    v1::WriteResponse,
-    v1::LoadWorkspaceResponse,
-    v1::StreamAllResponse,
-    v1::GetResponse,
-    v1::FlushResponse,
-    v1::DescribeResponse,
-    v1::WatchResponse
-);
+// Reads end with their call, whose message is counted until then.
+impl SharedBytes for v1::LoadWorkspaceRequest {}
+impl SharedBytes for v1::StreamAllRequest {}
+for_other_messages!(SharedBytes);
 
 #[cfg(test)]
 mod tests {

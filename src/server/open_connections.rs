@@ -216,7 +216,7 @@ impl OpenConnections {
     }
 
     fn keep_without_place(&mut self, number: u64, open: Open) {
-        // It is one of those of which the quietest is cut.
+        // It may be the quietest itself, which is cut.
         self.without_place.insert(number, open);
         if self.without_place.len() > MAX_WITHOUT_PLACE {
             self.cut_without_place();

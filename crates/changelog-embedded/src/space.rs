@@ -8,8 +8,8 @@
 //! - **Files**: the file system may have a limit on them (inodes). One that names none has none.
 //! - **The limit of the data** counts what the store's own files occupy, and what the engine may write to them
 //!   later. Each batch leaves room for that, whatever it consists of. So the engine can always merge, and never passes
-//!   the limit. The files are measured again after a second, and when the engine has made tables. What is written in
-//!   between is added. If they can't be measured, the last size and what was written since count.
+//!   the limit. The files are measured again after a second, and when the engine has made tables. Writes in between
+//!   are added. If the files can't be measured, their last size and the writes since then count.
 //!
 //! Other files of the directory do not count, because the process may not be able to read them (`lost+found`).
 //!

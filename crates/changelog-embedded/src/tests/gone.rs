@@ -196,7 +196,7 @@ async fn writes_after_the_removal_of_a_table_are_refused_from_the_next_check_on(
     }
 }
 
-/// As where the system can't tell what was removed.
+/// As on a system without inotify.
 /// Covers R46.
 #[tokio::test]
 async fn each_removal_is_found_by_its_name_alone() {
