@@ -12,7 +12,7 @@ use crate::{
     contract::server::{PATIENCE, TestServer, directory, raw, reason},
     control_group::ControlGroup,
     memory_limit::{MIB, connection, framed, limit, peak_memory, request, status_of, used},
-    servers::MockKafka,
+    mock_cluster::MockKafka,
 };
 
 /// The binary in a control group of so many bytes. Where none can be made, only the limit of the process is set.

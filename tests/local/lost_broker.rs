@@ -7,7 +7,8 @@ use tonic::{Code, Request};
 
 use crate::{
     contract::server::{PATIENCE, TestServer, raw, reason},
-    servers::{MockKafka, raw_client},
+    mock_cluster::MockKafka,
+    servers::raw_client,
 };
 
 async fn server(more: &[&str]) -> (TestServer, MockKafka) {

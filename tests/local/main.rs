@@ -22,6 +22,7 @@ mod logs;
 mod lost_broker;
 mod memory_limit;
 mod memory_of_streams;
+mod mock_cluster;
 mod opening;
 mod process;
 mod reasons;

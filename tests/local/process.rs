@@ -12,7 +12,8 @@ use tokio::process::Command;
 
 use crate::{
     contract::server::{TestServer, binary, connect, directory, raw},
-    servers::{MockKafka, embedded_process},
+    mock_cluster::MockKafka,
+    servers::embedded_process,
 };
 
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Duration) {

@@ -3,10 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        mpsc::{Sender, channel},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,9 +16,10 @@ use changelogd::proto::v1::changelog_service_client::ChangelogServiceClient;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use rdkafka::mocking::MockCluster;
-
-use crate::contract::server::{TestServer, directory};
+use crate::{
+    contract::server::{TestServer, directory},
+    mock_cluster::MockKafka,
+};
 
 /// A client without a deadline of its own, unlike tonic's client. Only the server ends its calls.
 pub async fn raw_client(api: &str) -> ChangelogServiceClient<RawChannel> {
@@ -68,42 +66,6 @@ pub async fn embedded() -> TestServer {
 pub async fn embedded_process() -> TestServer {
     let (keep, path) = directory();
     TestServer::process(vec![format!("--data-dir={}", path.display())]).await.keeping(Box::new(keep)).durable()
-}
-
-/// librdkafka's mock cluster. It runs on a thread of this process and ends with this value.
-pub struct MockKafka {
-    pub brokers: String,
-    power: Sender<(bool, Sender<()>)>,
-}
-
-impl MockKafka {
-    pub fn start(partitions: i32) -> Self {
-        let (told, brokers) = channel();
-        let (power, switched) = channel::<(bool, Sender<()>)>();
-        // The cluster can't move to another thread than the one that made it.
-        std::thread::spawn(move || {
-            let cluster = MockCluster::new(1).expect("a mock cluster");
-            cluster.create_topic("t", partitions, 1).expect("a topic");
-            told.send(cluster.bootstrap_servers()).expect("the caller waits");
-            // Returns when the sender is dropped.
-            while let Ok((on, done)) = switched.recv() {
-                if on { cluster.broker_up(1) } else { cluster.broker_down(1) }.expect("switched");
-                done.send(()).expect("the caller waits for the switch");
-            }
-        });
-        Self { brokers: brokers.recv().expect("a mock cluster"), power }
-    }
-
-    /// Turns the only broker off or on. Returns when that has happened.
-    pub fn switch(&self, on: bool) {
-        let (done, switched) = channel();
-        self.power.send((on, done)).expect("the cluster is there");
-        switched.recv().expect("switched");
-    }
-
-    pub fn arguments(&self, partitions: i32) -> Vec<String> {
-        vec![format!("--brokers={}", self.brokers), "--topic=t".to_owned(), format!("--partitions={partitions}")]
-    }
 }
 
 pub async fn mock_kafka() -> TestServer {
