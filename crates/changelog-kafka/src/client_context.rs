@@ -2,6 +2,8 @@
 //!
 //! Promises that no log line goes to standard error past the log filter. Does not report errors: calls return them.
 
+use std::time::{Duration, Instant};
+
 use parking_lot::Mutex;
 use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
 
@@ -9,6 +11,7 @@ use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::Cons
 #[derive(Debug, Default)]
 pub struct Context {
     last_failure: Mutex<Option<String>>,
+    throttled_until: Mutex<Option<Instant>>,
 }
 
 impl Context {
@@ -24,6 +27,18 @@ impl Context {
             *self.last_failure.lock() = Some(format!("{message}{hint}"));
         }
         log_line(level, facility, message);
+    }
+
+    /// A broker delays its answers to this client for this time.
+    pub fn throttled(&self, time: Duration) {
+        tracing::debug!(target: "librdkafka", ms = time.as_millis(), "a broker throttles this client");
+        let until = Instant::now().checked_add(time);
+        let mut throttled_until = self.throttled_until.lock();
+        *throttled_until = until.max(*throttled_until);
+    }
+
+    pub fn throttled_until(&self) -> Option<Instant> {
+        *self.throttled_until.lock()
     }
 
     /// Takes the text of the last failed connection. An admin call's own error says only that it timed out.

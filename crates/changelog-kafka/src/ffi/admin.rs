@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CStr, CString, c_char, c_void},
-    ptr, slice,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -158,7 +158,7 @@ pub struct DescribedPartition {
 /// A topic as a broker describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedTopic {
-    /// In Kafka's base64 form.
+    /// In Kafka's base64 form. Empty if the broker returned none.
     pub id: String,
     /// Sorted by number.
     pub partitions: Vec<DescribedPartition>,
@@ -170,6 +170,23 @@ unsafe fn node_ids(nodes: *mut *const c::rd_kafka_Node_t, count: usize) -> Vec<i
     }
     // Safety: the caller got this list from librdkafka and has not freed it.
     unsafe { slice::from_raw_parts(nodes, count).iter().map(|n| c::rd_kafka_Node_id(*n)).collect() }
+}
+
+/// A topic id in Kafka's base64 form. Empty if the broker returned none: brokers before 2.8 have no ids (KIP-516), and
+/// librdkafka then gives one of zeros.
+unsafe fn topic_id(id: *const c::rd_kafka_Uuid_t) -> String {
+    // Safety: the caller got the id from librdkafka and has not freed it.
+    unsafe {
+        if id.is_null()
+            || c::rd_kafka_Uuid_most_significant_bits(id) == 0 && c::rd_kafka_Uuid_least_significant_bits(id) == 0
+        {
+            return String::new();
+        }
+        let text = c::rd_kafka_Uuid_base64str(id);
+        let text = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        // Kafka's tools write ids in base64's URL alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
+        text.replace('+', "-").replace('/', "_")
+    }
 }
 
 /// Describes the topic, and never creates it. Asks this broker, or the controller if `broker` is `None`. Blocks at most
@@ -215,11 +232,7 @@ pub fn describe_topic(
             let text = CStr::from_ptr(c::rd_kafka_error_string(error)).to_string_lossy().into_owned();
             return Err(NativeError { what: WHAT, code: code.into(), text });
         }
-        let id = c::rd_kafka_TopicDescription_topic_id(described);
-        let id = if id.is_null() { ptr::null() } else { c::rd_kafka_Uuid_base64str(id) };
-        let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
-        // Kafka's tools write ids in base64's URL alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
-        let id = id.replace('+', "-").replace('/', "_");
+        let id = topic_id(c::rd_kafka_TopicDescription_topic_id(described));
         let mut count = 0;
         let infos = c::rd_kafka_TopicDescription_partitions(described, &raw mut count);
         let infos = if count == 0 { &[][..] } else { slice::from_raw_parts(infos, count) };

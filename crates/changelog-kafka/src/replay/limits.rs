@@ -58,8 +58,8 @@ pub struct LimitCheck {
     /// Something was read since `last_progress` was set. The clock is not read for each record, because it is too slow.
     progress_since_check: bool,
     last_progress: Instant,
-    /// When the caller last took an event that had waited for room.
-    consumer_unblocked_at: Instant,
+    /// Time before this is no stall of the log.
+    no_stall_before: Instant,
 }
 
 impl LimitCheck {
@@ -70,7 +70,7 @@ impl LimitCheck {
             follow: request.follow,
             progress_since_check: false,
             last_progress: now,
-            consumer_unblocked_at: now,
+            no_stall_before: now,
         }
     }
 
@@ -82,8 +82,8 @@ impl LimitCheck {
         self.deadline
     }
 
-    pub fn consumer_unblocked_at(&self) -> Instant {
-        self.consumer_unblocked_at
+    pub fn no_stall_before(&self) -> Instant {
+        self.no_stall_before
     }
 
     /// Takes the topic's min.compaction.lag.ms as of now. Returns the smallest value so far, because the cleaner
@@ -103,9 +103,11 @@ impl LimitCheck {
         self.progress_since_check = true;
     }
 
-    /// The caller kept the reader waiting until now. That time is no stall of the log.
-    pub fn consumer_was_blocked(&mut self, now: Instant) {
-        (self.consumer_unblocked_at, self.last_progress) = (now, now);
+    /// Until then the caller kept the reader waiting, or a broker delayed its answers by a quota. That time is no stall
+    /// of the log.
+    pub fn was_held_up(&mut self, until: Instant) {
+        self.no_stall_before = self.no_stall_before.max(until);
+        self.last_progress = self.last_progress.max(until);
     }
 
     /// Whether something was read since the last call.

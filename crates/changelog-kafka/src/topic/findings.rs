@@ -75,8 +75,8 @@ pub fn findings(
         findings.push(warning("PARTITIONS_NOT_EXPECTED", message.to_owned()));
     }
     if served.is_some_and(|served| served.id.is_empty()) {
-        let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created \
-                       again can't be noticed";
+        let message = "the brokers return no topic id (they are older than Kafka 2.8, or there is no controller): a \
+                       topic that is deleted and created again can't be noticed";
         findings.push(warning("TOPIC_ID_UNKNOWN", message.to_owned()));
     }
     findings.extend(foreign.findings());

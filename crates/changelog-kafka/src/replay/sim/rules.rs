@@ -21,16 +21,16 @@ use super::{
     world::{SharedWorld, World},
 };
 
-fn still(count: i64) -> SharedWorld {
+pub fn still(count: i64) -> SharedWorld {
     SharedWorld::new(World::still(count))
 }
 
-fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
+pub fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
     world.borrow_mut().put(0, Kind::Plain, key.to_owned(), value)
 }
 
 /// Writes this many keys once each.
-fn fill(world: &SharedWorld, keys: u64) {
+pub fn fill(world: &SharedWorld, keys: u64) {
     for n in 0..keys {
         put(world, &format!("w/t/{n}"), Some(n));
     }
@@ -73,7 +73,7 @@ fn stopped_following_after(
     (stop, Duration::from_millis(world.borrow().now - completed_at))
 }
 
-fn stopped_following(
+pub fn stopped_following(
     world: &SharedWorld,
     after_end: impl FnOnce(&mut World) + Send + 'static,
 ) -> (StopReason, Duration) {
@@ -99,7 +99,7 @@ fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool)
 }
 
 /// Loads a world with one partition, and checks the outcome.
-fn whole(world: &SharedWorld) -> Outcome {
+pub fn whole(world: &SharedWorld) -> Outcome {
     let outcome = load(world);
     assert_eq!(outcome.error, None);
     assert_eq!(outcome.ends.len(), 1);
