@@ -200,6 +200,7 @@ pub fn from_write_error(error: &WriteError, what: &str) -> Status {
         WriteError::NotEnoughReplicas { .. } => {
             spec(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
         }
+        WriteError::ClockSkew { .. } => spec(Code::FailedPrecondition, "CLOCK_SKEW"),
         WriteError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
         WriteError::OutOfFiles { .. } => OUT_OF_FILES.retry_after(Duration::from_secs(1)),
         WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
@@ -256,6 +257,7 @@ fn from_read_error(error: &ReadError) -> StatusSpec {
             spec(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
         }
         ReadError::Truncated { .. } => spec(Code::Aborted, "LOG_TRUNCATED"),
+        ReadError::RetentionTooShort { .. } => spec(Code::FailedPrecondition, "RETENTION_TOO_SHORT"),
         ReadError::Moved { .. } => spec(Code::Aborted, "LOG_MOVED"),
         // Only resume tokens name offsets, and streams turn this error into RESYNC_REQUIRED themselves.
         ReadError::OffsetOutOfRange { .. } => spec(Code::OutOfRange, "RESYNC_REQUIRED"),

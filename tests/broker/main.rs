@@ -20,6 +20,7 @@ mod readme;
 mod servers;
 mod topic_care;
 mod topic_identity;
+mod topic_limits;
 
 contract!(broker, crate::servers::real, durable, foreign);
 contract!(broker_over_the_wire, crate::servers::real_process, durable, foreign);

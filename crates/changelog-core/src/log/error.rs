@@ -111,6 +111,12 @@ pub enum WriteError {
         /// The error of the broker.
         cause: String,
     },
+    /// The log rejects the timestamp of the record, so this clock or the log's is wrong; nothing was written.
+    #[error("nothing was written: {cause}")]
+    ClockSkew {
+        /// The error of the broker.
+        cause: String,
+    },
     /// This process is stopping; nothing was written.
     #[error("nothing was written: this process is draining")]
     Draining,
@@ -304,6 +310,19 @@ pub enum ReadError {
         partition: Partition,
         /// The facts.
         cause: String,
+    },
+    /// The log keeps tombstones for so short a time that no reader can be sure to have seen them.
+    #[error(
+        "partition {partition}: it has been read for {read_ms} ms, and tombstones may be gone after half of \
+         delete.retention.ms, which is {retention_ms}: raise it"
+    )]
+    RetentionTooShort {
+        /// The partition.
+        partition: Partition,
+        /// How long it has been read, in milliseconds.
+        read_ms: u128,
+        /// The topic's delete.retention.ms.
+        retention_ms: u128,
     },
     /// The start offset is outside the log.
     #[error("partition {partition}: offset {offset} is outside the log, {low} to {end}")]

@@ -4,7 +4,8 @@
 //! - ListOffsets with an isolation level for each request.
 //! - DescribeTopics with topic ids.
 //! - Polling that keeps the offset of an end-of-partition event, and header names that are not UTF-8.
-//! - The persistence status of a failed write.
+//! - The persistence status of a failed write, and what the broker says about it.
+//! - Throttle times of fetches.
 //!
 //! Does not retry, and does not decide what an error means.
 
@@ -24,6 +25,6 @@ pub use admin::{
 pub use consumer::{Consumer, set_leader_epoch};
 pub use logs::{poll_logs, redirect_logs};
 pub use native::NativeError;
-pub use produce::{Persistence, persistence};
+pub use produce::{Persistence, broker_text, persistence};
 #[cfg(test)]
 pub use produce::{inject_fatal_error, produce_with_header};

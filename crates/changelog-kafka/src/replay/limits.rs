@@ -14,7 +14,7 @@ use super::{
     cluster::{Cluster, Offsets},
     progress::{PartitionProgress, Partitions},
 };
-use crate::timeouts::{MAX_AGE_DIVISOR, UNREACHABLE_RETRY_DELAY};
+use crate::timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, UNREACHABLE_RETRY_DELAY};
 
 /// What bounds a replay, in addition to its request's deadline.
 #[derive(Debug, Clone, Copy)]
@@ -141,19 +141,24 @@ impl LimitCheck {
 
     /// Fails if a tombstone that is still to be read may have been removed meanwhile.
     pub fn check_age(&self, cluster: &impl Cluster, partitions: &Partitions) -> Result<(), StopReason> {
-        let limit = self.limits.delete_retention / MAX_AGE_DIVISOR;
+        let retention = self.limits.delete_retention;
+        let limit = retention / MAX_AGE_DIVISOR;
         let now = cluster.now();
         let age = |p: &PartitionProgress| now.saturating_duration_since(p.complete_as_of);
-        let too_old = |p: &&PartitionProgress| (!p.done || self.follow) && age(p) > limit;
-        match partitions.iter().find(too_old) {
+        let is_read = |p: &PartitionProgress| self.follow || !p.done && !p.reads_nothing();
+        match partitions.iter().find(|p| is_read(p) && age(p) > limit) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
+                let (partition, read_ms) = (progress.range.partition, age(progress).as_millis());
+                if retention < MIN_DELETE_RETENTION {
+                    let retention_ms = retention.as_millis();
+                    return Err(ReadError::RetentionTooShort { partition, read_ms, retention_ms }.into());
+                }
                 let cause = format!(
-                    "it has been read for {} ms, and tombstones may be gone after \
+                    "it has been read for {read_ms} ms, and tombstones may be gone after \
                      delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
-                    age(progress).as_millis(),
                     limit.as_millis()
                 );
-                Err(ReadError::Moved { partition: progress.range.partition, cause }.into())
+                Err(ReadError::Moved { partition, cause }.into())
             }
             _ => Ok(()),
         }

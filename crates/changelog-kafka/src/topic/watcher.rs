@@ -1,7 +1,10 @@
 //! Queries the topic once a second, and on demand, and publishes its state.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -41,6 +44,8 @@ struct TopicObservations {
     config: Option<TopicConfig>,
     leaders: LeaderHistory,
     foreign: ForeignCounts,
+    /// Why the broker rejected the timestamp of a record, if it has accepted none since.
+    rejected_timestamp: Option<String>,
 }
 
 /// Watches one topic.
@@ -52,6 +57,8 @@ pub struct TopicWatcher {
     /// Set once.
     served_identity: OnceLock<ServedIdentity>,
     observations: Mutex<TopicObservations>,
+    /// Whether `observations` have a rejected timestamp.
+    timestamps_are_rejected: AtomicBool,
     /// That of the configuration in `observations`.
     max_message_bytes: watch::Sender<usize>,
     /// One query at a time.
@@ -68,6 +75,7 @@ impl TopicWatcher {
             state: watch::Sender::new(state),
             served_identity: OnceLock::new(),
             observations: Mutex::default(),
+            timestamps_are_rejected: AtomicBool::default(),
             max_message_bytes: watch::Sender::default(),
             query_lock: tokio::sync::Mutex::default(),
         }
@@ -152,12 +160,29 @@ impl TopicWatcher {
         self.observations().foreign.add(partition, counts, whole_partition);
     }
 
+    /// A broker rejected the timestamp of a record.
+    pub fn timestamp_rejected(&self, cause: &str) {
+        self.observations().rejected_timestamp = Some(cause.to_owned());
+        self.timestamps_are_rejected.store(true, Relaxed);
+    }
+
+    /// A broker accepted the timestamp of a record.
+    pub fn timestamp_accepted(&self) {
+        // Each write comes here, so the lock is taken only if there is something to forget.
+        if self.timestamps_are_rejected.load(Relaxed) && self.timestamps_are_rejected.swap(false, Relaxed) {
+            self.observations().rejected_timestamp = None;
+        }
+    }
+
     /// The findings about the topic, its state included.
     pub fn findings(&self) -> Vec<Finding> {
         let state = self.state.borrow().clone();
         let observations = self.observations();
-        let TopicObservations { foreign, config, leaders, .. } = &*observations;
-        findings::findings(&self.settings, &state, self.served_identity.get(), foreign, config.as_ref(), leaders)
+        let TopicObservations { foreign, config, leaders, rejected_timestamp, .. } = &*observations;
+        let served = self.served_identity.get();
+        let mut found = findings::findings(&self.settings, &state, served, foreign, config.as_ref(), leaders);
+        found.extend(rejected_timestamp.as_deref().map(findings::clock_skew));
+        found
     }
 
     fn observations(&self) -> MutexGuard<'_, TopicObservations> {

@@ -300,6 +300,23 @@ fn a_load_slower_than_half_of_the_delete_retention_is_an_error() {
     assert!(outcome.ends.is_empty());
 }
 
+/// Covers R9.
+#[test]
+fn a_topic_that_keeps_no_tombstones_is_refused_unless_nothing_is_to_be_read() {
+    for retention in [0, 5, 999] {
+        let world = still(1);
+        world.borrow_mut().delete_retention = retention;
+        whole(&world);
+        fill(&world, 2_000);
+        world.borrow_mut().faults = vec![Fault::SlowReader];
+        let outcome = load(&world);
+        let Some(ReadError::RetentionTooShort { retention_ms, .. }) = outcome.error else {
+            panic!("{retention}: {:?}", outcome.error)
+        };
+        assert_eq!((retention_ms, outcome.ends.len()), (u128::from(retention), 0));
+    }
+}
+
 /// Covers R14, F12.
 #[test]
 fn records_deleted_before_they_are_read_are_an_error() {
