@@ -97,7 +97,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
             let settings = changelog_kafka::Settings {
                 producers: args.producers.into(),
                 write_timeout: args.write_timeout,
-                create_topic: args.create_topic,
+                create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
                 read_ahead_bytes: saturating_usize(args.read_ahead()),
                 queue_bytes: saturating_usize(args.memory()?.queues),
                 ..kafka_settings(&args.kafka)?

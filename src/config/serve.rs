@@ -102,6 +102,12 @@ pub struct ServeArgs {
     /// By default calls fail until the topic exists.
     #[arg(long, help_heading = "Kafka")]
     pub create_topic: bool,
+    /// Copies of each partition with --create-topic, from 1 to 32.
+    ///
+    /// The topic is created once the cluster has this many brokers. Until then calls fail.
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(help_heading = "Kafka")]
+    pub create_topic_replication_factor: u8,
     /// Kafka producers, from 1 to 64.
     ///
     /// All writes of a workspace go through the same producer.
@@ -373,6 +379,7 @@ impl ServeArgs {
             ("kafka-property", self.kafka.kafka_property.iter().map(property).collect::<Vec<_>>().join("\n")),
             ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
             ("create-topic", self.create_topic.to_string()),
+            ("create-topic-replication-factor", self.create_topic_replication_factor.to_string()),
             ("producers", self.producers.to_string()),
             ("max-value-bytes", self.max_value_bytes.to_string()),
             ("write-timeout", format_duration(self.write_timeout)),

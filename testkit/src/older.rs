@@ -10,7 +10,7 @@ use crate::broker::Broker;
 
 const API_VERSIONS: i16 = 18;
 
-/// A broker whose clients are all sent to the proxy, where they see the broker's answer to ApiVersions (KIP-35) changed.
+/// A broker whose clients are all sent to the proxy. They see the broker's answer to ApiVersions (KIP-35) changed.
 pub struct OlderBroker {
     pub broker: Broker,
     address: String,

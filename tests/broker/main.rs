@@ -9,6 +9,7 @@ mod cities;
 mod contract;
 mod end_offset;
 mod exact;
+mod given_addresses;
 mod kit;
 mod log;
 mod log_truncation;
@@ -19,6 +20,7 @@ mod quotas;
 mod readme;
 mod servers;
 mod topic_care;
+mod topic_command;
 mod topic_identity;
 mod topic_limits;
 

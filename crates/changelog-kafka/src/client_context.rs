@@ -18,13 +18,7 @@ impl Context {
     /// Writes a log line of this client, and keeps the text of a failed connection.
     pub fn log_line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            // librdkafka's text is the same for every certificate that it rejects, and it names only one cause.
-            let hint = if message.contains("certificate verify failed") {
-                "; else the broker's certificate has expired, or is for another name"
-            } else {
-                ""
-            };
-            *self.last_failure.lock() = Some(format!("{message}{hint}"));
+            *self.last_failure.lock() = Some(format!("{message}{}", hint(message)));
         }
         log_line(level, facility, message);
     }
@@ -45,6 +39,21 @@ impl Context {
     pub fn take_last_failure(&self) -> Option<String> {
         self.last_failure.lock().take()
     }
+}
+
+/// What librdkafka's text of a failed connection leaves out.
+fn hint(message: &str) -> &'static str {
+    // The text is the same for every certificate that librdkafka rejects, and it names only one cause.
+    if message.contains("certificate verify failed") {
+        return "; else the broker's certificate has expired, or is for another name";
+    }
+    // A broker's name is host:port/id. One that is contacted first has the id `bootstrap`.
+    let id = message.split(": ").next().and_then(|name| name.rsplit_once('/')).map(|(_, id)| id);
+    let unreachable = ["Connect to", "resolve", "Connection setup timed out"].iter().any(|text| message.contains(text));
+    if unreachable && id.is_some_and(|id| id.parse::<u32>().is_ok()) {
+        return "; the brokers gave this address (advertised.listeners)";
+    }
+    ""
 }
 
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -80,3 +89,29 @@ impl ClientContext for Context {
 
 // Nothing subscribes and nothing commits, so rebalances and commits have no callbacks.
 impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers R51.
+    #[test]
+    fn an_address_that_the_brokers_gave_is_told_from_one_of_ours() {
+        let given = [
+            "kafka-0.internal:9092/1: Failed to resolve 'kafka-0.internal:9092': Name or service not known (after 5ms)",
+            "sasl_ssl://10.0.0.5:9092/12: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms)",
+            "10.0.0.5:9092/1: Connection setup timed out in state CONNECT (after 30001ms in state CONNECT)",
+        ];
+        for text in given {
+            assert!(hint(text).contains("advertised.listeners"), "{text}");
+        }
+        let others = [
+            "10.0.0.5:9092/bootstrap: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms)",
+            "10.0.0.5:9092/1: Disconnected (after 5ms in state UP)",
+            "no name",
+        ];
+        for text in others {
+            assert_eq!(hint(text), "", "{text}");
+        }
+    }
+}

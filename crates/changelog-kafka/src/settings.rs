@@ -29,8 +29,8 @@ pub struct Settings {
     pub producers: usize,
     /// How long a write may wait for its acknowledgement (message.timeout.ms).
     pub write_timeout: Duration,
-    /// Whether to create the topic if it does not exist.
-    pub create_topic: bool,
+    /// The replication factor with which to create the topic if it does not exist; `None` = it is not created.
+    pub create_topic: Option<i32>,
     /// How long a load waits for an open transaction.
     pub open_transaction_wait: Duration,
     /// How long a replay may make no progress.
@@ -181,7 +181,7 @@ impl Settings {
             properties: Vec::new(),
             producers: 2,
             write_timeout: Duration::from_secs(10),
-            create_topic: false,
+            create_topic: None,
             open_transaction_wait: Duration::from_secs(5),
             no_progress: Duration::from_secs(10),
             read_ahead_bytes: 16 * 1024 * 1024,

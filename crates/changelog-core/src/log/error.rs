@@ -13,6 +13,14 @@ pub enum TopicProblem {
         /// The name of the topic.
         topic: String,
     },
+    /// No such topic, and it can't be created now.
+    #[error("topic {topic:?} does not exist and can't be created: {cause}")]
+    NotCreated {
+        /// The name of the topic.
+        topic: String,
+        /// The error of the brokers.
+        cause: String,
+    },
     /// Its cleanup.policy is not exactly `compact`, so records of existing keys would be removed by age.
     #[error(
         "topic {topic:?} has cleanup.policy={policy}, which must be exactly compact, else live keys are removed by age"
@@ -70,7 +78,7 @@ impl TopicProblem {
     /// The reason of a status and the code of a finding. Stable, in UPPER_SNAKE.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "TOPIC_NOT_FOUND",
+            Self::NotFound { .. } | Self::NotCreated { .. } => "TOPIC_NOT_FOUND",
             Self::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
             Self::PartitionCountMismatch { .. } | Self::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
             Self::Recreated { .. } => "TOPIC_RECREATED",

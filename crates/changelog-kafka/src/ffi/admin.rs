@@ -28,7 +28,7 @@ pub enum OffsetSpec {
 /// One offset of one partition, or the leader's error.
 pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
 
-fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
+pub(super) fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     CString::new(topic).map_err(|_| NativeError {
         what,
         code: RDKafkaErrorCode::InvalidTopic,
@@ -36,7 +36,7 @@ fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError>
     })
 }
 
-fn admin_options(
+pub(super) fn admin_options(
     client: *mut c::rd_kafka_t,
     operation: c::rd_kafka_admin_op_t,
     timeout: Duration,
@@ -52,7 +52,7 @@ fn admin_options(
 }
 
 /// Waits for the next event of a queue.
-fn wait_for_event(
+pub(super) fn wait_for_event(
     queue: &NativePtr<c::rd_kafka_queue_t>,
     deadline: Instant,
     what: &'static str,
@@ -292,4 +292,20 @@ pub fn describe_from_metadata(
     let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
     partitions.sort_unstable_by_key(|p| p.partition);
     Some(Ok(DescribedTopic { id: String::new(), partitions }))
+}
+
+/// The addresses that the brokers give to clients, for a message. `None` if no broker answers.
+pub fn given_addresses(admin: &AdminClient<Context>, topic: &str, timeout: Duration) -> Option<String> {
+    const SHOWN: usize = 5;
+    let metadata = admin.inner().fetch_metadata(Some(topic), timeout).ok()?;
+    // Safety: the client is alive. The id is known from the metadata just fetched.
+    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
+    let brokers = metadata.brokers();
+    if !brokers.iter().any(|b| b.id() == controller) {
+        return Some("the cluster has no controller that clients can ask".to_owned());
+    }
+    let shown: Vec<_> =
+        brokers.iter().take(SHOWN).map(|b| format!("{} at {}:{}", b.id(), b.host(), b.port())).collect();
+    let more = if brokers.len() > SHOWN { " and more" } else { "" };
+    Some(format!("the brokers gave these addresses (advertised.listeners): {}{more}", shown.join(", ")))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use changelog_core::{
     blocking::run_blocking,
-    log::{Counts, Finding, ReadError, Topic, TopicState},
+    log::{Counts, Finding, ReadError, Topic, TopicProblem, TopicState},
     model::Partition,
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -251,7 +251,9 @@ impl TopicWatcher {
         match described {
             Ok(Ok(described)) => self.evaluate(described, &evaluation).await,
             Ok(Err(error)) => {
-                self.create_missing_topic(&error).await;
+                if let Some(problem) = self.create_missing_topic(&error).await {
+                    return TopicState::Invalid(problem);
+                }
                 evaluation.evaluate_error(&error, || {
                     ffi::poll_logs(&self.admin);
                     self.admin.inner().context().take_last_failure()
@@ -275,18 +277,29 @@ impl TopicWatcher {
         state
     }
 
-    /// With --create-topic, creates the topic if the error says that it does not exist. A served topic that is deleted
-    /// is not created again, because its records would be missing without an error.
-    async fn create_missing_topic(&self, error: &NativeError) {
-        if !evaluate::is_missing(error) || !self.settings.create_topic || self.served_identity.get().is_some() {
-            return;
+    /// With --create-topic, creates the topic if the error says that it does not exist. Returns why it was not created.
+    /// A served topic that is deleted is not created again, because its records would be missing without an error.
+    async fn create_missing_topic(&self, error: &NativeError) -> Option<TopicProblem> {
+        let replication_factor = self.settings.create_topic?;
+        if !evaluate::is_missing(error) || self.served_identity.get().is_some() {
+            return None;
         }
-        let topic = &self.settings.topic;
-        let spec = TopicSpec::new(self.settings.expected_partitions);
-        match admin::create(&self.admin, topic, &spec).await {
-            Ok(created) => tracing::info!(topic, "{created}"),
-            Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
-        }
+        let spec = TopicSpec {
+            replication_factor: Some(replication_factor),
+            ..TopicSpec::new(self.settings.expected_partitions)
+        };
+        let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
+        let created = run_blocking(move || admin::create(&admin, &topic, &spec)).await;
+        let topic = self.settings.topic.clone();
+        let cause = match created {
+            Ok(Ok(created)) => {
+                tracing::info!(topic, "{created}");
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Some(TopicProblem::NotCreated { topic, cause })
     }
 
     /// The configuration, queried only if it never was.
