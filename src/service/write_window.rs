@@ -131,7 +131,10 @@ mod tests {
                             units_before.merge(taken);
                             Some((had + units, units_before))
                         }
-                        _ => Some((units, taken)),
+                        before => {
+                            drop(before);
+                            Some((units, taken))
+                        }
                     };
                     window.reserve().await.unwrap();
                     let all: usize = slots.iter().flatten().map(|(units, _)| units).sum();
