@@ -47,9 +47,11 @@ fn hint(message: &str) -> &'static str {
     if message.contains("certificate verify failed") {
         return "; else the broker's certificate has expired, or is for another name";
     }
-    // A broker's name is host:port/id. One that is contacted first has the id `bootstrap`.
-    let id = message.split(": ").next().and_then(|name| name.rsplit_once('/')).map(|(_, id)| id);
-    let unreachable = ["Connect to", "resolve", "Connection setup timed out"].iter().any(|text| message.contains(text));
+    // The name of a thread, then that of the broker: host:port/id. One that is contacted first has the id `bootstrap`.
+    let text = message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, text)| text);
+    let id = text.split(": ").next().and_then(|name| name.rsplit_once('/')).map(|(_, id)| id);
+    let causes = ["Connect to", "resolve", "Connection setup timed out", "ApiVersionRequest failed: Local: Timed out"];
+    let unreachable = causes.iter().any(|cause| text.contains(cause));
     if unreachable && id.is_some_and(|id| id.parse::<u32>().is_ok()) {
         return "; the brokers gave this address (advertised.listeners)";
     }
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn an_address_that_the_brokers_gave_is_told_from_one_of_ours() {
         let given = [
-            "kafka-0.internal:9092/1: Failed to resolve 'kafka-0.internal:9092': Name or service not known (after 5ms)",
+            "[thrd:kafka-0.internal:9092/1]: kafka-0.internal:9092/1: Failed to resolve 'kafka-0.internal:9092': unknown",
             "sasl_ssl://10.0.0.5:9092/12: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms)",
             "10.0.0.5:9092/1: Connection setup timed out in state CONNECT (after 30001ms in state CONNECT)",
         ];
@@ -106,7 +108,7 @@ mod tests {
             assert!(hint(text).contains("advertised.listeners"), "{text}");
         }
         let others = [
-            "10.0.0.5:9092/bootstrap: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms)",
+            "[thrd:10.0.0.5:9092/bootstrap]: 10.0.0.5:9092/bootstrap: Connect to ipv4#10.0.0.5:9092 failed",
             "10.0.0.5:9092/1: Disconnected (after 5ms in state UP)",
             "no name",
         ];

@@ -4,7 +4,7 @@
 //! - ListOffsets with an isolation level for each request.
 //! - DescribeTopics with topic ids, and what a broker says about a topic that it does not create or alter.
 //! - Polling that keeps the offset of an end-of-partition event, and header names that are not UTF-8.
-//! - The persistence status of a failed write, and what the broker says about it.
+//! - The persistence status of a failed write.
 //! - Throttle times of fetches.
 //!
 //! Does not retry, and does not decide what an error means.
@@ -26,7 +26,7 @@ pub use admin::{
 pub use consumer::{Consumer, set_leader_epoch};
 pub use logs::{poll_logs, redirect_logs};
 pub use native::NativeError;
-pub use produce::{Persistence, broker_text, persistence};
+pub use produce::{Persistence, persistence};
 #[cfg(test)]
 pub use produce::{inject_fatal_error, produce_with_header};
 pub use topics::{alter_topic, broker_count, create_topic};

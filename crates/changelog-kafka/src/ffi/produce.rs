@@ -1,7 +1,5 @@
 //! The persistence status of a failed write, and what tests of producers need.
 
-use std::ffi::CStr;
-
 use rdkafka::{bindings as c, message::BorrowedMessage};
 
 /// Whether a write that failed can be in the log.
@@ -22,15 +20,6 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::No,
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Yes,
-    }
-}
-
-/// What the broker says about a record that it rejected (KIP-467). `None` if it says nothing.
-pub fn broker_text(message: &BorrowedMessage<'_>) -> Option<String> {
-    // Safety: the message is alive, and the text is copied.
-    unsafe {
-        let text = c::rd_kafka_message_produce_errstr(message.ptr());
-        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
     }
 }
 

@@ -150,10 +150,7 @@ impl ProducerContext for DeliveryContext {
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                let mut cause = format!("topic {:?}: {code}", self.topic);
-                if let Some(text) = ffi::broker_text(message) {
-                    cause = format!("{cause}: {text}");
-                }
+                let cause = format!("topic {:?}: {code}", self.topic);
                 let outcome = self.classify_failure(code, cause, ffi::persistence(message), &write);
                 if let WriteError::ClockSkew { cause } = &outcome {
                     self.watcher.timestamp_rejected(cause);
@@ -229,8 +226,9 @@ impl DeliveryContext {
                 let limit = self.watcher.config().max_message_bytes.min(self.max_message_bytes);
                 WriteError::TooLarge { limit, got: bytes }
             }
-            // The record has the time of this machine, and the broker compares it with its own.
-            Code::InvalidTimestamp => WriteError::ClockSkew { cause },
+            // The record has the time of this machine, and the broker compares it with its own. What the broker says is
+            // lost: librdkafka keeps a pointer to text that it has freed.
+            Code::InvalidTimestamp => WriteError::ClockSkew { cause: self.watcher.config().rejected_timestamp(&cause) },
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
             // Purged or rejected by a producer with a fatal error. The cause may be that the service lost the right to
             // write, and with it the right to a producer id. Only librdkafka's message says so.

@@ -97,8 +97,7 @@ pub fn findings(
 /// The brokers reject the timestamps of this process.
 pub fn clock_skew(cause: &str) -> Finding {
     let message = format!(
-        "{cause}. Writes are refused, because the clock of this machine or of the brokers is wrong, or the topic's \
-         message.timestamp.after.max.ms or message.timestamp.before.max.ms is too small"
+        "{cause}. Writes are refused: the clock of this machine or of the brokers is wrong, or these values are too small"
     );
     Finding { severity: Severity::Error, code: "CLOCK_SKEW", message }
 }
