@@ -10,12 +10,12 @@ use crate::kit::*;
 /// Covers R49.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_below_its_read_quota_is_late_and_whole() {
-    const VALUES: u64 = 250;
+    const VALUES: u64 = 150;
     let topic = created(1, &[]);
     let bootstrap = shared_broker().bootstrap();
     let writer = started(settings(&topic)).await;
     append_all(&writer, (0..VALUES).map(|i| record(1, &format!("w/t/{i}"), Some(&noise(10_000, i))))).await;
-    // A broker counts ten seconds together. So 2.5 MB are more than one answer and more than the quota allows at once.
+    // A broker counts ten seconds together. So 1.5 MB are more than one answer and more than the quota allows at once.
     shared_oracle().quota(bootstrap, &topic, "consumer_byte_rate", 100_000).unwrap();
     let no_progress = Duration::from_secs(1);
     let mut throttled = Settings { no_progress, ..settings(&topic) };

@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_address_that_the_brokers_gave_is_told_from_one_of_ours() {
         let given = [
-            "[thrd:kafka-0.internal:9092/1]: kafka-0.internal:9092/1: Failed to resolve 'kafka-0.internal:9092': unknown",
+            "[thrd:kafka-0:9092/1]: kafka-0:9092/1: Failed to resolve 'kafka-0:9092': Name or service not known",
             "sasl_ssl://10.0.0.5:9092/12: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms)",
             "10.0.0.5:9092/1: Connection setup timed out in state CONNECT (after 30001ms in state CONNECT)",
         ];

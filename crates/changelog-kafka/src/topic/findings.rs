@@ -97,7 +97,8 @@ pub fn findings(
 /// The brokers reject the timestamps of this process.
 pub fn clock_skew(cause: &str) -> Finding {
     let message = format!(
-        "{cause}. Writes are refused: the clock of this machine or of the brokers is wrong, or these values are too small"
+        "{cause}. Writes are refused: the clock of this machine or of the brokers is wrong, or these values are too \
+         small"
     );
     Finding { severity: Severity::Error, code: "CLOCK_SKEW", message }
 }
