@@ -27,7 +27,9 @@ use tonic::codegen::StdError;
 use super::request_head::Rpc;
 use crate::{
     memory::{Full, MemoryPart, Reserved},
-    service::{RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message},
+    service::{
+        CallStats, RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message, request_malformed,
+    },
 };
 
 /// The compressed flag, and the length in four bytes (gRPC over HTTP/2, Length-Prefixed-Message).
@@ -38,6 +40,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The longest time between the start of a request and its last byte, and for each message of a `Write` stream.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest request of health and reflection: it has a name.
+pub const MAX_PROBE_BYTES: usize = 16 * 1024;
 
 /// How much the requests of the API may hold.
 #[derive(Debug, Clone)]
@@ -91,6 +96,10 @@ struct Metered {
     at: At,
     /// Bytes of messages that have arrived completely.
     complete: u64,
+    has_message: bool,
+    /// Bytes follow the message of a call that has one.
+    has_surplus: bool,
+    stats: Arc<CallStats>,
     /// Runs while the rest of a message is waited for.
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that wait for room.
@@ -114,6 +123,7 @@ impl<B> RequestBody<B> {
         inner: B,
         rpc: &'static str,
         limits: Option<&RequestLimits>,
+        stats: &Arc<CallStats>,
     ) -> Result<(Self, Option<RequestMemory>), Full> {
         let Some(RequestLimits { part, max_request_bytes, .. }) = limits else {
             return Ok((Self { inner, metered: None }, None));
@@ -128,6 +138,9 @@ impl<B> RequestBody<B> {
             memory: memory.clone(),
             at: START,
             complete: 0,
+            has_message: false,
+            has_surplus: false,
+            stats: stats.clone(),
             timer: None,
             waiting: None,
         };
@@ -159,6 +172,10 @@ impl Metered {
     fn begun_in(&mut self, mut data: &[u8]) -> RequestBytes {
         let mut begun = RequestBytes::default();
         while !data.is_empty() {
+            if self.has_message && self.rpc != WRITE {
+                self.has_surplus = true;
+                break;
+            }
             match &mut self.at {
                 At::Prefix { bytes, have } => {
                     let taken = data.len().min(PREFIX_BYTES - *have);
@@ -182,6 +199,7 @@ impl Metered {
             }
             if let At::Message { left: 0, announced } = self.at {
                 self.complete += announced.arriving;
+                self.has_message = true;
                 self.at = START;
                 self.timer = None;
             }
@@ -191,6 +209,9 @@ impl Metered {
 
     /// The decoder refuses a message over the limit before it makes room for it.
     fn announced(&self, compressed: bool, length: u64) -> RequestBytes {
+        if length > self.max_request_bytes {
+            self.stats.set_too_large_message(length);
+        }
         let arriving = length.min(self.max_request_bytes);
         let decompressed = if compressed { (length * MAX_COMPRESSION).min(self.max_request_bytes) } else { 0 };
         RequestBytes { arriving, decompressed }
@@ -249,6 +270,11 @@ where
             };
             match metered.reserve_for(frame) {
                 Ok(None) => {}
+                // Not left to the decoder, which would ignore the second message.
+                Ok(Some(_)) if metered.has_surplus => {
+                    let status = request_malformed(metered.rpc, "more than one message came, and the call takes one");
+                    return Poll::Ready(Some(Err(status.into())));
+                }
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(full) => return Poll::Ready(Some(Err(memory_limit(metered.rpc, &full).into()))),
             }
@@ -274,7 +300,7 @@ mod tests {
 
     fn metered(part: &Arc<MemoryPart>, rpc: &'static str) -> (Metered, RequestMemory) {
         let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
-        let (body, memory) = RequestBody::new((), rpc, Some(&limits)).unwrap();
+        let (body, memory) = RequestBody::new((), rpc, Some(&limits), &Arc::default()).unwrap();
         (body.metered.unwrap(), memory.unwrap())
     }
 
@@ -355,7 +381,7 @@ mod tests {
             let part = MemoryPart::new("requests", u64::from(STREAM_WINDOW) + 1_000, 0);
             let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
             let frame = Bytes::from([message(false, 400), message(false, 500)].concat());
-            let (mut body, memory) = RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits)).unwrap();
+            let (mut body, memory) = RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits), &Arc::default()).unwrap();
             let other = part.reserve(200).unwrap();
             let mut read = tokio::spawn(async move {
                 let read = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
@@ -398,7 +424,7 @@ mod tests {
             let part = MemoryPart::new("requests", 1_000_000, 0);
             let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
             let silent = Silent((!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes)));
-            let (mut body, _memory) = RequestBody::new(silent, "Write", Some(&limits)).unwrap();
+            let (mut body, _memory) = RequestBody::new(silent, "Write", Some(&limits), &Arc::default()).unwrap();
             let read =
                 async { while std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().is_ok() {} };
             let ended = tokio::time::timeout(10 * REQUEST_TIMEOUT, read).await;
@@ -418,7 +444,7 @@ mod tests {
         let (mut fits, _fits) = metered(&part, "Set");
         arrived(&mut fits, &message(false, 100)[..PREFIX_BYTES]).unwrap();
         let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
-        let full = RequestBody::new((), "Write", Some(&limits)).err().expect("no room for what it may leave unread");
+        let full = RequestBody::new((), "Write", Some(&limits), &Arc::default()).err().expect("no room for what it may leave unread");
         assert_eq!(full.wanted, u64::from(STREAM_WINDOW));
     }
 }
