@@ -85,8 +85,9 @@ impl<U: Message + Default + Lists + SharedBytes> Decoder for RequestDecoder<U> {
         })?;
         let message_bytes = src.remaining();
         let decoded = self.0.decode(src);
-        let refused =
-            |status: Status| refused(format!("the message can't be decoded: {}", status.message()), details(HashMap::new()));
+        let refused = |status: Status| {
+            refused(format!("the message can't be decoded: {}", status.message()), details(HashMap::new()))
+        };
         let mut decoded = decoded.map_err(refused)?;
         if let Some(message) = &mut decoded {
             message.release_message(message_bytes);

@@ -9,6 +9,7 @@ mod connection;
 mod connections;
 mod health;
 mod listener;
+mod metrics_format;
 mod observe;
 mod open_connections;
 mod opening;

@@ -381,7 +381,8 @@ mod tests {
             let part = MemoryPart::new("requests", u64::from(STREAM_WINDOW) + 1_000, 0);
             let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
             let frame = Bytes::from([message(false, 400), message(false, 500)].concat());
-            let (mut body, memory) = RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits), &Arc::default()).unwrap();
+            let (mut body, memory) =
+                RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits), &Arc::default()).unwrap();
             let other = part.reserve(200).unwrap();
             let mut read = tokio::spawn(async move {
                 let read = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
@@ -444,7 +445,9 @@ mod tests {
         let (mut fits, _fits) = metered(&part, "Set");
         arrived(&mut fits, &message(false, 100)[..PREFIX_BYTES]).unwrap();
         let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
-        let full = RequestBody::new((), "Write", Some(&limits), &Arc::default()).err().expect("no room for what it may leave unread");
+        let full = RequestBody::new((), "Write", Some(&limits), &Arc::default())
+            .err()
+            .expect("no room for what it may leave unread");
         assert_eq!(full.wanted, u64::from(STREAM_WINDOW));
     }
 }

@@ -67,9 +67,7 @@ impl StatusHeaders {
     fn of_library(&self, status: &Status) -> Status {
         let (rpc, text) = (self.rpc.name, status.message());
         match status.code() {
-            Code::OutOfRange => {
-                message_too_large(rpc, self.max_request_bytes, self.stats.too_large_message())
-            }
+            Code::OutOfRange => message_too_large(rpc, self.max_request_bytes, self.stats.too_large_message()),
             // The decompressed message is larger. Nothing else of the library has this code.
             Code::ResourceExhausted => message_too_large(rpc, self.max_request_bytes, None),
             Code::Unimplemented => match status.metadata().get(ACCEPT_ENCODING) {

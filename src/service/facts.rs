@@ -129,11 +129,9 @@ impl Facts for ReadError {
             Self::EndedEarly { partition } | Self::Truncated { partition, .. } | Self::Moved { partition, .. } => {
                 vec![fact("partition", partition)]
             }
-            Self::OpenTransaction { partition, last_stable, high } => vec![
-                fact("partition", partition),
-                fact("lastStableOffset", last_stable),
-                fact("highWatermark", high),
-            ],
+            Self::OpenTransaction { partition, last_stable, high } => {
+                vec![fact("partition", partition), fact("lastStableOffset", last_stable), fact("highWatermark", high)]
+            }
             Self::OffsetOutOfRange { partition, offset, low, end } => vec![
                 fact("partition", partition),
                 fact("offset", offset),
@@ -177,12 +175,7 @@ impl Facts for LoadError {
 
 impl Facts for Full {
     fn facts(&self) -> Vec<Fact> {
-        vec![
-            fact("part", self.part),
-            fact("limit", self.limit),
-            fact("used", self.used),
-            fact("wanted", self.wanted),
-        ]
+        vec![fact("part", self.part), fact("limit", self.limit), fact("used", self.used), fact("wanted", self.wanted)]
     }
 }
 

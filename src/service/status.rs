@@ -128,7 +128,9 @@ pub fn key_not_found(key: &str, named: Fact) -> Status {
 /// written. `got` is the announced length, if that is too large.
 pub fn message_too_large(what: &str, limit: u64, got: Option<u64>) -> Status {
     let message = match got {
-        Some(got) => format!("{what}: the message has {got} bytes, at most {limit} are allowed; nothing of it was done"),
+        Some(got) => {
+            format!("{what}: the message has {got} bytes, at most {limit} are allowed; nothing of it was done")
+        }
         None => format!("{what}: the decompressed message has more than {limit} bytes; nothing of it was done"),
     };
     let facts = [fact("limit", limit)].into_iter().chain(got.map(|got| fact("got", got)));
