@@ -35,7 +35,7 @@ pub fn from_open_metrics(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Covers C74.
+    /// Covers C80.
     #[test]
     fn families_have_the_names_of_their_samples_and_no_units() {
         let text = "# HELP a_calls Calls, # and all.\n# TYPE a_calls counter\na_calls_total{x=\"# EOF\"} 1\n\

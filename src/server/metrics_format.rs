@@ -78,7 +78,7 @@ fn quality(range: &MediaType<'_>) -> Option<u32> {
 mod tests {
     use super::{MetricsFormat::*, *};
 
-    /// Covers C74.
+    /// Covers C80.
     #[test]
     fn the_format_is_that_which_accept_prefers() {
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\

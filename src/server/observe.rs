@@ -231,7 +231,7 @@ where
         }
         let stats = call.stats.clone();
         let most_bytes = self.api.as_ref().map_or(0, |api| api.requests.max_request_bytes);
-        let status = StatusHeaders::new(rpc, request.uri().path(), request.headers(), most_bytes, &stats);
+        let status = StatusHeaders::new(rpc, &request, most_bytes, &stats);
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         let (api, limits) = of_api.unzip();

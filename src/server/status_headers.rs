@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request, uri::PathAndQuery};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -31,8 +31,7 @@ const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 #[derive(Debug)]
 pub struct StatusHeaders {
     rpc: Rpc,
-    /// Only if it may be unknown.
-    path: Option<String>,
+    path: Option<PathAndQuery>,
     encoding: Option<HeaderValue>,
     max_request_bytes: u64,
     stats: Arc<CallStats>,
@@ -40,9 +39,9 @@ pub struct StatusHeaders {
 
 impl StatusHeaders {
     /// `max_request_bytes` is that of the API.
-    pub fn new(rpc: Rpc, path: &str, request: &HeaderMap, max_request_bytes: u64, stats: &Arc<CallStats>) -> Self {
-        let path = (!rpc.ours || rpc.name == "unknown").then(|| path.to_owned());
-        let encoding = request.get(ENCODING).cloned();
+    pub fn new<B>(rpc: Rpc, request: &Request<B>, max_request_bytes: u64, stats: &Arc<CallStats>) -> Self {
+        let path = request.uri().path_and_query().cloned();
+        let encoding = request.headers().get(ENCODING).cloned();
         let max_request_bytes = if rpc.ours { max_request_bytes } else { MAX_PROBE_BYTES as u64 };
         Self { rpc, path, encoding, max_request_bytes, stats: stats.clone() }
     }
@@ -75,7 +74,7 @@ impl StatusHeaders {
                     let encoding = self.encoding.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
                     encoding_unsupported(&encoding.unwrap_or_default(), accepted.to_str().unwrap_or_default())
                 }
-                None => unknown_method(self.path.as_deref().unwrap_or(rpc)),
+                None => unknown_method(self.path.as_ref().map_or(rpc, PathAndQuery::path)),
             },
             Code::Internal => request_malformed(rpc, text),
             // Of reflection.
@@ -119,7 +118,7 @@ mod tests {
         headers[Status::GRPC_MESSAGE].to_str().unwrap().to_owned()
     }
 
-    /// Covers C72.
+    /// Covers C78.
     #[test]
     fn only_the_bytes_that_the_specification_names_are_encoded() {
         for (message, on_the_wire) in [
@@ -137,7 +136,7 @@ mod tests {
     }
 
     proptest! {
-        /// Covers C72.
+        /// Covers C78.
         #[test]
         fn each_message_survives_its_encoding(message in "\\PC{0,40}|[ -~]{0,40}|(?s).{0,40}") {
             let on_the_wire = encoded(&message);

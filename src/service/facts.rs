@@ -3,6 +3,8 @@
 //! Promises: a member has at most 81 characters, and control characters in it are escaped. No member has bytes of a
 //! value or a secret. Causes that a broker or the system gives as text are in the message only.
 
+use std::fmt::Display;
+
 use changelog_core::{
     changelog::LoadError,
     log::{ReadError, TopicProblem, WriteError},
@@ -23,7 +25,7 @@ pub trait Facts {
 }
 
 /// A number, or another text that is ours.
-pub fn fact(name: &'static str, value: impl ToString) -> Fact {
+pub fn fact(name: &'static str, value: &dyn Display) -> Fact {
     (name, value.to_string())
 }
 
@@ -44,7 +46,7 @@ fn unquoted(name: &'static str, escaped: &str) -> Fact {
 }
 
 /// What an error got, and its limit.
-pub fn limit_and_got(limit: impl ToString, got: impl ToString) -> Vec<Fact> {
+pub fn limit_and_got(limit: &dyn Display, got: &dyn Display) -> Vec<Fact> {
     vec![fact("limit", limit), fact("got", got)]
 }
 
@@ -52,9 +54,9 @@ impl Facts for KeyError {
     fn facts(&self) -> Vec<Fact> {
         match self {
             Self::Empty(_) | Self::BlankWorkspace | Self::NotUtf8 => vec![],
-            Self::WorkspaceTooLong { got } => limit_and_got(MAX_WORKSPACE_BYTES, got),
+            Self::WorkspaceTooLong { got } => limit_and_got(&MAX_WORKSPACE_BYTES, got),
             Self::SlashInWorkspace { shown } => vec![unquoted("workspace", shown)],
-            Self::TooLong { got } => limit_and_got(MAX_KEY_BYTES, got),
+            Self::TooLong { got } => limit_and_got(&MAX_KEY_BYTES, got),
             Self::Incomplete { shown } => vec![unquoted("key", shown)],
             Self::EmptySegment { shown } => vec![unquoted("entityId", shown)],
             Self::Control { code, .. } => vec![("character", format!("U+{code:04X}"))],
@@ -78,8 +80,8 @@ impl Facts for ValueError {
 impl Facts for HeaderError {
     fn facts(&self) -> Vec<Fact> {
         match self {
-            Self::TooMany { got } => limit_and_got(MAX_HEADERS, got),
-            Self::TooLarge { got } => limit_and_got(MAX_HEADER_BYTES, got),
+            Self::TooMany { got } => limit_and_got(&MAX_HEADERS, got),
+            Self::TooLarge { got } => limit_and_got(&MAX_HEADER_BYTES, got),
             Self::NoKey { index } | Self::NulInKey { index } => vec![fact("header", index)],
         }
     }
@@ -175,7 +177,12 @@ impl Facts for LoadError {
 
 impl Facts for Full {
     fn facts(&self) -> Vec<Fact> {
-        vec![fact("part", self.part), fact("limit", self.limit), fact("used", self.used), fact("wanted", self.wanted)]
+        vec![
+            fact("part", &self.part),
+            fact("limit", &self.limit),
+            fact("used", &self.used),
+            fact("wanted", &self.wanted),
+        ]
     }
 }
 

@@ -79,6 +79,7 @@ macro_rules! contract {
                 health_and_reflection_name_what_they_do_not_know
                 each_refusal_has_its_facts
                 a_message_reaches_the_client_as_the_specification_encodes_it
+                a_health_watch_of_an_unknown_service_is_answered_and_stays_open_until_a_stop
             );
             $( $crate::contract!(@$capability $start); )*
         }

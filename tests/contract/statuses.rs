@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use changelogd::proto::v1;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -63,7 +64,7 @@ pub fn facts(status: &Status, code: Code, reason: &str, of: &str) -> HashMap<Str
     let info = details.error_info().unwrap_or_else(|| panic!("{of}: no ErrorInfo in {status:?}"));
     assert_eq!((status.code(), &*info.reason), (code, reason), "{of}: {status:?}");
     assert_eq!(info.domain, "changelogd", "{of}");
-    assert!(!status.message().is_empty() && status.message().len() <= 1_600, "{of}: {status:?}");
+    assert!(!status.message().is_empty() && status.message().len() <= 1_003, "{of}: {status:?}");
     assert!(info.metadata.values().all(|value| value.chars().count() <= 900), "{of}: {info:?}");
     info.metadata.clone()
 }
@@ -92,7 +93,7 @@ fn valid_requests() -> BTreeMap<String, Vec<u8>> {
     ])
 }
 
-/// Covers C72, C56, B10.
+/// Covers C76, C56, B10.
 pub async fn a_message_over_the_limit_is_refused_with_the_limit_and_its_size(server: TestServer) {
     let limit = server.describe("").await.limits.unwrap().max_request_bytes as usize;
     for path in valid_requests().keys() {
@@ -101,7 +102,7 @@ pub async fn a_message_over_the_limit_is_refused_with_the_limit_and_its_size(ser
             let status = call(&server.api, path, &[], &[framed(0, got, b"abc")]).await.status;
             let facts = facts(&status, Code::OutOfRange, "MESSAGE_TOO_LARGE", path);
             assert_eq!((&*facts["limit"], &*facts["got"]), (&*limit.to_string(), &*got.to_string()), "{path}");
-            assert!(status.message().contains("nothing of it was done"), "{status:?}");
+            assert!(status.message().contains("nothing of it was written"), "{status:?}");
         }
     }
     let status = call(&server.api, CHECK, &[], &[framed(0, 1 << 20, b"")]).await.status;
@@ -109,7 +110,7 @@ pub async fn a_message_over_the_limit_is_refused_with_the_limit_and_its_size(ser
     assert_eq!(server.load("broken").await.texts(), []);
 }
 
-/// Covers C72, C56, B29.
+/// Covers C76, C56, B35.
 pub async fn a_request_that_is_not_framed_as_grpc_is_refused_and_nothing_is_written(server: TestServer) {
     for (path, valid) in valid_requests() {
         let bytes = valid.len();
@@ -161,7 +162,7 @@ pub async fn a_request_that_is_not_framed_as_grpc_is_refused_and_nothing_is_writ
     assert_eq!(server.load("broken").await.texts(), [("broken/t/i".to_owned(), "1".to_owned())]);
 }
 
-/// Covers C72, B6.
+/// Covers C76, B6.
 pub async fn a_message_that_cannot_be_decoded_is_refused_with_a_reason(server: TestServer) {
     // A length beyond the end, a wrong wire type, a tag of field 0, text that is not UTF-8.
     for bytes in [&[0x0a, 100, b'x'][..], &[0x0b], &[0x02, 0], &[0x0a, 1, 0xff]] {
@@ -175,7 +176,7 @@ pub async fn a_message_that_cannot_be_decoded_is_refused_with_a_reason(server: T
     assert_eq!(server.load("broken").await.texts(), []);
 }
 
-/// Covers C72, C59, B21.
+/// Covers C76, C59, B21.
 pub async fn an_unknown_method_is_refused_with_its_path(server: TestServer) {
     let long = format!("{API}/{}", "x".repeat(5_000));
     for path in [
@@ -199,7 +200,7 @@ pub async fn an_unknown_method_is_refused_with_its_path(server: TestServer) {
     }
 }
 
-/// Covers C72, B30.
+/// Covers C76, B36.
 pub async fn an_encoding_that_the_server_does_not_have_is_refused_with_those_that_it_has(server: TestServer) {
     let (long, valid) = ([b'z'; 3_000], valid_requests());
     for encoding in [&b"br"[..], b"zstd", b"deflate", b"GZIP", b"gzip, br", b"", b"\xff\xfe", &long] {
@@ -218,7 +219,7 @@ pub async fn an_encoding_that_the_server_does_not_have_is_refused_with_those_tha
     assert_eq!(server.load("broken").await.texts(), []);
 }
 
-/// Covers C72.
+/// Covers C76.
 pub async fn health_and_reflection_name_what_they_do_not_know(server: TestServer) {
     // Field 1 of a health request, fields 3, 4 and 5 of a reflection request: a name.
     let named = |field: u8, name: &str| [&[field << 3 | 2, name.len() as u8][..], name.as_bytes()].concat();
@@ -237,7 +238,7 @@ pub async fn health_and_reflection_name_what_they_do_not_know(server: TestServer
     }
 }
 
-/// Covers C73.
+/// Covers C77.
 pub async fn each_refusal_has_its_facts(server: TestServer) {
     let limit = server.describe("").await.limits.unwrap().max_value_bytes as usize;
     let set = |changelog_id: &str, value: &str| v1::SetRequest {
@@ -250,7 +251,8 @@ pub async fn each_refusal_has_its_facts(server: TestServer) {
     let (too_large, long) = ("7".repeat(limit + 1), format!("/t/{}", "\u{e9}".repeat(600)));
     let (size, most) = ((limit + 1).to_string(), limit.to_string());
     let with_headers = |headers| v1::SetRequest { headers, ..set("/t/i", "1") };
-    let refused: [(v1::SetRequest, &str, &[(&str, &str)]); 9] = [
+    type Expected<'a> = &'a [(&'a str, &'a str)];
+    let refused: [(v1::SetRequest, &str, Expected); 9] = [
         (set("/t/i", &too_large), "VALUE_TOO_LARGE", &[("limit", &most), ("got", &size)]),
         (set(&long, "1"), "KEY_INVALID", &[("limit", "1024"), ("got", "1205")]),
         (set("/t/\u{7}", "1"), "KEY_INVALID", &[("character", "U+0007")]),
@@ -281,7 +283,7 @@ pub async fn each_refusal_has_its_facts(server: TestServer) {
 }
 
 /// Node's library does not decode `%3F` and `%23`.
-/// Covers C72.
+/// Covers C78.
 pub async fn a_message_reaches_the_client_as_the_specification_encodes_it(server: TestServer) {
     for (changelog_id, on_the_wire) in [
         ("other/t/?#[a]{b}", "was \"/other/t/?#[a]{b}\" meant?"),
@@ -305,4 +307,32 @@ pub async fn a_message_reaches_the_client_as_the_specification_encodes_it(server
     let load = v1::LoadWorkspaceRequest { workspace_id: format!("{}/", "\u{e9}".repeat(100)), ..Default::default() };
     let status = server.try_load(load).await.unwrap_err();
     assert!(status.message().contains(&format!("\"{}…\"", "\u{e9}".repeat(80))), "{status:?}");
+}
+
+/// Covers S5, S10.
+pub async fn a_health_watch_of_an_unknown_service_is_answered_and_stays_open_until_a_stop(mut server: TestServer) {
+    use ServingStatus::{NotServing, ServiceUnknown, Serving};
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let mut watches = Vec::new();
+    for (service, status) in [("", Serving), ("changelog.v9.Nothing", ServiceUnknown), ("READINESS", ServiceUnknown)] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), status, "{service}");
+        watches.push(watch);
+    }
+    // Calls after it are answered on the same connection, so an end of a stream would have arrived.
+    for service in ["", "liveness", "readiness"] {
+        health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+    }
+    for watch in &mut watches {
+        assert!(watch.message().now_or_never().is_none(), "it is open, and its status has not changed");
+    }
+    server.stop().await;
+    assert_eq!(watches[0].message().await.unwrap().unwrap().status(), NotServing);
+    for watch in &mut watches {
+        let end = tokio::time::timeout(PATIENCE, watch.message()).await.expect("it ends in time");
+        assert!(end.expect("without an error").is_none());
+    }
 }
