@@ -43,7 +43,8 @@ mod tests {
                     a_time_seconds_sum 0.1\na_time_seconds_count 1\na_time_seconds_bucket{le=\"+Inf\"} 1\n\
                     # HELP a_ready Ready.\n# TYPE a_ready gauge\na_ready 1\n\
                     # HELP a_build Build.\n# TYPE a_build info\na_build_info{v=\"1\"} 1\n# EOF\n";
-        let expected = "# HELP a_calls_total Calls, # and all.\n# TYPE a_calls_total counter\na_calls_total{x=\"# EOF\"} 1\n\
+        let expected = "# HELP a_calls_total Calls, # and all.\n# TYPE a_calls_total counter\n\
+                        a_calls_total{x=\"# EOF\"} 1\n\
                         # HELP a_time_seconds Time.\n# TYPE a_time_seconds histogram\n\
                         a_time_seconds_sum 0.1\na_time_seconds_count 1\na_time_seconds_bucket{le=\"+Inf\"} 1\n\
                         # HELP a_ready Ready.\n# TYPE a_ready gauge\na_ready 1\n\

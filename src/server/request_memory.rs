@@ -269,6 +269,10 @@ where
                     return Poll::Ready(Some(Err(message_too_slow(REQUEST_TIMEOUT).into())));
                 }
                 Poll::Ready(Some(Ok(frame))) => frame,
+                // The decoder takes the end of a prefix for the end of the stream.
+                Poll::Ready(None) if !matches!(metered.at, At::Prefix { have: 0, .. }) => {
+                    return Poll::Ready(Some(Err(request_malformed(metered.rpc, "it ends within a message").into())));
+                }
                 Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
             };
             match metered.reserve_for(frame) {

@@ -27,7 +27,7 @@ if command -v flock >/dev/null 2>&1; then
     flock 9
 fi
 
-want=$(cat "$here"/requirements.txt "$here"/node/package*.json "$here"/pom.xml "$here"/Call.java "$here"/fetch.sh | cksum)
+want=$(cat "$here"/*.txt "$here"/node/package*.json "$here"/pom.xml "$here"/Call.java "$here"/fetch.sh | cksum)
 if [ "$(cat "$out/stamp" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
