@@ -60,8 +60,9 @@ pub struct RequestLimits {
 /// How much larger a message can be than its compressed form, at most (zlib, "Maximum Compression Factor").
 const MAX_COMPRESSION: u64 = 1_032;
 
-/// The RPC whose request is a stream.
+/// The RPC of the API whose request is a stream.
 const WRITE: &str = "Write";
+const REFLECTION: &str = "Reflection";
 
 /// What an open call takes besides its messages: the state of its stream, and its task.
 const CALL_BYTES: u64 = 8 * 1024;
@@ -85,17 +86,17 @@ impl RequestLimits {
     }
 }
 
-/// The body of a request.
+/// The body of a request. Also checks what the decoder does not: the end of a message, and their number.
 pub struct RequestBody<B> {
     inner: B,
-    /// `None` for calls that are not of the API.
-    metered: Option<Metered>,
+    metered: Metered,
 }
 
 struct Metered {
     rpc: &'static str,
     max_request_bytes: u64,
-    memory: RequestMemory,
+    /// `None` for health and reflection, whose requests are small.
+    memory: Option<RequestMemory>,
     at: At,
     /// Bytes of messages that have arrived completely.
     complete: u64,
@@ -128,13 +129,11 @@ impl<B> RequestBody<B> {
         limits: Option<&RequestLimits>,
         stats: &Arc<CallStats>,
     ) -> Result<(Self, Option<RequestMemory>), Full> {
-        let Some(RequestLimits { part, max_request_bytes, .. }) = limits else {
-            return Ok((Self { inner, metered: None }, None));
-        };
-        let (memory, max_request_bytes) = (RequestMemory::new(part), *max_request_bytes);
-        if rpc == WRITE {
+        let memory = limits.map(|limits| RequestMemory::new(&limits.part));
+        if let (Some(memory), WRITE) = (&memory, rpc) {
             memory.add(RequestBytes { arriving: STREAM_WINDOW.into(), decompressed: 0 })?;
         }
+        let max_request_bytes = limits.map_or(MAX_PROBE_BYTES as u64, |limits| limits.max_request_bytes);
         let metered = Metered {
             rpc,
             max_request_bytes,
@@ -147,19 +146,19 @@ impl<B> RequestBody<B> {
             timer: None,
             waiting: None,
         };
-        Ok((Self { inner, metered: Some(metered) }, Some(memory)))
+        Ok((Self { inner, metered }, memory))
     }
 }
 
 impl Metered {
     /// The decoder asks for more bytes only when it has passed on all complete messages.
     fn next_bytes_are_asked_for(&mut self) {
-        if self.rpc == WRITE && self.complete > 0 {
+        if let (Some(memory), WRITE, 1..) = (&self.memory, self.rpc, self.complete) {
             let decompressed = match self.at {
                 At::Message { announced, .. } => announced.decompressed,
                 At::Prefix { .. } => 0,
             };
-            self.memory.release(RequestBytes { arriving: std::mem::take(&mut self.complete), decompressed });
+            memory.release(RequestBytes { arriving: std::mem::take(&mut self.complete), decompressed });
         }
     }
 
@@ -175,7 +174,7 @@ impl Metered {
     fn begun_in(&mut self, mut data: &[u8]) -> RequestBytes {
         let mut begun = RequestBytes::default();
         while !data.is_empty() {
-            if self.has_message && self.rpc != WRITE {
+            if self.has_message && ![WRITE, REFLECTION].contains(&self.rpc) {
                 self.has_surplus = true;
                 break;
             }
@@ -223,10 +222,11 @@ impl Metered {
     /// Reserves what the messages need that begin in a frame. If there is no room, the frame of a stream waits.
     fn reserve_for(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Full> {
         let begun = frame.data_ref().map(|data| self.begun_in(data)).unwrap_or_default();
-        match self.memory.add(begun) {
+        let Some(memory) = &self.memory else { return Ok(Some(frame)) };
+        match memory.add(begun) {
             Ok(()) => Ok(Some(frame)),
             Err(_) if self.rpc == WRITE => {
-                self.waiting = Some((frame, Box::pin(self.memory.clone().add_when_possible(begun))));
+                self.waiting = Some((frame, Box::pin(memory.clone().add_when_possible(begun))));
                 Ok(None)
             }
             Err(full) => Err(full),
@@ -255,9 +255,6 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let Self { inner, metered } = &mut *self;
-        let Some(metered) = metered else {
-            return Pin::new(inner).poll_frame(cx).map_err(Into::into);
-        };
         loop {
             if let Some(frame) = ready!(metered.poll_waiting(cx)) {
                 return Poll::Ready(Some(frame));
@@ -289,7 +286,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.metered.as_ref().is_none_or(|metered| metered.waiting.is_none())
+        self.inner.is_end_stream() && self.metered.waiting.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

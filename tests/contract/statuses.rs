@@ -106,7 +106,8 @@ pub async fn a_message_over_the_limit_is_refused_with_the_limit_and_its_size(ser
         }
     }
     let status = call(&server.api, CHECK, &[], &[framed(0, 1 << 20, b"")]).await.status;
-    assert_eq!(facts(&status, Code::OutOfRange, "MESSAGE_TOO_LARGE", CHECK)["limit"], "16384");
+    let facts = facts(&status, Code::OutOfRange, "MESSAGE_TOO_LARGE", CHECK);
+    assert_eq!((&*facts["limit"], &*facts["got"]), ("16384", "1048576"));
     assert_eq!(server.load("broken").await.texts(), []);
 }
 
@@ -150,6 +151,13 @@ pub async fn a_request_that_is_not_framed_as_grpc_is_refused_and_nothing_is_writ
         let frames: Vec<_> = whole.iter().flat_map(|byte| [vec![*byte], vec![]]).collect();
         if !path.ends_with("/Set") {
             assert_eq!(call(&server.api, &path, &[], &frames).await.status.code(), Code::Ok, "{path}");
+        }
+    }
+    for path in [CHECK, "/grpc.health.v1.Health/Watch"] {
+        let whole = framed(0, 0, b"");
+        for frames in [vec![], vec![whole.repeat(2)], vec![whole.clone(), whole.clone()], vec![whole[..4].to_vec()]] {
+            let status = call(&server.api, path, &[], &frames).await.status;
+            facts(&status, Code::Internal, "REQUEST_MALFORMED", &format!("{path}: {frames:?}"));
         }
     }
     assert_eq!(server.load("broken").await.texts(), []);

@@ -7,12 +7,12 @@ const MAX: u64 = 5_000;
 fn metered(part: &Arc<MemoryPart>, rpc: &'static str) -> (Metered, RequestMemory) {
     let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
     let (body, memory) = RequestBody::new((), rpc, Some(&limits), &Arc::default()).unwrap();
-    (body.metered.unwrap(), memory.unwrap())
+    (body.metered, memory.unwrap())
 }
 
 fn arrived(body: &mut Metered, data: &[u8]) -> Result<(), Full> {
     let begun = body.begun_in(data);
-    body.memory.add(begun)
+    body.memory.as_ref().unwrap().add(begun)
 }
 
 fn message(compressed: bool, bytes: usize) -> Vec<u8> {
