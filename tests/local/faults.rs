@@ -1,4 +1,4 @@
-//! Faults of changelogd itself, such as a panic in the code behind a call; and what a client learns of errors of the log.
+//! Faults of changelogd itself, such as a panic in the code behind a call; what a client learns of a log's errors.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
