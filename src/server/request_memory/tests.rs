@@ -33,6 +33,7 @@ proptest! {
         for rpc in ["Set", "Write"] {
             let part = MemoryPart::new("requests", 1_000_000, 0);
             let (mut body, memory) = metered(&part, rpc);
+            let messages = &messages[..if rpc == "Set" { 1 } else { messages.len() }];
             let bytes: Vec<u8> = messages.iter().flat_map(|(flag, bytes)| message(*flag, *bytes)).collect();
             let (mut at, mut cuts) = (0, cuts.iter().cycle());
             while at < bytes.len() {
@@ -42,7 +43,7 @@ proptest! {
                 // Of a Write stream, what was complete before these bytes is released.
                 let (mut start, mut expected) = (0, if rpc == "Write" { STREAM_WINDOW.into() } else { 0 });
                 let mut decompressed = 0;
-                for (flag, length) in &messages {
+                for (flag, length) in messages {
                     let last = start + PREFIX_BYTES + length;
                     if start + PREFIX_BYTES <= end && (rpc == "Set" || last > at) {
                         expected += *length as u64;
