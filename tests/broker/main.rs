@@ -5,6 +5,7 @@
 
 mod authorization;
 mod cities;
+mod clients;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod end_offset;
