@@ -16,6 +16,8 @@ mod logs;
 mod message;
 mod native;
 mod produce;
+#[cfg(test)]
+mod properties;
 
 pub use admin::{
     DescribedPartition, DescribedTopic, OffsetSpec, PartitionOffset, describe_from_metadata, describe_topic,
@@ -27,3 +29,5 @@ pub use native::NativeError;
 pub use produce::{Persistence, persistence};
 #[cfg(test)]
 pub use produce::{inject_fatal_error, produce_with_header};
+#[cfg(test)]
+pub use properties::documented_properties;
