@@ -307,7 +307,9 @@ refuses 'brokers and the embedded store' $recent "$chart" \
 refuses 'the kafka store without brokers' $recent "$chart" --set store.type=kafka -- 'kafka needs kafka.brokers'
 refuses 'a topic to create without kafka' $recent "$chart" --set topic.create=true -- 'topic.create'
 refuses 'a Secret without kafka' $recent "$chart" --set kafka.propertiesSecret.name=a -- 'kafka.propertiesSecret'
-refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -- "at '/kafka/brokers/0'"
+for broker in kafka http://kafka:9092 kafka:9092:9093 :9092 'kafka:9092;kafka:9093' ::1:9092; do
+    refuses "the broker $broker" $recent "$chart" --set "kafka.brokers={$broker}" -- "at '/kafka/brokers/0'"
+done
 refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
 refuses 'pods on one claim' $recent "$chart" \
     --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \
