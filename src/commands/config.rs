@@ -11,7 +11,7 @@ use super::start::refuse;
 use crate::{
     config::{Origin, Parsed, ServeArgs},
     open_files,
-    store::is_secret,
+    store::shown_property,
 };
 
 /// Whether a flag was given on the command line. Variables are inserted into the command line, so they look the same.
@@ -28,7 +28,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     if let Err(error) = args.check() {
         return refuse(&error);
     }
-    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), is_secret);
+    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), shown_property);
     let terminal = stdout().is_terminal();
     let width = settings.iter().map(|s| s.name.len()).max().unwrap_or_default();
     for setting in settings {

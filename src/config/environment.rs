@@ -6,6 +6,11 @@ use std::{collections::HashMap, hash::BuildHasher};
 pub trait Environment {
     /// The value, if set.
     fn get(&self, name: &str) -> Option<String>;
+    /// The value without the white space around it, if that is not empty. A mounted secret often ends in a newline, and
+    /// deployments unset a variable by making it empty.
+    fn value(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
     /// All names that are set.
     fn names(&self) -> Vec<String>;
 }

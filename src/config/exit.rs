@@ -36,7 +36,7 @@ pub fn asks_for_json(arguments: &[String], environment: &impl Environment) -> bo
     let joined = flags.iter().filter_map(|flag| flag.strip_prefix("--log-format="));
     match separate.chain(joined).last() {
         Some(format) => format == "json",
-        None => environment.get(&variable("log-format")).is_some_and(|format| format == "json"),
+        None => environment.value(&variable("log-format")).is_some_and(|format| format == "json"),
     }
 }
 

@@ -16,7 +16,7 @@ mod serve;
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment, variable};
 pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError, asks_for_json};
-pub use kafka::KafkaArgs;
+pub use kafka::{KafkaArgs, KafkaProperties};
 #[cfg(test)]
 pub use memory::max_conversion_bytes;
 pub use memory::{MemoryParts, SMALL_RESERVE, max_request_bytes};

@@ -25,6 +25,12 @@ use super::{
 const ALIASES: [(&str, &str); 3] =
     [("brokers", "KAFKA_BROKERS"), ("topic", "KAFKA_CHANGELOG_TOPIC"), ("group-id", "KAFKA_CHANGELOG_GROUP_ID")];
 
+/// Flags whose value may have several lines. Its parser splits it.
+const TEXTS: [&str; 1] = ["kafka-property"];
+
+/// Flags whose values may hold a secret, so errors do not show them. Their reasons name the part that is wrong.
+const NOT_SHOWN: [&str; 2] = ["kafka-property", "brokers"];
+
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -81,17 +87,20 @@ pub fn parse(command: &Command, arguments: &[String], environment: &impl Environ
         let names = std::iter::once(variable(long))
             .chain(ALIASES.iter().filter(|(flag, _)| *flag == long).map(|(_, name)| (*name).to_owned()));
         let Some((name, value)) = names.into_iter().find_map(|n| environment.get(&n).map(|v| (n, v))) else { continue };
-        // Deployments unset a variable by making it empty.
+        // A mounted secret often ends in a newline. Deployments unset a variable by making it empty.
+        let value = value.trim();
         if value.is_empty() {
             continue;
         }
         match arg.get_action() {
-            ArgAction::SetTrue => match &*value {
+            ArgAction::SetTrue => match value {
                 "true" | "1" => inserted.push(format!("--{long}")),
                 "false" | "0" => continue,
-                _ => return Err(UsageError::value(&name, &value, "must be true or false").into()),
+                _ => return Err(UsageError::value(&name, value, "must be true or false").into()),
             },
-            ArgAction::Append => inserted.extend(value.lines().map(|line| format!("--{long}={line}"))),
+            ArgAction::Append if !TEXTS.contains(&long) => {
+                inserted.extend(value.lines().map(|line| format!("--{long}={line}")));
+            }
             _ => inserted.push(format!("--{long}={value}")),
         }
         variables.insert(long.to_owned(), name);
@@ -134,8 +143,10 @@ fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
+    let mut is_shown = true;
     let setting = text(ContextKind::InvalidArg).map(|arg| {
         let long = arg.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+        is_shown = !NOT_SHOWN.contains(&&*long);
         variables.get(&long).cloned().unwrap_or(arg)
     });
     let value = text(ContextKind::InvalidValue);
@@ -143,7 +154,12 @@ fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError
     let reason = std::error::Error::source(error).map(ToString::to_string).or(possible);
     match (error.kind(), setting, value) {
         (_, Some(setting), Some(value)) => {
-            UsageError::value(&setting, &value, reason.unwrap_or_else(|| "is not a valid value".to_owned()))
+            let reason = reason.unwrap_or_else(|| "is not a valid value".to_owned());
+            if is_shown {
+                UsageError::value(&setting, &value, reason)
+            } else {
+                UsageError(format!("{setting}: {reason}"))
+            }
         }
         (ErrorKind::UnknownArgument, Some(setting), None) => UsageError(format!("{setting}: no such flag; see --help")),
         (ErrorKind::MissingRequiredArgument, Some(setting), None) => UsageError(format!("{setting}: is required")),
@@ -168,6 +184,7 @@ mod tests {
                 .arg(flag("brokers").default_value("b0"))
                 .arg(flag("partitions").value_parser(value_parser!(u8)))
                 .arg(flag("insecure-listen").action(ArgAction::SetTrue))
+                .arg(flag("types").action(ArgAction::Append))
                 .arg(flag("kafka-property").action(ArgAction::Append)),
         )
     }
@@ -216,11 +233,57 @@ mod tests {
 
     /// Covers C62.
     #[test]
-    fn a_list_variable_takes_one_value_per_line() {
-        let parsed = with(&["c", "serve"], &[("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3")]).unwrap();
-        let values: Vec<_> =
-            parsed.matches.subcommand().unwrap().1.get_many::<String>("kafka-property").unwrap().collect();
-        assert_eq!(values, ["a=1", "b=2,3"]);
+    fn a_list_variable_takes_one_value_per_line_and_one_of_properties_is_a_text() {
+        let set = [("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3\n"), ("CHANGELOGD_TYPES", "t\r\nu\n")];
+        let parsed = with(&["c", "serve"], &set).unwrap();
+        let values = |id: &str| -> Vec<_> {
+            parsed.matches.subcommand().unwrap().1.get_many::<String>(id).unwrap().cloned().collect()
+        };
+        assert_eq!(values("types"), ["t", "u"]);
+        assert_eq!(values("kafka-property"), ["a=1\nb=2,3"]);
+    }
+
+    /// Covers C62, B24.
+    #[test]
+    fn white_space_around_a_variable_does_not_count() {
+        for space in ["\n", "\r\n", " ", "\t", "\u{a0}", "\n\n"] {
+            let value = |text: &str| format!("{space}{text}{space}");
+            let set = [
+                ("KAFKA_BROKERS", value("b1")),
+                ("CHANGELOGD_PARTITIONS", value("7")),
+                ("CHANGELOGD_INSECURE_LISTEN", value("true")),
+            ];
+            let set: Vec<_> = set.iter().map(|(name, value)| (*name, &**value)).collect();
+            let parsed = with(&["c", "serve"], &set).unwrap();
+            let matches = parsed.matches.subcommand().unwrap().1;
+            assert_eq!(brokers(&parsed), "b1");
+            assert_eq!(matches.get_one::<u8>("partitions"), Some(&7));
+            assert!(matches.get_flag("insecure-listen"));
+            assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", space)]).unwrap()), "b0");
+            // The reason for a bad value shows the value as it was parsed.
+            let error = with(&["c", "serve"], &[("CHANGELOGD_PARTITIONS", &value("x"))]).unwrap_err();
+            assert!(error.starts_with("CHANGELOGD_PARTITIONS: \"x\": "), "{error}");
+        }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn an_error_of_brokers_or_properties_does_not_show_the_value() {
+        let refuse = |_: &str| Err::<String, _>("line 2: must be name=value");
+        let flag = |name: &'static str| Arg::new(name).long(name).value_parser(refuse);
+        let command = Command::new("c").subcommand(
+            Command::new("serve").arg(flag("brokers")).arg(flag("kafka-property").action(ArgAction::Append)),
+        );
+        for (name, variable) in [("brokers", "KAFKA_BROKERS"), ("kafka-property", "CHANGELOGD_KAFKA_PROPERTY")] {
+            let secret = "a\nhunter2";
+            let arguments = ["c".to_owned(), "serve".to_owned(), format!("--{name}={secret}")];
+            let error = format!("{:?}", parse(&command, &arguments, &HashMap::<String, String>::new()).unwrap_err());
+            assert!(error.contains(&format!("--{name}")) && error.contains("line 2"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+            let set = HashMap::from([(variable.to_owned(), secret.to_owned())]);
+            let error = format!("{:?}", parse(&command, &arguments[..2], &set).unwrap_err());
+            assert!(error.contains(variable) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     /// Covers C62, B24.

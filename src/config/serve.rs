@@ -351,13 +351,13 @@ impl ServeArgs {
     }
 
     /// Every setting in effect, in the order of the help.
-    pub fn settings(&self, origin: impl Fn(&str) -> Origin, is_secret: impl Fn(&str) -> bool) -> Vec<Setting> {
+    ///
+    /// `property` shows a property of librdkafka without its value if that is secret.
+    pub fn settings(&self, origin: impl Fn(&str) -> Origin, property: impl Fn(&str, &str) -> String) -> Vec<Setting> {
         let optional = |a: &OptionalAddress| a.0.as_ref().map_or("off".to_owned(), Address::to_string);
         let choice = |c: &dyn std::fmt::Debug| format!("{c:?}").to_lowercase();
-        let property = |(name, value): &(String, String)| {
-            let shown = if is_secret(name) { "[redacted]" } else { value };
-            format!("{name}={shown}")
-        };
+        let properties = self.kafka.kafka_property.iter().flat_map(|properties| &properties.0);
+        let properties: Vec<_> = properties.map(|(name, value)| property(name, value)).collect();
         let file = self.kafka.kafka_properties_file.as_ref();
         let list = [
             ("listen", self.listen.to_string()),
@@ -376,7 +376,7 @@ impl ServeArgs {
             ),
             ("topic", self.kafka.topic.clone()),
             ("group-id", self.kafka.group_id.clone()),
-            ("kafka-property", self.kafka.kafka_property.iter().map(property).collect::<Vec<_>>().join("\n")),
+            ("kafka-property", properties.join("\n")),
             ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
             ("create-topic", self.create_topic.to_string()),
             ("create-topic-replication-factor", self.create_topic_replication_factor.to_string()),

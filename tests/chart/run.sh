@@ -309,7 +309,9 @@ refuses 'the kafka store without brokers' $recent "$chart" --set store.type=kafk
 refuses 'a topic without copies' $recent "$chart" --set "$kafka" --set topic.replicationFactor=0 -- replicationFactor
 refuses 'a topic to create without kafka' $recent "$chart" --set topic.create=true -- 'topic.create'
 refuses 'a Secret without kafka' $recent "$chart" --set kafka.propertiesSecret.name=a -- 'kafka.propertiesSecret'
-refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -- "at '/kafka/brokers/0'"
+for broker in kafka http://kafka:9092 kafka:9092:9093 :9092 'kafka:9092;kafka:9093' ::1:9092; do
+    refuses "the broker $broker" $recent "$chart" --set "kafka.brokers={$broker}" -- "at '/kafka/brokers/0'"
+done
 refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
 refuses 'pods on one claim' $recent "$chart" \
     --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \

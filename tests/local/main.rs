@@ -18,6 +18,7 @@ mod flags;
 mod http2;
 mod image;
 mod json_values;
+mod kafka_settings;
 mod logs;
 mod lost_broker;
 mod memory_limit;

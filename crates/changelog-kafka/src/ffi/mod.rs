@@ -17,6 +17,8 @@ mod logs;
 mod message;
 mod native;
 mod produce;
+#[cfg(test)]
+mod properties;
 mod topics;
 
 pub use admin::{
@@ -29,4 +31,6 @@ pub use native::NativeError;
 pub use produce::{Persistence, persistence};
 #[cfg(test)]
 pub use produce::{inject_fatal_error, produce_with_header};
+#[cfg(test)]
+pub use properties::documented_properties;
 pub use topics::{alter_topic, broker_count, create_topic};
