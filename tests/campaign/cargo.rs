@@ -54,6 +54,7 @@ fn without(rule: Rule) -> &'static str {
         Rule::EmptySegmentIsRefused => "an entity ID may have empty segments",
         Rule::EntryUnderAnotherKeyIsDamage => "an entry's checksum leaves out its key",
         Rule::UnknownEnumValueIsRefused => "an unknown value of an enum means its default",
+        Rule::NullIsAValue => "in a line of an import, null is taken for no value",
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Target {
     pub rule: Rule,
 }
 
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         what: "resume tokens",
         suite: Suite { package: "changelog-core", filter: "resume::token::fuzz::" },
@@ -42,6 +42,11 @@ pub const TARGETS: [Target; 4] = [
         what: "requests",
         suite: Suite { package: "changelogd", filter: "service::fuzz::" },
         rule: Rule::UnknownEnumValueIsRefused,
+    },
+    Target {
+        what: "lines of an import",
+        suite: Suite { package: "changelogd", filter: "cli::record::fuzz::" },
+        rule: Rule::NullIsAValue,
     },
 ];
 

@@ -5,6 +5,7 @@
 //! can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod answers;
+pub mod command_line;
 pub mod promises;
 pub mod refusals;
 pub mod server;
@@ -16,7 +17,7 @@ pub mod writes;
 macro_rules! contract {
     ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
-            use $crate::contract::{promises, refusals, streams, writes};
+            use $crate::contract::{command_line, promises, refusals, streams, writes};
 
             $crate::contract!(@tests $start, promises:
                 a_load_contains_every_write_acknowledged_before_it
@@ -69,6 +70,10 @@ macro_rules! contract {
                 messages_over_the_limit_and_compressed_bombs_are_refused
                 a_malformed_timeout_is_ignored_and_a_short_one_is_kept
                 unknown_methods_and_services_are_unimplemented
+            );
+            $crate::contract!(@tests $start, command_line:
+                what_is_exported_deleted_and_imported_is_as_before
+                an_import_applies_the_lines_of_each_key_in_the_order_of_the_file
             );
             $( $crate::contract!(@$capability $start); )*
         }

@@ -32,7 +32,7 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: Tes
         ("   ", "/t/i", "workspace_id"),
         ("\u{200b}", "/t/i", "workspace_id"),
         ("\u{3164} \u{ad}", "/t/i", "workspace_id"),
-        ("", "\u{feff}/t/i", "workspace_id"),
+        ("", "\u{feff}/t/i", "changelog_id"),
         ("\u{2800}", "\u{2800}/t/i", "workspace_id"),
         ("a/b", "/t/i", "workspace_id"),
         (&long_workspace, "/t/i", "workspace_id"),

@@ -44,11 +44,13 @@ pub enum Rule {
     EntryUnderAnotherKeyIsDamage,
     /// A number that an enum does not have is refused.
     UnknownEnumValueIsRefused,
+    /// In a line of an import, null is a value.
+    NullIsAValue,
 }
 
 impl Rule {
     /// Every rule that can be taken out.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::EndIsHighWatermark,
         Self::LastRecordIsEnd,
         Self::UndeliveredTailIsEnd,
@@ -66,6 +68,7 @@ impl Rule {
         Self::EmptySegmentIsRefused,
         Self::EntryUnderAnotherKeyIsDamage,
         Self::UnknownEnumValueIsRefused,
+        Self::NullIsAValue,
     ];
 
     /// Its id in docs/contract.md.
@@ -88,6 +91,7 @@ impl Rule {
             Self::EmptySegmentIsRefused => "B3",
             Self::EntryUnderAnotherKeyIsDamage => "R35",
             Self::UnknownEnumValueIsRefused => "B14",
+            Self::NullIsAValue => "C65",
         }
     }
 }

@@ -49,6 +49,9 @@ fn write_escaped(
     f: &mut fmt::Formatter<'_>,
     escape: impl Fn(char, &mut fmt::Formatter<'_>) -> fmt::Result,
 ) -> fmt::Result {
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return f.write_str(text);
+    }
     let mut rest = text;
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_escaped(*c)) {
         f.write_str(&rest[..at])?;
