@@ -11,7 +11,7 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     args::ClientArgs,
@@ -39,6 +39,8 @@ pub struct ExportArgs {
 pub async fn run(args: ExportArgs, output: &mut Output) -> Result<(), Failure> {
     let Some(file) = &args.file else { return export(&args, output).await };
     let unwritable = |e: io::Error| Failure::Usage(format!("FILE: {}: {e}", file.display()));
+    // Before there is a file to remove.
+    let mut signals = Signals::new().map_err(|e| Failure::Failed(format!("signals can't be received: {e}")))?;
     // Dropping it removes it, because a partial file must not look like a complete one.
     let partial = partial(file).map_err(unwritable)?;
     let mut lines = Output::new(Format::Json, Box::new(partial.as_file().try_clone().map_err(unwritable)?));
@@ -48,7 +50,9 @@ pub async fn run(args: ExportArgs, output: &mut Output) -> Result<(), Failure> {
     };
     tokio::select! {
         result = whole => result?,
-        stopped = stopped() => return Err(stopped),
+        () = signals.next() => {
+            return Err(Failure::Failed("stopped by a signal; no file was written".to_owned()));
+        }
     }
     partial.as_file().sync_all().map_err(unwritable)?;
     partial.persist(file).map_err(|e| unwritable(e.error))?;
@@ -74,18 +78,23 @@ fn partial(file: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(&prefix).suffix(".partial").permissions(permissions).tempfile_in(directory)
 }
 
-/// Completes at a signal that would end the process before the partial file is removed.
-async fn stopped() -> Failure {
-    let one = async |kind| match signal(kind) {
-        Ok(mut signals) => drop(signals.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = one(SignalKind::interrupt()) => {}
-        () = one(SignalKind::terminate()) => {}
-        () = one(SignalKind::hangup()) => {}
+/// The signals that would end the process before the partial file is removed.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let of = |kind| signal(kind);
+        Ok(Self([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
     }
-    Failure::Failed("stopped by a signal; nothing was exported".to_owned())
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 async fn export(args: &ExportArgs, output: &mut Output) -> Result<(), Failure> {

@@ -114,7 +114,9 @@ pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Envir
     match result {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
         Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
-        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => Err(not_utf8(&whole, &variables).into()),
+        Err(error) if is_about_bytes(&error) && whole.iter().any(|argument| argument.to_str().is_none()) => {
+            Err(not_utf8(&whole, &variables).into())
+        }
         Err(error) => Err(usage(&error, &variables).into()),
     }
 }
@@ -133,6 +135,14 @@ fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<Strin
     let mut unknown: Vec<_> = environment.names().into_iter().filter(ours).collect();
     unknown.sort();
     unknown
+}
+
+/// Whether a value was refused that is not UTF-8. clap shows it with replacement characters.
+fn is_about_bytes(error: &clap::Error) -> bool {
+    let is_replaced = |kind| matches!(error.get(kind), Some(ContextValue::String(text)) if text.contains(char::REPLACEMENT_CHARACTER));
+    error.kind() == ErrorKind::InvalidUtf8
+        || is_replaced(ContextKind::InvalidValue)
+        || is_replaced(ContextKind::InvalidSubcommand)
 }
 
 /// The error of clap names neither the argument nor its value.
