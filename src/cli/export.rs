@@ -1,7 +1,7 @@
 //! `changelogd export`.
 //!
-//! Promises: FILE is whole or not changed, and every line of it can be imported. No link, and no other file, is followed
-//! or written on the way.
+//! Promises: FILE is whole or not changed, and every line of it can be imported. No link is followed, and no other file
+//! is written on the way.
 
 use std::{
     fs::{self, Permissions},
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::proto::v1;
 
-/// JSON Lines that `import` reads. A FILE is written under a new name next to it (FILE.….partial), and renamed when it is
-/// whole. Exit status 1 if an entry can not be imported.
+/// JSON Lines that `import` reads. A FILE is written under a new name next to it (FILE.….partial), and renamed when it
+/// is whole. Exit status 1 if an entry can not be imported.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
     #[command(flatten)]

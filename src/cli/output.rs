@@ -188,6 +188,8 @@ mod tests {
         }
     }
 
+    type Print<'a> = dyn Fn(&mut Output) -> Result<(), Failure> + 'a;
+
     /// What `print` writes.
     fn printed(format: Format, is_terminal: bool, print: impl Fn(&mut Output) -> Result<(), Failure>) -> String {
         let written = Written::default();
@@ -216,7 +218,7 @@ mod tests {
     fn nothing_that_acts_on_a_terminal_is_printed_and_json_stays_equal() {
         let entry = entry();
         let object = json!({"message": hidden()});
-        let prints: [&dyn Fn(&mut Output) -> Result<(), Failure>; 4] = [
+        let prints: [&Print<'_>; 4] = [
             &|output| output.entry(&entry),
             &|output| output.line(&hidden(), &object),
             &|output| output.written(&hidden(), None, None),

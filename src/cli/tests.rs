@@ -20,6 +20,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::*;
 use crate::proto::v1::{self, changelog_service_server as server};
 
+/// A key and its value, or that it is deleted.
+type Write = (String, Option<Vec<u8>>);
+
 #[derive(Clone, Default)]
 struct Service {
     /// The number of writes that are answered with UNAVAILABLE first.
@@ -34,7 +37,7 @@ struct Service {
     max_request_bytes: u32,
     /// What `StreamAll` delivers before a Snapshot.
     entries: Vec<v1::Entry>,
-    writes: Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>>,
+    writes: Arc<Mutex<Vec<Write>>>,
 }
 
 impl Service {
@@ -290,9 +293,9 @@ async fn import_opens_a_stream_again_that_ended_before_anything_was_written() {
 /// Covers C65, C69.
 #[tokio::test]
 async fn import_gives_up_a_server_that_answers_nothing() {
-    let lines: String = (0..1_000).map(|n| format!("{{\"key\":\"w/t/{n}\",\"value\":1}}\n")).collect();
+    let lines: Vec<_> = (0..1_000).map(|n| format!("{{\"key\":\"w/t/{n}\",\"value\":1}}\n")).collect();
     let silent = Service { silent: true, ..Service::default() };
-    let (code, service) = import(silent, &lines, &["--timeout=100ms", "--max-failures=1"]).await;
+    let (code, service) = import(silent, &lines.concat(), &["--timeout=100ms", "--max-failures=1"]).await;
     assert!(is(code, 1));
     assert_eq!(service.writes.lock().unwrap().len(), 0);
 }

@@ -52,6 +52,8 @@ mod tests {
 
     use super::*;
 
+    type Words<'a> = &'a [&'a [u8]];
+
     fn command() -> Command {
         let flag = |name: &'static str| Arg::new(name).long(name);
         let get =
@@ -60,7 +62,7 @@ mod tests {
         Command::new("c").subcommand(get).subcommand(Command::new("topic").subcommand(describe))
     }
 
-    fn ordered(arguments: &[&[u8]]) -> Vec<OsString> {
+    fn ordered(arguments: Words<'_>) -> Vec<OsString> {
         let arguments = arguments.iter().map(|argument| OsStr::from_bytes(argument).to_owned()).collect();
         flags_after_command(&command(), arguments)
     }
@@ -68,7 +70,7 @@ mod tests {
     /// Covers C63.
     #[test]
     fn flags_before_the_command_are_read_as_its_own() {
-        let cases: [(&[&[u8]], &[&[u8]]); 6] = [
+        let cases: [(Words<'_>, Words<'_>); 6] = [
             (&[b"c", b"--addr", b"a", b"get", b"k"], &[b"c", b"get", b"--addr", b"a", b"k"]),
             (
                 &[b"c", b"--addr=\xff", b"--raw", b"get", b"--", b"k"],

@@ -139,7 +139,10 @@ fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<Strin
 
 /// Whether a value was refused that is not UTF-8. clap shows it with replacement characters.
 fn is_about_bytes(error: &clap::Error) -> bool {
-    let is_replaced = |kind| matches!(error.get(kind), Some(ContextValue::String(text)) if text.contains(char::REPLACEMENT_CHARACTER));
+    let is_replaced = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.contains(char::REPLACEMENT_CHARACTER),
+        _ => false,
+    };
     error.kind() == ErrorKind::InvalidUtf8
         || is_replaced(ContextKind::InvalidValue)
         || is_replaced(ContextKind::InvalidSubcommand)

@@ -1,8 +1,8 @@
 //! An event as one line of JSON: `timestamp`, `level`, the fields of the event, `target`.
 //!
-//! Promises: a line is valid JSON, has each member once, and has at most 16 KiB. Characters that act on a terminal or are
-//! not seen are escaped. The formatter of tracing-subscriber
-//! repeats a member if a field has the name of one of its own.
+//! Promises: a line is valid JSON, has each member once, and has at most 16 KiB. Characters that act on a terminal or
+//! are not seen are escaped. The formatter of tracing-subscriber repeats a member if a field has the name of one of its
+//! own.
 
 use std::fmt::{self, Debug};
 

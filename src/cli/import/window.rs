@@ -1,8 +1,8 @@
 //! Which lines of an import are sent, and when.
 //!
-//! Promises: of each key at most one line is on its way, and the next one is sent when that has its outcome. So lines of
-//! a key are applied in the order of the file, also if one is sent again. A line is sent again only if it was certainly
-//! not written. What is held is bounded in lines and bytes.
+//! Promises: of each key at most one line is on its way, and the next one is sent when that has its outcome. So lines
+//! of a key are applied in the order of the file, also if one is sent again. A line is sent again only if it was
+//! certainly not written. What is held is bounded in lines and bytes.
 //! Does not: do I/O.
 
 use std::{

@@ -131,12 +131,12 @@ fn members_that_are_not_known_or_come_twice_are_refused_and_named() {
 /// Covers C16, C65.
 #[test]
 fn an_entry_that_no_server_takes_back_is_named_with_its_limit() {
+    static LONG: [u8; 20_000] = [b'x'; 20_000];
     let with = |headers| not_importable(&v1::Entry { headers, ..entry(b"1") });
-    let long: &'static [u8] = &[b'x'; 20_000];
     for (headers, limit) in [
         (vec![header("h", Some(b"")), header("", Some(b""))], "header 1 has no key"),
         (vec![header("h", None); 65], "65 headers, at most 64"),
-        (vec![header("h", Some(long))], "20001 bytes, at most 16384"),
+        (vec![header("h", Some(&LONG))], "20001 bytes, at most 16384"),
         (vec![header("a\0", None)], "NUL"),
     ] {
         let why = with(headers).expect("it is refused");

@@ -160,7 +160,10 @@ mod tests {
         /// Covers C78.
         #[test]
         fn no_escaped_text_has_a_control_or_invisible_character_and_json_stays_equal(
-            text in prop_oneof![any::<String>(), "[\u{0}-\u{ff}\u{2000}-\u{206f}\u{fe00}-\u{feff}\u{e0000}-\u{e0fff}]{0,8}"],
+            text in prop_oneof![
+                any::<String>(),
+                "[\u{0}-\u{ff}\u{2000}-\u{206f}\u{fe00}-\u{feff}\u{e0000}-\u{e0fff}]{0,8}",
+            ],
         ) {
             for shown in [Escaped(&text).to_string(), Printable(&text).to_string(), PrintableJson(&text).to_string()] {
                 prop_assert!(!shown.chars().any(is_escaped), "{}", shown);
