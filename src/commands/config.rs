@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
 
 use super::start::refuse;
@@ -38,9 +39,11 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
             Origin::Default => "default".to_owned(),
         };
         let line = if terminal {
-            format!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "))
+            let line = format!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "));
+            Printable(&line).to_string()
         } else {
-            json!({"setting": setting.name, "value": setting.value, "source": origin}).to_string()
+            let object = json!({"setting": setting.name, "value": setting.value, "source": origin});
+            PrintableJson(&object.to_string()).to_string()
         };
         // A closed pipe is not a failure, because `| head` ends before the output does.
         if writeln!(stdout(), "{line}").is_err() {

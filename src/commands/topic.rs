@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use changelog_core::model::{Printable, PrintableJson};
 use changelog_kafka::{
     Settings,
     admin::{self, AdminError, TopicSpec},
@@ -119,7 +120,7 @@ pub fn run(command: TopicCommand) -> ExitCode {
     match result {
         Ok(text) => {
             // A closed pipe is not a failure.
-            let _ = writeln!(stdout(), "{text}");
+            let _ = text.lines().try_for_each(|line| writeln!(stdout(), "{}", Printable(line)));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -133,7 +134,7 @@ pub fn run(command: TopicCommand) -> ExitCode {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    PrintableJson(&serde_json::to_string(value).unwrap_or_default()).to_string()
 }
 
 fn parse_config(text: &str) -> Result<(String, String), String> {

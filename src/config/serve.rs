@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use changelog_core::model::ValueMode;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::{
     Origin, UsageError, cgroup, format_duration,
@@ -52,8 +53,9 @@ impl From<ValuesChoice> for ValueMode {
 pub struct ServeArgs {
     /// Where the API listens: host:port, or unix:/path.
     ///
-    /// Port 0 takes a free port.
+    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Listen")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Address::parse(&text)))]
     pub listen: Address,
     /// Where metrics and health are served over HTTP: host:port, or off.
     ///
@@ -230,7 +232,7 @@ fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
         "off" => Ok(OptionalAddress(None)),
         text => match text.parse()? {
             Address::Unix(_) => Err("must be host:port, or off".to_owned()),
-            tcp @ Address::Tcp(_) => Ok(OptionalAddress(Some(tcp))),
+            tcp @ (Address::Tcp(_) | Address::Localhost(_)) => Ok(OptionalAddress(Some(tcp))),
         },
     }
 }

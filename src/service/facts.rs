@@ -53,7 +53,8 @@ pub fn limit_and_got(limit: &dyn Display, got: &dyn Display) -> Vec<Fact> {
 impl Facts for KeyError {
     fn facts(&self) -> Vec<Fact> {
         match self {
-            Self::Empty(_) | Self::BlankWorkspace | Self::NotUtf8 => vec![],
+            Self::Empty(_) | Self::NotUtf8 => vec![],
+            Self::BlankWorkspace { shown } => vec![unquoted("workspace", shown)],
             Self::WorkspaceTooLong { got } => limit_and_got(&MAX_WORKSPACE_BYTES, got),
             Self::SlashInWorkspace { shown } => vec![unquoted("workspace", shown)],
             Self::TooLong { got } => limit_and_got(&MAX_KEY_BYTES, got),

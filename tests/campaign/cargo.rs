@@ -55,6 +55,7 @@ fn without(rule: Rule) -> &'static str {
         Rule::EntryUnderAnotherKeyIsDamage => "an entry's checksum leaves out its key",
         Rule::UnknownEnumValueIsRefused => "an unknown value of an enum means its default",
         Rule::UnknownValueIsSecret => "the value of an unknown Kafka property is shown",
+        Rule::NullIsAValue => "in a line of an import, null is taken for no value",
     }
 }
 

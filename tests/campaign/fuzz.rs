@@ -22,7 +22,7 @@ pub struct Target {
     pub rule: Rule,
 }
 
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         what: "resume tokens",
         suite: Suite { package: "changelog-core", filter: "resume::token::fuzz::" },
@@ -47,6 +47,11 @@ pub const TARGETS: [Target; 5] = [
         what: "Kafka properties and brokers",
         suite: Suite { package: "changelog-kafka", filter: "settings::fuzz::" },
         rule: Rule::UnknownValueIsSecret,
+    },
+    Target {
+        what: "lines of an import",
+        suite: Suite { package: "changelogd", filter: "cli::record::fuzz::" },
+        rule: Rule::NullIsAValue,
     },
 ];
 

@@ -5,6 +5,7 @@
 //! can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod answers;
+pub mod command_line;
 pub mod promises;
 pub mod refusals;
 pub mod server;
@@ -17,7 +18,7 @@ pub mod writes;
 macro_rules! contract {
     ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
-            use $crate::contract::{promises, refusals, statuses, streams, writes};
+            use $crate::contract::{command_line, promises, refusals, statuses, streams, writes};
 
             $crate::contract!(@tests $start, promises:
                 a_load_contains_every_write_acknowledged_before_it
@@ -80,6 +81,10 @@ macro_rules! contract {
                 each_refusal_has_its_facts
                 a_message_reaches_the_client_as_the_specification_encodes_it
                 a_health_watch_of_an_unknown_service_is_answered_and_stays_open_until_a_stop
+            );
+            $crate::contract!(@tests $start, command_line:
+                what_is_exported_deleted_and_imported_is_as_before
+                an_import_applies_the_lines_of_each_key_in_the_order_of_the_file
             );
             $( $crate::contract!(@$capability $start); )*
         }

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod buffered_answers;
+mod command_line;
 mod connections;
 mod container;
 #[path = "../contract/mod.rs"]

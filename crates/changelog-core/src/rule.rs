@@ -46,11 +46,13 @@ pub enum Rule {
     UnknownEnumValueIsRefused,
     /// The value of an unknown property of librdkafka is a secret.
     UnknownValueIsSecret,
+    /// In a line of an import, null is a value.
+    NullIsAValue,
 }
 
 impl Rule {
     /// Every rule that can be taken out.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::EndIsHighWatermark,
         Self::LastRecordIsEnd,
         Self::UndeliveredTailIsEnd,
@@ -69,6 +71,7 @@ impl Rule {
         Self::EntryUnderAnotherKeyIsDamage,
         Self::UnknownEnumValueIsRefused,
         Self::UnknownValueIsSecret,
+        Self::NullIsAValue,
     ];
 
     /// Its id in docs/contract.md.
@@ -92,6 +95,7 @@ impl Rule {
             Self::EntryUnderAnotherKeyIsDamage => "R35",
             Self::UnknownEnumValueIsRefused => "B14",
             Self::UnknownValueIsSecret => "S12",
+            Self::NullIsAValue => "C65",
         }
     }
 }
