@@ -1,5 +1,5 @@
-//! Opens the log that the configuration names. With `commands`, this is the only code that knows the stores. Only the
-//! forms of brokers and properties are parsed in `config`.
+//! Opens the log that the configuration names. With `commands`, this is the only code that knows the stores. The forms
+//! of brokers and properties are parsed in `config/kafka.rs`, with the flags.
 //!
 //! The features `kafka` and `embedded` choose which stores a build has. Flags of a store that is missing stay, and its
 //! choice is a usage error.

@@ -304,14 +304,25 @@ impl Settings {
 fn check_alone(property: Property, name: &str, value: &str) -> Result<(), PropertyError> {
     let mut alone = ClientConfig::new();
     alone.set(property.name(), value);
-    let Err(error) = alone.create_native_config() else { return Ok(()) };
-    let reason = match error {
-        KafkaError::ClientConfig(_, text, _, _) => text,
-        other => other.to_string(),
+    let reason = match alone.create_native_config() {
+        Ok(native) => match native.get(property.name()).ok().and_then(|read| misread(value, &read)) {
+            None => return Ok(()),
+            Some(reason) => reason,
+        },
+        Err(KafkaError::ClientConfig(_, text, _, _)) => text.trim_end().to_owned(),
+        Err(other) => other.to_string(),
     };
     // librdkafka's text has the value.
     let reason = if shown_value(name, value).is_some() { reason } else { "is not a valid value".to_owned() };
     Err(PropertyError::new(name, Some(value), reason))
+}
+
+/// What librdkafka has read, if that is another number than the value says: it ignores what stands behind the digits,
+/// and drops the high bits of a number that is too large.
+fn misread(value: &str, read: &str) -> Option<String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let is_other = value.trim() != read && number(read).is_some() && number(value) != number(read);
+    is_other.then(|| format!("is no number that librdkafka can read: it takes {read}"))
 }
 
 /// SASL without a mechanism is GSSAPI, which this build lacks.

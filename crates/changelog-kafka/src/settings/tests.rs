@@ -99,6 +99,34 @@ fn the_last_of_several_names_of_a_property_counts() {
     assert_eq!(check("topic.metadata.refresh.sparse", "true"), Ok(()));
 }
 
+/// Covers B24.
+#[test]
+fn a_number_that_librdkafka_would_misread_is_refused() {
+    for (name, value) in [
+        ("linger.ms", "5s"),
+        ("socket.timeout.ms", "4294968296"),
+        ("socket.timeout.ms", "1000ms"),
+        ("fetch.min.bytes", "1e3"),
+        ("request.timeout.ms", "5000 # a comment"),
+        ("retry.backoff.ms", "0x10"),
+    ] {
+        let error = check(name, value).expect_err(value);
+        assert!(error.contains(name) && error.contains(value) && error.contains("it takes"), "{error}");
+    }
+    let error = check("socket.timeout.ms", "99999999999").unwrap_err();
+    assert!(error.contains("outside allowed range") && !error.contains('\n'), "{error}");
+    for (name, value) in [("linger.ms", "0.5"), ("linger.ms", "5"), ("client.id", "5s"), ("client.id", "NaN")] {
+        assert_eq!(check(name, value), Ok(()), "{name}={value}");
+    }
+    assert_eq!(check("topic.metadata.refresh.interval.ms", "-1"), Ok(()));
+    assert_eq!(
+        check("fetch.min.bytes", "0010"),
+        Err("Kafka property fetch.min.bytes: \"0010\": is no number that \
+        librdkafka can read: it takes 8"
+            .to_owned())
+    );
+}
+
 /// Covers S12.
 #[test]
 fn the_debug_output_of_settings_has_no_secret() {
