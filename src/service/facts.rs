@@ -54,9 +54,8 @@ impl Facts for KeyError {
     fn facts(&self) -> Vec<Fact> {
         match self {
             Self::Empty(_) | Self::NotUtf8 => vec![],
-            Self::BlankWorkspace { shown } => vec![unquoted("workspace", shown)],
             Self::WorkspaceTooLong { got } => limit_and_got(&MAX_WORKSPACE_BYTES, got),
-            Self::SlashInWorkspace { shown } => vec![unquoted("workspace", shown)],
+            Self::BlankWorkspace { shown } | Self::SlashInWorkspace { shown } => vec![unquoted("workspace", shown)],
             Self::TooLong { got } => limit_and_got(&MAX_KEY_BYTES, got),
             Self::Incomplete { shown } => vec![unquoted("key", shown)],
             Self::EmptySegment { shown } => vec![unquoted("entityId", shown)],
