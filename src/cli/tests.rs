@@ -333,3 +333,25 @@ async fn an_export_that_can_not_be_imported_leaves_no_file() {
         assert!(is(exit(address, &["export"]).await, status), "also in a pipe");
     }
 }
+
+/// Covers C68.
+#[tokio::test]
+async fn health_is_69_whatever_else_than_a_serving_sidecar_is_at_the_address() {
+    // A server of HTTP/1, one that closes at once, and a gRPC server without the health service.
+    for answer in [Some(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]), Some(b""), None] {
+        let address = match answer {
+            None => serve(Service::default()).await.0,
+            Some(answer) => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                tokio::spawn(async move {
+                    while let Ok((mut connection, _)) = listener.accept().await {
+                        let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, answer).await;
+                    }
+                });
+                address
+            }
+        };
+        assert!(is(exit(address, &["health", "--timeout=5s"]).await, 69), "{answer:?}");
+    }
+}
