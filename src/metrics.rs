@@ -1,5 +1,7 @@
 //! Prometheus metrics, in one registry that the process owns. Label values are bounded: RPC names, codes, classes.
 
+mod plain_text;
+
 use std::time::Duration;
 
 use changelog_core::changelog;
@@ -186,12 +188,17 @@ impl Metrics {
         &mut self.registry
     }
 
-    /// In the OpenMetrics text format.
-    pub fn render(&self) -> String {
+    /// In the OpenMetrics text format 1.0.0.
+    pub fn open_metrics(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// In Prometheus' text format 0.0.4.
+    pub fn plain_text(&self) -> String {
+        plain_text::from_open_metrics(&self.open_metrics())
     }
 }
 
@@ -205,7 +212,7 @@ mod tests {
         metrics.call_started("Set");
         metrics.call_ended("Set", "OK", Duration::from_millis(1));
         metrics.replay_aborted("LOG_MOVED");
-        let text = metrics.render();
+        let text = metrics.open_metrics();
         for line in [
             "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
             "changelogd_rpc_in_flight{rpc=\"Set\"} 0",

@@ -1,4 +1,5 @@
-//! Opens the log that the configuration names. With `commands`, this is the only code that knows the stores.
+//! Opens the log that the configuration names. With `commands`, this is the only code that knows the stores. The forms
+//! of brokers and properties are parsed in `config/kafka.rs`, with the flags.
 //!
 //! The features `kafka` and `embedded` choose which stores a build has. Flags of a store that is missing stay, and its
 //! choice is a usage error.
@@ -97,7 +98,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
             let settings = changelog_kafka::Settings {
                 producers: args.producers.into(),
                 write_timeout: args.write_timeout,
-                create_topic: args.create_topic,
+                create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
                 read_ahead_bytes: saturating_usize(args.read_ahead()),
                 queue_bytes: saturating_usize(args.memory()?.queues),
                 ..kafka_settings(&args.kafka)?
@@ -138,16 +139,32 @@ impl OpenProgress {
     }
 }
 
-/// Whether the value of a librdkafka property must not be shown.
+/// A librdkafka property as it may be shown.
 #[cfg(feature = "kafka")]
-pub fn is_secret(property: &str) -> bool {
-    changelog_kafka::is_secret(property)
+pub fn shown_property(name: &str, value: &str) -> String {
+    changelog_kafka::shown_property(name, value)
 }
 
 /// A build without the Kafka store does not know which properties are secret.
 #[cfg(not(feature = "kafka"))]
-pub fn is_secret(_: &str) -> bool {
-    true
+pub fn shown_property(_: &str, _: &str) -> String {
+    "[redacted]".to_owned()
+}
+
+/// The largest properties file. One has some hundred lines, or a few keys and certificates.
+#[cfg(feature = "kafka")]
+const MAX_PROPERTIES_BYTES: u64 = 1024 * 1024;
+
+/// The text of a properties file, or why it can't be read.
+#[cfg(feature = "kafka")]
+fn read_properties(path: &std::path::Path) -> Result<String, String> {
+    use std::io::Read as _;
+    let (mut bytes, mut file) = (Vec::new(), std::fs::File::open(path).map_err(|e| e.to_string())?);
+    file.by_ref().take(MAX_PROPERTIES_BYTES + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > MAX_PROPERTIES_BYTES {
+        return Err(format!("has more than {MAX_PROPERTIES_BYTES} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is no text in UTF-8".to_owned())
 }
 
 /// The Kafka settings from flags, environment and properties file. They are not checked yet.
@@ -159,11 +176,11 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
     if let Some(path) = &args.kafka_properties_file {
         let shown = path.display().to_string();
         let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
-        let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-        settings.properties = changelog_kafka::parse_properties(&text).map_err(bad)?;
+        let text = read_properties(path).map_err(bad)?;
+        settings.properties = changelog_kafka::parse_properties(&text).map_err(|e| bad(e.to_string()))?;
     }
     // Flags win over the file.
-    settings.properties.extend(args.kafka_property.iter().cloned());
+    settings.properties.extend(args.kafka_property.iter().flat_map(|properties| properties.0.clone()));
     Ok(settings)
 }
 

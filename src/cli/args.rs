@@ -1,17 +1,24 @@
 //! The arguments that several commands share.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    ffi::OsStr,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use tonic::transport::Endpoint;
 
 use super::format::Format;
-use crate::config::parse_duration;
+use crate::{address::unix_path, config::parse_duration};
 
 /// How to reach the sidecar, and how to answer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientArgs {
     /// The sidecar's address: host:port, http://host:port or unix:/path; its variable is CHANGELOGD_ADDR
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Target::parse(&text)))]
     pub addr: Target,
     /// How long a call may take; by default 30s, streams 10m, none for a stream that follows
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -21,17 +28,31 @@ pub struct ClientArgs {
     pub output: Option<Format>,
 }
 
-/// The URI of a sidecar.
+/// Where a sidecar is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target(pub String);
+pub enum Target {
+    Uri(String),
+    /// A socket file. Its path need not be UTF-8.
+    Unix(PathBuf),
+}
 
-impl FromStr for Target {
-    type Err = String;
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri(uri) => f.write_str(uri),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl Target {
+    fn parse(text: &OsStr) -> Result<Self, String> {
         let wanted = "must be host:port, http://host:port or unix:/path";
+        if let Some(path) = unix_path(text).filter(|path| path != Path::new("")) {
+            return Ok(Self::Unix(path));
+        }
+        let Some(text) = text.to_str() else { return Err(format!("{wanted}, and is not UTF-8")) };
         let uri = match text {
-            unix if unix.starts_with("unix:") && unix.len() > "unix:".len() => unix.to_owned(),
             http if http.starts_with("http://") => http.to_owned(),
             tls if tls.starts_with("https://") => {
                 return Err("TLS is not in this version: use http://, or unix:/path".to_owned());
@@ -40,7 +61,7 @@ impl FromStr for Target {
             _ => return Err(wanted.to_owned()),
         };
         Endpoint::from_shared(uri.clone()).map_err(|e| format!("{wanted}: {e}"))?;
-        Ok(Self(uri))
+        Ok(Self::Uri(uri))
     }
 }
 

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, time::timeout};
 use tonic::{
-    Request,
+    Request, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::{args::ClientArgs, failure::Failure};
-use crate::proto::v1::changelog_service_client::ChangelogServiceClient;
+use super::{
+    args::{ClientArgs, Target},
+    failure::Failure,
+};
+use crate::proto::v1::{self, changelog_service_client::ChangelogServiceClient};
 
 pub type Client = ChangelogServiceClient<Channel>;
 
@@ -17,19 +24,40 @@ const UNARY: Duration = Duration::from_secs(30);
 /// The timeout of a stream without --timeout. A stream that follows has none.
 const STREAM: Duration = Duration::from_secs(600);
 const CONNECT: Duration = Duration::from_secs(5);
+/// The server ends a call at its deadline with a reason. It gets this much more to do so.
+const GRACE: Duration = Duration::from_secs(1);
+/// Each server takes a message of this size. It is the least of `Limits.max_request_bytes`, and the default of gRPC.
+const ALWAYS_TAKEN: usize = 4 * 1024 * 1024;
 
 impl ClientArgs {
     pub async fn channel(&self) -> Result<Channel, Failure> {
-        let endpoint =
-            Endpoint::from_shared(self.addr.0.clone()).map_err(|e| Failure::Usage(format!("--addr: {e}")))?;
+        let unreachable = |cause: String| Failure::Unreachable { addr: self.addr.to_string(), cause };
+        let uri = match &self.addr {
+            Target::Uri(uri) => uri,
+            // No name is resolved. Servers refuse a path as the authority of a request.
+            Target::Unix(_) => "http://localhost",
+        };
+        let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|e| Failure::Usage(format!("--addr: {e}")))?;
+        let limit = self.timeout.map_or(CONNECT, |timeout| timeout.min(CONNECT));
         // With small windows, loads would be slower than the sidecar reads them.
         let endpoint = endpoint
-            .connect_timeout(CONNECT)
+            .connect_timeout(limit)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(8 * 1024 * 1024);
-        endpoint.connect().await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::Unreachable { addr: self.addr.0.clone(), cause }
+        let connect = async {
+            match self.addr.clone() {
+                Target::Uri(_) => endpoint.connect().await,
+                Target::Unix(path) => {
+                    let connector =
+                        tower::service_fn(move |_: Uri| UnixStream::connect(path.clone()).map_ok(TokioIo::new));
+                    endpoint.connect_with_connector(connector).await
+                }
+            }
+        };
+        let connected =
+            timeout(limit, connect).await.map_err(|_| unreachable(format!("no connection in {limit:?}")))?;
+        connected.map_err(|error| {
+            unreachable(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
         })
     }
 
@@ -37,15 +65,23 @@ impl ClientArgs {
         Ok(Client::new(self.channel().await?).max_decoding_message_size(usize::MAX))
     }
 
+    /// How long a unary call may take.
+    pub fn unary_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(UNARY)
+    }
+
     /// The request of a unary call.
     pub fn unary<T>(&self, message: T) -> Request<T> {
-        Self::with(message, Some(self.timeout.unwrap_or(UNARY)))
+        Self::with(message, Some(self.unary_timeout()))
     }
 
     /// The request of a streaming call.
     pub fn stream<T>(&self, message: T, follow: bool) -> Request<T> {
-        let default = (!follow).then_some(STREAM);
-        Self::with(message, self.timeout.or(default))
+        Self::with(message, self.stream_timeout(follow))
+    }
+
+    fn stream_timeout(&self, follow: bool) -> Option<Duration> {
+        self.timeout.or((!follow).then_some(STREAM))
     }
 
     fn with<T>(message: T, timeout: Option<Duration>) -> Request<T> {
@@ -55,4 +91,43 @@ impl ClientArgs {
         }
         request
     }
+
+    /// Ends a unary call of a server that does not answer, connection included.
+    pub async fn unary_call<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        within(self.unary_timeout().saturating_add(GRACE), work).await
+    }
+
+    /// Ends a stream of a server that does not send, connection included.
+    pub async fn stream_call<T>(
+        &self,
+        follow: bool,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match self.stream_timeout(follow) {
+            Some(limit) => within(limit.saturating_add(GRACE), work).await,
+            None => work.await,
+        }
+    }
+
+    /// The most bytes of a request, asked for only if `bytes` may be more. `None` if they fit, or if nothing is known.
+    pub async fn smaller_request_limit(&self, client: &mut Client, bytes: usize) -> Option<usize> {
+        if bytes <= ALWAYS_TAKEN {
+            return None;
+        }
+        let describe = client.describe(self.unary(v1::DescribeRequest::default()));
+        let answer = timeout(self.unary_timeout(), describe).await.ok()?.ok()?;
+        let limit = answer.into_inner().limits?.max_request_bytes as usize;
+        (bytes > limit).then_some(limit)
+    }
+}
+
+/// Of a call that ends at its client.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Failure::from(Status::deadline_exceeded(format!("the server did not answer within {limit:?}")));
+    timeout(limit, work).await.map_err(late)?
+}
+
+/// Why a message was not sent.
+pub fn too_large(bytes: usize, limit: usize) -> String {
+    format!("the message has {bytes} bytes, and the server takes at most {limit}: nothing was written")
 }

@@ -2,7 +2,7 @@
 
 use super::{
     args::{ClientArgs, EntityArgs},
-    failure::{Failure, write_failure},
+    failure::Failure,
     output::Output,
     set::parse_header,
 };
@@ -31,7 +31,8 @@ pub async fn run(args: DeleteArgs, output: &mut Output) -> Result<(), Failure> {
         headers: args.header,
         ack: (if args.buffered { v1::Ack::Buffered } else { v1::Ack::Durable }).into(),
     };
-    let mut client = args.client.client().await?;
-    let answer = client.delete(args.client.unary(request)).await.map_err(write_failure)?.into_inner();
+    let client = &args.client;
+    let delete = async { Ok(client.client().await?.delete(client.unary(request)).await?.into_inner()) };
+    let answer = client.unary_call(delete).await.map_err(Failure::of_write)?;
     output.written(&key, answer.position, answer.timestamp)
 }

@@ -2,12 +2,7 @@
 
 use serde_json::json;
 
-use super::{
-    args::ClientArgs,
-    failure::Failure,
-    format::Format,
-    output::{Output, printable},
-};
+use super::{args::ClientArgs, failure::Failure, format::Format, output::Output};
 use crate::proto::v1;
 
 /// Exit status 0 also if there are findings.
@@ -21,9 +16,10 @@ pub struct DescribeArgs {
 }
 
 pub async fn run(args: DescribeArgs, output: &mut Output) -> Result<(), Failure> {
-    let mut client = args.client.client().await?;
+    let client = &args.client;
     let request = v1::DescribeRequest { workspace_id: args.workspace };
-    let d = client.describe(args.client.unary(request)).await?.into_inner();
+    let describe = async { Ok(client.client().await?.describe(client.unary(request)).await?.into_inner()) };
+    let d = client.unary_call(describe).await?;
     let store = d.store().as_str_name().trim_start_matches("STORE_").to_lowercase();
     let severity = |f: &v1::Finding| f.severity().as_str_name().trim_start_matches("SEVERITY_").to_lowercase();
     if output.format() == Format::Json {
@@ -46,26 +42,20 @@ pub async fn run(args: DescribeArgs, output: &mut Output) -> Result<(), Failure>
         });
         return output.line("", &object);
     }
-    let mut text = format!(
-        "changelogd {}  store {store}  topic {} ({})  {} partitions, {}\n",
-        d.version,
-        printable(&d.topic),
-        d.topic_id,
-        d.partition_count,
-        d.hash
-    );
+    output.text(&format!(
+        "changelogd {}  store {store}  topic {} ({})  {} partitions, {}",
+        d.version, d.topic, d.topic_id, d.partition_count, d.hash
+    ))?;
     if let Some(partition) = d.workspace_partition {
-        text += &format!("workspace's partition: {partition}\n");
+        output.text(&format!("workspace's partition: {partition}"))?;
     }
     if !d.partitions.is_empty() {
-        text += &format!("{:>9}  {:>6}  {:>12}  {:>12}  {:>12}\n", "partition", "leader", "low", "last stable", "high");
+        let (low, stable, high) = ("low", "last stable", "high");
+        output.text(&format!("partition  {:>6}  {low:>12}  {stable:>12}  {high:>12}", "leader"))?;
     }
     for p in &d.partitions {
         let (low, stable, high) = (p.low_offset, p.last_stable_offset, p.high_offset);
-        text += &format!("{:>9}  {:>6}  {low:>12}  {stable:>12}  {high:>12}\n", p.partition, p.leader);
+        output.text(&format!("{:>9}  {:>6}  {low:>12}  {stable:>12}  {high:>12}", p.partition, p.leader))?;
     }
-    for f in &d.findings {
-        text += &format!("{}: {}: {}\n", severity(f), f.code, printable(&f.message));
-    }
-    output.line(text.trim_end(), &())
+    d.findings.iter().try_for_each(|f| output.text(&format!("{}: {}: {}", severity(f), f.code, f.message)))
 }

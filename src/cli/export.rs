@@ -1,23 +1,30 @@
 //! `changelogd export`.
+//!
+//! Promises: FILE is whole or not changed, and every line of it can be imported. No link is followed, and no other file
+//! is written on the way.
 
 use std::{
-    fs::{self, File},
-    io::IsTerminal,
-    path::PathBuf,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
 
-use indicatif::ProgressBar;
+use tempfile::NamedTempFile;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     args::ClientArgs,
     events::{Event, incomplete},
     failure::Failure,
     format::Format,
-    output::Output,
+    output::{Output, progress},
+    record::not_importable,
 };
 use crate::proto::v1;
 
-/// JSON Lines that `import` reads. A FILE is written under another name next to it, and renamed when it is whole.
+/// JSON Lines that `import` reads. A FILE is written under a new name next to it (FILE.….partial), and renamed when it
+/// is whole. Exit status 1 if an entry can not be imported.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
     #[command(flatten)]
@@ -29,33 +36,65 @@ pub struct ExportArgs {
     pub file: Option<PathBuf>,
 }
 
-/// A bar or a spinner on standard error, hidden if that is not a terminal.
-pub fn progress(length: Option<u64>) -> ProgressBar {
-    match (std::io::stderr().is_terminal(), length) {
-        (false, _) => ProgressBar::hidden(),
-        (true, Some(length)) => ProgressBar::new(length),
-        (true, None) => ProgressBar::new_spinner(),
-    }
-}
-
 pub async fn run(args: ExportArgs, output: &mut Output) -> Result<(), Failure> {
     let Some(file) = &args.file else { return export(&args, output).await };
-    let mut partial = file.clone().into_os_string();
-    partial.push(".partial");
-    let unwritable = |e: std::io::Error| Failure::Usage(format!("FILE: {}: {e}", file.display()));
-    let to = File::create(&partial).map_err(unwritable)?;
-    let sync = to.try_clone().map_err(unwritable)?;
-    let mut lines = Output::new(Format::Json, Box::new(to));
-    let result = export(&args, &mut lines).await.and_then(|()| lines.flush());
-    let result = result.and_then(|()| {
-        sync.sync_all()?;
-        Ok(fs::rename(&partial, file)?)
-    });
-    if result.is_err() {
-        // A partial file must not look like a complete one.
-        let _ = fs::remove_file(&partial);
+    let unwritable = |e: io::Error| Failure::Usage(format!("FILE: {}: {e}", file.display()));
+    // Before there is a file to remove.
+    let mut signals = Signals::new().map_err(|e| Failure::Failed(format!("signals can't be received: {e}")))?;
+    // Dropping it removes it, because a partial file must not look like a complete one.
+    let partial = partial(file).map_err(unwritable)?;
+    let mut lines = Output::new(Format::Json, Box::new(partial.as_file().try_clone().map_err(unwritable)?));
+    let whole = async {
+        export(&args, &mut lines).await?;
+        lines.flush()
+    };
+    tokio::select! {
+        result = whole => result?,
+        () = signals.next() => {
+            return Err(Failure::Failed("stopped by a signal; no file was written".to_owned()));
+        }
     }
-    result
+    partial.as_file().sync_all().map_err(unwritable)?;
+    partial.persist(file).map_err(|e| unwritable(e.error))?;
+    Ok(())
+}
+
+/// A new file next to `file`. Its name is free: what someone else has put there is not opened.
+fn partial(file: &Path) -> io::Result<NamedTempFile> {
+    let Some(name) = file.file_name() else { return Err(io::Error::other("is no name of a file")) };
+    match fs::symlink_metadata(file) {
+        Ok(found) if !found.is_file() && !found.is_symlink() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "is there, and no regular file"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut prefix = name.to_owned();
+    prefix.push(".");
+    let directory = file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    // As for other new files, the umask takes permissions away.
+    let permissions = Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(&prefix).suffix(".partial").permissions(permissions).tempfile_in(directory)
+}
+
+/// The signals that would end the process before the partial file is removed.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let of = |kind| signal(kind);
+        Ok(Self([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 async fn export(args: &ExportArgs, output: &mut Output) -> Result<(), Failure> {
@@ -64,19 +103,34 @@ async fn export(args: &ExportArgs, output: &mut Output) -> Result<(), Failure> {
         content: v1::Content::Latest.into(),
         ..Default::default()
     };
-    let mut client = args.client.client().await?;
-    let mut stream = client.stream_all(args.client.stream(request, false)).await?.into_inner();
+    let client = &args.client;
     let (bar, mut snapshots) = (progress(None), 0);
-    while let Some(message) = stream.message().await? {
-        match message.event.map(Event::from) {
-            Some(Event::Batch(batch)) => {
-                batch.entries.iter().try_for_each(|entry| output.export(entry))?;
-                bar.inc(batch.entries.len() as u64);
+    let (mut refused, mut first) = (0_u64, None);
+    let read = async {
+        let mut stream = client.client().await?.stream_all(client.stream(request, false)).await?.into_inner();
+        while let Some(message) = stream.message().await? {
+            match message.event.map(Event::from) {
+                Some(Event::Batch(batch)) => {
+                    for entry in &batch.entries {
+                        if let Some(why) = not_importable(entry) {
+                            refused += 1;
+                            first.get_or_insert_with(|| format!("{}: {why}", entry.key));
+                        }
+                        output.export(entry)?;
+                    }
+                    bar.inc(batch.entries.len() as u64);
+                }
+                Some(Event::Snapshot(_)) => snapshots += 1,
+                Some(Event::Bookmark(_)) | None => {}
             }
-            Some(Event::Snapshot(_)) => snapshots += 1,
-            Some(Event::Bookmark(_)) | None => {}
         }
-    }
+        Ok(())
+    };
+    client.stream_call(false, read).await?;
     bar.finish_and_clear();
-    if snapshots > 0 { Ok(()) } else { Err(incomplete()) }
+    match first {
+        _ if snapshots == 0 => Err(incomplete()),
+        Some(first) => Err(Failure::Failed(format!("{refused} entries can not be imported, the first: {first}"))),
+        None => Ok(()),
+    }
 }

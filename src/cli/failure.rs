@@ -1,5 +1,6 @@
 //! The failure of a command: one line and an exit status.
 
+use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -31,9 +32,14 @@ impl From<Status> for Failure {
     }
 }
 
-/// The failure of a write. A status that is not the sidecar's own says nothing about what was written.
-pub fn write_failure(status: Status) -> Failure {
-    Failure::Status { status, write: true }
+impl Failure {
+    /// The failure of a write. A status that is not the sidecar's own says nothing about what was written.
+    pub fn of_write(self) -> Self {
+        match self {
+            Self::Status { status, .. } => Self::Status { status, write: true },
+            other => other,
+        }
+    }
 }
 
 /// The reason of our ErrorInfo.
@@ -47,6 +53,10 @@ pub fn describe(status: &Status, write: bool) -> String {
     let mut text = code_name(status.code()).to_owned();
     match reason(status) {
         Some(reason) => text = format!("{text} {reason}: {}", status.message()),
+        // The transport refuses a message before it is handled, and this code is its own.
+        None if write && status.code() == Code::OutOfRange => {
+            text = format!("{text}: {} (nothing was written)", status.message());
+        }
         None if write => {
             text = format!("{text}: {} (not from changelogd: the outcome of the write is not known)", status.message());
         }
@@ -83,14 +93,15 @@ impl Failure {
             Self::PipeClosed => String::new(),
         };
         let text = text.replace(['\n', '\r'], " ");
-        match (format, self) {
-            (Format::Text, _) => format!("changelogd: {command}: {text}"),
-            (Format::Json, Self::Status { status, .. }) => json!({
-                "error": text, "command": command, "code": code_name(status.code()), "reason": reason(status),
-            })
-            .to_string(),
-            (Format::Json, _) => json!({"error": text, "command": command}).to_string(),
-        }
+        let object = match (format, self) {
+            (Format::Text, _) => return format!("changelogd: {command}: {}", Printable(&text)),
+            (Format::Json, Self::Status { status, .. }) => {
+                let (code, reason) = (code_name(status.code()), reason(status));
+                json!({"error": text, "command": command, "code": code, "reason": reason})
+            }
+            (Format::Json, _) => json!({"error": text, "command": command}),
+        };
+        PrintableJson(&object.to_string()).to_string()
     }
 }
 
@@ -110,10 +121,39 @@ mod tests {
         assert_eq!(ours.exit_status(), 1);
         let line = "changelogd: set: FAILED_PRECONDITION TOPIC_NOT_FOUND: no topic";
         assert_eq!(ours.line("set", Format::Text), line);
-        let foreign = write_failure(Status::unavailable("connection reset"));
+        let foreign = Failure::from(Status::unavailable("connection reset")).of_write();
         assert_eq!(foreign.exit_status(), 69);
         assert!(foreign.line("set", Format::Text).contains("the outcome of the write is not known"));
         assert_eq!(Failure::Usage("x".to_owned()).exit_status(), 64);
         assert_eq!(Failure::Failed("incomplete\nx".to_owned()).line("load", Format::Text).lines().count(), 1);
+    }
+
+    /// Covers C56, C69.
+    #[test]
+    fn a_write_that_the_transport_refused_as_too_large_was_not_written() {
+        let refused = || Status::out_of_range("decoded message length too large: found 5 bytes, the limit is: 4 bytes");
+        let line = Failure::from(refused()).of_write().line("set", Format::Text);
+        assert!(line.ends_with("(nothing was written)") && !line.contains("not known"), "{line}");
+        assert!(!Failure::from(refused()).line("get", Format::Text).contains("written"));
+    }
+
+    /// Covers C81.
+    #[test]
+    fn the_text_of_a_server_is_escaped_and_stays_equal_as_json() {
+        let text = "no \u{1b}[2J\u{202e}x\u{200b}\u{9b}1m";
+        for failure in [
+            Failure::from(Status::internal(text)),
+            Failure::Failed(text.to_owned()),
+            Failure::Usage(text.to_owned()),
+            Failure::Unreachable { addr: text.to_owned(), cause: text.to_owned() },
+        ] {
+            let (people, json) = (failure.line("get", Format::Text), failure.line("get", Format::Json));
+            for line in [&people, &json] {
+                assert!(!line.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{9b}']), "{line:?}");
+            }
+            assert!(people.contains(r"no \u{1b}[2J\u{202e}x\u{200b}\u{9b}1m"), "{people}");
+            let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert!(object["error"].as_str().unwrap().contains(text), "{json}");
+        }
     }
 }

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    args::ClientArgs,
-    failure::Failure,
-    output::{Output, printable},
-};
+use super::{args::ClientArgs, failure::Failure, output::Output};
 use crate::{config::parse_duration, proto::v1};
 
 /// Exit status 1 if writes remain or have failed.
@@ -30,16 +26,14 @@ pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
         timeout_ms: u32::try_from(args.wait.as_millis()).unwrap_or(u32::MAX).max(1),
         failures_after: args.failures_after,
     };
-    let mut client = args.client.client().await?;
-    let mut call = args.client.unary(request);
-    if args.client.timeout.is_none() {
-        // A shorter deadline of the call would end the wait early.
-        call.set_timeout(args.wait + Duration::from_secs(10));
-    }
-    let answer = client.flush(call).await?.into_inner();
+    // A shorter deadline of the call would end the wait early.
+    let limit = args.client.timeout.unwrap_or(args.wait.saturating_add(Duration::from_secs(10)));
+    let client = ClientArgs { timeout: Some(limit), ..args.client };
+    let flush = async { Ok(client.client().await?.flush(client.unary(request)).await?.into_inner()) };
+    let answer = client.unary_call(flush).await?;
     for failure in &answer.failures {
         let (code, message) = failure.status.as_ref().map_or((0, ""), |s| (s.code, s.message.as_str()));
-        let text = format!("failed {}  {}  {}", failure.id, printable(&failure.key), printable(message));
+        let text = format!("failed {}  {}  {message}", failure.id, failure.key);
         output.line(
             &text,
             &json!({"failure": {"id": failure.id, "key": failure.key, "code": code, "message": message}}),

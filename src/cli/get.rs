@@ -14,7 +14,7 @@ pub struct GetArgs {
     pub client: ClientArgs,
     #[command(flatten)]
     pub entity: EntityArgs,
-    /// Print the value's bytes and nothing else
+    /// Print the value's bytes and nothing else; a terminal gets control and invisible characters escaped
     #[arg(long)]
     pub raw: bool,
 }
@@ -25,8 +25,9 @@ pub async fn run(args: GetArgs, output: &mut Output) -> Result<(), Failure> {
         changelog_id: args.entity.key,
         ..Default::default()
     };
-    let mut client = args.client.client().await?;
-    let answer = client.get(args.client.unary(request)).await?.into_inner();
+    let client = &args.client;
+    let get = async { Ok(client.client().await?.get(client.unary(request)).await?.into_inner()) };
+    let answer = client.unary_call(get).await?;
     let entry = answer.entry.ok_or_else(|| Failure::Failed("the answer has no entry".to_owned()))?;
     match &entry.value {
         Some(v1::entry::Value::Raw(raw)) if args.raw => output.raw(raw),

@@ -1,38 +1,38 @@
 //! `changelogd import`.
 //!
-//! It sends many durable writes at the same time. All lines of one key go through one worker, one call at a time, so
-//! the last line of a key wins. Lines of different keys are written in any order.
+//! It sends the lines over one `Write` stream, many at a time. The last line of a key wins. Lines of different keys are
+//! written in any order.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+mod lines;
+mod window;
+mod write_stream;
 
-use bytes::Bytes;
+use std::{future::pending, path::PathBuf, time::Duration};
+
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::{
     fs::File,
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    sync::mpsc,
-    task::JoinSet,
+    io::AsyncRead,
+    sync::mpsc::OwnedPermit,
+    time::{Instant, sleep_until},
 };
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{
     args::ClientArgs,
-    connection::Client,
-    export::progress,
-    failure::{Failure, describe, reason},
-    output::{Output, printable},
-    record::Line,
+    connection::{Client, too_large},
+    failure::Failure,
+    output::{Output, progress},
+    record::{BadLine, Change, parse},
 };
 use crate::{config::parse_duration, proto::v1};
+use lines::{InputError, InputLine, Lines};
+use window::{Limits, Outcome, Window, message_bytes, mutation};
+use write_stream::{Event, Messages, WriteStream};
 
 /// The longest line: a value of 64 MB in base64, and its frame.
 const MAX_LINE: usize = 96 * 1024 * 1024;
-/// Lines that may wait for their worker.
-const WORKER_QUEUE: usize = 4;
 
 /// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`,
 /// `stream` and `export` print is read too. Exit status 1 if a line failed.
@@ -42,22 +42,15 @@ pub struct ImportArgs {
     pub client: ClientArgs,
     /// Where from; by default, or with -, standard input
     pub file: Option<PathBuf>,
-    /// Calls at a time
+    /// Lines that are sent and wait for their outcome, from 1 to 4096
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub in_flight: u16,
     /// Stop after this number of lines has failed
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub max_failures: u64,
-    /// How long a line is tried again that was certainly not written
+    /// How long a line is sent again that was certainly not written
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub retry_for: Duration,
-}
-
-struct Work {
-    number: u64,
-    key: String,
-    value: Option<Bytes>,
-    headers: Vec<v1::Header>,
 }
 
 struct Failed {
@@ -66,18 +59,17 @@ struct Failed {
     why: String,
 }
 
+/// Each line is counted once in the members below `lines`.
 #[derive(Default)]
 struct Summary {
     lines: u64,
     set: u64,
     deleted: u64,
+    /// Blank lines, Snapshots and Bookmarks.
+    skipped: u64,
+    /// Read, and not written because too many others had failed.
+    not_sent: u64,
     failed: Vec<Failed>,
-}
-
-enum Outcome {
-    Set,
-    Deleted,
-    Failed(Failed),
 }
 
 pub async fn run(args: ImportArgs, output: &mut Output) -> Result<(), Failure> {
@@ -92,21 +84,41 @@ pub async fn run(args: ImportArgs, output: &mut Output) -> Result<(), Failure> {
         }
     };
     let started = Instant::now();
-    let summary = import(&args, reader, length).await?;
-    for failed in &summary.failed {
-        let text = format!("line {}: {}: {}", failed.number, printable(&failed.key), printable(&failed.why));
-        output.line(&text, &json!({"failed": {"line": failed.number, "key": failed.key, "error": failed.why}}))?;
+    let import = Import {
+        client: args.client.client().await?,
+        lines: Lines::new(reader, MAX_LINE),
+        window: Window::new(Limits {
+            in_flight: args.in_flight.into(),
+            timeout: args.client.unary_timeout(),
+            retry_for: args.retry_for,
+        }),
+        stream: None,
+        last_progress: started,
+        progress_bar: progress(length),
+        summary: Summary::default(),
+        args: &args,
+    };
+    let (summary, unreadable) = import.run().await?;
+    for Failed { number, key, why } in &summary.failed {
+        let separator = if key.is_empty() { "" } else { ": " };
+        let text = format!("line {number}: {key}{separator}{why}");
+        output.line(&text, &json!({"failed": {"line": number, "key": key, "error": why}}))?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let failures = summary.failed.len();
-    let text = format!(
-        "{} lines: {} set, {} deleted, {failures} failed, in {seconds:.2} s",
-        summary.lines, summary.set, summary.deleted
-    );
-    output.line(&text, &json!({"import": {
-        "lines": summary.lines, "set": summary.set, "deleted": summary.deleted, "failed": failures, "seconds": seconds,
+    let Summary { lines, set, deleted, skipped, not_sent, .. } = summary;
+    let mut text = format!("{lines} lines: {set} set, {deleted} deleted, {failures} failed");
+    for (count, what) in [(skipped, "skipped"), (not_sent, "not sent")] {
+        text += &if count > 0 { format!(", {count} {what}") } else { String::new() };
+    }
+    output.line(&format!("{text}, in {seconds:.2} s"), &json!({"import": {
+        "lines": lines, "set": set, "deleted": deleted, "failed": failures, "skipped": skipped, "not_sent": not_sent,
+        "seconds": seconds,
     }}))?;
     output.flush()?;
+    if let Some(unreadable) = unreadable {
+        return Err(unreadable);
+    }
     match failures {
         0 => Ok(()),
         n if n as u64 >= args.max_failures => Err(Failure::Failed(format!("stopped after {n} lines had failed"))),
@@ -114,61 +126,119 @@ pub async fn run(args: ImportArgs, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-async fn import(
-    args: &ImportArgs,
-    reader: impl AsyncRead + Send + Unpin,
-    length: Option<u64>,
-) -> Result<Summary, Failure> {
-    let client = args.client.client().await?;
-    let (outcome_sender, mut outcomes) = mpsc::channel(usize::from(args.in_flight) * 2);
-    let (mut workers, mut tasks) = (Vec::new(), JoinSet::new());
-    for _ in 0..args.in_flight {
-        let (worker, work) = mpsc::channel::<Work>(WORKER_QUEUE);
-        workers.push(worker);
-        tasks.spawn(run_worker(client.clone(), args.client.clone(), args.retry_for, work, outcome_sender.clone()));
-    }
-    let (progress_bar, mut summary) = (progress(length), Summary::default());
-    let mut lines = BufReader::with_capacity(1 << 20, reader);
-    let mut buffer = Vec::new();
-    while (summary.failed.len() as u64) < args.max_failures {
-        while let Ok(outcome) = outcomes.try_recv() {
-            summary.count(outcome);
-        }
-        buffer.clear();
-        let read = read_line(&mut lines, &mut buffer).await.map_err(|e| Failure::Usage(format!("FILE: {e}")))?;
-        if read == 0 {
-            break;
-        }
-        progress_bar.inc(read as u64);
-        summary.lines += 1;
-        let work = match parse(summary.lines, &buffer) {
-            Ok(Some(work)) => work,
-            Ok(None) => continue,
-            Err(failed) => {
-                summary.failed.push(failed);
-                continue;
-            }
-        };
-        let mut hash = DefaultHasher::new();
-        work.key.hash(&mut hash);
-        let worker = &workers[(hash.finish() % u64::from(args.in_flight)) as usize];
-        // While this worker is busy, the outcomes of the others must be received. Otherwise all workers would block.
-        let mut sending = std::pin::pin!(worker.send(work));
+struct Import<'a> {
+    args: &'a ImportArgs,
+    client: Client,
+    lines: Lines<Box<dyn AsyncRead + Send + Unpin>>,
+    window: Window,
+    /// Opened for the first mutation, and again after it has ended.
+    stream: Option<WriteStream>,
+    /// When the stream was opened, took a message or delivered something.
+    last_progress: Instant,
+    progress_bar: ProgressBar,
+    summary: Summary,
+}
+
+impl Import<'_> {
+    /// Returns what was written, and why the input could not be read to its end.
+    async fn run(mut self) -> Result<(Summary, Option<Failure>), Failure> {
+        let (mut is_read, mut unreadable) = (false, None);
         loop {
+            if self.summary.failed.len() as u64 >= self.args.max_failures {
+                is_read = true;
+                self.summary.not_sent += self.window.give_up_waiting() as u64;
+            }
+            if is_read && self.window.is_empty() {
+                break;
+            }
+            let may_send = self.window.has_ready();
+            if may_send && self.stream.is_none() {
+                (self.stream, self.last_progress) = (Some(WriteStream::open(self.client.clone())), Instant::now());
+            }
+            let may_read = !is_read && self.window.has_room() && !self.window.is_message_full();
+            let (wake, messages) = (self.wake(), self.stream.as_ref().and_then(WriteStream::messages));
+            // More lines are read before a message is sent, so that messages are large.
             tokio::select! {
-                _ = &mut sending => break,
-                Some(outcome) = outcomes.recv() => summary.count(outcome),
+                biased;
+                event = event(self.stream.as_mut()) => self.event(event),
+                line = self.lines.next(), if may_read => match line.map(|line| line.map(read)) {
+                    Ok(Some(line)) => self.line(line).await,
+                    Ok(None) => is_read = true,
+                    Err(error @ InputError::Encoding(_)) => return Err(Failure::Usage(format!("FILE: {error}"))),
+                    Err(error) => (is_read, unreadable) = (true, Some(Failure::Usage(format!("FILE: {error}")))),
+                },
+                permit = room(messages), if may_send => match permit {
+                    Some(permit) => {
+                        self.last_progress = Instant::now();
+                        permit.send(v1::WriteRequest { mutations: self.window.take(self.last_progress) });
+                    }
+                    None => self.stream.as_mut().into_iter().for_each(WriteStream::stop_sending),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.check_progress(),
+            }
+            self.window.tick(Instant::now());
+            self.progress_bar.set_position(self.lines.bytes());
+            self.window.outcomes().into_iter().for_each(|outcome| self.summary.count(outcome));
+        }
+        if let Some(stream) = self.stream.take() {
+            stream.close().await;
+        }
+        self.progress_bar.finish_and_clear();
+        self.summary.lines = self.lines.count();
+        self.summary.failed.sort_by_key(|f| f.number);
+        Ok((self.summary, unreadable))
+    }
+
+    fn event(&mut self, event: Event) {
+        self.last_progress = Instant::now();
+        match event {
+            Event::Verdicts(verdicts) => {
+                for verdict in verdicts {
+                    self.window.verdict(verdict, self.last_progress);
+                }
+            }
+            Event::Ended(status) => {
+                self.stream = None;
+                self.window.stream_ended(&status, self.last_progress);
             }
         }
     }
-    drop((workers, outcome_sender));
-    while let Some(outcome) = outcomes.recv().await {
-        summary.count(outcome);
+
+    async fn line(&mut self, (number, line): (u64, Result<Option<Change>, BadLine>)) {
+        match line {
+            Ok(None) => self.summary.skipped += 1,
+            Err(BadLine { key, why }) => self.summary.failed.push(Failed { number, key, why }),
+            Ok(Some(change)) => {
+                let (key, mutation) = (change.key.clone(), mutation(change));
+                let bytes = message_bytes(&mutation);
+                // It would end the stream, and not only fail itself.
+                match self.args.client.smaller_request_limit(&mut self.client, bytes).await {
+                    Some(limit) => self.summary.failed.push(Failed { number, key, why: too_large(bytes, limit) }),
+                    None => self.window.add(number, mutation),
+                }
+            }
+        }
     }
-    while tasks.join_next().await.is_some() {}
-    progress_bar.finish_and_clear();
-    summary.failed.sort_by_key(|f| f.number);
-    Ok(summary)
+
+    /// When a stream without progress is given up.
+    fn stuck_at(&self) -> Option<Instant> {
+        let is_awaited = self.stream.is_some() && (self.window.is_any_in_flight() || self.window.has_ready());
+        is_awaited.then(|| self.last_progress + self.args.client.unary_timeout())
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.window.next_tick().into_iter().chain(self.stuck_at()).min()
+    }
+
+    /// What is sent after a line that took too long would wait behind it, if the whole stream has stopped.
+    fn check_progress(&mut self) {
+        let now = Instant::now();
+        if self.stuck_at().is_some_and(|at| at <= now) {
+            let text = format!("the server took and sent nothing for {:?}", self.args.client.unary_timeout());
+            self.stream = None;
+            self.window.stream_ended(&Status::deadline_exceeded(text), now);
+        }
+    }
 }
 
 impl Summary {
@@ -176,89 +246,32 @@ impl Summary {
         match outcome {
             Outcome::Set => self.set += 1,
             Outcome::Deleted => self.deleted += 1,
-            Outcome::Failed(failed) => self.failed.push(failed),
+            Outcome::Failed { number, key, why } => self.failed.push(Failed { number, key, why }),
         }
     }
 }
 
-/// Reads a line. Its length is limited, because a file without line breaks must not fill the memory.
-async fn read_line(lines: &mut (impl tokio::io::AsyncBufRead + Unpin), buffer: &mut Vec<u8>) -> std::io::Result<usize> {
-    use tokio::io::AsyncReadExt;
-    let read = lines.take(MAX_LINE as u64 + 1).read_until(b'\n', buffer).await?;
-    if read > MAX_LINE {
-        return Err(std::io::Error::other(format!("a line is longer than {MAX_LINE} bytes")));
-    }
-    Ok(read)
+/// What a line says.
+fn read(line: InputLine<'_>) -> (u64, Result<Option<Change>, BadLine>) {
+    let change = match line.text {
+        Ok("") => Ok(None),
+        Ok(text) => parse(text),
+        Err(why) => Err(BadLine { key: String::new(), why }),
+    };
+    (line.number, change)
 }
 
-/// Returns `None` for a line without an entity: a blank one, or a Snapshot or Bookmark of `load` and `stream`.
-fn parse(number: u64, line: &[u8]) -> Result<Option<Work>, Failed> {
-    let failed = |key: &str, why: String| Failed { number, key: key.to_owned(), why };
-    let text = std::str::from_utf8(line).map_err(|e| failed("", e.to_string()))?.trim();
-    if text.is_empty() || text.starts_with("{\"snapshot\":") || text.starts_with("{\"bookmark\":") {
-        return Ok(None);
-    }
-    let mut line: Line = serde_json::from_str(text).map_err(|e| failed("", e.to_string()))?;
-    let key = std::mem::take(&mut line.key);
-    let headers = std::mem::take(&mut line.headers).into_iter().map(super::record::HeaderLine::into_header);
-    let headers = headers.collect::<Result<_, _>>().map_err(|e| failed(&key, e))?;
-    let value = line.into_value().map_err(|e| failed(&key, e))?;
-    Ok(Some(Work { number, key, value, headers }))
-}
-
-async fn run_worker(
-    mut client: Client,
-    args: ClientArgs,
-    retry_for: Duration,
-    mut work: mpsc::Receiver<Work>,
-    outcomes: mpsc::Sender<Outcome>,
-) {
-    while let Some(work) = work.recv().await {
-        let outcome = match apply(&mut client, &args, retry_for, &work).await {
-            Ok(()) if work.value.is_some() => Outcome::Set,
-            Ok(()) => Outcome::Deleted,
-            Err(status) => Outcome::Failed(Failed { number: work.number, key: work.key, why: describe(&status, true) }),
-        };
-        if outcomes.send(outcome).await.is_err() {
-            return;
-        }
+async fn event(stream: Option<&mut WriteStream>) -> Event {
+    match stream {
+        Some(stream) => stream.event().await,
+        None => pending().await,
     }
 }
 
-async fn apply(client: &mut Client, args: &ClientArgs, retry_for: Duration, work: &Work) -> Result<(), Status> {
-    let give_up = Instant::now() + retry_for;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let result = match &work.value {
-            Some(value) => {
-                let request = v1::SetRequest {
-                    changelog_id: work.key.clone(),
-                    value: Some(v1::set_request::Value::Raw(value.clone())),
-                    headers: work.headers.clone(),
-                    ..Default::default()
-                };
-                client.set(args.unary(request)).await.map(drop)
-            }
-            None => {
-                let request = v1::DeleteRequest {
-                    changelog_id: work.key.clone(),
-                    headers: work.headers.clone(),
-                    ..Default::default()
-                };
-                client.delete(args.unary(request)).await.map(drop)
-            }
-        };
-        match result {
-            // With our ErrorInfo these mean that nothing was written. An unknown outcome is reported and not retried.
-            Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
-                    && reason(&status).is_some()
-                    && Instant::now() + pause < give_up =>
-            {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-            result => return result,
-        }
+/// `None` if the server takes no more messages.
+async fn room(messages: Option<Messages>) -> Option<OwnedPermit<v1::WriteRequest>> {
+    match messages {
+        Some(messages) => messages.reserve_owned().await.ok(),
+        None => pending().await,
     }
 }

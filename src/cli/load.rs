@@ -23,14 +23,17 @@ pub struct LoadArgs {
 pub async fn run(args: LoadArgs, output: &mut Output) -> Result<(), Failure> {
     let request =
         v1::LoadWorkspaceRequest { workspace_id: args.workspace, entity_types: args.types, ..Default::default() };
-    let mut client = args.client.client().await?;
-    let mut stream = client.load_workspace(args.client.stream(request, false)).await?.into_inner();
-    let mut whole = false;
-    while let Some(message) = stream.message().await? {
-        // A newer server may send events that this client does not know.
-        let Some(event) = message.event.map(Event::from) else { continue };
-        whole |= matches!(event, Event::Snapshot(_));
-        print(event, output)?;
-    }
-    if whole { Ok(()) } else { Err(incomplete()) }
+    let client = &args.client;
+    let load = async {
+        let mut stream = client.client().await?.load_workspace(client.stream(request, false)).await?.into_inner();
+        let mut whole = false;
+        while let Some(message) = stream.message().await? {
+            // A newer server may send events that this client does not know.
+            let Some(event) = message.event.map(Event::from) else { continue };
+            whole |= matches!(event, Event::Snapshot(_));
+            print(event, output)?;
+        }
+        if whole { Ok(()) } else { Err(incomplete()) }
+    };
+    client.stream_call(false, load).await
 }

@@ -55,16 +55,19 @@ pub async fn run(args: StreamArgs, output: &mut Output) -> Result<(), Failure> {
         follow: args.follow,
         ..Default::default()
     };
-    let mut client = args.client.client().await?;
-    let mut stream = client.stream_all(args.client.stream(request, args.follow)).await?.into_inner();
-    let mut snapshots = 0;
-    while let Some(message) = stream.message().await? {
-        let Some(event) = message.event.map(Event::from) else { continue };
-        snapshots += u64::from(matches!(event, Event::Snapshot(_)));
-        print(event, output)?;
-        if args.follow {
-            output.flush()?;
+    let client = &args.client;
+    let stream = async {
+        let mut stream = client.client().await?.stream_all(client.stream(request, args.follow)).await?.into_inner();
+        let mut snapshots = 0;
+        while let Some(message) = stream.message().await? {
+            let Some(event) = message.event.map(Event::from) else { continue };
+            snapshots += u64::from(matches!(event, Event::Snapshot(_)));
+            print(event, output)?;
+            if args.follow {
+                output.flush()?;
+            }
         }
-    }
-    if snapshots > 0 { Ok(()) } else { Err(incomplete()) }
+        if snapshots > 0 { Ok(()) } else { Err(incomplete()) }
+    };
+    client.stream_call(args.follow, stream).await
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use clap::Parser;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
+use prost::Message;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -19,18 +20,29 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::*;
 use crate::proto::v1::{self, changelog_service_server as server};
 
-#[derive(Default)]
+/// A key and its value, or that it is deleted.
+type Write = (String, Option<Vec<u8>>);
+
+#[derive(Clone, Default)]
 struct Service {
     /// The number of writes that are answered with UNAVAILABLE first.
-    unavailable: AtomicU32,
+    unavailable: Arc<AtomicU32>,
+    /// The number of `Write` streams that end with UNAVAILABLE before their first message is read.
+    refused_streams: Arc<AtomicU32>,
     /// Whether that carries our ErrorInfo.
     ours: bool,
-    writes: Mutex<Vec<(String, Option<Vec<u8>>)>>,
+    /// `Write` reads, and answers nothing.
+    silent: bool,
+    /// What `Describe` says of requests.
+    max_request_bytes: u32,
+    /// What `StreamAll` delivers before a Snapshot.
+    entries: Vec<v1::Entry>,
+    writes: Arc<Mutex<Vec<Write>>>,
 }
 
 impl Service {
-    fn refusal(&self) -> Result<(), Status> {
-        let before = self.unavailable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    fn refusal(&self, count: &AtomicU32) -> Result<(), Status> {
+        let before = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         match (before, self.ours) {
             (Err(_), _) => Ok(()),
             (Ok(_), true) => {
@@ -40,6 +52,25 @@ impl Service {
             (Ok(_), false) => Err(Status::unavailable("a proxy")),
         }
     }
+
+    fn verdict(&self, mutation: v1::Mutation) -> v1::Verdict {
+        let outcome = match self.refusal(&self.unavailable) {
+            Ok(()) => {
+                let value = match mutation.change {
+                    Some(v1::mutation::Change::Raw(raw)) => Some(raw.to_vec()),
+                    _ => None,
+                };
+                self.writes.lock().unwrap().push((mutation.changelog_id, value));
+                v1::verdict::Outcome::Written(v1::Written::default())
+            }
+            Err(status) => {
+                let mut error = tonic_types::pb::Status::decode(status.details()).unwrap();
+                (error.code, error.message) = (status.code() as i32, status.message().to_owned());
+                v1::verdict::Outcome::Error(error)
+            }
+        };
+        v1::Verdict { id: mutation.id, outcome: Some(outcome) }
+    }
 }
 
 type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -47,7 +78,7 @@ type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl server::ChangelogService for Service {
     async fn set(&self, request: Request<v1::SetRequest>) -> Result<Response<v1::SetResponse>, Status> {
-        self.refusal()?;
+        self.refusal(&self.unavailable)?;
         let request = request.into_inner();
         let Some(v1::set_request::Value::Raw(value)) = request.value else { return Err(Status::internal("no value")) };
         self.writes.lock().unwrap().push((request.changelog_id, Some(value.to_vec())));
@@ -55,7 +86,7 @@ impl server::ChangelogService for Service {
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
-        self.refusal()?;
+        self.refusal(&self.unavailable)?;
         self.writes.lock().unwrap().push((request.into_inner().changelog_id, None));
         Ok(Response::new(v1::DeleteResponse::default()))
     }
@@ -80,11 +111,18 @@ impl server::ChangelogService for Service {
     type StreamAllStream = Answer<v1::StreamAllResponse>;
 
     async fn stream_all(&self, _: Request<v1::StreamAllRequest>) -> Result<Response<Self::StreamAllStream>, Status> {
-        Ok(Response::new(Box::pin(futures_util::stream::empty())))
+        use v1::stream_all_response::Event;
+        let event = |event| Ok(v1::StreamAllResponse { event: Some(event) });
+        let events = match self.entries.clone() {
+            none if none.is_empty() => vec![],
+            some => vec![event(Event::Batch(some.into())), event(Event::Snapshot(v1::Snapshot::default()))],
+        };
+        Ok(Response::new(Box::pin(futures_util::stream::iter(events))))
     }
 
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
-        Ok(Response::new(v1::DescribeResponse::default()))
+        let limits = v1::Limits { max_request_bytes: self.max_request_bytes, ..Default::default() };
+        Ok(Response::new(v1::DescribeResponse { limits: Some(limits), ..Default::default() }))
     }
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
@@ -95,9 +133,22 @@ impl server::ChangelogService for Service {
 
     async fn write(
         &self,
-        _: Request<tonic::Streaming<v1::WriteRequest>>,
+        request: Request<tonic::Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        Err(Status::unimplemented(""))
+        self.refusal(&self.refused_streams)?;
+        let service = self.clone();
+        let answer = move |message: Result<v1::WriteRequest, Status>| {
+            let service = service.clone();
+            async move {
+                let mutations = message?.mutations;
+                if service.silent {
+                    std::future::pending::<()>().await;
+                }
+                let verdicts = mutations.into_iter().map(|mutation| service.verdict(mutation));
+                Ok(v1::WriteResponse { verdicts: verdicts.collect() })
+            }
+        };
+        Ok(Response::new(Box::pin(request.into_inner().then(answer))))
     }
 
     type WatchStream = Answer<v1::WatchResponse>;
@@ -107,12 +158,16 @@ impl server::ChangelogService for Service {
     }
 }
 
+fn count(number: u32) -> Arc<AtomicU32> {
+    Arc::new(number.into())
+}
+
 async fn serve(service: Service) -> (SocketAddr, Arc<Service>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = Arc::new(service);
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-    let api = server::ChangelogServiceServer::from_arc(service.clone());
+    let api = server::ChangelogServiceServer::from_arc(service.clone()).max_decoding_message_size(usize::MAX);
     tokio::spawn(Server::builder().add_service(api).serve_with_incoming(incoming));
     (address, service)
 }
@@ -136,7 +191,7 @@ fn is(code: ExitCode, expected: u8) -> bool {
 /// Covers C19, C22, C69.
 #[tokio::test]
 async fn exit_statuses_tell_failed_from_unavailable() {
-    let (address, _) = serve(Service { unavailable: 1.into(), ..Service::default() }).await;
+    let (address, _) = serve(Service { unavailable: count(1), ..Service::default() }).await;
     assert!(is(exit(address, &["set", "w/t/a", "1"]).await, 69));
     assert!(is(exit(address, &["set", "w/t/a", "1"]).await, 0));
     assert!(is(exit(address, &["get", "w/t/a"]).await, 1));
@@ -195,10 +250,10 @@ async fn import_applies_the_lines_of_one_key_in_file_order() {
 #[tokio::test]
 async fn import_retries_only_writes_that_were_certainly_not_written() {
     let line = "{\"key\":\"w/t/a\",\"value\":1}\n";
-    let (code, service) = import(Service { unavailable: 3.into(), ours: true, ..Service::default() }, line, &[]).await;
+    let (code, service) = import(Service { unavailable: count(3), ours: true, ..Service::default() }, line, &[]).await;
     assert!(is(code, 0));
     assert_eq!(service.writes.lock().unwrap().len(), 1);
-    let (code, service) = import(Service { unavailable: 1.into(), ..Service::default() }, line, &[]).await;
+    let (code, service) = import(Service { unavailable: count(1), ..Service::default() }, line, &[]).await;
     assert!(is(code, 1), "a proxy's UNAVAILABLE says nothing about what was written");
     assert_eq!(service.writes.lock().unwrap().len(), 0);
 }
@@ -213,4 +268,90 @@ async fn bad_lines_are_reported_and_stop_the_import_at_a_limit() {
     let (code, service) = import(Service::default(), &format!("{{\n{good}"), &["--max-failures=1"]).await;
     assert!(is(code, 1));
     assert_eq!(service.writes.lock().unwrap().len(), 0);
+}
+
+/// Covers C54, C56, C65.
+#[tokio::test]
+async fn import_opens_a_stream_again_that_ended_before_anything_was_written() {
+    let lines = "{\"key\":\"w/t/a\",\"value\":1}\n{\"key\":\"w/t/b\",\"value\":null}\n";
+    let refused = |ours| Service { refused_streams: count(2), ours, ..Service::default() };
+    let (code, service) = import(refused(true), lines, &[]).await;
+    assert!(is(code, 0));
+    let null = Some(b"null".to_vec());
+    assert_eq!(
+        *service.writes.lock().unwrap(),
+        [("w/t/a".to_owned(), Some(b"1".to_vec())), ("w/t/b".to_owned(), null)]
+    );
+    let (code, service) = import(refused(true), lines, &["--retry-for=1ms"]).await;
+    assert!(is(code, 1), "it is sent again for a limited time");
+    assert_eq!(service.writes.lock().unwrap().len(), 0);
+    let (code, service) = import(refused(false), lines, &["--max-failures=1"]).await;
+    assert!(is(code, 1), "a proxy's UNAVAILABLE says nothing about what was written");
+    assert_eq!(service.writes.lock().unwrap().len(), 0);
+}
+
+/// Covers C65, C69.
+#[tokio::test]
+async fn import_gives_up_a_server_that_answers_nothing() {
+    let lines: Vec<_> = (0..1_000).map(|n| format!("{{\"key\":\"w/t/{n}\",\"value\":1}}\n")).collect();
+    let silent = Service { silent: true, ..Service::default() };
+    let (code, service) = import(silent, &lines.concat(), &["--timeout=100ms", "--max-failures=1"]).await;
+    assert!(is(code, 1));
+    assert_eq!(service.writes.lock().unwrap().len(), 0);
+}
+
+/// Covers C65.
+#[tokio::test]
+async fn import_does_not_send_what_would_end_the_stream() {
+    let value = "x".repeat(5_000_000);
+    let lines = format!("{{\"key\":\"w/t/a\",\"value\":\"{value}\"}}\n{{\"key\":\"w/t/b\",\"value\":1}}\n");
+    for (max_request_bytes, written) in [(4_500_000, 1), (6_000_000, 2)] {
+        let (code, service) = import(Service { max_request_bytes, ..Service::default() }, &lines, &[]).await;
+        assert!(is(code, u8::from(written < 2)));
+        assert_eq!(service.writes.lock().unwrap().len(), written);
+    }
+}
+
+/// Covers C16, C65.
+#[tokio::test]
+async fn an_export_that_can_not_be_imported_leaves_no_file() {
+    let header = |key: &str| v1::Header { key: key.to_owned(), value: None };
+    let value = || Some(v1::entry::Value::Raw("1".into()));
+    for (headers, value, status) in [
+        (vec![header("h"), header("h")], value(), 0),
+        (vec![header("")], value(), 1),
+        (vec![header("h"); 65], value(), 1),
+        (vec![header(&"h".repeat(20_000))], value(), 1),
+        (vec![], None, 1),
+    ] {
+        let entries = vec![v1::Entry { key: "w/t/a".to_owned(), headers, value, ..Default::default() }];
+        let (address, _) = serve(Service { entries, ..Service::default() }).await;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("all.jsonl");
+        assert!(is(exit(address, &["export", file.to_str().unwrap()]).await, status));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), usize::from(status == 0));
+        assert!(is(exit(address, &["export"]).await, status), "also in a pipe");
+    }
+}
+
+/// Covers C68.
+#[tokio::test]
+async fn health_is_69_whatever_else_than_a_serving_sidecar_is_at_the_address() {
+    // A server of HTTP/1, one that closes at once, and a gRPC server without the health service.
+    for answer in [Some(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]), Some(b""), None] {
+        let address = match answer {
+            None => serve(Service::default()).await.0,
+            Some(answer) => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                tokio::spawn(async move {
+                    while let Ok((mut connection, _)) = listener.accept().await {
+                        let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, answer).await;
+                    }
+                });
+                address
+            }
+        };
+        assert!(is(exit(address, &["health", "--timeout=5s"]).await, 69), "{answer:?}");
+    }
 }

@@ -5,13 +5,14 @@ use std::{
     process::ExitCode,
 };
 
+use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
 
 use super::start::refuse;
 use crate::{
     config::{Origin, Parsed, ServeArgs},
     open_files,
-    store::is_secret,
+    store::shown_property,
 };
 
 /// Whether a flag was given on the command line. Variables are inserted into the command line, so they look the same.
@@ -28,7 +29,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     if let Err(error) = args.check() {
         return refuse(&error);
     }
-    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), is_secret);
+    let settings = args.settings(|name| parsed.origin(name, is_given(parsed, name)), shown_property);
     let terminal = stdout().is_terminal();
     let width = settings.iter().map(|s| s.name.len()).max().unwrap_or_default();
     for setting in settings {
@@ -38,9 +39,11 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
             Origin::Default => "default".to_owned(),
         };
         let line = if terminal {
-            format!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "))
+            let line = format!("{:width$}  {}  ({origin})", setting.name, setting.value.replace('\n', ", "));
+            Printable(&line).to_string()
         } else {
-            json!({"setting": setting.name, "value": setting.value, "source": origin}).to_string()
+            let object = json!({"setting": setting.name, "value": setting.value, "source": origin});
+            PrintableJson(&object.to_string()).to_string()
         };
         // A closed pipe is not a failure, because `| head` ends before the output does.
         if writeln!(stdout(), "{line}").is_err() {

@@ -1,11 +1,13 @@
 //! `changelogd topic`.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Write, stdout},
     process::ExitCode,
     time::Duration,
 };
 
+use changelog_core::model::{Printable, PrintableJson};
 use changelog_kafka::{
     Settings,
     admin::{self, AdminError, TopicSpec},
@@ -28,14 +30,15 @@ pub enum TopicCommand {
     Describe(DescribeArgs),
 }
 
-/// cleanup.policy=compact, compression.type=snappy, min.compaction.lag.ms=60000.
+/// cleanup.policy=compact, compression.type=snappy, min.compaction.lag.ms=60000; with three replicas
+/// min.insync.replicas=2.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("brokers", brokers_help), mut_arg("group_id", group_id_help))]
 #[command(mut_arg("partitions", ensure_partitions_help))]
 pub struct EnsureArgs {
     #[command(flatten)]
     pub kafka: KafkaArgs,
-    /// Copies of each partition; by default 3, or the broker count where that is smaller
+    /// Copies of each partition; an error with fewer brokers. By default 3, or the broker count where that is smaller
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub replication_factor: Option<u8>,
     /// segment.ms: how often a segment is closed, which is when compaction can begin with it (Kafka's default 7 days)
@@ -44,6 +47,12 @@ pub struct EnsureArgs {
     /// delete.retention.ms: how long tombstones stay (Kafka's default 24 hours)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub delete_retention: Option<Duration>,
+    /// A value of the topic's configuration, by Kafka's name; wins over the documented ones. Can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_config)]
+    pub config: Vec<(String, String)>,
+    /// Leave a documented value to the brokers, for example because their policy rejects it. Can be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_documented)]
+    pub without: Vec<String>,
     /// Change an existing topic's configuration to what is wanted; never its partition count
     #[arg(long)]
     pub alter: bool,
@@ -92,18 +101,26 @@ pub fn run(command: TopicCommand) -> ExitCode {
     if let Err(error) = settings.check() {
         return refuse(&UsageError(error.to_string()));
     }
+    let configs = match &command {
+        TopicCommand::Ensure(args) => configs(args),
+        TopicCommand::Describe(_) => Ok(BTreeMap::new()),
+    };
+    let configs = match configs {
+        Ok(configs) => configs,
+        Err(error) => return refuse(&error),
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
     let result = match command {
-        TopicCommand::Ensure(args) => runtime.block_on(ensure(&settings, &args)),
+        TopicCommand::Ensure(args) => runtime.block_on(ensure(&settings, &args, configs)),
         TopicCommand::Describe(_) => runtime.block_on(describe(&settings)),
     };
     match result {
         Ok(text) => {
             // A closed pipe is not a failure.
-            let _ = writeln!(stdout(), "{text}");
+            let _ = text.lines().try_for_each(|line| writeln!(stdout(), "{}", Printable(line)));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -117,14 +134,59 @@ pub fn run(command: TopicCommand) -> ExitCode {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    PrintableJson(&serde_json::to_string(value).unwrap_or_default()).to_string()
 }
 
-async fn ensure(settings: &Settings, args: &EnsureArgs) -> Result<String, AdminError> {
+fn parse_config(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    let (name, value) = (name.trim(), value.trim());
+    // Kafka's names, as in org.apache.kafka.common.config.TopicConfig.
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_'))
+    {
+        return Err("must be NAME=VALUE, with a name of Kafka such as min.insync.replicas".to_owned());
+    }
+    if name == "cleanup.policy" && value != "compact" {
+        return Err("must be compact: with another policy, live keys are removed by age".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn parse_documented(text: &str) -> Result<String, String> {
+    let names = admin::DOCUMENTED.map(|(name, _)| name);
+    if names.contains(&text) { Ok(text.to_owned()) } else { Err(format!("must be one of {}", names.join(", "))) }
+}
+
+/// Refuses a value that is given twice.
+fn configs(args: &EnsureArgs) -> Result<BTreeMap<String, String>, UsageError> {
+    let millis = |name: &str, flag: &str, value: Option<Duration>| {
+        value.map(|v| (name.to_owned(), v.as_millis().to_string(), flag.to_owned()))
+    };
+    let of_flags = [
+        millis("segment.ms", "--segment", args.segment),
+        millis("delete.retention.ms", "--delete-retention", args.delete_retention),
+    ];
+    let given = args.config.iter().map(|(name, value)| (name.clone(), value.clone(), format!("--config {name}")));
+    let mut configs = BTreeMap::new();
+    for (name, value, flag) in of_flags.into_iter().flatten().chain(given) {
+        if args.without.contains(&name) {
+            return Err(UsageError(format!("{flag}: it is also left out by --without {name}")));
+        }
+        if configs.insert(name.clone(), value).is_some() {
+            return Err(UsageError(format!("{flag}: {name} is given twice")));
+        }
+    }
+    Ok(configs)
+}
+
+async fn ensure(
+    settings: &Settings,
+    args: &EnsureArgs,
+    configs: BTreeMap<String, String>,
+) -> Result<String, AdminError> {
     let spec = TopicSpec {
         replication_factor: args.replication_factor.map(i32::from),
-        segment: args.segment,
-        delete_retention: args.delete_retention,
+        configs,
+        without: args.without.iter().cloned().collect(),
         alter: args.alter,
         ..TopicSpec::new(args.kafka.partitions)
     };

@@ -1,22 +1,37 @@
 //! Environment variables: where they come from, and their names.
 
-use std::{collections::HashMap, hash::BuildHasher};
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    hash::BuildHasher,
+    os::unix::ffi::OsStrExt,
+};
 
 /// Environment variables: of the process, or of a test.
 pub trait Environment {
-    /// The value, if set.
-    fn get(&self, name: &str) -> Option<String>;
+    /// The value, if set. It need not be UTF-8, because it may be a path.
+    fn get(&self, name: &str) -> Option<OsString>;
+    /// The value without the white space around it, if that is not empty. A mounted secret often ends in a newline, and
+    /// deployments unset a variable by making it empty.
+    fn value(&self, name: &str) -> Option<OsString> {
+        let value = self.get(name)?;
+        let trimmed = match value.to_str() {
+            Some(text) => OsStr::new(text.trim()),
+            None => OsStr::from_bytes(value.as_bytes().trim_ascii()),
+        };
+        (!trimmed.is_empty()).then(|| trimmed.to_owned())
+    }
     /// All names that are set.
     fn names(&self) -> Vec<String>;
 }
 
-/// The environment of the process. Values that are not UTF-8 are ignored.
+/// The environment of the process.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn get(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
     }
 
     fn names(&self) -> Vec<String> {
@@ -25,8 +40,8 @@ impl Environment for ProcessEnvironment {
 }
 
 impl<S: BuildHasher> Environment for HashMap<String, String, S> {
-    fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).cloned()
+    fn get(&self, name: &str) -> Option<OsString> {
+        HashMap::get(self, name).map(Into::into)
     }
 
     fn names(&self) -> Vec<String> {

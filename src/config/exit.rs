@@ -1,5 +1,7 @@
 //! How the process ends when it is started wrongly.
 
+use std::ffi::OsString;
+
 use super::environment::{Environment, variable};
 
 /// A usage or configuration error: one line with setting, value and reason.
@@ -30,13 +32,16 @@ impl From<UsageError> for Exit {
 }
 
 /// Whether `serve` is to write JSON, although the rest of its command line may be wrong.
-pub fn asks_for_json(arguments: &[String], environment: &impl Environment) -> bool {
-    let Some(("serve", flags)) = arguments.get(1).map(|command| (&**command, &arguments[2..])) else { return false };
+pub fn asks_for_json(arguments: &[OsString], environment: &impl Environment) -> bool {
+    if arguments.get(1).is_none_or(|command| command != "serve") {
+        return false;
+    }
+    let flags: Vec<_> = arguments[2..].iter().map(|argument| argument.to_string_lossy()).collect();
     let separate = flags.windows(2).filter(|pair| pair[0] == "--log-format").map(|pair| &*pair[1]);
     let joined = flags.iter().filter_map(|flag| flag.strip_prefix("--log-format="));
     match separate.chain(joined).last() {
         Some(format) => format == "json",
-        None => environment.get(&variable("log-format")).is_some_and(|format| format == "json"),
+        None => environment.value(&variable("log-format")).is_some_and(|format| format == "json"),
     }
 }
 

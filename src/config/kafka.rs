@@ -1,6 +1,8 @@
 //! The settings that `serve` and `topic` share: how to reach a topic.
+//!
+//! The crate of the Kafka store parses brokers and properties. A build without it takes any text, and never uses it.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use changelog_core::model::PartitionCount;
 
@@ -9,8 +11,9 @@ use changelog_core::model::PartitionCount;
 pub struct KafkaArgs {
     /// The Kafka brokers to contact first: host:port, separated by commas.
     ///
-    /// By default none; --store kafka then takes localhost:9092. Also KAFKA_BROKERS.
-    #[arg(long, value_name = "LIST", help_heading = "Kafka")]
+    /// An IPv6 address stands in brackets. The port is 9092 if it is left out. By default none; --store kafka then
+    /// takes localhost:9092. Also KAFKA_BROKERS.
+    #[arg(long, value_name = "LIST", value_parser = parse_brokers, help_heading = "Kafka")]
     pub brokers: Option<String>,
     /// The changelog's topic.
     ///
@@ -24,13 +27,14 @@ pub struct KafkaArgs {
     pub group_id: String,
     /// A librdkafka property (TLS, SASL, tuning).
     ///
-    /// The flag can be repeated; its variable holds one property a line. A property that would break a promise is
-    /// refused. By default none.
+    /// The flag can be repeated; its variable is a text as in --kafka-properties-file. A property that would break a
+    /// promise, or that librdkafka does not have, is refused. By default none.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property, help_heading = "Kafka")]
-    pub kafka_property: Vec<(String, String)>,
+    pub kafka_property: Vec<KafkaProperties>,
     /// A file of librdkafka properties, one name=value a line: the place for secrets.
     ///
-    /// --kafka-property wins over the file. By default none.
+    /// A backslash at the end continues a line; two stand for one. A PEM value may go on to its -----END line. At most
+    /// 1048576 bytes. --kafka-property wins over the file. By default none.
     #[arg(long, value_name = "FILE", help_heading = "Kafka")]
     pub kafka_properties_file: Option<PathBuf>,
     /// The partition count of the topic or of the data directory, from 1 to 100000.
@@ -47,12 +51,40 @@ impl KafkaArgs {
     }
 }
 
-fn parse_property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
-    match name.trim() {
-        "" => Err("must be NAME=VALUE".to_owned()),
-        name => Ok((name.to_owned(), value.to_owned())),
+/// The properties of one flag, or of the variable. A value may be secret, so the debug output has none.
+#[derive(Clone)]
+pub struct KafkaProperties(pub Vec<(String, String)>);
+
+impl fmt::Debug for KafkaProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaProperties({})", self.0.len())
     }
+}
+
+#[cfg(feature = "kafka")]
+fn parse_brokers(text: &str) -> Result<String, String> {
+    text.parse::<changelog_kafka::Brokers>().map(|brokers| brokers.to_string()).map_err(|e| e.to_string())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn parse_brokers(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("no broker is named".to_owned()) } else { Ok(text.trim().to_owned()) }
+}
+
+fn parse_property(text: &str) -> Result<KafkaProperties, String> {
+    let properties = parse_properties(text)?;
+    // A comment only, or a blank, sets nothing.
+    if properties.is_empty() { Err("must be NAME=VALUE".to_owned()) } else { Ok(KafkaProperties(properties)) }
+}
+
+#[cfg(feature = "kafka")]
+fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
+    changelog_kafka::parse_properties(text).map_err(|e| e.to_string())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
+    Ok(vec![text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or("must be NAME=VALUE")?])
 }
 
 fn parse_partitions(text: &str) -> Result<PartitionCount, String> {

@@ -7,6 +7,7 @@ mod cgroup;
 mod duration;
 mod environment;
 mod exit;
+mod flag_order;
 mod kafka;
 mod memory;
 mod parse;
@@ -16,7 +17,8 @@ mod serve;
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment, variable};
 pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError, asks_for_json};
-pub use kafka::KafkaArgs;
+pub use flag_order::flags_after_command;
+pub use kafka::{KafkaArgs, KafkaProperties};
 #[cfg(test)]
 pub use memory::max_conversion_bytes;
 pub use memory::{MemoryParts, SMALL_RESERVE, max_request_bytes};

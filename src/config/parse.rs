@@ -7,7 +7,11 @@
 //! reads the environment of the process, which tests must not change. It reports a bad value under the name of the
 //! flag.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+};
 
 use clap::{
     ArgAction, Command,
@@ -24,6 +28,12 @@ use super::{
 /// Variables that deployments of the predecessor set, by flag.
 const ALIASES: [(&str, &str); 3] =
     [("brokers", "KAFKA_BROKERS"), ("topic", "KAFKA_CHANGELOG_TOPIC"), ("group-id", "KAFKA_CHANGELOG_GROUP_ID")];
+
+/// Flags whose value may have several lines. Its parser splits it.
+const TEXTS: [&str; 1] = ["kafka-property"];
+
+/// Flags whose values may hold a secret, so errors do not show them. Their reasons name the part that is wrong.
+const NOT_SHOWN: [&str; 2] = ["kafka-property", "brokers"];
 
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +69,7 @@ impl Parsed {
 }
 
 /// Parses a command line, with the environment's values for flags that it does not give.
-pub fn parse(command: &Command, arguments: &[String], environment: &impl Environment) -> Result<Parsed, Exit> {
+pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Environment) -> Result<Parsed, Exit> {
     // A first pass over the command line alone finds the command and the flags that are given.
     let first = command.clone().ignore_errors(true).try_get_matches_from(arguments);
     let mut given = first.as_ref().ok();
@@ -72,7 +82,7 @@ pub fn parse(command: &Command, arguments: &[String], environment: &impl Environ
         given.is_some_and(|m| m.try_contains_id(id).is_ok() && m.value_source(id) == Some(ValueSource::CommandLine))
     };
 
-    let (mut inserted, mut variables) = (Vec::new(), HashMap::new());
+    let (mut inserted, mut variables) = (Vec::<OsString>::new(), HashMap::new());
     for arg in innermost.get_arguments() {
         let Some(long) = arg.get_long().filter(|l| !["help", "version"].contains(l)) else { continue };
         if on_command_line(arg.get_id().as_str()) {
@@ -80,26 +90,27 @@ pub fn parse(command: &Command, arguments: &[String], environment: &impl Environ
         }
         let names = std::iter::once(variable(long))
             .chain(ALIASES.iter().filter(|(flag, _)| *flag == long).map(|(_, name)| (*name).to_owned()));
-        let Some((name, value)) = names.into_iter().find_map(|n| environment.get(&n).map(|v| (n, v))) else { continue };
-        // Deployments unset a variable by making it empty.
-        if value.is_empty() {
-            continue;
-        }
-        match arg.get_action() {
-            ArgAction::SetTrue => match &*value {
-                "true" | "1" => inserted.push(format!("--{long}")),
-                "false" | "0" => continue,
-                _ => return Err(UsageError::value(&name, &value, "must be true or false").into()),
-            },
-            ArgAction::Append => inserted.extend(value.lines().map(|line| format!("--{long}={line}"))),
-            _ => inserted.push(format!("--{long}={value}")),
+        // The first variable that is set counts, also if it is empty.
+        let Some(name) = names.into_iter().find(|name| environment.get(name).is_some()) else { continue };
+        let Some(value) = environment.value(&name) else { continue };
+        match (arg.get_action(), value.to_str()) {
+            (ArgAction::SetTrue, Some("true" | "1")) => inserted.push(format!("--{long}").into()),
+            (ArgAction::SetTrue, Some("false" | "0")) => continue,
+            (ArgAction::SetTrue, _) => {
+                return Err(UsageError::value(&name, &value.to_string_lossy(), "must be true or false").into());
+            }
+            (ArgAction::Append, Some(lines)) if !TEXTS.contains(&long) => {
+                inserted.extend(lines.lines().map(|line| format!("--{long}={line}").into()));
+            }
+            // The parser refuses bytes that are not UTF-8, unless it is a path.
+            _ => inserted.push([OsStr::new("--"), OsStr::new(long), OsStr::new("="), &value].into_iter().collect()),
         }
         variables.insert(long.to_owned(), name);
     }
     let unknown = unknown_names(innermost, environment);
     let at = depth.min(arguments.len());
     let whole = [&arguments[..at], &inserted, &arguments[at..]].concat();
-    let result = command.clone().try_get_matches_from(whole);
+    let result = command.clone().try_get_matches_from(&whole);
     let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !result.as_ref().is_err_and(is_help) {
         refuse_old_names(innermost, arguments, environment)?;
@@ -107,6 +118,9 @@ pub fn parse(command: &Command, arguments: &[String], environment: &impl Environ
     match result {
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
         Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
+        Err(error) if is_about_bytes(&error) && whole.iter().any(|argument| argument.to_str().is_none()) => {
+            Err(not_utf8(&whole, &variables).into())
+        }
         Err(error) => Err(usage(&error, &variables).into()),
     }
 }
@@ -127,6 +141,40 @@ fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<Strin
     unknown
 }
 
+/// Whether a value was refused that is not UTF-8. clap shows it with replacement characters.
+fn is_about_bytes(error: &clap::Error) -> bool {
+    let is_replaced = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.contains(char::REPLACEMENT_CHARACTER),
+        _ => false,
+    };
+    error.kind() == ErrorKind::InvalidUtf8
+        || is_replaced(ContextKind::InvalidValue)
+        || is_replaced(ContextKind::InvalidSubcommand)
+}
+
+/// The error of clap names neither the argument nor its value.
+fn not_utf8(arguments: &[OsString], variables: &HashMap<String, String>) -> UsageError {
+    let wrong = arguments.iter().enumerate().filter(|(_, argument)| argument.to_str().is_none());
+    let shown = wrong.map(|(at, argument)| {
+        let bytes = argument.as_bytes();
+        let end = bytes.iter().position(|byte| *byte == b'=');
+        let flag = end.filter(|_| bytes.starts_with(b"--")).and_then(|end| std::str::from_utf8(&bytes[2..end]).ok());
+        let setting = match (flag, at.checked_sub(1).map(|before| arguments[before].to_string_lossy())) {
+            (Some(long), _) => variables.get(long).cloned().unwrap_or_else(|| format!("--{long}")),
+            (None, Some(before)) if before.starts_with("--") && !before.contains('=') => before.into_owned(),
+            _ => "an argument".to_owned(),
+        };
+        let value = if flag.is_some() { &bytes[end.map_or(0, |end| end + 1)..] } else { bytes };
+        let secret = |setting: &str| NOT_SHOWN.contains(&setting.trim_start_matches('-'));
+        if secret(&setting) || flag.is_some_and(secret) {
+            return setting;
+        }
+        format!("{setting}: \"{}\"", value.escape_ascii())
+    });
+    let shown: Vec<_> = shown.collect();
+    UsageError(format!("{}: must be UTF-8; only paths may have other bytes", shown.join(", ")))
+}
+
 /// Turns an error of clap into one line with setting, value and reason.
 fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError {
     let text = |kind| match error.get(kind) {
@@ -134,8 +182,10 @@ fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
+    let mut is_shown = true;
     let setting = text(ContextKind::InvalidArg).map(|arg| {
         let long = arg.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+        is_shown = !NOT_SHOWN.contains(&&*long);
         variables.get(&long).cloned().unwrap_or(arg)
     });
     let value = text(ContextKind::InvalidValue);
@@ -143,7 +193,12 @@ fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError
     let reason = std::error::Error::source(error).map(ToString::to_string).or(possible);
     match (error.kind(), setting, value) {
         (_, Some(setting), Some(value)) => {
-            UsageError::value(&setting, &value, reason.unwrap_or_else(|| "is not a valid value".to_owned()))
+            let reason = reason.unwrap_or_else(|| "is not a valid value".to_owned());
+            if is_shown {
+                UsageError::value(&setting, &value, reason)
+            } else {
+                UsageError(format!("{setting}: {reason}"))
+            }
         }
         (ErrorKind::UnknownArgument, Some(setting), None) => UsageError(format!("{setting}: no such flag; see --help")),
         (ErrorKind::MissingRequiredArgument, Some(setting), None) => UsageError(format!("{setting}: is required")),
@@ -168,12 +223,13 @@ mod tests {
                 .arg(flag("brokers").default_value("b0"))
                 .arg(flag("partitions").value_parser(value_parser!(u8)))
                 .arg(flag("insecure-listen").action(ArgAction::SetTrue))
+                .arg(flag("types").action(ArgAction::Append))
                 .arg(flag("kafka-property").action(ArgAction::Append)),
         )
     }
 
     fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, String> {
-        let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
         let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         parse(&command(), &arguments, &variables).map_err(|exit| match exit {
             Exit::Help(text) => text,
@@ -214,13 +270,87 @@ mod tests {
         }
     }
 
+    /// Covers C69.
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused_with_their_setting_unless_it_is_a_path() {
+        let command = Command::new("c").subcommand(
+            Command::new("serve")
+                .arg(Arg::new("topic").long("topic"))
+                .arg(Arg::new("brokers").long("brokers"))
+                .arg(Arg::new("dir").long("dir").value_parser(value_parser!(std::path::PathBuf)))
+                .arg(Arg::new("key")),
+        );
+        let with = |arguments: &[&[u8]]| {
+            let arguments: Vec<_> = arguments.iter().map(|a| OsStr::from_bytes(a).to_owned()).collect();
+            parse(&command, &arguments, &HashMap::<String, String>::new())
+        };
+        assert!(with(&[b"c", b"serve", b"--dir=\xff", b"k"]).is_ok());
+        for (arguments, expected) in [
+            (&[&b"c"[..], b"serve", b"--topic=a\xff"][..], "--topic: \"a\\xff\": "),
+            (&[b"c", b"serve", b"--topic", b"\xff"], "--topic: \"\\xff\": "),
+            (&[b"c", b"serve", b"\xff"], "an argument: \"\\xff\": "),
+            // It may be a secret.
+            (&[b"c", b"serve", b"--brokers=hunter\xff"], "--brokers: must be"),
+            (&[b"c", b"serve", b"--brokers", b"hunter\xff"], "--brokers: must be"),
+        ] {
+            let Err(Exit::Usage(error)) = with(arguments) else { panic!("{arguments:?}") };
+            assert!(error.to_string().starts_with(expected) && error.to_string().contains("UTF-8"), "{error}");
+        }
+    }
+
     /// Covers C62.
     #[test]
-    fn a_list_variable_takes_one_value_per_line() {
-        let parsed = with(&["c", "serve"], &[("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3")]).unwrap();
-        let values: Vec<_> =
-            parsed.matches.subcommand().unwrap().1.get_many::<String>("kafka-property").unwrap().collect();
-        assert_eq!(values, ["a=1", "b=2,3"]);
+    fn a_list_variable_takes_one_value_per_line_and_one_of_properties_is_a_text() {
+        let set = [("CHANGELOGD_KAFKA_PROPERTY", "a=1\nb=2,3\n"), ("CHANGELOGD_TYPES", "t\r\nu\n")];
+        let parsed = with(&["c", "serve"], &set).unwrap();
+        let values = |id: &str| -> Vec<_> {
+            parsed.matches.subcommand().unwrap().1.get_many::<String>(id).unwrap().cloned().collect()
+        };
+        assert_eq!(values("types"), ["t", "u"]);
+        assert_eq!(values("kafka-property"), ["a=1\nb=2,3"]);
+    }
+
+    /// Covers C62, B24.
+    #[test]
+    fn white_space_around_a_variable_does_not_count() {
+        for space in ["\n", "\r\n", " ", "\t", "\u{a0}", "\n\n"] {
+            let value = |text: &str| format!("{space}{text}{space}");
+            let set = [
+                ("KAFKA_BROKERS", value("b1")),
+                ("CHANGELOGD_PARTITIONS", value("7")),
+                ("CHANGELOGD_INSECURE_LISTEN", value("true")),
+            ];
+            let set: Vec<_> = set.iter().map(|(name, value)| (*name, &**value)).collect();
+            let parsed = with(&["c", "serve"], &set).unwrap();
+            let matches = parsed.matches.subcommand().unwrap().1;
+            assert_eq!(brokers(&parsed), "b1");
+            assert_eq!(matches.get_one::<u8>("partitions"), Some(&7));
+            assert!(matches.get_flag("insecure-listen"));
+            assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", space)]).unwrap()), "b0");
+            // The reason for a bad value shows the value as it was parsed.
+            let error = with(&["c", "serve"], &[("CHANGELOGD_PARTITIONS", &value("x"))]).unwrap_err();
+            assert!(error.starts_with("CHANGELOGD_PARTITIONS: \"x\": "), "{error}");
+        }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn an_error_of_brokers_or_properties_does_not_show_the_value() {
+        let refuse = |_: &str| Err::<String, _>("line 2: must be name=value");
+        let flag = |name: &'static str| Arg::new(name).long(name).value_parser(refuse);
+        let command = Command::new("c").subcommand(
+            Command::new("serve").arg(flag("brokers")).arg(flag("kafka-property").action(ArgAction::Append)),
+        );
+        for (name, variable) in [("brokers", "KAFKA_BROKERS"), ("kafka-property", "CHANGELOGD_KAFKA_PROPERTY")] {
+            let secret = "a\nhunter2";
+            let arguments: [OsString; 3] = ["c".into(), "serve".into(), format!("--{name}={secret}").into()];
+            let error = format!("{:?}", parse(&command, &arguments, &HashMap::<String, String>::new()).unwrap_err());
+            assert!(error.contains(&format!("--{name}")) && error.contains("line 2"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+            let set = HashMap::from([(variable.to_owned(), secret.to_owned())]);
+            let error = format!("{:?}", parse(&command, &arguments[..2], &set).unwrap_err());
+            assert!(error.contains(variable) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     /// Covers C62, B24.

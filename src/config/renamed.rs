@@ -3,6 +3,8 @@
 //! An old name is a usage error that gives the new name, and never an alias. A process that ignored an old name would
 //! run without the limit that the name sets.
 
+use std::ffi::{OsStr, OsString};
+
 use clap::Command;
 
 use super::{
@@ -26,7 +28,7 @@ pub const RENAMED: [(&str, &str); 6] = [
 /// tomorrow.
 pub(super) fn refuse_old_names(
     command: &Command,
-    arguments: &[String],
+    arguments: &[OsString],
     environment: &impl Environment,
 ) -> Result<(), UsageError> {
     let variables = environment.names();
@@ -46,7 +48,8 @@ pub(super) fn refuse_old_names(
 }
 
 /// Whether an argument is `--long` or `--long=value`. No flag takes a value that begins with a dash, so it is no value.
-fn is_flag(argument: &str, long: &str) -> bool {
+fn is_flag(argument: &OsStr, long: &str) -> bool {
+    let argument = argument.to_string_lossy();
     let name = argument.strip_prefix("--").and_then(|rest| rest.strip_prefix(long));
     name.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use changelog_core::model::ValueMode;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::{
     Origin, UsageError, cgroup, format_duration,
@@ -52,8 +53,9 @@ impl From<ValuesChoice> for ValueMode {
 pub struct ServeArgs {
     /// Where the API listens: host:port, or unix:/path.
     ///
-    /// Port 0 takes a free port.
+    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Listen")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Address::parse(&text)))]
     pub listen: Address,
     /// Where metrics and health are served over HTTP: host:port, or off.
     ///
@@ -102,6 +104,12 @@ pub struct ServeArgs {
     /// By default calls fail until the topic exists.
     #[arg(long, help_heading = "Kafka")]
     pub create_topic: bool,
+    /// Copies of each partition with --create-topic, from 1 to 32.
+    ///
+    /// The topic is created once the cluster has this many brokers. Until then calls fail.
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(help_heading = "Kafka")]
+    pub create_topic_replication_factor: u8,
     /// Kafka producers, from 1 to 64.
     ///
     /// All writes of a workspace go through the same producer.
@@ -224,7 +232,7 @@ fn parse_optional_address(text: &str) -> Result<OptionalAddress, String> {
         "off" => Ok(OptionalAddress(None)),
         text => match text.parse()? {
             Address::Unix(_) => Err("must be host:port, or off".to_owned()),
-            tcp @ Address::Tcp(_) => Ok(OptionalAddress(Some(tcp))),
+            tcp @ (Address::Tcp(_) | Address::Localhost(_)) => Ok(OptionalAddress(Some(tcp))),
         },
     }
 }
@@ -345,13 +353,13 @@ impl ServeArgs {
     }
 
     /// Every setting in effect, in the order of the help.
-    pub fn settings(&self, origin: impl Fn(&str) -> Origin, is_secret: impl Fn(&str) -> bool) -> Vec<Setting> {
+    ///
+    /// `property` shows a property of librdkafka without its value if that is secret.
+    pub fn settings(&self, origin: impl Fn(&str) -> Origin, property: impl Fn(&str, &str) -> String) -> Vec<Setting> {
         let optional = |a: &OptionalAddress| a.0.as_ref().map_or("off".to_owned(), Address::to_string);
         let choice = |c: &dyn std::fmt::Debug| format!("{c:?}").to_lowercase();
-        let property = |(name, value): &(String, String)| {
-            let shown = if is_secret(name) { "[redacted]" } else { value };
-            format!("{name}={shown}")
-        };
+        let properties = self.kafka.kafka_property.iter().flat_map(|properties| &properties.0);
+        let properties: Vec<_> = properties.map(|(name, value)| property(name, value)).collect();
         let file = self.kafka.kafka_properties_file.as_ref();
         let list = [
             ("listen", self.listen.to_string()),
@@ -370,9 +378,10 @@ impl ServeArgs {
             ),
             ("topic", self.kafka.topic.clone()),
             ("group-id", self.kafka.group_id.clone()),
-            ("kafka-property", self.kafka.kafka_property.iter().map(property).collect::<Vec<_>>().join("\n")),
+            ("kafka-property", properties.join("\n")),
             ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
             ("create-topic", self.create_topic.to_string()),
+            ("create-topic-replication-factor", self.create_topic_replication_factor.to_string()),
             ("producers", self.producers.to_string()),
             ("max-value-bytes", self.max_value_bytes.to_string()),
             ("write-timeout", format_duration(self.write_timeout)),

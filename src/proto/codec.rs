@@ -75,18 +75,19 @@ impl<U: Message + Default + Lists + SharedBytes> Decoder for RequestDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let details = || ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, HashMap::new());
+        let details = |facts| ErrorDetails::with_error_info("ARGUMENT_INVALID", DOMAIN, facts);
         let refused = |message: String, details| Status::with_error_details(Code::InvalidArgument, message, details);
         // The bytes of a message are in one piece.
         list_limits::check(src.chunk(), U::LISTS).map_err(|too_many| {
-            let mut details = details();
+            let mut details = details(HashMap::from([("limit".to_owned(), too_many.limit.to_string())]));
             details.add_bad_request_violation(too_many.name, too_many.to_string());
             refused(too_many.to_string(), details)
         })?;
         let message_bytes = src.remaining();
         let decoded = self.0.decode(src);
-        let refused =
-            |status: Status| refused(format!("the message can't be decoded: {}", status.message()), details());
+        let refused = |status: Status| {
+            refused(format!("the message can't be decoded: {}", status.message()), details(HashMap::new()))
+        };
         let mut decoded = decoded.map_err(refused)?;
         if let Some(message) = &mut decoded {
             message.release_message(message_bytes);

@@ -106,7 +106,7 @@ impl EntryBatchEncoder {
     /// Adds a record, unless the batch has entries and would become larger than `limit` bytes. Returns whether it was
     /// added.
     pub fn push(&mut self, partition: Partition, record: &Record, limit: usize) -> bool {
-        let timestamp = record.timestamp.map(super::timestamp);
+        let timestamp = record.timestamp.and_then(super::timestamp);
         let number = partition.number();
         let mut length = bytes_len(KEY, &record.key);
         length += record.value.as_ref().map_or(0, |value| bytes_len(RAW, value));

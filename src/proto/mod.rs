@@ -1,5 +1,7 @@
 //! The generated API.
 
+use std::ops::RangeInclusive;
+
 /// Implements a trait with its defaults for the messages that have no lists, and of which a write keeps nothing.
 /// Answers are decoded by clients. A mutation is decoded with its message.
 macro_rules! for_other_messages {
@@ -41,9 +43,15 @@ pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 pub use list_limits::Lists;
 pub use shared_bytes::SharedBytes;
 
-/// A timestamp from milliseconds since 1970.
-pub fn timestamp(millis: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as i32 }
+/// The seconds of the years 1 to 9999. Protobuf allows no others, and clients fail to read a message that has some.
+const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// A timestamp from milliseconds since 1970. `None` if protobuf does not allow it: other writers of a topic can give
+/// their records any number, such as microseconds.
+pub fn timestamp(millis: i64) -> Option<prost_types::Timestamp> {
+    let seconds = millis.div_euclid(1000);
+    let nanos = (millis.rem_euclid(1000) * 1_000_000) as i32;
+    TIMESTAMP_SECONDS.contains(&seconds).then_some(prost_types::Timestamp { seconds, nanos })
 }
 
 /// The compiled descriptors, for reflection.

@@ -2,7 +2,7 @@
 //!
 //! | path       | response                                                          |
 //! |------------|-------------------------------------------------------------------|
-//! | `/metrics` | Prometheus metrics (OpenMetrics text)                             |
+//! | `/metrics` | metrics, in the format that `Accept` prefers                      |
 //! | `/livez`   | 200 as long as the process serves                                 |
 //! | `/readyz`  | 200 if writes and loads are possible, 503 and the cause otherwise |
 
@@ -17,7 +17,10 @@ use axum::{
     BoxError, Router,
     body::Body as AxumBody,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::IntoResponse,
     routing::get,
 };
@@ -30,6 +33,7 @@ use tower::Service;
 use super::{
     activity::{Activity, OpenCall},
     health::Health,
+    metrics_format::MetricsFormat,
     opening::Opening,
 };
 use crate::{memory::CallMemory, metrics::Metrics};
@@ -50,14 +54,19 @@ pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>
         .with_state(Admin { metrics, health, opening, memory })
 }
 
-async fn render(State(admin): State<Admin>) -> impl IntoResponse {
+async fn render(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     if let Ok(open) = admin.opening.get() {
         admin.metrics.set_memory("queues", open.changelog.queued_bytes() as u64);
     }
     for part in admin.memory.parts() {
         admin.metrics.set_memory(part.name(), part.used());
     }
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], admin.metrics.render())
+    let format = MetricsFormat::accepted_by(&headers);
+    let text = match format {
+        MetricsFormat::Text => admin.metrics.plain_text(),
+        MetricsFormat::OpenMetrics => admin.metrics.open_metrics(),
+    };
+    ([(CONTENT_TYPE, format.content_type()), (VARY, ACCEPT.as_str())], text)
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {

@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::{
     activity::{OpenCall, OpenProbe},
+    status_headers::StatusHeaders,
     transport_wait::TransportWait,
 };
 use crate::{
@@ -84,6 +85,8 @@ pub struct CallBody<G: CallEnd> {
     rest: Option<Part>,
     wait: Arc<TransportWait>,
     guard: Option<G>,
+    /// `None` if there are no messages, so that the status is in the headers.
+    status: Option<StatusHeaders>,
     call: Arc<HeldByCall>,
     /// Of messages that the next chunk has.
     messages: AnswerMemory,
@@ -92,11 +95,17 @@ pub struct CallBody<G: CallEnd> {
 impl<G: CallEnd> CallBody<G> {
     /// A response that holds nothing.
     pub fn new(inner: tonic::body::Body, guard: Option<G>) -> Self {
-        Self::holding(inner, guard, HeldByCall::default(), AnswerMemory::default())
+        Self::holding(inner, guard, None, HeldByCall::default(), AnswerMemory::default())
     }
 
-    pub fn holding(inner: tonic::body::Body, guard: Option<G>, call: HeldByCall, messages: AnswerMemory) -> Self {
-        Self { inner, rest: None, wait: TransportWait::current(), guard, call: Arc::new(call), messages }
+    pub fn holding(
+        inner: tonic::body::Body,
+        guard: Option<G>,
+        status: Option<StatusHeaders>,
+        call: HeldByCall,
+        messages: AnswerMemory,
+    ) -> Self {
+        Self { inner, rest: None, wait: TransportWait::current(), guard, status, call: Arc::new(call), messages }
     }
 }
 
@@ -120,8 +129,9 @@ impl<G: CallEnd + Unpin> Body for CallBody<G> {
                         Part { bytes, held: Arc::new(held) }
                     }
                     Err(frame) => {
-                        let Ok(trailers) = frame.into_trailers() else { return Poll::Ready(None) };
-                        if let (Some(guard), Some(status)) = (&mut self.guard, Status::from_header_map(&trailers)) {
+                        let Ok(mut trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                        let status = self.status.as_ref().and_then(|status| status.complete(&mut trailers));
+                        if let (Some(guard), Some(status)) = (&mut self.guard, status) {
                             guard.end(&status);
                         }
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, service::name_unknown};
 
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
@@ -106,7 +106,8 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let status = status_of(&request.get_ref().service, *self.phase.borrow());
-        let status = status.ok_or_else(|| Status::not_found("the service is not known"))?;
+        let unknown = || name_unknown("health has no service of this name", Some(&request.get_ref().service));
+        let status = status.ok_or_else(unknown)?;
         Ok(Response::new(response(status)))
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, RawFd},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -26,6 +26,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
+    /// Both loopback addresses, with the same port.
+    Loopbacks(TcpListener, TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
@@ -34,6 +36,7 @@ impl Listener {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Address::Localhost(port) => bind_loopbacks(*port, async |address| TcpListener::bind(address).await).await,
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let listener = UnixListener::bind(path)?;
@@ -47,6 +50,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Loopbacks(listener, _) => listener.local_addr().map(|address| Address::Localhost(address.port())),
             Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
         }
     }
@@ -57,6 +61,13 @@ impl Listener {
         let (descriptor, accepted): (_, Accepted) = match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
+                (stream.as_raw_fd(), accepted_tcp(stream, from))
+            }
+            Self::Loopbacks(one, other) => {
+                let (stream, from) = tokio::select! {
+                    accepted = one.accept() => accepted?,
+                    accepted = other.accept() => accepted?,
+                };
                 (stream.as_raw_fd(), accepted_tcp(stream, from))
             }
             Self::Unix(listener, _) => {
@@ -78,15 +89,11 @@ impl Listener {
 
     fn waiting_unless(&self, most: usize, is_kept_back: impl Fn(RawFd) -> bool) -> Vec<Accepted> {
         match self {
-            Self::Tcp(listener) => {
-                let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return Vec::new() };
-                let listener = std::net::TcpListener::from(fd);
-                let waiting = accept_waiting(|| listener.accept(), most, is_kept_back).into_iter();
-                let accepted = waiting.map(|(stream, from)| {
-                    stream.set_nonblocking(true)?;
-                    Ok(accepted_tcp(TcpStream::from_std(stream)?, from))
-                });
-                accepted.filter_map(io::Result::ok).collect()
+            Self::Tcp(listener) => waiting_tcp(listener, most, is_kept_back),
+            Self::Loopbacks(one, other) => {
+                let mut waiting = waiting_tcp(one, most, &is_kept_back);
+                waiting.extend(waiting_tcp(other, most - waiting.len(), is_kept_back));
+                waiting
             }
             Self::Unix(listener, _) => {
                 let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return Vec::new() };
@@ -100,6 +107,50 @@ impl Listener {
             }
         }
     }
+}
+
+/// How often another free port is tried, if the one of one loopback is taken on the other.
+const FREE_PORT_ATTEMPTS: u32 = 16;
+
+/// Binds both loopbacks. A machine may lack one of them: then the other serves alone.
+async fn bind_loopbacks(port: u16, bind: impl AsyncFn(SocketAddr) -> io::Result<TcpListener>) -> io::Result<Listener> {
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    for attempt in 1.. {
+        let one = bind((v4, port).into()).await;
+        let same = one.as_ref().map_or(Ok(port), |listener| listener.local_addr().map(|address| address.port()))?;
+        let other = bind((v6, same).into()).await;
+        let (served, missing, error) = match (one, other) {
+            (Ok(one), Ok(other)) => return Ok(Listener::Loopbacks(one, other)),
+            (Ok(_), Err(error))
+                if port == 0 && error.kind() == io::ErrorKind::AddrInUse && attempt < FREE_PORT_ATTEMPTS =>
+            {
+                continue;
+            }
+            (Ok(one), Err(error)) if is_missing(&error) => (one, v6, error),
+            (Err(error), Ok(other)) if is_missing(&error) => (other, v4, error),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        tracing::warn!(%missing, %error, "localhost is served on one loopback only: the system lacks the other");
+        return Ok(Listener::Tcp(served));
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Whether the system has no such address: its family is off, or the loopback has only the other one.
+fn is_missing(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn waiting_tcp(listener: &TcpListener, most: usize, is_kept_back: impl Fn(RawFd) -> bool) -> Vec<Accepted> {
+    let Ok(fd) = listener.as_fd().try_clone_to_owned() else { return Vec::new() };
+    let listener = std::net::TcpListener::from(fd);
+    let waiting = accept_waiting(|| listener.accept(), most, is_kept_back).into_iter();
+    let accepted = waiting.map(|(stream, from)| {
+        stream.set_nonblocking(true)?;
+        Ok(accepted_tcp(TcpStream::from_std(stream)?, from))
+    });
+    accepted.filter_map(io::Result::ok).collect()
 }
 
 /// More than the listen queue of the system holds.
@@ -179,6 +230,7 @@ mod tests {
             for _ in 0..10 {
                 match listener.address().unwrap() {
                     Address::Tcp(address) => clients.push(Box::new(std::net::TcpStream::connect(address).unwrap())),
+                    Address::Localhost(_) => unreachable!("no address of this test"),
                     Address::Unix(path) => {
                         clients.push(Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()));
                     }
@@ -193,6 +245,85 @@ mod tests {
             assert_eq!(accepted.get(), 3);
             assert_eq!(listener.waiting(100).len(), 4, "all that are left");
         }
+    }
+
+    fn error_of(errno: rustix::io::Errno) -> io::Result<TcpListener> {
+        Err(io::Error::from_raw_os_error(errno.raw_os_error()))
+    }
+
+    /// The clients' addresses of as many accepted connections.
+    async fn accepted(listener: &Listener, count: usize) -> usize {
+        for _ in 0..count {
+            listener.accept().await.unwrap();
+        }
+        count
+    }
+
+    /// Covers S6.
+    #[tokio::test]
+    async fn localhost_is_served_on_both_loopbacks_with_one_port() {
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            // The next test is about such a machine.
+            return changelogd_testkit::skipped("this machine has no IPv6 loopback");
+        }
+        let listener = Listener::bind(&Address::Localhost(0)).await.unwrap();
+        let Ok(Address::Localhost(port)) = listener.address() else { panic!("{:?}", listener.address()) };
+        for round in 1..3 {
+            let v4 = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let v6 = std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+            match round {
+                1 => assert_eq!(accepted(&listener, 2).await, 2),
+                _ => assert_eq!(listener.waiting(1).len() + listener.waiting(9).len(), 2),
+            }
+            drop((v4, v6));
+        }
+        for address in [Address::Localhost(port), Address::Tcp((Ipv6Addr::LOCALHOST, port).into())] {
+            assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse, "{address}");
+        }
+    }
+
+    /// Covers S6.
+    #[tokio::test]
+    async fn localhost_is_served_on_the_loopback_that_the_machine_has() {
+        use rustix::io::Errno;
+        for errno in [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT] {
+            for missing in [true, false] {
+                let without = async |address: SocketAddr| {
+                    if address.is_ipv6() == missing {
+                        return error_of(errno);
+                    }
+                    // IPv6 may be missing here.
+                    TcpListener::bind((Ipv4Addr::LOCALHOST, address.port())).await
+                };
+                let listener = bind_loopbacks(0, without).await.unwrap();
+                assert!(matches!(listener, Listener::Tcp(_)), "{listener:?}");
+            }
+        }
+        for port in [0, 1] {
+            let taken = async |address: SocketAddr| {
+                if address.is_ipv6() {
+                    return error_of(Errno::ADDRINUSE);
+                }
+                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+            };
+            let error = bind_loopbacks(port, taken).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "a port that another process has");
+        }
+        let none = async |_: SocketAddr| error_of(Errno::ADDRNOTAVAIL);
+        assert!(bind_loopbacks(0, none).await.is_err());
+    }
+
+    /// Covers S6.
+    #[tokio::test]
+    async fn another_free_port_is_taken_if_one_loopback_has_it_in_use() {
+        let tried = Cell::new(0);
+        let bind = async |address: SocketAddr| match (address.is_ipv6(), tried.replace(tried.get() + 1)) {
+            (true, 1) => error_of(rustix::io::Errno::ADDRINUSE),
+            // IPv6 may be missing here.
+            _ => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
+        };
+        assert!(matches!(bind_loopbacks(0, bind).await.unwrap(), Listener::Loopbacks(..)));
+        assert_eq!(tried.get(), 4);
     }
 
     /// Covers S6.

@@ -9,11 +9,13 @@ mod connection;
 mod connections;
 mod health;
 mod listener;
+mod metrics_format;
 mod observe;
 mod open_connections;
 mod opening;
 mod request_head;
 mod request_memory;
+mod status_headers;
 mod transport_wait;
 
 use tonic::{codec::CompressionEncoding, service::Routes};
@@ -27,13 +29,12 @@ pub use open_connections::ConnectionCounts;
 pub use opening::{Opened, Opening};
 pub use request_memory::RequestLimits;
 
+use request_memory::MAX_PROBE_BYTES;
+
 use crate::{
     proto::{self, v1::changelog_service_server::ChangelogServiceServer},
     service::Service,
 };
-
-/// The largest request of health and reflection: it has a name.
-const MAX_PROBE_BYTES: usize = 16 * 1024;
 
 /// The API. It is called without a router, which would cost a twentieth of a small write.
 pub type Api = ChangelogServiceServer<Service>;

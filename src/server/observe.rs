@@ -33,14 +33,15 @@ use super::{
     opening::Opening,
     request_head::{Rpc, deadline, not_grpc, rpc_name},
     request_memory::{REQUEST_TIMEOUT, RequestBody, RequestLimits},
+    status_headers::{StatusHeaders, encode_message, fault},
 };
 use crate::{
     memory::Reserved,
     metrics::Metrics,
     proto::code_name,
     service::{
-        AnswerMemory, Call, Peer, connection_displaced, draining as draining_status, fault_of_write, internal_fault,
-        memory_limit, request_too_slow, starting, too_many_probes,
+        AnswerMemory, Call, Peer, connection_displaced, draining as draining_status, memory_limit, request_too_slow,
+        starting, too_many_probes,
     },
     telemetry::LogLimit,
 };
@@ -130,7 +131,8 @@ impl CallService {
         if let Some(guard) = &mut guard {
             guard.end(status);
         }
-        let refusal = status.clone().into_http::<tonic::body::Body>();
+        let mut refusal = status.clone().into_http::<tonic::body::Body>();
+        encode_message(refusal.headers_mut(), status);
         Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, guard)))))
     }
 
@@ -228,11 +230,13 @@ where
             self.activity.touch();
         }
         let stats = call.stats.clone();
+        let most_bytes = self.api.as_ref().map_or(0, |api| api.requests.max_request_bytes);
+        let status = StatusHeaders::new(rpc, &request, most_bytes, &stats);
         let cap = Instant::now() + REQUEST_TIMEOUT;
         let receive_deadline = call.deadline.map_or(cap, |deadline| deadline.min(cap));
         let (api, limits) = of_api.unzip();
         let (head, body) = request.into_parts();
-        let (body, memory) = match RequestBody::new(body, rpc.name, limits) {
+        let (body, memory) = match RequestBody::new(body, rpc.name, limits, &stats) {
             Ok(metered) => metered,
             Err(full) => return Self::refused(&memory_limit(rpc.name, &full), guard),
         };
@@ -258,28 +262,21 @@ where
                 Err(_) if !stats.request_received() => Ok(Ok(request_too_slow().into_http())),
                 Err(_) => response_future.await,
             };
-            let response = match response {
+            let mut response = match response {
                 Ok(response) => response?,
                 Err(_) => fault(rpc).into_http(),
             };
             // The RPC has what it needs of the request.
             drop(memory);
             // A response without messages has its status in the headers.
-            if let (Some(guard), Some(status)) = (&mut guard, Status::from_header_map(response.headers())) {
+            let ended = status.complete(response.headers_mut());
+            if let (Some(guard), Some(status)) = (&mut guard, ended) {
                 guard.end(&status);
             }
             let messages = response.extensions().get::<AnswerMemory>().cloned().unwrap_or_default();
             let call = HeldByCall { open_calls, probe: open_probe, memory: reserved };
-            Ok(response.map(|inner| CallBody::holding(inner, guard, call, messages)))
+            Ok(response.map(|inner| CallBody::holding(inner, guard, Some(status), call, messages)))
         })
-    }
-}
-
-/// The status of a call that panicked.
-fn fault(rpc: Rpc) -> Status {
-    match rpc.name {
-        "Set" | "Delete" => fault_of_write(rpc.name),
-        _ => internal_fault(rpc.name),
     }
 }
 

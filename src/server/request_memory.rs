@@ -10,6 +10,9 @@
 //!
 //! Compressed messages are decompressed one after another. So one of them counts with the size that it may have then.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future as _,
     pin::Pin,
@@ -27,7 +30,9 @@ use tonic::codegen::StdError;
 use super::request_head::Rpc;
 use crate::{
     memory::{Full, MemoryPart, Reserved},
-    service::{RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message},
+    service::{
+        CallStats, RequestBytes, RequestMemory, memory_limit, message_too_slow, no_room_for_message, request_malformed,
+    },
 };
 
 /// The compressed flag, and the length in four bytes (gRPC over HTTP/2, Length-Prefixed-Message).
@@ -38,6 +43,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The longest time between the start of a request and its last byte, and for each message of a `Write` stream.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest request of health and reflection: it has a name.
+pub const MAX_PROBE_BYTES: usize = 16 * 1024;
 
 /// How much the requests of the API may hold.
 #[derive(Debug, Clone)]
@@ -52,8 +60,9 @@ pub struct RequestLimits {
 /// How much larger a message can be than its compressed form, at most (zlib, "Maximum Compression Factor").
 const MAX_COMPRESSION: u64 = 1_032;
 
-/// The RPC whose request is a stream.
+/// The RPC of the API whose request is a stream.
 const WRITE: &str = "Write";
+const REFLECTION: &str = "Reflection";
 
 /// What an open call takes besides its messages: the state of its stream, and its task.
 const CALL_BYTES: u64 = 8 * 1024;
@@ -77,20 +86,24 @@ impl RequestLimits {
     }
 }
 
-/// The body of a request.
+/// The body of a request. Also checks what the decoder does not: the end of a message, and their number.
 pub struct RequestBody<B> {
     inner: B,
-    /// `None` for calls that are not of the API.
-    metered: Option<Metered>,
+    metered: Metered,
 }
 
 struct Metered {
     rpc: &'static str,
     max_request_bytes: u64,
-    memory: RequestMemory,
+    /// `None` for health and reflection, whose requests are small.
+    memory: Option<RequestMemory>,
     at: At,
     /// Bytes of messages that have arrived completely.
     complete: u64,
+    has_message: bool,
+    /// Bytes follow the message of a call that has one.
+    has_surplus: bool,
+    stats: Arc<CallStats>,
     /// Runs while the rest of a message is waited for.
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that wait for room.
@@ -114,36 +127,38 @@ impl<B> RequestBody<B> {
         inner: B,
         rpc: &'static str,
         limits: Option<&RequestLimits>,
+        stats: &Arc<CallStats>,
     ) -> Result<(Self, Option<RequestMemory>), Full> {
-        let Some(RequestLimits { part, max_request_bytes, .. }) = limits else {
-            return Ok((Self { inner, metered: None }, None));
-        };
-        let (memory, max_request_bytes) = (RequestMemory::new(part), *max_request_bytes);
-        if rpc == WRITE {
+        let memory = limits.map(|limits| RequestMemory::new(&limits.part));
+        if let (Some(memory), WRITE) = (&memory, rpc) {
             memory.add(RequestBytes { arriving: STREAM_WINDOW.into(), decompressed: 0 })?;
         }
+        let max_request_bytes = limits.map_or(MAX_PROBE_BYTES as u64, |limits| limits.max_request_bytes);
         let metered = Metered {
             rpc,
             max_request_bytes,
             memory: memory.clone(),
             at: START,
             complete: 0,
+            has_message: false,
+            has_surplus: false,
+            stats: stats.clone(),
             timer: None,
             waiting: None,
         };
-        Ok((Self { inner, metered: Some(metered) }, Some(memory)))
+        Ok((Self { inner, metered }, memory))
     }
 }
 
 impl Metered {
     /// The decoder asks for more bytes only when it has passed on all complete messages.
     fn next_bytes_are_asked_for(&mut self) {
-        if self.rpc == WRITE && self.complete > 0 {
+        if let (Some(memory), WRITE, 1..) = (&self.memory, self.rpc, self.complete) {
             let decompressed = match self.at {
                 At::Message { announced, .. } => announced.decompressed,
                 At::Prefix { .. } => 0,
             };
-            self.memory.release(RequestBytes { arriving: std::mem::take(&mut self.complete), decompressed });
+            memory.release(RequestBytes { arriving: std::mem::take(&mut self.complete), decompressed });
         }
     }
 
@@ -159,6 +174,10 @@ impl Metered {
     fn begun_in(&mut self, mut data: &[u8]) -> RequestBytes {
         let mut begun = RequestBytes::default();
         while !data.is_empty() {
+            if self.has_message && ![WRITE, REFLECTION].contains(&self.rpc) {
+                self.has_surplus = true;
+                break;
+            }
             match &mut self.at {
                 At::Prefix { bytes, have } => {
                     let taken = data.len().min(PREFIX_BYTES - *have);
@@ -182,6 +201,7 @@ impl Metered {
             }
             if let At::Message { left: 0, announced } = self.at {
                 self.complete += announced.arriving;
+                self.has_message = true;
                 self.at = START;
                 self.timer = None;
             }
@@ -191,6 +211,9 @@ impl Metered {
 
     /// The decoder refuses a message over the limit before it makes room for it.
     fn announced(&self, compressed: bool, length: u64) -> RequestBytes {
+        if length > self.max_request_bytes {
+            self.stats.set_too_large_message(length);
+        }
         let arriving = length.min(self.max_request_bytes);
         let decompressed = if compressed { (length * MAX_COMPRESSION).min(self.max_request_bytes) } else { 0 };
         RequestBytes { arriving, decompressed }
@@ -199,10 +222,11 @@ impl Metered {
     /// Reserves what the messages need that begin in a frame. If there is no room, the frame of a stream waits.
     fn reserve_for(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Full> {
         let begun = frame.data_ref().map(|data| self.begun_in(data)).unwrap_or_default();
-        match self.memory.add(begun) {
+        let Some(memory) = &self.memory else { return Ok(Some(frame)) };
+        match memory.add(begun) {
             Ok(()) => Ok(Some(frame)),
             Err(_) if self.rpc == WRITE => {
-                self.waiting = Some((frame, Box::pin(self.memory.clone().add_when_possible(begun))));
+                self.waiting = Some((frame, Box::pin(memory.clone().add_when_possible(begun))));
                 Ok(None)
             }
             Err(full) => Err(full),
@@ -231,9 +255,6 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let Self { inner, metered } = &mut *self;
-        let Some(metered) = metered else {
-            return Pin::new(inner).poll_frame(cx).map_err(Into::into);
-        };
         loop {
             if let Some(frame) = ready!(metered.poll_waiting(cx)) {
                 return Poll::Ready(Some(frame));
@@ -245,10 +266,19 @@ where
                     return Poll::Ready(Some(Err(message_too_slow(REQUEST_TIMEOUT).into())));
                 }
                 Poll::Ready(Some(Ok(frame))) => frame,
+                // The decoder takes the end of a prefix for the end of the stream.
+                Poll::Ready(None) if !matches!(metered.at, At::Prefix { have: 0, .. }) => {
+                    return Poll::Ready(Some(Err(request_malformed(metered.rpc, "it ends within a message").into())));
+                }
                 Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
             };
             match metered.reserve_for(frame) {
                 Ok(None) => {}
+                // Not left to the decoder, which would ignore the second message.
+                Ok(Some(_)) if metered.has_surplus => {
+                    let status = request_malformed(metered.rpc, "more than one message came, and the call takes one");
+                    return Poll::Ready(Some(Err(status.into())));
+                }
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(full) => return Poll::Ready(Some(Err(memory_limit(metered.rpc, &full).into()))),
             }
@@ -256,169 +286,10 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.metered.as_ref().is_none_or(|metered| metered.waiting.is_none())
+        self.inner.is_end_stream() && self.metered.waiting.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MAX: u64 = 5_000;
-
-    fn metered(part: &Arc<MemoryPart>, rpc: &'static str) -> (Metered, RequestMemory) {
-        let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
-        let (body, memory) = RequestBody::new((), rpc, Some(&limits)).unwrap();
-        (body.metered.unwrap(), memory.unwrap())
-    }
-
-    fn arrived(body: &mut Metered, data: &[u8]) -> Result<(), Full> {
-        let begun = body.begun_in(data);
-        body.memory.add(begun)
-    }
-
-    fn message(compressed: bool, bytes: usize) -> Vec<u8> {
-        let mut message = vec![u8::from(compressed)];
-        message.extend(u32::try_from(bytes).unwrap().to_be_bytes());
-        message.resize(PREFIX_BYTES + bytes, 7);
-        message
-    }
-
-    proptest! {
-        /// However the bytes are split, those that a message announces are reserved as soon as its prefix is there.
-        /// Covers S19.
-        #[test]
-        fn what_is_announced_is_reserved_however_the_bytes_are_split(
-            messages in prop::collection::vec((prop::bool::weighted(0.2), 0..3_000_usize), 1..6),
-            cuts in prop::collection::vec(1..2_000_usize, 1..40),
-        ) {
-            for rpc in ["Set", "Write"] {
-                let part = MemoryPart::new("requests", 1_000_000, 0);
-                let (mut body, memory) = metered(&part, rpc);
-                let bytes: Vec<u8> = messages.iter().flat_map(|(flag, bytes)| message(*flag, *bytes)).collect();
-                let (mut at, mut cuts) = (0, cuts.iter().cycle());
-                while at < bytes.len() {
-                    let end = bytes.len().min(at + cuts.next().unwrap());
-                    body.next_bytes_are_asked_for();
-                    arrived(&mut body, &bytes[at..end]).unwrap();
-                    // Of a Write stream, what was complete before these bytes is released.
-                    let (mut start, mut expected) = (0, if rpc == "Write" { STREAM_WINDOW.into() } else { 0 });
-                    let mut decompressed = 0;
-                    for (flag, length) in &messages {
-                        let last = start + PREFIX_BYTES + length;
-                        if start + PREFIX_BYTES <= end && (rpc == "Set" || last > at) {
-                            expected += *length as u64;
-                            decompressed = decompressed.max(if *flag { MAX.min(*length as u64 * 1_032) } else { 0 });
-                        }
-                        start = last;
-                    }
-                    prop_assert_eq!(part.used(), expected + decompressed, "{} to {}", rpc, end);
-                    at = end;
-                }
-                drop(body);
-                drop(memory);
-                prop_assert_eq!(part.used(), 0);
-            }
-        }
-    }
-
-    /// Many small compressed messages in one frame are what a client sends that compresses a stream.
-    /// Covers S19.
-    #[test]
-    fn compressed_messages_count_with_the_largest_and_release_what_it_did_not_need() {
-        let part = MemoryPart::new("requests", 300_000, 0);
-        let (mut body, memory) = metered(&part, "Write");
-        let frame = [message(true, 2), message(true, 3), message(true, 1)].concat().repeat(500);
-        arrived(&mut body, &frame).unwrap();
-        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 3_000 + 3 * MAX_COMPRESSION);
-        memory.decoded(|| 40);
-        memory.decoded(|| 30);
-        body.next_bytes_are_asked_for();
-        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 2 * 40, "the buffer stays as large as the largest");
-        // A message that has begun needs more than the buffer has.
-        arrived(&mut body, &[message(true, 1), message(true, 9)].concat()[..13]).unwrap();
-        memory.decoded(|| 10);
-        body.next_bytes_are_asked_for();
-        assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 9 + MAX);
-    }
-
-    /// Covers S19.
-    #[tokio::test(start_paused = true)]
-    async fn a_message_of_a_stream_waits_for_room_and_the_stream_ends_before_it_if_there_is_none() {
-        for released in [true, false] {
-            let part = MemoryPart::new("requests", u64::from(STREAM_WINDOW) + 1_000, 0);
-            let limits = RequestLimits { part: part.clone(), probes: part.clone(), max_request_bytes: MAX };
-            let frame = Bytes::from([message(false, 400), message(false, 500)].concat());
-            let (mut body, memory) = RequestBody::new(Silent(Some(frame.clone())), "Write", Some(&limits)).unwrap();
-            let other = part.reserve(200).unwrap();
-            let mut read = tokio::spawn(async move {
-                let read = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-                (read, body)
-            });
-            assert!(tokio::time::timeout(Duration::from_secs(5), &mut read).await.is_err(), "it waits");
-            if released {
-                drop(other);
-                let (read, _body) = read.await.unwrap();
-                assert_eq!(read.unwrap().unwrap().into_data().unwrap(), frame);
-                assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 900);
-            } else {
-                let error = read.await.unwrap().0.unwrap().unwrap_err().to_string();
-                assert!(error.contains("before this message"), "{error}");
-                assert_eq!(part.used(), u64::from(STREAM_WINDOW) + 200);
-            }
-            drop(memory);
-        }
-    }
-
-    /// A body that is silent after some bytes.
-    struct Silent(Option<Bytes>);
-
-    impl Body for Silent {
-        type Data = Bytes;
-        type Error = StdError;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-            self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
-        }
-    }
-
-    /// Covers S19, B16.
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_has_begun_must_arrive_and_a_silent_stream_may_stay() {
-        let whole = message(false, 10);
-        for (bytes, ends) in
-            [(&whole[..], false), (&whole[..14], true), (&whole[..5], true), (&whole[..1], true), (&[][..], false)]
-        {
-            let part = MemoryPart::new("requests", 1_000_000, 0);
-            let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
-            let silent = Silent((!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes)));
-            let (mut body, _memory) = RequestBody::new(silent, "Write", Some(&limits)).unwrap();
-            let read =
-                async { while std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().is_ok() {} };
-            let ended = tokio::time::timeout(10 * REQUEST_TIMEOUT, read).await;
-            assert_eq!(ended.is_ok(), ends, "{} bytes", bytes.len());
-        }
-    }
-
-    /// Covers S19.
-    #[test]
-    fn a_message_is_refused_when_its_length_is_announced() {
-        let part = MemoryPart::new("requests", 1_000, 0);
-        let (mut body, _memory) = metered(&part, "Set");
-        arrived(&mut body, &message(false, 900)[..PREFIX_BYTES]).unwrap();
-        let (mut other, _other) = metered(&part, "Get");
-        let full = arrived(&mut other, &message(false, 101)[..PREFIX_BYTES]).unwrap_err();
-        assert_eq!((full.used, full.wanted), (900, 101));
-        let (mut fits, _fits) = metered(&part, "Set");
-        arrived(&mut fits, &message(false, 100)[..PREFIX_BYTES]).unwrap();
-        let limits = RequestLimits { part: part.clone(), probes: part, max_request_bytes: MAX };
-        let full = RequestBody::new((), "Write", Some(&limits)).err().expect("no room for what it may leave unread");
-        assert_eq!(full.wanted, u64::from(STREAM_WINDOW));
     }
 }

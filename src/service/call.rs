@@ -204,6 +204,8 @@ impl AnswerMemory {
 #[derive(Debug, Default)]
 pub struct CallStats {
     request_received: AtomicBool,
+    /// The announced length of a message that is over the limit. 0 if there is none.
+    too_large_message: AtomicU64,
     partition: Mutex<Option<i32>>,
     entries: AtomicU64,
     records: AtomicU64,
@@ -213,6 +215,15 @@ impl CallStats {
     /// Whether the request has arrived completely.
     pub fn request_received(&self) -> bool {
         self.request_received.load(Ordering::Relaxed)
+    }
+
+    /// A message is not read, because it is over the limit.
+    pub fn set_too_large_message(&self, bytes: u64) {
+        self.too_large_message.store(bytes, Ordering::Relaxed);
+    }
+
+    pub fn too_large_message(&self) -> Option<u64> {
+        Some(self.too_large_message.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     pub fn set_partition(&self, partition: Option<i32>) {

@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 use super::{
     call::{Call, CallLimits},
     conversion::Conversions,
-    request, response, status,
+    facts, request, response, status,
 };
 use crate::{
     memory::{CallMemory, Full, Reserved},
@@ -28,11 +28,13 @@ pub async fn get(
     let format = request::value_format(request.value_format)?;
     let deadline = call.deadline_within(limits.read_timeout);
     let shown = Escaped(key.as_str()).to_string();
+    let named = facts::key(&key);
     let found = changelog.get(key, call.peer, deadline).await;
-    let found = found.map_err(|e| status::from_load_error(&e, &format!("get {shown}"), metrics))?;
+    let failed = |e| status::from_load_error(&e, &format!("get {shown}"), Some(&named), metrics);
+    let found = found.map_err(failed)?;
     call.stats.set_partition(Some(found.partition.number()));
     call.stats.add_records(found.end.counts.read);
-    let record = found.record.ok_or_else(|| status::key_not_found(&shown))?;
+    let record = found.record.ok_or_else(|| status::key_not_found(&shown, named.clone()))?;
     call.stats.add_entries(1);
     let full = |full: Full| status::memory_limit(&format!("get {shown}"), &full);
     // Before the conversion, so that no value is in memory without a reservation.

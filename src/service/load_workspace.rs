@@ -8,7 +8,7 @@ use tonic::{Request, Status};
 use super::{
     call::{Call, CallLimits},
     conversion::Conversions,
-    request, response,
+    facts, request, response,
     response_stream::ResponseStream,
     status,
 };
@@ -29,6 +29,7 @@ pub fn load_workspace(
     let (call, request) = Call::from_message(request);
     let workspace = request::workspace(&request.workspace_id, "workspace_id")?;
     let what = format!("load {}", Escaped(workspace.as_str()));
+    let named = facts::shown("workspace", workspace.as_str());
     let kept = list_bytes(&[&request.entity_types]);
     let types = request::entity_types(request.entity_types)?;
     let format = request::value_format(request.value_format)?;
@@ -40,7 +41,7 @@ pub fn load_workspace(
         &memory.answers,
         move |responses| async move {
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let load = load.map_err(|e| status::from_load_error(&e, &what, &metrics))?;
+            let load = load.map_err(|e| status::from_load_error(&e, &what, Some(&named), &metrics))?;
             call.stats.set_partition(Some(load.partition.number()));
             call.stats.add_records(load.snapshot.end.counts.read);
             let message = |event| v1::LoadWorkspaceResponse { event: Some(event) };

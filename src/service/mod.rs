@@ -8,6 +8,7 @@
 mod call;
 mod conversion;
 mod describe;
+mod facts;
 mod flush;
 #[cfg(test)]
 mod fuzz;
@@ -33,8 +34,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use call::{AnswerMemory, Call, CallLimits, CallStats, Kept, Peer, RequestBytes, RequestMemory};
 pub use status::{
-    connection_displaced, draining, fault_of_write, internal_fault, memory_limit, message_too_slow,
-    no_room_for_message, request_too_slow, starting, too_many_probes,
+    bad_argument, connection_displaced, draining, encoding_unsupported, fault_of_write, internal_fault, memory_limit,
+    message_too_large, message_too_slow, name_unknown, no_room_for_message, request_malformed, request_too_slow,
+    starting, too_many_probes, unknown_method,
 };
 
 use crate::{

@@ -78,10 +78,8 @@ const MAX_LIST: usize = 10_000;
 
 fn check_list(field: &str, entries: usize) -> Result<(), Status> {
     if entries > MAX_LIST {
-        return Err(status::bad_argument(
-            field,
-            format!("{field} has {entries} entries, at most {MAX_LIST} are allowed"),
-        ));
+        let message = format!("{field} has {entries} entries, at most {MAX_LIST} are allowed");
+        return Err(status::too_many_entries(field, MAX_LIST, entries, message));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn written(written: &Appended) -> v1::Written {
     let Position { partition, offset } = written.position;
     v1::Written {
         position: Some(v1::Position { partition: partition.number(), offset }),
-        timestamp: written.timestamp.map(timestamp),
+        timestamp: written.timestamp.and_then(timestamp),
     }
 }
 
@@ -43,7 +43,7 @@ pub fn entry(partition: Partition, record: Record, format: v1::ValueFormat) -> v
         value,
         partition: partition.number(),
         offset: record.offset,
-        timestamp: record.timestamp.map(timestamp),
+        timestamp: record.timestamp.and_then(timestamp),
         is_tombstone,
         headers: record.headers.into_iter().map(|h| v1::Header { key: h.key, value: h.value }).collect(),
     }
@@ -186,7 +186,7 @@ mod tests {
     prop_compose! {
         fn a_record()(
             offset in 0..i64::MAX,
-            timestamp in prop::option::of(-10_000_000_000_000..10_000_000_000_000_i64),
+            timestamp in prop::option::of(prop_oneof![-10_000_000_000_000..10_000_000_000_000_i64, any::<i64>()]),
             key in text(prop_oneof![26 => prop::char::range('a', 'z'), 1 => Just('é')], 1..=200),
             value in some_bytes(),
             headers in prop::collection::vec((text(prop::char::range('a', 'z'), 0..=9), some_bytes()), 0..3),
@@ -215,8 +215,17 @@ mod tests {
         }
     }
 
+    /// Covers C47.
     #[test]
-    fn timestamps_before_1970_have_positive_nanos() {
-        assert_eq!(timestamp(-1), prost_types::Timestamp { seconds: -1, nanos: 999_000_000 });
+    fn a_timestamp_is_one_that_protobuf_allows_or_absent() {
+        let (first, last) = (-62_135_596_800_000, 253_402_300_799_999);
+        let of = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+        assert_eq!(timestamp(-1), of(-1, 999_000_000), "nanos are positive");
+        assert_eq!(timestamp(first), of(-62_135_596_800, 0), "0001-01-01T00:00:00Z");
+        assert_eq!(timestamp(last), of(253_402_300_799, 999_000_000), "9999-12-31T23:59:59.999Z");
+        let (micros, nanos) = (1_795_732_451_754_000, 1_795_732_451_754_000_000);
+        for millis in [first - 1, last + 1, micros, nanos, i64::MIN, i64::MAX] {
+            assert_eq!(timestamp(millis), None, "{millis}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use changelog_core::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::facts::{Fact, Facts, fact, key as key_fact, limit_and_got, shown};
 use crate::{memory::Full, metrics::Metrics, proto::DOMAIN};
 
 /// The parts of a status. Code and reason belong together.
@@ -21,10 +22,11 @@ struct StatusSpec {
     reason: &'static str,
     retry_after: Option<Duration>,
     field: Option<String>,
+    facts: Vec<Fact>,
 }
 
 const fn spec(code: Code, reason: &'static str) -> StatusSpec {
-    StatusSpec { code, reason, retry_after: None, field: None }
+    StatusSpec { code, reason, retry_after: None, field: None, facts: Vec::new() }
 }
 
 impl StatusSpec {
@@ -33,9 +35,16 @@ impl StatusSpec {
         self
     }
 
+    /// Adds members to `ErrorInfo.metadata`.
+    fn with(mut self, facts: impl IntoIterator<Item = Fact>) -> Self {
+        self.facts.extend(facts);
+        self
+    }
+
     fn status(self, message: impl Into<String>) -> Status {
-        let message = message.into();
-        let mut details = ErrorDetails::with_error_info(self.reason, DOMAIN, HashMap::new());
+        let message = bounded(message.into());
+        let metadata: HashMap<_, _> = self.facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut details = ErrorDetails::with_error_info(self.reason, DOMAIN, metadata);
         if let Some(field) = self.field {
             details.add_bad_request_violation(field, message.clone());
         }
@@ -46,18 +55,35 @@ impl StatusSpec {
     }
 }
 
-fn bad_field(reason: &'static str, field: &str, message: String) -> Status {
-    StatusSpec { field: Some(field.to_owned()), ..spec(Code::InvalidArgument, reason) }.status(message)
+/// A status is sent in headers, and many clients take 8 KiB of them. The details of a status have its message twice.
+const MAX_MESSAGE_BYTES: usize = 1_000;
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    message
+}
+
+fn bad_field(reason: &'static str, field: &str, message: String, facts: Vec<Fact>) -> Status {
+    StatusSpec { field: Some(field.to_owned()), facts, ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
 /// A request that can never succeed.
 pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
-    bad_field("ARGUMENT_INVALID", field, message.into())
+    bad_field("ARGUMENT_INVALID", field, message.into(), vec![])
+}
+
+/// A list of the request with too many entries.
+pub fn too_many_entries(field: &str, limit: usize, got: usize, message: String) -> Status {
+    bad_field("ARGUMENT_INVALID", field, message, limit_and_got(&limit, &got))
 }
 
 /// A number that the enum of the field does not have.
 pub fn unknown_enum_value(field: &str, number: i32) -> Status {
-    bad_argument(field, format!("{number} is not a value of {field}"))
+    let message = format!("{number} is not a value of {field}");
+    bad_field("ARGUMENT_INVALID", field, message, vec![fact("got", &number)])
 }
 
 /// `workspace_id` and `changelog_id` that are not a key.
@@ -68,12 +94,12 @@ pub fn bad_key(error: &KeyError, workspace_id: &str, changelog_id: &str) -> Stat
         KeyPart::Workspace if !full => "workspace_id",
         _ => "changelog_id",
     };
-    bad_field("KEY_INVALID", field, error.to_string())
+    bad_field("KEY_INVALID", field, error.to_string(), error.facts())
 }
 
 /// A workspace ID that is not valid.
 pub fn bad_workspace(error: &KeyError, field: &str) -> Status {
-    bad_field("KEY_INVALID", field, error.to_string())
+    bad_field("KEY_INVALID", field, error.to_string(), error.facts())
 }
 
 pub fn bad_value(error: &ValueError, field: &str) -> Status {
@@ -81,11 +107,11 @@ pub fn bad_value(error: &ValueError, field: &str) -> Status {
         ValueError::TooLarge { .. } | ValueError::TooManyMembers { .. } => "VALUE_TOO_LARGE",
         ValueError::NotJson { .. } => "VALUE_NOT_JSON",
     };
-    bad_field(reason, field, error.to_string())
+    bad_field(reason, field, error.to_string(), error.facts())
 }
 
 pub fn bad_headers(error: &HeaderError) -> Status {
-    bad_field("ARGUMENT_INVALID", "headers", error.to_string())
+    bad_field("ARGUMENT_INVALID", "headers", error.to_string(), error.facts())
 }
 
 /// An RPC that this version does not implement.
@@ -94,12 +120,54 @@ pub fn not_implemented(rpc: &str) -> Status {
 }
 
 /// `Get` of an entity that does not exist.
-pub fn key_not_found(key: &str) -> Status {
-    spec(Code::NotFound, "KEY_NOT_FOUND").status(format!("{key} does not exist, or was deleted"))
+pub fn key_not_found(key: &str, named: Fact) -> Status {
+    spec(Code::NotFound, "KEY_NOT_FOUND").with([named]).status(format!("{key} does not exist, or was deleted"))
+}
+
+/// A request message that is longer than the server takes, or becomes so when it is decompressed. Nothing of it was
+/// written. `got` is the announced length, if that is too large.
+pub fn message_too_large(what: &str, limit: u64, got: Option<u64>) -> Status {
+    let message = match got {
+        Some(got) => {
+            format!("{what}: the message has {got} bytes, at most {limit} are allowed; nothing of it was written")
+        }
+        None => format!("{what}: the decompressed message has more than {limit} bytes; nothing of it was written"),
+    };
+    let facts = [fact("limit", &limit)].into_iter().chain(got.map(|got| fact("got", &got)));
+    spec(Code::OutOfRange, "MESSAGE_TOO_LARGE").with(facts).status(message)
+}
+
+/// A path that no service of the server has.
+pub fn unknown_method(path: &str) -> Status {
+    let message = format!("nothing was done: this server has no method {}", Escaped(path));
+    spec(Code::Unimplemented, "UNKNOWN_METHOD").with([shown("path", path)]).status(message)
+}
+
+/// A compression of the request that the server does not have.
+pub fn encoding_unsupported(encoding: &str, accepted: &str) -> Status {
+    let message = format!(
+        "nothing was done: the request is compressed with {}, and the server takes {accepted}",
+        Escaped(encoding)
+    );
+    let facts = [shown("encoding", encoding), shown("accepted", accepted)];
+    spec(Code::Unimplemented, "ENCODING_UNSUPPORTED").with(facts).status(message)
+}
+
+/// A request that is not framed as gRPC says: cut off, without a message, with one too many, or with a wrong flag.
+pub fn request_malformed(what: &str, cause: &str) -> Status {
+    spec(Code::Internal, "REQUEST_MALFORMED").status(format!("{what}: nothing of the message was done: {cause}"))
+}
+
+/// A service that health does not know, or a symbol or file that reflection does not know.
+pub fn name_unknown(message: &str, name: Option<&str>) -> Status {
+    spec(Code::NotFound, "NAME_UNKNOWN").with(name.map(|name| shown("name", name))).status(message)
 }
 
 /// Of a read, or of a write that came after the fault. What a fault did to a write that it met is not known.
 const INTERNAL_FAULT: StatusSpec = spec(Code::Internal, "INTERNAL_FAULT");
+
+/// A write had not begun.
+const DEADLINE: StatusSpec = spec(Code::DeadlineExceeded, "DEADLINE");
 
 /// Final until a restart.
 const STORE_GONE: StatusSpec = spec(Code::FailedPrecondition, "STORE_GONE");
@@ -142,23 +210,24 @@ pub fn no_thread(what: &str, error: &io::Error) -> Status {
     status.status(format!("{what}: nothing was done: the system has no thread left: {error}"))
 }
 
-fn no_room(message: String) -> Status {
-    spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1)).status(message)
+fn no_room(message: String, facts: Vec<Fact>) -> Status {
+    spec(Code::ResourceExhausted, "MEMORY_LIMIT").retry_after(Duration::from_secs(1)).with(facts).status(message)
 }
 
 /// A call that the memory limit has no room for. Nothing was written.
 pub fn memory_limit(what: &str, full: &Full) -> Status {
-    no_room(format!("{what}: nothing was done: {full}"))
+    no_room(format!("{what}: nothing was done: {full}"), full.facts())
 }
 
 /// A message of a stream that the memory limit has no room for. Others of the stream may have been written or sent.
 pub fn no_room_for_message(what: &str, full: &Full) -> Status {
-    no_room(format!("{what}: the stream ends before this message: {full}"))
+    no_room(format!("{what}: the stream ends before this message: {full}"), full.facts())
 }
 
 /// A call of health or reflection on a connection that has too many of them.
 pub fn too_many_probes(what: &str, max: usize) -> Status {
-    no_room(format!("{what}: nothing was done: this connection has {max} such calls, which is the most"))
+    let message = format!("{what}: nothing was done: this connection has {max} such calls, which is the most");
+    no_room(message, vec![fact("limit", &max)])
 }
 
 /// A request that did not arrive completely before its deadline.
@@ -168,13 +237,13 @@ pub fn request_too_slow() -> Status {
 
 /// A message of a `Write` stream that began to arrive and did not arrive completely.
 pub fn message_too_slow(limit: Duration) -> Status {
-    let seconds = limit.as_secs();
-    deadline_exceeded(format!("the rest of a message did not arrive within {seconds} s; nothing of it was done"))
+    let message = format!("the rest of a message did not arrive within {} s; nothing of it was done", limit.as_secs());
+    DEADLINE.with([fact("timeoutMs", &limit.as_millis())]).status(message)
 }
 
 /// A call whose deadline passed, or whose client received nothing for too long.
 pub fn deadline_exceeded(message: String) -> Status {
-    spec(Code::DeadlineExceeded, "DEADLINE").status(message)
+    DEADLINE.status(message)
 }
 
 fn topic(problem: &TopicProblem) -> StatusSpec {
@@ -183,23 +252,31 @@ fn topic(problem: &TopicProblem) -> StatusSpec {
 
 /// As [`from_write_error`], for the write of one key. `verb` and the key name it.
 pub fn from_failed_write(error: &WriteError, verb: &str, key: &Key) -> Status {
-    from_write_error(error, &format!("{verb} {}", Escaped(key.as_str())))
+    write_status(error, &format!("{verb} {}", Escaped(key.as_str())), Some(key))
 }
 
 /// A write that was refused, failed, or has an unknown outcome. `what` names it: `set "ws/type/id"`.
 pub fn from_write_error(error: &WriteError, what: &str) -> Status {
+    write_status(error, what, None)
+}
+
+fn write_status(error: &WriteError, what: &str, key: Option<&Key>) -> Status {
+    let facts = || error.facts().into_iter().chain(key.map(key_fact));
     let spec = match error {
         WriteError::Topic(problem) => topic(problem),
         WriteError::QueueFull { .. } => {
             spec(Code::ResourceExhausted, "PRODUCER_QUEUE_FULL").retry_after(Duration::from_millis(100))
         }
-        WriteError::TooLarge { .. } => return bad_field("VALUE_TOO_LARGE", "raw", format!("{what}: {error}")),
+        WriteError::TooLarge { .. } => {
+            return bad_field("VALUE_TOO_LARGE", "raw", format!("{what}: {error}"), facts().collect());
+        }
         WriteError::Unreachable { .. } => {
             spec(Code::Unavailable, "BROKERS_UNREACHABLE").retry_after(Duration::from_secs(1))
         }
         WriteError::NotEnoughReplicas { .. } => {
             spec(Code::Unavailable, "NOT_ENOUGH_REPLICAS").retry_after(Duration::from_secs(1))
         }
+        WriteError::ClockSkew { .. } => spec(Code::FailedPrecondition, "CLOCK_SKEW"),
         WriteError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
         WriteError::OutOfFiles { .. } => OUT_OF_FILES.retry_after(Duration::from_secs(1)),
         WriteError::DiskFull { .. } => spec(Code::ResourceExhausted, "DISK_FULL").retry_after(Duration::from_secs(10)),
@@ -210,12 +287,13 @@ pub fn from_write_error(error: &WriteError, what: &str) -> Status {
         WriteError::OutcomeUnknown { by_time: true, .. } => spec(Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
         WriteError::OutcomeUnknown { by_time: false, .. } => spec(Code::Unknown, "OUTCOME_UNKNOWN"),
     };
-    spec.status(format!("{what}: {error}"))
+    spec.with(facts()).status(format!("{what}: {error}"))
 }
 
-/// A load, get or stream that did not reach its end. `what` names it: `load "ws"`. Counts those that were aborted
-/// because the log changed.
-pub fn from_load_error(error: &LoadError, what: &str, metrics: &Metrics) -> Status {
+/// A load, get or stream that did not reach its end. `what` names it: `load "ws"`. `named` is the key or workspace of
+/// the request. Counts those that were aborted because the log changed.
+pub fn from_load_error(error: &LoadError, what: &str, named: Option<&Fact>, metrics: &Metrics) -> Status {
+    let facts = || error.facts().into_iter().chain(named.cloned());
     let spec = match error {
         LoadError::Read(error) => from_read_error(error),
         LoadError::TooManyReplays { .. } | LoadError::TooManyReplaysOfPeer { .. } => {
@@ -232,16 +310,20 @@ pub fn from_load_error(error: &LoadError, what: &str, metrics: &Metrics) -> Stat
         }
         LoadError::Deadline(_) => spec(Code::DeadlineExceeded, "DEADLINE"),
         LoadError::Token(TokenError::Invalid(_)) => {
-            return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"));
+            return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"), facts().collect());
         }
         LoadError::Token(TokenError::Resync(_)) => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
-        LoadError::NoSuchPartition { .. } => return bad_argument("partitions", format!("{what}: {error}")),
-        LoadError::WorkspaceNotInPartitions { .. } => return bad_argument("workspace_ids", format!("{what}: {error}")),
+        LoadError::NoSuchPartition { .. } => {
+            return bad_field("ARGUMENT_INVALID", "partitions", format!("{what}: {error}"), facts().collect());
+        }
+        LoadError::WorkspaceNotInPartitions { .. } => {
+            return bad_field("ARGUMENT_INVALID", "workspace_ids", format!("{what}: {error}"), facts().collect());
+        }
     };
     if spec.code == Code::Aborted {
         metrics.replay_aborted(spec.reason);
     }
-    spec.status(format!("{what}: {error}"))
+    spec.with(facts()).status(format!("{what}: {error}"))
 }
 
 fn from_read_error(error: &ReadError) -> StatusSpec {
@@ -256,6 +338,7 @@ fn from_read_error(error: &ReadError) -> StatusSpec {
             spec(Code::Unavailable, "OPEN_TRANSACTION").retry_after(Duration::from_secs(1))
         }
         ReadError::Truncated { .. } => spec(Code::Aborted, "LOG_TRUNCATED"),
+        ReadError::RetentionTooShort { .. } => spec(Code::FailedPrecondition, "RETENTION_TOO_SHORT"),
         ReadError::Moved { .. } => spec(Code::Aborted, "LOG_MOVED"),
         // Only resume tokens name offsets, and streams turn this error into RESYNC_REQUIRED themselves.
         ReadError::OffsetOutOfRange { .. } => spec(Code::OutOfRange, "RESYNC_REQUIRED"),
@@ -263,5 +346,41 @@ fn from_read_error(error: &ReadError) -> StatusSpec {
         ReadError::Draining => spec(Code::Unavailable, "DRAINING").retry_after(Duration::from_secs(1)),
         ReadError::Corrupt(_) => spec(Code::DataLoss, "STORE_CORRUPT"),
         ReadError::StoreGone(_) => STORE_GONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changelog_core::model::WorkspaceId;
+
+    use super::*;
+
+    /// The largest that grpc-java and gRPC's C core take is 8 KiB, by the measure of HTTP/2.
+    /// Covers C77.
+    #[test]
+    fn a_status_of_any_length_fits_into_the_headers_that_clients_take() {
+        let long = "\u{1f980}".repeat(200);
+        let workspace = "\u{1f980}".repeat(60);
+        let mismatch = Key::from_request(&workspace, &format!("{long}/t/i")).unwrap_err();
+        assert_eq!(mismatch.facts().len(), 3);
+        let cause = "\u{e9}".repeat(10_000);
+        let key = Key::from_request("", &format!("w/t/{long}")).unwrap();
+        let no_such = "\u{e9}/".repeat(4_000);
+        for status in [
+            bad_key(&mismatch, &workspace, &format!("{long}/t/i")),
+            bad_workspace(&WorkspaceId::parse(&no_such).unwrap_err(), "workspace_id"),
+            from_failed_write(&WriteError::OutcomeUnknown { by_time: true, cause: cause.clone() }, "set", &key),
+            from_write_error(&WriteError::Unreachable { cause: cause.clone() }, &cause),
+            bad_argument("message_request", cause.clone()),
+            unknown_method(&no_such),
+            encoding_unsupported(&cause, &cause),
+            request_malformed("Set", &cause),
+            name_unknown(&cause, Some(&cause)),
+        ] {
+            assert!(status.message().len() <= MAX_MESSAGE_BYTES + '…'.len_utf8());
+            let response = status.into_http::<()>();
+            let sizes = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+            assert!(sizes.sum::<usize>() <= 8_192, "{response:?}");
+        }
     }
 }

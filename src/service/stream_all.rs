@@ -71,7 +71,7 @@ impl Reader {
             Content::Latest => "stream latest values",
         };
         let deadline_of_values = (!request.follow).then_some(deadline);
-        let failed = |e: LoadError| status::from_load_error(&e, what, &metrics);
+        let failed = |e: LoadError| status::from_load_error(&e, what, None, &metrics);
         let mut stream = changelog.stream(request, call.peer, deadline).await.map_err(failed)?;
         while let Some(event) = stream.next().await {
             let message = |event| v1::StreamAllResponse { event: Some(event) };

@@ -353,7 +353,7 @@ pub fn check_count(mutations: &[v1::Mutation]) -> Result<(), Status> {
     let got = mutations.len();
     if got > MAX_MUTATIONS {
         let message = format!("{got} mutations in one message, the limit is {MAX_MUTATIONS}; none of them was written");
-        return Err(status::bad_argument("mutations", message));
+        return Err(status::too_many_entries("mutations", MAX_MUTATIONS, got, message));
     }
     Ok(())
 }

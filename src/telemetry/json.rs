@@ -1,10 +1,12 @@
 //! An event as one line of JSON: `timestamp`, `level`, the fields of the event, `target`.
 //!
-//! Promises: a line is valid JSON, has each member once, and has at most 16 KiB. The formatter of tracing-subscriber
-//! repeats a member if a field has the name of one of its own.
+//! Promises: a line is valid JSON, has each member once, and has at most 16 KiB. Characters that act on a terminal or
+//! are not seen are escaped. The formatter of tracing-subscriber repeats a member if a field has the name of one of its
+//! own.
 
 use std::fmt::{self, Debug};
 
+use changelog_core::model::PrintableJson;
 use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::Value;
 use tracing::{
@@ -81,7 +83,7 @@ fn try_line(
     }
     object.serialize_entry("target", target)?;
     object.end()?;
-    Ok(String::from_utf8_lossy(&line).into_owned())
+    Ok(PrintableJson(&String::from_utf8_lossy(&line)).to_string())
 }
 
 /// The fields of an event, each name once.
@@ -219,7 +221,7 @@ mod tests {
     /// Covers C58, R41.
     #[test]
     fn a_long_line_is_cut_in_its_texts_and_stays_json() {
-        for filler in ["x", "\u{1}", "é", "\"", "😀"] {
+        for filler in ["x", "\u{1}", "é", "\"", "😀", "\u{ad}", "\u{200b}", "\u{e0041}"] {
             let long = filler.repeat(20_000);
             let members = logged(|| tracing::info!(a = long, b = long, c = 7, d = %long, "the text"));
             let of = |name: &str| members.iter().find(|(n, _)| n == name).unwrap().1.clone();
@@ -229,5 +231,17 @@ mod tests {
                 assert!(text.ends_with(" [cut]") && long.starts_with(text.strip_suffix(" [cut]").unwrap()), "{text}");
             }
         }
+    }
+
+    /// Covers C81, S12.
+    #[test]
+    fn no_line_has_a_control_or_invisible_character_and_it_stays_equal_as_json() {
+        let text = "a\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{200b}\u{feff}\r\nb";
+        let members = logged(|| tracing::info!(a = text, b = %text, "the {text}"));
+        for (name, expected) in [("a", text.to_owned()), ("b", text.to_owned()), ("message", format!("the {text}"))] {
+            assert!(members.contains(&(name.to_owned(), expected.into())), "{name}: {members:?}");
+        }
+        let line = message("ERROR", text);
+        assert!(line.is_ascii() && !line.contains(char::is_control), "{line:?}");
     }
 }

@@ -6,6 +6,7 @@
 
 mod json;
 mod limit;
+mod text;
 mod writer;
 
 use std::{
@@ -24,7 +25,9 @@ use tracing_subscriber::{
 pub use limit::{LogLimit, PERIOD as LOG_LIMIT_PERIOD};
 pub use writer::lost_lines;
 
+use changelog_core::model::Printable;
 use json::JsonLines;
+use text::TextFields;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,7 +59,7 @@ impl LogFormat {
 pub fn exit_message(format: LogFormat, text: &str) {
     let (mut lines, _guard) = writer::start();
     let line = match format {
-        LogFormat::Text => format!("changelogd: {text}\n"),
+        LogFormat::Text => format!("changelogd: {}\n", Printable(text)),
         LogFormat::Json => json::message("ERROR", text) + "\n",
     };
     // It never fails.
@@ -109,7 +112,7 @@ pub fn start(format: LogFormat, filter: EnvFilter) -> Logging {
     let subscriber = tracing_subscriber::registry().with(filter).with(Limited);
     let layer = fmt::layer().with_writer(move || lines.clone());
     let _ = match format {
-        LogFormat::Text => subscriber.with(layer.with_ansi(stderr().is_terminal())).try_init(),
+        LogFormat::Text => subscriber.with(layer.with_ansi(stderr().is_terminal()).fmt_fields(TextFields)).try_init(),
         LogFormat::Json => subscriber.with(layer.event_format(JsonLines)).try_init(),
     };
     // The default hook writes to stderr itself, and waits for its reader.

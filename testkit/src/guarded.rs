@@ -134,4 +134,15 @@ impl Guarded {
         let ca = self.dir.path().join(format!("{trusted}.pem")).display().to_string();
         self.arguments(brokers, topic, &[("security.protocol", "ssl"), ("ssl.ca.location", &ca)])
     }
+
+    /// As [`Guarded::with_tls`] with the trusted certificate as PEM in the properties: as it is, or in the form of
+    /// Java's properties files, whose lines end in a backslash.
+    ///
+    /// # Panics
+    /// If the certificate can't be read.
+    pub fn with_tls_in_properties(&self, topic: &str, is_continued: bool) -> Vec<String> {
+        let pem = fs::read_to_string(self.dir.path().join("good.pem")).expect("a certificate");
+        let pem = if is_continued { pem.trim().replace('\n', " \\\n    ") } else { pem };
+        self.arguments(&self.tls, topic, &[("ssl.ca.pem", &pem), ("security.protocol", "ssl")])
+    }
 }

@@ -285,6 +285,11 @@ impl Oracle {
         self.ask_one(&["acl", bootstrap, "forbid", topic, user, operations]).map(drop)
     }
 
+    /// Bounds what clients with this id may do, by Kafka's name for it (`consumer_byte_rate`).
+    pub fn quota(&self, bootstrap: &str, client_id: &str, name: &str, bound: u32) -> Result<(), OracleError> {
+        self.ask_one(&["quota", bootstrap, client_id, name, &bound.to_string()]).map(drop)
+    }
+
     /// Opens a transaction, which stays open over other commands: for ten minutes, or until commit or abort.
     pub fn txn_begin(&self, bootstrap: &str, transactional_id: &str) -> Result<(), OracleError> {
         self.ask_one(&["txn-begin", bootstrap, transactional_id]).map(drop)

@@ -129,3 +129,14 @@ async fn an_expired_or_unknown_certificate_is_unavailable_with_the_cause() {
         assert_eq!(server.http("/livez").await.0, 200);
     }
 }
+
+/// Covers S11.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pem_of_several_lines_in_a_properties_file_is_used_for_tls() {
+    let guarded = guarded();
+    for is_continued in [false, true] {
+        let topic = topic_on(guarded);
+        let server = TestServer::process(guarded.with_tls_in_properties(&topic, is_continued)).await;
+        come_to_work(&server).await;
+    }
+}

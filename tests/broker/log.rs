@@ -121,7 +121,8 @@ async fn a_topic_is_ensured_once_and_changed_only_on_demand() {
     assert!(report.created && report.notes.iter().any(|n| n.contains("replication factor is 1")), "{report:?}");
     let report = admin::ensure(&settings, &spec).await.unwrap();
     assert!(!report.created && !report.altered && report.notes.is_empty(), "{report:?}");
-    let spec = TopicSpec { delete_retention: Some(Duration::from_secs(7_200)), ..spec };
+    let configs = [("delete.retention.ms".to_owned(), "7200000".to_owned())].into();
+    let spec = TopicSpec { configs, ..spec };
     let report = admin::ensure(&settings, &spec).await.unwrap();
     assert!(!report.altered && report.notes.iter().any(|n| n.contains("delete.retention.ms")), "{report:?}");
     let report = admin::ensure(&settings, &TopicSpec { alter: true, ..spec.clone() }).await.unwrap();

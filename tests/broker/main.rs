@@ -5,19 +5,25 @@
 
 mod authorization;
 mod cities;
+mod clients;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod end_offset;
 mod exact;
+mod given_addresses;
 mod kit;
 mod log;
 mod log_truncation;
+mod older_brokers;
 mod oracle;
 mod producers;
+mod quotas;
 mod readme;
 mod servers;
 mod topic_care;
+mod topic_command;
 mod topic_identity;
+mod topic_limits;
 
 contract!(broker, crate::servers::real, durable, foreign);
 contract!(broker_over_the_wire, crate::servers::real_process, durable, foreign);

@@ -79,7 +79,14 @@ async fn a_missing_topic_is_not_created_and_is_served_once_it_exists() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_topic_uses_the_documented_configuration() {
     let topic = unique_topic("created");
-    served(TestServer::process(arguments(&topic, &["--partitions=4", "--create-topic"])).await).await;
+    served(
+        TestServer::process(arguments(
+            &topic,
+            &["--partitions=4", "--create-topic", "--create-topic-replication-factor=1"],
+        ))
+        .await,
+    )
+    .await;
     let described = shared_oracle().describe(shared_broker().bootstrap(), &topic).unwrap();
     assert_eq!(described.partitions.len(), 4);
     for (name, value) in
@@ -207,50 +214,4 @@ async fn an_open_transaction_is_an_error_and_loads_are_whole_after_it() {
     }
     let dump = oracle.dump(bootstrap, &topic, Isolation::ReadCommitted).unwrap();
     assert!(dump.ranges[0].1 > dump.records.last().unwrap().offset + 1, "the tail is invisible");
-}
-
-fn topic_command(topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::Value, String) {
-    let output = std::process::Command::new(crate::contract::server::binary())
-        .arg("topic")
-        .args(arguments)
-        .args(["--brokers", shared_broker().bootstrap(), "--topic", topic])
-        .env_clear()
-        .output()
-        .expect("the binary runs");
-    let said = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output.status.code(), said, String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// Covers C66, K10.
-#[test]
-fn topic_ensure_is_idempotent_and_never_changes_the_partition_count() {
-    let (topic, bootstrap) = (unique_topic("ensured"), shared_broker().bootstrap());
-    let (code, said, _) = topic_command(&topic, &["describe"]);
-    assert_eq!(code, Some(1), "{said}");
-    let ensure = ["ensure", "--partitions=6", "--delete-retention=2h"];
-    let (code, said, error) = topic_command(&topic, &ensure);
-    assert_eq!((code, &said["created"]), (Some(0), &true.into()), "{error}");
-    assert!(said["notes"].to_string().contains("replication factor is 1 instead of 3"), "said aloud: {said}");
-    let before = shared_oracle().describe(bootstrap, &topic).unwrap();
-    assert_eq!(before.configs.get("delete.retention.ms").map(String::as_str), Some("7200000"));
-
-    let (code, said, error) = topic_command(&topic, &ensure);
-    assert_eq!((code, &said["created"], &said["altered"]), (Some(0), &false.into(), &false.into()), "{error}");
-    shared_oracle().config(bootstrap, &topic, &[("min.compaction.lag.ms", "5"), ("segment.ms", "123456")]).unwrap();
-    let (code, said, _) = topic_command(&topic, &ensure);
-    assert_eq!((code, &said["altered"]), (Some(0), &false.into()));
-    assert!(said["notes"].to_string().contains("min.compaction.lag.ms is 5, wanted is 60000"), "{said}");
-    let config = |name: &str| shared_oracle().describe(bootstrap, &topic).unwrap().configs.get(name).cloned();
-    assert_eq!(config("min.compaction.lag.ms").as_deref(), Some("5"), "nothing is altered unasked");
-
-    let (code, said, _) = topic_command(&topic, &[&ensure[..], &["--alter"]].concat());
-    assert_eq!((code, &said["altered"]), (Some(0), &true.into()));
-    assert_eq!(config("min.compaction.lag.ms").as_deref(), Some("60000"));
-    assert_eq!(config("segment.ms").as_deref(), Some("123456"), "what was not asked about stays");
-
-    let (code, _, error) = topic_command(&topic, &["ensure", "--partitions=7", "--alter"]);
-    assert!(code == Some(1) && error.contains('6') && error.contains('7'), "{error}");
-    let (code, said, _) = topic_command(&topic, &["describe"]);
-    assert_eq!((code, said["partitions"].as_array().map(Vec::len)), (Some(0), Some(6)));
-    assert_eq!(said["id"], before.id);
 }

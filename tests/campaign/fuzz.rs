@@ -22,7 +22,7 @@ pub struct Target {
     pub rule: Rule,
 }
 
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         what: "resume tokens",
         suite: Suite { package: "changelog-core", filter: "resume::token::fuzz::" },
@@ -43,6 +43,16 @@ pub const TARGETS: [Target; 4] = [
         suite: Suite { package: "changelogd", filter: "service::fuzz::" },
         rule: Rule::UnknownEnumValueIsRefused,
     },
+    Target {
+        what: "Kafka properties and brokers",
+        suite: Suite { package: "changelog-kafka", filter: "settings::fuzz::" },
+        rule: Rule::UnknownValueIsSecret,
+    },
+    Target {
+        what: "lines of an import",
+        suite: Suite { package: "changelogd", filter: "cli::record::fuzz::" },
+        rule: Rule::NullIsAValue,
+    },
 ];
 
 /// Cases of a fuzz target for each case of another property, as in the testkit.
@@ -56,7 +66,7 @@ pub fn run(seed: u64, cases: u64, report: &mut Report) {
         "Each property with {cases} cases and seed {seed}. \"Tests of the tests\" shows that each target notices a \
          fault.\n\n| target | properties | cases | seconds | |\n|---|---:|---:|---:|---|\n"
     );
-    match built(&["changelog-core", "changelog-embedded", "changelogd"], None) {
+    match built(&["changelog-core", "changelog-kafka", "changelog-embedded", "changelogd"], None) {
         Err(error) => report.failure(format!("fuzz: {error}")),
         Ok(binaries) => {
             for target in TARGETS {

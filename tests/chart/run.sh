@@ -188,11 +188,12 @@ for kube in $oldest $native $recent $newest; do
         '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
     # Covers K2, K10, K12.
     renders 'standalone, kafka, three pods and a headless Service' "$kube" "$chart" --set "$kafka" \
-        --set topic.partitions=100000,topic.create=true,replicas=3 \
+        --set topic.partitions=100000,topic.create=true,topic.replicationFactor=2,replicas=3 \
         --set api.insecureListen=true,service.enabled=true,service.headless=true -- \
         '+kind: Deployment' '+kind: Service' '+clusterIP: None' '+replicas: 3' '-type: Recreate' \
         '+CHANGELOGD_LISTEN=0.0.0.0:50051' '+CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_STORE=kafka' \
         '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=100000' '+CHANGELOGD_CREATE_TOPIC=true' \
+        '+CHANGELOGD_CREATE_TOPIC_REPLICATION_FACTOR=2' \
         '-CHANGELOGD_DELETE_RETENTION=24h' \
         '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
     # Covers K2.
@@ -305,9 +306,12 @@ refuses 'brokers and the embedded store' $recent "$chart" \
     --set "$kafka" --set topic.partitions=1,store.type=embedded -- \
     'store.type: embedded does not go with kafka.brokers'
 refuses 'the kafka store without brokers' $recent "$chart" --set store.type=kafka -- 'kafka needs kafka.brokers'
+refuses 'a topic without copies' $recent "$chart" --set "$kafka" --set topic.replicationFactor=0 -- replicationFactor
 refuses 'a topic to create without kafka' $recent "$chart" --set topic.create=true -- 'topic.create'
 refuses 'a Secret without kafka' $recent "$chart" --set kafka.propertiesSecret.name=a -- 'kafka.propertiesSecret'
-refuses 'a broker without port' $recent "$chart" --set 'kafka.brokers={kafka}' -- "at '/kafka/brokers/0'"
+for broker in kafka http://kafka:9092 kafka:9092:9093 :9092 'kafka:9092;kafka:9093' ::1:9092; do
+    refuses "the broker $broker" $recent "$chart" --set "kafka.brokers={$broker}" -- "at '/kafka/brokers/0'"
+done
 refuses 'pods with a store each' $recent "$chart" --set replicas=2 -- 'replicas: more than 1 needs kafka'
 refuses 'pods on one claim' $recent "$chart" \
     --set "$kafka" --set topic.partitions=1,replicas=2,data.existingClaim=a -- \

@@ -5,9 +5,11 @@
 //! can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod answers;
+pub mod command_line;
 pub mod promises;
 pub mod refusals;
 pub mod server;
+pub mod statuses;
 pub mod streams;
 pub mod writes;
 
@@ -16,7 +18,7 @@ pub mod writes;
 macro_rules! contract {
     ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
-            use $crate::contract::{promises, refusals, streams, writes};
+            use $crate::contract::{command_line, promises, refusals, statuses, streams, writes};
 
             $crate::contract!(@tests $start, promises:
                 a_load_contains_every_write_acknowledged_before_it
@@ -68,7 +70,21 @@ macro_rules! contract {
                 a_string_that_is_not_utf8_is_refused_as_the_caller_s_error
                 messages_over_the_limit_and_compressed_bombs_are_refused
                 a_malformed_timeout_is_ignored_and_a_short_one_is_kept
-                unknown_methods_and_services_are_unimplemented
+            );
+            $crate::contract!(@tests $start, statuses:
+                a_message_over_the_limit_is_refused_with_the_limit_and_its_size
+                a_request_that_is_not_framed_as_grpc_is_refused_and_nothing_is_written
+                a_message_that_cannot_be_decoded_is_refused_with_a_reason
+                an_unknown_method_is_refused_with_its_path
+                an_encoding_that_the_server_does_not_have_is_refused_with_those_that_it_has
+                health_and_reflection_name_what_they_do_not_know
+                each_refusal_has_its_facts
+                a_message_reaches_the_client_as_the_specification_encodes_it
+                a_health_watch_of_an_unknown_service_is_answered_and_stays_open_until_a_stop
+            );
+            $crate::contract!(@tests $start, command_line:
+                what_is_exported_deleted_and_imported_is_as_before
+                an_import_applies_the_lines_of_each_key_in_the_order_of_the_file
             );
             $( $crate::contract!(@$capability $start); )*
         }

@@ -381,14 +381,22 @@ impl TestServer {
 
 /// The answer of an admin port to a GET: the code and the body.
 pub async fn http_get(address: &str, path: &str) -> (u16, String) {
+    let (head, body) = http_get_accepting(address, path, None).await;
+    let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
+    (code, body)
+}
+
+/// The head and the body of the answer to a GET with this `Accept` header.
+pub async fn http_get_accepting(address: &str, path: &str, accept: Option<&str>) -> (String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("the admin port");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let accept = accept.map(|accept| format!("accept: {accept}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{accept}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
-    (code, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+    (format!("{head}\r\n"), body.to_owned())
 }
 
 pub async fn connect(api: &str) -> Client {

@@ -1,14 +1,15 @@
-//! Faults of changelogd itself: a panic in the code behind a call.
+//! Faults of changelogd itself, such as a panic in the code behind a call; what a client learns of a log's errors.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use changelog_core::{
-    log::{Corrupt, Gone, MemoryLog, ReadError, WriteError},
-    model::PartitionCount,
+    log::{Corrupt, Gone, MemoryLog, ReadError, TopicProblem, WriteError},
+    model::{Partition, PartitionCount},
     testing::FakeLog,
 };
 use changelogd::proto::v1;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::contract::server::{TestServer, raw, reason};
 
@@ -28,7 +29,7 @@ async fn drained<T>(stream: Result<tonic::Response<tonic::Streaming<T>>, Status>
     Ok(())
 }
 
-/// Covers R44, C43.
+/// Covers R44, C43, C76.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_called_a_fault_and_a_write_behind_it_unknown() {
     let server = faulty().await;
@@ -110,4 +111,58 @@ async fn after_a_failure_of_the_store_each_call_names_it_and_nothing_is_written(
         let loaded = server.try_load(load).await.map(drop).map_err(|status| (status.code(), reason(&status)));
         assert_eq!(loaded, if read.is_some() { Err((code, expected.to_owned())) } else { Ok(()) }, "{expected}");
     }
+}
+
+/// Covers C77.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_facts_of_an_error_of_the_log_reach_the_client() {
+    let partition = Partition::new(1).unwrap();
+    let cause = || "a cause".to_owned();
+    let topic = TopicProblem::PartitionCountChanged { topic: "t".to_owned(), expected: 2, actual: 3 };
+    let of_topic = [("topic", "t"), ("expected", "2"), ("got", "3")];
+    let reads: [(ReadError, &[(&str, &str)]); 6] = [
+        (topic.clone().into(), &of_topic),
+        (ReadError::EndedEarly { partition }, &[("partition", "1")]),
+        (ReadError::Truncated { partition, cause: cause() }, &[("partition", "1")]),
+        (ReadError::Moved { partition, cause: cause() }, &[("partition", "1")]),
+        (
+            ReadError::OpenTransaction { partition, last_stable: 5, high: 9 },
+            &[("partition", "1"), ("lastStableOffset", "5"), ("highWatermark", "9")],
+        ),
+        (
+            ReadError::Deadline { partition, position: 3, end: 8 },
+            &[("partition", "1"), ("offset", "3"), ("endOffset", "8")],
+        ),
+    ];
+    for (error, expected) in reads {
+        let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+        let log = FakeLog::new(memory).on_replay(move |_, _| std::future::ready(Err(error.clone())));
+        let server = TestServer::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.ready().await;
+        let load = v1::LoadWorkspaceRequest { workspace_id: "ws?".to_owned(), ..Default::default() };
+        assert_eq!(facts(&server.try_load(load).await.unwrap_err()), with(expected, ("workspace", "ws?")));
+        assert_eq!(facts(&server.get("ws/t/?").await.unwrap_err()), with(expected, ("key", "ws/t/?")));
+    }
+    let writes: [(WriteError, &[(&str, &str)]); 4] = [
+        (topic.into(), &of_topic),
+        (WriteError::TooLarge { limit: 10, got: 20 }, &[("limit", "10"), ("got", "20")]),
+        (WriteError::QueueFull { limit: "3 records".to_owned() }, &[("limit", "3 records")]),
+        (WriteError::OutcomeUnknown { by_time: false, cause: cause() }, &[]),
+    ];
+    for (error, expected) in writes {
+        let memory = MemoryLog::new(PartitionCount::new(2).unwrap(), Duration::from_secs(1000));
+        let log = FakeLog::new(memory).on_append(move |_, _| Err(error.clone()));
+        let server = TestServer::on_log(Arc::new(log), vec!["--store=memory".to_owned()]).await.ready().await;
+        let set = v1::SetRequest { changelog_id: "ws/t/1".to_owned(), value: raw("1"), ..Default::default() };
+        let status = server.client.clone().set(set).await.unwrap_err();
+        assert_eq!(facts(&status), with(expected, ("key", "ws/t/1")), "{status:?}");
+    }
+}
+
+fn facts(status: &Status) -> BTreeMap<String, String> {
+    let details = status.get_error_details();
+    details.error_info().unwrap_or_else(|| panic!("{status:?}")).metadata.clone().into_iter().collect()
+}
+
+fn with(facts: &[(&str, &str)], more: (&str, &str)) -> BTreeMap<String, String> {
+    facts.iter().copied().chain([more]).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod buffered_answers;
+mod command_line;
 mod connections;
 mod container;
 #[path = "../contract/mod.rs"]
@@ -18,6 +19,7 @@ mod flags;
 mod http2;
 mod image;
 mod json_values;
+mod kafka_settings;
 mod logs;
 mod lost_broker;
 mod memory_limit;

@@ -142,7 +142,8 @@ async fn streams_whose_verdicts_are_not_taken_leave_the_reserve_to_small_calls()
         server.set(&format!("ws/t/{n}"), "1").await;
     }
     for socket in sockets {
-        socket.shutdown(std::net::Shutdown::Both).unwrap();
+        // On a slow machine the server has ended a stream, because the rest of a message did not arrive.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
     }
     while streams.join_next().await.is_some() {}
     until(&server, "requests", |bytes| bytes == 0).await;

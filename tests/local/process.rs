@@ -11,7 +11,10 @@ use changelogd::proto::v1;
 use tokio::process::Command;
 
 use crate::{
-    contract::server::{TestServer, binary, connect, directory, raw},
+    contract::{
+        server::{TestServer, binary, connect, directory, raw},
+        statuses::facts,
+    },
     mock_cluster::MockKafka,
     servers::embedded_process,
 };
@@ -317,7 +320,7 @@ async fn a_unix_socket_serves_and_is_removed() {
     assert!(!socket.exists());
 }
 
-/// Covers S6, S10, K4.
+/// Covers S6, S10, K4, C76.
 #[tokio::test]
 async fn the_health_port_serves_health_and_nothing_else() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -329,8 +332,12 @@ async fn the_health_port_serves_health_and_nothing_else() {
         let request = HealthCheckRequest { service: service.to_owned() };
         HealthClient::new(channel.clone()).check(request).await.unwrap();
     }
+    let unknown = HealthCheckRequest { service: "another?".to_owned() };
+    let status = HealthClient::new(channel).check(unknown).await.unwrap_err();
+    assert_eq!(facts(&status, tonic::Code::NotFound, "NAME_UNKNOWN", "health")["name"], "another?");
     let status = connect(&port.to_string()).await.describe(v1::DescribeRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    let path = &facts(&status, tonic::Code::Unimplemented, "UNKNOWN_METHOD", "the health port")["path"];
+    assert_eq!(path, "/changelog.v1.ChangelogService/Describe");
     server.describe("").await;
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 const STATUS: &str = include_str!("../../src/service/status.rs");
+const FACTS: &str = include_str!("../../src/service/facts.rs");
 const CODEC: &str = include_str!("../../src/proto/codec.rs");
 const LOG_ERRORS: &str = include_str!("../../crates/changelog-core/src/log/error.rs");
 const PROTO: &str = include_str!("../../proto/changelog.proto");
@@ -109,6 +110,28 @@ fn every_reason_of_the_code_is_in_each_table_with_its_code() {
         let unknown: Vec<_> = table.difference(&code).collect();
         assert!(missing.is_empty() && unknown.is_empty(), "{name}: missing {missing:?}, not in the code {unknown:?}");
     }
+}
+
+/// Covers C77.
+#[test]
+fn the_table_of_facts_has_the_members_that_the_code_sets() {
+    let named = |source: &'static str, call: &str| {
+        let names = before_tests(source).split(call).skip(1).map(|rest| rest.split('"').next().unwrap());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut members = BTreeSet::new();
+    for source in [FACTS, STATUS, CODEC] {
+        for call in ["fact(\"", "shown(\"", "unquoted(\"", "vec![(\"", "HashMap::from([(\""] {
+            members.extend(named(source, call));
+        }
+    }
+    members.extend(["limit", "got"].map(str::to_owned));
+    assert!(members.len() > 25, "{members:?}");
+    let table = OPERATIONS.split("\n### Facts\n").nth(1).expect("the heading").split("\n## ").next().unwrap();
+    let first = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let documented: BTreeSet<_> = first.flat_map(|cell| cell.split('`').step_by(2)).map(str::to_owned).collect();
+    let documented: BTreeSet<_> = documented.into_iter().filter(|name| !name.is_empty()).collect();
+    assert_eq!(members, documented);
 }
 
 /// The items of lists in a comment that begin with codes and a colon, as codes and reasons.

@@ -46,7 +46,9 @@ use tokio::{
 };
 
 pub use metrics::Metrics;
-pub use settings::{PropertyError, Settings, is_secret, parse_properties};
+pub use settings::{
+    Brokers, BrokersError, PropertiesError, PropertyError, Settings, is_secret, parse_properties, shown_property,
+};
 
 use self::{
     produce::ProducerPool,

@@ -2,7 +2,17 @@
 //!
 //! Promises that a property that would break a promise is rejected by name, and that no secret value is shown.
 
-use std::time::Duration;
+mod brokers;
+mod error;
+mod files;
+#[cfg(test)]
+mod fuzz;
+mod names;
+mod pem;
+mod properties;
+mod secrets;
+
+use std::{fmt, time::Duration};
 
 use changelog_core::{
     model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
@@ -10,12 +20,23 @@ use changelog_core::{
 };
 use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaType};
 
+pub use self::{
+    brokers::{Brokers, BrokersError},
+    error::PropertyError,
+    properties::{PropertiesError, parse_properties},
+    secrets::{is_secret, shown_property},
+};
+use self::{
+    files::Effective,
+    names::{DEFAULT_MECHANISM, Property},
+    secrets::shown_value,
+};
 use super::client_context::Context;
 
 /// The settings of the Kafka store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
-    /// The bootstrap brokers, host:port, separated by commas.
+    /// The bootstrap brokers, host:port, separated by commas. Without a port it is 9092.
     pub brokers: String,
     /// The topic's name.
     pub topic: String,
@@ -23,14 +44,15 @@ pub struct Settings {
     pub group_id: String,
     /// The partition count that the deployment expects. A topic with another count is not served. `None` = any count.
     pub expected_partitions: Option<PartitionCount>,
-    /// The user's librdkafka properties, by name.
+    /// The user's librdkafka properties, by name. A name may have any case. Of two values of a property, the later one
+    /// counts.
     pub properties: Vec<(String, String)>,
     /// The number of producers.
     pub producers: usize,
     /// How long a write may wait for its acknowledgement (message.timeout.ms).
     pub write_timeout: Duration,
-    /// Whether to create the topic if it does not exist.
-    pub create_topic: bool,
+    /// The replication factor with which to create the topic if it does not exist; `None` = it is not created.
+    pub create_topic: Option<i32>,
     /// How long a load waits for an open transaction.
     pub open_transaction_wait: Duration,
     /// How long a replay may make no progress.
@@ -42,110 +64,11 @@ pub struct Settings {
     pub queue_bytes: usize,
 }
 
-/// A librdkafka property that is rejected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Kafka property {name}: {shown}{reason}")]
-pub struct PropertyError {
-    name: String,
-    shown: String,
-    reason: String,
-}
-
-impl PropertyError {
-    fn new(name: &str, value: Option<&str>, reason: impl Into<String>) -> Self {
-        let shown = value.filter(|_| !is_secret(name)).map(|v| format!("{v:?}: ")).unwrap_or_default();
-        Self { name: name.to_owned(), shown, reason: reason.into() }
-    }
-}
-
 impl PropertyError {
     /// librdkafka can't create a client though each property is valid.
     pub(super) fn client(settings: &Settings, error: &dyn std::fmt::Display) -> Self {
-        Self::new("bootstrap.servers", Some(&settings.brokers), format!("no client can be made: {error}"))
+        Self::of_setting("bootstrap.servers", &settings.brokers, format!("no client can be made: {error}"))
     }
-}
-
-/// Properties that would break a promise, with the reason. Aliases are included. Source: librdkafka's CONFIGURATION.md.
-const REFUSED: [(&str, &str); 33] = [
-    ("bootstrap.servers", "it is set by --brokers"),
-    ("metadata.broker.list", "it is set by --brokers"),
-    ("group.id", "it is set by --group-id"),
-    ("group.instance.id", "nothing joins a group here"),
-    ("group.protocol", "nothing joins a group here"),
-    ("acks", "it is all: an acknowledged write is durable"),
-    ("request.required.acks", "it is all: an acknowledged write is durable"),
-    ("enable.idempotence", "it is true: a retry must neither double nor reorder writes"),
-    ("enable.gapless.guarantee", "it would stop a producer for good at the first failed write"),
-    ("max.in.flight", "it is 5: order needs at most that"),
-    ("max.in.flight.requests.per.connection", "it is 5: order needs at most that"),
-    ("message.timeout.ms", "it is set by --write-timeout"),
-    ("delivery.timeout.ms", "it is set by --write-timeout"),
-    ("message.max.bytes", "it follows the topic's max.message.bytes"),
-    ("transactional.id", "writes are not transactions"),
-    ("partitioner", "the partition is murmur2 of the workspace ID, and is given with each record"),
-    ("allow.auto.create.topics", "it is false: a misspelt topic must not come into being"),
-    ("isolation.level", "it is read_committed: what was aborted must not be loaded"),
-    ("auto.offset.reset", "it is error: a load must not jump over what it can't read"),
-    ("topic.auto.offset.reset", "it is error: a load must not jump over what it can't read"),
-    ("enable.auto.commit", "it is false: nothing commits"),
-    ("auto.commit.enable", "it is false: nothing commits"),
-    ("enable.auto.offset.store", "it is false: nothing commits"),
-    ("enable.partition.eof", "it is true: it tells a load its end"),
-    ("partition.assignment.strategy", "nothing subscribes"),
-    ("client.rack", "loads are read from leaders: a follower may say its end too early"),
-    ("log.queue", "librdkafka's log lines go to ours"),
-    ("test.mock.num.brokers", "it would write to a pretended cluster in memory"),
-    ("test.mock.broker.rtt", "it is for tests of librdkafka itself"),
-    ("plugin.library.paths", "it loads code"),
-    ("ssl.engine.location", "it loads code"),
-    ("ssl.engine.id", "it loads code"),
-    ("ssl.providers", "it loads code"),
-];
-
-/// Properties whose values must not be shown: librdkafka's own list (rdkafka_conf.c, sensitive), and ours.
-const SECRETS: [&str; 17] = [
-    "sasl.password",
-    "sasl.username",
-    "ssl.key.password",
-    "ssl.key.location",
-    "ssl.key.pem",
-    "ssl.ca.pem",
-    "ssl_key",
-    "ssl.keystore.password",
-    "ssl.truststore.password",
-    "sasl.oauthbearer.config",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.client.credentials.client.secret",
-    "sasl.oauthbearer.assertion.private.key.file",
-    "sasl.oauthbearer.assertion.private.key.passphrase",
-    "sasl.oauthbearer.assertion.private.key.pem",
-    "sasl.jaas.config",
-    "sasl.kerberos.kinit.cmd",
-];
-
-/// Whether a property's value must not be shown.
-pub fn is_secret(name: &str) -> bool {
-    let guess = ["password", "secret", "passphrase", "token"];
-    SECRETS.contains(&name) || guess.iter().any(|g| name.contains(g)) && !name.contains("endpoint")
-}
-
-/// Parses name=value lines. Blank lines and lines that begin with `#` or `!` are skipped, as in a Java properties file.
-pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut found = Vec::new();
-    for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with(['#', '!']) {
-            continue;
-        }
-        // The error never quotes the line, because it may hold a secret.
-        let wrong = || format!("line {}: must be name=value", i + 1);
-        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
-        if name.trim().is_empty() {
-            return Err(wrong());
-        }
-        found.push((name.trim().to_owned(), value.trim().to_owned()));
-    }
-    Ok(found)
 }
 
 /// The client that a configuration is for.
@@ -165,6 +88,18 @@ pub enum Role {
     },
 }
 
+/// Without the values of secret properties.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> = self.properties.iter().map(|(name, value)| shown_property(name, value)).collect();
+        f.debug_struct("Settings")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("properties", &shown)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The most bytes of a record in addition to its value: key, headers, and the framing of both and of the batch.
 ///
 /// The framing takes 61 bytes, and some for each varint.
@@ -181,7 +116,7 @@ impl Settings {
             properties: Vec::new(),
             producers: 2,
             write_timeout: Duration::from_secs(10),
-            create_topic: false,
+            create_topic: None,
             open_transaction_wait: Duration::from_secs(5),
             no_progress: Duration::from_secs(10),
             read_ahead_bytes: 16 * 1024 * 1024,
@@ -202,21 +137,12 @@ impl Settings {
     /// Rejects settings that are wrong without asking a broker.
     pub fn check(&self) -> Result<(), PropertyError> {
         self.check_own()?;
-        for (name, value) in &self.properties {
-            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-                return Err(PropertyError::new(name, None, format!("is refused: {reason}")));
-            }
-            let mut alone = ClientConfig::new();
-            alone.set(name, value);
-            if let Err(error) = alone.create_native_config() {
-                let reason = match error {
-                    KafkaError::ClientConfig(_, text, _, _) => text,
-                    other => other.to_string(),
-                };
-                let reason = if is_secret(name) { "is not a valid value".to_owned() } else { reason };
-                return Err(PropertyError::new(name, Some(value), reason));
-            }
+        for (property, name, value) in self.known_properties()? {
+            check_alone(property, name, value)?;
         }
+        let effective = self.effective();
+        check_mechanism(&effective)?;
+        files::check(&effective)?;
         // librdkafka finds conflicts between properties, and certificates that can't be read, when it creates a client.
         // The client has no brokers, so it connects to none.
         self.check_client(Role::Admin, RDKafkaType::RD_KAFKA_PRODUCER)?;
@@ -224,13 +150,42 @@ impl Settings {
         self.check_client(Role::Consumer { queue_kib: 1_024 }, RDKafkaType::RD_KAFKA_CONSUMER)
     }
 
+    /// The user's properties, if each is known and may be set.
+    fn known_properties(&self) -> Result<Vec<(Property, &str, &str)>, PropertyError> {
+        let known = |(at, (name, value)): (usize, &'_ (String, String))| {
+            let property = Property::named(name).ok_or_else(|| self.unknown(at))?;
+            match property.refused(value) {
+                Some(reason) => Err(PropertyError::new(name, None, reason)),
+                None => Ok(property),
+            }
+        };
+        let properties = self.properties.iter().enumerate();
+        properties.map(|it| Ok((known(it)?, &*it.1.0, &*it.1.1))).collect()
+    }
+
+    /// The user's properties that may be set, by the name that is given to librdkafka.
+    fn effective(&self) -> Effective<'_> {
+        let allowed = |(name, value): &'_ (String, String)| {
+            Property::named(name).filter(|property| property.refused(value).is_none()).map(Property::name)
+        };
+        self.properties.iter().filter_map(|property| Some((allowed(property)?, &*property.1))).collect()
+    }
+
+    /// The error for an unknown property, by its place in the list.
+    fn unknown(&self, at: usize) -> PropertyError {
+        let name = &self.properties[at].0;
+        let nearest = Property::nearest(name).map(|nearest| format!("; the nearest is {nearest}")).unwrap_or_default();
+        let place = format!("property {} of {}", at + 1, self.properties.len());
+        PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}"))
+    }
+
     fn check_own(&self) -> Result<(), PropertyError> {
         const MAX_TOPIC: usize = 249;
-        let wrong = |name: &str, value: &str, reason: &str| Err(PropertyError::new(name, Some(value), reason));
+        let wrong = |name: &str, value: &str, reason: &str| Err(PropertyError::of_setting(name, value, reason));
         // Kafka's rule (org.apache.kafka.common.internals.Topic).
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.brokers.split(',').all(|b| b.trim().is_empty()) {
-            return wrong("bootstrap.servers", &self.brokers, "no broker is named");
+        if let Err(error) = self.brokers.parse::<Brokers>() {
+            return Err(PropertyError::new("bootstrap.servers", None, error.to_string()));
         }
         if self.topic.is_empty() || self.topic.len() > MAX_TOPIC || !self.topic.chars().all(legal) {
             return wrong("topic", &self.topic, "must be 1 to 249 letters, digits, dots, underscores and hyphens");
@@ -262,9 +217,12 @@ impl Settings {
                     KafkaError::ClientCreation(text) => text,
                     other => other.to_string(),
                 };
-                // The text may name the property.
-                let named = self.properties.iter().map(|(name, _)| name).find(|name| text.contains(&***name));
-                Err(PropertyError::new(named.map_or("settings", |n| &**n), None, text))
+                let explained = files::explained(&text, &self.effective());
+                let named = || match Property::in_message(&text) {
+                    Some(name) => PropertyError::new(name, None, &*text),
+                    None => PropertyError::of_client(&text),
+                };
+                Err(explained.unwrap_or_else(named))
             }
         }
     }
@@ -304,15 +262,15 @@ impl Settings {
                 ("fetch.wait.max.ms", "5"),
                 ("fetch.queue.backoff.ms", "5"),
                 ("fetch.error.backoff.ms", "50"),
-                ("check.crcs", "true"),
                 ("fetch.message.max.bytes", "4194304"),
             ]),
         }
-        for (name, value) in &self.properties {
+        for (name, value) in self.effective() {
             config.set(name, value);
         }
         // Fixed values, which the promises depend on.
-        config.set("bootstrap.servers", &self.brokers).set("allow.auto.create.topics", "false");
+        let brokers = self.brokers.parse::<Brokers>().map_or_else(|_| self.brokers.clone(), |b| b.to_string());
+        config.set("bootstrap.servers", brokers).set("allow.auto.create.topics", "false");
         match role {
             Role::Admin => {}
             Role::Producer { max_message_bytes } => {
@@ -330,6 +288,7 @@ impl Settings {
                 config
                     .set("group.id", &self.group_id)
                     .set("isolation.level", "read_committed")
+                    .set("check.crcs", "true")
                     .set("auto.offset.reset", if holds(Rule::LogGapIsError) { "error" } else { "earliest" })
                     .set("enable.auto.commit", "false")
                     .set("enable.auto.offset.store", "false")
@@ -338,6 +297,41 @@ impl Settings {
             }
         }
         config
+    }
+}
+
+/// Checks a value that no other one contradicts.
+fn check_alone(property: Property, name: &str, value: &str) -> Result<(), PropertyError> {
+    let mut alone = ClientConfig::new();
+    alone.set(property.name(), value);
+    let reason = match alone.create_native_config() {
+        Ok(native) => match native.get(property.name()).ok().and_then(|read| misread(value, &read)) {
+            None => return Ok(()),
+            Some(reason) => reason,
+        },
+        Err(KafkaError::ClientConfig(_, text, _, _)) => text.trim_end().to_owned(),
+        Err(other) => other.to_string(),
+    };
+    // librdkafka's text has the value.
+    let reason = if shown_value(name, value).is_some() { reason } else { "is not a valid value".to_owned() };
+    Err(PropertyError::new(name, Some(value), reason))
+}
+
+/// What librdkafka has read, if that is another number than the value says: it ignores what stands behind the digits,
+/// and drops the high bits of a number that is too large.
+fn misread(value: &str, read: &str) -> Option<String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let is_other = value.trim() != read && number(read).is_some() && number(value) != number(read);
+    is_other.then(|| format!("is no number that librdkafka can read: it takes {read}"))
+}
+
+/// SASL without a mechanism is GSSAPI, which this build lacks.
+fn check_mechanism(effective: &Effective<'_>) -> Result<(), PropertyError> {
+    let has_sasl = effective.get("security.protocol").is_some_and(|p| p.to_ascii_lowercase().starts_with("sasl_"));
+    let lacking = Property::named("sasl.mechanism").and_then(|property| property.refused(DEFAULT_MECHANISM));
+    match lacking.filter(|_| has_sasl && !effective.contains_key("sasl.mechanism")) {
+        Some(reason) => Err(PropertyError::new("sasl.mechanism", None, format!("is not set; its default {reason}"))),
+        None => Ok(()),
     }
 }
 

@@ -46,6 +46,7 @@
 //! | `SHORT_ROUND` | 250 ms | A shorter round is safe even if min.compaction.lag.ms is 0. | A record above the round's end must have its segment closed and cleaned within the round to remove anything below the end. | The time of a broker's cleaner |
 //! | `MAX_ROUNDS` | 5 | How often an end is taken again before the replay ends with an error. | A log that grows faster than it is read has no end. | |
 //! | `MAX_AGE_DIVISOR` | 2 | A replay may take delete.retention.ms divided by this. | A tombstone may be removed that long after the cleaner first saw it. Half is left for clocks and for the cleaner. | `FOLLOW_CHECK_DIVISOR`, at least twice |
+//! | `MIN_DELETE_RETENTION` | 1 s | With a shorter delete.retention.ms, a replay that takes half of it is an error of the topic's configuration. | A load takes some milliseconds, and more on a busy machine. To start it again would not help. | |
 //! | `FOLLOW_CHECK_DIVISOR` | 8 | A replay that follows is checked at least this often in delete.retention.ms. | Several checks find the position at the end of the log before the replay is too old. | |
 //! | `MIN_FOLLOW_CHECK_INTERVAL` | 100 ms | The shortest time between two such checks. | A tiny delete.retention.ms must not make a busy loop. | `PROGRESS_INTERVAL` (5 s), the longest time |
 //! | `FOLLOW_STALL` | 60 s | How long a replay that follows may be stalled. | An election, a restart of a broker and transaction.timeout.ms (60 s by default) are over by then. | |
@@ -109,6 +110,7 @@ pub const UNREACHABLE_RETRY_DELAY: Duration = Duration::from_millis(50);
 pub const SHORT_ROUND: Duration = Duration::from_millis(250);
 pub const MAX_ROUNDS: u32 = 5;
 pub const MAX_AGE_DIVISOR: u32 = 2;
+pub const MIN_DELETE_RETENTION: Duration = Duration::from_secs(1);
 pub const FOLLOW_CHECK_DIVISOR: u32 = 8;
 pub const MIN_FOLLOW_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub const FOLLOW_STALL: Duration = Duration::from_secs(60);

@@ -226,6 +226,8 @@ env:
     value: {{ .Values.kafka.groupId | quote }}
   - name: CHANGELOGD_CREATE_TOPIC
     value: {{ .Values.topic.create | quote }}
+  - name: CHANGELOGD_CREATE_TOPIC_REPLICATION_FACTOR
+    value: {{ .Values.topic.replicationFactor | quote }}
   {{- if .Values.kafka.propertiesSecret.name }}
   - name: CHANGELOGD_KAFKA_PROPERTIES_FILE
     value: {{ printf "/etc/changelogd/kafka/%s" .Values.kafka.propertiesSecret.key | quote }}

@@ -13,7 +13,7 @@ fn command() -> Command {
 
 /// The error of a command line with variables, or the help that it asks for.
 fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
+    let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
     let variables: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     match parse(&command(), &arguments, &variables) {
         Ok(_) => String::new(),

@@ -41,6 +41,7 @@ public final class Oracle {
             dump <bootstrap> <topic> <read_committed|read_uncommitted>
             produce <bootstrap> <topic> <partition|- for the client's choice> <key> <value> [<name>:<value> ...]
             acl <bootstrap> <allow|forbid> <topic> <user> <operation,...>
+            quota <bootstrap> <client id> <name of the quota> <bound>
             txn-begin <bootstrap> <transactional.id> [<timeout ms>]
             txn-send <transactional.id> <topic> <partition> <key> <value>
             txn-commit <transactional.id>
@@ -123,6 +124,8 @@ public final class Oracle {
                             args.subList(5, args.size())));
             case "acl" -> say(
                     Acls.change(arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)));
+            case "quota" -> say(
+                    Quotas.set(arg(args, 0), arg(args, 1), arg(args, 2), Double.parseDouble(arg(args, 3))));
             case "txn-begin" -> say(
                     transactions.begin(arg(args, 0), arg(args, 1), args.size() > 2 ? number(args, 2) : 600_000));
             case "txn-send" -> say(

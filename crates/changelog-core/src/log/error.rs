@@ -13,6 +13,14 @@ pub enum TopicProblem {
         /// The name of the topic.
         topic: String,
     },
+    /// No such topic, and it can't be created now.
+    #[error("topic {topic:?} does not exist and can't be created: {cause}")]
+    NotCreated {
+        /// The name of the topic.
+        topic: String,
+        /// The error of the brokers.
+        cause: String,
+    },
     /// Its cleanup.policy is not exactly `compact`, so records of existing keys would be removed by age.
     #[error(
         "topic {topic:?} has cleanup.policy={policy}, which must be exactly compact, else live keys are removed by age"
@@ -70,7 +78,7 @@ impl TopicProblem {
     /// The reason of a status and the code of a finding. Stable, in UPPER_SNAKE.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "TOPIC_NOT_FOUND",
+            Self::NotFound { .. } | Self::NotCreated { .. } => "TOPIC_NOT_FOUND",
             Self::NotCompacted { .. } => "TOPIC_NOT_COMPACTED",
             Self::PartitionCountMismatch { .. } | Self::PartitionCountChanged { .. } => "PARTITION_COUNT_CHANGED",
             Self::Recreated { .. } => "TOPIC_RECREATED",
@@ -108,6 +116,12 @@ pub enum WriteError {
     /// Fewer in-sync replicas than min.insync.replicas; nothing was written.
     #[error("nothing was written: {cause}")]
     NotEnoughReplicas {
+        /// The error of the broker.
+        cause: String,
+    },
+    /// The log rejects the timestamp of the record, so this clock or the log's is wrong; nothing was written.
+    #[error("nothing was written: {cause}")]
+    ClockSkew {
         /// The error of the broker.
         cause: String,
     },
@@ -304,6 +318,19 @@ pub enum ReadError {
         partition: Partition,
         /// The facts.
         cause: String,
+    },
+    /// The log keeps tombstones for so short a time that no reader can be sure to have seen them.
+    #[error(
+        "partition {partition}: it has been read for {read_ms} ms, and tombstones may be gone after half of \
+         delete.retention.ms, which is {retention_ms}: raise it"
+    )]
+    RetentionTooShort {
+        /// The partition.
+        partition: Partition,
+        /// How long it has been read, in milliseconds.
+        read_ms: u128,
+        /// The topic's delete.retention.ms.
+        retention_ms: u128,
     },
     /// The start offset is outside the log.
     #[error("partition {partition}: offset {offset} is outside the log, {low} to {end}")]

@@ -9,7 +9,7 @@ use std::{fmt, str};
 
 use bytes::Bytes;
 
-use super::escape::Escaped;
+use super::escape::{Escaped, is_invisible};
 use crate::rule::{Rule, holds};
 
 /// The longest key, in bytes.
@@ -47,9 +47,12 @@ pub enum KeyError {
     /// A part has no characters.
     #[error("the {0} is empty")]
     Empty(KeyPart),
-    /// The workspace ID is only white space.
-    #[error("the workspace id is only white space")]
-    BlankWorkspace,
+    /// The workspace ID is only white space and invisible characters.
+    #[error("the workspace id {shown} is only white space or invisible characters")]
+    BlankWorkspace {
+        /// The text, escaped.
+        shown: String,
+    },
     /// The workspace ID is longer than [`MAX_WORKSPACE_BYTES`].
     #[error("the workspace id has {got} bytes, at most {MAX_WORKSPACE_BYTES} are allowed")]
     WorkspaceTooLong {
@@ -119,7 +122,7 @@ impl KeyError {
     pub fn part(&self) -> KeyPart {
         match self {
             Self::Empty(part) | Self::Control { part, .. } => *part,
-            Self::BlankWorkspace
+            Self::BlankWorkspace { .. }
             | Self::WorkspaceTooLong { .. }
             | Self::SlashInWorkspace { .. }
             | Self::RelativeWithoutWorkspace { .. } => KeyPart::Workspace,
@@ -158,13 +161,14 @@ fn check_workspace(text: &str) -> Result<(), KeyError> {
         return Err(KeyError::SlashInWorkspace { shown: Escaped(text).to_string() });
     }
     check_control(KeyPart::Workspace, text)?;
-    if text.chars().all(char::is_whitespace) {
-        return Err(KeyError::BlankWorkspace);
+    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err(KeyError::BlankWorkspace { shown: Escaped(text).to_string() });
     }
     Ok(())
 }
 
-/// A workspace ID: 1–255 bytes of UTF-8, no `/`, no control characters, not only white space. Compared byte by byte.
+/// A workspace ID: 1–255 bytes of UTF-8, no `/`, no control characters, not only white space and invisible characters.
+/// Compared byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkspaceId(String);
 

@@ -9,7 +9,7 @@ mod partition;
 mod record;
 mod value;
 
-pub use escape::Escaped;
+pub use escape::{Escaped, Printable, PrintableJson};
 pub use key::{Key, KeyError, KeyPart, KeyRef, MAX_KEY_BYTES, MAX_WORKSPACE_BYTES, WorkspaceId};
 pub use partition::{Partition, PartitionCount, murmur2};
 pub use record::{Header, HeaderError, Headers, MAX_HEADER_BYTES, MAX_HEADERS, Position, Record};

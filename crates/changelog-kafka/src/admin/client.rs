@@ -1,10 +1,10 @@
 //! The admin client of the Kafka store, and the requests that the topic's watcher makes too.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use changelog_core::model::PartitionCount;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier},
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
@@ -23,13 +23,25 @@ pub struct TopicSpec {
     pub partitions: i32,
     /// Replicas of each partition; `None` = 3, or the number of brokers if that is smaller.
     pub replication_factor: Option<i32>,
-    /// segment.ms; `None` = not set.
-    pub segment: Option<Duration>,
-    /// delete.retention.ms; `None` = not set.
-    pub delete_retention: Option<Duration>,
+    /// Configuration values by name, in addition to those in [`DOCUMENTED`], or instead.
+    pub configs: BTreeMap<String, String>,
+    /// Names of [`DOCUMENTED`] that are left to the brokers.
+    pub without: BTreeSet<String>,
     /// Whether to change an existing topic's configuration. Its partition count is never changed.
     pub alter: bool,
 }
+
+/// The documented configuration of a topic. The last one is for topics with three replicas or more.
+pub const DOCUMENTED: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("compression.type", "snappy"),
+    ("min.compaction.lag.ms", "60000"),
+    (MIN_INSYNC_REPLICAS, "2"),
+];
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+/// With fewer, a topic whose writes need two replicas in sync takes none while one is lost.
+const REPLICAS_FOR_TWO_IN_SYNC: usize = 3;
+const DEFAULT_REPLICAS: i32 = 3;
 
 impl TopicSpec {
     /// The documented defaults. `partitions`: `None` = 10.
@@ -37,23 +49,20 @@ impl TopicSpec {
         Self {
             partitions: partitions.map_or(10, PartitionCount::get),
             replication_factor: None,
-            segment: None,
-            delete_retention: None,
+            configs: BTreeMap::new(),
+            without: BTreeSet::new(),
             alter: false,
         }
     }
 
-    /// Configuration values by name.
-    pub fn configs(&self) -> Vec<(String, String)> {
-        let mut configs = vec![
-            ("cleanup.policy".to_owned(), "compact".to_owned()),
-            ("compression.type".to_owned(), "snappy".to_owned()),
-            ("min.compaction.lag.ms".to_owned(), "60000".to_owned()),
-        ];
-        for (name, value) in [("segment.ms", self.segment), ("delete.retention.ms", self.delete_retention)] {
-            configs.extend(value.map(|v| (name.to_owned(), v.as_millis().to_string())));
-        }
-        configs
+    /// Configuration values by name, for this number of replicas.
+    pub fn configs(&self, replicas: usize) -> Vec<(String, String)> {
+        let documented = DOCUMENTED.iter().filter(|(name, _)| {
+            let fits = *name != MIN_INSYNC_REPLICAS || replicas >= REPLICAS_FOR_TWO_IN_SYNC;
+            fits && !self.without.contains(*name) && !self.configs.contains_key(*name)
+        });
+        let documented = documented.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        documented.chain(self.configs.clone()).collect()
     }
 }
 
@@ -75,6 +84,14 @@ pub enum AdminError {
         /// The topic's partition count.
         actual: usize,
         /// The partition count of the spec.
+        wanted: i32,
+    },
+    /// The cluster has fewer brokers than a partition is to have replicas. Nothing was created.
+    #[error("{there} of {wanted} brokers are there")]
+    TooFewBrokers {
+        /// How many the cluster has.
+        there: usize,
+        /// The replication factor.
         wanted: i32,
     },
     /// The topic does not exist.
@@ -115,24 +132,30 @@ pub fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
     Ok(admin)
 }
 
-/// Creates a topic with the documented configuration. Returns a text for the log.
-pub async fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
+/// Creates a topic as the spec says, unless there are too few brokers. Returns a text for the log. Blocks.
+pub fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
+    let there = ffi::broker_count(admin, ADMIN_QUERY).map_err(|error| with_cause(error, admin))?;
+    let brokers = i32::try_from(there).unwrap_or(i32::MAX);
     let (replicas, note) = match spec.replication_factor {
-        Some(factor) => (factor, String::new()),
-        None => {
-            let metadata = admin.inner().fetch_metadata(None, ADMIN_QUERY);
-            let brokers = metadata.map_err(|e| AdminError::Unreachable(e.to_string()))?.brokers().len();
-            let factor = i32::try_from(brokers).unwrap_or(3).clamp(1, 3);
-            let note = if factor < 3 {
-                format!("; only {brokers} broker(s) are there, so the replication factor is {factor} instead of 3")
-            } else {
-                String::new()
-            };
+        Some(wanted) if wanted > brokers => return Err(AdminError::TooFewBrokers { there, wanted }),
+        Some(wanted) => (wanted, String::new()),
+        None if brokers < DEFAULT_REPLICAS => {
+            let factor = brokers.max(1);
+            let note = format!(
+                "; only {there} broker(s) are there, so the replication factor is {factor} instead of \
+                 {DEFAULT_REPLICAS}"
+            );
             (factor, note)
         }
+        None => (DEFAULT_REPLICAS, String::new()),
     };
-    let created = create_topic(admin, topic, spec.partitions, replicas, &spec.configs()).await?;
-    let what = if created { "created" } else { "was created by another process just now" };
+    let configs = spec.configs(usize::try_from(replicas).unwrap_or(0));
+    let what = match ffi::create_topic(admin, topic, spec.partitions, replicas, &configs, CREATE_TOPIC_WAIT) {
+        Ok(()) => "created",
+        // Another process was faster.
+        Err(error) if error.code == Code::TopicAlreadyExists => "was created by another process just now",
+        Err(error) => return Err(with_cause(error, admin)),
+    };
     Ok(format!("topic {topic:?} {what}: {} partitions{note}", spec.partitions))
 }
 
@@ -149,28 +172,5 @@ pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Ve
             Some(Err(code)) => Err(code.to_string()),
             None => Err("the answer is empty".to_owned()),
         },
-    }
-}
-
-/// Creates a topic. Returns false if it exists already, for example because another process was faster.
-async fn create_topic(
-    admin: &AdminClient<Context>,
-    topic: &str,
-    partitions: i32,
-    replicas: i32,
-    configs: &[(String, String)],
-) -> Result<bool, KafkaError> {
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
-    for (name, value) in configs {
-        new = new.set(name, value);
-    }
-    let wait = Some(CREATE_TOPIC_WAIT);
-    let options = AdminOptions::new().request_timeout(wait).operation_timeout(wait);
-    let results = admin.create_topics([&new], &options).await?;
-    match results.into_iter().next() {
-        Some(Ok(_)) => Ok(true),
-        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
-        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
-        None => Err(KafkaError::AdminOpCreation("the answer is empty".to_owned())),
     }
 }

@@ -2,10 +2,7 @@
 //!
 //! Promises that an existing topic's partition count is never changed, and its configuration only with `--alter`.
 
-use rdkafka::{
-    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
-    error::RDKafkaErrorCode as Code,
-};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::Serialize;
 
 use super::client::{AdminError, TopicSpec, client, create, read_config, with_cause};
@@ -41,22 +38,23 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         partitions: spec.partitions,
         notes: Vec::new(),
     };
-    match ffi::describe_topic(&admin, name, None, ADMIN_QUERY) {
+    let described = match ffi::describe_topic(&admin, name, None, ADMIN_QUERY) {
         Err(error) if matches!(error.code, Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-            report.notes.push(create(&admin, name, spec).await?);
+            report.notes.push(create(&admin, name, spec)?);
             report.created = true;
             return Ok(report);
         }
         Err(error) => return Err(with_cause(error, &admin)),
-        Ok(described) if described.partitions.len() != spec.partitions as usize => {
-            let actual = described.partitions.len();
-            return Err(AdminError::PartitionCount { topic: name.clone(), actual, wanted: spec.partitions });
-        }
-        Ok(_) => {}
+        Ok(described) => described,
+    };
+    if described.partitions.len() != spec.partitions as usize {
+        let actual = described.partitions.len();
+        return Err(AdminError::PartitionCount { topic: name.clone(), actual, wanted: spec.partitions });
     }
+    let replicas = described.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or_default();
     let entries = read_config(&admin, name).await.map_err(AdminError::Refused)?;
     let mut different = Vec::new();
-    for (config, wanted) in spec.configs() {
+    for (config, wanted) in spec.configs(replicas) {
         let actual = entries.iter().find(|e| e.name == config).and_then(|e| e.value.clone()).unwrap_or_default();
         if actual != wanted {
             report.notes.push(format!("{config} is {actual}, wanted is {wanted}"));
@@ -64,24 +62,8 @@ pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureRepor
         }
     }
     if !different.is_empty() && spec.alter {
-        // AlterConfigs replaces all values of the topic, so the values that are set already are sent again.
-        let kept: Vec<(String, String)> = entries
-            .iter()
-            .filter(|e| matches!(e.source, rdkafka::admin::ConfigSource::DynamicTopic))
-            .filter(|e| !different.iter().any(|(name, _)| *name == e.name))
-            .filter_map(|e| Some((e.name.clone(), e.value.clone()?)))
-            .collect();
-        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(name));
-        for (config, value) in kept.iter().chain(&different) {
-            alter = alter.set(config, value);
-        }
-        let options = AdminOptions::new().request_timeout(Some(ADMIN_QUERY));
-        match admin.alter_configs(&[alter], &options).await?.pop() {
-            Some(Err((_, code))) => {
-                return Err(AdminError::Refused(format!("the configuration can't be changed: {code}")));
-            }
-            _ => report.altered = true,
-        }
+        ffi::alter_topic(&admin, name, &different, ADMIN_QUERY).map_err(|error| with_cause(error, &admin))?;
+        report.altered = true;
     } else if !different.is_empty() {
         report.notes.push("nothing was changed: --alter changes the configuration".to_owned());
     }

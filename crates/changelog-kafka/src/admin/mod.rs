@@ -3,6 +3,6 @@
 mod client;
 mod commands;
 
-pub use client::{AdminError, TopicSpec};
+pub use client::{AdminError, DOCUMENTED, TopicSpec};
 pub(super) use client::{client, create, read_config};
 pub use commands::{EnsureReport, PartitionReport, TopicReport, describe, ensure};

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CStr, CString, c_char, c_void},
-    ptr, slice,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ pub enum OffsetSpec {
 /// One offset of one partition, or the leader's error.
 pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
 
-fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
+pub(super) fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     CString::new(topic).map_err(|_| NativeError {
         what,
         code: RDKafkaErrorCode::InvalidTopic,
@@ -36,7 +36,7 @@ fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError>
     })
 }
 
-fn admin_options(
+pub(super) fn admin_options(
     client: *mut c::rd_kafka_t,
     operation: c::rd_kafka_admin_op_t,
     timeout: Duration,
@@ -52,7 +52,7 @@ fn admin_options(
 }
 
 /// Waits for the next event of a queue.
-fn wait_for_event(
+pub(super) fn wait_for_event(
     queue: &NativePtr<c::rd_kafka_queue_t>,
     deadline: Instant,
     what: &'static str,
@@ -158,7 +158,7 @@ pub struct DescribedPartition {
 /// A topic as a broker describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedTopic {
-    /// In Kafka's base64 form.
+    /// In Kafka's base64 form. Empty if the broker returned none.
     pub id: String,
     /// Sorted by number.
     pub partitions: Vec<DescribedPartition>,
@@ -170,6 +170,23 @@ unsafe fn node_ids(nodes: *mut *const c::rd_kafka_Node_t, count: usize) -> Vec<i
     }
     // Safety: the caller got this list from librdkafka and has not freed it.
     unsafe { slice::from_raw_parts(nodes, count).iter().map(|n| c::rd_kafka_Node_id(*n)).collect() }
+}
+
+/// A topic id in Kafka's base64 form. Empty if the broker returned none: brokers before 2.8 have no ids (KIP-516), and
+/// librdkafka then gives one of zeros.
+unsafe fn topic_id(id: *const c::rd_kafka_Uuid_t) -> String {
+    // Safety: the caller got the id from librdkafka and has not freed it.
+    unsafe {
+        if id.is_null()
+            || c::rd_kafka_Uuid_most_significant_bits(id) == 0 && c::rd_kafka_Uuid_least_significant_bits(id) == 0
+        {
+            return String::new();
+        }
+        let text = c::rd_kafka_Uuid_base64str(id);
+        let text = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        // Kafka's tools write ids in base64's URL alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
+        text.replace('+', "-").replace('/', "_")
+    }
 }
 
 /// Describes the topic, and never creates it. Asks this broker, or the controller if `broker` is `None`. Blocks at most
@@ -215,11 +232,7 @@ pub fn describe_topic(
             let text = CStr::from_ptr(c::rd_kafka_error_string(error)).to_string_lossy().into_owned();
             return Err(NativeError { what: WHAT, code: code.into(), text });
         }
-        let id = c::rd_kafka_TopicDescription_topic_id(described);
-        let id = if id.is_null() { ptr::null() } else { c::rd_kafka_Uuid_base64str(id) };
-        let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
-        // Kafka's tools write ids in base64's URL alphabet (org.apache.kafka.common.Uuid), librdkafka in the other.
-        let id = id.replace('+', "-").replace('/', "_");
+        let id = topic_id(c::rd_kafka_TopicDescription_topic_id(described));
         let mut count = 0;
         let infos = c::rd_kafka_TopicDescription_partitions(described, &raw mut count);
         let infos = if count == 0 { &[][..] } else { slice::from_raw_parts(infos, count) };
@@ -279,4 +292,20 @@ pub fn describe_from_metadata(
     let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
     partitions.sort_unstable_by_key(|p| p.partition);
     Some(Ok(DescribedTopic { id: String::new(), partitions }))
+}
+
+/// The addresses that the brokers give to clients, for a message. `None` if no broker answers.
+pub fn given_addresses(admin: &AdminClient<Context>, topic: &str, timeout: Duration) -> Option<String> {
+    const SHOWN: usize = 5;
+    let metadata = admin.inner().fetch_metadata(Some(topic), timeout).ok()?;
+    // Safety: the client is alive. The id is known from the metadata just fetched.
+    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
+    let brokers = metadata.brokers();
+    if !brokers.iter().any(|b| b.id() == controller) {
+        return Some("the cluster has no controller that clients can ask".to_owned());
+    }
+    let shown: Vec<_> =
+        brokers.iter().take(SHOWN).map(|b| format!("{} at {}:{}", b.id(), b.host(), b.port())).collect();
+    let more = if brokers.len() > SHOWN { " and more" } else { "" };
+    Some(format!("the brokers gave these addresses (advertised.listeners): {}{more}", shown.join(", ")))
 }

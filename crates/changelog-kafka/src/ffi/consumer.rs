@@ -1,9 +1,9 @@
 //! The consumer of a replay.
 
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -22,8 +22,8 @@ use crate::{
 /// leave, and a close queries the group's coordinator, which may not answer.
 pub struct Consumer {
     handle: *mut c::rd_kafka_t,
-    /// The opaque of the log callback. Declared after the handle, which uses it until it is destroyed.
-    _context: Box<Context>,
+    /// The opaque of the callbacks. Declared after the handle, which uses it until it is destroyed.
+    context: Box<Context>,
 }
 
 // Safety: librdkafka's handles may be used from any thread, and so may the context.
@@ -46,6 +46,7 @@ impl Consumer {
         unsafe {
             c::rd_kafka_conf_set_opaque(native.ptr(), ptr::from_ref(&*context).cast_mut().cast());
             c::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_line));
+            c::rd_kafka_conf_set_throttle_cb(native.ptr(), Some(throttled));
             let kind = c::rd_kafka_type_t::RD_KAFKA_CONSUMER;
             let handle = c::rd_kafka_new(kind, native.ptr(), error.as_mut_ptr(), error.len());
             if handle.is_null() {
@@ -53,7 +54,7 @@ impl Consumer {
             }
             std::mem::forget(native);
             c::rd_kafka_poll_set_consumer(handle);
-            Ok(Self { handle, _context: context })
+            Ok(Self { handle, context })
         }
     }
 
@@ -107,6 +108,18 @@ impl cluster::Consumer for Consumer {
                 }
             }
         }
+    }
+
+    fn throttled_until(&self) -> Option<Instant> {
+        self.context.throttled_until()
+    }
+}
+
+/// librdkafka's callback for a broker's throttle time. A poll of the consumer calls it.
+unsafe extern "C" fn throttled(_: *mut c::rd_kafka_t, _: *const c_char, _: i32, millis: c_int, opaque: *mut c_void) {
+    // Safety: the opaque is the context that `Consumer::new` set, which outlives the consumer.
+    if let Some(context) = unsafe { opaque.cast::<Context>().as_ref() } {
+        context.throttled(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
     }
 }
 

@@ -2,9 +2,10 @@
 //! is here.
 //!
 //! - ListOffsets with an isolation level for each request.
-//! - DescribeTopics with topic ids.
+//! - DescribeTopics with topic ids, and what a broker says about a topic that it does not create or alter.
 //! - Polling that keeps the offset of an end-of-partition event, and header names that are not UTF-8.
 //! - The persistence status of a failed write.
+//! - Throttle times of fetches.
 //!
 //! Does not retry, and does not decide what an error means.
 
@@ -16,10 +17,13 @@ mod logs;
 mod message;
 mod native;
 mod produce;
+#[cfg(test)]
+mod properties;
+mod topics;
 
 pub use admin::{
     DescribedPartition, DescribedTopic, OffsetSpec, PartitionOffset, describe_from_metadata, describe_topic,
-    list_offsets,
+    given_addresses, list_offsets,
 };
 pub use consumer::{Consumer, set_leader_epoch};
 pub use logs::{poll_logs, redirect_logs};
@@ -27,3 +31,6 @@ pub use native::NativeError;
 pub use produce::{Persistence, persistence};
 #[cfg(test)]
 pub use produce::{inject_fatal_error, produce_with_header};
+#[cfg(test)]
+pub use properties::documented_properties;
+pub use topics::{alter_topic, broker_count, create_topic};

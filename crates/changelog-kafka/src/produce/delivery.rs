@@ -144,11 +144,18 @@ impl ProducerContext for DeliveryContext {
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
             }
             Ok(message) => {
+                self.watcher.timestamp_accepted();
                 let position = Position { partition: write.partition, offset: message.offset() };
                 Ok(Appended { position, timestamp: message.timestamp().to_millis() })
             }
             Err((error, message)) => {
-                Err(self.classify_failure(error, ffi::persistence(message), &write, message.partition()))
+                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+                let cause = format!("topic {:?}: {code}", self.topic);
+                let outcome = self.classify_failure(code, cause, ffi::persistence(message), &write);
+                if let WriteError::ClockSkew { cause } = &outcome {
+                    self.watcher.timestamp_rejected(cause);
+                }
+                Err(outcome)
             }
         };
         write.complete(outcome);
@@ -162,13 +169,12 @@ impl DeliveryContext {
 
     fn classify_failure(
         &self,
-        error: &KafkaError,
+        code: Code,
+        cause: String,
         persistence: Persistence,
         write: &InFlightWrite,
-        partition: i32,
     ) -> WriteError {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let cause = format!("topic {:?}: {code}", self.topic);
+        let partition = write.partition.number();
         if persistence != Persistence::No {
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }
@@ -220,6 +226,9 @@ impl DeliveryContext {
                 let limit = self.watcher.config().max_message_bytes.min(self.max_message_bytes);
                 WriteError::TooLarge { limit, got: bytes }
             }
+            // The record has the time of this machine, and the broker compares it with its own. What the broker says is
+            // lost: librdkafka keeps a pointer to text that it has freed.
+            Code::InvalidTimestamp => WriteError::ClockSkew { cause: self.watcher.config().rejected_timestamp(&cause) },
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
             // Purged or rejected by a producer with a fatal error. The cause may be that the service lost the right to
             // write, and with it the right to a producer id. Only librdkafka's message says so.

@@ -88,6 +88,9 @@ pub trait Consumer {
 
     /// The next record or event, or [`Polled::Nothing`] after this time.
     fn poll(&self, wait: Duration) -> Polled<Self::Message<'_>>;
+
+    /// Until when a broker last said that it delays its answers, because of a quota (KIP-219).
+    fn throttled_until(&self) -> Option<Instant>;
 }
 
 /// The outcome of sending an event to the caller.

@@ -56,14 +56,13 @@ struct PartitionCheck {
 }
 
 impl PartitionCheck {
-    /// Checks a position against new offsets. Time before `consumer_unblocked_at` is no stall of the log, because the
-    /// caller kept the reader waiting.
+    /// Checks a position against new offsets. Time before `no_stall_before` is no stall of the log.
     fn check(
         &mut self,
         position: i64,
         offsets: Offsets,
         now: Instant,
-        consumer_unblocked_at: Instant,
+        no_stall_before: Instant,
     ) -> Result<(), ReadError> {
         let Offsets { partition, last_stable, high, .. } = offsets;
         if last_stable == high {
@@ -77,7 +76,7 @@ impl PartitionCheck {
         if position >= last_stable {
             self.position.reset();
         } else {
-            let since = self.position.since(position, now).max(consumer_unblocked_at);
+            let since = self.position.since(position, now).max(no_stall_before);
             if now.saturating_duration_since(since) >= FOLLOW_STALL {
                 let seconds = FOLLOW_STALL.as_secs();
                 let cause =
@@ -118,7 +117,7 @@ impl FollowCheck {
         &mut self,
         cluster: &mut impl Cluster,
         partitions: &mut Partitions,
-        consumer_unblocked_at: Instant,
+        no_stall_before: Instant,
         on_counts: &mut OnCounts,
     ) -> Result<Vec<ReplayEvent>, ReadError> {
         let now = cluster.now();
@@ -138,7 +137,7 @@ impl FollowCheck {
             });
             let mut at_end = None;
             if let Some((offsets, snapshot)) = seen {
-                check.check(progress.position, offsets, now, consumer_unblocked_at)?;
+                check.check(progress.position, offsets, now, no_stall_before)?;
                 // Equal, not above: a position above the high watermark is in a truncated log.
                 if offsets.last_stable == offsets.high && progress.position == offsets.high {
                     at_end = Some(snapshot.wall);
@@ -161,7 +160,7 @@ impl FollowCheck {
             Ok(_) => self.offsets_unavailable_since = None,
             // Whether it is one partition or all.
             Err(error) => {
-                let since = (*self.offsets_unavailable_since.get_or_insert(now)).max(consumer_unblocked_at);
+                let since = (*self.offsets_unavailable_since.get_or_insert(now)).max(no_stall_before);
                 if now.saturating_duration_since(since) >= FOLLOW_STALL {
                     return Err(error);
                 }

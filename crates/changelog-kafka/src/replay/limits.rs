@@ -14,7 +14,7 @@ use super::{
     cluster::{Cluster, Offsets},
     progress::{PartitionProgress, Partitions},
 };
-use crate::timeouts::{MAX_AGE_DIVISOR, UNREACHABLE_RETRY_DELAY};
+use crate::timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, UNREACHABLE_RETRY_DELAY};
 
 /// What bounds a replay, in addition to its request's deadline.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +58,8 @@ pub struct LimitCheck {
     /// Something was read since `last_progress` was set. The clock is not read for each record, because it is too slow.
     progress_since_check: bool,
     last_progress: Instant,
-    /// When the caller last took an event that had waited for room.
-    consumer_unblocked_at: Instant,
+    /// Time before this is no stall of the log.
+    no_stall_before: Instant,
 }
 
 impl LimitCheck {
@@ -70,7 +70,7 @@ impl LimitCheck {
             follow: request.follow,
             progress_since_check: false,
             last_progress: now,
-            consumer_unblocked_at: now,
+            no_stall_before: now,
         }
     }
 
@@ -82,8 +82,8 @@ impl LimitCheck {
         self.deadline
     }
 
-    pub fn consumer_unblocked_at(&self) -> Instant {
-        self.consumer_unblocked_at
+    pub fn no_stall_before(&self) -> Instant {
+        self.no_stall_before
     }
 
     /// Takes the topic's min.compaction.lag.ms as of now. Returns the smallest value so far, because the cleaner
@@ -103,9 +103,11 @@ impl LimitCheck {
         self.progress_since_check = true;
     }
 
-    /// The caller kept the reader waiting until now. That time is no stall of the log.
-    pub fn consumer_was_blocked(&mut self, now: Instant) {
-        (self.consumer_unblocked_at, self.last_progress) = (now, now);
+    /// Until then the caller kept the reader waiting, or a broker delayed its answers by a quota. That time is no stall
+    /// of the log.
+    pub fn was_held_up(&mut self, until: Instant) {
+        self.no_stall_before = self.no_stall_before.max(until);
+        self.last_progress = self.last_progress.max(until);
     }
 
     /// Whether something was read since the last call.
@@ -139,19 +141,24 @@ impl LimitCheck {
 
     /// Fails if a tombstone that is still to be read may have been removed meanwhile.
     pub fn check_age(&self, cluster: &impl Cluster, partitions: &Partitions) -> Result<(), StopReason> {
-        let limit = self.limits.delete_retention / MAX_AGE_DIVISOR;
+        let retention = self.limits.delete_retention;
+        let limit = retention / MAX_AGE_DIVISOR;
         let now = cluster.now();
         let age = |p: &PartitionProgress| now.saturating_duration_since(p.complete_as_of);
-        let too_old = |p: &&PartitionProgress| (!p.done || self.follow) && age(p) > limit;
-        match partitions.iter().find(too_old) {
+        let is_read = |p: &PartitionProgress| self.follow || !p.done && !p.reads_nothing();
+        match partitions.iter().find(|p| is_read(p) && age(p) > limit) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
+                let (partition, read_ms) = (progress.range.partition, age(progress).as_millis());
+                if retention < MIN_DELETE_RETENTION {
+                    let retention_ms = retention.as_millis();
+                    return Err(ReadError::RetentionTooShort { partition, read_ms, retention_ms }.into());
+                }
                 let cause = format!(
-                    "it has been read for {} ms, and tombstones may be gone after \
+                    "it has been read for {read_ms} ms, and tombstones may be gone after \
                      delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
-                    age(progress).as_millis(),
                     limit.as_millis()
                 );
-                Err(ReadError::Moved { partition: progress.range.partition, cause }.into())
+                Err(ReadError::Moved { partition, cause }.into())
             }
             _ => Ok(()),
         }

@@ -60,10 +60,14 @@ impl PartitionProgress {
         StartOffset { partition: self.range.partition, offset: self.position, leader_epoch: self.range.leader_epoch }
     }
 
+    /// Whether nothing is between its start and its end. Compaction can remove nothing of that.
+    pub fn reads_nothing(&self) -> bool {
+        self.position == self.range.start && self.range.start == self.range.end
+    }
+
     /// Whether this round took so long that compaction may have removed a record below its end.
     pub fn round_was_long(&self, now: Instant, min_compaction_lag: Duration) -> bool {
-        let nothing_read = self.position == self.range.start && self.range.start == self.range.end;
-        if nothing_read {
+        if self.reads_nothing() {
             return false;
         }
         let elapsed = now.saturating_duration_since(self.range.end_taken_at);

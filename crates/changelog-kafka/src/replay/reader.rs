@@ -120,7 +120,8 @@ impl<C: Cluster> ReplayReader<C> {
             polls_since_check += 1;
             if polls_since_check >= MAX_UNCHECKED_POLLS {
                 polls_since_check = 0;
-                self.check_limits()?;
+                let throttled_until = consumer.throttled_until();
+                self.check_limits(throttled_until)?;
             }
         }
     }
@@ -200,7 +201,7 @@ impl<C: Cluster> ReplayReader<C> {
                 SendOutcome::Abandoned => return Err(StopReason::Abandoned),
                 SendOutcome::Full(returned) => event = returned,
             }
-            self.limits.consumer_was_blocked(self.cluster.now());
+            self.limits.was_held_up(self.cluster.now());
             self.limits.check_ended(&self.cluster, &self.partitions)?;
             self.limits.check_age(&self.cluster, &self.partitions)?;
         }
@@ -304,9 +305,12 @@ impl<C: Cluster> ReplayReader<C> {
         }
     }
 
-    fn check_limits(&mut self) -> Result<(), StopReason> {
+    fn check_limits(&mut self, throttled_until: Option<Instant>) -> Result<(), StopReason> {
         self.limits.check_ended(&self.cluster, &self.partitions)?;
         let (now, follow) = (self.cluster.now(), self.request.follow);
+        if let Some(until) = throttled_until {
+            self.limits.was_held_up(until.min(now));
+        }
         let quiet = now.saturating_duration_since(self.last_sent);
         if self.limits.take_progress(now) && !follow && quiet >= MOVING_INTERVAL {
             self.send(ReplayEvent::Moving)?;
@@ -319,8 +323,9 @@ impl<C: Cluster> ReplayReader<C> {
     }
 
     fn check_follow(&mut self) -> Result<(), StopReason> {
-        let unblocked_at = self.limits.consumer_unblocked_at();
-        let events = self.follow.check(&mut self.cluster, &mut self.partitions, unblocked_at, &mut self.on_counts)?;
+        let no_stall_before = self.limits.no_stall_before();
+        let events =
+            self.follow.check(&mut self.cluster, &mut self.partitions, no_stall_before, &mut self.on_counts)?;
         if events.is_empty() {
             return Ok(());
         }

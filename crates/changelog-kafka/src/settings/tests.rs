@@ -1,18 +1,150 @@
 use super::*;
 
 fn check(name: &str, value: &str) -> Result<(), String> {
+    check_all(&[(name, value)])
+}
+
+fn check_all(properties: &[(&str, &str)]) -> Result<(), String> {
     let mut settings = Settings::new("b:9092", "t");
-    settings.properties = vec![(name.to_owned(), value.to_owned())];
+    settings.properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     settings.check().map_err(|e| e.to_string())
 }
 
 /// Covers R33, S11, B24.
 #[test]
 fn properties_that_would_break_a_promise_are_refused_by_name() {
-    for (name, _) in REFUSED {
-        let error = check(name, "1").unwrap_err();
-        assert!(error.contains(name) && error.contains("is refused"), "{error}");
+    for name in [
+        "acks",
+        "ACKS",
+        "topic.acks",
+        "request.required.acks",
+        "topic.message.timeout.ms",
+        "delivery.timeout.ms",
+        "internal.termination.signal",
+        "ut_handle_ProduceResponse",
+        "test.mock.num.brokers",
+        "enable_sasl_queue",
+        "enable.idempotence",
+        "max.in.flight",
+        "transactional.id",
+        "isolation.level",
+        "enable.partition.eof",
+        "topic.auto.offset.reset",
+        "topic.enable.auto.commit",
+        "check.crcs",
+        "client.rack",
+        "delivery.report.only.error",
+        "api.version.request",
+        "broker.version.fallback",
+        "enabled_events",
+        "log_level",
+        "opaque",
+        "dr_msg_cb",
+        "interceptors",
+        "plugin.library.paths",
+        "ssl.providers",
+        "ssl_key",
+        "batch.size",
+        "queued.max.messages.kbytes",
+        "topic.blacklist",
+        "bootstrap.servers",
+        "group.id",
+        "sasl.jaas.config",
+        "ssl.truststore.location",
+    ] {
+        let error = check(name, "1").expect_err(name);
+        assert!(error.starts_with(&format!("Kafka property {name}: is refused: ")), "{error}");
     }
+}
+
+/// Covers S11, B24.
+#[test]
+fn what_the_build_lacks_is_refused_by_name() {
+    for (name, value) in [
+        ("sasl.mechanism", "GSSAPI"),
+        ("sasl.mechanisms", "gssapi"),
+        ("sasl.kerberos.service.name", "kafka"),
+        ("sasl.oauthbearer.method", "oidc"),
+        ("sasl.oauthbearer.client.credentials.client.secret", "hunter2"),
+    ] {
+        let error = check(name, value).expect_err(name);
+        assert!(error.contains(name) && error.contains("not in this build") && !error.contains("hunter2"), "{error}");
+    }
+    for protocol in ["sasl_ssl", "SASL_PLAINTEXT"] {
+        let error = check("security.protocol", protocol).expect_err(protocol);
+        assert!(error.contains("sasl.mechanism") && error.contains("not in this build"), "{error}");
+        let error = check_all(&[("security.protocol", protocol), ("sasl.mechanism", "")]).unwrap_err();
+        assert!(error.contains("sasl.mechanism") && error.contains("must be one of PLAIN"), "{error}");
+        let scram = [("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", "u"), ("sasl.password", "p")];
+        assert_eq!(check_all(&[&[("security.protocol", protocol)], &scram[..]].concat()), Ok(()));
+    }
+}
+
+/// Covers S11.
+#[test]
+fn the_last_of_several_names_of_a_property_counts() {
+    for names in [["compression.type", "compression.codec"], ["topic.compression.codec", "COMPRESSION.TYPE"]] {
+        for (first, last) in [(0, 1), (1, 0)] {
+            let mut settings = Settings::new("b:9092", "t");
+            settings.properties =
+                [(names[first], "gzip"), (names[last], "zstd")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            settings.check().unwrap();
+            let config = settings.config(Role::Producer { max_message_bytes: 1_000_000 });
+            let native = config.create_native_config().unwrap();
+            assert_eq!(native.get("compression.codec").unwrap(), "zstd", "{names:?}");
+        }
+    }
+    assert_eq!(check("LINGER.MS", "7"), Ok(()));
+    assert_eq!(check("topic.request.timeout.ms", "7000"), Ok(()));
+    assert_eq!(check("topic.metadata.refresh.sparse", "true"), Ok(()));
+}
+
+/// Covers B24.
+#[test]
+fn a_number_that_librdkafka_would_misread_is_refused() {
+    for (name, value) in [
+        ("linger.ms", "5s"),
+        ("socket.timeout.ms", "4294968296"),
+        ("socket.timeout.ms", "1000ms"),
+        ("fetch.min.bytes", "1e3"),
+        ("request.timeout.ms", "5000 # a comment"),
+        ("retry.backoff.ms", "0x10"),
+    ] {
+        let error = check(name, value).expect_err(value);
+        assert!(error.contains(name) && error.contains(value) && error.contains("it takes"), "{error}");
+    }
+    let error = check("socket.timeout.ms", "99999999999").unwrap_err();
+    assert!(error.contains("outside allowed range") && !error.contains('\n'), "{error}");
+    for (name, value) in [("linger.ms", "0.5"), ("linger.ms", "5"), ("client.id", "5s"), ("client.id", "NaN")] {
+        assert_eq!(check(name, value), Ok(()), "{name}={value}");
+    }
+    assert_eq!(check("topic.metadata.refresh.interval.ms", "-1"), Ok(()));
+    assert_eq!(
+        check("fetch.min.bytes", "0010"),
+        Err("Kafka property fetch.min.bytes: \"0010\": is no number that \
+        librdkafka can read: it takes 8"
+            .to_owned())
+    );
+}
+
+/// Covers S12.
+#[test]
+fn the_debug_output_of_settings_has_no_secret() {
+    let mut settings = Settings::new("b:9092", "t");
+    let properties = [("SASL.PASSWORD", "hunter2"), ("sasl.pasword", "hunter2"), ("linger.ms", "5")];
+    settings.properties = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let shown = format!("{settings:?}");
+    assert!(shown.contains("linger.ms=5") && !shown.contains("hunter2"), "{shown}");
+}
+
+/// Covers B24.
+#[test]
+fn brokers_are_given_to_librdkafka_as_they_were_checked() {
+    let settings = Settings::new(" a , b:1,[::1]:2\n", "t");
+    settings.check().unwrap();
+    assert_eq!(settings.config(Role::Admin).get("bootstrap.servers"), Some("a:9092,b:1,[::1]:2"));
+    let error = Settings::new("a:1,http://b:1", "t").check().unwrap_err().to_string();
+    assert!(error.contains("bootstrap.servers") && error.contains("part 2") && error.contains("http://b:1"), "{error}");
 }
 
 /// Covers S11, S12, B24.
@@ -24,8 +156,22 @@ fn unknown_properties_and_bad_values_are_named_without_secrets() {
     assert!(error.contains("no.such.thing"), "{error}");
     let error = check("linger.ms", "soon").unwrap_err();
     assert!(error.contains("linger.ms") && error.contains("soon"), "{error}");
-    let error = check("ssl.key.pem", "hunter2").map_or_else(|e| e, |()| String::new());
+    let error = check("sasl.pasword", "hunter2").unwrap_err();
+    assert!(error.contains("sasl.pasword") && error.contains("the nearest is sasl.password"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
+    let key = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let error = check_all(&[("linger.ms", "1"), (key, "")]).unwrap_err();
+    assert!(error.contains("property 2 of 2") && !error.contains(key), "{error}");
+    let secrets = ["ssl.key.pem", "SSL.KEY.PEM", "SASL.PASSWORD", "sasl.username", "ssl.keystore.password"];
+    // Under the wrong name, a key is no valid value.
+    let error = check("compression.type", "-----BEGIN X-----\nhunter2").unwrap_err();
+    assert!(error.contains("compression.type") && !error.contains("hunter2"), "{error}");
+    for name in secrets {
+        for value in ["hunter2", "hunt\0er2", "-----BEGIN X-----\nhunter2\n-----END X-----"] {
+            let error = check(name, value).map_or_else(|e| e, |()| String::new());
+            assert!(!error.contains("er2"), "{error}");
+        }
+    }
 }
 
 /// Covers B24.
@@ -69,27 +215,6 @@ fn settings_that_no_broker_accepts_are_refused() {
     assert!(refused(|s| s.write_timeout = Duration::ZERO).contains("message.timeout.ms"));
 }
 
-/// Covers S12.
-#[test]
-fn secret_properties_are_recognized() {
-    for name in SECRETS {
-        assert!(is_secret(name), "{name}");
-    }
-    for shown in ["linger.ms", "sasl.mechanism", "ssl.ca.location", "sasl.oauthbearer.token.endpoint.url"] {
-        assert!(!is_secret(shown), "{shown}");
-    }
-}
-
-/// Covers S12.
-#[test]
-fn property_files_are_read_and_never_quoted() {
-    let text = "# a comment\n\n sasl.password = a=b \nlinger.ms=1\n";
-    let expected = [("sasl.password", "a=b"), ("linger.ms", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-    assert_eq!(parse_properties(text).unwrap(), expected);
-    let error = parse_properties("linger.ms=1\nhunter2").unwrap_err();
-    assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
-}
-
 /// Covers R22.
 #[test]
 fn a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
@@ -104,15 +229,20 @@ fn a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
 #[test]
 fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
     let mut settings = Settings::new("b:9092", "t");
-    settings.properties = vec![("linger.ms".to_owned(), "7".to_owned())];
+    let properties = [("linger.ms", "7"), ("request.required.acks", "1"), ("delivery.report.only.error", "true")];
+    settings.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = settings.config(Role::Producer { max_message_bytes: 500_000 });
     assert_eq!(config.get("linger.ms"), Some("7"));
     assert_eq!(config.get("acks"), Some("all"));
+    let native = config.create_native_config().unwrap();
+    assert_eq!(native.get("request.required.acks").unwrap(), "-1");
+    assert_eq!(native.get("delivery.report.only.error").unwrap(), "false");
     assert_eq!(config.get("batch.size"), Some("500000"));
     assert_eq!(config.get("enable.idempotence"), Some("true"));
     assert_eq!(config.get("message.timeout.ms"), Some("10000"));
     let consumer = settings.config(Role::Consumer { queue_kib: 100 });
     assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
+    assert_eq!(consumer.get("check.crcs"), Some("true"));
     assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
     assert_eq!(consumer.get("enable.auto.commit"), Some("false"));
     for role in [Role::Admin, Role::Producer { max_message_bytes: 1_000_000 }, Role::Consumer { queue_kib: 1 }] {

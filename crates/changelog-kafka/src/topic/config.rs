@@ -6,6 +6,9 @@ use rdkafka::admin::ConfigEntry;
 
 use crate::settings::RECORD_OVERHEAD;
 
+/// Kafka's default of message.timestamp.after.max.ms.
+const HOUR_MS: i64 = 3_600_000;
+
 /// Read from the brokers, or assumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicConfig {
@@ -18,6 +21,10 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     pub min_insync_replicas: i64,
     pub unclean_election: bool,
+    /// How far a record's timestamp may be behind the broker's clock, in milliseconds.
+    pub timestamp_before: i64,
+    /// How far it may be ahead.
+    pub timestamp_after: i64,
     /// Why the configuration is not known.
     pub cause: String,
 }
@@ -33,6 +40,8 @@ impl TopicConfig {
             max_message_bytes: 1_048_588,
             min_insync_replicas: 1,
             unclean_election: false,
+            timestamp_before: i64::MAX,
+            timestamp_after: HOUR_MS,
             cause,
         }
     }
@@ -49,6 +58,8 @@ impl TopicConfig {
             max_message_bytes: usize::try_from(number("max.message.bytes", 1_048_588)).unwrap_or(0),
             min_insync_replicas: number("min.insync.replicas", 1),
             unclean_election: value("unclean.leader.election.enable").is_some_and(|v| v == "true"),
+            timestamp_before: number("message.timestamp.before.max.ms", i64::MAX),
+            timestamp_after: number("message.timestamp.after.max.ms", HOUR_MS),
             cause: String::new(),
         }
     }
@@ -67,6 +78,16 @@ impl TopicConfig {
     pub fn gives_same_state(&self, other: &Self) -> bool {
         let relevant = |c: &Self| (c.cleanup_policy.clone(), c.max_message_bytes, c.delete_retention);
         relevant(self) == relevant(other)
+    }
+
+    /// The text of a timestamp that a broker rejects.
+    pub fn rejected_timestamp(&self, error: &str) -> String {
+        let now = jiff::Timestamp::now();
+        let (before, after) = (self.timestamp_before, self.timestamp_after);
+        format!(
+            "{error}: this machine's clock is at {now:.3}, and the topic takes records from {before} ms before the \
+             broker's clock (message.timestamp.before.max.ms) to {after} ms after it (message.timestamp.after.max.ms)"
+        )
     }
 
     /// The largest value that fits together with the longest key and headers.
@@ -107,6 +128,8 @@ mod tests {
             entry("max.message.bytes", "2000000"),
             entry("min.insync.replicas", "2"),
             entry("unclean.leader.election.enable", "true"),
+            entry("message.timestamp.before.max.ms", "5000"),
+            entry("message.timestamp.after.max.ms", "6000"),
         ]);
         let expected = TopicConfig {
             known: true,
@@ -116,6 +139,8 @@ mod tests {
             max_message_bytes: 2_000_000,
             min_insync_replicas: 2,
             unclean_election: true,
+            timestamp_before: 5_000,
+            timestamp_after: 6_000,
             cause: String::new(),
         };
         assert_eq!(config, expected);

@@ -42,6 +42,19 @@ impl TopicDescriber {
     /// Describes the topic by the controller or one of these brokers. On a cluster without a controller by plain
     /// metadata, which has no topic id, if the description `may_lack_id`. Blocks.
     pub fn describe(&self, brokers: &[i32], may_lack_id: bool) -> Result<DescribedTopic, NativeError> {
+        self.describe_once(brokers, may_lack_id).map_err(|mut error| {
+            // The first broker answers, and sends us to others that do not.
+            if brokers.is_empty()
+                && error.code == Code::OperationTimedOut
+                && let Some(given) = ffi::given_addresses(&self.admin, &self.topic, METADATA_QUERY)
+            {
+                error.text = format!("{}; {given}", error.text);
+            }
+            error
+        })
+    }
+
+    fn describe_once(&self, brokers: &[i32], may_lack_id: bool) -> Result<DescribedTopic, NativeError> {
         // Log lines wait on this client's main queue until it is polled.
         ffi::poll_logs(&self.admin);
         let from_metadata = || ffi::describe_from_metadata(&self.admin, &self.topic, METADATA_QUERY);

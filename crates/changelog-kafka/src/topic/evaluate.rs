@@ -41,6 +41,10 @@ impl Evaluation<'_> {
         };
         let expected = match self.served {
             Some(served) => {
+                // Without an id it can't be told whether the topic is the same one.
+                if !served.id.is_empty() && described.id.is_empty() {
+                    return Err(self.unreachable(format!("topic {topic:?} is described without its id")));
+                }
                 if !served.id.is_empty() && served.id != described.id && holds(Rule::RecreatedTopicIsError) {
                     let (was, now) = (served.id.clone(), described.id.clone());
                     return Err(TopicState::Invalid(TopicProblem::Recreated { topic, was, now }));
@@ -223,6 +227,19 @@ mod tests {
                 TopicProblem::Recreated { topic: "t".to_owned(), was: "one".to_owned(), now: "two".to_owned() };
             assert_eq!((&found, is_final(&found)), (&TopicState::Invalid(problem), true));
         }
+    }
+
+    /// Covers R15.
+    #[test]
+    fn a_served_id_that_a_broker_does_not_return_is_no_other_topic_and_not_the_same_one() {
+        let settings = Settings::new("b:9092", "t");
+        let served = ServedIdentity { id: "one".to_owned(), partition_count: count(3) };
+        let ready = state(&settings, None, &not_queried(), &described("one", 3), &assumed());
+        let TopicState::Ready(topic) = &ready else { panic!("{ready:?}") };
+        let found = state(&settings, Some(&served), &ready, &described("", 3), &assumed());
+        let cause = "topic \"t\" is described without its id".to_owned();
+        assert_eq!(found, TopicState::Unreachable { cause, topic: Some(topic.clone()) });
+        assert_eq!(state(&settings, Some(&served), &found, &described("one", 3), &assumed()), ready);
     }
 
     #[test]

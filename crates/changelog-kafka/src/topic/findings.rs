@@ -10,7 +10,7 @@ use changelog_core::{
 use super::{config::TopicConfig, evaluate::ServedIdentity, leaders::LeaderHistory};
 use crate::{
     settings::Settings,
-    timeouts::{MAX_AGE_DIVISOR, MIN_REPLAY_LIMIT},
+    timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, MIN_REPLAY_LIMIT},
 };
 
 /// By partition: foreign and misplaced records of the last replay of the whole partition, and of what was followed
@@ -75,8 +75,8 @@ pub fn findings(
         findings.push(warning("PARTITIONS_NOT_EXPECTED", message.to_owned()));
     }
     if served.is_some_and(|served| served.id.is_empty()) {
-        let message = "the cluster has no controller that returns topic ids: a topic that is deleted and created \
-                       again can't be noticed";
+        let message = "the brokers return no topic id (they are older than Kafka 2.8, or there is no controller): a \
+                       topic that is deleted and created again can't be noticed";
         findings.push(warning("TOPIC_ID_UNKNOWN", message.to_owned()));
     }
     findings.extend(foreign.findings());
@@ -92,6 +92,15 @@ pub fn findings(
     let replicas = described.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or_default();
     findings.extend(config_findings(config, replicas));
     findings
+}
+
+/// The brokers reject the timestamps of this process.
+pub fn clock_skew(cause: &str) -> Finding {
+    let message = format!(
+        "{cause}. Writes are refused: the clock of this machine or of the brokers is wrong, or these values are too \
+         small"
+    );
+    Finding { severity: Severity::Error, code: "CLOCK_SKEW", message }
 }
 
 fn state_finding(state: &TopicState) -> Option<Finding> {
@@ -121,7 +130,8 @@ fn config_findings(config: &TopicConfig, replicas: usize) -> Vec<Finding> {
              may be removed during it",
             config.delete_retention.as_millis()
         );
-        findings.push(warning("SHORT_DELETE_RETENTION", message));
+        let severity = if config.delete_retention < MIN_DELETE_RETENTION { Severity::Error } else { Severity::Warning };
+        findings.push(Finding { severity, code: "SHORT_DELETE_RETENTION", message });
     }
     if config.min_compaction_lag.is_zero() {
         let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
@@ -161,5 +171,10 @@ mod tests {
         assert_eq!(found(3, |c| c.min_compaction_lag = Duration::ZERO), ["NO_COMPACTION_LAG"]);
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(599)), ["SHORT_DELETE_RETENTION"]);
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
+        let severity = |delete_retention| {
+            config_findings(&TopicConfig { delete_retention, ..good.clone() }, 3).first().map(|f| f.severity)
+        };
+        assert_eq!(severity(Duration::from_secs(1)), Some(Severity::Warning));
+        assert_eq!(severity(Duration::from_millis(999)), Some(Severity::Error), "most loads are refused");
     }
 }

@@ -1,13 +1,16 @@
 //! Queries the topic once a second, and on demand, and publishes its state.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
 use changelog_core::{
     blocking::run_blocking,
-    log::{Counts, Finding, ReadError, Topic, TopicState},
+    log::{Counts, Finding, ReadError, Topic, TopicProblem, TopicState},
     model::Partition,
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -41,6 +44,8 @@ struct TopicObservations {
     config: Option<TopicConfig>,
     leaders: LeaderHistory,
     foreign: ForeignCounts,
+    /// Why the broker rejected the timestamp of a record, if it has accepted none since.
+    rejected_timestamp: Option<String>,
 }
 
 /// Watches one topic.
@@ -52,6 +57,8 @@ pub struct TopicWatcher {
     /// Set once.
     served_identity: OnceLock<ServedIdentity>,
     observations: Mutex<TopicObservations>,
+    /// Whether `observations` have a rejected timestamp.
+    timestamps_are_rejected: AtomicBool,
     /// That of the configuration in `observations`.
     max_message_bytes: watch::Sender<usize>,
     /// One query at a time.
@@ -68,6 +75,7 @@ impl TopicWatcher {
             state: watch::Sender::new(state),
             served_identity: OnceLock::new(),
             observations: Mutex::default(),
+            timestamps_are_rejected: AtomicBool::default(),
             max_message_bytes: watch::Sender::default(),
             query_lock: tokio::sync::Mutex::default(),
         }
@@ -152,12 +160,29 @@ impl TopicWatcher {
         self.observations().foreign.add(partition, counts, whole_partition);
     }
 
+    /// A broker rejected the timestamp of a record.
+    pub fn timestamp_rejected(&self, cause: &str) {
+        self.observations().rejected_timestamp = Some(cause.to_owned());
+        self.timestamps_are_rejected.store(true, Relaxed);
+    }
+
+    /// A broker accepted the timestamp of a record.
+    pub fn timestamp_accepted(&self) {
+        // Each write comes here, so the lock is taken only if there is something to forget.
+        if self.timestamps_are_rejected.load(Relaxed) && self.timestamps_are_rejected.swap(false, Relaxed) {
+            self.observations().rejected_timestamp = None;
+        }
+    }
+
     /// The findings about the topic, its state included.
     pub fn findings(&self) -> Vec<Finding> {
         let state = self.state.borrow().clone();
         let observations = self.observations();
-        let TopicObservations { foreign, config, leaders, .. } = &*observations;
-        findings::findings(&self.settings, &state, self.served_identity.get(), foreign, config.as_ref(), leaders)
+        let TopicObservations { foreign, config, leaders, rejected_timestamp, .. } = &*observations;
+        let served = self.served_identity.get();
+        let mut found = findings::findings(&self.settings, &state, served, foreign, config.as_ref(), leaders);
+        found.extend(rejected_timestamp.as_deref().map(findings::clock_skew));
+        found
     }
 
     fn observations(&self) -> MutexGuard<'_, TopicObservations> {
@@ -226,7 +251,9 @@ impl TopicWatcher {
         match described {
             Ok(Ok(described)) => self.evaluate(described, &evaluation).await,
             Ok(Err(error)) => {
-                self.create_missing_topic(&error).await;
+                if let Some(problem) = self.create_missing_topic(&error).await {
+                    return TopicState::Invalid(problem);
+                }
                 evaluation.evaluate_error(&error, || {
                     ffi::poll_logs(&self.admin);
                     self.admin.inner().context().take_last_failure()
@@ -250,18 +277,29 @@ impl TopicWatcher {
         state
     }
 
-    /// With --create-topic, creates the topic if the error says that it does not exist. A served topic that is deleted
-    /// is not created again, because its records would be missing without an error.
-    async fn create_missing_topic(&self, error: &NativeError) {
-        if !evaluate::is_missing(error) || !self.settings.create_topic || self.served_identity.get().is_some() {
-            return;
+    /// With --create-topic, creates the topic if the error says that it does not exist. Returns why it was not created.
+    /// A served topic that is deleted is not created again, because its records would be missing without an error.
+    async fn create_missing_topic(&self, error: &NativeError) -> Option<TopicProblem> {
+        let replication_factor = self.settings.create_topic?;
+        if !evaluate::is_missing(error) || self.served_identity.get().is_some() {
+            return None;
         }
-        let topic = &self.settings.topic;
-        let spec = TopicSpec::new(self.settings.expected_partitions);
-        match admin::create(&self.admin, topic, &spec).await {
-            Ok(created) => tracing::info!(topic, "{created}"),
-            Err(error) => tracing::warn!(topic, %error, "the topic could not be created"),
-        }
+        let spec = TopicSpec {
+            replication_factor: Some(replication_factor),
+            ..TopicSpec::new(self.settings.expected_partitions)
+        };
+        let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
+        let created = run_blocking(move || admin::create(&admin, &topic, &spec)).await;
+        let topic = self.settings.topic.clone();
+        let cause = match created {
+            Ok(Ok(created)) => {
+                tracing::info!(topic, "{created}");
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Some(TopicProblem::NotCreated { topic, cause })
     }
 
     /// The configuration, queried only if it never was.

@@ -1,13 +1,25 @@
 //! Fuzz target: the grammar of keys, next to a second definition of it.
 
+use std::{collections::HashSet, sync::LazyLock};
+
 use changelogd_testkit::fuzz::{config, corpus, mutated, mutations};
 use proptest::{
     collection::vec,
     prelude::*,
     sample::{Index, select},
 };
+use regex_syntax::hir::{Class, HirKind};
 
 use super::*;
+
+/// Invisible characters as the API file has them, from other tables than the parser's.
+static INVISIBLE: LazyLock<HashSet<char>> = LazyLock::new(|| {
+    let pattern =
+        r"[[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800\U0001D159]--\p{Prepended_Concatenation_Mark}]";
+    let parsed = regex_syntax::parse(pattern).expect("a pattern");
+    let HirKind::Class(Class::Unicode(class)) = parsed.kind() else { panic!("{pattern} is no class") };
+    class.ranges().iter().flat_map(|range| range.start()..=range.end()).collect()
+});
 
 /// The grammar as the API file has it, written again without the parser's code: workspace, entity type and entity ID.
 fn parts(bytes: &[u8]) -> Option<(&str, &str, &str)> {
@@ -23,7 +35,8 @@ fn parts(bytes: &[u8]) -> Option<(&str, &str, &str)> {
                 ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
         )
     };
-    if text.contains(control) || segments.contains(&"") || workspace.len() > 255 || workspace.chars().all(space) {
+    let blank = |c| space(c) || INVISIBLE.contains(&c);
+    if text.contains(control) || segments.contains(&"") || workspace.len() > 255 || workspace.chars().all(blank) {
         return None;
     }
     Some((workspace, entity_type, &text[workspace.len() + entity_type.len() + 2..]))
@@ -43,7 +56,7 @@ fn named(workspace_id: &str, changelog_id: &str) -> Option<String> {
 }
 
 /// Parts of keys: characters at the edges of the grammar, and lengths near its limits.
-const PIECES: [&str; 30] = [
+const PIECES: [&str; 36] = [
     "a",
     "b",
     "ws",
@@ -64,6 +77,12 @@ const PIECES: [&str; 30] = [
     "\u{a0}",
     "\u{2028}",
     "\u{200b}",
+    "\u{ad}",
+    "\u{2800}",
+    "\u{3164}",
+    "\u{6dd}",
+    "\u{fe0f}",
+    "\u{e0020}",
     "\u{3000}",
     "\u{202e}",
     "\u{e9}",

@@ -65,6 +65,39 @@ fn a_key_of_1024_bytes_is_accepted_and_one_more_is_refused() {
     assert!(WorkspaceId::parse(&"w".repeat(255)).is_ok());
 }
 
+/// Covers C1, B1.
+#[test]
+fn a_workspace_of_invisible_characters_only_is_refused_and_named() {
+    for blank in [
+        "\u{200b}",
+        "\u{feff}",
+        "\u{2800}",
+        "\u{3164}",
+        "\u{ad}",
+        "\u{34f}",
+        "\u{115f}",
+        "\u{ffa0}",
+        "\u{fe0f}",
+        "\u{e0020}",
+        "\u{200d}\u{200c}",
+        " \u{200b}\u{3000}\u{2060}",
+    ] {
+        let error = Key::from_request(blank, "/t/i").unwrap_err();
+        assert!(matches!(error, KeyError::BlankWorkspace { .. }), "{blank:?}: {error}");
+        assert!(error.to_string().contains("\\u{"), "{blank:?}: {error}");
+        assert_eq!(WorkspaceId::parse(blank), Err(error));
+        assert!(KeyRef::parse(format!("{blank}/t/i").as_bytes()).is_err(), "{blank:?}");
+        let with_a_letter = format!("{blank}a{blank}");
+        assert!(WorkspaceId::parse(&with_a_letter).is_ok(), "{blank:?}");
+        // Only the workspace ID must be seen: it names who owns the data.
+        assert!(Key::parse(&format!("w/{blank}/{blank}")).is_ok(), "{blank:?}");
+    }
+    // These have a form: a sign for years, a combining mark, a symbol, a letter of private use.
+    for shown in ["\u{6dd}", "\u{301}", "\u{fffc}", "\u{e000}", "\u{fffd}"] {
+        assert!(WorkspaceId::parse(shown).is_ok(), "{shown:?}");
+    }
+}
+
 /// Covers C2, C3, B7.
 #[test]
 fn workspaces_are_compared_byte_by_byte() {
@@ -84,7 +117,7 @@ fn printable() -> impl Strategy<Value = char> {
 
 fn segment() -> impl Strategy<Value = String> {
     let chars = printable().prop_filter("no separator", |c| *c != '/');
-    text_of(chars, 1..=12).prop_filter("not blank", |s| !s.chars().all(char::is_whitespace))
+    text_of(chars, 1..=12).prop_filter("not blank", |s| !s.chars().all(|c| c.is_whitespace() || is_invisible(c)))
 }
 
 proptest! {

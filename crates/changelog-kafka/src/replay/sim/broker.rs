@@ -83,7 +83,7 @@ impl SimulatedConsumer {
         for (number, at) in self.positions.borrow_mut().iter_mut() {
             let partition = Partition::new(*number).expect("a partition");
             let Some(log) = world.partitions.get(number) else { continue };
-            if at.failed || log.delivers_nothing || log.frozen_until > world.now {
+            if at.failed || log.delivers_nothing || log.frozen_until.max(world.throttled_until) > world.now {
                 continue;
             }
             let failed = |code| Polled::Failed { partition: *number, code, text: "simulated".to_owned() };
@@ -146,6 +146,11 @@ impl Consumer for SimulatedConsumer {
         }
         world.step(wait.as_millis() as Millis);
         Polled::Nothing
+    }
+
+    fn throttled_until(&self) -> Option<Instant> {
+        let world = self.world.borrow();
+        (world.throttled_until > 0).then(|| world.instant_at(world.throttled_until))
     }
 }
 

@@ -15,19 +15,22 @@ pub enum Fault {
     Grown,
     /// A leader does not answer.
     Frozen,
+    /// A broker delays its answers by a quota.
+    Throttled,
     /// The broker that is read from lags behind the leader.
     Lagging,
     /// The caller reads slowly.
     SlowReader,
 }
 
-pub const FAULTS: [Fault; 8] = [
+pub const FAULTS: [Fault; 9] = [
     Fault::OpenTransaction,
     Fault::Deleted,
     Fault::Truncated,
     Fault::Recreated,
     Fault::Grown,
     Fault::Frozen,
+    Fault::Throttled,
     Fault::Lagging,
     Fault::SlowReader,
 ];

@@ -11,6 +11,7 @@ mod partition_log;
 mod resume;
 mod rng;
 mod rules;
+mod throttle;
 mod world;
 
 use std::{collections::HashMap, ops::Range, time::Duration};
@@ -64,6 +65,10 @@ fn run_seed(seed: u64) -> Result<(bool, Vec<Fault>), String> {
             // A world that writes faster than it is read, or purges tombstones at once, may outrun a reader. A
             // transaction may be open for longer than the replay waits.
             Some(ReadError::Moved { .. } | ReadError::OpenTransaction { .. }) => {}
+            // A deadline is.
+            Some(error @ ReadError::NoProgress { .. }) if faults == [Fault::Throttled] => {
+                return Err(format!("a throttled broker is no stalled one: {error}"));
+            }
             Some(error) if faults.is_empty() => return Err(format!("without any fault: {error}")),
             Some(_) => {}
         }
@@ -84,7 +89,7 @@ fn seeds() -> Range<u64> {
     first..first + number("CHANGELOGD_TEST_SEEDS").unwrap_or(200)
 }
 
-/// Covers C42, C43, R1, R4, R6, R15, R16, R37, R40.
+/// Covers C42, C43, R1, R4, R6, R15, R16, R37, R40, R49.
 #[test]
 fn in_every_simulated_world_a_load_is_whole_or_an_error() {
     let seeds = seeds();

@@ -21,16 +21,16 @@ use super::{
     world::{SharedWorld, World},
 };
 
-fn still(count: i64) -> SharedWorld {
+pub fn still(count: i64) -> SharedWorld {
     SharedWorld::new(World::still(count))
 }
 
-fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
+pub fn put(world: &SharedWorld, key: &str, value: Option<u64>) -> i64 {
     world.borrow_mut().put(0, Kind::Plain, key.to_owned(), value)
 }
 
 /// Writes this many keys once each.
-fn fill(world: &SharedWorld, keys: u64) {
+pub fn fill(world: &SharedWorld, keys: u64) {
     for n in 0..keys {
         put(world, &format!("w/t/{n}"), Some(n));
     }
@@ -73,7 +73,7 @@ fn stopped_following_after(
     (stop, Duration::from_millis(world.borrow().now - completed_at))
 }
 
-fn stopped_following(
+pub fn stopped_following(
     world: &SharedWorld,
     after_end: impl FnOnce(&mut World) + Send + 'static,
 ) -> (StopReason, Duration) {
@@ -99,7 +99,7 @@ fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool)
 }
 
 /// Loads a world with one partition, and checks the outcome.
-fn whole(world: &SharedWorld) -> Outcome {
+pub fn whole(world: &SharedWorld) -> Outcome {
     let outcome = load(world);
     assert_eq!(outcome.error, None);
     assert_eq!(outcome.ends.len(), 1);
@@ -298,6 +298,23 @@ fn a_load_slower_than_half_of_the_delete_retention_is_an_error() {
     let outcome = load(&world);
     assert!(matches!(outcome.error, Some(ReadError::Moved { .. })), "{:?}", outcome.error);
     assert!(outcome.ends.is_empty());
+}
+
+/// Covers R9.
+#[test]
+fn a_topic_that_keeps_no_tombstones_is_refused_unless_nothing_is_to_be_read() {
+    for retention in [0, 5, 999] {
+        let world = still(1);
+        world.borrow_mut().delete_retention = retention;
+        whole(&world);
+        fill(&world, 2_000);
+        world.borrow_mut().faults = vec![Fault::SlowReader];
+        let outcome = load(&world);
+        let Some(ReadError::RetentionTooShort { retention_ms, .. }) = outcome.error else {
+            panic!("{retention}: {:?}", outcome.error)
+        };
+        assert_eq!((retention_ms, outcome.ends.len()), (u128::from(retention), 0));
+    }
 }
 
 /// Covers R14, F12.

@@ -54,6 +54,8 @@ pub struct World {
     pub overwrite: Option<String>,
     /// min.compaction.lag.ms is lowered to this just before.
     pub lowered_lag: Option<Millis>,
+    /// Brokers deliver nothing until then, and say so.
+    pub throttled_until: Millis,
     /// The time during which the caller takes nothing.
     pub stall: Option<(Millis, Millis)>,
     began: Instant,
@@ -114,6 +116,7 @@ impl World {
             quiet: false,
             overwrite: None,
             lowered_lag: None,
+            throttled_until: 0,
             stall: None,
             began: Instant::now(),
             wall: SystemTime::now(),
@@ -139,7 +142,11 @@ impl World {
     }
 
     pub fn instant(&self) -> Instant {
-        self.began + Duration::from_millis(self.now)
+        self.instant_at(self.now)
+    }
+
+    pub fn instant_at(&self, time: Millis) -> Instant {
+        self.began + Duration::from_millis(time)
     }
 
     /// The wall clock stands still, because the age of a token is tested elsewhere.
@@ -306,6 +313,7 @@ impl World {
             }
             Fault::Grown => self.count += 1,
             Fault::Frozen => log.frozen_until = now + pause,
+            Fault::Throttled => self.throttled_until = now + pause,
             Fault::Lagging => log.lag = Some(((log.high - some).max(log.low), now + pause)),
         }
     }
