@@ -23,5 +23,6 @@ pub mod open_store;
 pub mod proto;
 pub mod server;
 pub mod service;
+mod signals;
 pub mod store;
 pub mod telemetry;

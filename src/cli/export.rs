@@ -11,7 +11,6 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     args::ClientArgs,
@@ -21,7 +20,7 @@ use super::{
     output::{Output, progress},
     record::not_importable,
 };
-use crate::proto::v1;
+use crate::{proto::v1, signals::Signals};
 
 /// JSON Lines that `import` reads. A FILE is written under a new name next to it (FILE.….partial), and renamed when it
 /// is whole. Exit status 1 if an entry can not be imported.
@@ -76,25 +75,6 @@ fn partial(file: &Path) -> io::Result<NamedTempFile> {
     // As for other new files, the umask takes permissions away.
     let permissions = Permissions::from_mode(0o666);
     tempfile::Builder::new().prefix(&prefix).suffix(".partial").permissions(permissions).tempfile_in(directory)
-}
-
-/// The signals that would end the process before the partial file is removed.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let of = |kind| signal(kind);
-        Ok(Self([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 async fn export(args: &ExportArgs, output: &mut Output) -> Result<(), Failure> {

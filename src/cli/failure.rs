@@ -33,7 +33,7 @@ impl From<Status> for Failure {
 }
 
 impl Failure {
-    /// The failure of a write. A status that is not the sidecar's own says nothing about what was written.
+    /// The failure of a write. A status that is not the sidecar's own says nothing about the write.
     pub fn of_write(self) -> Self {
         match self {
             Self::Status { status, .. } => Self::Status { status, write: true },

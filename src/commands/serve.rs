@@ -3,13 +3,13 @@
 use std::{convert::Infallible, process::ExitCode};
 
 use rustix::{fs::Mode, process::umask};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{build_runtime, check_threads};
 use crate::{
     app::{Addresses, App, Drained, StartError},
     config::{EXIT_USAGE, Parsed, ServeArgs},
     open_files,
+    signals::Signals,
     telemetry::{self, LogFormat, exit_message},
 };
 
@@ -116,25 +116,6 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
             std::mem::forget(run);
             tracing::error!("a second signal ended the process before it had drained");
             Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// The signals that stop the process.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let of = |kind| signal(kind);
-        Ok(Self([of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?]))
-    }
-
-    async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
         }
     }
 }

@@ -140,15 +140,12 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, Write},
-        sync::Arc,
-    };
-
-    use parking_lot::Mutex;
     use serde::de::{Deserializer as _, MapAccess, Visitor};
 
-    use super::*;
+    use super::{
+        super::testing::{self, Lines},
+        *,
+    };
 
     /// The members of an object in their order, repeated ones included.
     struct Members(Vec<(String, Value)>);
@@ -168,27 +165,12 @@ mod tests {
         }
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// The members of the one line that `event` logs.
     fn logged(event: impl FnOnce()) -> Vec<(String, Value)> {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).event_format(JsonLines).finish();
-        tracing::subscriber::with_default(subscriber, event);
-        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let subscriber = |lines: Lines| {
+            tracing_subscriber::fmt().with_writer(move || lines.clone()).event_format(JsonLines).finish()
+        };
+        let text = testing::logged(subscriber, event);
         assert!(text.len() <= MAX_LINE_BYTES && text.ends_with('\n'), "{} bytes", text.len());
         assert_eq!(text.lines().count(), 1, "{text}");
         serde_json::Deserializer::from_str(&text).deserialize_map(Members(Vec::new())).unwrap()

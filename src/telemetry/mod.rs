@@ -6,6 +6,8 @@
 
 mod json;
 mod limit;
+#[cfg(test)]
+mod testing;
 mod text;
 mod writer;
 

@@ -62,40 +62,18 @@ impl Visit for Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, Write},
-        sync::Arc,
+    use super::{
+        super::testing::{self, Lines},
+        *,
     };
-
-    use parking_lot::Mutex;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// What `event` logs.
     fn logged(ansi: bool, event: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(ansi)
-            .fmt_fields(TextFields)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, event);
-        String::from_utf8(lines.0.lock().clone()).unwrap()
+        let subscriber = |lines: Lines| {
+            let format = tracing_subscriber::fmt().with_ansi(ansi).fmt_fields(TextFields);
+            format.with_writer(move || lines.clone()).finish()
+        };
+        testing::logged(subscriber, event)
     }
 
     /// Covers C81, S12.

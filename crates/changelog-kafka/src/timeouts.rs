@@ -23,7 +23,7 @@
 //! | `RETRY_DELAY` | 50 ms | The pause before offsets are queried again. | A new leader is found soon, without a busy loop. | `OFFSETS_QUERY` |
 //! | `DESCRIBE_OFFSETS_WAIT` | 4 s | The deadline of the offsets in a description of the log. | As `TOPIC_WAIT`. | 5 s |
 //! | `MAX_OFFSET_QUERIES` | 64 | The replays and descriptions that query offsets at a time. | A query of a leader that does not answer holds a blocking thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the runtime's pool. | tokio's 512 blocking threads |
-//! | `LIST_OFFSETS_SLACK` | 500 ms | How much longer than its timeout the answer of ListOffsets is waited for. | librdkafka may report a timeout a moment after the request's own. | |
+//! | `ADMIN_SLACK` | 500 ms | How much longer than its timeout the answer of an admin request is waited for. | librdkafka may report a timeout a moment after the request's own. | |
 //! | `DESCRIBE_TOPICS_SLACK` | 100 ms | The same for DescribeTopics. | It is one request to one broker. | `TOPIC_QUERY_SHORT` |
 //! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused, and after a replacement that failed, they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
 //! | `PRODUCER_CHECK_FALLBACK` | 5 s | The time after which the producers are checked if nothing has happened. | Events wake the check. This finds an error without an event. | |
@@ -82,7 +82,7 @@ pub const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
 pub const RETRY_DELAY: Duration = Duration::from_millis(50);
 pub const DESCRIBE_OFFSETS_WAIT: Duration = Duration::from_secs(4);
 pub const MAX_OFFSET_QUERIES: usize = 64;
-pub const LIST_OFFSETS_SLACK: Duration = Duration::from_millis(500);
+pub const ADMIN_SLACK: Duration = Duration::from_millis(500);
 pub const DESCRIBE_TOPICS_SLACK: Duration = Duration::from_millis(100);
 pub const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub const PRODUCER_CHECK_FALLBACK: Duration = Duration::from_secs(5);

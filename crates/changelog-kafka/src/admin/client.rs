@@ -40,7 +40,7 @@ pub const DOCUMENTED: [(&str, &str); 4] = [
 ];
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// With fewer, a topic whose writes need two replicas in sync takes none while one is lost.
-const REPLICAS_FOR_TWO_IN_SYNC: usize = 3;
+pub const REPLICAS_FOR_TWO_IN_SYNC: usize = 3;
 const DEFAULT_REPLICAS: i32 = 3;
 
 impl TopicSpec {

@@ -4,5 +4,5 @@ mod client;
 mod commands;
 
 pub use client::{AdminError, DOCUMENTED, TopicSpec};
-pub(super) use client::{client, create, read_config};
+pub(super) use client::{REPLICAS_FOR_TWO_IN_SYNC, client, create, read_config};
 pub use commands::{EnsureReport, PartitionReport, TopicReport, describe, ensure};

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{admin::AdminClient, bindings as c, error::RDKafkaErrorCode};
+use rdkafka::{admin::AdminClient, bindings as c, error::RDKafkaErrorCode, metadata::Metadata};
 
 use super::native::{NativeError, NativePtr};
 use crate::{
     client_context::Context,
-    timeouts::{DESCRIBE_TOPICS_SLACK, LIST_OFFSETS_SLACK},
+    timeouts::{ADMIN_SLACK, DESCRIBE_TOPICS_SLACK},
 };
 
 /// Which offset of a partition.
@@ -87,7 +87,7 @@ pub fn list_offsets<const N: usize>(
     const WHAT: &str = "ListOffsets";
     let topic = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + LIST_OFFSETS_SLACK;
+    let deadline = Instant::now() + timeout + ADMIN_SLACK;
     // Safety: every pointer is made here and freed by its guard. The data of an event is read before the event is
     // freed. The opaque is an index and never followed.
     unsafe {
@@ -256,6 +256,13 @@ pub fn describe_topic(
     }
 }
 
+/// Whether one of the brokers in this metadata, which was just fetched, is the controller.
+fn names_controller(admin: &AdminClient<Context>, metadata: &Metadata) -> bool {
+    // Safety: the client is alive. It knows the id from the metadata, so the call does not wait.
+    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
+    metadata.brokers().iter().any(|broker| broker.id() == controller)
+}
+
 /// Describes the topic from plain metadata, without its id. For clusters without a controller, which admin calls need.
 /// `None` if the cluster has a controller: its missing answer is then an ordinary failure.
 pub fn describe_from_metadata(
@@ -271,9 +278,7 @@ pub fn describe_from_metadata(
             return failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string());
         }
     };
-    // Safety: the client is alive. The id is known from the metadata just fetched.
-    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
-    if metadata.brokers().iter().any(|b| b.id() == controller) {
+    if names_controller(admin, &metadata) {
         return None;
     }
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
@@ -298,12 +303,10 @@ pub fn describe_from_metadata(
 pub fn given_addresses(admin: &AdminClient<Context>, topic: &str, timeout: Duration) -> Option<String> {
     const SHOWN: usize = 5;
     let metadata = admin.inner().fetch_metadata(Some(topic), timeout).ok()?;
-    // Safety: the client is alive. The id is known from the metadata just fetched.
-    let controller = unsafe { c::rd_kafka_controllerid(admin.inner().native_ptr(), 0) };
-    let brokers = metadata.brokers();
-    if !brokers.iter().any(|b| b.id() == controller) {
+    if !names_controller(admin, &metadata) {
         return Some("the cluster has no controller that clients can ask".to_owned());
     }
+    let brokers = metadata.brokers();
     let shown: Vec<_> =
         brokers.iter().take(SHOWN).map(|b| format!("{} at {}:{}", b.id(), b.host(), b.port())).collect();
     let more = if brokers.len() > SHOWN { " and more" } else { "" };

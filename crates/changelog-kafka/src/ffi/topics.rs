@@ -12,7 +12,7 @@ use super::{
     admin::{admin_options, c_topic_name, wait_for_event},
     native::{NativeError, NativePtr},
 };
-use crate::{client_context::Context, timeouts::LIST_OFFSETS_SLACK};
+use crate::{client_context::Context, timeouts::ADMIN_SLACK};
 
 fn c_text(text: &str, what: &'static str) -> Result<CString, NativeError> {
     let invalid =
@@ -47,7 +47,7 @@ pub fn create_topic(
     const WHAT: &str = "CreateTopics";
     let name = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + LIST_OFFSETS_SLACK;
+    let deadline = Instant::now() + timeout + ADMIN_SLACK;
     let mut error = [0 as c_char; 512];
     // Safety: every pointer is made here and freed by its guard. Texts are copied before their event is freed.
     unsafe {
@@ -86,7 +86,7 @@ pub fn alter_topic(
     const WHAT: &str = "IncrementalAlterConfigs";
     let name = c_topic_name(topic, WHAT)?;
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + LIST_OFFSETS_SLACK;
+    let deadline = Instant::now() + timeout + ADMIN_SLACK;
     // Safety: as in `create_topic`.
     unsafe {
         let resource =
@@ -118,7 +118,7 @@ pub fn alter_topic(
 pub fn broker_count(admin: &AdminClient<Context>, timeout: Duration) -> Result<usize, NativeError> {
     const WHAT: &str = "DescribeCluster";
     let client = admin.inner().native_ptr();
-    let deadline = Instant::now() + timeout + LIST_OFFSETS_SLACK;
+    let deadline = Instant::now() + timeout + ADMIN_SLACK;
     // Safety: as in `create_topic`.
     unsafe {
         let options = admin_options(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, timeout);

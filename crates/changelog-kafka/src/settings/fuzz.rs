@@ -57,7 +57,7 @@ fn secret() -> impl Strategy<Value = Vec<String>> {
     vec("[A-Za-z0-9+/]{12,57}={0,2}".prop_map(|text| format!("{MARK}{text}")), 1..5)
 }
 
-/// A name of a secret property, or one that somebody misspelt.
+/// A name of a secret property, or a misspelt one.
 fn secret_name() -> impl Strategy<Value = String> {
     (select(&SECRET_NAMES[..]), any::<[u8; 3]>()).prop_map(|(name, [how, at, with])| {
         let at = usize::from(at) % name.len();

@@ -1,4 +1,4 @@
-//! The names of librdkafka's properties, and which of them may be set.
+//! The names of librdkafka's properties, and whether each may be set.
 //!
 //! Promises that each name is in exactly one list, and that the lists have every name of the librdkafka that is
 //! linked. A test compares them with `rd_kafka_conf_properties_show`. Does not: know values, except those that this

@@ -41,7 +41,7 @@ impl Evaluation<'_> {
         };
         let expected = match self.served {
             Some(served) => {
-                // Without an id it can't be told whether the topic is the same one.
+                // Without an id, this may be the same topic or another one.
                 if !served.id.is_empty() && described.id.is_empty() {
                     return Err(self.unreachable(format!("topic {topic:?} is described without its id")));
                 }

@@ -9,6 +9,7 @@ use changelog_core::{
 
 use super::{config::TopicConfig, evaluate::ServedIdentity, leaders::LeaderHistory};
 use crate::{
+    admin::REPLICAS_FOR_TWO_IN_SYNC,
     settings::Settings,
     timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, MIN_REPLAY_LIMIT},
 };
@@ -116,7 +117,7 @@ fn state_finding(state: &TopicState) -> Option<Finding> {
 /// Settings of the topic that endanger a promise.
 fn config_findings(config: &TopicConfig, replicas: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if replicas >= 3 && config.min_insync_replicas < 2 {
+    if replicas >= REPLICAS_FOR_TWO_IN_SYNC && config.min_insync_replicas < 2 {
         let message = "min.insync.replicas is 1: acks=all is then the leader's word alone; set it to 2";
         findings.push(warning("MIN_INSYNC_REPLICAS", message.to_owned()));
     }
