@@ -10,6 +10,7 @@
 
 pub mod admin;
 mod client_context;
+mod clients;
 mod ffi;
 mod metrics;
 mod produce;
@@ -51,6 +52,7 @@ pub use settings::{
 };
 
 use self::{
+    clients::Clients,
     produce::ProducerPool,
     replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
     timeouts::{
@@ -62,6 +64,7 @@ use self::{
 
 struct Inner {
     settings: Settings,
+    clients: Arc<Clients>,
     metrics: Metrics,
     watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
@@ -102,10 +105,14 @@ impl KafkaLog {
     pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
         settings.check()?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
-        let admin = Arc::new(admin::client(&settings).map_err(|e| broken(&e))?);
-        let watcher = Arc::new(TopicWatcher::new(settings.clone(), admin.clone()));
+        let clients = Arc::new(Clients::new(settings.clone()).map_err(|e| broken(&e))?);
+        let watcher = Arc::new(TopicWatcher::new(settings.clone(), clients.clone()));
         let inner = Arc::new(Inner {
-            offset_client: OffsetClient { admin, topic: settings.topic.clone(), state: watcher.state() },
+            offset_client: OffsetClient {
+                clients: clients.clone(),
+                topic: settings.topic.clone(),
+                state: watcher.state(),
+            },
             state: watcher.state(),
             pool: OnceLock::new(),
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
@@ -114,6 +121,7 @@ impl KafkaLog {
             producer_errors: Arc::default(),
             watcher,
             metrics,
+            clients,
             settings,
         });
         let watcher = inner.watcher.clone();
@@ -135,7 +143,7 @@ impl Inner {
         if self.pool.get().is_none() {
             let limit = self.watcher.config().max_message_bytes;
             let pool = ProducerPool::new(
-                self.settings.clone(),
+                self.clients.clone(),
                 self.metrics.clone(),
                 limit,
                 self.watcher.clone(),
@@ -228,7 +236,7 @@ impl Log for KafkaLog {
             delete_retention: config.delete_retention,
         };
         let mut cluster = KafkaCluster {
-            settings: inner.settings.clone(),
+            clients: inner.clients.clone(),
             watcher: inner.watcher.clone(),
             offset_client: inner.offset_client.clone(),
             closed: inner.closed.clone(),

@@ -1,8 +1,8 @@
-//! Administration of the topic: the commands `ensure` and `describe`, and the client that they and the watcher use.
+//! Administration of the topic: the commands `ensure` and `describe`, and the requests that they and the watcher make.
 
-mod client;
 mod commands;
+mod requests;
 
-pub use client::{AdminError, DOCUMENTED, TopicSpec};
-pub(super) use client::{REPLICAS_FOR_TWO_IN_SYNC, client, create, read_config};
 pub use commands::{EnsureReport, PartitionReport, TopicReport, describe, ensure};
+pub use requests::{AdminError, DOCUMENTED, TopicSpec};
+pub(super) use requests::{REPLICAS_FOR_TWO_IN_SYNC, create, read_config};

@@ -17,7 +17,6 @@ use std::{
 use changelog_core::log::{NewRecord, PendingAppend, WriteError};
 use parking_lot::RwLock;
 use rdkafka::{
-    config::FromClientConfigAndContext,
     error::KafkaResult,
     producer::{Producer as _, PurgeConfig},
 };
@@ -29,8 +28,8 @@ use super::{
     submit::{Submitter, queue_full},
 };
 use crate::{
+    clients::Clients,
     metrics::Metrics,
-    settings::{Role, Settings},
     timeouts::{DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT},
     topic::TopicWatcher,
 };
@@ -44,7 +43,7 @@ struct Replaced {
 
 /// The producers of one topic.
 pub struct ProducerPool {
-    settings: Settings,
+    clients: Arc<Clients>,
     metrics: Metrics,
     max_message_bytes: AtomicUsize,
     watcher: Arc<TopicWatcher>,
@@ -55,6 +54,8 @@ pub struct ProducerPool {
     usage: Vec<Arc<QueueUsage>>,
     /// How many writes and bytes one producer may have queued.
     limits: (u64, usize),
+    /// How much memory the queued writes of all producers may take.
+    queue_bytes: usize,
     closed: Arc<AtomicBool>,
     errors: Arc<Notify>,
 }
@@ -76,15 +77,16 @@ impl ProducerPool {
     /// Creates the producers. The topic must be known, because its max.message.bytes bounds a batch. `errors` is
     /// notified of each error of a producer.
     pub fn new(
-        settings: Settings,
+        clients: Arc<Clients>,
         metrics: Metrics,
         max_message_bytes: usize,
         watcher: Arc<TopicWatcher>,
         closed: Arc<AtomicBool>,
         errors: Arc<Notify>,
     ) -> Result<Self, WriteError> {
+        let settings = clients.settings();
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&settings, max_message_bytes, &watcher, &errors)?))))
+            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
@@ -98,7 +100,8 @@ impl ProducerPool {
         let submit_thread = Some(submit_thread.map_err(no_thread)?);
         let max_message_bytes = AtomicUsize::new(max_message_bytes);
         Ok(Self {
-            settings,
+            clients,
+            queue_bytes: settings.queue_bytes,
             metrics,
             max_message_bytes,
             watcher,
@@ -136,7 +139,7 @@ impl ProducerPool {
         if writes >= self.limits.0 || queued_bytes.saturating_add(bytes) > self.limits.1 {
             return Err(queue_full());
         }
-        let memory_limit = self.settings.queue_bytes / self.usage.len();
+        let memory_limit = self.queue_bytes / self.usage.len();
         if memory_of(writes + 1, queued_bytes.saturating_add(bytes)) > memory_limit {
             return Err(WriteError::QueueFull { limit: format!("{memory_limit} bytes of memory of a producer") });
         }
@@ -204,7 +207,7 @@ impl ProducerPool {
                 continue;
             }
             match make_producer(
-                &self.settings,
+                &self.clients,
                 self.max_message_bytes.load(Ordering::Relaxed),
                 &self.watcher,
                 &self.errors,
@@ -252,12 +255,12 @@ impl ProducerPool {
 }
 
 fn make_producer(
-    settings: &Settings,
+    clients: &Clients,
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
 ) -> KafkaResult<Producer> {
-    let config = settings.config(Role::Producer { max_message_bytes });
-    let context = DeliveryContext::new(settings.topic.clone(), max_message_bytes, watcher.clone(), errors.clone());
-    Producer::from_config_and_context(&config, context)
+    let topic = clients.settings().topic.clone();
+    let context = DeliveryContext::new(topic, max_message_bytes, watcher.clone(), errors.clone());
+    clients.producer(max_message_bytes, context)
 }

@@ -32,17 +32,13 @@ use super::{
     range::ReplayRange,
     reader::ReplayReader,
 };
-use crate::{
-    ffi,
-    settings::{Role, Settings},
-    topic::TopicWatcher,
-};
+use crate::{clients::Clients, ffi, topic::TopicWatcher};
 
 pub type Events = mpsc::Sender<Result<ReplayEvent, ReadError>>;
 
 /// A real cluster, and the caller at the other end of the channel. Its calls block.
 pub struct KafkaCluster {
-    pub settings: Settings,
+    pub clients: Arc<Clients>,
     pub watcher: Arc<TopicWatcher>,
     pub offset_client: OffsetClient,
     pub closed: Arc<AtomicBool>,
@@ -84,10 +80,9 @@ impl Cluster for KafkaCluster {
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<ffi::Consumer, ReadError> {
         let unreachable =
             |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
-        let queue_kib = self.settings.read_ahead_bytes / 1024;
-        let consumer = ffi::Consumer::new(&self.settings.config(Role::Consumer { queue_kib })).map_err(unreachable)?;
+        let consumer = self.clients.consumer().map_err(unreachable)?;
         let mut list = TopicPartitionList::new();
-        let topic = &self.settings.topic;
+        let topic = &self.offset_client.topic;
         for StartOffset { partition, offset, leader_epoch } in start_offsets {
             // A concrete offset. With a logical one librdkafka waits half a second for a leader to become known.
             let (number, offset) = (partition.number(), Offset::Offset(*offset));

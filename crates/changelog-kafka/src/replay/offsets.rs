@@ -11,12 +11,12 @@ use changelog_core::{
     log::{ReadError, TopicProblem, TopicState},
     model::Partition,
 };
-use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::watch;
 
 use super::cluster::{OffsetSnapshot, Offsets};
 use crate::{
-    client_context::Context,
+    clients::Clients,
     ffi::{self, NativeError, OffsetSpec},
     timeouts::{OFFSETS_QUERY, RETRY_DELAY},
 };
@@ -24,7 +24,7 @@ use crate::{
 /// Queries offsets from partition leaders.
 #[derive(Clone)]
 pub struct OffsetClient {
-    pub admin: Arc<AdminClient<Context>>,
+    pub clients: Arc<Clients>,
     pub topic: String,
     /// The watched state of the topic. A problem with the topic ends the retries.
     pub state: watch::Receiver<TopicState>,
@@ -75,7 +75,7 @@ impl OffsetClient {
         // before the high watermark would look like an open transaction while records are written.
         let specs = [OffsetSpec::Low, OffsetSpec::High, OffsetSpec::LastStable];
         let timeout = until.saturating_duration_since(at).max(Duration::from_millis(1));
-        let listed = ffi::list_offsets(&self.admin, &self.topic, &numbers, specs, timeout);
+        let listed = ffi::list_offsets(&self.clients.admin(), &self.topic, &numbers, specs, timeout);
         let [low, high, last_stable] = listed.map_err(|e| self.request_error(&e))?;
         let mut offsets = Vec::new();
         for partition in partitions {

@@ -8,17 +8,17 @@ use std::{
     time::Instant,
 };
 
-use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::{
-    client_context::Context,
+    clients::{Admin, Clients},
     ffi::{self, DescribedTopic, NativeError},
     timeouts::{METADATA_QUERY, TOPIC_QUERY, TOPIC_QUERY_SHORT},
 };
 
 /// Remembers which broker answered, and how.
 pub struct TopicDescriber {
-    admin: Arc<AdminClient<Context>>,
+    clients: Arc<Clients>,
     topic: String,
     /// The broker that answered last; -1 = the controller.
     last_responder: AtomicI32,
@@ -29,9 +29,9 @@ pub struct TopicDescriber {
 }
 
 impl TopicDescriber {
-    pub fn new(admin: Arc<AdminClient<Context>>, topic: String) -> Self {
+    pub fn new(clients: Arc<Clients>, topic: String) -> Self {
         Self {
-            admin,
+            clients,
             topic,
             last_responder: AtomicI32::new(-1),
             use_long_timeout: AtomicBool::default(),
@@ -42,11 +42,12 @@ impl TopicDescriber {
     /// Describes the topic by the controller or one of these brokers. On a cluster without a controller by plain
     /// metadata, which has no topic id, if the description `may_lack_id`. Blocks.
     pub fn describe(&self, brokers: &[i32], may_lack_id: bool) -> Result<DescribedTopic, NativeError> {
-        self.describe_once(brokers, may_lack_id).map_err(|mut error| {
+        let admin = self.clients.admin();
+        self.describe_once(&admin, brokers, may_lack_id).map_err(|mut error| {
             // The first broker answers, and sends us to others that do not.
             if brokers.is_empty()
                 && error.code == Code::OperationTimedOut
-                && let Some(given) = ffi::given_addresses(&self.admin, &self.topic, METADATA_QUERY)
+                && let Some(given) = ffi::given_addresses(&admin, &self.topic, METADATA_QUERY)
             {
                 error.text = format!("{}; {given}", error.text);
             }
@@ -54,12 +55,12 @@ impl TopicDescriber {
         })
     }
 
-    fn describe_once(&self, brokers: &[i32], may_lack_id: bool) -> Result<DescribedTopic, NativeError> {
+    fn describe_once(&self, admin: &Admin, brokers: &[i32], may_lack_id: bool) -> Result<DescribedTopic, NativeError> {
         // Log lines wait on this client's main queue until it is polled.
-        ffi::poll_logs(&self.admin);
-        let from_metadata = || ffi::describe_from_metadata(&self.admin, &self.topic, METADATA_QUERY);
+        ffi::poll_logs(admin);
+        let from_metadata = || ffi::describe_from_metadata(admin, &self.topic, METADATA_QUERY);
         if !self.no_controller.load(Relaxed) {
-            let described = self.describe_by_any_broker(brokers);
+            let described = self.describe_by_any_broker(admin, brokers);
             let timed_out = described.as_ref().is_err_and(|e| e.code == Code::OperationTimedOut);
             if !(timed_out && may_lack_id) {
                 return described;
@@ -72,18 +73,18 @@ impl TopicDescriber {
         }
         from_metadata().unwrap_or_else(|| {
             self.no_controller.store(false, Relaxed);
-            ffi::describe_topic(&self.admin, &self.topic, None, TOPIC_QUERY)
+            ffi::describe_topic(admin, &self.topic, None, TOPIC_QUERY)
         })
     }
 
     /// Describes the topic by the broker that answered last, or by the others if that one does not answer. If none
     /// answers in the short time, the next query waits longer for its first broker.
-    fn describe_by_any_broker(&self, brokers: &[i32]) -> Result<DescribedTopic, NativeError> {
+    fn describe_by_any_broker(&self, admin: &Admin, brokers: &[i32]) -> Result<DescribedTopic, NativeError> {
         let (last_responder, use_long_timeout) = (&self.last_responder, &self.use_long_timeout);
         let (several, started_at) = (brokers.len() > 1, Instant::now());
         let timeout = if several && !use_long_timeout.load(Relaxed) { TOPIC_QUERY_SHORT } else { TOPIC_QUERY };
         let query = |broker: i32| {
-            let described = ffi::describe_topic(&self.admin, &self.topic, (broker >= 0).then_some(broker), timeout);
+            let described = ffi::describe_topic(admin, &self.topic, (broker >= 0).then_some(broker), timeout);
             let unavailable = described.as_ref().is_err_and(|e| {
                 matches!(e.code, Code::OperationTimedOut | Code::BrokerTransportFailure | Code::RequestTimedOut)
             });

@@ -14,7 +14,6 @@ use changelog_core::{
     model::Partition,
 };
 use parking_lot::{Mutex, MutexGuard};
-use rdkafka::admin::AdminClient;
 use tokio::sync::watch;
 
 use super::{
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     admin::{self, TopicSpec},
-    client_context::Context,
+    clients::Clients,
     ffi::{self, DescribedTopic, NativeError},
     settings::Settings,
     timeouts::{MAX_TOPIC_AGE, TOPIC_WAIT},
@@ -51,7 +50,7 @@ struct TopicObservations {
 /// Watches one topic.
 pub struct TopicWatcher {
     settings: Settings,
-    admin: Arc<AdminClient<Context>>,
+    clients: Arc<Clients>,
     describer: Arc<TopicDescriber>,
     state: watch::Sender<TopicState>,
     /// Set once.
@@ -66,12 +65,12 @@ pub struct TopicWatcher {
 }
 
 impl TopicWatcher {
-    pub fn new(settings: Settings, admin: Arc<AdminClient<Context>>) -> Self {
+    pub fn new(settings: Settings, clients: Arc<Clients>) -> Self {
         let state = TopicState::Unreachable { cause: NOT_QUERIED.to_owned(), topic: None };
         Self {
-            describer: Arc::new(TopicDescriber::new(admin.clone(), settings.topic.clone())),
+            describer: Arc::new(TopicDescriber::new(clients.clone(), settings.topic.clone())),
             settings,
-            admin,
+            clients,
             state: watch::Sender::new(state),
             served_identity: OnceLock::new(),
             observations: Mutex::default(),
@@ -255,8 +254,9 @@ impl TopicWatcher {
                     return TopicState::Invalid(problem);
                 }
                 evaluation.evaluate_error(&error, || {
-                    ffi::poll_logs(&self.admin);
-                    self.admin.inner().context().take_last_failure()
+                    let admin = self.clients.admin();
+                    ffi::poll_logs(&admin);
+                    admin.inner().context().take_last_failure()
                 })
             }
             Err(error) => evaluation.unreachable(error.to_string()),
@@ -288,7 +288,7 @@ impl TopicWatcher {
             replication_factor: Some(replication_factor),
             ..TopicSpec::new(self.settings.expected_partitions)
         };
-        let (admin, topic) = (self.admin.clone(), self.settings.topic.clone());
+        let (admin, topic) = (self.clients.admin(), self.settings.topic.clone());
         let created = run_blocking(move || admin::create(&admin, &topic, &spec)).await;
         let topic = self.settings.topic.clone();
         let cause = match created {
@@ -312,7 +312,7 @@ impl TopicWatcher {
 
     /// Queries the configuration. Returns whether the topic's state depends on what changed.
     async fn refresh_config(&self) -> bool {
-        let answer = admin::read_config(&self.admin, &self.settings.topic).await;
+        let answer = admin::read_config(&self.clients.admin(), &self.settings.topic).await;
         let mut observations = self.observations();
         let last = observations.config.as_ref();
         let config = TopicConfig::after_query(answer, last);

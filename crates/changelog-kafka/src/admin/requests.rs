@@ -1,18 +1,16 @@
-//! The admin client of the Kafka store, and the requests that the topic's watcher makes too.
+//! What a topic is created with, and the requests that the topic's watcher makes too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use changelog_core::model::PartitionCount;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier},
-    config::FromClientConfigAndContext,
+    admin::{AdminOptions, ConfigEntry, ResourceSpecifier},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
 use crate::{
-    client_context::Context,
+    clients::Admin,
     ffi::{self, NativeError},
-    settings::{Role, Settings},
     timeouts::{ADMIN_QUERY, CONFIG_WAIT, CREATE_TOPIC_WAIT, TOPIC_QUERY},
 };
 
@@ -117,7 +115,7 @@ impl From<KafkaError> for AdminError {
 }
 
 /// An admin call's error says only that it timed out. The connection's failure names the cause.
-pub fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminError {
+pub fn with_cause(error: NativeError, admin: &Admin) -> AdminError {
     ffi::poll_logs(admin);
     match admin.inner().context().take_last_failure() {
         Some(cause) if error.code == Code::OperationTimedOut => AdminError::Unreachable(cause),
@@ -125,15 +123,8 @@ pub fn with_cause(error: NativeError, admin: &AdminClient<Context>) -> AdminErro
     }
 }
 
-/// The long-lived client that watches the topic and queries offsets.
-pub fn client(settings: &Settings) -> Result<AdminClient<Context>, KafkaError> {
-    let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
-    ffi::redirect_logs(admin.inner());
-    Ok(admin)
-}
-
 /// Creates a topic as the spec says, unless there are too few brokers. Returns a text for the log. Blocks.
-pub fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
+pub fn create(admin: &Admin, topic: &str, spec: &TopicSpec) -> Result<String, AdminError> {
     let there = ffi::broker_count(admin, ADMIN_QUERY).map_err(|error| with_cause(error, admin))?;
     let brokers = i32::try_from(there).unwrap_or(i32::MAX);
     let (replicas, note) = match spec.replication_factor {
@@ -160,7 +151,7 @@ pub fn create(admin: &AdminClient<Context>, topic: &str, spec: &TopicSpec) -> Re
 }
 
 /// The topic's configuration. The error is a text for a log or a finding.
-pub async fn read_config(admin: &AdminClient<Context>, topic: &str) -> Result<Vec<ConfigEntry>, String> {
+pub async fn read_config(admin: &Admin, topic: &str) -> Result<Vec<ConfigEntry>, String> {
     let options = AdminOptions::new().request_timeout(Some(TOPIC_QUERY));
     let resource = ResourceSpecifier::Topic(topic);
     let answer = tokio::time::timeout(CONFIG_WAIT, admin.describe_configs(&[resource], &options)).await;
