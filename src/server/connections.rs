@@ -179,6 +179,7 @@ impl Port {
             port.ended(ended.ok());
         }
         // Clients whose connections wait to be accepted may have sent calls already.
+        port.port.listener.shorten_queue();
         let room = port.most_running().saturating_sub(port.running.len());
         for (io, client) in port.port.listener.waiting(room) {
             port.start(io, client);

@@ -5,7 +5,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -79,6 +79,21 @@ impl Listener {
             return Err(io::Error::other("the last file descriptors are kept for the store and the brokers"));
         }
         Ok(accepted)
+    }
+
+    /// Lets one more connection wait at most. The system resets those that wait when the listener is dropped, and
+    /// without this a busy machine collects many between the last accept and the drop.
+    pub fn shorten_queue(&self) {
+        let shorten = |fd: BorrowedFd<'_>| {
+            if let Err(error) = rustix::net::listen(fd, 0) {
+                tracing::debug!(%error, "the queue of a port can't be shortened");
+            }
+        };
+        match self {
+            Self::Tcp(listener) => shorten(listener.as_fd()),
+            Self::Loopbacks(one, other) => [one, other].into_iter().for_each(|listener| shorten(listener.as_fd())),
+            Self::Unix(listener, _) => shorten(listener.as_fd()),
+        }
     }
 
     /// The connections that wait to be accepted, but no more than `most`, and none that would take one of the last
@@ -245,6 +260,21 @@ mod tests {
             assert_eq!(accepted.get(), 3);
             assert_eq!(listener.waiting(100).len(), 4, "all that are left");
         }
+    }
+
+    /// Covers S5.
+    #[tokio::test]
+    async fn at_most_one_connection_waits_between_the_last_accept_and_the_end_of_a_port() {
+        let listener = Listener::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
+        let Ok(Address::Tcp(address)) = listener.address() else { unreachable!("no other address") };
+        let connect = || std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(50));
+        let earlier: Vec<_> = (0..3).map(|_| connect().unwrap()).collect();
+        listener.shorten_queue();
+        assert_eq!(listener.waiting(10).len(), earlier.len(), "those that waited before it");
+        let later: Vec<_> = (0..5).filter_map(|_| connect().ok()).collect();
+        assert_eq!(later.len(), 1);
+        drop(listener);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     fn error_of(errno: rustix::io::Errno) -> io::Result<TcpListener> {

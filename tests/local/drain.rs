@@ -299,14 +299,14 @@ async fn write_until_the_port_is_closed(api: String, keys: String, calls: Arc<At
 /// number of rounds.
 ///
 /// The server answers every call on a connection that it accepted. One case is left that no server can answer. The
-/// kernel completes connections by itself, and resets those that come between the last accept and the end of the port.
+/// kernel completes connections by itself, and resets one that comes between the last accept and the end of the port.
 /// Such a client receives no byte, and its next connection is refused.
 /// Covers R32, S5, F21.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_under_load_loses_no_acknowledged_write_and_answers_every_call() {
     const CALLS: usize = 10_000;
     const WRITERS: usize = 16;
-    /// The moment between the last accept and the end of the port takes microseconds.
+    /// One waits in the queue of the port. Another one may be in its handshake on the other processor.
     const NOT_ACCEPTED_OF_A_ROUND: usize = 2;
     let rounds = std::env::var("CHANGELOGD_TEST_DRAINS").map_or(3, |n| n.parse().expect("a number of rounds"));
     let (_keep, path) = directory();
