@@ -64,10 +64,9 @@ impl MutualTls {
 
     /// The text of a properties file for a client with this keystore.
     pub fn properties(&self, keystore: &Path) -> String {
-        format!(
-            "security.protocol=ssl\nssl.ca.location={}\nssl.keystore.location={}\nssl.keystore.password={STORE_PASSWORD}\n",
-            self.dir.path().join("broker.pem").display(),
-            keystore.display()
-        )
+        let (ca, keystore) = (self.dir.path().join("broker.pem"), keystore.display());
+        let ca = ca.display();
+        let of_keystore = format!("ssl.keystore.location={keystore}\nssl.keystore.password={STORE_PASSWORD}\n");
+        format!("security.protocol=ssl\nssl.ca.location={ca}\n{of_keystore}")
     }
 }

@@ -14,6 +14,7 @@ use changelog_core::{
     log::{Finding, Severity, TopicState},
 };
 use parking_lot::Mutex;
+use rdkafka::{metadata::MetadataTopic, types::RDKafkaRespErr};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
@@ -24,6 +25,10 @@ use crate::{
     timeouts::{FILE_CHECK_INTERVAL, SETTINGS_PROBE},
     topic::TopicWatcher,
 };
+
+fn is_refusal(error: RDKafkaRespErr) -> bool {
+    error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+}
 
 struct Seen {
     files: WatchedFiles,
@@ -117,11 +122,21 @@ impl SettingsWatcher {
         Ok(())
     }
 
-    /// Fails if no broker answers the new client, though one answers the client in effect. The new password may not be
-    /// the brokers' password yet, or never.
+    /// Fails if no broker answers the new client, or refuses it the topic, though one answers the client in effect. The
+    /// new password may not be the brokers' password yet, or never.
     fn probe(&self, admin: &Admin, topic: &str) -> Result<(), String> {
-        let Err(error) = admin.inner().fetch_metadata(Some(topic), SETTINGS_PROBE) else { return Ok(()) };
-        if matches!(&*self.watcher.state().borrow(), TopicState::Unreachable { .. }) {
+        let answer = admin.inner().fetch_metadata(Some(topic), SETTINGS_PROBE);
+        let state = self.watcher.state();
+        let error = match answer {
+            Ok(metadata) => {
+                let refused = metadata.topics().iter().filter_map(MetadataTopic::error).any(is_refusal);
+                let is_served = matches!(&*state.borrow(), TopicState::Ready(_));
+                let refusal = || Err(format!("with them the brokers give no right to topic {topic:?}"));
+                return if refused && is_served { refusal() } else { Ok(()) };
+            }
+            Err(error) => error,
+        };
+        if matches!(&*state.borrow(), TopicState::Unreachable { .. }) {
             return Ok(());
         }
         ffi::poll_logs(admin);

@@ -1,8 +1,8 @@
 //! Replaces working producers while writes go on.
 //!
-//! The partitions of a producer are held until it has no write any more. So new writes can't overtake those that the old
-//! producer still sends, and no write is discarded. If the brokers do not answer, for example because they reject the
-//! old password, the old producer would keep its writes until they time out. So it gets [`SWAP_FLUSH_TIMEOUT`].
+//! The partitions of a producer are held until it has no write any more. So new writes can't overtake those that the
+//! old producer still sends, and no write is discarded. If the brokers do not answer, for example because they reject
+//! the old password, the old producer would keep its writes until they time out. So it gets [`SWAP_FLUSH_TIMEOUT`].
 //!
 //! Promises: no write is held longer than that. Does not: make the new producers.
 

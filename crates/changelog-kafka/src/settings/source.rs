@@ -49,9 +49,12 @@ impl PropertiesFile {
         Ok(Self { path, fingerprint, properties })
     }
 
-    /// Reads the file again. Blocks, but not on a pipe.
+    /// Reads the file again. Blocks. A pipe can't be read again, so it keeps its properties.
     pub(crate) fn read_again(&self) -> Result<Self, PropertiesFileError> {
         if Fingerprint::of(&self.path) == Fingerprint::Other {
+            if self.fingerprint == Fingerprint::Other {
+                return Ok(self.clone());
+            }
             let reason = "is no regular file".to_owned();
             return Err(PropertiesFileError { path: self.path.display().to_string(), reason });
         }

@@ -283,6 +283,21 @@ async fn the_limits_of_the_queue_follow_the_properties() {
     }
 }
 
+/// Covers R52.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_flag_names_is_watched_too() {
+    let (files, metrics) = (Files::with(""), Metrics::default());
+    files.copy("certificate.pem", "certificate.pem");
+    let replaced = metrics.settings_replaced.clone();
+    let path = files.path("certificate.pem").display().to_string();
+    let MockServer { log, cluster: _cluster } =
+        mock_server_with(1, metrics, |s| s.properties = vec![("SSL.CA.Location".to_owned(), path)]).await;
+    let certificate = fs::read_to_string(files.path("certificate.pem")).unwrap();
+    files.write("certificate.pem", &certificate.repeat(2));
+    look(&log).await;
+    assert_eq!((finding(&log), replaced.get()), (None, 1));
+}
+
 /// The file is looked at by the log itself.
 /// Covers R52.
 #[tokio::test(flavor = "multi_thread")]
@@ -292,6 +307,22 @@ async fn the_log_looks_at_its_files() {
     let MockServer { log: _log, cluster: _cluster } = mock_server_with(1, metrics, |s| files.use_in(s)).await;
     files.write("properties", "client.id=second");
     wait_until("it is replaced", Duration::from_secs(20), || replaced.get() == 1).await;
+}
+
+/// A shell gives a pipe for `--kafka-properties-file <(vault read …)`.
+/// Covers R52.
+#[test]
+fn a_pipe_is_read_once_and_keeps_its_properties() {
+    use std::{io::Write as _, os::fd::AsRawFd as _};
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"client.id=piped\n").unwrap();
+    drop(writer);
+    let mut settings = Settings::new("b:9092", "t");
+    settings.properties_file = Some(PropertiesFile::read(format!("/dev/fd/{}", reader.as_raw_fd())).unwrap());
+    let again = crate::settings::Loaded::again(&settings).unwrap();
+    assert!(!again.files.have_changed());
+    let client_id = again.settings.config(crate::settings::Role::Admin).get("client.id").map(str::to_owned);
+    assert_eq!(client_id.as_deref(), Some("piped"));
 }
 
 /// The properties of a flag win over those of the file, also after the file was read again.
