@@ -151,36 +151,16 @@ pub fn shown_property(_: &str, _: &str) -> String {
     "[redacted]".to_owned()
 }
 
-/// The largest properties file. One has some hundred lines, or a few keys and certificates.
-#[cfg(feature = "kafka")]
-const MAX_PROPERTIES_BYTES: u64 = 1024 * 1024;
-
-/// The text of a properties file, or why it can't be read.
-#[cfg(feature = "kafka")]
-fn read_properties(path: &std::path::Path) -> Result<String, String> {
-    use std::io::Read as _;
-    let (mut bytes, mut file) = (Vec::new(), std::fs::File::open(path).map_err(|e| e.to_string())?);
-    file.by_ref().take(MAX_PROPERTIES_BYTES + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > MAX_PROPERTIES_BYTES {
-        return Err(format!("has more than {MAX_PROPERTIES_BYTES} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "is no text in UTF-8".to_owned())
-}
-
 /// The Kafka settings from flags, environment and properties file. They are not checked yet.
 #[cfg(feature = "kafka")]
 pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, UsageError> {
     let mut settings = changelog_kafka::Settings::new(args.brokers(), &args.topic);
     settings.group_id.clone_from(&args.group_id);
     settings.expected_partitions = args.partitions;
-    if let Some(path) = &args.kafka_properties_file {
-        let shown = path.display().to_string();
-        let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
-        let text = read_properties(path).map_err(bad)?;
-        settings.properties = changelog_kafka::parse_properties(&text).map_err(|e| bad(e.to_string()))?;
-    }
+    let file = args.kafka_properties_file.as_ref().map(changelog_kafka::PropertiesFile::read);
+    settings.properties_file = file.transpose().map_err(|e| UsageError(e.to_string()))?;
     // Flags win over the file.
-    settings.properties.extend(args.kafka_property.iter().flat_map(|properties| properties.0.clone()));
+    settings.properties = args.kafka_property.iter().flat_map(|properties| properties.0.clone()).collect();
     Ok(settings)
 }
 
@@ -204,6 +184,7 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
+        assert!(text.contains("changelogd_kafka_settings_replaced_total 0"), "{text}");
     }
 }
 

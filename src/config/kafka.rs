@@ -34,7 +34,8 @@ pub struct KafkaArgs {
     /// A file of librdkafka properties, one name=value a line: the place for secrets.
     ///
     /// A backslash at the end continues a line; two stand for one. A PEM value may go on to its -----END line. At most
-    /// 1048576 bytes. --kafka-property wins over the file. By default none.
+    /// 1048576 bytes. --kafka-property wins over the file. It is read again when it changes, or a file that it names.
+    /// By default none.
     #[arg(long, value_name = "FILE", help_heading = "Kafka")]
     pub kafka_properties_file: Option<PathBuf>,
     /// The partition count of the topic or of the data directory, from 1 to 100000.

@@ -1,14 +1,16 @@
 //! A broker with an authorizer, and with a listener for each way to be refused.
 
-use std::{fs, net::TcpListener, path::Path, process::Command};
+use std::{fs, net::TcpListener};
 
 use tempfile::TempDir;
 
-use crate::broker::Broker;
+use crate::{
+    broker::Broker,
+    keytool::{STORE_PASSWORD, self_signed},
+};
 
 pub const PASSWORD: &str = "hunter2-of-the-service";
 pub const WRONG_PASSWORD: &str = "hunter3-planted-secret";
-const STORE_PASSWORD: &str = "changeit";
 
 /// The oracle uses its plain listener, and may do everything.
 pub struct Guarded {
@@ -26,24 +28,6 @@ fn free_port() -> u16 {
     taken.expect("a free port").local_addr().expect("bound").port()
 }
 
-/// A key and a self-signed certificate, as a key store and as PEM.
-fn certificate(dir: &Path, name: &str, start: &str, days: &str) {
-    let keytool = |arguments: &[&str]| {
-        let store = dir.join(format!("{name}.p12"));
-        let output = Command::new("keytool")
-            .args(arguments)
-            .args(["-alias", "b", "-storetype", "PKCS12", "-storepass", STORE_PASSWORD, "-keystore"])
-            .arg(store)
-            .output()
-            .expect("keytool comes with Java");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        output.stdout
-    };
-    let who = ["-dname", "CN=127.0.0.1", "-ext", "SAN=IP:127.0.0.1", "-startdate", start, "-validity", days];
-    keytool(&[&["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1"][..], &who].concat());
-    fs::write(dir.join(format!("{name}.pem")), keytool(&["-exportcert", "-rfc"])).expect("written");
-}
-
 impl Guarded {
     /// # Panics
     /// As [`Broker::start`], or if there is no keytool.
@@ -57,9 +41,9 @@ impl Guarded {
     /// As [`Guarded::start`].
     pub fn start_with(super_users: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        certificate(dir.path(), "good", "-1d", "10");
-        certificate(dir.path(), "expired", "-10d", "5");
-        certificate(dir.path(), "stranger", "-1d", "10");
+        self_signed(dir.path(), "good", "-1d", "10");
+        self_signed(dir.path(), "expired", "-10d", "5");
+        self_signed(dir.path(), "stranger", "-1d", "10");
         let (mut ports, mut held): (Vec<u16>, Vec<_>) = (Vec::new(), Vec::new());
         while ports.len() < 3 {
             let port = free_port();
@@ -104,6 +88,18 @@ impl Guarded {
         }
         let properties: Vec<_> = properties.iter().map(|(k, v)| (&**k, &**v)).collect();
         Self { broker: Broker::start_with(&properties), sasl, tls, tls_expired, dir }
+    }
+
+    /// Restarts the broker with another password of the user `service`.
+    ///
+    /// # Panics
+    /// As [`Broker::restart`].
+    pub fn change_password(&mut self, before: &str, after: &str) {
+        let file = self.broker.run.path().join("server.properties");
+        let text = fs::read_to_string(&file).expect("the broker's properties");
+        assert!(text.contains(before), "the password before");
+        fs::write(&file, text.replace(before, after)).expect("written");
+        self.broker.restart();
     }
 
     /// Arguments of a sidecar. Secrets are in a file, because all users can read a process's arguments.

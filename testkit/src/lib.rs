@@ -20,6 +20,8 @@ mod files;
 pub mod fuzz;
 pub mod guarded;
 mod java;
+mod keytool;
+pub mod mutual_tls;
 mod older;
 pub mod oracle;
 mod process;

@@ -19,6 +19,7 @@ mod oracle;
 mod producers;
 mod quotas;
 mod readme;
+mod replaced_credentials;
 mod servers;
 mod topic_care;
 mod topic_command;

@@ -1,11 +1,12 @@
 //! How the clients of librdkafka are made, and the admin client that the topic's watcher and the offset queries share.
 //!
-//! Does not decide when a client is used, or when a producer is replaced.
+//! Does not decide when a client is used, or when settings or producers are replaced.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc, thread};
 
 use parking_lot::RwLock;
 use rdkafka::{
+    ClientConfig,
     admin::AdminClient,
     config::FromClientConfigAndContext,
     error::KafkaError,
@@ -15,7 +16,8 @@ use rdkafka::{
 use crate::{
     client_context::Context,
     ffi,
-    settings::{Role, Settings},
+    settings::{HeldFiles, Role, Settings},
+    timeouts::RETIRE_CHECK_INTERVAL,
 };
 
 pub type Admin = AdminClient<Context>;
@@ -23,6 +25,7 @@ pub type Admin = AdminClient<Context>;
 /// The settings in effect, and the admin client that was made with them.
 struct Current {
     settings: Arc<Settings>,
+    held: HeldFiles,
     admin: Arc<Admin>,
 }
 
@@ -32,13 +35,18 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(settings: Settings) -> Result<Self, KafkaError> {
-        let admin = Arc::new(make_admin(&settings)?);
-        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), admin }) })
+    /// `held` are the files of the settings. With none, each client reads them.
+    pub fn new(settings: Settings, held: HeldFiles) -> Result<Self, KafkaError> {
+        let admin = Arc::new(make_admin(&settings, &held)?);
+        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), held, admin }) })
     }
 
     pub fn settings(&self) -> Arc<Settings> {
         self.current.read().settings.clone()
+    }
+
+    pub fn held(&self) -> HeldFiles {
+        self.current.read().held.clone()
     }
 
     /// The long-lived client that watches the topic and queries offsets.
@@ -46,11 +54,17 @@ impl Clients {
         self.current.read().admin.clone()
     }
 
+    /// Puts other settings into effect for the clients that are made from now on. Existing producers and consumers
+    /// keep theirs. `admin` was made with the new settings.
+    pub fn replace(&self, settings: Settings, held: HeldFiles, admin: Admin) {
+        let new = Current { settings: Arc::new(settings), held, admin: Arc::new(admin) };
+        retire(mem::replace(&mut *self.current.write(), new).admin);
+    }
+
     /// A new consumer without an assignment.
     pub fn consumer(&self) -> Result<ffi::Consumer, KafkaError> {
-        let settings = self.settings();
-        let queue_kib = settings.read_ahead_bytes / 1024;
-        ffi::Consumer::new(&settings.config(Role::Consumer { queue_kib }))
+        let queue_kib = self.settings().read_ahead_bytes / 1024;
+        ffi::Consumer::new(&self.config(Role::Consumer { queue_kib }))
     }
 
     /// A new producer for batches of at most this size.
@@ -59,13 +73,41 @@ impl Clients {
         max_message_bytes: usize,
         context: C,
     ) -> Result<ThreadedProducer<C>, KafkaError> {
-        let config = self.settings().config(Role::Producer { max_message_bytes });
-        ThreadedProducer::from_config_and_context(&config, context)
+        ThreadedProducer::from_config_and_context(&self.config(Role::Producer { max_message_bytes }), context)
+    }
+
+    fn config(&self, role: Role) -> ClientConfig {
+        let current = self.current.read();
+        config(&current.settings, &current.held, role)
     }
 }
 
-fn make_admin(settings: &Settings) -> Result<Admin, KafkaError> {
-    let admin = AdminClient::from_config_and_context(&settings.config(Role::Admin), Context::default())?;
+/// A new admin client, which is not in use yet.
+pub fn make_admin(settings: &Settings, held: &HeldFiles) -> Result<Admin, KafkaError> {
+    let admin = AdminClient::from_config_and_context(&config(settings, held, Role::Admin), Context::default())?;
     ffi::redirect_logs(admin.inner());
     Ok(admin)
+}
+
+fn config(settings: &Settings, held: &HeldFiles, role: Role) -> ClientConfig {
+    let mut config = settings.config(role);
+    for (property, path) in held.paths() {
+        config.set(property, path);
+    }
+    config
+}
+
+/// Drops an admin client on a thread of its own, because that waits for librdkafka's threads. Its last users may run on
+/// the runtime, so the thread waits for them. Each of them uses it for some seconds at most.
+fn retire(admin: Arc<Admin>) {
+    let wait = move || {
+        let mut admin = admin;
+        while let Err(shared) = Arc::try_unwrap(admin) {
+            admin = shared;
+            thread::sleep(RETIRE_CHECK_INTERVAL);
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("old-admin".to_owned()).spawn(wait) {
+        tracing::warn!(%error, "no thread can be had: an old admin client ends with its last call");
+    }
 }

@@ -16,6 +16,7 @@ mod metrics;
 mod produce;
 mod replay;
 mod settings;
+mod settings_watcher;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -48,13 +49,16 @@ use tokio::{
 
 pub use metrics::Metrics;
 pub use settings::{
-    Brokers, BrokersError, PropertiesError, PropertyError, Settings, is_secret, parse_properties, shown_property,
+    Brokers, BrokersError, PropertiesError, PropertiesFile, PropertiesFileError, PropertyError, Settings, is_secret,
+    parse_properties, shown_property,
 };
 
 use self::{
     clients::Clients,
     produce::ProducerPool,
     replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
+    settings::Loaded,
+    settings_watcher::SettingsWatcher,
     timeouts::{
         CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
         PRODUCER_CHECK_INTERVAL,
@@ -65,6 +69,7 @@ use self::{
 struct Inner {
     settings: Settings,
     clients: Arc<Clients>,
+    settings_watcher: Arc<SettingsWatcher>,
     metrics: Metrics,
     watcher: Arc<TopicWatcher>,
     offset_client: OffsetClient,
@@ -73,8 +78,8 @@ struct Inner {
     pool_creation: Mutex<()>,
     offset_queries: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
-    /// Notified of each error of a producer.
-    producer_errors: Arc<Notify>,
+    /// Notified of each error of a producer, and when producers are to be replaced.
+    producer_events: Arc<Notify>,
 }
 
 /// A log on a Kafka topic.
@@ -103,10 +108,13 @@ impl KafkaLog {
     /// Fails only for settings that are wrong without asking a broker. Everything else is reported by
     /// [`Log::topic_state`].
     pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
-        settings.check()?;
+        let Loaded { settings, held, files } = Loaded::new(settings)?;
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
-        let clients = Arc::new(Clients::new(settings.clone()).map_err(|e| broken(&e))?);
+        let clients = Arc::new(Clients::new(settings.clone(), held).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), clients.clone()));
+        let producer_events = Arc::<Notify>::default();
+        let settings_watcher =
+            SettingsWatcher::new(clients.clone(), watcher.clone(), metrics.clone(), files, producer_events.clone());
         let inner = Arc::new(Inner {
             offset_client: OffsetClient {
                 clients: clients.clone(),
@@ -118,7 +126,8 @@ impl KafkaLog {
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
             pool_creation: Mutex::default(),
             closed: Arc::default(),
-            producer_errors: Arc::default(),
+            settings_watcher: Arc::new(settings_watcher),
+            producer_events,
             watcher,
             metrics,
             clients,
@@ -127,7 +136,8 @@ impl KafkaLog {
         let watcher = inner.watcher.clone();
         let watching = tokio::spawn(async move { watcher.watch().await });
         let checking = tokio::spawn(inner.clone().watch_producers());
-        Ok(Self { inner, tasks: vec![watching, checking] })
+        let replacing = tokio::spawn(inner.settings_watcher.clone().watch());
+        Ok(Self { inner, tasks: vec![watching, checking, replacing] })
     }
 }
 
@@ -148,7 +158,7 @@ impl Inner {
                 limit,
                 self.watcher.clone(),
                 self.closed.clone(),
-                self.producer_errors.clone(),
+                self.producer_events.clone(),
             );
             let _ = self.pool.set(pool?);
         }
@@ -168,7 +178,7 @@ impl Inner {
                 continue;
             }
             tokio::select! {
-                () = self.producer_errors.notified() => {}
+                () = self.producer_events.notified() => {}
                 _ = state.changed() => {}
                 _ = max_message_bytes.changed() => {}
                 () = sleep(PRODUCER_CHECK_FALLBACK) => {}
@@ -184,11 +194,11 @@ impl Inner {
             return !matches!(&*self.state.borrow(), TopicState::Ready(_)) || self.pool().is_ok();
         };
         let replaced = pool.replace_fatal();
-        let limited = pool.set_max_message_bytes(self.watcher.config().max_message_bytes);
+        // First, because a replacement waits for writes, and these are never answered.
         if matches!(&*self.state.borrow(), TopicState::Invalid(_)) {
             pool.discard_queued();
         }
-        replaced && limited
+        pool.replace_outdated(self.watcher.config().max_message_bytes) && replaced
     }
 }
 
@@ -272,6 +282,7 @@ impl Log for KafkaLog {
         let topic = self.inner.watcher.topic().await.ok();
         let mut partitions = Vec::new();
         let mut findings = self.inner.watcher.findings();
+        findings.extend(self.inner.settings_watcher.finding());
         if let Some(topic) = &topic {
             let all: Vec<_> = topic.partition_count.all().collect();
             let query_permit = self.inner.offset_queries.clone().acquire_owned().await;

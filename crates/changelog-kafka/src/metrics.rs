@@ -7,6 +7,8 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 pub struct Metrics {
     /// Producers that were replaced because of a fatal error.
     pub producers_replaced: Counter,
+    /// How often changed properties, or the files that they name, replaced the clients.
+    pub settings_replaced: Counter,
 }
 
 impl Metrics {
@@ -16,6 +18,11 @@ impl Metrics {
             "producers_replaced",
             "Kafka producers that met a fatal error and were replaced",
             self.producers_replaced.clone(),
+        );
+        registry.register(
+            "kafka_settings_replaced",
+            "Times that a changed properties file, or a file that a property names, replaced the Kafka clients",
+            self.settings_replaced.clone(),
         );
     }
 }

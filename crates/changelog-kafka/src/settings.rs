@@ -5,12 +5,16 @@
 mod brokers;
 mod error;
 mod files;
+mod fingerprint;
 #[cfg(test)]
 mod fuzz;
+mod held;
+mod loaded;
 mod names;
 mod pem;
 mod properties;
 mod secrets;
+mod source;
 
 use std::{fmt, time::Duration};
 
@@ -25,11 +29,16 @@ pub use self::{
     error::PropertyError,
     properties::{PropertiesError, parse_properties},
     secrets::{is_secret, shown_property},
+    source::{PropertiesFile, PropertiesFileError},
 };
 use self::{
     files::Effective,
     names::{DEFAULT_MECHANISM, Property},
     secrets::shown_value,
+};
+pub(super) use self::{
+    held::HeldFiles,
+    loaded::{Loaded, WatchedFiles},
 };
 use super::client_context::Context;
 
@@ -47,6 +56,8 @@ pub struct Settings {
     /// The user's librdkafka properties, by name. A name may have any case. Of two values of a property, the later one
     /// counts.
     pub properties: Vec<(String, String)>,
+    /// More properties. `properties` win over them. The log reads the file again when it changes.
+    pub properties_file: Option<PropertiesFile>,
     /// The number of producers.
     pub producers: usize,
     /// How long a write may wait for its acknowledgement (message.timeout.ms).
@@ -91,7 +102,7 @@ pub enum Role {
 /// Without the values of secret properties.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self.properties.iter().map(|(name, value)| shown_property(name, value)).collect();
+        let shown: Vec<_> = self.all_properties().map(|(name, value)| shown_property(name, value)).collect();
         f.debug_struct("Settings")
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
@@ -114,6 +125,7 @@ impl Settings {
             group_id: "workspace-changelog-consumer".to_owned(),
             expected_partitions: None,
             properties: Vec::new(),
+            properties_file: None,
             producers: 2,
             write_timeout: Duration::from_secs(10),
             create_topic: None,
@@ -122,6 +134,11 @@ impl Settings {
             read_ahead_bytes: 16 * 1024 * 1024,
             queue_bytes: 256 * 1024 * 1024,
         }
+    }
+
+    /// Whether both have the same properties. Of the other settings none changes while the process runs.
+    pub(super) fn has_same_properties(&self, other: &Self) -> bool {
+        self.all_properties().eq(other.all_properties())
     }
 
     /// How many writes and bytes one producer may have queued (queue.buffering.max.messages, where 0 is no limit, and
@@ -159,7 +176,7 @@ impl Settings {
                 None => Ok(property),
             }
         };
-        let properties = self.properties.iter().enumerate();
+        let properties = self.all_properties().enumerate();
         properties.map(|it| Ok((known(it)?, &*it.1.0, &*it.1.1))).collect()
     }
 
@@ -168,14 +185,19 @@ impl Settings {
         let allowed = |(name, value): &'_ (String, String)| {
             Property::named(name).filter(|property| property.refused(value).is_none()).map(Property::name)
         };
-        self.properties.iter().filter_map(|property| Some((allowed(property)?, &*property.1))).collect()
+        self.all_properties().filter_map(|property| Some((allowed(property)?, &*property.1))).collect()
+    }
+
+    /// The user's properties: first those of the file, because of two values the later one counts.
+    fn all_properties(&self) -> impl Iterator<Item = &(String, String)> {
+        self.properties_file.iter().flat_map(PropertiesFile::properties).chain(&self.properties)
     }
 
     /// The error for an unknown property, by its place in the list.
     fn unknown(&self, at: usize) -> PropertyError {
-        let name = &self.properties[at].0;
+        let name = self.all_properties().nth(at).map_or("", |(name, _)| name);
         let nearest = Property::nearest(name).map(|nearest| format!("; the nearest is {nearest}")).unwrap_or_default();
-        let place = format!("property {} of {}", at + 1, self.properties.len());
+        let place = format!("property {} of {}", at + 1, self.all_properties().count());
         PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}"))
     }
 

@@ -27,6 +27,9 @@
 //! | `DESCRIBE_TOPICS_SLACK` | 100 ms | The same for DescribeTopics. | It is one request to one broker. | `TOPIC_QUERY_SHORT` |
 //! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused, and after a replacement that failed, they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
 //! | `PRODUCER_CHECK_FALLBACK` | 5 s | The time after which the producers are checked if nothing has happened. | Events wake the check. This finds an error without an event. | |
+//! | `FILE_CHECK_INTERVAL` | 5 s | How often the properties file and the files that it names are looked at, and read again while they can't be used. | A certificate is replaced minutes before the old one expires. It costs some calls of stat. | |
+//! | `SETTINGS_PROBE` | 2 s | How long an admin client with changed properties waits for a broker, before those in effect are kept. | As `TOPIC_QUERY`, with time for TLS and SASL. | `FILE_CHECK_INTERVAL` |
+//! | `RETIRE_CHECK_INTERVAL` | 100 ms | How often a replaced admin client is looked at, whether its last call has ended. | It holds one thread and some memory for so long. | |
 //! | `CLOSE_CHECK_INTERVAL` | 5 ms | How often a closing log looks whether all writes are completed. | A drain is short. | |
 //!
 //! # Replays
@@ -61,6 +64,8 @@
 //! | `COALESCE_CHECK_INTERVAL` | 10 ms | How often the submit thread looks for queues that are overdue. | Half of the wait, so a queue waits for 30 ms at most. | `MAX_COALESCE_WAIT` |
 //! | `RETIRE_FLUSH_TIMEOUT` | 1 s | How long a replaced producer may still receive delivery reports. | Many round trips. It runs on a thread of its own. | |
 //! | `DISCARD_FLUSH_TIMEOUT` | 250 ms | The same if the topic is deleted or another one. | Most reports will never come, and the check of the producers waits for it. | `RETIRE_FLUSH_TIMEOUT` |
+//! | `SWAP_FLUSH_TIMEOUT` | 2 s | How long new writes wait while a working producer sends what it has, before it is replaced. | Many round trips. A broker that does not answer in this time may never do so, and held writes are late. | The 5 s that the server waits longer than `Settings::write_timeout` |
+//! | `SWAP_CHECK_INTERVAL` | 1 ms | How often it is looked whether a producer has sent all it has. | A round trip in one data centre, and writes wait for it. | `SWAP_FLUSH_TIMEOUT` |
 //! | `BATCH_OVERHEAD` | 512 bytes | The bytes of a batch of one record in addition to its key, value and headers. | KIP-98 has 61 bytes, and some for each length. | |
 
 use std::time::Duration;
@@ -86,6 +91,9 @@ pub const ADMIN_SLACK: Duration = Duration::from_millis(500);
 pub const DESCRIBE_TOPICS_SLACK: Duration = Duration::from_millis(100);
 pub const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub const PRODUCER_CHECK_FALLBACK: Duration = Duration::from_secs(5);
+pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+pub const SETTINGS_PROBE: Duration = Duration::from_secs(2);
+pub const RETIRE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 const _: () = {
@@ -96,6 +104,7 @@ const _: () = {
     assert!(at_most(TOPIC_QUERY, CONFIG_WAIT));
     assert!(at_most(PRODUCER_CHECK_INTERVAL, PRODUCER_CHECK_FALLBACK));
     assert!(at_most(OFFSETS_QUERY.saturating_add(RETRY_DELAY), DESCRIBE_OFFSETS_WAIT));
+    assert!(at_most(SETTINGS_PROBE, FILE_CHECK_INTERVAL));
 };
 
 // Replays
@@ -127,11 +136,14 @@ pub const MAX_COALESCE_WAIT: Duration = Duration::from_millis(20);
 pub const COALESCE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 pub const RETIRE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DISCARD_FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
+pub const SWAP_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+pub const SWAP_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 pub const BATCH_OVERHEAD: usize = 512;
 
 const _: () = {
     assert!(at_most(COALESCE_CHECK_INTERVAL, MAX_COALESCE_WAIT));
     assert!(at_most(DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT));
+    assert!(at_most(SWAP_CHECK_INTERVAL, SWAP_FLUSH_TIMEOUT));
 };
 
 const fn at_most(small: Duration, large: Duration) -> bool {

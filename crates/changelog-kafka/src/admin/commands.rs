@@ -9,7 +9,7 @@ use super::requests::{AdminError, TopicSpec, create, read_config, with_cause};
 use crate::{
     clients::Clients,
     ffi::{self, OffsetSpec},
-    settings::Settings,
+    settings::{HeldFiles, Settings},
     timeouts::ADMIN_QUERY,
 };
 
@@ -30,7 +30,7 @@ pub struct EnsureReport {
 
 /// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
 pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
-    let admin = Clients::new(settings.clone())?.admin();
+    let admin = Clients::new(settings.clone(), HeldFiles::default())?.admin();
     let name = &settings.topic;
     let mut report = EnsureReport {
         topic: name.clone(),
@@ -116,7 +116,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         "segment.ms",
         "unclean.leader.election.enable",
     ];
-    let admin = Clients::new(settings.clone())?.admin();
+    let admin = Clients::new(settings.clone(), HeldFiles::default())?.admin();
     let described =
         ffi::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),

@@ -14,7 +14,7 @@
 //! - Writes of a partition are submitted in the order in which they came.
 //! - A write to an idle partition is submitted at once.
 //! - No write waits for others longer than [`MAX_COALESCE_WAIT`] plus [`COALESCE_CHECK_INTERVAL`], after which the
-//!   submit thread checks all queues.
+//!   submit thread checks all queues. While a partition is *held*, its writes are queued until it is released.
 //!
 //! Decides only when a write is submitted: [`super::submit`] submits it.
 
@@ -31,6 +31,8 @@ struct PartitionWrites<T> {
     in_flight: usize,
     /// A thread submits now. New writes must not overtake it, so they are queued.
     submitting: bool,
+    /// Nothing is submitted, because the producer is being replaced.
+    held: bool,
     queued: VecDeque<T>,
     /// When the first queued write came.
     queued_since: Option<Instant>,
@@ -38,7 +40,7 @@ struct PartitionWrites<T> {
 
 impl<T> Default for PartitionWrites<T> {
     fn default() -> Self {
-        Self { in_flight: 0, submitting: false, queued: VecDeque::new(), queued_since: None }
+        Self { in_flight: 0, submitting: false, held: false, queued: VecDeque::new(), queued_since: None }
     }
 }
 
@@ -122,7 +124,7 @@ impl<T> Coalescers<T> {
     /// it is queued.
     pub fn submit(&self, index: usize, write: T) -> Option<T> {
         let mut writes = self.partitions[index].lock();
-        if writes.in_flight == 0 && !writes.submitting && writes.queued.is_empty() {
+        if writes.in_flight == 0 && !writes.submitting && !writes.held && writes.queued.is_empty() {
             (writes.in_flight, writes.submitting) = (1, true);
             return Some(write);
         }
@@ -139,7 +141,7 @@ impl<T> Coalescers<T> {
     pub fn take(&self, index: usize) -> Option<VecDeque<T>> {
         let mut writes = self.partitions[index].lock();
         let overdue = writes.queued_since.is_some_and(|queued_since| queued_since.elapsed() >= MAX_COALESCE_WAIT);
-        if writes.submitting || writes.queued.is_empty() || writes.in_flight > 0 && !overdue {
+        if writes.submitting || writes.held || writes.queued.is_empty() || writes.in_flight > 0 && !overdue {
             return None;
         }
         (writes.submitting, writes.queued_since) = (true, None);
@@ -175,6 +177,27 @@ impl<T> Coalescers<T> {
         }
     }
 
+    /// Queues the writes of a partition from now on. One that was taken before may still be submitted.
+    pub fn hold(&self, index: usize) {
+        self.partitions[index].lock().held = true;
+    }
+
+    /// Whether all writes that were taken are completed. Stays so while the partition is held.
+    pub fn is_settled(&self, index: usize) -> bool {
+        let writes = self.partitions[index].lock();
+        writes.in_flight == 0 && !writes.submitting
+    }
+
+    /// Ends [`Coalescers::hold`].
+    pub fn release(&self, index: usize) {
+        let mut writes = self.partitions[index].lock();
+        writes.held = false;
+        if writes.in_flight == 0 && !writes.submitting && !writes.queued.is_empty() {
+            drop(writes);
+            self.wakeup.notify(index);
+        }
+    }
+
     /// See [`Wakeup::wait`].
     pub fn wait(&self) -> Option<Vec<usize>> {
         self.wakeup.wait(|| self.has_queued())
@@ -204,6 +227,12 @@ mod tests {
 
     fn none() -> VecDeque<u8> {
         VecDeque::new()
+    }
+
+    impl<T> Coalescers<T> {
+        pub fn is_holding(&self) -> bool {
+            self.partitions.iter().any(|writes| writes.lock().held)
+        }
     }
 
     /// The partitions whose queues are ready. [`Wakeup::wait`] would wait if there were none.
@@ -264,6 +293,32 @@ mod tests {
         assert_eq!(coalescers.submit(ONE, 2), None);
         std::thread::sleep(MAX_COALESCE_WAIT);
         assert_eq!(coalescers.take(ONE).unwrap(), [2]);
+    }
+
+    /// Covers C45, R53.
+    #[test]
+    fn a_held_partition_queues_its_writes_and_is_settled_when_all_taken_ones_are_completed() {
+        let coalescers = Coalescers::new(2);
+        assert_eq!(coalescers.submit(ONE, 1), Some(1));
+        coalescers.hold(ONE);
+        assert!(!coalescers.is_settled(ONE), "the first is not submitted yet");
+        assert_eq!(coalescers.submit(ONE, 2), None);
+        coalescers.submitted(ONE, 0, none());
+        assert!(!coalescers.is_settled(ONE), "it is in flight");
+        coalescers.completed(ONE);
+        assert!(coalescers.is_settled(ONE));
+        assert_eq!(coalescers.submit(ONE, 3), None, "not even if the partition is idle");
+        std::thread::sleep(MAX_COALESCE_WAIT);
+        assert!(coalescers.take(ONE).is_none(), "a held queue waits, also if it is overdue");
+        ready(&coalescers);
+        coalescers.release(ONE);
+        assert_eq!(ready(&coalescers), [ONE]);
+        assert_eq!(coalescers.take(ONE).unwrap(), [2, 3], "in their order");
+        coalescers.submitted(ONE, 2, none());
+        coalescers.hold(ONE);
+        coalescers.release(ONE);
+        assert!(ready(&coalescers).is_empty(), "nothing is queued");
+        assert_eq!(coalescers.submit(ONE, 4), Some(4));
     }
 
     #[test]

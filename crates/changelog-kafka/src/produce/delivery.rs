@@ -26,6 +26,7 @@ use super::coalesce::Coalescers;
 use crate::{
     client_context::log_line,
     ffi::{self, Persistence},
+    settings::Settings,
     timeouts::BATCH_OVERHEAD,
     topic::{LeaderObservation, TopicWatcher},
 };
@@ -107,7 +108,8 @@ impl InFlightWrite {
 
 /// The context of a producer: it receives delivery reports and errors.
 pub struct DeliveryContext {
-    topic: String,
+    /// With which the producer was made.
+    settings: Arc<Settings>,
     max_message_bytes: usize,
     watcher: Arc<TopicWatcher>,
     /// librdkafka's message of a fatal error, after which the producer is unusable.
@@ -140,7 +142,8 @@ impl ProducerContext for DeliveryContext {
         let outcome = match report {
             // The broker has the record already, from an earlier attempt, and no longer knows its offset.
             Ok(message) if message.offset() < 0 => {
-                let cause = format!("topic {:?}: it was written, and the broker does not say where", self.topic);
+                let cause =
+                    format!("topic {:?}: it was written, and the broker does not say where", self.settings.topic);
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
             }
             Ok(message) => {
@@ -150,7 +153,7 @@ impl ProducerContext for DeliveryContext {
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                let cause = format!("topic {:?}: {code}", self.topic);
+                let cause = format!("topic {:?}: {code}", self.settings.topic);
                 let outcome = self.classify_failure(code, cause, ffi::persistence(message), &write);
                 if let WriteError::ClockSkew { cause } = &outcome {
                     self.watcher.timestamp_rejected(cause);
@@ -163,8 +166,18 @@ impl ProducerContext for DeliveryContext {
 }
 
 impl DeliveryContext {
-    pub fn new(topic: String, max_message_bytes: usize, watcher: Arc<TopicWatcher>, errors: Arc<Notify>) -> Self {
-        Self { topic, max_message_bytes, watcher, fatal: OnceLock::new(), errors }
+    pub fn new(
+        settings: Arc<Settings>,
+        max_message_bytes: usize,
+        watcher: Arc<TopicWatcher>,
+        errors: Arc<Notify>,
+    ) -> Self {
+        Self { settings, max_message_bytes, watcher, fatal: OnceLock::new(), errors }
+    }
+
+    /// Whether the producer was made with these settings and this limit.
+    pub fn is_made_for(&self, settings: &Arc<Settings>, max_message_bytes: usize) -> bool {
+        Arc::ptr_eq(&self.settings, settings) && self.max_message_bytes == max_message_bytes
     }
 
     fn classify_failure(
@@ -204,7 +217,7 @@ impl DeliveryContext {
         {
             let cause = format!(
                 "topic {:?}: partition {partition} has {in_sync} replicas in sync, min.insync.replicas is {min}",
-                self.topic
+                self.settings.topic
             );
             return WriteError::NotEnoughReplicas { cause };
         }
@@ -237,13 +250,13 @@ impl DeliveryContext {
                 _ => WriteError::Unreachable { cause },
             },
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-                TopicProblem::NotFound { topic: self.topic.clone() }.into()
+                TopicProblem::NotFound { topic: self.settings.topic.clone() }.into()
             }
             _ => WriteError::Unreachable { cause },
         }
     }
 
     fn not_authorized(&self, cause: String) -> WriteError {
-        TopicProblem::NotAuthorized { what: format!("write to topic {:?}", self.topic), cause }.into()
+        TopicProblem::NotAuthorized { what: format!("write to topic {:?}", self.settings.topic), cause }.into()
     }
 }

@@ -4,5 +4,6 @@ mod coalesce;
 mod delivery;
 mod pool;
 mod submit;
+mod swap;
 
 pub use pool::ProducerPool;

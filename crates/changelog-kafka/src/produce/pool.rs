@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -26,19 +26,46 @@ use super::{
     coalesce::Coalescers,
     delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite, memory_of},
     submit::{Submitter, queue_full},
+    swap::swap,
 };
 use crate::{
     clients::Clients,
     metrics::Metrics,
+    settings::Settings,
     timeouts::{DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT},
     topic::TopicWatcher,
 };
 
-/// The result of replacing producers.
-struct Replaced {
-    old: Vec<Arc<Producer>>,
-    /// `false` if a new producer could not be made.
+/// New producers, by slot.
+struct Made {
+    new: Vec<(usize, Producer)>,
+    /// `false` if one could not be made.
     all: bool,
+}
+
+/// How many writes and bytes one producer may have queued. They follow the settings.
+struct QueueLimits {
+    writes: AtomicU64,
+    bytes: AtomicUsize,
+}
+
+impl QueueLimits {
+    fn new(settings: &Settings) -> Self {
+        let (writes, bytes) = settings.queue_limits();
+        Self { writes: writes.into(), bytes: bytes.into() }
+    }
+
+    fn set(&self, settings: &Settings) {
+        let (writes, bytes) = settings.queue_limits();
+        self.writes.store(writes, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for a write of this size in addition to these.
+    fn allow(&self, writes: u64, queued_bytes: usize, bytes: usize) -> bool {
+        let max_bytes = self.bytes.load(Ordering::Relaxed);
+        writes < self.writes.load(Ordering::Relaxed) && queued_bytes.saturating_add(bytes) <= max_bytes
+    }
 }
 
 /// The producers of one topic.
@@ -52,8 +79,7 @@ pub struct ProducerPool {
     submit_thread: Option<JoinHandle<()>>,
     /// One for each producer.
     usage: Vec<Arc<QueueUsage>>,
-    /// How many writes and bytes one producer may have queued.
-    limits: (u64, usize),
+    limits: QueueLimits,
     /// How much memory the queued writes of all producers may take.
     queue_bytes: usize,
     closed: Arc<AtomicBool>,
@@ -89,7 +115,7 @@ impl ProducerPool {
             .map(|_| Ok(RwLock::new(Arc::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?))))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
-        let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
+        let (limits, usage) = (QueueLimits::new(&settings), slots.iter().map(|_| Arc::default()).collect());
         let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
         let coalescers = Arc::new(Coalescers::new(partitions));
         let submitter =
@@ -136,7 +162,7 @@ impl ProducerPool {
         if self.closed.load(Ordering::SeqCst) {
             return Err(WriteError::Draining);
         }
-        if writes >= self.limits.0 || queued_bytes.saturating_add(bytes) > self.limits.1 {
+        if !self.limits.allow(writes, queued_bytes, bytes) {
             return Err(queue_full());
         }
         let memory_limit = self.queue_bytes / self.usage.len();
@@ -160,28 +186,26 @@ impl ProducerPool {
             tracing::error!(producer = i, %code, text, "a producer met a fatal error, and is replaced");
             true
         };
-        let Replaced { old, all } = self.replace(fatal, |_| {});
+        let Made { new, all } = self.make(fatal);
+        let old = self.put(new);
         self.metrics.producers_replaced.inc_by(old.len() as u64);
         old.into_iter().for_each(retire);
         all
     }
 
-    /// Replaces the producers if the topic's limit has changed, because the batch size follows it. Returns whether all
-    /// of them have the limit. Blocks.
-    pub fn set_max_message_bytes(&self, max_message_bytes: usize) -> bool {
-        if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) == max_message_bytes {
-            return true;
+    /// Replaces the producers that were made with other settings or for another max.message.bytes, because properties
+    /// and the batch size follow them. Writes wait meanwhile, see [`swap`]. Returns whether all producers are up to
+    /// date. Blocks.
+    pub fn replace_outdated(&self, max_message_bytes: usize) -> bool {
+        if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) != max_message_bytes {
+            tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
         }
-        tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
-        // The new producer must not overtake records of the old one. Records that were not sent are reported as not
-        // written. The outcome of the others is not known.
-        let Replaced { old, all } =
-            self.replace(|_, _| true, |old| old.purge(PurgeConfig::default().queue().inflight()));
-        if !all {
-            // So that the next call tries again.
-            self.max_message_bytes.store(0, Ordering::Relaxed);
+        let settings = self.clients.settings();
+        let Made { new, all } = self.make(|_, producer| !producer.context().is_made_for(&settings, max_message_bytes));
+        if !new.is_empty() {
+            swap(&self.submitter, new).into_iter().for_each(retire);
+            self.limits.set(&settings);
         }
-        old.into_iter().for_each(retire);
         all
     }
 
@@ -192,38 +216,35 @@ impl ProducerPool {
             return;
         }
         // The producers are replaced too: after a purge, the next write of a producer has a gap in its sequence.
-        for old in self.replace(|_, _| true, |_| {}).old {
+        for old in self.put(self.make(|_, _| true).new) {
             old.purge(PurgeConfig::default().queue());
             let _ = old.flush(DISCARD_FLUSH_TIMEOUT);
         }
     }
 
-    /// Replaces the producers that `which` selects. `before_swap` is called with each old one while no record can be
-    /// queued.
-    fn replace(&self, which: impl Fn(usize, &Producer) -> bool, before_swap: impl Fn(&Producer)) -> Replaced {
-        let mut replaced = Replaced { old: Vec::new(), all: true };
+    /// Makes a new producer for each one that `which` selects.
+    fn make(&self, which: impl Fn(usize, &Producer) -> bool) -> Made {
+        let mut made = Made { new: Vec::new(), all: true };
         for (i, slot) in self.submitter.slots.iter().enumerate() {
             if !which(i, &slot.read()) {
                 continue;
             }
-            match make_producer(
-                &self.clients,
-                self.max_message_bytes.load(Ordering::Relaxed),
-                &self.watcher,
-                &self.errors,
-            ) {
-                Ok(new) => {
-                    let mut slot = slot.write();
-                    before_swap(&slot);
-                    replaced.old.push(std::mem::replace(&mut *slot, Arc::new(new)));
-                }
+            let max_message_bytes = self.max_message_bytes.load(Ordering::Relaxed);
+            match make_producer(&self.clients, max_message_bytes, &self.watcher, &self.errors) {
+                Ok(new) => made.new.push((i, new)),
                 Err(error) => {
                     tracing::error!(producer = i, %error, "a producer could not be made");
-                    replaced.all = false;
+                    made.all = false;
                 }
             }
         }
-        replaced
+        made
+    }
+
+    /// Puts new producers into their slots at once. Returns the old ones.
+    fn put(&self, new: Vec<(usize, Producer)>) -> Vec<Arc<Producer>> {
+        let put = |(i, new): (usize, Producer)| std::mem::replace(&mut *self.submitter.slots[i].write(), Arc::new(new));
+        new.into_iter().map(put).collect()
     }
 }
 
@@ -246,6 +267,18 @@ impl ProducerPool {
         self.submitter.coalescers.has_queued()
     }
 
+    /// Whether each producer was made with the settings in effect.
+    pub fn is_up_to_date(&self) -> bool {
+        let settings = self.clients.settings();
+        let max_message_bytes = self.max_message_bytes.load(Ordering::Relaxed);
+        self.submitter.slots.iter().all(|slot| slot.read().context().is_made_for(&settings, max_message_bytes))
+    }
+
+    /// Whether writes wait for a producer that is being replaced.
+    pub fn is_holding(&self) -> bool {
+        self.submitter.coalescers.is_holding()
+    }
+
     /// Gives each producer a fatal error.
     pub fn inject_fatal_error(&self) {
         for slot in &self.submitter.slots {
@@ -260,7 +293,7 @@ fn make_producer(
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
 ) -> KafkaResult<Producer> {
-    let topic = clients.settings().topic.clone();
-    let context = DeliveryContext::new(topic, max_message_bytes, watcher.clone(), errors.clone());
+    // Before the producer is made: if the settings are replaced meanwhile, it counts as outdated.
+    let context = DeliveryContext::new(clients.settings(), max_message_bytes, watcher.clone(), errors.clone());
     clients.producer(max_message_bytes, context)
 }

@@ -47,6 +47,11 @@ pub struct Submitter {
 }
 
 impl Submitter {
+    /// The indexes of the partitions that use a slot.
+    pub fn partitions_of(&self, slot: usize) -> impl Iterator<Item = usize> {
+        (slot..self.coalescers.len()).step_by(self.slots.len())
+    }
+
     /// Submits a write if its partition is idle, else queues it. An error means that it was rejected.
     pub fn submit(&self, queued: QueuedWrite) -> Result<(), WriteError> {
         let index = queued.write.index;

@@ -23,9 +23,11 @@ enum Kind {
     Keystore,
 }
 
+const CA: &str = "ssl.ca.location";
+
 /// What each property names a file of.
 const FILES: [(&str, Kind); 5] = [
-    ("ssl.ca.location", Kind::Certificates),
+    (CA, Kind::Certificates),
     ("ssl.certificate.location", Kind::Certificates),
     ("ssl.crl.location", Kind::RevocationList),
     ("ssl.key.location", Kind::Key),
@@ -44,17 +46,30 @@ const JAVA_MAGIC: [[u8; 4]; 2] = [[0xfe, 0xed, 0xfe, 0xed], [0xce, 0xce, 0xce, 0
 /// The first byte of DER: a sequence.
 const DER: u8 = 0x30;
 
+/// The files that properties name, and directories of certificates, with the property of each.
+pub fn named<'a>(effective: &Effective<'a>) -> impl Iterator<Item = (&'static str, &'a Path)> {
+    all_named(effective).map(|(name, _, path)| (name, path))
+}
+
+fn all_named<'a>(effective: &Effective<'a>) -> impl Iterator<Item = (&'static str, Kind, &'a Path)> {
+    FILES.into_iter().filter_map(|(name, kind)| {
+        let path = *effective.get(name).filter(|path| !path.is_empty())?;
+        // With `probe`, librdkafka looks where distributions keep certificates.
+        let is_probe = name == CA && path == "probe";
+        (!is_probe).then_some((name, kind, Path::new(path)))
+    })
+}
+
 /// Checks that the files that properties name can be read, and what files and PEM values are.
 pub fn check(effective: &Effective<'_>) -> Result<(), PropertyError> {
-    for (name, kind) in FILES {
-        let Some(path) = effective.get(name).filter(|path| !path.is_empty()) else { continue };
-        // With `probe`, librdkafka looks where distributions keep certificates. It also takes a directory of them.
-        let may_be_directory = name == "ssl.ca.location";
-        if may_be_directory && (*path == "probe" || Path::new(path).is_dir()) {
+    for (name, kind, path) in all_named(effective) {
+        // librdkafka also takes a directory of certificates.
+        if name == CA && path.is_dir() {
             continue;
         }
-        let wrong = |reason: String| Err(PropertyError::new(name, None, format!("{path:?} {reason}")));
-        let bytes = match read(Path::new(path)) {
+        let shown = path.display();
+        let wrong = |reason: String| Err(PropertyError::new(name, None, format!("{shown:?} {reason}")));
+        let bytes = match read(path) {
             Ok(bytes) => bytes,
             Err(Unreadable::Kind(what)) => return wrong(what.to_owned()),
             Err(Unreadable::Io(error)) => return wrong(format!("can't be read: {error}")),
