@@ -173,6 +173,7 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
     let mut settings = changelog_kafka::Settings::new(args.brokers(), &args.topic);
     settings.group_id.clone_from(&args.group_id);
     settings.expected_partitions = args.partitions;
+    settings.oauth_token_file.clone_from(&args.kafka_oauth_token_file);
     if let Some(path) = &args.kafka_properties_file {
         let shown = path.display().to_string();
         let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
@@ -197,13 +198,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaced_producers_are_rendered_as_metrics() {
+    fn counters_of_the_kafka_store_are_rendered_as_metrics() {
         let (mut registry, metrics) = (Registry::with_prefix("changelogd"), Metrics::default());
         metrics.register(&mut registry);
         metrics.producers_replaced.inc();
+        metrics.token_requests.inc();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
+        for line in [
+            "changelogd_producers_replaced_total 1",
+            "changelogd_kafka_token_requests_total 1",
+            "changelogd_kafka_token_failures_total 0",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     client_context::Context,
     ffi,
     settings::{Role, Settings},
+    token::Tokens,
 };
 
 pub type Admin = AdminClient<Context>;
@@ -29,16 +30,27 @@ struct Current {
 /// Makes clients with the settings in effect.
 pub struct Clients {
     current: RwLock<Current>,
+    /// With SASL OAUTHBEARER, what gives each client its token.
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Clients {
     pub fn new(settings: Settings) -> Result<Self, KafkaError> {
+        let tokens = settings.token().ok().flatten().map(|_| Arc::<Tokens>::default());
         let admin = Arc::new(make_admin(&settings)?);
-        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), admin }) })
+        if let Some(tokens) = &tokens {
+            tokens.adopt(&admin);
+        }
+        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), admin }), tokens })
     }
 
     pub fn settings(&self) -> Arc<Settings> {
         self.current.read().settings.clone()
+    }
+
+    /// `None` if no client needs a token.
+    pub fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.tokens.as_ref()
     }
 
     /// The long-lived client that watches the topic and queries offsets.
@@ -50,7 +62,11 @@ impl Clients {
     pub fn consumer(&self) -> Result<ffi::Consumer, KafkaError> {
         let settings = self.settings();
         let queue_kib = settings.read_ahead_bytes / 1024;
-        ffi::Consumer::new(&settings.config(Role::Consumer { queue_kib }))
+        let consumer = ffi::Consumer::new(&settings.config(Role::Consumer { queue_kib }))?;
+        if let Some(tokens) = &self.tokens {
+            tokens.adopt(consumer.handle());
+        }
+        Ok(consumer)
     }
 
     /// A new producer for batches of at most this size.
@@ -58,9 +74,13 @@ impl Clients {
         &self,
         max_message_bytes: usize,
         context: C,
-    ) -> Result<ThreadedProducer<C>, KafkaError> {
+    ) -> Result<Arc<ThreadedProducer<C>>, KafkaError> {
         let config = self.settings().config(Role::Producer { max_message_bytes });
-        ThreadedProducer::from_config_and_context(&config, context)
+        let producer = Arc::new(ThreadedProducer::from_config_and_context(&config, context)?);
+        if let Some(tokens) = &self.tokens {
+            tokens.adopt(&producer);
+        }
+        Ok(producer)
     }
 }
 

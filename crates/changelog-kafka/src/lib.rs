@@ -19,6 +19,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod token;
 mod topic;
 
 use std::{
@@ -59,6 +60,7 @@ use self::{
         CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
         PRODUCER_CHECK_INTERVAL,
     },
+    token::Provider,
     topic::TopicWatcher,
 };
 
@@ -127,7 +129,9 @@ impl KafkaLog {
         let watcher = inner.watcher.clone();
         let watching = tokio::spawn(async move { watcher.watch().await });
         let checking = tokio::spawn(inner.clone().watch_producers());
-        Ok(Self { inner, tasks: vec![watching, checking] })
+        let renewing =
+            Provider::new(&inner.clients, inner.metrics.clone()).map(|provider| tokio::spawn(provider.run()));
+        Ok(Self { inner, tasks: [watching, checking].into_iter().chain(renewing).collect() })
     }
 }
 

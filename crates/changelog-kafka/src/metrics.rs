@@ -7,6 +7,10 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 pub struct Metrics {
     /// Producers that were replaced because of a fatal error.
     pub producers_replaced: Counter,
+    /// Attempts to get a token for SASL OAUTHBEARER, also from a file.
+    pub token_requests: Counter,
+    /// Those that failed.
+    pub token_failures: Counter,
 }
 
 impl Metrics {
@@ -16,6 +20,16 @@ impl Metrics {
             "producers_replaced",
             "Kafka producers that met a fatal error and were replaced",
             self.producers_replaced.clone(),
+        );
+        registry.register(
+            "kafka_token_requests",
+            "Attempts to get a token for SASL OAUTHBEARER, from the identity provider or the token file",
+            self.token_requests.clone(),
+        );
+        registry.register(
+            "kafka_token_failures",
+            "Attempts to get a token for SASL OAUTHBEARER that failed",
+            self.token_failures.clone(),
         );
     }
 }

@@ -86,7 +86,7 @@ impl ProducerPool {
     ) -> Result<Self, WriteError> {
         let settings = clients.settings();
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?))))
+            .map(|_| Ok(RwLock::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?)))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (settings.queue_limits(), slots.iter().map(|_| Arc::default()).collect());
@@ -215,7 +215,7 @@ impl ProducerPool {
                 Ok(new) => {
                     let mut slot = slot.write();
                     before_swap(&slot);
-                    replaced.old.push(std::mem::replace(&mut *slot, Arc::new(new)));
+                    replaced.old.push(std::mem::replace(&mut *slot, new));
                 }
                 Err(error) => {
                     tracing::error!(producer = i, %error, "a producer could not be made");
@@ -259,7 +259,7 @@ fn make_producer(
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
-) -> KafkaResult<Producer> {
+) -> KafkaResult<Arc<Producer>> {
     let topic = clients.settings().topic.clone();
     let context = DeliveryContext::new(topic, max_message_bytes, watcher.clone(), errors.clone());
     clients.producer(max_message_bytes, context)

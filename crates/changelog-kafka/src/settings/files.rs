@@ -24,7 +24,8 @@ enum Kind {
 }
 
 /// What each property names a file of.
-const FILES: [(&str, Kind); 5] = [
+const FILES: [(&str, Kind); 6] = [
+    ("https.ca.location", Kind::Certificates),
     ("ssl.ca.location", Kind::Certificates),
     ("ssl.certificate.location", Kind::Certificates),
     ("ssl.crl.location", Kind::RevocationList),
@@ -33,8 +34,12 @@ const FILES: [(&str, Kind); 5] = [
 ];
 
 /// What each property holds in PEM.
-const PEM: [(&str, Kind); 3] =
-    [("ssl.ca.pem", Kind::Certificates), ("ssl.certificate.pem", Kind::Certificates), ("ssl.key.pem", Kind::Key)];
+const PEM: [(&str, Kind); 4] = [
+    ("https.ca.pem", Kind::Certificates),
+    ("ssl.ca.pem", Kind::Certificates),
+    ("ssl.certificate.pem", Kind::Certificates),
+    ("ssl.key.pem", Kind::Key),
+];
 
 /// More than the largest bundle of certificates has. No more of a file is looked at.
 const MAX_READ: u64 = 1024 * 1024;
@@ -48,8 +53,8 @@ const DER: u8 = 0x30;
 pub fn check(effective: &Effective<'_>) -> Result<(), PropertyError> {
     for (name, kind) in FILES {
         let Some(path) = effective.get(name).filter(|path| !path.is_empty()) else { continue };
-        // With `probe`, librdkafka looks where distributions keep certificates. It also takes a directory of them.
-        let may_be_directory = name == "ssl.ca.location";
+        // With `probe`, certificates are looked for where distributions keep them. A directory of them is also taken.
+        let may_be_directory = matches!(name, "https.ca.location" | "ssl.ca.location");
         if may_be_directory && (*path == "probe" || Path::new(path).is_dir()) {
             continue;
         }

@@ -1,0 +1,61 @@
+//! A token in a file, which another process writes: a projected service account token, or the output of a helper.
+//!
+//! Promises that a file that changes in place, is replaced, or is behind a symbolic link that changes, is noticed.
+
+use std::{
+    fs::{File, Metadata},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::SystemTime,
+};
+
+use super::value::{Token, TokenError};
+use crate::timeouts::MAX_TOKEN_BYTES;
+
+/// What differs if the file that a path leads to has changed; `None` = there is no file.
+pub type Fingerprint = Option<[i128; 7]>;
+
+/// Blocks.
+pub fn fingerprint(path: &Path) -> Fingerprint {
+    path.metadata().ok().as_ref().map(of)
+}
+
+fn of(file: &Metadata) -> [i128; 7] {
+    [
+        file.dev().into(),
+        file.ino().into(),
+        file.size().into(),
+        file.mtime().into(),
+        file.mtime_nsec().into(),
+        file.ctime().into(),
+        file.ctime_nsec().into(),
+    ]
+}
+
+/// The token in the file. Blocks.
+pub fn read(path: &Path, now: SystemTime) -> Result<Token, TokenError> {
+    let shown = path.display();
+    let bytes = read_bytes(path).map_err(|reason| TokenError(format!("token file {shown:?}: {reason}")))?;
+    let token = match std::str::from_utf8(&bytes) {
+        Ok(text) => Token::parse(text.trim(), None, now),
+        Err(_) => Err("is no text".to_owned()),
+    };
+    token.map_err(|reason| TokenError(format!("token file {shown:?}: the token {reason}")))
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata().map_err(|e| e.to_string())?.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    // White space around the token is no part of it.
+    const SLACK: usize = 1_024;
+    let (mut bytes, limit) = (Vec::new(), MAX_TOKEN_BYTES + SLACK);
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() > limit { Err(format!("has more than {MAX_TOKEN_BYTES} bytes")) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests;
