@@ -1,4 +1,5 @@
-//! An identity provider: a token endpoint that answers as a test says, and unsecured JWTs. Also a broker that takes them.
+//! An identity provider: a token endpoint that answers as a test says, and unsecured JWTs. Also a broker that takes
+//! them.
 
 use std::{
     io::{Read as _, Write as _},

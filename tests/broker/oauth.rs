@@ -15,7 +15,7 @@ use changelogd_testkit::{
     shared_oracle, unique_topic,
 };
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{
     authorization::{UNREACHABLE, come_to_be, come_to_work},

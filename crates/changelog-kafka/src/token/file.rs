@@ -13,6 +13,9 @@ use std::{
 use super::value::{Token, TokenError};
 use crate::timeouts::MAX_TOKEN_BYTES;
 
+/// White space around the token is no part of it.
+const MAX_WHITE_SPACE: usize = 1_024;
+
 /// What differs if the file that a path leads to has changed; `None` = there is no file.
 pub type Fingerprint = Option<[i128; 7]>;
 
@@ -49,9 +52,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     if !path.metadata().map_err(|e| e.to_string())?.is_file() {
         return Err("is no regular file".to_owned());
     }
-    // White space around the token is no part of it.
-    const SLACK: usize = 1_024;
-    let (mut bytes, limit) = (Vec::new(), MAX_TOKEN_BYTES + SLACK);
+    let (mut bytes, limit) = (Vec::new(), MAX_TOKEN_BYTES + MAX_WHITE_SPACE);
     let file = File::open(path).map_err(|e| e.to_string())?;
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() > limit { Err(format!("has more than {MAX_TOKEN_BYTES} bytes")) } else { Ok(bytes) }

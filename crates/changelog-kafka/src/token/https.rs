@@ -22,7 +22,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use openssl::{
-    error::ErrorStack,
+    error::{Error, ErrorStack},
     ssl::{Ssl, SslConnector, SslMethod, SslVersion},
     x509::{X509, X509VerifyResult},
 };
@@ -190,6 +190,6 @@ fn ssl(host: &str, trusted: &TrustedCertificates) -> Result<Ssl, String> {
 
 /// The reasons of OpenSSL, without its numbers, functions and files.
 fn words(errors: &ErrorStack) -> String {
-    let reasons: Vec<_> = errors.errors().iter().filter_map(|error| error.reason()).collect();
+    let reasons: Vec<_> = errors.errors().iter().filter_map(Error::reason).collect();
     if reasons.is_empty() { errors.to_string() } else { reasons.join("; ") }
 }

@@ -35,7 +35,7 @@ fn a_file_without_a_token_is_an_error_with_the_path_and_the_reason() {
         (None, "No such file"),
         (Some(&b""[..]), "is empty"),
         (Some(b" \n"), "is empty"),
-        (Some(jwt[..20].as_bytes()), "cut off"),
+        (Some(&jwt.as_bytes()[..20]), "cut off"),
         (Some(&signed.as_bytes()[..signed.len() - 5]), "cut off"),
         (Some(jwt.as_bytes()), "has expired at 1970-01-01T00:01:40Z"),
         (Some(b"\xff\xfe"), "is no text"),
