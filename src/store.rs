@@ -159,6 +159,7 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
     settings.expected_partitions = args.partitions;
     let file = args.kafka_properties_file.as_ref().map(changelog_kafka::PropertiesFile::read);
     settings.properties_file = file.transpose().map_err(|e| UsageError(e.to_string()))?;
+    settings.oauth_token_file.clone_from(&args.kafka_oauth_token_file);
     // Flags win over the file.
     settings.properties = args.kafka_property.iter().flat_map(|properties| properties.0.clone()).collect();
     Ok(settings)
@@ -177,14 +178,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaced_producers_are_rendered_as_metrics() {
+    fn counters_of_the_kafka_store_are_rendered_as_metrics() {
         let (mut registry, metrics) = (Registry::with_prefix("changelogd"), Metrics::default());
         metrics.register(&mut registry);
         metrics.producers_replaced.inc();
+        metrics.token_requests.inc();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        assert!(text.contains("changelogd_producers_replaced_total 1"), "{text}");
-        assert!(text.contains("changelogd_kafka_settings_replaced_total 0"), "{text}");
+        for line in [
+            "changelogd_producers_replaced_total 1",
+            "changelogd_kafka_settings_replaced_total 0",
+            "changelogd_kafka_token_requests_total 1",
+            "changelogd_kafka_token_failures_total 0",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }
 

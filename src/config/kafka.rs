@@ -38,6 +38,13 @@ pub struct KafkaArgs {
     /// By default none.
     #[arg(long, value_name = "FILE", help_heading = "Kafka")]
     pub kafka_properties_file: Option<PathBuf>,
+    /// A file with the token for SASL OAUTHBEARER, which another process writes and renews.
+    ///
+    /// It is read again when it changes. It needs security.protocol=SASL_SSL and sasl.mechanism=OAUTHBEARER. The file
+    /// may come later: until then changelogd is not ready. By default none: with OAUTHBEARER, the properties then name
+    /// an identity provider (sasl.oauthbearer.method=oidc).
+    #[arg(long, value_name = "FILE", help_heading = "Kafka")]
+    pub kafka_oauth_token_file: Option<PathBuf>,
     /// The partition count of the topic or of the data directory, from 1 to 100000.
     ///
     /// One that exists with another count is refused. By default any count is accepted, and a new one gets 10.

@@ -360,7 +360,7 @@ impl ServeArgs {
         let choice = |c: &dyn std::fmt::Debug| format!("{c:?}").to_lowercase();
         let properties = self.kafka.kafka_property.iter().flat_map(|properties| &properties.0);
         let properties: Vec<_> = properties.map(|(name, value)| property(name, value)).collect();
-        let file = self.kafka.kafka_properties_file.as_ref();
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
         let list = [
             ("listen", self.listen.to_string()),
             ("admin-listen", optional(&self.admin_listen)),
@@ -379,7 +379,8 @@ impl ServeArgs {
             ("topic", self.kafka.topic.clone()),
             ("group-id", self.kafka.group_id.clone()),
             ("kafka-property", properties.join("\n")),
-            ("kafka-properties-file", file.map(|f| f.display().to_string()).unwrap_or_default()),
+            ("kafka-properties-file", path(&self.kafka.kafka_properties_file)),
+            ("kafka-oauth-token-file", path(&self.kafka.kafka_oauth_token_file)),
             ("create-topic", self.create_topic.to_string()),
             ("create-topic-replication-factor", self.create_topic_replication_factor.to_string()),
             ("producers", self.producers.to_string()),

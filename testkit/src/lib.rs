@@ -19,6 +19,7 @@ mod cluster;
 mod files;
 pub mod fuzz;
 pub mod guarded;
+pub mod identity_provider;
 mod java;
 mod keytool;
 pub mod mutual_tls;

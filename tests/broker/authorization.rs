@@ -30,7 +30,7 @@ fn topic_on(guarded: &Guarded) -> String {
 }
 
 /// Waits a few seconds at most until a load and a write are answered so, with the cause. Returns both messages.
-async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) -> String {
+pub async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) -> String {
     let started = Instant::now();
     loop {
         let found = [set(server).await, load(server).await].map(Result::err);
@@ -45,7 +45,7 @@ async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) -> Str
     }
 }
 
-async fn come_to_work(server: &TestServer) {
+pub async fn come_to_work(server: &TestServer) {
     let started = Instant::now();
     loop {
         let found = (set(server).await, load(server).await);
@@ -58,7 +58,7 @@ async fn come_to_work(server: &TestServer) {
 }
 
 const NOT_AUTHORIZED: (Code, &str) = (Code::FailedPrecondition, "NOT_AUTHORIZED_BY_BROKER");
-const UNREACHABLE: (Code, &str) = (Code::Unavailable, "BROKERS_UNREACHABLE");
+pub const UNREACHABLE: (Code, &str) = (Code::Unavailable, "BROKERS_UNREACHABLE");
 
 /// Covers R19, F19, F20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ mod given_addresses;
 mod kit;
 mod log;
 mod log_truncation;
+mod oauth;
 mod older_brokers;
 mod oracle;
 mod producers;

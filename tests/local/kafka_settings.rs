@@ -80,7 +80,7 @@ async fn white_space_around_the_value_of_any_variable_does_not_count() {
     for (name, value, _) in settings(&["--brokers=b:1"], &[]).await {
         let value = match &*name {
             "kafka-property" => "linger.ms=5",
-            "kafka-properties-file" => "/nonexistent",
+            "kafka-properties-file" | "kafka-oauth-token-file" => "/nonexistent",
             "create-topic" | "insecure-listen" => "true",
             "data-limit" => "300000000",
             "partitions" => "3",
@@ -120,8 +120,9 @@ async fn a_property_that_is_refused_unknown_or_not_in_the_build_is_exit_64_and_n
         ("sasl.pasword=hunter2", "the nearest is sasl.password"),
         ("no.such.thing=hunter2", "no such property"),
         ("sasl.mechanism=GSSAPI", "not in this build"),
-        ("sasl.oauthbearer.method=oidc", "not in this build"),
-        ("sasl.oauthbearer.client.secret=hunter2", "not in this build"),
+        ("sasl.oauthbearer.assertion.file=/hunter2", "not in this build"),
+        ("sasl.oauthbearer.assertion.private.key.pem=hunter2", "not in this build"),
+        ("sasl.oauthbearer.method=odic", "must be one of default, oidc"),
     ] {
         let name = property.split_once('=').expect("a property").0;
         let flag = format!("--kafka-property={property}");
@@ -132,6 +133,45 @@ async fn a_property_that_is_refused_unknown_or_not_in_the_build_is_exit_64_and_n
     }
     let line = refused(&["serve", "--brokers=b:1", "--kafka-property=security.protocol=SASL_SSL"], &[]).await;
     assert!(line.contains("sasl.mechanism") && line.contains("not in this build"), "{line}");
+}
+
+/// Covers R66.
+#[tokio::test]
+async fn oauthbearer_without_exactly_one_source_of_its_token_is_exit_64() {
+    const FLAG: &str = "--kafka-oauth-token-file";
+    let file = format!("{FLAG}=/nonexistent");
+    let oauth = ["security.protocol=SASL_SSL", "sasl.mechanism=OAUTHBEARER"];
+    let oidc = [
+        "sasl.oauthbearer.method=oidc",
+        "sasl.oauthbearer.client.id=me",
+        "sasl.oauthbearer.client.secret=hunter2",
+        "sasl.oauthbearer.token.endpoint.url=https://idp.example/token",
+    ];
+    let (method, secret) = ("sasl.oauthbearer.method", "sasl.oauthbearer.client.secret");
+    for (properties, flag, words) in [
+        (oauth.to_vec(), None, &[FLAG, method, secret][..]),
+        ([&oauth[..], &oidc].concat(), Some(&*file), &["two sources", FLAG, method]),
+        (Vec::new(), Some(&*file), &[FLAG, "sasl.mechanism", "security.protocol"]),
+        (oidc.to_vec(), None, &[method, "sasl.mechanism"]),
+        ([&oauth[..], &oidc[..2]].concat(), None, &["is not set", "sasl.oauthbearer.token.endpoint.url"]),
+        (
+            [&oauth[..], &oidc[..3], &["sasl.oauthbearer.token.endpoint.url=http://idp.example/"]].concat(),
+            None,
+            &["https://"],
+        ),
+        ([&oauth[..], &oidc[1..]].concat(), None, &["is used only with", method]),
+    ] {
+        let properties: Vec<_> = properties.iter().map(|property| format!("--kafka-property={property}")).collect();
+        for command in [&["serve"][..], &["topic", "describe"], &["topic", "ensure"]] {
+            let arguments = command.iter().copied().chain(["--brokers=b:1"]).chain(properties.iter().map(|p| &**p));
+            let line = refused(&arguments.chain(flag).collect::<Vec<_>>(), &[]).await;
+            assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
+        }
+    }
+    // As its variable, too.
+    let line = refused(&["serve", "--brokers=b:1"], &[("CHANGELOGD_KAFKA_OAUTH_TOKEN_FILE", "/nonexistent")]).await;
+    assert!(line.contains(FLAG), "{line}");
+    assert_eq!(setting("kafka-oauth-token-file", &["--brokers=b:1", &file], &[]).await, "/nonexistent");
 }
 
 /// Covers S12.

@@ -18,6 +18,7 @@ use crate::{
     ffi,
     settings::{HeldFiles, Role, Settings},
     timeouts::RETIRE_CHECK_INTERVAL,
+    token::Tokens,
 };
 
 pub type Admin = AdminClient<Context>;
@@ -32,13 +33,16 @@ struct Current {
 /// Makes clients with the settings in effect.
 pub struct Clients {
     current: RwLock<Current>,
+    /// With SASL OAUTHBEARER, what gives each client its token.
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Clients {
     /// `held` are the files of the settings. With none, each client reads them.
     pub fn new(settings: Settings, held: HeldFiles) -> Result<Self, KafkaError> {
-        let admin = Arc::new(make_admin(&settings, &held)?);
-        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), held, admin }) })
+        let tokens = settings.token().ok().flatten().map(|_| Arc::<Tokens>::default());
+        let admin = make_admin(&settings, &held, tokens.as_deref())?;
+        Ok(Self { current: RwLock::new(Current { settings: Arc::new(settings), held, admin }), tokens })
     }
 
     pub fn settings(&self) -> Arc<Settings> {
@@ -49,22 +53,36 @@ impl Clients {
         self.current.read().held.clone()
     }
 
+    /// `None` if no client needs a token.
+    pub fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.tokens.as_ref()
+    }
+
     /// The long-lived client that watches the topic and queries offsets.
     pub fn admin(&self) -> Arc<Admin> {
         self.current.read().admin.clone()
     }
 
+    /// A new admin client, for [`Clients::replace`].
+    pub fn admin_with(&self, settings: &Settings, held: &HeldFiles) -> Result<Arc<Admin>, KafkaError> {
+        make_admin(settings, held, self.tokens.as_deref())
+    }
+
     /// Puts other settings into effect for the clients that are made from now on. Existing producers and consumers
     /// keep theirs. `admin` was made with the new settings.
-    pub fn replace(&self, settings: Settings, held: HeldFiles, admin: Admin) {
-        let new = Current { settings: Arc::new(settings), held, admin: Arc::new(admin) };
+    pub fn replace(&self, settings: Settings, held: HeldFiles, admin: Arc<Admin>) {
+        let new = Current { settings: Arc::new(settings), held, admin };
         retire(mem::replace(&mut *self.current.write(), new).admin);
     }
 
     /// A new consumer without an assignment.
     pub fn consumer(&self) -> Result<ffi::Consumer, KafkaError> {
         let queue_kib = self.settings().read_ahead_bytes / 1024;
-        ffi::Consumer::new(&self.config(Role::Consumer { queue_kib }))
+        let consumer = ffi::Consumer::new(&self.config(Role::Consumer { queue_kib }))?;
+        if let Some(tokens) = &self.tokens {
+            tokens.adopt(consumer.handle());
+        }
+        Ok(consumer)
     }
 
     /// A new producer for batches of at most this size.
@@ -72,8 +90,13 @@ impl Clients {
         &self,
         max_message_bytes: usize,
         context: C,
-    ) -> Result<ThreadedProducer<C>, KafkaError> {
-        ThreadedProducer::from_config_and_context(&self.config(Role::Producer { max_message_bytes }), context)
+    ) -> Result<Arc<ThreadedProducer<C>>, KafkaError> {
+        let config = self.config(Role::Producer { max_message_bytes });
+        let producer = Arc::new(ThreadedProducer::from_config_and_context(&config, context)?);
+        if let Some(tokens) = &self.tokens {
+            tokens.adopt(&producer);
+        }
+        Ok(producer)
     }
 
     fn config(&self, role: Role) -> ClientConfig {
@@ -82,10 +105,13 @@ impl Clients {
     }
 }
 
-/// A new admin client, which is not in use yet.
-pub fn make_admin(settings: &Settings, held: &HeldFiles) -> Result<Admin, KafkaError> {
+fn make_admin(settings: &Settings, held: &HeldFiles, tokens: Option<&Tokens>) -> Result<Arc<Admin>, KafkaError> {
     let admin = AdminClient::from_config_and_context(&config(settings, held, Role::Admin), Context::default())?;
     ffi::redirect_logs(admin.inner());
+    let admin = Arc::new(admin);
+    if let Some(tokens) = tokens {
+        tokens.adopt(&admin);
+    }
     Ok(admin)
 }
 

@@ -20,6 +20,7 @@ mod settings_watcher;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod token;
 mod topic;
 
 use std::{
@@ -63,6 +64,7 @@ use self::{
         CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
         PRODUCER_CHECK_INTERVAL,
     },
+    token::Provider,
     topic::TopicWatcher,
 };
 
@@ -137,7 +139,9 @@ impl KafkaLog {
         let watching = tokio::spawn(async move { watcher.watch().await });
         let checking = tokio::spawn(inner.clone().watch_producers());
         let replacing = tokio::spawn(inner.settings_watcher.clone().watch());
-        Ok(Self { inner, tasks: vec![watching, checking, replacing] })
+        let renewing =
+            Provider::new(&inner.clients, inner.metrics.clone()).map(|provider| tokio::spawn(provider.run()));
+        Ok(Self { inner, tasks: [watching, checking, replacing].into_iter().chain(renewing).collect() })
     }
 }
 

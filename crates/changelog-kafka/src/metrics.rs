@@ -9,6 +9,10 @@ pub struct Metrics {
     pub producers_replaced: Counter,
     /// How often changed properties, or the files that they name, replaced the clients.
     pub settings_replaced: Counter,
+    /// Attempts to get a token for SASL OAUTHBEARER, also from a file.
+    pub token_requests: Counter,
+    /// Those that failed.
+    pub token_failures: Counter,
 }
 
 impl Metrics {
@@ -23,6 +27,16 @@ impl Metrics {
             "kafka_settings_replaced",
             "Times that a changed properties file, or a file that a property names, replaced the Kafka clients",
             self.settings_replaced.clone(),
+        );
+        registry.register(
+            "kafka_token_requests",
+            "Attempts to get a token for SASL OAUTHBEARER, from the identity provider or the token file",
+            self.token_requests.clone(),
+        );
+        registry.register(
+            "kafka_token_failures",
+            "Attempts to get a token for SASL OAUTHBEARER that failed",
+            self.token_failures.clone(),
         );
     }
 }

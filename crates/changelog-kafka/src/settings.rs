@@ -11,12 +11,13 @@ mod fuzz;
 mod held;
 mod loaded;
 mod names;
+mod oauth;
 mod pem;
 mod properties;
 mod secrets;
 mod source;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use changelog_core::{
     model::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, PartitionCount},
@@ -27,6 +28,7 @@ use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaTyp
 pub use self::{
     brokers::{Brokers, BrokersError},
     error::PropertyError,
+    oauth::{OidcSettings, TokenEndpoint, TokenSettings, TokenSource, TrustedCertificates},
     properties::{PropertiesError, parse_properties},
     secrets::{is_secret, shown_property},
     source::{PropertiesFile, PropertiesFileError},
@@ -37,6 +39,7 @@ use self::{
     secrets::shown_value,
 };
 pub(super) use self::{
+    fingerprint::Fingerprint,
     held::HeldFiles,
     loaded::{Loaded, WatchedFiles},
 };
@@ -58,6 +61,8 @@ pub struct Settings {
     pub properties: Vec<(String, String)>,
     /// More properties. `properties` win over them. The log reads the file again when it changes.
     pub properties_file: Option<PropertiesFile>,
+    /// A file with the token of SASL OAUTHBEARER (--kafka-oauth-token-file).
+    pub oauth_token_file: Option<PathBuf>,
     /// The number of producers.
     pub producers: usize,
     /// How long a write may wait for its acknowledgement (message.timeout.ms).
@@ -126,6 +131,7 @@ impl Settings {
             expected_partitions: None,
             properties: Vec::new(),
             properties_file: None,
+            oauth_token_file: None,
             producers: 2,
             write_timeout: Duration::from_secs(10),
             create_topic: None,
@@ -154,17 +160,24 @@ impl Settings {
     /// Rejects settings that are wrong without asking a broker.
     pub fn check(&self) -> Result<(), PropertyError> {
         self.check_own()?;
-        for (property, name, value) in self.known_properties()? {
+        for (property, name, value) in self.known_properties()?.into_iter().filter(|(property, ..)| !property.is_ours())
+        {
             check_alone(property, name, value)?;
         }
         let effective = self.effective();
         check_mechanism(&effective)?;
         files::check(&effective)?;
+        self.token()?;
         // librdkafka finds conflicts between properties, and certificates that can't be read, when it creates a client.
         // The client has no brokers, so it connects to none.
         self.check_client(Role::Admin, RDKafkaType::RD_KAFKA_PRODUCER)?;
         self.check_client(Role::Producer { max_message_bytes: 1_000_000 }, RDKafkaType::RD_KAFKA_PRODUCER)?;
         self.check_client(Role::Consumer { queue_kib: 1_024 }, RDKafkaType::RD_KAFKA_CONSUMER)
+    }
+
+    /// Where the token of SASL OAUTHBEARER comes from; `None` without OAUTHBEARER, or if librdkafka makes the token.
+    pub(super) fn token(&self) -> Result<Option<TokenSettings>, PropertyError> {
+        oauth::token_settings(&self.effective(), self.oauth_token_file.as_deref())
     }
 
     /// The user's properties, if each is known and may be set.
@@ -288,7 +301,9 @@ impl Settings {
             ]),
         }
         for (name, value) in self.effective() {
-            config.set(name, value);
+            if !Property::named(name).is_some_and(Property::is_ours) {
+                config.set(name, value);
+            }
         }
         // Fixed values, which the promises depend on.
         let brokers = self.brokers.parse::<Brokers>().map_or_else(|_| self.brokers.clone(), |b| b.to_string());
@@ -349,7 +364,7 @@ fn misread(value: &str, read: &str) -> Option<String> {
 
 /// SASL without a mechanism is GSSAPI, which this build lacks.
 fn check_mechanism(effective: &Effective<'_>) -> Result<(), PropertyError> {
-    let has_sasl = effective.get("security.protocol").is_some_and(|p| p.to_ascii_lowercase().starts_with("sasl_"));
+    let has_sasl = oauth::has_sasl(effective);
     let lacking = Property::named("sasl.mechanism").and_then(|property| property.refused(DEFAULT_MECHANISM));
     match lacking.filter(|_| has_sasl && !effective.contains_key("sasl.mechanism")) {
         Some(reason) => Err(PropertyError::new("sasl.mechanism", None, format!("is not set; its default {reason}"))),

@@ -18,7 +18,7 @@ use rdkafka::{metadata::MetadataTopic, types::RDKafkaRespErr};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
-    clients::{Admin, Clients, make_admin},
+    clients::{Admin, Clients},
     ffi,
     metrics::Metrics,
     settings::{Loaded, Settings, WatchedFiles},
@@ -112,7 +112,12 @@ impl SettingsWatcher {
             }
             return Ok(());
         }
-        let admin = make_admin(&settings, &held).map_err(|error| format!("no client can be made: {error}"))?;
+        // The task that gets tokens runs only if the log was started with a source of them.
+        if settings.token().is_ok_and(|token| token.is_some()) != self.clients.tokens().is_some() {
+            return Err("a change to or from SASL OAUTHBEARER with a token source takes effect at a restart".to_owned());
+        }
+        let admin =
+            self.clients.admin_with(&settings, &held).map_err(|error| format!("no client can be made: {error}"))?;
         self.probe(&admin, &settings.topic)?;
         self.clients.replace(settings, held, admin);
         *self.failure.lock() = None;

@@ -67,6 +67,20 @@
 //! | `SWAP_FLUSH_TIMEOUT` | 2 s | How long new writes wait while a working producer sends what it has, before it is replaced. | Many round trips. A broker that does not answer in this time may never do so, and held writes are late. | The 5 s that the server waits longer than `Settings::write_timeout` |
 //! | `SWAP_CHECK_INTERVAL` | 1 ms | How often it is looked whether a producer has sent all it has. | A round trip in one data centre, and writes wait for it. | `SWAP_FLUSH_TIMEOUT` |
 //! | `BATCH_OVERHEAD` | 512 bytes | The bytes of a batch of one record in addition to its key, value and headers. | KIP-98 has 61 bytes, and some for each length. | |
+//!
+//! # Tokens of OAUTHBEARER
+//!
+//! | Name | Value | What it is for | Why this value | What must be larger |
+//! |---|---|---|---|---|
+//! | `TOKEN_RENEWAL_PERCENT` | 80 | After this part of its remaining life a token is renewed. | As librdkafka and Kafka's clients do. Brokers ask for the next token after 85 % of a session at the earliest. | 100 |
+//! | `TOKEN_REQUEST` | 10 s | One request to an identity provider, from its name to the end of its answer. | A provider that takes longer is down. An old token has 20 % of its life for more attempts. | |
+//! | `MIN_TOKEN_RETRY_DELAY` | 1 s | The first pause after a failure, and the shortest one between two requests. It doubles. | A short outage is over soon, without a busy loop. | `MAX_TOKEN_RETRY_DELAY` |
+//! | `MAX_TOKEN_RETRY_DELAY` | 10 s | The longest such pause. | Writes and loads fail until the next attempt, and one request in ten seconds is no load for a provider. | |
+//! | `TOKEN_CHECK_INTERVAL` | 2 s | How often the token file and the wall clock are looked at. | Less than the time that a replaced token stays valid, and one system call. | |
+//! | `TOKEN_WAIT` | 2 s | How long a query of the topic waits for the first token. | The query itself has `TOPIC_QUERY` after it. | `TOPIC_WAIT` less `TOPIC_QUERY` |
+//! | `ASSUMED_TOKEN_LIFE` | 300 s | The life of a token that an identity provider gives without an expiry. | Providers' shortest usual life. A renewal that is too early costs one request. | |
+//! | `MAX_TOKEN_BYTES` | 64 KiB | The length of a token. | Brokers take 512 KiB by default (sasl.server.max.receive.size). Tokens with many groups have some KiB. | `MAX_TOKEN_ANSWER_BYTES` |
+//! | `MAX_TOKEN_ANSWER_BYTES` | 256 KiB | The body of an identity provider's answer. | A token, and what stands next to it. | |
 
 use std::time::Duration;
 
@@ -144,6 +158,25 @@ const _: () = {
     assert!(at_most(COALESCE_CHECK_INTERVAL, MAX_COALESCE_WAIT));
     assert!(at_most(DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT));
     assert!(at_most(SWAP_CHECK_INTERVAL, SWAP_FLUSH_TIMEOUT));
+};
+
+// Tokens of OAUTHBEARER
+
+pub const TOKEN_RENEWAL_PERCENT: u32 = 80;
+pub const TOKEN_REQUEST: Duration = Duration::from_secs(10);
+pub const MIN_TOKEN_RETRY_DELAY: Duration = Duration::from_secs(1);
+pub const MAX_TOKEN_RETRY_DELAY: Duration = Duration::from_secs(10);
+pub const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+pub const TOKEN_WAIT: Duration = Duration::from_secs(2);
+pub const ASSUMED_TOKEN_LIFE: Duration = Duration::from_secs(300);
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+pub const MAX_TOKEN_ANSWER_BYTES: usize = 256 * 1024;
+
+const _: () = {
+    assert!(TOKEN_RENEWAL_PERCENT < 100);
+    assert!(at_most(MIN_TOKEN_RETRY_DELAY, MAX_TOKEN_RETRY_DELAY));
+    assert!(at_most(TOKEN_WAIT.saturating_add(TOPIC_QUERY), TOPIC_WAIT));
+    assert!(MAX_TOKEN_BYTES < MAX_TOKEN_ANSWER_BYTES);
 };
 
 const fn at_most(small: Duration, large: Duration) -> bool {

@@ -2,16 +2,27 @@
 //!
 //! Promises that an existing topic's partition count is never changed, and its configuration only with `--alter`.
 
+use std::sync::Arc;
+
 use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::Serialize;
 
 use super::requests::{AdminError, TopicSpec, create, read_config, with_cause};
 use crate::{
-    clients::Clients,
+    clients::{Admin, Clients},
     ffi::{self, OffsetSpec},
     settings::{HeldFiles, Settings},
     timeouts::ADMIN_QUERY,
+    token,
 };
+
+/// An admin client that can authenticate.
+async fn connected(settings: &Settings) -> Result<Arc<Admin>, AdminError> {
+    let clients = Arc::new(Clients::new(settings.clone(), HeldFiles::default())?);
+    let unreachable = |failure| AdminError::Unreachable(format!("no token for the brokers: {failure}"));
+    token::get_once(&clients).await.map_err(unreachable)?;
+    Ok(clients.admin())
+}
 
 /// The result of [`ensure`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +41,7 @@ pub struct EnsureReport {
 
 /// Creates the topic if it does not exist, and compares an existing one with the spec. Idempotent.
 pub async fn ensure(settings: &Settings, spec: &TopicSpec) -> Result<EnsureReport, AdminError> {
-    let admin = Clients::new(settings.clone(), HeldFiles::default())?.admin();
+    let admin = connected(settings).await?;
     let name = &settings.topic;
     let mut report = EnsureReport {
         topic: name.clone(),
@@ -116,7 +127,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
         "segment.ms",
         "unclean.leader.election.enable",
     ];
-    let admin = Clients::new(settings.clone(), HeldFiles::default())?.admin();
+    let admin = connected(settings).await?;
     let described =
         ffi::describe_topic(&admin, &settings.topic, None, ADMIN_QUERY).map_err(|error| match error.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => AdminError::NotFound(settings.topic.clone()),

@@ -3,6 +3,7 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,26 +13,40 @@ use rdkafka::{
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 
-use super::{logs::log_line, message::Message, native::NativePtr};
+use super::{
+    logs::log_line,
+    message::Message,
+    native::NativePtr,
+    token::{TokenTarget, set_token},
+};
 use crate::{
     client_context::Context,
     replay::cluster::{self, Polled},
+    token::Token,
 };
 
 /// A consumer that is assigned and never subscribes. It is destroyed without a close, because there is no group to
 /// leave, and a close queries the group's coordinator, which may not answer.
+#[derive(Debug)]
 pub struct Consumer {
-    handle: *mut c::rd_kafka_t,
+    handle: Arc<ConsumerHandle>,
+}
+
+/// What a consumer and a renewal of the token share. The last of them destroys the consumer.
+pub struct ConsumerHandle {
+    native: *mut c::rd_kafka_t,
     /// The opaque of the callbacks. Declared after the handle, which uses it until it is destroyed.
     context: Box<Context>,
 }
 
 // Safety: librdkafka's handles may be used from any thread, and so may the context.
-unsafe impl Send for Consumer {}
+unsafe impl Send for ConsumerHandle {}
+// Safety: as above.
+unsafe impl Sync for ConsumerHandle {}
 
-impl std::fmt::Debug for Consumer {
+impl std::fmt::Debug for ConsumerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumer").finish_non_exhaustive()
+        f.debug_struct("ConsumerHandle").finish_non_exhaustive()
     }
 }
 
@@ -54,24 +69,36 @@ impl Consumer {
             }
             std::mem::forget(native);
             c::rd_kafka_poll_set_consumer(handle);
-            Ok(Self { handle, context })
+            Ok(Self { handle: Arc::new(ConsumerHandle { native: handle, context }) })
         }
+    }
+
+    /// What gets the token.
+    pub fn handle(&self) -> &Arc<ConsumerHandle> {
+        &self.handle
     }
 
     pub fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
         // Safety: both are alive; the list is copied.
-        match unsafe { c::rd_kafka_assign(self.handle, list.ptr()) } {
+        match unsafe { c::rd_kafka_assign(self.handle.native, list.ptr()) } {
             c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
             code => Err(KafkaError::Subscription(RDKafkaErrorCode::from(code).to_string())),
         }
     }
 }
 
-impl Drop for Consumer {
+impl Drop for ConsumerHandle {
     /// Blocks until the consumer's threads have ended.
     fn drop(&mut self) {
         // Safety: made by `new`, and destroyed once.
-        unsafe { c::rd_kafka_destroy_flags(self.handle, c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+        unsafe { c::rd_kafka_destroy_flags(self.native, c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+    }
+}
+
+impl TokenTarget for ConsumerHandle {
+    fn set_token(&self, token: &Token) -> Result<(), String> {
+        // Safety: the handle is alive.
+        unsafe { set_token(self.native, token) }
     }
 }
 
@@ -84,7 +111,7 @@ impl cluster::Consumer for Consumer {
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // Safety: the consumer outlives the borrow; the message is freed by its guard.
         unsafe {
-            let message = c::rd_kafka_consumer_poll(self.handle, millis);
+            let message = c::rd_kafka_consumer_poll(self.handle.native, millis);
             if message.is_null() {
                 return Polled::Nothing;
             }
@@ -111,13 +138,13 @@ impl cluster::Consumer for Consumer {
     }
 
     fn throttled_until(&self) -> Option<Instant> {
-        self.context.throttled_until()
+        self.handle.context.throttled_until()
     }
 }
 
 /// librdkafka's callback for a broker's throttle time. A poll of the consumer calls it.
 unsafe extern "C" fn throttled(_: *mut c::rd_kafka_t, _: *const c_char, _: i32, millis: c_int, opaque: *mut c_void) {
-    // Safety: the opaque is the context that `Consumer::new` set, which outlives the consumer.
+    // Safety: the opaque is the context that `Consumer::new` set, which outlives the handle.
     if let Some(context) = unsafe { opaque.cast::<Context>().as_ref() } {
         context.throttled(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
     }

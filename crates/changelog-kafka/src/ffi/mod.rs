@@ -6,6 +6,7 @@
 //! - Polling that keeps the offset of an end-of-partition event, and header names that are not UTF-8.
 //! - The persistence status of a failed write.
 //! - Throttle times of fetches.
+//! - The token of SASL OAUTHBEARER.
 //!
 //! Does not retry, and does not decide what an error means.
 
@@ -19,6 +20,7 @@ mod native;
 mod produce;
 #[cfg(test)]
 mod properties;
+mod token;
 mod topics;
 
 pub use admin::{
@@ -33,4 +35,5 @@ pub use produce::{Persistence, persistence};
 pub use produce::{inject_fatal_error, produce_with_header};
 #[cfg(test)]
 pub use properties::documented_properties;
+pub use token::TokenTarget;
 pub use topics::{alter_topic, broker_count, create_topic};

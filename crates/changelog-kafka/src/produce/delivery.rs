@@ -252,7 +252,16 @@ impl DeliveryContext {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 TopicProblem::NotFound { topic: self.settings.topic.clone() }.into()
             }
+            Code::MessageTimedOut => WriteError::Unreachable { cause: self.with_cause(cause) },
             _ => WriteError::Unreachable { cause },
+        }
+    }
+
+    /// Adds why the brokers can't be reached, if that is known. librdkafka says only that the time was up.
+    fn with_cause(&self, text: String) -> String {
+        match &*self.watcher.state().borrow() {
+            TopicState::Unreachable { cause, .. } => format!("{text}; {cause}"),
+            _ => text,
         }
     }
 

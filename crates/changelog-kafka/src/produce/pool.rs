@@ -38,7 +38,7 @@ use crate::{
 
 /// New producers, by slot.
 struct Made {
-    new: Vec<(usize, Producer)>,
+    new: Vec<(usize, Arc<Producer>)>,
     /// `false` if one could not be made.
     all: bool,
 }
@@ -112,7 +112,7 @@ impl ProducerPool {
     ) -> Result<Self, WriteError> {
         let settings = clients.settings();
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(Arc::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?))))
+            .map(|_| Ok(RwLock::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?)))
             .collect::<KafkaResult<Vec<_>>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (QueueLimits::new(&settings), slots.iter().map(|_| Arc::default()).collect());
@@ -242,8 +242,8 @@ impl ProducerPool {
     }
 
     /// Puts new producers into their slots at once. Returns the old ones.
-    fn put(&self, new: Vec<(usize, Producer)>) -> Vec<Arc<Producer>> {
-        let put = |(i, new): (usize, Producer)| std::mem::replace(&mut *self.submitter.slots[i].write(), Arc::new(new));
+    fn put(&self, new: Vec<(usize, Arc<Producer>)>) -> Vec<Arc<Producer>> {
+        let put = |(i, new): (usize, _)| std::mem::replace(&mut *self.submitter.slots[i].write(), new);
         new.into_iter().map(put).collect()
     }
 }
@@ -292,7 +292,7 @@ fn make_producer(
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
-) -> KafkaResult<Producer> {
+) -> KafkaResult<Arc<Producer>> {
     // Before the producer is made: if the settings are replaced meanwhile, it counts as outdated.
     let context = DeliveryContext::new(clients.settings(), max_message_bytes, watcher.clone(), errors.clone());
     clients.producer(max_message_bytes, context)

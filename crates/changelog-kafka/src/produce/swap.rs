@@ -21,10 +21,9 @@ use crate::timeouts::{SWAP_CHECK_INTERVAL, SWAP_FLUSH_TIMEOUT};
 ///
 /// Writes that an old producer still has at the end of the time are purged: those that were not sent are reported as
 /// not written, and the outcome of the others is not known.
-pub fn swap(submitter: &Submitter, new: Vec<(usize, Producer)>) -> Vec<Arc<Producer>> {
+pub fn swap(submitter: &Submitter, new: Vec<(usize, Arc<Producer>)>) -> Vec<Arc<Producer>> {
     let deadline = Instant::now() + SWAP_FLUSH_TIMEOUT;
-    let mut waiting: Vec<_> =
-        new.into_iter().map(|(slot, new)| (HeldSlot::hold(submitter, slot), Arc::new(new))).collect();
+    let mut waiting: Vec<_> = new.into_iter().map(|(slot, new)| (HeldSlot::hold(submitter, slot), new)).collect();
     let mut replaced = Vec::new();
     loop {
         let is_late = Instant::now() >= deadline;

@@ -24,9 +24,12 @@ enum Kind {
 }
 
 const CA: &str = "ssl.ca.location";
+/// That of the identity provider. librdkafka does not get it.
+const HTTPS_CA: &str = "https.ca.location";
 
 /// What each property names a file of.
-const FILES: [(&str, Kind); 5] = [
+const FILES: [(&str, Kind); 6] = [
+    (HTTPS_CA, Kind::Certificates),
     (CA, Kind::Certificates),
     ("ssl.certificate.location", Kind::Certificates),
     ("ssl.crl.location", Kind::RevocationList),
@@ -35,8 +38,12 @@ const FILES: [(&str, Kind); 5] = [
 ];
 
 /// What each property holds in PEM.
-const PEM: [(&str, Kind); 3] =
-    [("ssl.ca.pem", Kind::Certificates), ("ssl.certificate.pem", Kind::Certificates), ("ssl.key.pem", Kind::Key)];
+const PEM: [(&str, Kind); 4] = [
+    ("https.ca.pem", Kind::Certificates),
+    ("ssl.ca.pem", Kind::Certificates),
+    ("ssl.certificate.pem", Kind::Certificates),
+    ("ssl.key.pem", Kind::Key),
+];
 
 /// More than the largest bundle of certificates has. No more of a file is looked at.
 const MAX_READ: u64 = 1024 * 1024;
@@ -46,16 +53,20 @@ const JAVA_MAGIC: [[u8; 4]; 2] = [[0xfe, 0xed, 0xfe, 0xed], [0xce, 0xce, 0xce, 0
 /// The first byte of DER: a sequence.
 const DER: u8 = 0x30;
 
-/// The files that properties name, and directories of certificates, with the property of each.
+/// The files that librdkafka's properties name, and directories of certificates, with the property of each.
 pub fn named<'a>(effective: &Effective<'a>) -> impl Iterator<Item = (&'static str, &'a Path)> {
-    all_named(effective).map(|(name, _, path)| (name, path))
+    all_named(effective).filter(|(name, ..)| *name != HTTPS_CA).map(|(name, _, path)| (name, path))
+}
+
+fn is_ca(name: &str) -> bool {
+    matches!(name, CA | HTTPS_CA)
 }
 
 fn all_named<'a>(effective: &Effective<'a>) -> impl Iterator<Item = (&'static str, Kind, &'a Path)> {
     FILES.into_iter().filter_map(|(name, kind)| {
         let path = *effective.get(name).filter(|path| !path.is_empty())?;
-        // With `probe`, librdkafka looks where distributions keep certificates.
-        let is_probe = name == CA && path == "probe";
+        // With `probe`, certificates are looked for where distributions keep them.
+        let is_probe = is_ca(name) && path == "probe";
         (!is_probe).then_some((name, kind, Path::new(path)))
     })
 }
@@ -63,8 +74,8 @@ fn all_named<'a>(effective: &Effective<'a>) -> impl Iterator<Item = (&'static st
 /// Checks that the files that properties name can be read, and what files and PEM values are.
 pub fn check(effective: &Effective<'_>) -> Result<(), PropertyError> {
     for (name, kind, path) in all_named(effective) {
-        // librdkafka also takes a directory of certificates.
-        if name == CA && path.is_dir() {
+        // A directory of certificates is also taken.
+        if is_ca(name) && path.is_dir() {
             continue;
         }
         let shown = path.display();

@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Covers R52.
+    /// Covers R52, R63.
     #[test]
     fn each_way_to_replace_a_file_is_seen() {
         let (directory, path) = file();
@@ -133,7 +133,7 @@ mod tests {
 
     /// Kubernetes: the file is a link into `..data`, which is a link to a directory with the time in its name. A new
     /// secret is a new directory, and a link that is renamed over `..data`.
-    /// Covers R52.
+    /// Covers R52, R63.
     #[test]
     fn a_replaced_secret_of_kubernetes_is_seen() {
         let volume = TempDir::new().unwrap();
@@ -154,7 +154,7 @@ mod tests {
         assert_ne!(Fingerprint::of(&at("tls.crt")), before);
     }
 
-    /// Covers R52.
+    /// Covers R52, R63.
     #[test]
     fn a_directory_changes_with_its_files() {
         let (directory, path) = file();

@@ -107,39 +107,47 @@ const NO_TEXT: [&str; 26] = [
 ];
 
 const KERBEROS: &str = "GSSAPI (Kerberos) is not in this build: use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
-const OIDC: &str = "OAUTHBEARER with method oidc is not in this build";
-const HTTPS: &str = "the HTTPS client of librdkafka is not in this build";
+const ASSERTION: &str =
+    "a signed assertion (JWT bearer grant) is not in this build: use client credentials or --kafka-oauth-token-file";
+const AZURE: &str = "Azure's metadata service is not asked by this build: use --kafka-oauth-token-file";
 
 /// What this build lacks: a property, the value that it is about (`None` = every value), and why.
-const LACKING: [(&str, Option<&str>, &str); 28] = [
+const LACKING: [(&str, Option<&str>, &str); 20] = [
     ("sasl.mechanism", Some("GSSAPI"), KERBEROS),
     ("sasl.kerberos.keytab", None, KERBEROS),
     ("sasl.kerberos.kinit.cmd", None, KERBEROS),
     ("sasl.kerberos.min.time.before.relogin", None, KERBEROS),
     ("sasl.kerberos.principal", None, KERBEROS),
     ("sasl.kerberos.service.name", None, KERBEROS),
-    ("https.ca.location", None, HTTPS),
-    ("https.ca.pem", None, HTTPS),
-    ("sasl.oauthbearer.assertion.algorithm", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.aud", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.exp.seconds", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.iss", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.jti.include", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.nbf.seconds", None, OIDC),
-    ("sasl.oauthbearer.assertion.claim.sub", None, OIDC),
-    ("sasl.oauthbearer.assertion.file", None, OIDC),
-    ("sasl.oauthbearer.assertion.jwt.template.file", None, OIDC),
-    ("sasl.oauthbearer.assertion.private.key.file", None, OIDC),
-    ("sasl.oauthbearer.assertion.private.key.passphrase", None, OIDC),
-    ("sasl.oauthbearer.assertion.private.key.pem", None, OIDC),
-    ("sasl.oauthbearer.client.id", None, OIDC),
-    ("sasl.oauthbearer.client.secret", None, OIDC),
-    ("sasl.oauthbearer.extensions", None, OIDC),
-    ("sasl.oauthbearer.grant.type", None, OIDC),
-    ("sasl.oauthbearer.metadata.authentication.type", None, OIDC),
-    ("sasl.oauthbearer.method", None, OIDC),
-    ("sasl.oauthbearer.scope", None, OIDC),
-    ("sasl.oauthbearer.token.endpoint.url", None, OIDC),
+    ("sasl.oauthbearer.assertion.algorithm", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.aud", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.exp.seconds", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.iss", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.jti.include", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.nbf.seconds", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.claim.sub", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.file", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.jwt.template.file", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.private.key.file", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.private.key.passphrase", None, ASSERTION),
+    ("sasl.oauthbearer.assertion.private.key.pem", None, ASSERTION),
+    ("sasl.oauthbearer.grant.type", Some("urn:ietf:params:oauth:grant-type:jwt-bearer"), ASSERTION),
+    ("sasl.oauthbearer.metadata.authentication.type", Some("azure_imds"), AZURE),
+];
+
+/// Properties that may be set, and that this program acts on itself. They are not given to librdkafka, which is built
+/// without its HTTPS client and refuses them: it would ask for a token for each client, so for each load.
+const OURS: [&str; 10] = [
+    "https.ca.location",
+    "https.ca.pem",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.extensions",
+    "sasl.oauthbearer.grant.type",
+    "sasl.oauthbearer.metadata.authentication.type",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
 ];
 
 /// Properties that may be set.
@@ -268,6 +276,13 @@ const OF_A_TOPIC: [&str; 22] = [
     "request.timeout.ms",
 ];
 
+/// The values of properties of [`OURS`] that have few, whatever their case.
+const VALUES: [(&str, &[&str]); 3] = [
+    ("sasl.oauthbearer.grant.type", &["client_credentials"]),
+    ("sasl.oauthbearer.metadata.authentication.type", &["none"]),
+    ("sasl.oauthbearer.method", &["default", "oidc"]),
+];
+
 /// The mechanisms of SASL that this build has.
 const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
 /// librdkafka's default for sasl.mechanism.
@@ -293,6 +308,11 @@ impl Property {
         self.0
     }
 
+    /// Whether this program acts on it, and librdkafka does not get it.
+    pub fn is_ours(self) -> bool {
+        OURS.contains(&self.0)
+    }
+
     /// Why the property can't have this value, or any.
     pub fn refused(self, value: &str) -> Option<String> {
         if let Some((_, reason)) = REFUSED.iter().chain(&NOT_LISTED).find(|(name, _)| *name == self.0) {
@@ -304,6 +324,10 @@ impl Property {
         let lacks = |of: Option<&str>| of.is_none_or(|of| of.eq_ignore_ascii_case(value.trim()));
         if let Some((.., why)) = LACKING.iter().find(|(name, of, _)| *name == self.0 && lacks(*of)) {
             return Some((*why).to_owned());
+        }
+        if let Some((_, values)) = VALUES.iter().find(|(name, _)| *name == self.0) {
+            let is_one = values.iter().any(|one| one.eq_ignore_ascii_case(value.trim()));
+            return (!is_one).then(|| format!("must be one of {}", values.join(", ")));
         }
         let is_mechanism = self.0 == "sasl.mechanism";
         (is_mechanism && !MECHANISMS.contains(&value)).then(|| format!("must be one of {}", MECHANISMS.join(", ")))
@@ -332,7 +356,7 @@ fn all() -> impl Iterator<Item = &'static str> {
     let refused = REFUSED.iter().chain(&NOT_LISTED).map(|(name, _)| *name);
     let lacking = LACKING.iter().filter(|(_, of, _)| of.is_none()).map(|(name, ..)| *name);
     let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-    refused.chain(NO_TEXT).chain(lacking).chain(ALLOWED).chain(aliases)
+    refused.chain(NO_TEXT).chain(lacking).chain(OURS).chain(ALLOWED).chain(aliases)
 }
 
 #[cfg(test)]

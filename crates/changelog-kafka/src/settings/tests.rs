@@ -64,8 +64,8 @@ fn what_the_build_lacks_is_refused_by_name() {
         ("sasl.mechanism", "GSSAPI"),
         ("sasl.mechanisms", "gssapi"),
         ("sasl.kerberos.service.name", "kafka"),
-        ("sasl.oauthbearer.method", "oidc"),
-        ("sasl.oauthbearer.client.credentials.client.secret", "hunter2"),
+        ("sasl.oauthbearer.assertion.file", "/hunter2"),
+        ("sasl.oauthbearer.assertion.private.key.pem", "hunter2"),
     ] {
         let error = check(name, value).expect_err(name);
         assert!(error.contains(name) && error.contains("not in this build") && !error.contains("hunter2"), "{error}");

@@ -151,7 +151,7 @@ async fn a_fatal_error_while_writes_are_held_ends_the_wait() {
     let sent: Vec<_> = (0..2).map(|p| log.append(record(p, "w/t/sent", Some(b"1"))).unwrap()).collect();
     // Without a look at files, because no broker would answer the new admin client in time.
     let (clients, settings) = (&log.inner.clients, Settings::clone(&log.inner.clients.settings()));
-    let admin = crate::clients::make_admin(&settings, &clients.held()).unwrap();
+    let admin = clients.admin_with(&settings, &clients.held()).unwrap();
     clients.replace(settings, clients.held(), admin);
     log.inner.producer_events.notify_one();
     let pool = log.inner.pool.get().unwrap();

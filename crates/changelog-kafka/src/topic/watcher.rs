@@ -5,7 +5,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use changelog_core::{
@@ -28,7 +28,8 @@ use crate::{
     clients::Clients,
     ffi::{self, DescribedTopic, NativeError},
     settings::Settings,
-    timeouts::{MAX_TOPIC_AGE, TOPIC_WAIT},
+    timeouts::{MAX_TOPIC_AGE, TOKEN_WAIT, TOPIC_WAIT},
+    token::TokenError,
 };
 
 const NOT_QUERIED: &str = "the brokers have not answered a query yet";
@@ -240,6 +241,14 @@ impl TopicWatcher {
     }
 
     async fn query(&self) -> TopicState {
+        if let Some(tokens) = self.clients.tokens()
+            && let Err(failure) = tokens.wait_for_first(TOKEN_WAIT).await
+        {
+            // Without a token no broker is asked, so the query would only time out.
+            let last = self.state.borrow().clone();
+            let evaluation = Evaluation { settings: &self.settings, served: self.served_identity.get(), last: &last };
+            return evaluation.unreachable(no_token(&failure));
+        }
         // A process that has served a topic id does not go on without one.
         let may_lack_id = self.served_identity.get().is_none_or(|served| served.id.is_empty());
         let (describer, brokers) = (self.describer.clone(), self.observations().leaders.brokers());
@@ -256,7 +265,10 @@ impl TopicWatcher {
                 evaluation.evaluate_error(&error, || {
                     let admin = self.clients.admin();
                     ffi::poll_logs(&admin);
-                    admin.inner().context().take_last_failure()
+                    let connection = admin.inner().context().take_last_failure();
+                    let tokens = self.clients.tokens();
+                    let token = tokens.and_then(|t| t.failure(SystemTime::now())).map(|failure| no_token(&failure));
+                    token.map(|token| connection.iter().fold(token, |token, c| format!("{token}; {c}"))).or(connection)
                 })
             }
             Err(error) => evaluation.unreachable(error.to_string()),
@@ -324,6 +336,10 @@ impl TopicWatcher {
             .send_if_modified(|bytes| std::mem::replace(bytes, max_message_bytes) != max_message_bytes);
         changed
     }
+}
+
+fn no_token(failure: &TokenError) -> String {
+    format!("no token for the brokers: {failure}")
 }
 
 fn log_transition(state: &TopicState, topic: &str) {

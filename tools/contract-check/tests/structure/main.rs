@@ -36,7 +36,7 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("tonic", &["src/proto/", "src/service/", "src/server/", "src/cli/"]),
     ("tonic_types", &["src/proto/", "src/service/", "src/server/", "src/cli/"]),
     ("tonic_health", &["src/server/", "src/cli/"]),
-    ("hyper", &["src/server/"]),
+    ("hyper", &["src/server/", "crates/changelog-kafka/src/token/https.rs"]),
     ("axum", &["src/server/"]),
     ("crate::service", &["src/server/", "src/app.rs"]),
     ("crate::server", &["src/app.rs"]),

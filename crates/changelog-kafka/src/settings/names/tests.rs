@@ -94,8 +94,15 @@ fn what_the_build_lacks_is_refused_with_a_way_out() {
             assert_eq!(refused(name, value), None);
         }
     }
-    for name in ["sasl.kerberos.service.name", "sasl.oauthbearer.method", "https.ca.location"] {
+    for name in ["sasl.kerberos.service.name", "sasl.oauthbearer.assertion.file"] {
         assert!(refused(name, "x").unwrap().contains("not in this build"), "{name}");
+    }
+    for (name, value, words) in [
+        ("sasl.oauthbearer.grant.type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "not in this build"),
+        ("sasl.oauthbearer.metadata.authentication.type", "azure_imds", "--kafka-oauth-token-file"),
+        ("sasl.oauthbearer.method", "x", "must be one of default, oidc"),
+    ] {
+        assert!(refused(name, value).unwrap().contains(words), "{name}");
     }
     // The rest of the table of codecs is built in.
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
@@ -119,6 +126,19 @@ fn a_misspelt_name_has_a_nearest_one() {
     }
     for nothing in ["", "zzz", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"] {
         assert_eq!(Property::nearest(nothing), None);
+    }
+}
+
+/// Covers S11.
+#[test]
+fn librdkafka_is_not_given_what_it_is_built_without() {
+    for name in OURS {
+        assert!(Property::named(name).is_some_and(Property::is_ours), "{name}");
+        // It refuses them, so a test notices if one was given.
+        let value = VALUES.iter().find(|(of, _)| *of == name).map_or("x", |(_, values)| values[0]);
+        let mut config = rdkafka::ClientConfig::new();
+        config.set(name, value);
+        assert!(config.create_native_config().is_err(), "{name}");
     }
 }
 
