@@ -192,6 +192,12 @@ async fn wrong_properties_replace_nothing_and_are_a_finding_until_they_are_right
         ("linger.ms=hunter2\n", "Kafka property linger.ms"),
         ("acks=1\n", "Kafka property acks"),
         ("ssl.key.location=/nonexistent\nsasl.password=hunter2\n", "\"/nonexistent\" can't be read"),
+        (
+            "security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.method=oidc\n\
+             sasl.oauthbearer.client.id=a\nsasl.oauthbearer.client.secret=hunter2\n\
+             sasl.oauthbearer.token.endpoint.url=https://127.0.0.1:1/\n",
+            "takes effect at a restart",
+        ),
     ] {
         files.write("properties", text);
         look(&log).await;
