@@ -15,7 +15,7 @@ use std::{
 };
 
 use changelog_core::log::{NewRecord, PendingAppend, WriteError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     error::KafkaResult,
     producer::{Producer as _, PurgeConfig},
@@ -82,6 +82,8 @@ pub struct ProducerPool {
     limits: QueueLimits,
     /// How much memory the queued writes of all producers may take.
     queue_bytes: usize,
+    /// One replacement at a time, because the end of one releases the writes of its partitions.
+    replacing: Mutex<()>,
     closed: Arc<AtomicBool>,
     errors: Arc<Notify>,
 }
@@ -135,6 +137,7 @@ impl ProducerPool {
             submit_thread,
             usage,
             limits,
+            replacing: Mutex::default(),
             closed,
             errors,
         })
@@ -197,6 +200,7 @@ impl ProducerPool {
     /// and the batch size follow them. Writes wait meanwhile, see [`swap`]. Returns whether all producers are up to
     /// date. Blocks.
     pub fn replace_outdated(&self, max_message_bytes: usize) -> bool {
+        let _guard = self.replacing.lock();
         if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) != max_message_bytes {
             tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
         }

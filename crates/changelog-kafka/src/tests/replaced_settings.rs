@@ -110,6 +110,30 @@ async fn no_write_is_lost_reordered_or_unknown_while_clients_are_replaced() {
     assert_eq!(there, written.load(Ordering::Relaxed) as u64);
 }
 
+/// Covers R53.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_limit_of_the_topic_fails_no_write() {
+    let MockServer { cluster, log } = mock_server(2, |s| s.producers = 1).await;
+    log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
+    cluster.broker_round_trip_time(1, Duration::from_millis(100)).unwrap();
+    let log = Arc::new(log);
+    for limit in [500_000, 900_000] {
+        // In flight, queued in librdkafka, and queued above it.
+        let mut pending: Vec<_> = (0..200).map(|i| log.append(record(i % 2, "w/t/a", Some(b"1"))).unwrap()).collect();
+        let replacing = log.clone();
+        let replace = move || replacing.inner.pool.get().unwrap().replace_outdated(limit);
+        let replaced = tokio::task::spawn_blocking(replace);
+        while !replaced.is_finished() {
+            pending.push(log.append(record(1, "w/t/b", Some(b"1"))).unwrap());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(replaced.await.unwrap());
+        for pending in pending {
+            pending.await.unwrap().expect("acknowledged");
+        }
+    }
+}
+
 /// The brokers may reject the properties in effect, and then the old producers never send what they have.
 /// Covers R53.
 #[tokio::test(flavor = "multi_thread")]
