@@ -29,12 +29,13 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     vec![Box::new(Jumps)]
 }
 
-const HOUR: i64 = 3600;
+/// In seconds.
+pub const HOUR: i64 = 3600;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PLAIN: [&str; 3] = ["sh", "-c", r#"exec "$@""#];
 
 /// The clock of a process, which can be moved.
-struct Clock {
+pub struct Clock {
     library: PathBuf,
     file: PathBuf,
     shift: File,
@@ -42,7 +43,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn make() -> Result<Self, String> {
+    pub fn make() -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (library, file) = (dir.path().join("clock.so"), dir.path().join("shift"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/clock.c");
@@ -58,11 +59,12 @@ impl Clock {
     }
 
     /// Moves the clock this many seconds from the true time.
-    fn set(&self, seconds: i64) -> Result<(), String> {
+    pub fn set(&self, seconds: i64) -> Result<(), String> {
         self.shift.write_all_at(&seconds.to_ne_bytes(), 0).map_err(|error| error.to_string())
     }
 
-    async fn sidecar(&self, stage: &Stage<'_>, topic: &str, partitions: i32) -> Result<Process, String> {
+    /// A sidecar with this clock.
+    pub async fn sidecar(&self, stage: &Stage<'_>, topic: &str, partitions: i32) -> Result<Process, String> {
         let arguments = [
             format!("--brokers={}", stage.cluster.bootstrap()),
             format!("--topic={topic}"),

@@ -17,6 +17,7 @@ mod producer;
 mod queue;
 mod reader;
 mod replicas;
+mod skew;
 mod tombstones;
 mod topic;
 mod vanishing;
@@ -46,5 +47,6 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     for more in [reader::all(), topic::all(), producer::all(), access::all(), embedded::all(), clock::all()] {
         all.extend(more);
     }
+    all.push(Box::new(skew::Skewed));
     all
 }

@@ -6,8 +6,12 @@ use rdkafka::admin::ConfigEntry;
 
 use crate::settings::RECORD_OVERHEAD;
 
-/// Kafka's default of message.timestamp.after.max.ms.
+/// Kafka's default of message.timestamp.after.max.ms, from 4.0 on.
 const HOUR_MS: i64 = 3_600_000;
+const TIMESTAMP_BEFORE: &str = "message.timestamp.before.max.ms";
+const TIMESTAMP_AFTER: &str = "message.timestamp.after.max.ms";
+/// Both of them before Kafka 3.6. Until 4.0 it applies where one of them is not set.
+const TIMESTAMP_DIFFERENCE: &str = "message.timestamp.difference.max.ms";
 
 /// Read from the brokers, or assumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +25,20 @@ pub struct TopicConfig {
     pub max_message_bytes: usize,
     pub min_insync_replicas: i64,
     pub unclean_election: bool,
-    /// How far a record's timestamp may be behind the broker's clock, in milliseconds.
-    pub timestamp_before: i64,
+    /// How far a record's timestamp may be behind the broker's clock.
+    pub timestamp_before: TimestampLimit,
     /// How far it may be ahead.
-    pub timestamp_after: i64,
+    pub timestamp_after: TimestampLimit,
     /// Why the configuration is not known.
     pub cause: String,
+}
+
+/// How far a record's timestamp may be from the broker's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampLimit {
+    pub millis: i64,
+    /// The property of the topic that says so.
+    pub property: &'static str,
 }
 
 impl TopicConfig {
@@ -40,8 +52,8 @@ impl TopicConfig {
             max_message_bytes: 1_048_588,
             min_insync_replicas: 1,
             unclean_election: false,
-            timestamp_before: i64::MAX,
-            timestamp_after: HOUR_MS,
+            timestamp_before: TimestampLimit { millis: i64::MAX, property: TIMESTAMP_BEFORE },
+            timestamp_after: TimestampLimit { millis: HOUR_MS, property: TIMESTAMP_AFTER },
             cause,
         }
     }
@@ -49,6 +61,16 @@ impl TopicConfig {
     fn read(entries: &[ConfigEntry]) -> Self {
         let value = |name: &str| entries.iter().find(|e| e.name == name).and_then(|e| e.value.clone());
         let number = |name: &str, default: i64| value(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let timestamp_limit = |property, default| {
+            // Brokers that have both answer with the own value of each, which is the largest number if it is not set.
+            let set = value(property).and_then(|v| v.parse().ok()).filter(|millis| *millis != i64::MAX);
+            let difference = value(TIMESTAMP_DIFFERENCE).and_then(|v| v.parse().ok());
+            match (set, difference) {
+                (None, Some(millis)) => TimestampLimit { millis, property: TIMESTAMP_DIFFERENCE },
+                (Some(millis), _) => TimestampLimit { millis, property },
+                (None, None) => TimestampLimit { millis: number(property, default), property },
+            }
+        };
         let millis = |name: &str, default| Duration::from_millis(u64::try_from(number(name, default)).unwrap_or(0));
         Self {
             known: true,
@@ -58,8 +80,8 @@ impl TopicConfig {
             max_message_bytes: usize::try_from(number("max.message.bytes", 1_048_588)).unwrap_or(0),
             min_insync_replicas: number("min.insync.replicas", 1),
             unclean_election: value("unclean.leader.election.enable").is_some_and(|v| v == "true"),
-            timestamp_before: number("message.timestamp.before.max.ms", i64::MAX),
-            timestamp_after: number("message.timestamp.after.max.ms", HOUR_MS),
+            timestamp_before: timestamp_limit(TIMESTAMP_BEFORE, i64::MAX),
+            timestamp_after: timestamp_limit(TIMESTAMP_AFTER, HOUR_MS),
             cause: String::new(),
         }
     }
@@ -85,8 +107,9 @@ impl TopicConfig {
         let now = jiff::Timestamp::now();
         let (before, after) = (self.timestamp_before, self.timestamp_after);
         format!(
-            "{error}: this machine's clock is at {now:.3}, and the topic takes records from {before} ms before the \
-             broker's clock (message.timestamp.before.max.ms) to {after} ms after it (message.timestamp.after.max.ms)"
+            "{error}: this machine's clock is at {now:.3}, and the topic takes records from {} ms before the broker's \
+             clock ({}) to {} ms after it ({})",
+            before.millis, before.property, after.millis, after.property
         )
     }
 
@@ -110,17 +133,39 @@ mod tests {
         assert_eq!(limit(100), 1, "a topic that takes no record of ours");
     }
 
-    /// Covers R12.
-    #[test]
-    fn the_topic_configuration_is_read_as_kafka_writes_it() {
-        let entry = |name: &str, value: &str| ConfigEntry {
+    fn entry(name: &str, value: &str) -> ConfigEntry {
+        ConfigEntry {
             name: name.to_owned(),
             value: Some(value.to_owned()),
             source: rdkafka::admin::ConfigSource::DynamicTopic,
             is_read_only: false,
             is_default: false,
             is_sensitive: false,
+        }
+    }
+
+    /// Covers R50.
+    #[test]
+    fn the_range_of_timestamps_is_that_of_the_broker_s_version() {
+        let range = |entries: &[(&str, i64)]| {
+            let entries: Vec<_> = entries.iter().map(|(name, value)| entry(name, &value.to_string())).collect();
+            let config = TopicConfig::read(&entries);
+            [config.timestamp_before, config.timestamp_after].map(|limit| (limit.millis, limit.property))
         };
+        let (before, after, difference) = (TIMESTAMP_BEFORE, TIMESTAMP_AFTER, TIMESTAMP_DIFFERENCE);
+        let older = [(difference, 7_000)];
+        assert_eq!(range(&older), [(7_000, difference), (7_000, difference)], "before 3.6");
+        let unset = [(before, i64::MAX), (after, i64::MAX), (difference, i64::MAX)];
+        assert_eq!(range(&unset).map(|(millis, _)| millis), [i64::MAX; 2], "3.6 to 3.9, nothing set");
+        let one_set = [(before, 5_000), (after, i64::MAX), (difference, 7_000)];
+        assert_eq!(range(&one_set), [(5_000, before), (7_000, difference)], "3.6 to 3.9");
+        let newer = [(before, i64::MAX), (after, HOUR_MS)];
+        assert_eq!(range(&newer), [(i64::MAX, before), (HOUR_MS, after)], "from 4.0 on");
+    }
+
+    /// Covers R12.
+    #[test]
+    fn the_topic_configuration_is_read_as_kafka_writes_it() {
         let config = TopicConfig::read(&[
             entry("cleanup.policy", "compact,delete"),
             entry("min.compaction.lag.ms", "60000"),
@@ -139,8 +184,8 @@ mod tests {
             max_message_bytes: 2_000_000,
             min_insync_replicas: 2,
             unclean_election: true,
-            timestamp_before: 5_000,
-            timestamp_after: 6_000,
+            timestamp_before: TimestampLimit { millis: 5_000, property: TIMESTAMP_BEFORE },
+            timestamp_after: TimestampLimit { millis: 6_000, property: TIMESTAMP_AFTER },
             cause: String::new(),
         };
         assert_eq!(config, expected);
