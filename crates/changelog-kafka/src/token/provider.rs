@@ -167,7 +167,7 @@ impl<S: Source> Provider<S> {
         match self.tokens.token().filter(|token| !token.has_expired(self.source.now())) {
             Some(token) => {
                 let expires_at = token.expires_at().map(shown_time);
-                tracing::warn!(%failure, expires_at, "the last token for the brokers is used, because it can't be renewed");
+                tracing::warn!(%failure, expires_at, "the token for the brokers can't be renewed yet");
             }
             None => tracing::warn!(%failure, "there is no token for the brokers"),
         }
