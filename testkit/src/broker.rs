@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     files::{read_lossy, tail, write},
-    java::{cluster_id, ensure_fetched, format_storage, jvm_arguments},
+    java::{broker_arguments, cluster_id, ensure_fetched, format_storage},
     process::{Wrapped, signal},
     random::random,
     run_dir::RunDir,
@@ -118,6 +118,11 @@ impl Broker {
         self.process.as_ref().expect("the broker is not running").pid
     }
 
+    /// The file with the first records of a partition.
+    pub fn first_segment(&self, topic: &str, partition: i32) -> PathBuf {
+        self.run.path().join(format!("data/{topic}-{partition}/00000000000000000000.log"))
+    }
+
     /// The end of the broker's log, for a test's own failure message.
     pub fn log_tail(&self) -> String {
         tail(&self.log)
@@ -166,7 +171,7 @@ impl Broker {
         write(&self.log, "");
         let mut command = vec!["java".to_owned()];
         command.extend(self.heap.split_whitespace().map(str::to_owned));
-        command.extend(jvm_arguments(self.run.path()));
+        command.extend(broker_arguments(self.run.path()));
         command.extend(["-Dkafka.log.level=info".to_owned(), "kafka.Kafka".to_owned()]);
         command.push(self.run.path().join("server.properties").display().to_string());
         self.process = Some(Wrapped::start(self.run.path(), &self.log, &command));

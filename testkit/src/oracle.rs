@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::java::{ensure_fetched, jvm_arguments};
+use crate::java::{ensure_fetched, oracle_arguments};
 
 /// One oracle for the whole process; its commands run one after another.
 pub fn shared_oracle() -> &'static Oracle {
@@ -109,7 +109,7 @@ impl Oracle {
         let mut child = Command::new("java")
             // It ends when its stdin ends, so it needs no wrapper: it is never paused.
             .args(["-Xmx256m", "-XX:TieredStopAtLevel=1"])
-            .args(jvm_arguments(&std::env::temp_dir()))
+            .args(oracle_arguments(&std::env::temp_dir()))
             .arg("oracle.Oracle")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,7 +7,7 @@ use changelogd_testkit::{Broker, Cluster, shared_broker, shared_oracle, unique_t
 use crate::contract::server::{PATIENCE, TestServer, binary};
 
 /// Returns exit status, standard output as JSON, and standard error.
-fn topic_command_on(bootstrap: &str, topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::Value, String) {
+pub fn topic_command_on(bootstrap: &str, topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::Value, String) {
     let output = Command::new(binary())
         .arg("topic")
         .args(arguments)
@@ -23,7 +23,7 @@ fn topic_command(topic: &str, arguments: &[&str]) -> (Option<i32>, serde_json::V
     topic_command_on(shared_broker().bootstrap(), topic, arguments)
 }
 
-fn config(bootstrap: &str, topic: &str, name: &str) -> Option<String> {
+pub fn config(bootstrap: &str, topic: &str, name: &str) -> Option<String> {
     shared_oracle().describe(bootstrap, topic).unwrap().configs.get(name).cloned()
 }
 

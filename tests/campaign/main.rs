@@ -4,6 +4,7 @@
 //! The exit status is 1 if a fault was not answered as expected, if a history has no explanation, or if an acknowledged
 //! write is lost.
 
+mod brokers;
 mod cargo;
 mod check;
 mod clients;
@@ -78,6 +79,13 @@ async fn main() -> ExitCode {
         println!("one more fault, chosen by the seed: {}", rest[chosen]);
         arguments.only.push(rest[chosen].to_owned());
     }
+    // Not after the hour that the rest takes.
+    if wanted(&arguments.only, BROKERS)
+        && let Err(error) = brokers::fetch()
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let faults: Vec<_> = faults::all().into_iter().filter(|f| wanted(&arguments.only, f.id())).collect();
     println!("seed {seed}; {} faults, {} s each", faults.len(), arguments.seconds);
 
@@ -104,7 +112,8 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that are not faults.
-const OTHER_PARTS: [&str; 7] = ["kills", "flat", "surroundings", "seeds", "properties", "fuzz", "rules"];
+const OTHER_PARTS: [&str; 8] = ["kills", "flat", BROKERS, "surroundings", "seeds", "properties", "fuzz", "rules"];
+const BROKERS: &str = "brokers";
 
 async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campaign, report: &mut Report) {
     let number = |whole, short| if arguments.short { short } else { whole };
@@ -115,6 +124,9 @@ async fn run_other_parts(arguments: &Arguments, seed: u64, campaign: &run::Campa
     }
     if is_wanted("flat") {
         flat::run(&campaign.cluster, number(2_000, 160) as usize, &keep, report).await;
+    }
+    if is_wanted(BROKERS) {
+        brokers::run(report).await;
     }
     if is_wanted("surroundings") {
         surroundings::run(report).await;

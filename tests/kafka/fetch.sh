@@ -1,16 +1,21 @@
 #!/bin/sh
 # Fetches Apache Kafka and the libraries that it needs from Maven Central into target/kafka/libs, and compiles the
-# oracle into target/kafka/classes. Does nothing when both are there and fit pom.xml and the Java sources.
+# oracle into target/kafka/classes. With a version (3.9), it fetches the brokers of pom-3.9.xml into
+# target/kafka/3.9/libs instead. Does nothing when what it would fetch is there and fits the pom and the Java sources.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-out=$root/target/kafka
+version=${1:-}
+pom=$here/pom${version:+-$version}.xml
+out=$root/target/kafka${version:+/$version}
 
 fail() {
     echo "tests/kafka/fetch.sh: $*" >&2
     exit 1
 }
+
+[ -f "$pom" ] || fail "there is no Kafka $version to fetch: $pom is missing"
 
 missing=
 for tool in java javac mvn; do
@@ -26,7 +31,11 @@ if command -v flock >/dev/null 2>&1; then
     flock 9
 fi
 
-want=$(cat "$here/pom.xml" "$here"/oracle/*.java | cksum)
+if [ -n "$version" ]; then
+    want=$(cksum <"$pom")
+else
+    want=$(cat "$pom" "$here"/oracle/*.java | cksum)
+fi
 if [ "$(cat "$out/stamp" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
@@ -37,13 +46,15 @@ trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir -p "$new/libs" "$new/classes"
 
-mvn --batch-mode --quiet -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies \
+mvn --batch-mode --quiet -Dstyle.color=never -f "$pom" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$new/libs" >"$new/mvn.log" 2>&1 || {
     cat "$new/mvn.log" >&2
     fail "mvn could not fetch Kafka's jars (is Maven Central, https://repo1.maven.org, reachable?)"
 }
-javac --release 17 -proc:none -cp "$new/libs/*" -d "$new/classes" \
-    "$here"/oracle/*.java || fail "javac could not compile tests/kafka/oracle"
+if [ -z "$version" ]; then
+    javac --release 17 -proc:none -cp "$new/libs/*" -d "$new/classes" \
+        "$here"/oracle/*.java || fail "javac could not compile tests/kafka/oracle"
+fi
 
 rm -rf "$out/stamp" "$out/libs" "$out/classes"
 mv "$new/libs" "$new/classes" "$out/"

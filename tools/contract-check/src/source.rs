@@ -19,13 +19,14 @@ use syn::{Attribute, Expr, ExprLit, Item, Lit, Meta};
 use crate::{Problem, document::is_id};
 
 /// The servers that `contract!(module, …)` runs the suite on, by module, in the order in which they are listed.
-const STORES: [(&str, &str); 6] = [
+const STORES: [(&str, &str); 7] = [
     ("memory", "memory"),
     ("embedded", "embedded"),
     ("mock_kafka", "mock cluster"),
     ("broker", "Apache Kafka"),
     ("embedded_over_the_wire", "embedded over the wire"),
     ("broker_over_the_wire", "Apache Kafka over the wire"),
+    ("broker_like_2_1", "like Kafka 2.1"),
 ];
 
 /// Where `contract!` is.
