@@ -13,8 +13,8 @@ use super::{report::Report, unit_tests::cargo};
 
 /// The oldest release that starts as the newest does: with its own controller (KRaft), and one file of properties.
 const KAFKA: &str = "3.9";
-/// They take three minutes on a machine with two processors. Tests that did not end have not passed.
-const TIME_LIMIT: Duration = Duration::from_mins(15);
+/// They took ten minutes on two processors that other programs used too. Tests that did not end have not passed.
+const TIME_LIMIT: Duration = Duration::from_mins(30);
 
 /// The tests that say nothing more on another version of the brokers, and why.
 const LEFT_OUT: [(&str, &str); 3] = [

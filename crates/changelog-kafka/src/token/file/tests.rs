@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{fs, time::Duration};
 
 use changelogd_testkit::identity_provider::unsecured_jwt;
 
