@@ -95,21 +95,72 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
         }
         #[cfg(feature = "kafka")]
         StoreChoice::Kafka => {
-            let settings = changelog_kafka::Settings {
-                producers: args.producers.into(),
-                write_timeout: args.write_timeout,
-                create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
-                read_ahead_bytes: saturating_usize(args.read_ahead()),
-                queue_bytes: saturating_usize(args.memory()?.queues),
-                ..kafka_settings(&args.kafka)?
-            };
+            let settings = settings_of_serve(args)?;
             let log = KafkaLog::start(settings, metrics.kafka.clone()).map_err(|e| UsageError(e.to_string()))?;
             Ok(Arc::new(log))
         }
         #[cfg(not(feature = "kafka"))]
-        StoreChoice::Kafka => Err(UsageError("--store kafka: this build has no Kafka store".to_owned()).into()),
+        StoreChoice::Kafka => Err(no_kafka().into()),
     }
 }
+
+#[cfg(not(feature = "kafka"))]
+fn no_kafka() -> UsageError {
+    UsageError("--store kafka: this build has no Kafka store".to_owned())
+}
+
+#[cfg(feature = "kafka")]
+fn settings_of_serve(args: &ServeArgs) -> Result<changelog_kafka::Settings, UsageError> {
+    Ok(changelog_kafka::Settings {
+        producers: args.producers.into(),
+        write_timeout: args.write_timeout,
+        create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
+        read_ahead_bytes: saturating_usize(args.read_ahead()),
+        queue_bytes: saturating_usize(args.memory()?.queues),
+        ..kafka_settings(&args.kafka)?
+    })
+}
+
+/// Refuses the Kafka settings that [`open_log`] would refuse, and returns the properties of the file that are in
+/// effect, as they may be shown. Connects to no broker.
+#[cfg(feature = "kafka")]
+pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, UsageError> {
+    if args.store() != StoreChoice::Kafka {
+        return Ok(Vec::new());
+    }
+    let settings = settings_of_serve(args)?;
+    settings.check().map_err(|e| UsageError(e.to_string()))?;
+    let all = &settings.properties;
+    let of_flags: usize = args.kafka.kafka_property.iter().map(|properties| properties.0.len()).sum();
+    let of_file = all.iter().enumerate().take(all.len() - of_flags);
+    let is_last =
+        |at: usize, name: &str| !all[at + 1..].iter().any(|later| changelog_kafka::is_same_property(&later.0, name));
+    let in_effect = of_file.filter(|(at, (name, _))| is_last(*at, name));
+    Ok(in_effect.map(|(_, (name, value))| shown_property(name, value)).collect())
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, UsageError> {
+    if args.store() == StoreChoice::Kafka { Err(no_kafka()) } else { Ok(Vec::new()) }
+}
+
+/// What a flag of Kafka is set to, if it may be shown. A text of properties can stand there by mistake.
+#[cfg(feature = "kafka")]
+pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
+    let is_shown = match name {
+        "kafka-properties-file" => changelog_kafka::shown_path(value).is_some(),
+        "topic" | "group-id" => changelog_kafka::shown_text(value).is_some(),
+        _ => true,
+    };
+    if is_shown { value } else { REDACTED }
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
+    if name == "kafka-properties-file" && !value.is_empty() { REDACTED } else { value }
+}
+
+const REDACTED: &str = "[redacted]";
 
 /// How far [`open_log`] is in another thread.
 #[derive(Debug)]
@@ -148,7 +199,7 @@ pub fn shown_property(name: &str, value: &str) -> String {
 /// A build without the Kafka store does not know which properties are secret.
 #[cfg(not(feature = "kafka"))]
 pub fn shown_property(_: &str, _: &str) -> String {
-    "[redacted]".to_owned()
+    REDACTED.to_owned()
 }
 
 /// The largest properties file. One has some hundred lines, or a few keys and certificates.
@@ -174,9 +225,15 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
     settings.group_id.clone_from(&args.group_id);
     settings.expected_partitions = args.partitions;
     if let Some(path) = &args.kafka_properties_file {
-        let shown = path.display().to_string();
-        let bad = |reason: String| UsageError::value("--kafka-properties-file", &shown, reason);
-        let text = read_properties(path).map_err(bad)?;
+        let name = path.to_string_lossy();
+        let bad = |reason: String| {
+            let shown = changelog_kafka::quoted_path(&name);
+            UsageError(format!("--kafka-properties-file: {shown}: {reason}"))
+        };
+        let text = read_properties(path).map_err(|reason| match changelog_kafka::instead_of_path(&name) {
+            Some(instead) => UsageError(format!("--kafka-properties-file: {instead}")),
+            None => bad(reason),
+        })?;
         settings.properties = changelog_kafka::parse_properties(&text).map_err(|e| bad(e.to_string()))?;
     }
     // Flags win over the file.

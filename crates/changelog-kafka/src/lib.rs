@@ -48,7 +48,8 @@ use tokio::{
 
 pub use metrics::Metrics;
 pub use settings::{
-    Brokers, BrokersError, PropertiesError, PropertyError, Settings, is_secret, parse_properties, shown_property,
+    Brokers, BrokersError, PropertiesError, PropertyError, Settings, instead_of_path, is_same_property, is_secret,
+    parse_properties, quoted_path, shown_path, shown_property, shown_text,
 };
 
 use self::{

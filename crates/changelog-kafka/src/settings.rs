@@ -3,11 +3,13 @@
 //! Promises that a property that would break a promise is rejected by name, and that no secret value is shown.
 
 mod brokers;
+mod encryption;
 mod error;
 mod files;
 #[cfg(test)]
 mod fuzz;
 mod names;
+mod path;
 mod pem;
 mod properties;
 mod secrets;
@@ -23,13 +25,15 @@ use rdkafka::{ClientConfig, client::Client, error::KafkaError, types::RDKafkaTyp
 pub use self::{
     brokers::{Brokers, BrokersError},
     error::PropertyError,
+    names::is_same_property,
+    path::{instead_of_path, quoted_path, shown_path},
     properties::{PropertiesError, parse_properties},
-    secrets::{is_secret, shown_property},
+    secrets::{is_secret, shown_property, shown_text},
 };
 use self::{
     files::Effective,
     names::{DEFAULT_MECHANISM, Property},
-    secrets::shown_value,
+    secrets::{REDACTED, has_other_property, shown_value},
 };
 use super::client_context::Context;
 
@@ -93,8 +97,8 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: Vec<_> = self.properties.iter().map(|(name, value)| shown_property(name, value)).collect();
         f.debug_struct("Settings")
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
+            .field("brokers", &self.brokers.parse::<Brokers>().map_or(REDACTED.to_owned(), |b| b.to_string()))
+            .field("topic", &shown_text(&self.topic).unwrap_or(REDACTED))
             .field("properties", &shown)
             .finish_non_exhaustive()
     }
@@ -154,6 +158,9 @@ impl Settings {
     fn known_properties(&self) -> Result<Vec<(Property, &str, &str)>, PropertyError> {
         let known = |(at, (name, value)): (usize, &'_ (String, String))| {
             let property = Property::named(name).ok_or_else(|| self.unknown(at))?;
+            if has_other_property(name, value) {
+                return Err(PropertyError::new(name, None, "has several properties: write one a line"));
+            }
             match property.refused(value) {
                 Some(reason) => Err(PropertyError::new(name, None, reason)),
                 None => Ok(property),
@@ -176,7 +183,9 @@ impl Settings {
         let name = &self.properties[at].0;
         let nearest = Property::nearest(name).map(|nearest| format!("; the nearest is {nearest}")).unwrap_or_default();
         let place = format!("property {} of {}", at + 1, self.properties.len());
-        PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}"))
+        let before = at.checked_sub(1).map(|before| &self.properties[before]).filter(|(_, value)| value.is_empty());
+        let before = before.map_or("", |_| "; the one before it has no value, which must stand on the same line");
+        PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}{before}"))
     }
 
     fn check_own(&self) -> Result<(), PropertyError> {
@@ -195,6 +204,12 @@ impl Settings {
         }
         if self.group_id.trim().is_empty() {
             return wrong("group.id", &self.group_id, "must not be empty: librdkafka assigns nothing without one");
+        }
+        if self.group_id.contains(char::is_control) {
+            return wrong("group.id", &self.group_id, "must not have control characters, such as a line break");
+        }
+        if shown_text(&self.group_id).is_none() {
+            return wrong("group.id", &self.group_id, "has a property or a key in it");
         }
         // For librdkafka 0 is no limit, and the value is an int of milliseconds.
         if !(1..=i32::MAX as u128).contains(&self.write_timeout.as_millis()) {
