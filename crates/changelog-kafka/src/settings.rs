@@ -33,7 +33,7 @@ pub use self::{
 use self::{
     files::Effective,
     names::{DEFAULT_MECHANISM, Property},
-    secrets::{REDACTED, has_other_property, shown_value},
+    secrets::{REDACTED, has_other_property, is_properties, shown_value},
 };
 use super::client_context::Context;
 
@@ -208,8 +208,8 @@ impl Settings {
         if self.group_id.contains(char::is_control) {
             return wrong("group.id", &self.group_id, "must not have control characters, such as a line break");
         }
-        if shown_text(&self.group_id).is_none() {
-            return wrong("group.id", &self.group_id, "has a property or a key in it");
+        if is_properties(&self.group_id) {
+            return wrong("group.id", &self.group_id, "has a property in it");
         }
         // For librdkafka 0 is no limit, and the value is an int of milliseconds.
         if !(1..=i32::MAX as u128).contains(&self.write_timeout.as_millis()) {

@@ -105,7 +105,7 @@ impl Word<'_> {
 
     /// Whether it is near to the name of a property, or is that of some secret. Hosts stand before colons.
     fn is_like_name(self) -> bool {
-        has_hint(self.text) || !self.before_colon && Property::nearest(self.text).is_some()
+        !self.before_colon && (has_hint(self.text) || Property::nearest(self.text).is_some())
     }
 
     /// Whether it is certainly meant as the name of a property. `retry` is near to one, and may be something else.
@@ -258,7 +258,7 @@ mod tests {
             ("client.id", "team=a,zone=b,retry=c"),
             ("ssl.ca.pem", "-----BEGIN CERTIFICATE-----\nMIIE=\n-----END CERTIFICATE-----"),
             ("ssl.cipher.suites", "DEFAULT@SECLEVEL=1"),
-            ("client.id", "host:9092"),
+            ("client.id", "secret-service:9092"),
         ] {
             assert!(!has_other_property(name, value), "{name}={value}");
         }

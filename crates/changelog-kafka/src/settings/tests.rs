@@ -243,6 +243,16 @@ fn contradictory_properties_are_found_without_a_broker() {
 
 /// Covers B24.
 #[test]
+fn a_group_id_may_have_any_printable_text_that_is_no_property() {
+    for group_id in ["team-secret:prod", "a=b,c=d", "retry=1", "größe", "a b"] {
+        let mut settings = Settings::new("b:9092", "t");
+        group_id.clone_into(&mut settings.group_id);
+        assert_eq!(settings.check(), Ok(()), "{group_id}");
+    }
+}
+
+/// Covers B24.
+#[test]
 fn settings_that_no_broker_accepts_are_refused() {
     let refused = |change: fn(&mut Settings)| {
         let mut settings = Settings::new("b:9092", "t");
