@@ -95,21 +95,67 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
         }
         #[cfg(feature = "kafka")]
         StoreChoice::Kafka => {
-            let settings = changelog_kafka::Settings {
-                producers: args.producers.into(),
-                write_timeout: args.write_timeout,
-                create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
-                read_ahead_bytes: saturating_usize(args.read_ahead()),
-                queue_bytes: saturating_usize(args.memory()?.queues),
-                ..kafka_settings(&args.kafka)?
-            };
+            let settings = settings_of_serve(args)?;
             let log = KafkaLog::start(settings, metrics.kafka.clone()).map_err(|e| UsageError(e.to_string()))?;
             Ok(Arc::new(log))
         }
         #[cfg(not(feature = "kafka"))]
-        StoreChoice::Kafka => Err(UsageError("--store kafka: this build has no Kafka store".to_owned()).into()),
+        StoreChoice::Kafka => Err(no_kafka().into()),
     }
 }
+
+#[cfg(not(feature = "kafka"))]
+fn no_kafka() -> UsageError {
+    UsageError("--store kafka: this build has no Kafka store".to_owned())
+}
+
+#[cfg(feature = "kafka")]
+fn settings_of_serve(args: &ServeArgs) -> Result<changelog_kafka::Settings, UsageError> {
+    Ok(changelog_kafka::Settings {
+        producers: args.producers.into(),
+        write_timeout: args.write_timeout,
+        create_topic: args.create_topic.then(|| args.create_topic_replication_factor.into()),
+        read_ahead_bytes: saturating_usize(args.read_ahead()),
+        queue_bytes: saturating_usize(args.memory()?.queues),
+        ..kafka_settings(&args.kafka)?
+    })
+}
+
+/// Refuses the Kafka settings that [`open_log`] would refuse, and returns the properties of the file that are in
+/// effect, as they may be shown. Connects to no broker.
+#[cfg(feature = "kafka")]
+pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, UsageError> {
+    if args.store() != StoreChoice::Kafka {
+        return Ok(Vec::new());
+    }
+    let settings = settings_of_serve(args)?;
+    settings.check().map_err(|e| UsageError(e.to_string()))?;
+    let of_file = settings.properties_of_file().into_iter();
+    Ok(of_file.map(|(name, value)| shown_property(name, value)).collect())
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, UsageError> {
+    if args.store() == StoreChoice::Kafka { Err(no_kafka()) } else { Ok(Vec::new()) }
+}
+
+/// What a flag of Kafka is set to, if it may be shown. A text of properties can stand there by mistake.
+#[cfg(feature = "kafka")]
+pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
+    let is_shown = match name {
+        "kafka-properties-file" => changelog_kafka::shown_path(value).is_some(),
+        "topic" | "group-id" => changelog_kafka::shown_text(value).is_some(),
+        _ => true,
+    };
+    if is_shown { value } else { REDACTED }
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
+    if name == "kafka-properties-file" && !value.is_empty() { REDACTED } else { value }
+}
+
+const REDACTED: &str = "[redacted]";
 
 /// How far [`open_log`] is in another thread.
 #[derive(Debug)]
@@ -148,7 +194,7 @@ pub fn shown_property(name: &str, value: &str) -> String {
 /// A build without the Kafka store does not know which properties are secret.
 #[cfg(not(feature = "kafka"))]
 pub fn shown_property(_: &str, _: &str) -> String {
-    "[redacted]".to_owned()
+    REDACTED.to_owned()
 }
 
 /// The Kafka settings from flags, environment and properties file. They are not checked yet.

@@ -15,7 +15,7 @@ use changelog_kafka::{
 
 use super::start::{refuse, runtime};
 use crate::{
-    config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration},
+    config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration, whole_number},
     store::kafka_settings,
     telemetry::{LogFormat, exit_message},
 };
@@ -39,7 +39,7 @@ pub struct EnsureArgs {
     #[command(flatten)]
     pub kafka: KafkaArgs,
     /// Copies of each partition; an error with fewer brokers. By default 3, or the broker count where that is smaller
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, value_name = "COUNT", value_parser = whole_number::<u8>(1, 32))]
     pub replication_factor: Option<u8>,
     /// segment.ms: how often a segment is closed, which is when compaction can begin with it (Kafka's default 7 days)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -15,10 +15,7 @@ pub trait Environment {
     /// deployments unset a variable by making it empty.
     fn value(&self, name: &str) -> Option<OsString> {
         let value = self.get(name)?;
-        let trimmed = match value.to_str() {
-            Some(text) => OsStr::new(text.trim()),
-            None => OsStr::from_bytes(value.as_bytes().trim_ascii()),
-        };
+        let trimmed = trimmed(&value);
         (!trimmed.is_empty()).then(|| trimmed.to_owned())
     }
     /// All names that are set.
@@ -46,6 +43,14 @@ impl<S: BuildHasher> Environment for HashMap<String, String, S> {
 
     fn names(&self) -> Vec<String> {
         self.keys().cloned().collect()
+    }
+}
+
+/// A value without the white space around it.
+pub(super) fn trimmed(value: &OsStr) -> &OsStr {
+    match value.to_str() {
+        Some(text) => OsStr::new(text.trim()),
+        None => OsStr::from_bytes(value.as_bytes().trim_ascii()),
     }
 }
 

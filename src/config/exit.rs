@@ -40,7 +40,7 @@ pub fn asks_for_json(arguments: &[OsString], environment: &impl Environment) -> 
     let separate = flags.windows(2).filter(|pair| pair[0] == "--log-format").map(|pair| &*pair[1]);
     let joined = flags.iter().filter_map(|flag| flag.strip_prefix("--log-format="));
     match separate.chain(joined).last() {
-        Some(format) => format == "json",
+        Some(format) => format.trim() == "json",
         None => environment.value(&variable("log-format")).is_some_and(|format| format == "json"),
     }
 }

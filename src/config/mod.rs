@@ -10,9 +10,11 @@ mod exit;
 mod flag_order;
 mod kafka;
 mod memory;
+mod number;
 mod parse;
 mod renamed;
 mod serve;
+mod white_space;
 
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment, variable};
@@ -22,6 +24,7 @@ pub use kafka::{KafkaArgs, KafkaProperties};
 #[cfg(test)]
 pub use memory::max_conversion_bytes;
 pub use memory::{MemoryParts, SMALL_RESERVE, max_request_bytes};
+pub use number::whole_number;
 pub use parse::{Origin, Parsed, parse};
 pub use renamed::RENAMED;
 pub use serve::{MIN_DATA_LIMIT, OptionalAddress, ServeArgs, Setting, StoreChoice};

@@ -10,6 +10,7 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
+    num::ParseIntError,
     os::unix::ffi::OsStrExt,
 };
 
@@ -23,6 +24,7 @@ use super::{
     environment::{Environment, variable},
     exit::{Exit, UsageError},
     renamed::refuse_old_names,
+    white_space::trimmed_values,
 };
 
 /// Variables that deployments of the predecessor set, by flag.
@@ -42,6 +44,8 @@ pub enum Origin {
     Flag,
     /// A variable of this name.
     Variable(String),
+    /// The properties file.
+    PropertiesFile,
     /// The default of the flag.
     Default,
 }
@@ -90,9 +94,8 @@ pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Envir
         }
         let names = std::iter::once(variable(long))
             .chain(ALIASES.iter().filter(|(flag, _)| *flag == long).map(|(_, name)| (*name).to_owned()));
-        // The first variable that is set counts, also if it is empty.
-        let Some(name) = names.into_iter().find(|name| environment.get(name).is_some()) else { continue };
-        let Some(value) = environment.value(&name) else { continue };
+        let set = names.into_iter().find_map(|name| Some((environment.value(&name)?, name)));
+        let Some((value, name)) = set else { continue };
         match (arg.get_action(), value.to_str()) {
             (ArgAction::SetTrue, Some("true" | "1")) => inserted.push(format!("--{long}").into()),
             (ArgAction::SetTrue, Some("false" | "0")) => continue,
@@ -109,7 +112,8 @@ pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Envir
     }
     let unknown = unknown_names(innermost, environment);
     let at = depth.min(arguments.len());
-    let whole = [&arguments[..at], &inserted, &arguments[at..]].concat();
+    let own = trimmed_values(innermost, &arguments[at..]);
+    let whole = [&arguments[..at], &inserted, &own].concat();
     let result = command.clone().try_get_matches_from(&whole);
     let is_help = |e: &clap::Error| matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !result.as_ref().is_err_and(is_help) {
@@ -190,7 +194,11 @@ fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError
     });
     let value = text(ContextKind::InvalidValue);
     let possible = text(ContextKind::ValidValue).map(|v| format!("must be one of {v}"));
-    let reason = std::error::Error::source(error).map(ToString::to_string).or(possible);
+    let reason = std::error::Error::source(error).map(|reason| match reason.downcast_ref::<ParseIntError>() {
+        Some(_) => "must be a whole number".to_owned(),
+        None => reason.to_string(),
+    });
+    let reason = reason.or(possible);
     match (error.kind(), setting, value) {
         (_, Some(setting), Some(value)) => {
             let reason = reason.unwrap_or_else(|| "is not a valid value".to_owned());
@@ -251,14 +259,19 @@ mod tests {
         let flagged = with(&["c", "serve", "--brokers", "b3"], &both).unwrap();
         assert_eq!(brokers(&flagged), "b3");
         assert_eq!(flagged.origin("brokers", true), Origin::Flag);
-        assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", "")]).unwrap()), "b0");
+        for empty in ["", " ", "\n", "\u{a0}"] {
+            assert_eq!(brokers(&with(&["c", "serve"], &[("KAFKA_BROKERS", empty)]).unwrap()), "b0");
+            let parsed = with(&["c", "serve"], &[("CHANGELOGD_BROKERS", empty), both[1]]).unwrap();
+            assert_eq!(brokers(&parsed), "b2");
+            assert_eq!(parsed.origin("brokers", true), Origin::Variable("KAFKA_BROKERS".to_owned()));
+        }
     }
 
     /// Covers C69, B24.
     #[test]
     fn errors_name_setting_value_and_reason_in_one_line() {
         let flag = with(&["c", "serve", "--partitions", "x"], &[]).unwrap_err();
-        assert!(flag.contains("--partitions") && flag.contains("\"x\"") && flag.contains("invalid digit"), "{flag}");
+        assert!(flag.contains("--partitions") && flag.contains("\"x\"") && flag.contains("a whole number"), "{flag}");
         let variable = with(&["c", "serve"], &[("CHANGELOGD_PARTITIONS", "300")]).unwrap_err();
         assert!(variable.starts_with("CHANGELOGD_PARTITIONS: \"300\": "), "{variable}");
         let unknown = with(&["c", "serve", "--nope"], &[]).unwrap_err();

@@ -9,7 +9,7 @@ use super::{
     Origin, UsageError, cgroup, format_duration,
     kafka::KafkaArgs,
     memory::{MIN_REPLAY_MEMORY, MemoryNeeds, MemoryParts, default_limit},
-    parse_duration,
+    parse_duration, whole_number,
 };
 use crate::{
     address::Address,
@@ -107,20 +107,20 @@ pub struct ServeArgs {
     /// Copies of each partition with --create-topic, from 1 to 32.
     ///
     /// The topic is created once the cluster has this many brokers. Until then calls fail.
-    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole_number::<u8>(1, 32))]
     #[arg(help_heading = "Kafka")]
     pub create_topic_replication_factor: u8,
     /// Kafka producers, from 1 to 64.
     ///
     /// All writes of a workspace go through the same producer.
-    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = whole_number::<u16>(1, 64))]
     #[arg(help_heading = "Kafka")]
     pub producers: u16,
     /// The largest value, in bytes, from 1 to 64000000.
     ///
     /// The topic's max.message.bytes can lower it.
     #[arg(long, value_name = "BYTES", default_value = "1000000", help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=64_000_000))]
+    #[arg(value_parser = whole_number::<u32>(1, 64_000_000))]
     pub max_value_bytes: u32,
     /// The longest wait of a write for its acknowledgement, from 1ms.
     ///
@@ -135,14 +135,14 @@ pub struct ServeArgs {
     /// The longest time that a client may take nothing of an answer that waits for it, from 1ms.
     ///
     /// After it the stream is reset (RST_STREAM). gRPC clients report that as CANCELLED.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_positive, help_heading = "Limits")]
     pub client_stall_timeout: Duration,
     /// The connections that the API port may have at the same time, from 1 to 65536.
     ///
     /// At the limit a new connection takes the place of the one that has had no call for the longest time. By default
     /// the smaller of two numbers, but at least 64 and at most 65536: half of the limit on open files, and
     /// --memory-limit divided by 204800. A larger number than the default is lowered to it, with a warning in the log.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "COUNT", value_parser = whole_number::<u32>(1, 65_536))]
     #[arg(help_heading = "Limits")]
     pub max_connections: Option<u32>,
     /// The longest time that a connection may be open without a call, from 1ms.
@@ -153,14 +153,14 @@ pub struct ServeArgs {
     /// The replays that may run at the same time, from 1 to 1024: loads, gets and streams.
     ///
     /// Others wait for --replay-queue-timeout, then fail with RESOURCE_EXHAUSTED.
-    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = whole_number::<u16>(1, 1024))]
     #[arg(help_heading = "Limits")]
     pub max_replays: u16,
     /// The replays of one client that may run at the same time, from 1 to 1024.
     ///
     /// A client is an IP address; on loopback and on Unix sockets it is a connection. By default three quarters of
     /// --max-replays.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Limits")]
+    #[arg(long, value_name = "COUNT", value_parser = whole_number::<u16>(1, 1024), help_heading = "Limits")]
     pub max_replays_per_client: Option<u16>,
     /// Whether loads that wait for the same partition of a Kafka topic share one replay of it.
     ///
@@ -177,7 +177,7 @@ pub struct ServeArgs {
     ///
     /// One client may have three quarters of them. They are fewer if --replay-memory has no room for what they read
     /// ahead.
-    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole_number::<u16>(1, 1024))]
     #[arg(help_heading = "Limits")]
     pub max_following_streams: u16,
     /// The memory that requests, answers, replays and queues of writes together may hold, in bytes, from 1.

@@ -221,3 +221,26 @@ async fn the_configuration_document_has_a_row_for_each_flag() {
         assert!(rows.any(|row| row.starts_with(&start)), "docs/configuration.md has no row {start}");
     }
 }
+
+/// Covers C67.
+#[tokio::test]
+async fn the_default_of_a_flag_is_the_same_in_help_document_and_config() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let (output, _) = run(&["config"], &[]).await;
+    let lines = text(&output.stdout);
+    let shown: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut compared = 0;
+    for flag in help("serve").await {
+        let default = flag.text.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
+        let Some((default, _)) = default else { continue };
+        let start = format!("| `--{}` | ", flag.name);
+        let row = document.lines().find(|row| row.starts_with(&start)).expect(&start);
+        let cell = row.split(" | ").nth(2).unwrap();
+        let is_same = cell == format!("`{default}`") || cell.starts_with(&format!("`{default}`;"));
+        assert!(is_same, "--{}: {default} in the help, {cell} in the document", flag.name);
+        let setting = shown.iter().find(|setting| setting["setting"] == *flag.name).expect(&flag.name);
+        assert_eq!(setting["value"], *default, "--{}", flag.name);
+        compared += 1;
+    }
+    assert!(compared > 15, "{compared}");
+}

@@ -61,6 +61,9 @@ async fn a_list_of_brokers_that_librdkafka_would_wait_for_is_exit_64() {
         ("a:9092,,b:9092", "part 2, \"\"", "is empty"),
         ("a:9092,", "part 2, \"\"", "is empty"),
         ("a:9092,user:hunter2@b:9092", "part 2: ", "user name"),
+        ("a:9092\u{ff0c}b:9092", "part 1, ", "another script"),
+        ("a:9092;sasl.password=hunter2", "part 1: ", "`=`"),
+        ("sasl.password=hunter2", "part 1: ", "`=`"),
     ] {
         let flag = format!("--brokers={list}");
         let variables =
@@ -74,13 +77,19 @@ async fn a_list_of_brokers_that_librdkafka_would_wait_for_is_exit_64() {
     }
 }
 
+const OAUTHBEARER: &str = "--kafka-property=security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER";
+
 /// Covers C62.
 #[tokio::test]
 async fn white_space_around_the_value_of_any_variable_does_not_count() {
+    let directory = TempDir::new().unwrap();
+    let properties = directory.path().join("properties");
+    fs::write(&properties, "linger.ms=5").unwrap();
     for (name, value, _) in settings(&["--brokers=b:1"], &[]).await {
         let value = match &*name {
             "kafka-property" => "linger.ms=5",
-            "kafka-properties-file" | "kafka-oauth-token-file" => "/nonexistent",
+            "kafka-properties-file" => properties.to_str().unwrap(),
+            "kafka-oauth-token-file" => "/nonexistent",
             "create-topic" | "insecure-listen" => "true",
             "data-limit" => "300000000",
             "partitions" => "3",
@@ -88,7 +97,11 @@ async fn white_space_around_the_value_of_any_variable_does_not_count() {
             _ => &*value,
         };
         let variable = changelogd::config::variable(&name);
-        let kafka = if name == "brokers" { &[][..] } else { &["--brokers=b:1"] };
+        let kafka = match &*name {
+            "brokers" => &[][..],
+            "kafka-oauth-token-file" => &["--brokers=b:1", OAUTHBEARER],
+            _ => &["--brokers=b:1"],
+        };
         for padded in [format!("{value}\n"), format!(" \t{value}\r\n\n")] {
             let all = settings(kafka, &[(&variable, &padded)]).await;
             let found = all.into_iter().find(|(found, ..)| *found == name).expect("the setting");
@@ -107,6 +120,133 @@ async fn white_space_around_the_value_of_any_variable_does_not_count() {
     }
 }
 
+/// Covers C62, B24.
+#[tokio::test]
+async fn white_space_around_the_value_of_a_flag_does_not_count() {
+    for (flag, value) in [
+        ("topic", "t"),
+        ("group-id", "g"),
+        ("producers", "2"),
+        ("partitions", "3"),
+        ("write-timeout", "10s"),
+        ("store", "kafka"),
+        ("log-format", "json"),
+        ("share-replays", "false"),
+        ("max-value-bytes", "1000"),
+        ("admin-listen", "off"),
+        ("listen", "unix:/nonexistent/s.sock"),
+        ("kafka-property", "linger.ms=5"),
+    ] {
+        for padded in [format!("{value}\n"), format!(" \t{value} \r\n")] {
+            let (name, joined) = (format!("--{flag}"), format!("--{flag}={padded}"));
+            assert_eq!(setting(flag, &["--brokers=b:1", &name, &padded], &[]).await, value, "{padded:?}");
+            assert_eq!(setting(flag, &["--brokers=b:1", &joined], &[]).await, value, "{padded:?}");
+        }
+    }
+    // Paths are bytes.
+    assert_eq!(setting("data-dir", &["--data-dir", "d "], &[]).await, "d ");
+    let (output, _) = run(&["get", "ws/t/a", "--addr", " unix:/nonexistent\n", "--timeout", "2s\n"], &[]).await;
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    for bad in ["abc", "0", "65", "2.5"] {
+        let line = refused(&["serve", "--producers", bad], &[]).await;
+        assert!(line.contains(&format!("--producers <COUNT>: {bad:?}: must be a whole number from 1 to 64")), "{line}");
+    }
+    let line = refused(&["serve", "--brokers=b:1", "--group-id=a\nb"], &[]).await;
+    assert!(line.contains("group.id") && line.contains("control characters"), "{line}");
+}
+
+/// Covers C62, B24.
+#[tokio::test]
+async fn an_empty_variable_hides_no_other_one() {
+    for empty in ["", " ", "\n"] {
+        let brokers = [("CHANGELOGD_BROKERS", empty), ("KAFKA_BROKERS", "b:1")];
+        let all = settings(&[], &brokers).await;
+        let found = |name: &str| all.iter().find(|(found, ..)| found == name).cloned().expect(name);
+        assert_eq!(found("brokers"), ("brokers".to_owned(), "b:1".to_owned(), "KAFKA_BROKERS".to_owned()));
+        assert_eq!(found("store").1, "kafka");
+        let topic = [("CHANGELOGD_TOPIC", empty), ("KAFKA_CHANGELOG_TOPIC", "prod")];
+        assert_eq!(setting("topic", &[], &topic).await, "prod");
+        let group = [("CHANGELOGD_GROUP_ID", empty), ("KAFKA_CHANGELOG_GROUP_ID", "g")];
+        assert_eq!(setting("group-id", &[], &group).await, "g");
+        assert_eq!(setting("store", &[], &[("KAFKA_BROKERS", empty)]).await, "embedded");
+    }
+}
+
+/// Covers C67, S11, S12, B24.
+#[tokio::test]
+async fn config_refuses_what_serve_refuses_and_shows_the_properties_of_the_file() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("properties");
+    let named = format!("--kafka-properties-file={}", file.display());
+    let all = ["--brokers=b:1", &named, "--kafka-property=linger.ms=7"];
+    fs::write(&file, "queue.buffering.max.ms=5\nclient.id=a\nclient.id=b\nsasl.password=hunter2\n").unwrap();
+    let shown = settings(&all, &[]).await;
+    let of = |source: &str| {
+        let rows: Vec<_> = shown.iter().filter(|(name, ..)| name == "kafka-property").collect();
+        rows.into_iter().find(|(.., found)| found == source).map(|(_, value, _)| value.clone()).expect(source)
+    };
+    // The first property has another name of one that a flag sets.
+    assert_eq!(
+        (of("flag"), of("file")),
+        ("linger.ms=7".to_owned(), "client.id=b\nsasl.password=[redacted]".to_owned())
+    );
+    for bad in ["topic.acks=1", "no.such=hunter2", "linger.ms=soon", "ssl.ca.location=/gone", "sasl.password hunter2"] {
+        fs::write(&file, bad).unwrap();
+        let line = refused(&["config", "--brokers=b:1", &named], &[]).await;
+        assert_eq!(line, refused(&["serve", "--log-format=text", "--brokers=b:1", &named], &[]).await);
+        // Without Kafka nothing reads the file.
+        assert_eq!(setting("store", &[&named], &[]).await, "embedded");
+    }
+    for bad in ["--kafka-property=topic.acks=1", "--topic=a b", "--kafka-properties-file=/gone"] {
+        let line = refused(&["config", "--brokers=b:1", bad], &[]).await;
+        assert_eq!(line, refused(&["serve", "--log-format=text", "--brokers=b:1", bad], &[]).await);
+    }
+}
+
+/// Covers S12, B24.
+#[tokio::test]
+async fn a_secret_in_the_place_of_a_path_or_behind_another_property_is_not_shown() {
+    let directory = TempDir::new().unwrap();
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{MARK}AAAA\n{MARK}BBB=\n-----END PRIVATE KEY-----");
+    let base64 = format!("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg{MARK}");
+    let text = "security.protocol=SASL_SSL\nsasl.password=hunter2\n";
+    let mut properties = vec![
+        ("security.protocol=SASL_SSL;sasl.username=u;sasl.password=hunter2".to_owned(), "one a line"),
+        ("security.protocol=SASL_SSL,sasl.password=hunter2".to_owned(), "one a line"),
+        ("linger.ms=5 sasl.password=hunter2".to_owned(), "one a line"),
+        ("client.id=x,sasl.password=hunter2".to_owned(), "one a line"),
+        ("ssl.ca.location=/ca.pem,sasl.password=hunter2".to_owned(), "one a line"),
+        ("sasl.password=\nhunter2_q8x-AbCd==".to_owned(), "same line"),
+    ];
+    for name in ["ssl.key", "ssl.certificate", "ssl.ca", "ssl.crl", "ssl.keystore"] {
+        properties.push((format!("{name}.location={key}"), "PEM, not a path"));
+        properties.push((format!("{name}.location={base64}"), "base64"));
+    }
+    for (property, words) in properties {
+        let file = directory.path().join("properties");
+        fs::write(&file, &property).unwrap();
+        let named = format!("--kafka-properties-file={}", file.display());
+        let flag = format!("--kafka-property={property}");
+        let variables = [("CHANGELOGD_KAFKA_PROPERTY", &*property)];
+        for command in ["serve", "config"] {
+            for (arguments, variables) in [(&[&*flag][..], &[][..]), (&[&*named], &[]), (&[], &variables)] {
+                let line = refused(&[&[command, "--brokers=b:1"], arguments].concat(), variables).await;
+                assert!(line.contains(words), "{property}: {line}");
+            }
+        }
+    }
+    // The text itself, where the path of the file belongs.
+    for text in [text, "sasl.password=hunter2", "my.own=hunter2\n#", &key] {
+        let variable = [("CHANGELOGD_KAFKA_PROPERTIES_FILE", text)];
+        for command in [&["serve", "--brokers=b:1"][..], &["config", "--brokers=b:1"], &["topic", "describe"]] {
+            let line = refused(command, &variable).await;
+            assert!(line.contains("--kafka-properties-file") && line.contains("not a path"), "{line}");
+        }
+        // Without Kafka it is not read.
+        assert_eq!(setting("kafka-properties-file", &[], &variable).await, "[redacted]");
+    }
+}
+
 /// Covers S11, B24.
 #[tokio::test]
 async fn a_property_that_is_refused_unknown_or_not_in_the_build_is_exit_64_and_named() {
@@ -118,7 +258,6 @@ async fn a_property_that_is_refused_unknown_or_not_in_the_build_is_exit_64_and_n
         ("ut_handle_ProduceResponse=1", "is refused: it is for tests"),
         ("delivery.report.only.error=true", "is refused"),
         ("sasl.pasword=hunter2", "the nearest is sasl.password"),
-        ("no.such.thing=hunter2", "no such property"),
         ("sasl.mechanism=GSSAPI", "not in this build"),
         ("sasl.oauthbearer.assertion.file=/hunter2", "not in this build"),
         ("sasl.oauthbearer.assertion.private.key.pem=hunter2", "not in this build"),
@@ -131,6 +270,9 @@ async fn a_property_that_is_refused_unknown_or_not_in_the_build_is_exit_64_and_n
             assert!(line.contains(&format!("Kafka property {name}: ")) && line.contains(reason), "{property}: {line}");
         }
     }
+    // A name that is near to none may be a secret.
+    let line = refused(&["serve", "--brokers=b:1", "--kafka-property=hunter2.thing=x"], &[]).await;
+    assert!(line.contains("no such property (property 1 of 1)"), "{line}");
     let line = refused(&["serve", "--brokers=b:1", "--kafka-property=security.protocol=SASL_SSL"], &[]).await;
     assert!(line.contains("sasl.mechanism") && line.contains("not in this build"), "{line}");
 }
@@ -196,6 +338,7 @@ async fn a_secret_is_shown_under_no_name_and_in_no_form() {
     .chain([format!("ssl.key.pem={key}"), format!("SSL.KEY.PEM={key}"), format!("client.id={key}")])
     {
         let name = property.split_once('=').expect("a property").0;
+        let name = if name == "my.own" { "[redacted]" } else { name };
         let flag = format!("--kafka-property={property}");
         assert_eq!(setting("kafka-property", &[&flag], &[]).await, format!("{name}=[redacted]"));
         let variable = [("CHANGELOGD_KAFKA_PROPERTY", &*format!("linger.ms=5\n{property}\n"))];

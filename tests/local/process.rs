@@ -58,7 +58,7 @@ async fn a_bad_configuration_is_exit_64_with_one_line_that_names_it() {
         (&["serve", "--store", "redis"], &[], &["--store", "redis"]),
         (&["serve", "--log", "a=b=c"], &[], &["--log"]),
         (&["serve", "--brokers", "b:1", "--kafka-property", "acks=1"], &[], &["acks"]),
-        (&["serve", "--brokers", "b:1", "--kafka-property", "no.such=1"], &[], &["no.such"]),
+        (&["serve", "--brokers", "b:1", "--kafka-property", "no.such=1"], &[], &["property 1 of 1"]),
         (&["serve", "--brokers", "b:1", "--kafka-property", "group.id=x"], &[], &["group.id", "--group-id"]),
         (&["serve"], &[("KAFKA_BROKERS", "b:1"), ("CHANGELOGD_KAFKA_PROPERTY", "linger.ms=no")], &["linger.ms"]),
         (&["serve", "--brokers", "b:1", "--kafka-properties-file", "/nonexistent"], &[], &["/nonexistent"]),

@@ -3,6 +3,7 @@
 //! Promises that a property that would break a promise is rejected by name, and that no secret value is shown.
 
 mod brokers;
+mod encryption;
 mod error;
 mod files;
 mod fingerprint;
@@ -12,6 +13,7 @@ mod held;
 mod loaded;
 mod names;
 mod oauth;
+mod path;
 mod pem;
 mod properties;
 mod secrets;
@@ -29,14 +31,15 @@ pub use self::{
     brokers::{Brokers, BrokersError},
     error::PropertyError,
     oauth::{OidcSettings, TokenEndpoint, TokenSettings, TokenSource, TrustedCertificates},
+    path::shown_path,
     properties::{PropertiesError, parse_properties},
-    secrets::{is_secret, shown_property},
+    secrets::{is_secret, shown_property, shown_text},
     source::{PropertiesFile, PropertiesFileError},
 };
 use self::{
     files::Effective,
-    names::{DEFAULT_MECHANISM, Property},
-    secrets::shown_value,
+    names::{DEFAULT_MECHANISM, Property, is_same_property},
+    secrets::{REDACTED, has_other_property, is_properties, shown_value},
 };
 pub(super) use self::{
     fingerprint::Fingerprint,
@@ -109,8 +112,8 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: Vec<_> = self.all_properties().map(|(name, value)| shown_property(name, value)).collect();
         f.debug_struct("Settings")
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
+            .field("brokers", &self.brokers.parse::<Brokers>().map_or(REDACTED.to_owned(), |b| b.to_string()))
+            .field("topic", &shown_text(&self.topic).unwrap_or(REDACTED))
             .field("properties", &shown)
             .finish_non_exhaustive()
     }
@@ -184,6 +187,9 @@ impl Settings {
     fn known_properties(&self) -> Result<Vec<(Property, &str, &str)>, PropertyError> {
         let known = |(at, (name, value)): (usize, &'_ (String, String))| {
             let property = Property::named(name).ok_or_else(|| self.unknown(at))?;
+            if has_other_property(name, value) {
+                return Err(PropertyError::new(name, None, "has several properties: write one a line"));
+            }
             match property.refused(value) {
                 Some(reason) => Err(PropertyError::new(name, None, reason)),
                 None => Ok(property),
@@ -206,12 +212,23 @@ impl Settings {
         self.properties_file.iter().flat_map(PropertiesFile::properties).chain(&self.properties)
     }
 
+    /// The properties of the file that are in effect.
+    pub fn properties_of_file(&self) -> Vec<&(String, String)> {
+        let all: Vec<_> = self.all_properties().collect();
+        let of_file = all.len() - self.properties.len();
+        let is_last = |at: usize| !all[at + 1..].iter().any(|later| is_same_property(&later.0, &all[at].0));
+        (0..of_file).filter(|at| is_last(*at)).map(|at| all[at]).collect()
+    }
+
     /// The error for an unknown property, by its place in the list.
     fn unknown(&self, at: usize) -> PropertyError {
         let name = self.all_properties().nth(at).map_or("", |(name, _)| name);
         let nearest = Property::nearest(name).map(|nearest| format!("; the nearest is {nearest}")).unwrap_or_default();
         let place = format!("property {} of {}", at + 1, self.all_properties().count());
-        PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}"))
+        let before = at.checked_sub(1).and_then(|before| self.all_properties().nth(before));
+        let before = before.filter(|(_, value)| value.is_empty());
+        let before = before.map_or("", |_| "; the one before it has no value, which must stand on the same line");
+        PropertyError::new(name, None, format!("librdkafka has no such property ({place}){nearest}{before}"))
     }
 
     fn check_own(&self) -> Result<(), PropertyError> {
@@ -230,6 +247,12 @@ impl Settings {
         }
         if self.group_id.trim().is_empty() {
             return wrong("group.id", &self.group_id, "must not be empty: librdkafka assigns nothing without one");
+        }
+        if self.group_id.contains(char::is_control) {
+            return wrong("group.id", &self.group_id, "must not have control characters, such as a line break");
+        }
+        if is_properties(&self.group_id) {
+            return wrong("group.id", &self.group_id, "has a property in it");
         }
         // For librdkafka 0 is no limit, and the value is an int of milliseconds.
         if !(1..=i32::MAX as u128).contains(&self.write_timeout.as_millis()) {

@@ -8,8 +8,19 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
+use super::secrets::shown_text;
+
 /// The port of a broker that is named without one.
 const DEFAULT_PORT: u16 = 9092;
+
+/// The longest name of a host, in bytes (RFC 1035).
+const MAX_HOST: usize = 253;
+
+/// Commas, colons and semicolons of other scripts, which look like those of ASCII.
+const FOREIGN_SIGNS: [char; 12] = [
+    '\u{ff0c}', '\u{3001}', '\u{fe50}', '\u{060c}', '\u{201a}', '\u{ff1a}', '\u{fe55}', '\u{2236}', '\u{ff1b}',
+    '\u{fe54}', '\u{061b}', '\u{037e}',
+];
 
 /// The brokers to contact first: at least one host, each with a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +46,14 @@ pub struct BrokersError {
     problem: Problem,
 }
 
-/// A part with an `@` may have a password, so it is not shown.
+/// A part with an `@` may have a password, one with an `=` may be a property, and a long one a key or a token. None of
+/// these is shown.
 fn shown(part: Option<&(usize, String)>) -> String {
+    const MAX: usize = MAX_HOST + ":65535".len();
+    let may_be_secret = |text: &str| text.contains(['@', '=']) || text.len() > MAX || shown_text(text).is_none();
     match part {
         None => String::new(),
-        Some((at, text)) if text.contains('@') => format!("part {at}: "),
+        Some((at, text)) if may_be_secret(text) => format!("part {at}: "),
         Some((at, text)) => format!("part {at}, {text:?}: "),
     }
 }
@@ -56,6 +70,10 @@ enum Problem {
     User,
     #[error("has quotes, which belong to the value: must be host:port")]
     Quotes,
+    #[error("has a `=`, so it is no broker: must be host:port. Properties are set by --kafka-property, one a line")]
+    Property,
+    #[error("has a comma, colon or semicolon of another script: must be host:port, separated by the comma of ASCII")]
+    ForeignSign,
     #[error("has a semicolon: brokers are separated by commas")]
     Semicolon,
     #[error("has a blank: brokers are separated by commas")]
@@ -101,8 +119,14 @@ fn broker(part: &str) -> Result<(String, u16), Problem> {
         return Err(Problem::EmptyPart);
     }
     // The order is that of what people write most likely: a URL with a user has a colon, too.
+    if part.contains('=') && !part.contains("//") {
+        return Err(Problem::Property);
+    }
     if part.contains(['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
         return Err(Problem::Quotes);
+    }
+    if part.contains(FOREIGN_SIGNS) {
+        return Err(Problem::ForeignSign);
     }
     if part.contains(';') {
         return Err(Problem::Semicolon);
@@ -165,7 +189,6 @@ fn number(port: &str) -> Result<u16, Problem> {
 }
 
 fn check_host(host: &str) -> Result<(), Problem> {
-    const MAX: usize = 253;
     const MAX_LABEL: usize = 63;
     if host.is_empty() {
         return Err(Problem::NoHost);
@@ -174,7 +197,7 @@ fn check_host(host: &str) -> Result<(), Problem> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let is_label = |label: &str| (1..=MAX_LABEL).contains(&label.len()) && label.chars().all(legal);
-    if name.len() > MAX || !name.split('.').all(is_label) {
+    if name.len() > MAX_HOST || !name.split('.').all(is_label) {
         return Err(Problem::Host);
     }
     let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());

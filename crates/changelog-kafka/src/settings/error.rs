@@ -1,6 +1,6 @@
 //! What is wrong with a property.
 
-use super::secrets::{shown_name, shown_value};
+use super::secrets::{shown_name, shown_text, shown_value};
 
 /// A librdkafka property that is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,9 +12,10 @@ pub struct PropertyError {
 }
 
 impl PropertyError {
-    /// For a setting of ours, which is no secret.
+    /// For a setting of ours, which is no secret. Its value is left out if properties stand there.
     pub fn of_setting(name: &str, value: &str, reason: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), shown: format!(": {value:?}"), reason: reason.into() }
+        let shown = shown_text(value).map(|value| format!(": {value:?}")).unwrap_or_default();
+        Self { name: name.to_owned(), shown, reason: reason.into() }
     }
 
     /// For a client that can't be created.

@@ -1,7 +1,8 @@
 //! The files that properties name: what is wrong with them, in words.
 //!
-//! Promises that each error names the property and the path. OpenSSL's own words stand behind ours. Does not: check a
-//! certificate's names or dates, because the broker decides on those.
+//! Promises that each error names the property, and the path unless it may be a secret. OpenSSL's own words stand
+//! behind ours, unless they mislead. Does not: check names or dates of a certificate, because the broker decides on
+//! those.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,11 @@ use std::{
     path::Path,
 };
 
-use super::error::PropertyError;
+use super::{
+    encryption::{lacking_digest, lacking_for_key, lacking_for_keystore, missing_in_keystore},
+    error::PropertyError,
+    path::{instead_of_path, quoted_path},
+};
 
 /// The properties in effect, by the name that is given to librdkafka.
 pub type Effective<'a> = BTreeMap<&'static str, &'a str>;
@@ -78,10 +83,13 @@ pub fn check(effective: &Effective<'_>) -> Result<(), PropertyError> {
         if is_ca(name) && path.is_dir() {
             continue;
         }
-        let shown = path.display();
-        let wrong = |reason: String| Err(PropertyError::new(name, None, format!("{shown:?} {reason}")));
+        let shown = path.to_string_lossy();
+        let wrong = |reason: String| Err(PropertyError::new(name, None, format!("{} {reason}", quoted_path(&shown))));
         let bytes = match read(path) {
             Ok(bytes) => bytes,
+            Err(_) if let Some(what) = instead_of_path(&shown) => {
+                return Err(PropertyError::new(name, None, format!("{what}: {}", instead_of_location(name))));
+            }
             Err(Unreadable::Kind(what)) => return wrong(what.to_owned()),
             Err(Unreadable::Io(error)) => return wrong(format!("can't be read: {error}")),
         };
@@ -96,6 +104,16 @@ pub fn check(effective: &Effective<'_>) -> Result<(), PropertyError> {
         }
     }
     Ok(())
+}
+
+/// Which property takes what may stand in the place of this one's path.
+fn instead_of_location(name: &str) -> String {
+    let pem = name.replace(".location", ".pem");
+    match name {
+        "ssl.keystore.location" => "PEM is set by ssl.certificate.pem and ssl.key.pem".to_owned(),
+        _ if PEM.iter().any(|(known, _)| *known == pem) => format!("use {pem} for PEM"),
+        _ => "write it to a file".to_owned(),
+    }
 }
 
 enum Unreadable {
@@ -156,32 +174,48 @@ fn wrong_contents(kind: Kind, bytes: &[u8], effective: &Effective<'_>) -> Option
         Some(format!("is binary (DER), not PEM: convert it with {convert}, or use ssl.keystore.location for PKCS#12"))
     } else if !has(label) {
         Some(format!("has no {what} in PEM: no line -----BEGIN … {label}"))
+    } else if kind == Kind::Key && has("BEGIN OPENSSH PRIVATE KEY") {
+        Some("is a key in the format of OpenSSH: convert a copy of it with ssh-keygen -p -m PEM -f COPY".to_owned())
+    } else if let Some(method) = Some(bytes).filter(|_| kind == Kind::Key).and_then(lacking_for_key) {
+        Some(format!(
+            "is encrypted with {method}, an old method that this build lacks: encrypt it again with openssl pkey \
+             -provider default -provider legacy -in OLD -out NEW -aes256"
+        ))
     } else {
         let needs_password = kind == Kind::Key && has("ENCRYPTED") && !effective.contains_key("ssl.key.password");
         needs_password.then(|| "is encrypted: set ssl.key.password".to_owned())
     }
 }
 
-const LEGACY: &str = "is encrypted with an old method (RC2 or RC4, the default of OpenSSL before 3.0 and of old \
-                      keytools), which this build lacks: encrypt it again with openssl pkcs12 -legacy -in OLD -nodes \
-                      -out PEM and openssl pkcs12 -export -in PEM -out NEW, or name PEM with \
-                      ssl.certificate.location and ssl.key.location";
+const KEYSTORE_UNSUPPORTED: &str = "is made with a method that this build lacks";
+const KEYSTORE_AGAIN: &str = "make it again with openssl pkcs12 -legacy -in OLD -nodes -out PEM and openssl pkcs12 \
+                              -export -in PEM -out NEW, or name PEM with ssl.certificate.location and ssl.key.location";
 const KEYSTORE_PASSWORD: &str = "is not opened by ssl.keystore.password";
 const KEYSTORE_DAMAGED: &str = "is no PKCS#12 keystore, or it is damaged";
 const KEY_PASSWORD: &str = "is not decrypted by ssl.key.password, or it is damaged";
 const MISMATCH: &str = "is not the key of the certificate";
+const OTHER_KIND: &str = "is not the key of the certificate: one is of RSA and the other of EC, or of another kind";
+const NO_CERTIFICATE_SET: &str = "needs its certificate: set ssl.certificate.location or ssl.certificate.pem";
+const SMALL_KEY: &str = "has a key that is too small: RSA needs 2048 bits, EC 224";
+const OLD_SIGNATURE: &str = "has a certificate whose signature has an old digest, such as SHA-1 or MD5";
 const NO_KEY: &str = "has no private key that can be read";
 const NO_CERTIFICATE: &str = "has no certificate that can be read";
 
 /// What librdkafka's text means: its words, the property at fault, and what is wrong. The first that fits counts.
-const CAUSES: [(&[&str], &str, &str); 12] = [
-    (&["Failed to parse ssl.keystore.location", "unsupported"], "ssl.keystore.location", LEGACY),
+const CAUSES: [(&[&str], &str, &str); 18] = [
+    (&["Failed to parse ssl.keystore.location", "unsupported"], "ssl.keystore.location", KEYSTORE_UNSUPPORTED),
     (&["Failed to parse ssl.keystore.location", "mac verify"], "ssl.keystore.location", KEYSTORE_PASSWORD),
     (&["Failed to parse ssl.keystore.location"], "ssl.keystore.location", KEYSTORE_DAMAGED),
     (&["Error reading ssl.keystore.location"], "ssl.keystore.location", KEYSTORE_DAMAGED),
+    (&["Failed to use ssl.keystore.location", "key too small"], "ssl.keystore.location", SMALL_KEY),
+    (&["Failed to use ssl.keystore.location", "md too weak"], "ssl.keystore.location", OLD_SIGNATURE),
     (&["Failed to use ssl.keystore.location"], "ssl.keystore.location", "has no key with its certificate"),
     (&["ssl.key.location failed"], "ssl.key.location", NO_KEY),
     (&["ssl.key.pem failed"], "ssl.key.pem", NO_KEY),
+    (&["ssl.certificate.location failed", "key too small"], "ssl.certificate.location", SMALL_KEY),
+    (&["ssl.certificate.location failed", "md too weak"], "ssl.certificate.location", OLD_SIGNATURE),
+    (&["ssl.certificate.pem failed", "key too small"], "ssl.certificate.pem", SMALL_KEY),
+    (&["ssl.certificate.pem failed", "md too weak"], "ssl.certificate.pem", OLD_SIGNATURE),
     (&["ssl.certificate.location failed"], "ssl.certificate.location", NO_CERTIFICATE),
     (&["ssl.certificate.pem failed"], "ssl.certificate.pem", NO_CERTIFICATE),
     (&["ssl.ca.location failed"], "ssl.ca.location", NO_CERTIFICATE),
@@ -194,16 +228,54 @@ pub fn explained(text: &str, effective: &Effective<'_>) -> Option<PropertyError>
     let key = || ["ssl.key.location", "ssl.key.pem"].into_iter().find(|name| effective.contains_key(name));
     let is_mismatch = text.contains("key values mismatch") || text.contains("Private key check failed");
     let (name, what) = match key().filter(|_| is_mismatch) {
-        Some(name) => (name, MISMATCH),
+        Some(name) => (name, mismatch(text, effective)),
         None => {
             let (_, name, what) = CAUSES.iter().find(|(words, ..)| words.iter().all(|word| text.contains(word)))?;
             let is_locked = *what == NO_KEY && is_encrypted(name, effective.get(name)?);
-            (*name, if is_locked { KEY_PASSWORD } else { what })
+            (*name, if is_locked { KEY_PASSWORD } else { *what })
         }
     };
     let path = effective.get(name).filter(|_| name.ends_with(".location"));
-    let path = path.map(|path| format!("{path:?} ")).unwrap_or_default();
-    Some(PropertyError::new(name, None, format!("{path}{what} ({})", words(text))))
+    let what = match path.and_then(|path| keystore_cause(path, what, effective)) {
+        Some(cause) => cause,
+        // OpenSSL's words would say the same, or they are about something else.
+        None if [OTHER_KIND, NO_CERTIFICATE_SET].contains(&what) => what.to_owned(),
+        None => format!("{what} ({})", words(text)),
+    };
+    let path = path.map(|path| format!("{} ", quoted_path(path))).unwrap_or_default();
+    Some(PropertyError::new(name, None, path + &what))
+}
+
+/// Why a key and a certificate do not belong together.
+fn mismatch(text: &str, effective: &Effective<'_>) -> &'static str {
+    let has_certificate = effective.keys().any(|name| name.starts_with("ssl.certificate."));
+    match text.contains("no certificate assigned") {
+        true if has_certificate => OTHER_KIND,
+        true => NO_CERTIFICATE_SET,
+        false => MISMATCH,
+    }
+}
+
+/// What is wrong with a keystore, where OpenSSL's words do not tell it.
+fn keystore_cause(path: &str, what: &str, effective: &Effective<'_>) -> Option<String> {
+    let password = *effective.get("ssl.keystore.password")?;
+    let bytes = || read(Path::new(path)).ok();
+    match what {
+        KEYSTORE_UNSUPPORTED => {
+            let method = bytes().and_then(|bytes| lacking_for_keystore(&bytes)).map(|method| format!(" ({method})"));
+            Some(format!(
+                "is encrypted with an old method{} that this build lacks, such as RC2, RC4 or DES, the default of \
+                 OpenSSL before 3.0 and of old keytools: {KEYSTORE_AGAIN}",
+                method.unwrap_or_default()
+            ))
+        }
+        KEYSTORE_PASSWORD => {
+            let digest = lacking_digest(&bytes()?)?;
+            Some(format!("has a MAC with the old digest {digest}, which this build lacks: {KEYSTORE_AGAIN}"))
+        }
+        SMALL_KEY => missing_in_keystore(&bytes()?, password).map(ToOwned::to_owned),
+        _ => None,
+    }
 }
 
 fn is_encrypted(name: &str, value: &str) -> bool {

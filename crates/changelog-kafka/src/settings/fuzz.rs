@@ -75,10 +75,11 @@ fn secret_name() -> impl Strategy<Value = String> {
 
 /// A text with secrets in all the forms in which they end up in one, damaged ones too.
 fn text_with_secrets() -> impl Strategy<Value = String> {
-    let property = (secret_name(), secret(), any::<u8>()).prop_map(|(name, lines, form)| {
+    let between = select(&[";", ",", " ", "|", "\\n", "\", \""][..]);
+    let property = (secret_name(), secret(), any::<u8>(), between).prop_map(|(name, lines, form, between)| {
         let (first, all) = (&lines[0], lines.join("\n"));
         let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
-        match form % 9 {
+        match form % 11 {
             0 => format!("{name}={first}"),
             1 => format!("{name} {first}"),
             2 => format!("{name}={begin}\n{all}\n{end}"),
@@ -87,6 +88,8 @@ fn text_with_secrets() -> impl Strategy<Value = String> {
             5 => format!("{name}=\n{all}\n{end}"),
             6 => format!("{name}={}", lines.join("\\\n")),
             7 => format!("{name}={begin} {} {end}", lines.join(" ")),
+            8 => format!("client.id=x{between}{name}={first}"),
+            9 => format!("linger.ms=5{between}{name} = {first}"),
             _ => all,
         }
     });
@@ -188,6 +191,8 @@ fn the_corpus_of_properties_is_answered_as_it_says() {
         let outcome = match parsed.as_ref().map_err(|error| error.problem) {
             Ok(_) => "ok",
             Err(Problem::NoProperty) => "no-property",
+            Err(Problem::ValueOnNextLine) => "value-on-next-line",
+            Err(Problem::TextBesidePem) => "text-beside-pem",
             Err(Problem::NothingFollows) => "nothing-follows",
             Err(Problem::PropertyFollows) => "property-follows",
             Err(Problem::NoPemEnd) => "no-pem-end",

@@ -338,8 +338,9 @@ impl Property {
         /// As in clap: below this, names have little in common.
         const LEAST: f64 = 0.8;
         let name = name.to_ascii_lowercase();
-        let name = name.strip_prefix("topic.").filter(|_| !name.starts_with("topic.metadata")).unwrap_or(&name);
-        let rated = all().map(|known| (strsim::jaro(name, known), known)).filter(|(rate, _)| *rate >= LEAST);
+        let without_prefix = name.trim_start_matches("topic.");
+        let rate = |known| strsim::jaro(&name, known).max(strsim::jaro(without_prefix, known));
+        let rated = all().map(|known| (rate(known), known)).filter(|(rate, _)| *rate >= LEAST);
         rated.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)
     }
 
@@ -351,8 +352,13 @@ impl Property {
     }
 }
 
+/// Whether both are names of one property.
+pub fn is_same_property(a: &str, b: &str) -> bool {
+    Property::named(a).is_some_and(|property| Property::named(b) == Some(property))
+}
+
 /// Every name, once.
-fn all() -> impl Iterator<Item = &'static str> {
+pub fn all() -> impl Iterator<Item = &'static str> {
     let refused = REFUSED.iter().chain(&NOT_LISTED).map(|(name, _)| *name);
     let lacking = LACKING.iter().filter(|(_, of, _)| of.is_none()).map(|(name, ..)| *name);
     let aliases = ALIASES.iter().map(|(alias, _)| *alias);

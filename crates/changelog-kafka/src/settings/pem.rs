@@ -15,6 +15,11 @@ pub fn begins(value: &str) -> bool {
     value.trim_start_matches(QUOTES).starts_with(BEGIN)
 }
 
+/// Whether there is PEM anywhere in a text.
+pub fn is_in(text: &str) -> bool {
+    text.contains("-----BEGIN")
+}
+
 /// Whether a block is open after this line. `open` is whether one was open before it.
 pub fn is_open_after(line: &str, open: bool) -> bool {
     match (line.rfind(BEGIN), line.rfind(END)) {

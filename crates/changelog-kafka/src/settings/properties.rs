@@ -27,6 +27,12 @@ pub enum Problem {
     /// It has no `=`, or nothing before it.
     #[error("must be name=value")]
     NoProperty,
+    /// It has no `=`, and the property before it has no value.
+    #[error("must be name=value; the property before it has no value, which must stand on the same line")]
+    ValueOnNextLine,
+    /// It is text in or beside a PEM value.
+    #[error("is no PEM: leave such lines out, as openssl x509 -in FILE and openssl pkey -in FILE do")]
+    TextBesidePem,
     /// It ends in a backslash, and it is the last one.
     #[error("ends in a backslash, which continues it, but no line follows: write two if the value ends in one")]
     NothingFollows,
@@ -68,12 +74,21 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesE
             *value = pem::normalized(&format!("{value}\n{block}")).ok_or_else(|| wrong(Problem::NoPem))?;
             continue;
         }
-        let (name, value) = trimmed.split_once('=').ok_or_else(|| wrong(Problem::NoProperty))?;
+        let (is_pem, is_empty) =
+            found.last().map_or((false, false), |(name, value)| (is_pem_property(name), value.is_empty()));
+        if is_pem && is_text_beside_pem(trimmed) {
+            return Err(wrong(Problem::TextBesidePem));
+        }
+        let no_property = || wrong(if is_empty { Problem::ValueOnNextLine } else { Problem::NoProperty });
+        let (name, value) = trimmed.split_once('=').ok_or_else(no_property)?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || pem::begins(name) {
             return Err(wrong(Problem::NoProperty));
         }
         let value = if pem::begins(value) { value.to_owned() } else { lines.continued(value)? };
+        if is_pem_property(name) && is_text_beside_pem(&value) {
+            return Err(wrong(Problem::TextBesidePem));
+        }
         let value = if pem::begins(&value) {
             pem::normalized(&lines.pem(&value)?).ok_or_else(|| wrong(Problem::NoPem))?
         } else {
@@ -82,6 +97,30 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesE
         found.push((name.to_owned(), value));
     }
     Ok(found)
+}
+
+fn is_pem_property(name: &str) -> bool {
+    Property::named(name).is_some_and(|property| property.name().rsplit('.').next() == Some("pem"))
+}
+
+/// Whether it is a line that OpenSSL writes for people, next to PEM: of pkcs12, x509, s_client and crl.
+fn is_text_beside_pem(line: &str) -> bool {
+    const BEGINNINGS: [&str; 12] = [
+        "bag attributes",
+        "key attributes",
+        "localkeyid",
+        "friendlyname",
+        "subject",
+        "issuer",
+        "certificate:",
+        "certificate chain",
+        "private-key:",
+        "s:",
+        "i:",
+        "certificate revocation list",
+    ];
+    let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').to_ascii_lowercase();
+    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
 }
 
 struct PhysicalLines<'a> {

@@ -1,10 +1,14 @@
 //! Which texts of properties may be shown, in errors, in `changelogd config` and in debug output.
 //!
-//! Promises that no value is shown whose property is secret or unknown, and no name that may be a line of a key.
+//! Promises that no value is shown whose property is secret or unknown, and no name that may be a password or a line of
+//! a key. A value may stand in the wrong place: behind the name of another property, or several joined on one line.
 
 use changelog_core::rule::{Rule, holds};
 
-use super::names::Property;
+use super::{
+    names::{self, Property},
+    pem,
+};
 
 /// Properties whose values must not be shown: librdkafka's own list (rdkafka_conf.c, `_RK_SENSITIVE`), and ours. A file
 /// of certificates often has the key, too.
@@ -37,29 +41,113 @@ const HINTS: [&str; 7] = ["password", "passphrase", "secret", "credential", "key
 pub fn is_secret(name: &str) -> bool {
     let Some(property) = Property::named(name) else { return holds(Rule::UnknownValueIsSecret) };
     let name = property.name();
-    SECRETS.contains(&name) || HINTS.iter().any(|hint| name.contains(hint))
+    SECRETS.contains(&name) || has_hint(name)
 }
 
 /// What stands for a text that must not be shown.
 pub const REDACTED: &str = "[redacted]";
 
+/// Properties whose values have the form `name=value`.
+const WITH_PAIRS: [&str; 4] =
+    ["sasl.jaas.config", "sasl.kerberos.kinit.cmd", "sasl.oauthbearer.config", "sasl.oauthbearer.extensions"];
+
 /// The value of a property, if it may be shown.
 pub fn shown_value<'a>(name: &str, value: &'a str) -> Option<&'a str> {
-    // A value may stand behind the wrong name.
-    let is_key = || value.contains("-----BEGIN");
-    let has_user = || value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    (!is_secret(name) && !is_key() && !has_user()).then_some(value)
+    (!is_secret(name)).then(|| shown_text(value)).flatten()
 }
 
-/// The name of a property, if it may be shown. What stands before the first `=` of a line of base64 may be a part of a
-/// key, so an unknown name is shown only if it has the form of one.
+/// No more of a value is searched for names. Paths and lists of ciphers are shorter, and PEM is not searched.
+const MAX_SEARCHED: usize = 4096;
+
+/// A text that is no secret by its name, if it may be shown.
+pub fn shown_text(text: &str) -> Option<&str> {
+    let has_user = || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+    let names_secret = || words(text).any(|word| word.ends_in_name() || word.is_like_name());
+    let is_shown = text.len() <= MAX_SEARCHED && !pem::is_in(text) && !has_user() && !names_secret();
+    is_shown.then_some(text)
+}
+
+/// Whether the value of a property has another property in it, because several were joined on one line.
+pub fn has_other_property(name: &str, value: &str) -> bool {
+    // A password may have any characters. So only names that can't stand there by chance count.
+    let takes_any = is_secret(name) || Property::named(name).is_some_and(|p| WITH_PAIRS.contains(&p.name()));
+    !pem::begins(value) && words(value).any(|word| word.ends_in_name() || !takes_any && word.is_property())
+}
+
+/// Whether a text that stands in the place of something else is properties.
+pub fn is_properties(text: &str) -> bool {
+    words(text).any(Word::is_property)
+}
+
+fn has_hint(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    HINTS.iter().any(|hint| name.contains(hint))
+}
+
+/// The word before an equals sign or a colon.
+#[derive(Debug, Clone, Copy)]
+struct Word<'a> {
+    text: &'a str,
+    /// Whether it stands at the beginning, or behind a blank or a separator.
+    is_separate: bool,
+    before_colon: bool,
+}
+
+impl Word<'_> {
+    /// Whether the name of a property is at its end. Names without a dot are words of every day.
+    fn ends_in_name(self) -> bool {
+        let bytes = self.text.as_bytes();
+        let ends_in = |name: &str| {
+            bytes.len().checked_sub(name.len()).is_some_and(|at| bytes[at..].eq_ignore_ascii_case(name.as_bytes()))
+        };
+        names::all().any(|name| name.contains('.') && ends_in(name))
+    }
+
+    /// Whether it is near to the name of a property, or is that of some secret. Hosts stand before colons.
+    fn is_like_name(self) -> bool {
+        !self.before_colon && (has_hint(self.text) || Property::nearest(self.text).is_some())
+    }
+
+    /// Whether it is certainly meant as the name of a property. `retry` is near to one, and may be something else.
+    fn is_property(self) -> bool {
+        let is_meant = || {
+            let is_misspelt = self.text.contains('.') && self.is_like_name();
+            is_misspelt || has_hint(self.text) || Property::named(self.text).is_some()
+        };
+        self.ends_in_name() || self.is_separate && !self.before_colon && is_meant()
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
+    /// Longer than each name of a property. A longer word is cut in front.
+    const MAX: usize = 80;
+    let text = &text[..text.floor_char_boundary(MAX_SEARCHED)];
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let between = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    text.match_indices(['=', ':']).filter_map(move |(at, sign)| {
+        let before = text[..at].trim_end_matches(between);
+        let start = before.bytes().rev().take(MAX).take_while(|byte| is_of_word(char::from(*byte))).count();
+        let (rest, mut word) = before.split_at(before.len() - start);
+        let mut is_separate = rest.is_empty() || rest.ends_with(|c: char| between(c) || ";,|{".contains(c));
+        // An escaped line feed, which is two characters.
+        if rest.ends_with('\\') && word.starts_with(['n', 'r', 't']) {
+            (word, is_separate) = (&word[1..], true);
+        }
+        (!word.is_empty()).then_some(Word { text: word, is_separate, before_colon: sign == ":" })
+    })
+}
+
+/// The name of a property, if it may be shown. What stands before the first `=` of a line may be a password or a part
+/// of a key. So an unknown name is shown only if it has the form of a name, and is near to one.
 pub fn shown_name(name: &str) -> Option<&str> {
     const MAX: usize = 60;
     let separators = ['.', '_', '-'];
-    let legal = |c: char| c.is_ascii_alphanumeric() || separators.contains(&c);
-    let has_form = || name.contains(separators) || Property::nearest(name).is_some();
-    let is_shown = name.len() <= MAX && name.chars().all(legal) && has_form();
-    (is_shown || Property::named(name).is_some()).then_some(name)
+    let is_words = |is_letter: fn(&char) -> bool| name.chars().all(|c| is_letter(&c) || separators.contains(&c));
+    let has_form = name.len() <= MAX
+        && name.contains(separators)
+        && (is_words(char::is_ascii_lowercase) || is_words(char::is_ascii_uppercase));
+    let is_shown = Property::named(name).is_some() || has_form && Property::nearest(name).is_some();
+    is_shown.then_some(name)
 }
 
 /// A property as `changelogd config` shows it.
@@ -95,7 +183,12 @@ mod tests {
         assert_eq!(shown_property("linger.ms", "5"), "linger.ms=5");
         assert_eq!(shown_property("SASL.PASSWORD", "hunter2"), "SASL.PASSWORD=[redacted]");
         assert_eq!(shown_property("sasl.pasword", "hunter2"), "sasl.pasword=[redacted]");
-        for value in ["-----BEGIN PRIVATE KEY-----\nMIIE", "https://user:hunter2@host/token"] {
+        for value in [
+            "-----BEGIN PRIVATE KEY-----\nMIIE",
+            "https://user:hunter2@host/token",
+            "https://host/token?client_secret=hunter2",
+            "x;my-passphrase=hunter2",
+        ] {
             assert_eq!(shown_property("client.id", value), "client.id=[redacted]");
         }
     }
@@ -111,8 +204,71 @@ mod tests {
         }
         let token = format!("eyJhbGciOiJIUzI1NiJ9.{base64}");
         assert_eq!(shown_name(&token), None);
-        for name in ["no.such", "sasl.pasword", "SASL.PASSWORD", "ut_handle_ProduceResponse", "debgu", "topic.acks"] {
+        for name in ["sasl.pasword", "SASL.PASSWORT", "SASL.PASSWORD", "ut_handle_ProduceResponse", "Topic.Acks"] {
             assert_eq!(shown_name(name), Some(name));
         }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn a_password_is_no_name() {
+        let passwords =
+            ["q8x_3w-AbCdEf", "correct.horse.battery", "no.such", "Sasl.Pasw0rd", "debgu", "hunter2", "a-b"];
+        for password in passwords {
+            assert_eq!(shown_name(password), None, "{password}");
+        }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn properties_that_were_joined_are_found_and_not_shown() {
+        for (name, value) in [
+            ("security.protocol", "SASL_SSL;sasl.username=u;sasl.password=hunter2"),
+            ("security.protocol", "SASL_SSL,sasl.password=hunter2"),
+            ("security.protocol", "SASL_SSL sasl.password = hunter2"),
+            ("security.protocol", "SASL_SSL\\nsasl.password=hunter2"),
+            ("ssl.ca.location", "/ca.pem,sasl.password=hunter2"),
+            ("linger.ms", "5 SASL.PASSWORD=hunter2"),
+            ("linger.ms", "5|sasl.pasword=hunter2"),
+            ("linger.ms", "5%0Asasl.password=hunter2"),
+            ("client.id", "x,password=hunter2"),
+            ("client.id", "x;acks=1"),
+            ("client.id", "{\"sasl.password\": \"hunter2\"}"),
+            ("client.id", "sasl.password: hunter2"),
+        ] {
+            assert!(has_other_property(name, value), "{name}={value}");
+            assert_eq!(shown_value(name, value), None, "{name}={value}");
+        }
+        for (name, value) in
+            [("sasl.password", "hunter2;sasl.username=u"), ("sasl.username", "u,sasl.password=hunter2")]
+        {
+            assert!(has_other_property(name, value), "{name}={value}");
+        }
+    }
+
+    /// Covers S11.
+    #[test]
+    fn an_equals_sign_alone_does_not_make_a_value_several_properties() {
+        for (name, value) in [
+            ("sasl.password", "a=b,password=c;debug=x"),
+            ("sasl.username", "cn=user,ou=secret=x"),
+            ("sasl.oauthbearer.config", "principal=admin scope=acks lifeSeconds=3600 password=x"),
+            ("sasl.oauthbearer.extensions", "retries=1,secret=2"),
+            ("ssl.ca.location", "/etc/ssl=1/debug=2/password=3/ca.pem"),
+            ("client.id", "team=a,zone=b,retry=c"),
+            ("ssl.ca.pem", "-----BEGIN CERTIFICATE-----\nMIIE=\n-----END CERTIFICATE-----"),
+            ("ssl.cipher.suites", "DEFAULT@SECLEVEL=1"),
+            ("client.id", "secret-service:9092"),
+        ] {
+            assert!(!has_other_property(name, value), "{name}={value}");
+        }
+    }
+
+    /// A value as long as a file of properties may be.
+    #[test]
+    fn only_the_beginning_of_a_long_value_is_searched_and_nothing_is_shown() {
+        let value = " no.such=1".repeat(100_000);
+        assert!(!has_other_property("client.id", &value));
+        assert_eq!(shown_value("client.id", &value), None);
     }
 }

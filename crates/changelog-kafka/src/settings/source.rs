@@ -9,17 +9,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{fingerprint::Fingerprint, properties::parse_properties};
+use super::{
+    fingerprint::Fingerprint,
+    path::{instead_of_path, quoted_path},
+    properties::parse_properties,
+};
 
 /// The largest file. One has some hundred lines, or a few keys and certificates.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// A properties file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--kafka-properties-file: {path:?}: {reason}")]
-pub struct PropertiesFileError {
-    path: String,
-    reason: String,
+#[error("--kafka-properties-file: {0}")]
+pub struct PropertiesFileError(String);
+
+impl PropertiesFileError {
+    /// The path may be something else by mistake, such as the text of the properties.
+    fn new(path: &Path, reason: &str) -> Self {
+        let text = path.to_string_lossy();
+        let instead = instead_of_path(&text).filter(|_| !path.exists()).map(str::to_owned);
+        Self(instead.unwrap_or_else(|| format!("{}: {reason}", quoted_path(&text))))
+    }
 }
 
 /// A file of librdkafka properties, and what it had when it was read.
@@ -45,7 +55,7 @@ impl PropertiesFile {
         let fingerprint = Fingerprint::of(&path);
         let properties = text(&path)
             .and_then(|text| parse_properties(&text).map_err(|error| error.to_string()))
-            .map_err(|reason| PropertiesFileError { path: path.display().to_string(), reason })?;
+            .map_err(|reason| PropertiesFileError::new(&path, &reason))?;
         Ok(Self { path, fingerprint, properties })
     }
 
@@ -55,8 +65,7 @@ impl PropertiesFile {
             if self.fingerprint == Fingerprint::Other {
                 return Ok(self.clone());
             }
-            let reason = "is no regular file".to_owned();
-            return Err(PropertiesFileError { path: self.path.display().to_string(), reason });
+            return Err(PropertiesFileError::new(&self.path, "is no regular file"));
         }
         Self::read(&self.path)
     }

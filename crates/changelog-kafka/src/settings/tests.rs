@@ -153,7 +153,9 @@ fn unknown_properties_and_bad_values_are_named_without_secrets() {
     assert_eq!(check("linger.ms", "3"), Ok(()));
     assert_eq!(check("security.protocol", "ssl"), Ok(()));
     let error = check("no.such.thing", "1").unwrap_err();
-    assert!(error.contains("no.such.thing"), "{error}");
+    assert!(error.contains("property 1 of 1") && !error.contains("no.such.thing"), "{error}");
+    let error = check("topic.topic.acks", "1").unwrap_err();
+    assert!(error.contains("topic.topic.acks") && error.contains("the nearest is acks"), "{error}");
     let error = check("linger.ms", "soon").unwrap_err();
     assert!(error.contains("linger.ms") && error.contains("soon"), "{error}");
     let error = check("sasl.pasword", "hunter2").unwrap_err();
@@ -170,6 +172,48 @@ fn unknown_properties_and_bad_values_are_named_without_secrets() {
         for value in ["hunter2", "hunt\0er2", "-----BEGIN X-----\nhunter2\n-----END X-----"] {
             let error = check(name, value).map_or_else(|e| e, |()| String::new());
             assert!(!error.contains("er2"), "{error}");
+        }
+    }
+}
+
+/// Covers S12, B24.
+#[test]
+fn a_password_on_its_own_line_is_not_shown_as_a_name() {
+    let error = check_all(&[("linger.ms", "1"), ("sasl.password", ""), ("q8x_3w-AbCdEf", "=")]).unwrap_err();
+    assert!(error.contains("property 3 of 3") && error.contains("one before it has no value"), "{error}");
+    assert!(!error.contains("q8x"), "{error}");
+    let error = check_all(&[("sasl.password", "x"), ("q8x_3w-AbCdEf", "=")]).unwrap_err();
+    assert!(!error.contains("no value") && !error.contains("q8x"), "{error}");
+}
+
+/// Covers S11, S12, B24.
+#[test]
+fn properties_that_were_joined_on_one_line_are_refused_without_their_values() {
+    for (name, value) in [
+        ("security.protocol", "SASL_SSL;sasl.username=u;sasl.password=hunter2"),
+        ("security.protocol", "SASL_SSL, sasl.password=hunter2"),
+        ("sasl.mechanism", "PLAIN sasl.password=hunter2"),
+        ("ssl.ca.location", "/ca.pem,sasl.password=hunter2"),
+        ("linger.ms", "5 sasl.password=hunter2"),
+        ("client.id", "x,sasl.password=hunter2"),
+        ("sasl.username", "u;sasl.password=hunter2"),
+    ] {
+        let error = check(name, value).expect_err(value);
+        assert!(error.contains(name) && error.contains("several properties: write one a line"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for (setting, change) in [
+        ("topic", (|s, text| s.topic = text) as fn(&mut Settings, String)),
+        ("group.id", |s, text| s.group_id = text),
+        ("bootstrap.servers", |s, text| s.brokers = text),
+    ] {
+        for text in ["x;sasl.password=hunter2", "sasl.password=hunter2"] {
+            let mut settings = Settings::new("b:9092", "t");
+            change(&mut settings, text.to_owned());
+            let error = settings.check().unwrap_err().to_string();
+            assert!(error.contains(setting) && !error.contains("hunter2"), "{error}");
+            let shown = format!("{settings:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
 }
@@ -199,6 +243,16 @@ fn contradictory_properties_are_found_without_a_broker() {
 
 /// Covers B24.
 #[test]
+fn a_group_id_may_have_any_printable_text_that_is_no_property() {
+    for group_id in ["team-secret:prod", "a=b,c=d", "retry=1", "größe", "a b"] {
+        let mut settings = Settings::new("b:9092", "t");
+        group_id.clone_into(&mut settings.group_id);
+        assert_eq!(settings.check(), Ok(()), "{group_id}");
+    }
+}
+
+/// Covers B24.
+#[test]
 fn settings_that_no_broker_accepts_are_refused() {
     let refused = |change: fn(&mut Settings)| {
         let mut settings = Settings::new("b:9092", "t");
@@ -212,6 +266,7 @@ fn settings_that_no_broker_accepts_are_refused() {
         assert!(settings.check().unwrap_err().to_string().contains("topic"), "{topic}");
     }
     assert!(refused(|s| s.group_id = String::new()).contains("group.id"));
+    assert!(refused(|s| s.group_id = "g\n".to_owned()).contains("control characters"));
     assert!(refused(|s| s.write_timeout = Duration::ZERO).contains("message.timeout.ms"));
 }
 

@@ -60,10 +60,92 @@ fn good_files_are_taken() {
 fn an_old_keystore_is_refused_with_the_way_out() {
     let legacy = fixture("legacy.p12");
     let properties = [("ssl.keystore.location", &*legacy), ("ssl.keystore.password", PASSWORD)];
-    assert_refused(&properties, &["RC2", "openssl pkcs12 -legacy", "ssl.certificate.location"]);
+    assert_refused(&properties, &["RC2", "RC4", "DES", "openssl pkcs12 -legacy", "ssl.certificate.location"]);
     // The password is checked first, so it is right or this is the cause.
     let wrong = [("ssl.keystore.location", &*legacy), ("ssl.keystore.password", "wrong")];
     assert_refused(&wrong, &["ssl.keystore.password"]);
+}
+
+/// Covers S11, S12, B24.
+#[test]
+fn a_key_with_an_old_encryption_is_refused_with_its_method_and_the_way_out() {
+    let certificate = fixture("certificate.pem");
+    let way_out = "openssl pkey -provider default -provider legacy";
+    for (name, method) in
+        [("pbes1-key.pem", "PBE-MD5-DES"), ("pbes2-rc2-key.pem", "RC2-CBC"), ("dek-info-key.pem", "DES-CBC")]
+    {
+        let (path, pem) = (fixture(name), fs::read_to_string(fixture(name)).unwrap());
+        // The password does not matter, and is not asked for.
+        for password in [&[("ssl.key.password", PASSWORD)][..], &[("ssl.key.password", "wrong")], &[]] {
+            let properties = [&[("ssl.key.location", &*path), ("ssl.certificate.location", &certificate)], password];
+            assert_refused(&properties.concat(), &[method, "old", way_out]);
+            let error = check(&[&[("ssl.key.pem", &*pem)], password].concat()).unwrap_err();
+            assert!(error.contains("ssl.key.pem") && error.contains(method) && error.contains(way_out), "{error}");
+        }
+    }
+    let openssh = fixture("openssh-key");
+    assert_refused(&[("ssl.key.location", &openssh)], &["OpenSSH", "ssh-keygen -p -m PEM"]);
+}
+
+/// Covers S11, B24.
+#[test]
+fn what_the_bundled_openssl_lacks_in_a_keystore_is_named() {
+    for (name, words) in [
+        ("des.p12", &["PBE-MD5-DES", "openssl pkcs12 -legacy"][..]),
+        ("md4-mac.p12", &["MD4", "openssl pkcs12 -legacy"]),
+        ("small.p12", &["too small", "2048"]),
+        ("no-key.p12", &["has no private key"]),
+        ("no-certificate.p12", &["has no certificate"]),
+    ] {
+        let path = fixture(name);
+        let properties = [("ssl.keystore.location", &*path), ("ssl.keystore.password", PASSWORD)];
+        assert_refused(&properties, words);
+        let error = check(&properties).unwrap_err();
+        assert!(!error.contains("is not opened by"), "{error}");
+        assert_eq!(error.contains("too small"), name == "small.p12", "{error}");
+    }
+}
+
+/// Covers S11, B24.
+#[test]
+fn a_certificate_that_is_too_weak_or_of_another_kind_is_refused_with_that_cause() {
+    let (small, sha1, rsa) = (fixture("small.pem"), fixture("sha1-certificate.pem"), fixture("rsa-certificate.pem"));
+    let (key, certificate) = (fixture("key.pem"), fixture("certificate.pem"));
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    for (path, words) in [(&small, "too small"), (&sha1, "old digest")] {
+        assert_refused(&[("ssl.certificate.location", path)], &[words]);
+        let error = check(&[("ssl.certificate.pem", &read(path))]).unwrap_err();
+        assert!(error.contains("ssl.certificate.pem") && error.contains(words), "{error}");
+    }
+    for certificate in [("ssl.certificate.location", &*rsa), ("ssl.certificate.pem", &read(&rsa))] {
+        assert_refused(&[("ssl.key.location", &key), certificate], &["not the key of the certificate", "RSA", "EC"]);
+    }
+    assert_refused(&[("ssl.key.location", &key)], &["needs its certificate", "ssl.certificate.location"]);
+    let good = [("ssl.key.location", &*key), ("ssl.certificate.location", &certificate)];
+    assert_eq!(check(&good), Ok(()));
+}
+
+/// Covers S12, B24.
+#[test]
+fn a_key_in_the_place_of_a_path_is_not_shown() {
+    let pem = fs::read_to_string(fixture("key.pem")).unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let first_line = pem.lines().nth(1).unwrap();
+    for (name, instead) in [
+        ("ssl.key.location", "use ssl.key.pem"),
+        ("ssl.certificate.location", "use ssl.certificate.pem"),
+        ("ssl.ca.location", "use ssl.ca.pem"),
+        ("ssl.crl.location", "write it to a file"),
+        ("ssl.keystore.location", "ssl.certificate.pem and ssl.key.pem"),
+    ] {
+        for (value, what) in [(&*pem, "PEM, not a path"), (&base64, "base64"), (first_line, "base64")] {
+            let error = check(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name) && error.contains(what) && error.contains(instead), "{error}");
+            assert!(!error.contains(&first_line[..12]) && error.lines().count() == 1, "{error}");
+        }
+        let error = check(&[(name, "/gone/a=hunter2")]).unwrap_err();
+        assert!(error.contains("can't be read") && !error.contains(PASSWORD), "{error}");
+    }
 }
 
 /// Covers S11, S12, B24.

@@ -121,6 +121,9 @@ fn a_misspelt_name_has_a_nearest_one() {
         ("security.protocoll", "security.protocol"),
         ("ssl.ca.locaton", "ssl.ca.location"),
         ("linger_ms", "linger.ms"),
+        ("topic.topic.acks", "acks"),
+        ("topic.linger.mss", "linger.ms"),
+        ("topic.metadata.refresh.spars", "topic.metadata.refresh.sparse"),
     ] {
         assert_eq!(Property::nearest(wrong), Some(right));
     }

@@ -104,6 +104,39 @@ fn a_key_that_is_cut_off_is_an_error_without_its_lines() {
     assert_eq!(nul, PropertiesError { line: 1, problem: Problem::Nul });
 }
 
+/// The output of `openssl pkcs12 -nodes`, and of `openssl x509 -text`.
+/// Covers S11, S12, B24.
+#[test]
+fn text_beside_pem_is_refused_with_the_way_out() {
+    let (certificate, key) = (CERTIFICATE.trim(), KEY.trim());
+    let bag = "Bag Attributes\n    localKeyID: 42 A5 \n";
+    let both = format!(
+        "{bag}subject=CN = test\n\nissuer=CN = test\n\n{certificate}\n{bag}Key Attributes: <No Attributes>\n{key}"
+    );
+    for (text, line) in [
+        (format!("ssl.certificate.pem={both}"), 1),
+        (format!("linger.ms=1\nssl.key.pem=\n{both}"), 3),
+        (format!("ssl.certificate.pem={certificate}\n{bag}{key}"), 1 + certificate.lines().count()),
+        (format!("ssl.ca.pem={certificate}\nsubject=CN = test\n{certificate}"), 1 + certificate.lines().count()),
+        (format!("ssl.ca.pem={certificate}\n 1 s:CN = test\n{certificate}"), 1 + certificate.lines().count()),
+        (format!("SSL.CA.PEM=Certificate:\n    Data:\n        Version: 3 (0x2)\n{certificate}"), 1),
+    ] {
+        let error = parse_properties(&text).unwrap_err();
+        assert_eq!(error, PropertiesError { line, problem: Problem::TextBesidePem }, "{text}");
+        assert!(error.to_string().contains("openssl"), "{error}");
+    }
+    // Elsewhere such lines are what they look like.
+    assert_eq!(parsed("client.id=x\nsubject=CN=test").len(), 2);
+}
+
+/// Covers S12, B24.
+#[test]
+fn a_value_on_the_line_after_its_name_is_named_and_not_shown() {
+    let error = parse_properties("linger.ms=1\nsasl.password=\nhunter2\n").unwrap_err();
+    assert_eq!(error, PropertiesError { line: 3, problem: Problem::ValueOnNextLine });
+    assert!(error.to_string().contains("same line") && !error.to_string().contains("hunter2"), "{error}");
+}
+
 /// A file of the largest size that is read is parsed in a time that grows with its size only.
 #[test]
 fn a_block_of_many_lines_is_read_once() {
