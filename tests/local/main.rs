@@ -28,6 +28,7 @@ mod mock_cluster;
 mod opening;
 mod process;
 mod reasons;
+mod retention;
 mod servers;
 mod stalls;
 mod store;

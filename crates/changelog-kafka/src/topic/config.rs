@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use changelog_core::log::{ClockRange, WriteError};
 use rdkafka::admin::ConfigEntry;
 
 use crate::settings::RECORD_OVERHEAD;
@@ -80,14 +81,16 @@ impl TopicConfig {
         relevant(self) == relevant(other)
     }
 
-    /// The text of a timestamp that a broker rejects.
-    pub fn rejected_timestamp(&self, error: &str) -> String {
-        let now = jiff::Timestamp::now();
-        let (before, after) = (self.timestamp_before, self.timestamp_after);
-        format!(
-            "{error}: this machine's clock is at {now:.3}, and the topic takes records from {before} ms before the \
-             broker's clock (message.timestamp.before.max.ms) to {after} ms after it (message.timestamp.after.max.ms)"
-        )
+    /// The error for a record whose timestamp a broker rejects.
+    pub fn rejected_timestamp(&self, error: &str) -> WriteError {
+        let now = format!("{:.3}", jiff::Timestamp::now());
+        let (before_ms, after_ms) = (self.timestamp_before, self.timestamp_after);
+        let cause = format!(
+            "{error}: this machine's clock is at {now}, and the topic takes records from {before_ms} ms before the \
+             broker's clock (message.timestamp.before.max.ms) to {after_ms} ms after it \
+             (message.timestamp.after.max.ms)"
+        );
+        WriteError::ClockSkew { cause, clock: ClockRange { now, before_ms, after_ms } }
     }
 
     /// The largest value that fits together with the longest key and headers.
