@@ -90,7 +90,8 @@ pub struct ServeArgs {
     /// How long the embedded store keeps a tombstone after its write, from 0ms.
     ///
     /// The memory store keeps every tombstone. On both, half of this time limits the age of a resume token and the lag
-    /// of a stream that follows. A Kafka topic has its own delete.retention.ms.
+    /// of a stream that follows. Below 1 s such a stream fails with RETENTION_TOO_SHORT. A Kafka topic has its own
+    /// delete.retention.ms.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, help_heading = "Store")]
     pub delete_retention: Duration,
     /// What values must be.

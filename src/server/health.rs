@@ -106,7 +106,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let status = status_of(&request.get_ref().service, *self.phase.borrow());
-        let unknown = || name_unknown("health has no service of this name", Some(&request.get_ref().service));
+        let unknown = || name_unknown("health has no service", &request.get_ref().service);
         let status = status.ok_or_else(unknown)?;
         Ok(Response::new(response(status)))
     }

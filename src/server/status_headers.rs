@@ -16,7 +16,7 @@ use crate::{
     proto::DOMAIN,
     service::{
         CallStats, bad_argument, encoding_unsupported, fault_of_write, internal_fault, message_too_large, name_unknown,
-        request_malformed, unknown_method,
+        not_framed, not_implemented, unknown_method,
     },
 };
 
@@ -62,7 +62,7 @@ impl StatusHeaders {
         Some(status)
     }
 
-    /// The same status with our code and reason.
+    /// The same status with our reason.
     fn of_library(&self, status: &Status) -> Status {
         let (rpc, text) = (self.rpc.name, status.message());
         match status.code() {
@@ -76,12 +76,25 @@ impl StatusHeaders {
                 }
                 None => unknown_method(self.path.as_ref().map_or(rpc, PathAndQuery::path)),
             },
-            Code::Internal => request_malformed(rpc, text),
-            // Of reflection.
-            Code::NotFound => name_unknown(text, None),
+            Code::Internal => not_framed(rpc, text),
+            Code::NotFound => of_reflection(text),
             Code::InvalidArgument => bad_argument("message_request", text),
             _ => fault(self.rpc),
         }
+    }
+}
+
+/// What reflection does not find. Its text has the name as the client sent it.
+fn of_reflection(text: &str) -> Status {
+    // The API has none.
+    if text == "extensions are not supported" {
+        return not_implemented("reflection: extensions are not supported");
+    }
+    let named = |kind: &str| text.strip_prefix(kind)?.strip_prefix(" '")?.strip_suffix("' not found");
+    match (named("symbol"), named("file")) {
+        (Some(symbol), _) => name_unknown("reflection has no symbol", symbol),
+        (_, Some(file)) => name_unknown("reflection has no file", file),
+        _ => name_unknown("reflection does not find this:", text),
     }
 }
 

@@ -6,8 +6,8 @@
 use std::fmt::Display;
 
 use changelog_core::{
-    changelog::LoadError,
-    log::{ReadError, TopicProblem, WriteError},
+    changelog::{LoadError, ResyncCause, TokenError},
+    log::{MoveCause, ReadError, TopicProblem, TruncationCause, WriteError},
     model::{
         Escaped, HeaderError, Key, KeyError, MAX_HEADER_BYTES, MAX_HEADERS, MAX_KEY_BYTES, MAX_WORKSPACE_BYTES,
         ValueError,
@@ -111,9 +111,16 @@ impl Facts for WriteError {
             Self::QueueFull { limit } => vec![shown("limit", limit)],
             Self::TooLarge { limit, got } => limit_and_got(limit, got),
             Self::StoreGone(gone) => vec![shown("directory", &gone.dir.to_string_lossy())],
+            Self::NotEnoughReplicas { replicas: Some(replicas), .. } => vec![
+                fact("partition", &replicas.partition),
+                fact("expected", &replicas.min),
+                fact("got", &replicas.in_sync),
+            ],
+            Self::ClockSkew { clock, .. } => {
+                vec![fact("clock", &clock.now), fact("beforeMs", &clock.before_ms), fact("afterMs", &clock.after_ms)]
+            }
             Self::Unreachable { .. }
-            | Self::NotEnoughReplicas { .. }
-            | Self::ClockSkew { .. }
+            | Self::NotEnoughReplicas { replicas: None, .. }
             | Self::Draining
             | Self::OutOfFiles { .. }
             | Self::DiskFull { .. }
@@ -129,10 +136,10 @@ impl Facts for ReadError {
     fn facts(&self) -> Vec<Fact> {
         match self {
             Self::Topic(problem) => problem.facts(),
-            Self::EndedEarly { partition } | Self::Truncated { partition, .. } | Self::Moved { partition, .. } => {
-                vec![fact("partition", partition)]
-            }
-            Self::RetentionTooShort { partition, read_ms, retention_ms } => {
+            Self::EndedEarly { partition } => vec![fact("partition", partition)],
+            Self::Truncated { partition, cause } => [vec![fact("partition", partition)], cause.facts()].concat(),
+            Self::Moved { partition, cause } => [vec![fact("partition", partition)], cause.facts()].concat(),
+            Self::RetentionTooShort { partition, read_ms, retention_ms, .. } => {
                 vec![fact("partition", partition), fact("readMs", read_ms), fact("deleteRetentionMs", retention_ms)]
             }
             Self::OpenTransaction { partition, last_stable, high } => {
@@ -144,16 +151,37 @@ impl Facts for ReadError {
                 fact("lowWatermark", low),
                 fact("highWatermark", end),
             ],
-            Self::Deadline { partition, position, end } => {
+            Self::Deadline { partition, position, end } | Self::NoProgress { partition, position, end, .. } => {
                 vec![fact("partition", partition), fact("offset", position), fact("endOffset", end)]
             }
             Self::StoreGone(gone) => vec![shown("directory", &gone.dir.to_string_lossy())],
             Self::Unreachable { .. }
-            | Self::NoProgress { .. }
             | Self::Internal { .. }
             | Self::OutOfFiles { .. }
             | Self::Draining
             | Self::Corrupt(_) => vec![],
+        }
+    }
+}
+
+impl Facts for TruncationCause {
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::EndWentBack { was, high } => vec![fact("endOffset", was), fact("highWatermark", high)],
+            Self::Purged { offset } => vec![fact("offset", offset)],
+            Self::Other(_) => vec![],
+        }
+    }
+}
+
+impl Facts for MoveCause {
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::TooSlow { read_ms, retention_ms, .. } => {
+                vec![fact("readMs", read_ms), fact("deleteRetentionMs", retention_ms)]
+            }
+            Self::Purged { offset } => vec![fact("offset", offset)],
+            Self::Grew { end, .. } => vec![fact("endOffset", end)],
         }
     }
 }
@@ -174,7 +202,26 @@ impl Facts for LoadError {
             Self::WorkspaceNotInPartitions { workspace, partition } => {
                 vec![unquoted("workspace", workspace), fact("partition", partition)]
             }
-            Self::Deadline(_) | Self::Token(_) => vec![],
+            Self::Deadline { partition, .. } => {
+                partition.iter().map(|partition| fact("partition", partition)).collect()
+            }
+            Self::Token(TokenError::Invalid(_)) => vec![],
+            Self::Token(TokenError::Resync(cause)) => cause.facts(),
+        }
+    }
+}
+
+impl Facts for ResyncCause {
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::Version { got } => vec![fact("got", got)],
+            Self::Topic { expected, got } => vec![shown("expected", expected), unquoted("got", got)],
+            Self::PartitionCount { expected, got } => vec![fact("expected", expected), fact("got", got)],
+            Self::Future { partition, ahead_ms } => vec![fact("partition", partition), fact("aheadMs", ahead_ms)],
+            Self::TooOld { partition, age_ms, retention_ms } | Self::EndedLate { partition, age_ms, retention_ms } => {
+                vec![fact("partition", partition), fact("ageMs", age_ms), fact("deleteRetentionMs", retention_ms)]
+            }
+            Self::Log(error) => error.facts(),
         }
     }
 }
@@ -193,6 +240,36 @@ impl Facts for Full {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Covers C77.
+    #[test]
+    fn an_error_before_the_log_is_read_has_its_facts() {
+        let partition = changelog_core::model::Partition::new(3).unwrap();
+        let log = ReadError::OffsetOutOfRange { partition, offset: 9, low: 0, end: 5 };
+        let of_log = log.facts();
+        let resync = |cause| LoadError::Token(TokenError::Resync(cause));
+        let (age_ms, retention_ms) = (600, 1_000);
+        let of_age = [("partition", "3"), ("ageMs", "600"), ("deleteRetentionMs", "1000")];
+        let deadline = |partition| LoadError::Deadline { what: "before it".to_owned(), partition };
+        let expected: [(LoadError, &[(&str, &str)]); 8] = [
+            (deadline(None), &[]),
+            (deadline(Some(partition)), &[("partition", "3")]),
+            (resync(ResyncCause::Version { got: 9 }), &[("got", "9")]),
+            (
+                resync(ResyncCause::Topic { expected: "a".to_owned(), got: Escaped("b\n").to_string() }),
+                &[("expected", "a"), ("got", r"b\n")],
+            ),
+            (resync(ResyncCause::PartitionCount { expected: 3, got: 4 }), &[("expected", "3"), ("got", "4")]),
+            (resync(ResyncCause::Future { partition, ahead_ms: 7 }), &[("partition", "3"), ("aheadMs", "7")]),
+            (resync(ResyncCause::TooOld { partition, age_ms, retention_ms }), &of_age),
+            (resync(ResyncCause::EndedLate { partition, age_ms, retention_ms }), &of_age),
+        ];
+        for (error, expected) in expected {
+            let expected: Vec<_> = expected.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            assert_eq!(error.facts(), expected, "{error}");
+        }
+        assert_eq!(resync(ResyncCause::Log(Box::new(log))).facts(), of_log);
+    }
 
     /// Covers C58.
     #[test]

@@ -25,22 +25,23 @@ pub async fn get(
 ) -> Result<(v1::Entry, Reserved), Status> {
     let (call, request) = Call::from_message(request);
     let key = request::key(&request.workspace_id, &request.changelog_id)?;
-    let format = request::value_format(request.value_format)?;
-    let deadline = call.deadline_within(limits.read_timeout);
     let shown = Escaped(key.as_str()).to_string();
-    let named = facts::key(&key);
+    let (what, named) = (format!("get {shown}"), facts::key(&key));
+    let naming = |status: Status| status::naming(&status, &what, &named);
+    let format = request::value_format(request.value_format).map_err(naming)?;
+    let deadline = call.deadline_within(limits.read_timeout);
     let found = changelog.get(key, call.peer, deadline).await;
-    let failed = |e| status::from_load_error(&e, &format!("get {shown}"), Some(&named), metrics);
+    let failed = |e| status::from_load_error(&e, &what, Some(&named), metrics);
     let found = found.map_err(failed)?;
     call.stats.set_partition(Some(found.partition.number()));
     call.stats.add_records(found.end.counts.read);
     let record = found.record.ok_or_else(|| status::key_not_found(&shown, named.clone()))?;
     call.stats.add_entries(1);
-    let full = |full: Full| status::memory_limit(&format!("get {shown}"), &full);
+    let full = |full: Full| naming(status::memory_limit(&what, &full));
     // Before the conversion, so that no value is in memory without a reservation.
     let most_bytes = response::most_entry_bytes(&record, format) as u64;
     let mut reserved = memory.answers.reserve(most_bytes).map_err(full)?;
-    let entry = conversions.entry(found.partition, record, format, deadline).await?;
+    let entry = conversions.entry(found.partition, record, format, deadline).await.map_err(naming)?;
     reserved.shrink_to(entry.encoded_len() as u64);
     Ok((entry, reserved))
 }

@@ -31,15 +31,17 @@ pub fn load_workspace(
     let what = format!("load {}", Escaped(workspace.as_str()));
     let named = facts::shown("workspace", workspace.as_str());
     let kept = list_bytes(&[&request.entity_types]);
-    let types = request::entity_types(request.entity_types)?;
-    let format = request::value_format(request.value_format)?;
-    let listed = memory.lists.reserve(kept).map_err(|full| status::memory_limit(&what, &full))?;
+    let naming = |status: Status| status::naming(&status, &what, &named);
+    let types = request::entity_types(request.entity_types).map_err(naming)?;
+    let format = request::value_format(request.value_format).map_err(naming)?;
+    let listed = memory.lists.reserve(kept).map_err(|full| naming(status::memory_limit(&what, &full)))?;
     let deadline = call.deadline_within(limits.read_timeout);
     Ok(ResponseStream::spawn(
         deadline,
         || status::internal_fault("the load is not whole"),
         &memory.answers,
         move |responses| async move {
+            let naming = |status: Status| status::naming(&status, &what, &named);
             let load = changelog.load(workspace, types, call.peer, deadline).await;
             let load = load.map_err(|e| status::from_load_error(&e, &what, Some(&named), &metrics))?;
             call.stats.set_partition(Some(load.partition.number()));
@@ -48,14 +50,15 @@ pub fn load_workspace(
             let (records, shared) = (load.records(), load.is_shared());
             let mut batches = conversions.batches(load.partition, records, format, shared, Some(deadline));
             while let Some(most_bytes) = batches.most_bytes() {
-                let place = responses.place(most_bytes).await?;
-                let Some((entries, batch)) = batches.next().await? else { break };
+                let place = responses.place(most_bytes).await.map_err(naming)?;
+                let Some((entries, batch)) = batches.next().await.map_err(naming)? else { break };
                 call.stats.add_entries(entries);
                 place.send(message(Event::Batch(batch)));
             }
             drop(batches);
-            responses.send(message(Event::Snapshot(response::snapshot(load.snapshot.clone())))).await?;
-            let flushed = responses.flushed().await;
+            let snapshot = message(Event::Snapshot(response::snapshot(load.snapshot.clone())));
+            responses.send(snapshot).await.map_err(naming)?;
+            let flushed = responses.flushed().await.map_err(naming);
             drop(listed);
             // The load holds its replay permit until the transport has taken the last message.
             drop(load);

@@ -35,8 +35,8 @@ use tonic::{Request, Response, Status, Streaming};
 pub use call::{AnswerMemory, Call, CallLimits, CallStats, Kept, Peer, RequestBytes, RequestMemory};
 pub use status::{
     bad_argument, connection_displaced, draining, encoding_unsupported, fault_of_write, internal_fault, memory_limit,
-    message_too_large, message_too_slow, name_unknown, no_room_for_message, request_malformed, request_too_slow,
-    starting, too_many_probes, unknown_method,
+    message_too_large, message_too_slow, name_unknown, no_room_for_message, not_framed, not_implemented,
+    request_malformed, request_too_slow, starting, too_many_probes, unknown_method,
 };
 
 use crate::{
@@ -144,6 +144,6 @@ impl ChangelogService for Service {
     type WatchStream = ResponseStream<v1::WatchResponse>;
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(status::not_implemented("Watch"))
+        Err(status::not_implemented("Watch is not in this version yet: use StreamAll with workspace_ids and follow"))
     }
 }

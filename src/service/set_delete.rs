@@ -24,11 +24,12 @@ pub async fn set(
 ) -> Result<v1::SetResponse, Status> {
     let (call, request) = Call::from_message(request);
     let key = request::key(&request.workspace_id, &request.changelog_id)?;
-    let ack = request::ack(request.ack)?;
-    let headers = request::headers(request.headers)?;
+    let named = |status: Status| status::naming_key(&status, "set", &key);
+    let ack = request::ack(request.ack).map_err(named)?;
+    let headers = request::headers(request.headers).map_err(named)?;
     let target = changelog.write_target();
     let deadline = call.deadline_within(limits.write_timeout);
-    let value = value(request.value, target.value_rules(), conversions, deadline).await?;
+    let value = value(request.value, target.value_rules(), conversions, deadline).await.map_err(named)?;
     let record = target.record(key.clone(), Some(value), headers);
     let failed = |e: WriteError| status::from_failed_write(&e, "set", &key);
     let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
@@ -56,8 +57,9 @@ pub async fn delete(
 ) -> Result<v1::DeleteResponse, Status> {
     let (call, request) = Call::from_message(request);
     let key = request::key(&request.workspace_id, &request.changelog_id)?;
-    let ack = request::ack(request.ack)?;
-    let headers = request::headers(request.headers)?;
+    let named = |status: Status| status::naming_key(&status, "delete", &key);
+    let ack = request::ack(request.ack).map_err(named)?;
+    let headers = request::headers(request.headers).map_err(named)?;
     let record = changelog.write_target().record(key.clone(), None, headers);
     let failed = |e: WriteError| status::from_failed_write(&e, "delete", &key);
     let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;

@@ -70,6 +70,27 @@ fn bad_field(reason: &'static str, field: &str, message: String, facts: Vec<Fact
     StatusSpec { field: Some(field.to_owned()), facts, ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
+/// The same status with the entity or workspace of its call: `what` begins the message, and `named` is a fact.
+pub fn naming(status: &Status, what: &str, named: &Fact) -> Status {
+    let mut details = status.get_error_details();
+    let Some(info) = details.error_info().cloned() else { return status.clone() };
+    let mut metadata = info.metadata;
+    metadata.insert(named.0.to_owned(), named.1.clone());
+    details.set_error_info(info.reason, info.domain, metadata);
+    let message = status.message();
+    let message = if message.starts_with(what) { message.to_owned() } else { bounded(format!("{what}: {message}")) };
+    Status::with_error_details(status.code(), message, details)
+}
+
+/// As [`naming`], for the write of one key: `verb` and the key begin the message.
+pub fn naming_key(status: &Status, verb: &str, key: &Key) -> Status {
+    naming(status, &of_key(verb, key), &key_fact(key))
+}
+
+fn of_key(verb: &str, key: &Key) -> String {
+    format!("{verb} {}", Escaped(key.as_str()))
+}
+
 /// A request that can never succeed.
 pub fn bad_argument(field: &str, message: impl Into<String>) -> Status {
     bad_field("ARGUMENT_INVALID", field, message.into(), vec![])
@@ -114,9 +135,9 @@ pub fn bad_headers(error: &HeaderError) -> Status {
     bad_field("ARGUMENT_INVALID", "headers", error.to_string(), error.facts())
 }
 
-/// An RPC that this version does not implement.
-pub fn not_implemented(rpc: &str) -> Status {
-    spec(Code::Unimplemented, "NOT_IMPLEMENTED").status(format!("{rpc} is not in this version yet"))
+/// An RPC, or a request of reflection, that this version does not implement.
+pub fn not_implemented(message: &str) -> Status {
+    spec(Code::Unimplemented, "NOT_IMPLEMENTED").status(message)
 }
 
 /// `Get` of an entity that does not exist.
@@ -158,9 +179,21 @@ pub fn request_malformed(what: &str, cause: &str) -> Status {
     spec(Code::Internal, "REQUEST_MALFORMED").status(format!("{what}: nothing of the message was done: {cause}"))
 }
 
+/// As [`request_malformed`], with the text of the gRPC library.
+pub fn not_framed(what: &str, library: &str) -> Status {
+    let cause = format!(
+        "the request is not framed as gRPC says, because it is cut off, compressed badly, without a message, or has a \
+         wrong flag; the gRPC library says {}",
+        Escaped(library)
+    );
+    request_malformed(what, &cause)
+}
+
 /// A service that health does not know, or a symbol or file that reflection does not know.
-pub fn name_unknown(message: &str, name: Option<&str>) -> Status {
-    spec(Code::NotFound, "NAME_UNKNOWN").with(name.map(|name| shown("name", name))).status(message)
+/// `what` says which of them, and the name ends the message.
+pub fn name_unknown(what: &str, name: &str) -> Status {
+    let message = format!("{what} {}", Escaped(name));
+    spec(Code::NotFound, "NAME_UNKNOWN").with([shown("name", name)]).status(message)
 }
 
 /// Of a read, or of a write that came after the fault. What a fault did to a write that it met is not known.
@@ -219,6 +252,11 @@ pub fn memory_limit(what: &str, full: &Full) -> Status {
     no_room(format!("{what}: nothing was done: {full}"), full.facts())
 }
 
+/// As [`memory_limit`], for the write of one key.
+pub fn memory_limit_of_write(verb: &str, key: &Key, full: &Full) -> Status {
+    naming_key(&memory_limit(&of_key(verb, key), full), verb, key)
+}
+
 /// A message of a stream that the memory limit has no room for. Others of the stream may have been written or sent.
 pub fn no_room_for_message(what: &str, full: &Full) -> Status {
     no_room(format!("{what}: the stream ends before this message: {full}"), full.facts())
@@ -252,7 +290,7 @@ fn topic(problem: &TopicProblem) -> StatusSpec {
 
 /// As [`from_write_error`], for the write of one key. `verb` and the key name it.
 pub fn from_failed_write(error: &WriteError, verb: &str, key: &Key) -> Status {
-    write_status(error, &format!("{verb} {}", Escaped(key.as_str())), Some(key))
+    write_status(error, &of_key(verb, key), Some(key))
 }
 
 /// A write that was refused, failed, or has an unknown outcome. `what` names it: `set "ws/type/id"`.
@@ -308,7 +346,7 @@ pub fn from_load_error(error: &LoadError, what: &str, named: Option<&Fact>, metr
         LoadError::MemoryBudgetExceeded { .. } => {
             spec(Code::ResourceExhausted, "REPLAY_TOO_LARGE").retry_after(Duration::from_secs(5))
         }
-        LoadError::Deadline(_) => spec(Code::DeadlineExceeded, "DEADLINE"),
+        LoadError::Deadline { .. } => spec(Code::DeadlineExceeded, "DEADLINE"),
         LoadError::Token(TokenError::Invalid(_)) => {
             return bad_field("TOKEN_INVALID", "resume_token", format!("{what}: {error}"), facts().collect());
         }
@@ -375,7 +413,10 @@ mod tests {
             unknown_method(&no_such),
             encoding_unsupported(&cause, &cause),
             request_malformed("Set", &cause),
-            name_unknown(&cause, Some(&cause)),
+            not_framed("Set", &cause),
+            name_unknown("health has no service", &cause),
+            naming_key(&bad_argument("value", cause.clone()), "set", &key),
+            naming(&bad_argument("value", cause.clone()), "load \"w\"", &shown("workspace", &cause)),
         ] {
             assert!(status.message().len() <= MAX_MESSAGE_BYTES + '…'.len_utf8());
             let response = status.into_http::<()>();

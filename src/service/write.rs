@@ -95,7 +95,8 @@ enum Outcome {
     Failed(WriteError, Key, &'static str),
     /// The mutation breaks a rule.
     Bad(Status),
-    NoRoom(Full, &'static str),
+    /// The memory limit has no room for the verdict. Also the key, unless the mutation breaks a rule, too.
+    NoRoom(Full, &'static str, Option<Key>),
 }
 
 /// Starts a `Write` stream. `tasks` gets the tasks that wait for outcomes, which may live longer than the stream.
@@ -232,7 +233,8 @@ impl Writing {
         let units = self.window.take(needed).await;
         self.read += 1;
         let outcome = match (self.window.reserve().await, change) {
-            (Err(full), change) => Outcome::NoRoom(full, change.as_ref().map_or("write", Change::verb)),
+            (Err(full), Ok(change)) => Outcome::NoRoom(full, change.verb(), Some(change.key)),
+            (Err(full), Err(_)) => Outcome::NoRoom(full, "write", None),
             (Ok(()), Err(status)) => Outcome::Bad(status),
             (Ok(()), Ok(change)) => {
                 let (key, verb) = (change.key.clone(), change.verb());
@@ -328,7 +330,8 @@ fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
         }
         Outcome::Failed(error, key, verb) => status::from_failed_write(&error, verb, &key),
         Outcome::Bad(status) => status,
-        Outcome::NoRoom(full, verb) => status::memory_limit(verb, &full),
+        Outcome::NoRoom(full, verb, None) => status::memory_limit(verb, &full),
+        Outcome::NoRoom(full, verb, Some(key)) => status::memory_limit_of_write(verb, &key, &full),
     };
     v1::Verdict { id, outcome: Some(verdict::Outcome::Error(response::rpc_status(&status))) }
 }
@@ -360,14 +363,25 @@ pub fn check_count(mutations: &[v1::Mutation]) -> Result<(), Status> {
 
 pub async fn change(mutation: v1::Mutation, rules: &ValueRules, conversions: &Conversions) -> Result<Change, Status> {
     let key = request::key(&mutation.workspace_id, &mutation.changelog_id)?;
-    let headers = request::headers(mutation.headers)?;
-    let value = match mutation.change {
-        Some(mutation::Change::Raw(raw)) => Some(conversions.check(raw, rules, None).await?),
-        Some(mutation::Change::Json(json)) => Some(conversions.stored(json, rules, None).await?),
-        Some(mutation::Change::Deletion(_)) => None,
-        None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),
+    let verb = match mutation.change {
+        Some(mutation::Change::Raw(_) | mutation::Change::Json(_)) => "set",
+        Some(mutation::Change::Deletion(_)) => "delete",
+        None => "write",
     };
-    Ok(Change { key, value, headers })
+    let checked = async {
+        let headers = request::headers(mutation.headers)?;
+        let value = match mutation.change {
+            Some(mutation::Change::Raw(raw)) => Some(conversions.check(raw, rules, None).await?),
+            Some(mutation::Change::Json(json)) => Some(conversions.stored(json, rules, None).await?),
+            Some(mutation::Change::Deletion(_)) => None,
+            None => return Err(status::bad_argument("change", "a change is required: raw, json or deletion")),
+        };
+        Ok((value, headers))
+    };
+    match checked.await {
+        Ok((value, headers)) => Ok(Change { key, value, headers }),
+        Err(status) => Err(status::naming_key(&status, verb, &key)),
+    }
 }
 
 #[cfg(test)]

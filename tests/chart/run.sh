@@ -154,6 +154,25 @@ same() {
     verdict "$name"
 }
 
+# notes NAME [helm's arguments] -- [+TEXT | -TEXT]...
+# The notes after an installation have each +TEXT in one line, and no -TEXT.
+notes() {
+    name="notes: $1" problems=
+    shift
+    render $recent "$with_notes" "$@" --show-only templates/notes.yaml || problem "refused: $(cat "$work/err")"
+    while [ "$1" != -- ]; do shift; done
+    shift
+    for want in "$@"; do
+        text=${want#?} found=no
+        if grep -qF -e "$text" "$work/out"; then found=yes; fi
+        case $want$found in
+        +*no) problem "not in the notes: $text" ;;
+        -*yes) problem "in the notes: $text" ;;
+        esac
+    done
+    verdict "$name"
+}
+
 # lints NAME CHART [helm's arguments]
 lints() {
     name="lint: $1" problems=
@@ -169,6 +188,15 @@ cp -R "$here/consumer" "$consumer"
     cat "$work/out" >&2
     exit 1
 }
+
+# `helm template` leaves the notes out, and `helm install --dry-run` asks a cluster. So a copy of the chart has them as a
+# template of its own.
+with_notes=$work/notes
+cp -R "$chart" "$with_notes"
+{
+    echo 'notes: |'
+    sed 's/^/  /' "$chart/templates/NOTES.txt"
+} >"$with_notes/templates/notes.yaml"
 
 kafka='kafka.brokers={kafka-0:9092,kafka-1:9092}'
 
@@ -276,6 +304,12 @@ renders 'example, readiness asked for' $recent "$consumer" --set changelogd.prob
     '+service: readiness'
 renders "a parent's global and enabled values" $recent "$consumer" --set global.x=y,changelogd.enabled=true -- \
     '+- name: changelogd'
+
+# Covers C79.
+notes 'sidecar with a socket' --set mode=sidecar,api.socket=true -- '+mode is sidecar' \
+    '+grpc.default_authority=localhost' '+overrideAuthority("localhost")' '+INTERNAL, RST_STREAM' '+PROTOCOL_ERROR'
+notes 'sidecar without a socket' --set mode=sidecar -- '+mode is sidecar' '-authority' '-socket'
+notes 'standalone' -- '+runs as deployment/rel-changelogd in ns' '+the state is in an emptyDir' '-authority'
 
 refuses 'kubernetes too old' 1.26.0 "$chart" -- 'chart requires kubeVersion: >=1.27.0-0'
 # Covers K3.

@@ -6,8 +6,10 @@
 
 pub mod answers;
 pub mod command_line;
+pub mod facts;
 pub mod promises;
 pub mod refusals;
+pub mod retention;
 pub mod server;
 pub mod statuses;
 pub mod streams;
@@ -18,7 +20,7 @@ pub mod writes;
 macro_rules! contract {
     ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
-            use $crate::contract::{command_line, promises, refusals, statuses, streams, writes};
+            use $crate::contract::{command_line, facts, promises, refusals, statuses, streams, writes};
 
             $crate::contract!(@tests $start, promises:
                 a_load_contains_every_write_acknowledged_before_it
@@ -78,9 +80,11 @@ macro_rules! contract {
                 an_unknown_method_is_refused_with_its_path
                 an_encoding_that_the_server_does_not_have_is_refused_with_those_that_it_has
                 health_and_reflection_name_what_they_do_not_know
-                each_refusal_has_its_facts
                 a_message_reaches_the_client_as_the_specification_encodes_it
                 a_health_watch_of_an_unknown_service_is_answered_and_stays_open_until_a_stop
+            );
+            $crate::contract!(@tests $start, facts:
+                each_refusal_has_its_facts
             );
             $crate::contract!(@tests $start, command_line:
                 what_is_exported_deleted_and_imported_is_as_before

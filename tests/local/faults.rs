@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use changelog_core::{
-    log::{Corrupt, Gone, MemoryLog, ReadError, TopicProblem, WriteError},
+    log::{
+        ClockRange, Corrupt, Gone, InSync, MemoryLog, MoveCause, ReadError, TopicProblem, TruncationCause, WriteError,
+    },
     model::{Partition, PartitionCount},
     testing::FakeLog,
 };
@@ -120,11 +122,45 @@ async fn the_facts_of_an_error_of_the_log_reach_the_client() {
     let cause = || "a cause".to_owned();
     let topic = TopicProblem::PartitionCountChanged { topic: "t".to_owned(), expected: 2, actual: 3 };
     let of_topic = [("topic", "t"), ("expected", "2"), ("got", "3")];
-    let reads: [(ReadError, &[(&str, &str)]); 6] = [
+    let end_went_back = TruncationCause::EndWentBack { was: 9, high: 4 };
+    let setting = "--delete-retention";
+    let too_slow = MoveCause::TooSlow { read_ms: 1_001, retention_ms: 2_000, setting };
+    let reads: [(ReadError, &[(&str, &str)]); 13] = [
         (topic.clone().into(), &of_topic),
         (ReadError::EndedEarly { partition }, &[("partition", "1")]),
-        (ReadError::Truncated { partition, cause: cause() }, &[("partition", "1")]),
-        (ReadError::Moved { partition, cause: cause() }, &[("partition", "1")]),
+        (ReadError::Truncated { partition, cause: TruncationCause::Other(cause()) }, &[("partition", "1")]),
+        (
+            ReadError::Truncated { partition, cause: end_went_back },
+            &[("partition", "1"), ("endOffset", "9"), ("highWatermark", "4")],
+        ),
+        (
+            ReadError::Truncated { partition, cause: TruncationCause::Purged { offset: 3 } },
+            &[("partition", "1"), ("offset", "3")],
+        ),
+        (
+            ReadError::Moved { partition, cause: too_slow },
+            &[("partition", "1"), ("readMs", "1001"), ("deleteRetentionMs", "2000")],
+        ),
+        (
+            ReadError::Moved { partition, cause: MoveCause::Purged { offset: 3 } },
+            &[("partition", "1"), ("offset", "3")],
+        ),
+        (
+            ReadError::Moved { partition, cause: MoveCause::Grew { rounds: 5, end: 9, lag_ms: 0 } },
+            &[("partition", "1"), ("endOffset", "9")],
+        ),
+        (
+            ReadError::RetentionTooShort { partition, read_ms: 3, retention_ms: 5, setting },
+            &[("partition", "1"), ("readMs", "3"), ("deleteRetentionMs", "5")],
+        ),
+        (
+            ReadError::NoProgress { partition, position: 3, end: 8, seconds: 10 },
+            &[("partition", "1"), ("offset", "3"), ("endOffset", "8")],
+        ),
+        (
+            ReadError::OffsetOutOfRange { partition, offset: 3, low: 4, end: 8 },
+            &[("partition", "1"), ("offset", "3"), ("lowWatermark", "4"), ("highWatermark", "8")],
+        ),
         (
             ReadError::OpenTransaction { partition, last_stable: 5, high: 9 },
             &[("partition", "1"), ("lastStableOffset", "5"), ("highWatermark", "9")],
@@ -142,7 +178,18 @@ async fn the_facts_of_an_error_of_the_log_reach_the_client() {
         assert_eq!(facts(&server.try_load(load).await.unwrap_err()), with(expected, ("workspace", "ws?")));
         assert_eq!(facts(&server.get("ws/t/?").await.unwrap_err()), with(expected, ("key", "ws/t/?")));
     }
-    let writes: [(WriteError, &[(&str, &str)]); 4] = [
+    let clock = ClockRange { now: "2026-01-01T00:00:00.000Z".to_owned(), before_ms: 5, after_ms: 6 };
+    let replicas = Some(InSync { partition, in_sync: 1, min: 2 });
+    let writes: [(WriteError, &[(&str, &str)]); 7] = [
+        (
+            WriteError::ClockSkew { cause: cause(), clock },
+            &[("clock", "2026-01-01T00:00:00.000Z"), ("beforeMs", "5"), ("afterMs", "6")],
+        ),
+        (
+            WriteError::NotEnoughReplicas { cause: cause(), replicas },
+            &[("partition", "1"), ("expected", "2"), ("got", "1")],
+        ),
+        (WriteError::NotEnoughReplicas { cause: cause(), replicas: None }, &[]),
         (topic.into(), &of_topic),
         (WriteError::TooLarge { limit: 10, got: 20 }, &[("limit", "10"), ("got", "20")]),
         (WriteError::QueueFull { limit: "3 records".to_owned() }, &[("limit", "3 records")]),

@@ -50,11 +50,14 @@ pub fn head() -> Vec<u8> {
 
 /// The header block of a call.
 pub fn head_of(rpc: &str) -> Vec<u8> {
-    let path = format!("/changelog.v1.ChangelogService/{rpc}");
+    head_of_path(format!("/changelog.v1.ChangelogService/{rpc}").as_bytes())
+}
+
+fn head_of_path(path: &[u8]) -> Vec<u8> {
     let content_type = b"application/grpc";
     // POST, http. Path and authority are given by the index of their names. The index of content-type is 31.
     let mut head = vec![0x83, 0x86, 0x04, path.len() as u8];
-    head.extend(path.as_bytes());
+    head.extend(path);
     head.extend([0x01, 1, b'x', 0x0f, 31 - 15, content_type.len() as u8]);
     head.extend(content_type);
     head
@@ -186,6 +189,39 @@ async fn huge_metadata_is_refused_and_other_calls_are_unaffected() {
         assert!(format!("{status:?}").contains("ENHANCE_YOUR_CALM"), "{status:?}");
         other.set(set()).await.unwrap();
         server.set("ws/t/b", "1").await;
+    }
+}
+
+/// The HTTP/2 library refuses it by itself, so there is no status of gRPC. The client makes one.
+/// Covers C76, B19.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_sees_metadata_over_the_limit_as_http_431_and_a_path_that_no_uri_has_as_a_reset() {
+    let server = TestServer::in_process(vec!["--store=memory".to_owned()]).await.ready().await;
+    let mut client = connect(&server.api).await;
+    let set = |bytes: usize| {
+        let message = v1::SetRequest { changelog_id: "ws/t/a".to_owned(), value: raw("1"), ..Default::default() };
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("x-large", "x".repeat(bytes).parse().unwrap());
+        request
+    };
+    client.set(set(15 * 1024)).await.unwrap();
+    let status = client.set(set(17 * 1024)).await.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (tonic::Code::Unknown, ""), "{status:?}");
+    assert!(status.message().contains("431"), "{status:?}");
+    client.set(set(1)).await.expect("the connection stays");
+    for (path, end) in [(&b"/a b"[..], RST_STREAM), (b"/\x07", RST_STREAM), (b"/caf\xe9", GOAWAY)] {
+        let mut stream = opened(&server).await;
+        stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head_of_path(path))).await.unwrap();
+        let ended = async {
+            loop {
+                let (kind, _, _, payload) = next_frame(&mut stream).await.expect("an end");
+                if [HEADERS, RST_STREAM, GOAWAY].contains(&kind) {
+                    return (kind, payload);
+                }
+            }
+        };
+        let (kind, payload) = tokio::time::timeout(PATIENCE, ended).await.expect("an end in time");
+        assert_eq!(kind, end, "{path:?}: {payload:?}");
     }
 }
 

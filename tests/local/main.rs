@@ -29,6 +29,7 @@ mod opening;
 mod process;
 mod reasons;
 mod replaced_properties;
+mod retention;
 mod servers;
 mod stalls;
 mod store;

@@ -134,6 +134,22 @@ fn the_table_of_facts_has_the_members_that_the_code_sets() {
     assert_eq!(members, documented);
 }
 
+/// Covers C79.
+#[test]
+fn each_page_that_a_user_of_a_unix_socket_reads_has_the_option_and_the_symptom() {
+    for (name, page) in [
+        ("README.md", README),
+        ("docs/clients.md", include_str!("../../docs/clients.md")),
+        ("helm/changelogd/README.md", include_str!("../../helm/changelogd/README.md")),
+        ("helm/changelogd/templates/NOTES.txt", include_str!("../../helm/changelogd/templates/NOTES.txt")),
+    ] {
+        let words = ["grpc.default_authority", "overrideAuthority(\"localhost\")"];
+        for word in words.into_iter().chain(["INTERNAL", "RST_STREAM", "PROTOCOL_ERROR"]) {
+            assert!(page.contains(word), "{name} does not have {word}");
+        }
+    }
+}
+
 /// The items of lists in a comment that begin with codes and a colon, as codes and reasons.
 fn of_lists(comment: &str) -> Reasons {
     let mut items = Vec::<String>::new();

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use changelog_core::log::{PROGRESS_INTERVAL, ReadError, ReplayEvent};
+use changelog_core::log::{DELETE_RETENTION_FLAG, MoveCause, PROGRESS_INTERVAL, ReadError, ReplayEvent};
 use tokio::time::Instant;
 
 use super::{
@@ -25,7 +25,7 @@ pub(super) async fn follow(
     mut ranges: Vec<ReplayRange>,
     mut caught_up_at: Instant,
 ) -> Result<(), StopReason> {
-    let limit = delivery.state.topic.delete_retention / 2;
+    let retention = delivery.state.topic.delete_retention;
     let mut changes = delivery.state.published.subscribe();
     for range in &mut ranges {
         (range.from, range.whole_partition) = (range.end, false);
@@ -45,8 +45,10 @@ pub(super) async fn follow(
         if !published_since && matches!(changes.has_changed(), Ok(false)) {
             caught_up_at = now;
         }
-        if now - caught_up_at > limit {
-            return Err(StopReason::Error(ReadError::follower_lagged(ranges[0].partition, now - caught_up_at, limit)));
+        let lag = now - caught_up_at;
+        if lag > retention / 2 {
+            let error = ReadError::too_slow(ranges[0].partition, lag, retention, DELETE_RETENTION_FLAG);
+            return Err(StopReason::Error(error));
         }
         (caught_up_at, published_since) = (now, false);
         let Some(published) = changes.borrow_and_update().clone() else {
@@ -56,7 +58,7 @@ pub(super) async fn follow(
         for range in &mut ranges {
             range.end = published.end(range.partition).unwrap_or(range.from);
             if published.purged_beyond(range.partition, range.from) {
-                let cause = format!("tombstones beyond offset {} have been purged", range.from);
+                let cause = MoveCause::Purged { offset: range.from };
                 return Err(StopReason::Error(ReadError::Moved { partition: range.partition, cause }));
             }
             if range.end == range.from && !progress_due {
@@ -79,7 +81,7 @@ pub(super) async fn follow(
         // A snapshot that is held while waiting would keep the engine from removing superseded records.
         drop(published);
         let wake = last_progress_at.map_or_else(Instant::now, |at| at + PROGRESS_INTERVAL);
-        let wake = wake.min(Instant::now() + (limit / 4).max(MIN_FOLLOW_WAIT));
+        let wake = wake.min(Instant::now() + (retention / 8).max(MIN_FOLLOW_WAIT));
         tokio::select! {
             () = delivery.events.closed() => return Err(StopReason::Abandoned),
             () = delivery.state.closing.cancelled() => {}

@@ -122,7 +122,7 @@ use async_trait::async_trait;
 use changelog_core::{
     log::{
         Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
-        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError,
+        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, short_retention_of_followers,
     },
     model::{Partition, PartitionCount},
 };
@@ -370,6 +370,7 @@ impl Log for EmbeddedLog {
             code: failure.reason(),
             message: failure.to_string(),
         });
+        let findings = findings.chain(short_retention_of_followers(state.topic.delete_retention));
         Description {
             name: state.topic.name.clone(),
             topic: Some(state.topic.clone()),

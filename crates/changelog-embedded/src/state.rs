@@ -12,7 +12,7 @@ use std::{
 };
 
 use changelog_core::{
-    log::{Corrupt, Gone, ReadError, StartAt, StoreFailure, Topic, TopicState, WriteError},
+    log::{Corrupt, Gone, ReadError, StartAt, StoreFailure, Topic, TopicState, TruncationCause, WriteError},
     model::Partition,
 };
 use fjall::Snapshot;
@@ -74,7 +74,7 @@ impl Published {
             Some(end) if (0..=end).contains(&from) => {
                 let whole_partition = start == StartAt::Low;
                 if !whole_partition && self.purged_beyond(partition, from) {
-                    let cause = format!("tombstones beyond offset {from} have been purged");
+                    let cause = TruncationCause::Purged { offset: from };
                     return Err(ReadError::Truncated { partition, cause });
                 }
                 Ok(ReplayRange { partition, from, end, whole_partition })

@@ -1,6 +1,7 @@
 //! Timeouts, ages, delays and bounds of the Kafka store, in one place, because they depend on each other.
 //!
-//! Times that a user sets are in `Settings`. Times that librdkafka keeps are properties, see `settings.rs`.
+//! Times that a user sets are in `Settings`. Times that librdkafka keeps are properties, see `settings.rs`. Which
+//! delete.retention.ms is too short is the same on each store, see `changelog_core::log::MIN_DELETE_RETENTION`.
 //!
 //! # Topic and admin queries
 //!
@@ -16,7 +17,6 @@
 //! | `TOPIC_WAIT` | 4 s | The time that a caller waits for all queries of the topic together. | It leaves the caller a second of the five. | 5 s |
 //! | `CONFIG_WAIT` | 4 s | The second bound of a query of the configuration. | rust-rdkafka relies on librdkafka's timeout. This one guards against an answer that never comes. | |
 //! | `LEADER_MAX_AGE` | 3 s | The age up to which an observed leader is relied on. | A query of the topic takes up to `TOPIC_QUERY`, and the next one starts `MAX_TOPIC_AGE` after it. | |
-//! | `MIN_REPLAY_LIMIT` | 300 s | A delete.retention.ms that leaves a load less time than this is a warning. A load may take half of the retention. | A load of a large partition takes minutes. | |
 //! | `ADMIN_QUERY` | 5 s | One query of the `topic` commands. | An operator waits longer than a call does. | |
 //! | `CREATE_TOPIC_WAIT` | 10 s | The creation of a topic. | The controller waits for the new partitions' leaders. | |
 //! | `OFFSETS_QUERY` | 2.5 s | One query of offsets, elections included. | An election on a healthy cluster is over by then. | `DESCRIBE_OFFSETS_WAIT` |
@@ -49,7 +49,6 @@
 //! | `SHORT_ROUND` | 250 ms | A shorter round is safe even if min.compaction.lag.ms is 0. | A record above the round's end must have its segment closed and cleaned within the round to remove anything below the end. | The time of a broker's cleaner |
 //! | `MAX_ROUNDS` | 5 | How often an end is taken again before the replay ends with an error. | A log that grows faster than it is read has no end. | |
 //! | `MAX_AGE_DIVISOR` | 2 | A replay may take delete.retention.ms divided by this. | A tombstone may be removed that long after the cleaner first saw it. Half is left for clocks and for the cleaner. | `FOLLOW_CHECK_DIVISOR`, at least twice |
-//! | `MIN_DELETE_RETENTION` | 1 s | With a shorter delete.retention.ms, a replay that takes half of it is an error of the topic's configuration. | A load takes some milliseconds, and more on a busy machine. To start it again would not help. | |
 //! | `FOLLOW_CHECK_DIVISOR` | 8 | A replay that follows is checked at least this often in delete.retention.ms. | Several checks find the position at the end of the log before the replay is too old. | |
 //! | `MIN_FOLLOW_CHECK_INTERVAL` | 100 ms | The shortest time between two such checks. | A tiny delete.retention.ms must not make a busy loop. | `PROGRESS_INTERVAL` (5 s), the longest time |
 //! | `FOLLOW_STALL` | 60 s | How long a replay that follows may be stalled. | An election, a restart of a broker and transaction.timeout.ms (60 s by default) are over by then. | |
@@ -94,7 +93,6 @@ pub const METADATA_QUERY: Duration = Duration::from_secs(1);
 pub const TOPIC_WAIT: Duration = Duration::from_secs(4);
 pub const CONFIG_WAIT: Duration = Duration::from_secs(4);
 pub const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
-pub const MIN_REPLAY_LIMIT: Duration = Duration::from_secs(300);
 pub const ADMIN_QUERY: Duration = Duration::from_secs(5);
 pub const CREATE_TOPIC_WAIT: Duration = Duration::from_secs(10);
 pub const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
@@ -133,7 +131,6 @@ pub const UNREACHABLE_RETRY_DELAY: Duration = Duration::from_millis(50);
 pub const SHORT_ROUND: Duration = Duration::from_millis(250);
 pub const MAX_ROUNDS: u32 = 5;
 pub const MAX_AGE_DIVISOR: u32 = 2;
-pub const MIN_DELETE_RETENTION: Duration = Duration::from_secs(1);
 pub const FOLLOW_CHECK_DIVISOR: u32 = 8;
 pub const MIN_FOLLOW_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub const FOLLOW_STALL: Duration = Duration::from_secs(60);

@@ -63,9 +63,14 @@ pub enum LoadError {
         /// Bytes that were requested in addition.
         requested: usize,
     },
-    /// The deadline passed. The text says before what.
-    #[error("{0}")]
-    Deadline(String),
+    /// The deadline passed.
+    #[error("the deadline passed {what}")]
+    Deadline {
+        /// Before or while what.
+        what: String,
+        /// The partition that was read, or the first of them; `None` before that.
+        partition: Option<Partition>,
+    },
     /// The resume token can not be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -85,4 +90,11 @@ pub enum LoadError {
         /// The partition of the workspace.
         partition: Partition,
     },
+}
+
+impl LoadError {
+    /// The deadline passed before a partition was read.
+    pub(super) fn deadline_before(what: &str) -> Self {
+        Self::Deadline { what: format!("before {what}"), partition: None }
+    }
 }

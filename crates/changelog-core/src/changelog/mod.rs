@@ -28,7 +28,7 @@ pub use error::LoadError;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
-pub use resume::{Content, TokenError};
+pub use resume::{Content, ResyncCause, TokenError};
 pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, PreparedRecord, Undelivered, WriteTarget};
 
 use crate::{
@@ -122,7 +122,7 @@ impl Changelog {
         }
         match timeout_at(deadline, self.log.topic()).await {
             Ok(topic) => Ok(topic?),
-            Err(_) => Err(LoadError::Deadline("the deadline passed before the topic could be checked".to_owned())),
+            Err(_) => Err(LoadError::deadline_before("the topic could be checked")),
         }
     }
 

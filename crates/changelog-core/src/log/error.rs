@@ -2,6 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::{
+    cause::{MoveCause, TruncationCause},
+    retention::MIN_DELETE_RETENTION,
+};
 use crate::model::Partition;
 
 /// The process may not serve this topic. Retrying does not help.
@@ -118,12 +122,16 @@ pub enum WriteError {
     NotEnoughReplicas {
         /// The error of the broker.
         cause: String,
+        /// The number of replicas, if it is known.
+        replicas: Option<InSync>,
     },
     /// The log rejects the timestamp of the record, so this clock or the log's is wrong; nothing was written.
     #[error("nothing was written: {cause}")]
     ClockSkew {
-        /// The error of the broker.
+        /// The error of the broker, the clock and the range.
         cause: String,
+        /// The clock of this machine and the range.
+        clock: ClockRange,
     },
     /// This process is stopping; nothing was written.
     #[error("nothing was written: this process is draining")]
@@ -166,6 +174,28 @@ pub enum WriteError {
         /// The reason.
         cause: String,
     },
+}
+
+/// The replicas of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InSync {
+    /// The partition.
+    pub partition: Partition,
+    /// Its replicas in sync.
+    pub in_sync: usize,
+    /// min.insync.replicas.
+    pub min: i64,
+}
+
+/// The clock of this machine, and the timestamps that a topic takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockRange {
+    /// The time on this machine, as in RFC 3339.
+    pub now: String,
+    /// message.timestamp.before.max.ms.
+    pub before_ms: i64,
+    /// message.timestamp.after.max.ms.
+    pub after_ms: i64,
 }
 
 /// Why an open store no longer accepts writes.
@@ -242,15 +272,14 @@ pub struct Gone {
 }
 
 impl ReadError {
-    /// The error for a following reader that lagged for so long that tombstones which it has not read may be gone.
-    pub fn follower_lagged(partition: Partition, lag: Duration, limit: Duration) -> Self {
-        let cause = format!(
-            "the reader lagged behind the end for {} ms, and tombstones may be gone after \
-             delete.retention.ms / 2 = {} ms",
-            lag.as_millis(),
-            limit.as_millis()
-        );
-        Self::Moved { partition, cause }
+    /// The error for a reader that took so long that tombstones which it has not read may be gone. `setting` names what
+    /// sets how long they stay.
+    pub fn too_slow(partition: Partition, read: Duration, retention: Duration, setting: &'static str) -> Self {
+        let (read_ms, retention_ms) = (read.as_millis(), retention.as_millis());
+        if retention < MIN_DELETE_RETENTION {
+            return Self::RetentionTooShort { partition, read_ms, retention_ms, setting };
+        }
+        Self::Moved { partition, cause: MoveCause::TooSlow { read_ms, retention_ms, setting } }
     }
 }
 
@@ -267,10 +296,16 @@ pub enum ReadError {
         cause: String,
     },
     /// The replay made no progress for too long.
-    #[error("can't be read now: {cause}")]
+    #[error("can't be read now: partition {partition}: no progress for {seconds} s at offset {position} of {end}")]
     NoProgress {
-        /// The partition, the offset and the time.
-        cause: String,
+        /// The partition.
+        partition: Partition,
+        /// The next offset to read.
+        position: i64,
+        /// The end offset.
+        end: i64,
+        /// How long nothing was read.
+        seconds: u64,
     },
     /// The replay ended without an event for the end of the partition. It must not be taken for the end.
     #[error("can't be read now: the replay of partition {partition} ended before its end offset")]
@@ -308,29 +343,31 @@ pub enum ReadError {
     Truncated {
         /// The partition.
         partition: Partition,
-        /// The facts.
-        cause: String,
+        /// What is missing.
+        cause: TruncationCause,
     },
     /// The replay was too slow: compaction may have removed records that it had to read.
     #[error("partition {partition}: the log moved faster than it could be read: {cause}; start again")]
     Moved {
         /// The partition.
         partition: Partition,
-        /// The facts.
-        cause: String,
+        /// The times or offsets.
+        cause: MoveCause,
     },
     /// The log keeps tombstones for so short a time that no reader can be sure to have seen them.
     #[error(
-        "partition {partition}: it has been read for {read_ms} ms, and tombstones may be gone after half of \
-         delete.retention.ms, which is {retention_ms}: raise it"
+        "partition {partition}: it has been read for {read_ms} ms without reaching the end, and tombstones may be gone \
+         after half of {setting}, which is {retention_ms} ms: raise it"
     )]
     RetentionTooShort {
         /// The partition.
         partition: Partition,
-        /// How long it has been read, in milliseconds.
+        /// How long the reader was not at the end, in milliseconds.
         read_ms: u128,
-        /// The topic's delete.retention.ms.
+        /// How long tombstones stay, in milliseconds.
         retention_ms: u128,
+        /// What sets that time.
+        setting: &'static str,
     },
     /// The start offset is outside the log.
     #[error("partition {partition}: offset {offset} is outside the log, {low} to {end}")]

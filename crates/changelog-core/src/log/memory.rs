@@ -19,8 +19,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Appended, Counts, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend,
-    ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic, TopicState, WriteError,
+    Appended, Counts, DELETE_RETENTION_FLAG, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd,
+    PartitionState, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic,
+    TopicState, WriteError, short_retention_of_followers,
 };
 use crate::model::{Partition, PartitionCount, Position, Record};
 
@@ -89,7 +90,7 @@ impl MemoryLog {
     }
 
     /// Keeps the last record of each key, as a compaction of the complete log would. Removes tombstones older than the
-    /// delete retention.
+    /// delete retention. Not while a load runs, which has no limit of time.
     pub fn compact(&self) {
         let oldest = now_millis() - i64::try_from(self.topic.delete_retention.as_millis()).unwrap_or(i64::MAX);
         for partition in self.partitions.lock().iter_mut() {
@@ -141,9 +142,12 @@ impl Reader {
     /// Delivers the selected records of `[from, to)`. Returns `None` if the receiver is gone, or after an error.
     async fn deliver(&self, partition: Partition, mut from: i64, to: i64, counts: &mut Counts) -> Option<()> {
         while from < to {
-            let (lag, limit) = (self.caught_up_at.elapsed(), self.limit());
-            if lag > limit {
-                let _ = self.events.send(Err(ReadError::follower_lagged(partition, lag, limit))).await;
+            let (lag, retention) = (self.caught_up_at.elapsed(), self.log.topic.delete_retention);
+            // A process keeps every tombstone, so a load is whole at any speed. A stream that follows has the limit
+            // that it has on every store.
+            if self.request.follow && lag > retention / 2 {
+                let error = ReadError::too_slow(partition, lag, retention, DELETE_RETENTION_FLAG);
+                let _ = self.events.send(Err(error)).await;
                 return None;
             }
             let batch = self.log.read(partition, from, to);
@@ -162,10 +166,6 @@ impl Reader {
             }
         }
         Some(())
-    }
-
-    fn limit(&self) -> Duration {
-        self.log.topic.delete_retention / 2
     }
 
     async fn run(mut self, starts: Vec<(Partition, i64, i64, SystemTime)>) -> Option<()> {
@@ -204,7 +204,7 @@ impl Reader {
                 self.events.send(Ok(progress)).await.ok()?;
             }
             self.caught_up_at = now;
-            let wait = PROGRESS_INTERVAL.min((self.limit() / 4).max(Duration::from_millis(10)));
+            let wait = PROGRESS_INTERVAL.min((self.log.topic.delete_retention / 8).max(Duration::from_millis(10)));
             tokio::select! {
                 () = self.events.closed() => return None,
                 () = self.log.closed.cancelled() => {
@@ -292,7 +292,7 @@ impl Log for MemoryLog {
             name: self.topic.name.clone(),
             topic: Some(self.topic.clone()),
             partitions: self.topic.partition_count.all().zip(partitions.iter()).map(state).collect(),
-            findings: Vec::new(),
+            findings: short_retention_of_followers(self.topic.delete_retention).into_iter().collect(),
         }
     }
 

@@ -24,8 +24,10 @@
 //!   is overwritten all the time.
 //! - Concurrent replays do not affect each other.
 
+mod cause;
 mod error;
 mod memory;
+mod retention;
 mod selection;
 
 use std::{
@@ -41,8 +43,13 @@ use tokio::{
     time::Instant,
 };
 
-pub use error::{Corrupt, Gone, ReadError, StoreFailure, TopicProblem, WriteError};
+pub use cause::{MoveCause, TruncationCause};
+pub use error::{ClockRange, Corrupt, Gone, InSync, ReadError, StoreFailure, TopicProblem, WriteError};
 pub use memory::MemoryLog;
+pub use retention::{
+    DELETE_RETENTION_FLAG, DELETE_RETENTION_PROPERTY, MIN_DELETE_RETENTION, short_retention,
+    short_retention_of_followers,
+};
 pub use selection::{Class, Counts, Keys, Selection};
 
 use crate::model::{Headers, Key, Partition, PartitionCount, Position, Record};
@@ -263,7 +270,7 @@ pub struct PartitionState {
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Writes and loads are refused until it is fixed.
+    /// Writes, loads or both may fail until it is fixed.
     Error,
     /// Works, but an assumption of a promise does not hold.
     Warning,

@@ -24,7 +24,7 @@ use std::{path::PathBuf, time::Duration};
 use std::{collections::HashSet, fs};
 
 use changelog_core::{
-    log::{Appended, ReplayEvent, Selection, StartAt},
+    log::{Appended, MoveCause, ReplayEvent, Selection, StartAt},
     model::{Header, Headers, Key, Record, WorkspaceId},
 };
 use parking_lot::Condvar;

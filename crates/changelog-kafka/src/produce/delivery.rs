@@ -11,7 +11,7 @@ use std::sync::{
 };
 
 use changelog_core::{
-    log::{Appended, NewRecord, TopicProblem, TopicState, WriteError},
+    log::{Appended, InSync, NewRecord, TopicProblem, TopicState, WriteError},
     model::{Partition, Position},
 };
 use rdkafka::{
@@ -155,7 +155,7 @@ impl ProducerContext for DeliveryContext {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 let cause = format!("topic {:?}: {code}", self.settings.topic);
                 let outcome = self.classify_failure(code, cause, ffi::persistence(message), &write);
-                if let WriteError::ClockSkew { cause } = &outcome {
+                if let WriteError::ClockSkew { cause, .. } = &outcome {
                     self.watcher.timestamp_rejected(cause);
                 }
                 Err(outcome)
@@ -219,7 +219,8 @@ impl DeliveryContext {
                 "topic {:?}: partition {partition} has {in_sync} replicas in sync, min.insync.replicas is {min}",
                 self.settings.topic
             );
-            return WriteError::NotEnoughReplicas { cause };
+            let replicas = Some(InSync { partition: write.partition, in_sync, min });
+            return WriteError::NotEnoughReplicas { cause, replicas };
         }
         self.not_written_error(code, cause, write.bytes)
     }
@@ -227,7 +228,7 @@ impl DeliveryContext {
     /// The error for a record that is certainly not in the log.
     pub fn not_written_error(&self, code: Code, cause: String, bytes: usize) -> WriteError {
         match code {
-            Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause },
+            Code::NotEnoughReplicas => WriteError::NotEnoughReplicas { cause, replicas: None },
             // The leader has appended the record, so it may still be replicated.
             Code::NotEnoughReplicasAfterAppend => WriteError::OutcomeUnknown { by_time: false, cause },
             // The broker rejected the batch, not this record: the topic's limit was lowered, and the producer will be
@@ -241,7 +242,7 @@ impl DeliveryContext {
             }
             // The record has the time of this machine, and the broker compares it with its own. What the broker says is
             // lost: librdkafka keeps a pointer to text that it has freed.
-            Code::InvalidTimestamp => WriteError::ClockSkew { cause: self.watcher.config().rejected_timestamp(&cause) },
+            Code::InvalidTimestamp => self.watcher.config().rejected_timestamp(&cause),
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => self.not_authorized(code.to_string()),
             // Purged or rejected by a producer with a fatal error. The cause may be that the service lost the right to
             // write, and with it the right to a producer id. Only librdkafka's message says so.

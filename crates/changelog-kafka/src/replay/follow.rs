@@ -12,7 +12,7 @@ use std::{
 };
 
 use changelog_core::{
-    log::{Counts, PROGRESS_INTERVAL, ReadError, ReplayEvent},
+    log::{Counts, PROGRESS_INTERVAL, ReadError, ReplayEvent, TruncationCause},
     model::Partition,
 };
 
@@ -79,14 +79,12 @@ impl PartitionCheck {
             let since = self.position.since(position, now).max(no_stall_before);
             if now.saturating_duration_since(since) >= FOLLOW_STALL {
                 let seconds = FOLLOW_STALL.as_secs();
-                let cause =
-                    format!("partition {partition}: no progress for {seconds} s at offset {position} of {last_stable}");
-                return Err(ReadError::NoProgress { cause });
+                return Err(ReadError::NoProgress { partition, position, end: last_stable, seconds });
             }
         }
         // Once is not enough: it may be the response of a leader that has been replaced.
         if std::mem::replace(&mut self.hwm_below_position, position > high) && position > high {
-            let cause = format!("its end went back from {position} to {high}");
+            let cause = TruncationCause::EndWentBack { was: position, high };
             return Err(ReadError::Truncated { partition, cause });
         }
         Ok(())

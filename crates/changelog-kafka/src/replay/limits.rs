@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use changelog_core::{
-    log::{ReadError, ReplayRequest, TopicProblem},
+    log::{DELETE_RETENTION_PROPERTY, ReadError, ReplayRequest, TopicProblem, TruncationCause},
     rule::{Rule, holds},
 };
 
@@ -14,7 +14,7 @@ use super::{
     cluster::{Cluster, Offsets},
     progress::{PartitionProgress, Partitions},
 };
-use crate::timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, UNREACHABLE_RETRY_DELAY};
+use crate::timeouts::{MAX_AGE_DIVISOR, UNREACHABLE_RETRY_DELAY};
 
 /// What bounds a replay, in addition to its request's deadline.
 #[derive(Debug, Clone, Copy)]
@@ -148,17 +148,8 @@ impl LimitCheck {
         let is_read = |p: &PartitionProgress| self.follow || !p.done && !p.reads_nothing();
         match partitions.iter().find(|p| is_read(p) && age(p) > limit) {
             Some(progress) if holds(Rule::ReplayWithinDeleteRetention) => {
-                let (partition, read_ms) = (progress.range.partition, age(progress).as_millis());
-                if retention < MIN_DELETE_RETENTION {
-                    let retention_ms = retention.as_millis();
-                    return Err(ReadError::RetentionTooShort { partition, read_ms, retention_ms }.into());
-                }
-                let cause = format!(
-                    "it has been read for {read_ms} ms, and tombstones may be gone after \
-                     delete.retention.ms / {MAX_AGE_DIVISOR} = {} ms",
-                    limit.as_millis()
-                );
-                Err(ReadError::Moved { partition, cause }.into())
+                let (partition, read) = (progress.range.partition, age(progress));
+                Err(ReadError::too_slow(partition, read, retention, DELETE_RETENTION_PROPERTY).into())
             }
             _ => Ok(()),
         }
@@ -179,14 +170,13 @@ impl LimitCheck {
         for Offsets { partition, high, .. } in snapshot.offsets {
             let end = partitions.get(partition.number()).map_or(0, |p| p.range.end);
             if high < end {
-                let cause = format!("its end went back from {end} to {high}");
+                let cause = TruncationCause::EndWentBack { was: end, high };
                 return Err(ReadError::Truncated { partition, cause }.into());
             }
         }
         let (partition, position, end) = partitions.first_unfinished();
         let seconds = self.limits.no_progress.as_secs();
-        let cause = format!("partition {partition}: no progress for {seconds} s at offset {position} of {end}");
-        Err(ReadError::NoProgress { cause }.into())
+        Err(ReadError::NoProgress { partition, position, end, seconds }.into())
     }
 
     /// Retries a query while the brokers are unreachable, for as long as the replay may make no progress. A cluster

@@ -8,7 +8,7 @@ use std::{
 };
 
 use changelog_core::{
-    log::{Counts, PartitionEnd, ReadError},
+    log::{Counts, MoveCause, PartitionEnd, ReadError, TruncationCause},
     model::Partition,
 };
 
@@ -88,7 +88,7 @@ impl PartitionProgress {
     ) -> Result<bool, ReadError> {
         let partition = self.range.partition;
         if high < self.range.end {
-            let cause = format!("its end went back from {} to {high}", self.range.end);
+            let cause = TruncationCause::EndWentBack { was: self.range.end, high };
             return Err(ReadError::Truncated { partition, cause });
         }
         if high == self.range.end {
@@ -96,8 +96,8 @@ impl PartitionProgress {
         }
         self.rounds += 1;
         if self.rounds >= MAX_ROUNDS {
-            let lag = min_compaction_lag.as_millis();
-            let cause = format!("after {MAX_ROUNDS} rounds its end is {high} and min.compaction.lag.ms is {lag}");
+            let lag_ms = min_compaction_lag.as_millis();
+            let cause = MoveCause::Grew { rounds: MAX_ROUNDS, end: high, lag_ms };
             return Err(ReadError::Moved { partition, cause });
         }
         (self.range.end, self.range.end_taken_at, self.range.end_taken_at_wall) = (high, taken.at, taken.wall);

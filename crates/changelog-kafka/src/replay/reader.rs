@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelog_core::{
-    log::{Class, MOVING_INTERVAL, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem},
+    log::{Class, MOVING_INTERVAL, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem, TruncationCause},
     model::{Header, Partition, Record},
     rule::{Rule, holds},
 };
@@ -275,7 +275,7 @@ impl<C: Cluster> ReplayReader<C> {
                 if !holds(Rule::LogGapIsError) {
                     return Ok(());
                 }
-                Err(ReadError::Truncated { partition, cause: text.to_owned() }.into())
+                Err(ReadError::Truncated { partition, cause: TruncationCause::Other(text.to_owned()) }.into())
             }
             Code::TopicAuthorizationFailed => {
                 let what = format!("read topic {topic:?}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use changelog_core::log::{ClockRange, WriteError};
 use rdkafka::admin::ConfigEntry;
 
 use crate::settings::RECORD_OVERHEAD;
@@ -102,15 +103,16 @@ impl TopicConfig {
         relevant(self) == relevant(other)
     }
 
-    /// The text of a timestamp that a broker rejects.
-    pub fn rejected_timestamp(&self, error: &str) -> String {
-        let now = jiff::Timestamp::now();
+    /// The error for a record whose timestamp a broker rejects.
+    pub fn rejected_timestamp(&self, error: &str) -> WriteError {
+        let now = format!("{:.3}", jiff::Timestamp::now());
         let (before, after) = (self.timestamp_before, self.timestamp_after);
-        format!(
-            "{error}: this machine's clock is at {now:.3}, and the topic takes records from {} ms before the broker's \
+        let cause = format!(
+            "{error}: this machine's clock is at {now}, and the topic takes records from {} ms before the broker's \
              clock ({}) to {} ms after it ({})",
             before.millis, before.property, after.millis, after.property
-        )
+        );
+        WriteError::ClockSkew { cause, clock: ClockRange { now, before_ms: before.millis, after_ms: after.millis } }
     }
 
     /// The largest value that fits together with the longest key and headers.

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 
 use changelog_core::{
-    log::{Counts, Finding, Severity, TopicState},
+    log::{Counts, DELETE_RETENTION_PROPERTY, Finding, Severity, TopicState, short_retention},
     model::Partition,
 };
 
 use super::{config::TopicConfig, evaluate::ServedIdentity, leaders::LeaderHistory};
-use crate::{
-    admin::REPLICAS_FOR_TWO_IN_SYNC,
-    settings::Settings,
-    timeouts::{MAX_AGE_DIVISOR, MIN_DELETE_RETENTION, MIN_REPLAY_LIMIT},
-};
+use crate::{admin::REPLICAS_FOR_TWO_IN_SYNC, settings::Settings};
 
 /// By partition: foreign and misplaced records of the last replay of the whole partition, and of what was followed
 /// since.
@@ -125,15 +121,11 @@ fn config_findings(config: &TopicConfig, replicas: usize) -> Vec<Finding> {
         let message = "unclean.leader.election.enable is true: acknowledged records can be lost with a leader";
         findings.push(warning("UNCLEAN_ELECTION", message.to_owned()));
     }
-    if config.delete_retention / MAX_AGE_DIVISOR < MIN_REPLAY_LIMIT {
-        let message = format!(
-            "delete.retention.ms is {}: a load that takes longer than half of that is ended, because deletions \
-             may be removed during it",
-            config.delete_retention.as_millis()
-        );
-        let severity = if config.delete_retention < MIN_DELETE_RETENTION { Severity::Error } else { Severity::Warning };
-        findings.push(Finding { severity, code: "SHORT_DELETE_RETENTION", message });
-    }
+    findings.extend(short_retention(
+        config.delete_retention,
+        DELETE_RETENTION_PROPERTY,
+        "a load or a stream that reads",
+    ));
     if config.min_compaction_lag.is_zero() {
         let message = "min.compaction.lag.ms is 0: a load under heavy writing may have to read its end again";
         let (severity, code) = (Severity::Info, "NO_COMPACTION_LAG");
@@ -173,9 +165,14 @@ mod tests {
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(599)), ["SHORT_DELETE_RETENTION"]);
         assert_eq!(found(3, |c| c.delete_retention = Duration::from_secs(600)), [""; 0]);
         let severity = |delete_retention| {
-            config_findings(&TopicConfig { delete_retention, ..good.clone() }, 3).first().map(|f| f.severity)
+            let config = TopicConfig { delete_retention, ..good.clone() };
+            config_findings(&config, 3).pop().map(|found| (found.severity, found.message))
         };
-        assert_eq!(severity(Duration::from_secs(1)), Some(Severity::Warning));
-        assert_eq!(severity(Duration::from_millis(999)), Some(Severity::Error), "most loads are refused");
+        assert_eq!(severity(Duration::from_secs(1)).unwrap().0, Severity::Warning);
+        let (severity, message) = severity(Duration::from_millis(999)).unwrap();
+        assert_eq!(severity, Severity::Error, "most loads are refused");
+        for part in ["delete.retention.ms is 999 ms", "RETENTION_TOO_SHORT", "raise it"] {
+            assert!(message.contains(part), "{message}");
+        }
     }
 }

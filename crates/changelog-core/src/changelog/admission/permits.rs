@@ -197,7 +197,7 @@ impl ReplayLimiter {
         let (semaphore, guard) = self.peers.entry(peer);
         match timeout_at(deadline.min(queue_deadline), semaphore.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(PeerPermit { _permit: permit, _guard: guard }),
-            _ if deadline < queue_deadline => Err(LoadError::Deadline(deadline_exceeded())),
+            _ if deadline < queue_deadline => Err(deadline_exceeded()),
             _ => Err(LoadError::TooManyReplaysOfPeer { limit: self.limits.max_replays_per_client }),
         }
     }
@@ -210,7 +210,7 @@ impl ReplayLimiter {
     ) -> Result<ReplayPermit, LoadError> {
         let permit = match timeout_at(deadline.min(queue_deadline), self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
-            _ if deadline < queue_deadline => return Err(LoadError::Deadline(deadline_exceeded())),
+            _ if deadline < queue_deadline => return Err(deadline_exceeded()),
             _ => return Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
         };
         let memory = self.budget.reserve(self.limits.read_ahead).map_err(memory_budget_exceeded)?;
@@ -219,6 +219,6 @@ impl ReplayLimiter {
     }
 }
 
-fn deadline_exceeded() -> String {
-    "the deadline passed while this replay waited for a permit".to_owned()
+fn deadline_exceeded() -> LoadError {
+    LoadError::deadline_before("this replay got a permit")
 }

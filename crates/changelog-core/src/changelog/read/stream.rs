@@ -23,7 +23,7 @@ use crate::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
         metrics::{Metrics, Running},
-        resume::{Content, Cursor, Scope, Token, TokenError, cursors_at_start, non_empty},
+        resume::{Content, Cursor, ResyncCause, Scope, Token, TokenError, cursors_at_start, non_empty},
     },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
     model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
@@ -199,7 +199,7 @@ impl Changelog {
         };
         let replay = timeout_at(deadline, self.log.replay(replay_request))
             .await
-            .map_err(|_| LoadError::Deadline("the deadline passed before the end offsets were known".to_owned()))?
+            .map_err(|_| LoadError::deadline_before("the end offsets were known"))?
             .map_err(|error| offset_error_is_resync(error, resumed))?;
         let pending = |p: &Partition| {
             let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
@@ -231,7 +231,7 @@ impl Changelog {
 fn offset_error_is_resync(error: ReadError, resumed: bool) -> LoadError {
     match error {
         ReadError::OffsetOutOfRange { .. } | ReadError::Truncated { .. } if resumed => {
-            TokenError::Resync(error.to_string()).into()
+            TokenError::Resync(ResyncCause::Log(Box::new(error))).into()
         }
         error => error.into(),
     }
@@ -259,8 +259,9 @@ impl RecordStream {
                 event = self.replay.next() => event,
                 () = tokio::time::sleep_until(self.deadline), if !following => {
                     let pending: Vec<_> = self.pending.keys().map(Partition::to_string).collect();
-                    let what = format!("the deadline passed before the end of partition {}", pending.join(", "));
-                    return Some(Err(LoadError::Deadline(what)));
+                    let partition = self.pending.keys().next().copied();
+                    let what = format!("before the end of partition {}", pending.join(", "));
+                    return Some(Err(LoadError::Deadline { what, partition }));
                 }
                 // While the process drains, a load may finish. A following stream would never end. Its client gets a
                 // last token, so that it misses nothing and reads nothing twice.
@@ -354,17 +355,12 @@ impl RecordStream {
     fn check_age(&self, partition: Partition) -> Result<(), LoadError> {
         let Some(cursor) = self.cursors.get(&partition).filter(|_| self.resumed) else { return Ok(()) };
         let age = SystemTime::now().duration_since(cursor.as_of).unwrap_or_default();
-        let limit = self.topic.delete_retention;
-        if age <= limit || !holds(Rule::ReplayWithinDeleteRetention) {
+        let retention = self.topic.delete_retention;
+        if age <= retention || !holds(Rule::ReplayWithinDeleteRetention) {
             return Ok(());
         }
-        Err(TokenError::Resync(format!(
-            "in partition {partition} the end was reached {} ms after the token was issued, and tombstones may be gone \
-             after delete.retention.ms = {} ms",
-            age.as_millis(),
-            limit.as_millis()
-        ))
-        .into())
+        let (age_ms, retention_ms) = (age.as_millis(), retention.as_millis());
+        Err(TokenError::Resync(ResyncCause::EndedLate { partition, age_ms, retention_ms }).into())
     }
 
     fn token(&self) -> Bytes {

@@ -4,4 +4,4 @@ mod scope;
 mod token;
 
 pub use scope::{Content, Scope};
-pub use token::{Cursor, Token, TokenError, cursors_at_start, non_empty};
+pub use token::{Cursor, ResyncCause, Token, TokenError, cursors_at_start, non_empty};

@@ -21,8 +21,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::{
-    log::{StartAt, Topic},
-    model::Partition,
+    log::{ReadError, StartAt, Topic},
+    model::{Escaped, Partition},
     rule::{Rule, holds},
 };
 
@@ -36,10 +36,74 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub enum TokenError {
     /// The token is malformed or of another scope. The request can never succeed.
     #[error("the resume token {0}")]
-    Invalid(String),
+    Invalid(&'static str),
     /// The token was valid, but the log no longer allows to resume from it. The client must start again without it.
     #[error("the resume token can't be resumed from: {0}; start again without it")]
-    Resync(String),
+    Resync(ResyncCause),
+}
+
+/// Why a stream can't continue from a token that was valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResyncCause {
+    /// Another version of changelogd issued it.
+    #[error("it is of version {got}, and this version of changelogd reads version {VERSION}")]
+    Version {
+        /// The version of the token.
+        got: u8,
+    },
+    /// It is of another topic.
+    #[error("it is of topic id {got}, this topic's is {expected}")]
+    Topic {
+        /// The id of the topic.
+        expected: String,
+        /// The id in the token, escaped.
+        got: String,
+    },
+    /// The topic has another partition count now.
+    #[error("it is of a topic with {got} partitions, this one has {expected}")]
+    PartitionCount {
+        /// The partition count of the topic.
+        expected: i32,
+        /// The count in the token.
+        got: i32,
+    },
+    /// Its time is too far ahead of the clock.
+    #[error("in partition {partition} it is {ahead_ms} ms in the future: the clock went back, so its age is not known")]
+    Future {
+        /// The partition.
+        partition: Partition,
+        /// How far it is ahead, in milliseconds.
+        ahead_ms: u128,
+    },
+    /// It is older than half of the time for which tombstones stay.
+    #[error(
+        "in partition {partition} it is {age_ms} ms old, and tombstones may be gone after half of delete.retention.ms, \
+         which is {retention_ms} ms"
+    )]
+    TooOld {
+        /// The partition.
+        partition: Partition,
+        /// Its age, in milliseconds.
+        age_ms: u128,
+        /// How long tombstones stay, in milliseconds.
+        retention_ms: u128,
+    },
+    /// The end was reached when tombstones may have been gone.
+    #[error(
+        "in partition {partition} the end was reached {age_ms} ms after the token was issued, and tombstones may be \
+         gone after delete.retention.ms, which is {retention_ms} ms"
+    )]
+    EndedLate {
+        /// The partition.
+        partition: Partition,
+        /// The age of the token, in milliseconds.
+        age_ms: u128,
+        /// How long tombstones stay, in milliseconds.
+        retention_ms: u128,
+    },
+    /// The log does not have its offset any more.
+    #[error(transparent)]
+    Log(Box<ReadError>),
 }
 
 /// The position of a stream in one partition.
@@ -140,7 +204,7 @@ impl Token {
 
     /// Decodes the bytes of a client.
     pub fn decode(bytes: &[u8]) -> Result<Self, TokenError> {
-        let malformed = || TokenError::Invalid("is malformed: this service did not issue it".to_owned());
+        let malformed = || TokenError::Invalid("is malformed: this service did not issue it");
         let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
         let (version, wire) = content.split_first().ok_or_else(malformed)?;
         if crc32fast::hash(content) != u32::from_be_bytes(*checksum) && holds(Rule::DamagedTokenIsRefused) {
@@ -148,9 +212,7 @@ impl Token {
         }
         // After an upgrade or a rollback the client is not at fault.
         if *version != VERSION {
-            return Err(TokenError::Resync(format!(
-                "it is of version {version}, and this version of changelogd reads version {VERSION}"
-            )));
+            return Err(TokenError::Resync(ResyncCause::Version { got: *version }));
         }
         let wire = Wire::decode(wire).map_err(|_| malformed())?;
         let mut cursors = BTreeMap::new();
@@ -179,44 +241,33 @@ impl Token {
         if !scopes.contains(&self.scope) {
             return Err(TokenError::Invalid(
                 "is of another scope: partitions, workspaces, entity types and content must be those of the stream \
-                 that issued it"
-                    .to_owned(),
+                 that issued it",
             ));
         }
         if self.topic_id != topic.id {
-            return Err(TokenError::Resync(format!(
-                "it is of topic id {}, this topic's is {}",
-                self.topic_id, topic.id
-            )));
+            let (expected, got) = (topic.id.clone(), Escaped(&self.topic_id).to_string());
+            return Err(TokenError::Resync(ResyncCause::Topic { expected, got }));
         }
         if self.partition_count != topic.partition_count.get() {
-            return Err(TokenError::Resync(format!(
-                "it is of a topic with {} partitions, this one has {}",
-                self.partition_count, topic.partition_count
-            )));
+            let (expected, got) = (topic.partition_count.get(), self.partition_count);
+            return Err(TokenError::Resync(ResyncCause::PartitionCount { expected, got }));
         }
         if !self.cursors.keys().eq(partitions) {
-            return Err(TokenError::Invalid("covers other partitions than this stream".to_owned()));
+            return Err(TokenError::Invalid("covers other partitions than this stream"));
         }
         // Tombstones are kept for delete.retention.ms. A reader with an older token may have missed deletions. The
         // limit is half of it, because the replay takes time, too.
-        let limit = topic.delete_retention / 2;
+        let retention = topic.delete_retention;
         for (partition, cursor) in &self.cursors {
             let ahead = cursor.as_of.duration_since(now).unwrap_or_default();
             if cursor.next.is_some() && ahead > CLOCK_SKEW {
-                return Err(TokenError::Resync(format!(
-                    "in partition {partition} it is {} s in the future: the clock went back, so its age is not known",
-                    ahead.as_secs()
-                )));
+                let (partition, ahead_ms) = (*partition, ahead.as_millis());
+                return Err(TokenError::Resync(ResyncCause::Future { partition, ahead_ms }));
             }
             let age = now.duration_since(cursor.as_of).unwrap_or_default();
-            if cursor.next.is_some() && age > limit {
-                return Err(TokenError::Resync(format!(
-                    "in partition {partition} it is {} s old, and tombstones may be gone after \
-                     delete.retention.ms / 2 = {} s",
-                    age.as_secs(),
-                    limit.as_secs()
-                )));
+            if cursor.next.is_some() && age > retention / 2 {
+                let (partition, age_ms, retention_ms) = (*partition, age.as_millis(), retention.as_millis());
+                return Err(TokenError::Resync(ResyncCause::TooOld { partition, age_ms, retention_ms }));
             }
         }
         Ok(())

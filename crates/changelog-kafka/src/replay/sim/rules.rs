@@ -317,6 +317,23 @@ fn a_topic_that_keeps_no_tombstones_is_refused_unless_nothing_is_to_be_read() {
     }
 }
 
+/// Covers R9.
+#[test]
+fn a_load_that_is_faster_than_half_of_a_tiny_retention_is_served_with_its_records() {
+    let loaded = |retention| {
+        let world = still(1);
+        fill(&world, 10);
+        world.borrow_mut().delete_retention = retention;
+        let outcome = load(&world);
+        (outcome.error, outcome.records.len(), world.borrow().now - outcome.requested_at)
+    };
+    let (_, _, took) = loaded(86_400_000);
+    let tiny = 2 * took + 2;
+    assert!(tiny < 1_000, "{tiny} ms");
+    assert_eq!(loaded(tiny), (None, 10, took));
+    assert!(matches!(loaded(took / 2).0, Some(ReadError::RetentionTooShort { .. })));
+}
+
 /// Covers R14, F12.
 #[test]
 fn records_deleted_before_they_are_read_are_an_error() {

@@ -120,7 +120,10 @@ async fn wait_for_reply(
     partition: Partition,
     deadline: Instant,
 ) -> Result<LoadedPartition, LoadError> {
-    let late = |_| LoadError::Deadline(format!("the deadline passed while partition {partition} was replayed"));
+    let late = |_| LoadError::Deadline {
+        what: format!("while partition {partition} was replayed"),
+        partition: Some(partition),
+    };
     timeout_at(deadline, loaded)
         .await
         .map_err(late)?

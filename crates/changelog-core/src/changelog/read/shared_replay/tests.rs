@@ -236,7 +236,7 @@ async fn a_waiting_load_ends_at_its_own_deadline() {
     let hasty = test.load_until("ws", Instant::now() + Duration::from_millis(50));
     let patient = test.load("ws");
     let error = hasty.await.unwrap().unwrap_err();
-    assert!(matches!(error, LoadError::Deadline(_)), "{error:?}");
+    assert!(matches!(error, LoadError::Deadline { partition: Some(_), .. }), "{error:?}");
     test.gate.permits.add_permits(2);
     first.await.unwrap().unwrap();
     patient.await.unwrap().unwrap();

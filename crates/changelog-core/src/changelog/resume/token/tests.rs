@@ -57,6 +57,20 @@ fn a_token_from_the_future_has_no_known_age() {
     assert_eq!(check(&token(None, 1000), &topic("id"), b"scope", 2, 0), Ok(()), "it starts over anyway");
 }
 
+/// Covers R9, C58.
+#[test]
+fn the_age_of_a_token_is_named_in_milliseconds_and_its_texts_are_escaped() {
+    let short = Topic { delete_retention: Duration::from_millis(500), ..topic("id") };
+    let refused =
+        |token: &Token, topic: &Topic, now: u64| check(token, topic, b"scope", 2, now).unwrap_err().to_string();
+    let old = refused(&token(Some(7), 1_000), &short, 1_001);
+    assert!(old.contains("1000 ms old") && old.contains("delete.retention.ms, which is 500 ms"), "{old}");
+    // A client can make a token.
+    let forged = Token { topic_id: "\u{1b}[31m\u{202e}".to_owned(), ..token(Some(7), 1_000) };
+    let other = refused(&forged, &short, 1_000);
+    assert!(other.contains(r"\u{1b}[31m\u{202e}"), "{other}");
+}
+
 /// Covers B17.
 #[test]
 fn the_page_on_upgrades_has_this_version_of_tokens() {
