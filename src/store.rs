@@ -143,7 +143,7 @@ pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, Usage
 #[cfg(feature = "kafka")]
 pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
     let is_shown = match name {
-        "kafka-properties-file" => changelog_kafka::shown_path(value).is_some(),
+        "kafka-properties-file" | "kafka-oauth-token-file" => changelog_kafka::shown_path(value).is_some(),
         "topic" | "group-id" => changelog_kafka::shown_text(value).is_some(),
         _ => true,
     };
@@ -152,7 +152,8 @@ pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
 
 #[cfg(not(feature = "kafka"))]
 pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
-    if name == "kafka-properties-file" && !value.is_empty() { REDACTED } else { value }
+    let is_path = matches!(name, "kafka-properties-file" | "kafka-oauth-token-file");
+    if is_path && !value.is_empty() { REDACTED } else { value }
 }
 
 const REDACTED: &str = "[redacted]";

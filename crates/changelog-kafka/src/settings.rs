@@ -45,6 +45,7 @@ pub(super) use self::{
     fingerprint::Fingerprint,
     held::HeldFiles,
     loaded::{Loaded, WatchedFiles},
+    path::quoted_path,
 };
 use super::client_context::Context;
 

@@ -19,6 +19,7 @@ use super::{
     PropertyError,
     files::{self, Effective},
     fingerprint::Fingerprint,
+    path::quoted_path,
 };
 
 /// More than the largest revocation list has. Clients read a larger file themselves.
@@ -56,8 +57,8 @@ impl HeldFiles {
     /// Reads each file that these properties name. Blocks.
     pub fn read(effective: &Effective<'_>) -> Result<Self, PropertyError> {
         let held = files::named(effective).map(|(property, path)| {
-            let shown = path.display();
-            let wrong = |e| PropertyError::new(property, None, format!("{shown:?} can't be read: {e}"));
+            let shown = quoted_path(&path.to_string_lossy());
+            let wrong = |e| PropertyError::new(property, None, format!("{shown} can't be read: {e}"));
             HeldFile::read(property, path).map_err(wrong)
         });
         Ok(Self(Arc::new(held.collect::<Result<_, _>>()?)))

@@ -11,7 +11,7 @@ use std::{
 
 use http::{Uri, uri::Scheme};
 
-use super::{error::PropertyError, files::Effective};
+use super::{error::PropertyError, files::Effective, path::instead_of_path};
 
 const METHOD: &str = "sasl.oauthbearer.method";
 const URL: &str = "sasl.oauthbearer.token.endpoint.url";
@@ -158,7 +158,10 @@ pub fn token_settings(effective: &Effective<'_>, file: Option<&Path>) -> Result<
     let extensions = set(EXTENSIONS).map(extensions).transpose();
     let extensions = extensions.map_err(|reason| PropertyError::new(EXTENSIONS, None, reason))?;
     let source = match (file, is_oidc, is_unsecured) {
-        (Some(path), ..) => TokenSource::File(path.to_owned()),
+        (Some(path), ..) => match instead_of_path(&path.to_string_lossy()).filter(|_| !path.exists()) {
+            Some(instead) => return refused("sasl.mechanism", format!("is OAUTHBEARER, and {FLAG} {instead}")),
+            None => TokenSource::File(path.to_owned()),
+        },
         (_, true, _) => TokenSource::Oidc(oidc_settings(effective)?),
         (.., true) if extensions.is_some() => {
             return refused(EXTENSIONS, format!("is not used with {UNSECURED}=true"));

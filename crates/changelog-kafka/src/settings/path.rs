@@ -13,7 +13,7 @@ const MAX_PATH: usize = 4095;
 
 /// A path, if it may be shown.
 pub fn shown_path(path: &str) -> Option<&str> {
-    let is_shown = !path.contains(['=', '\n', '\r']) && is_short(path) && !is_like_base64(path);
+    let is_shown = !path.contains(['=', '\n', '\r']) && is_short(path) && !is_like_base64(path) && !is_like_jwt(path);
     Some(path).filter(|_| is_shown).and_then(shown_text)
 }
 
@@ -33,6 +33,8 @@ pub fn instead_of_path(text: &str) -> Option<&'static str> {
         Some("has several lines, so it is no path")
     } else if is_like_base64(text) {
         Some("is base64, as in a key, and not a path")
+    } else if is_like_jwt(text) {
+        Some("is a token, not a path")
     } else if !is_short(text) {
         Some("is too long for a path")
     } else {
@@ -50,6 +52,11 @@ fn is_like_base64(text: &str) -> bool {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     let has_sign = text.contains(['+', '=']);
     text.len() >= LEAST && text.chars().all(is_base64) && (has_sign || !text.starts_with('/'))
+}
+
+/// A JWT begins with a JSON object in base64 (RFC 7519).
+fn is_like_jwt(text: &str) -> bool {
+    text.starts_with("eyJ") && text.matches('.').count() == 2
 }
 
 #[cfg(test)]
@@ -76,6 +83,7 @@ mod tests {
             ("q8x3wAbCdEfq8x3wAbCdEfq8x3wAbCdEfq8x3wAbCdEf==", "base64"),
             ("/8x3wAbCdEfq8x3wAbCdEfq8x3wAbCdEfq8x3wAbCdEf==", "base64"),
             (&format!("eyJhbGci.{long}"), "too long"),
+            ("eyJhbGci.eyJzdWIi.hunter2", "token"),
             (&"a.b/".repeat(1024), "too long"),
         ] {
             let instead = instead_of_path(text).unwrap_or_default();

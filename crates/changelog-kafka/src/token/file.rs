@@ -6,20 +6,20 @@
 use std::{fs::File, io::Read as _, path::Path, time::SystemTime};
 
 use super::value::{Token, TokenError};
-use crate::timeouts::MAX_TOKEN_BYTES;
+use crate::{settings::quoted_path, timeouts::MAX_TOKEN_BYTES};
 
 /// White space around the token is no part of it.
 const MAX_WHITE_SPACE: usize = 1_024;
 
 /// The token in the file. Blocks.
 pub fn read(path: &Path, now: SystemTime) -> Result<Token, TokenError> {
-    let shown = path.display();
-    let bytes = read_bytes(path).map_err(|reason| TokenError(format!("token file {shown:?}: {reason}")))?;
+    let shown = quoted_path(&path.to_string_lossy());
+    let bytes = read_bytes(path).map_err(|reason| TokenError(format!("token file {shown}: {reason}")))?;
     let token = match std::str::from_utf8(&bytes) {
         Ok(text) => Token::parse(text.trim(), None, now),
         Err(_) => Err("is no text".to_owned()),
     };
-    token.map_err(|reason| TokenError(format!("token file {shown:?}: the token {reason}")))
+    token.map_err(|reason| TokenError(format!("token file {shown}: the token {reason}")))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {

@@ -69,6 +69,8 @@ fn a_missing_or_second_source_is_refused_with_flag_and_property() {
         (Vec::new(), Some("/token"), &[FLAG, "must be OAUTHBEARER"]),
         ([&plain[..], &OIDC].concat(), None, &["must be OAUTHBEARER", METHOD]),
         ([&OAUTH[..], &[(UNSECURED, "true"), (EXTENSIONS, "a=b")]].concat(), None, &[EXTENSIONS, UNSECURED]),
+        (OAUTH.to_vec(), Some("eyJhbGci.hunter2.x"), &[FLAG, "is a token, not a path"]),
+        (OAUTH.to_vec(), Some("sasl.password=hunter2"), &[FLAG, "is a text of properties, not a path"]),
     ] {
         let error = checked(&properties, file).expect_err(words[0]);
         assert!(error.starts_with("Kafka property ") && words.iter().all(|word| error.contains(word)), "{error}");
