@@ -189,8 +189,8 @@ cp -R "$here/consumer" "$consumer"
     exit 1
 }
 
-# `helm template` leaves the notes out, and `helm install --dry-run` asks a cluster. So a copy of the chart has them as a
-# template of its own.
+# `helm template` leaves the notes out, and `helm install --dry-run` asks a cluster. So a copy of the chart has them in
+# a template.
 with_notes=$work/notes
 cp -R "$chart" "$with_notes"
 {
