@@ -11,6 +11,7 @@ mod flag_order;
 mod kafka;
 mod memory;
 mod parse;
+mod refused;
 mod renamed;
 mod serve;
 
