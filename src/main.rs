@@ -1,29 +1,21 @@
 //! changelogd: the sidecar, and its client.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use changelogd::{
-    commands,
+    commands::{self, print},
     config::{self, EXIT_USAGE, Exit, ProcessEnvironment},
     telemetry::{LogFormat, exit_message},
 };
 
 fn main() -> ExitCode {
     let command = commands::command();
-    let arguments = config::flags_after_command(&command, std::env::args_os().collect());
+    // The first argument is the caller's, and the help would show it as the name of the program.
+    let arguments = std::iter::once("changelogd".into()).chain(std::env::args_os().skip(1)).collect();
+    let arguments = config::flags_after_command(&command, arguments);
     match config::parse(&command, &arguments, &ProcessEnvironment) {
         Ok(parsed) => commands::run(&parsed),
-        Err(Exit::Help(help)) => match io::stdout().write_all(help.as_bytes()) {
-            // A closed pipe is not a failure, because `| head` ends before the output does.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                exit_message(LogFormat::Text, &format!("output can't be written: {error}"));
-                ExitCode::FAILURE
-            }
-            _ => ExitCode::SUCCESS,
-        },
+        Err(Exit::Help(help)) => print(&help),
         Err(Exit::Usage(error)) => {
             let json = config::asks_for_json(&arguments, &ProcessEnvironment);
             exit_message(if json { LogFormat::Json } else { LogFormat::Text }, &error.to_string());

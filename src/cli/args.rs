@@ -20,7 +20,8 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Target::parse(&text)))]
     pub addr: Target,
-    /// How long a call may take; by default 30s, streams 10m, none for a stream that follows
+    /// How long a call may take; by default 30s, streams 10m, none for a stream that follows. The time in which a file
+    /// or standard input is read does not count
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// text for people, json for JSON Lines; by default text on a terminal and json in a pipe
@@ -52,6 +53,10 @@ impl Target {
             return Ok(Self::Unix(path));
         }
         let Some(text) = text.to_str() else { return Err(format!("{wanted}, and is not UTF-8")) };
+        // It would be a secret in messages, and no sidecar asks for it.
+        if text.contains('@') {
+            return Err(format!("{wanted}, without a user and a password"));
+        }
         let uri = match text {
             http if http.starts_with("http://") => http.to_owned(),
             tls if tls.starts_with("https://") => {

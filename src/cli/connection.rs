@@ -1,19 +1,19 @@
 //! Connections and calls to the sidecar, with their timeouts.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use futures_util::TryFutureExt;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{
-    Request, Status,
+    Request, Status, TimeoutExpired,
     transport::{Channel, Endpoint},
 };
 
 use super::{
     args::{ClientArgs, Target},
-    failure::Failure,
+    failure::{Failure, causes, sources},
 };
 use crate::proto::v1::{self, changelog_service_client::ChangelogServiceClient};
 
@@ -31,7 +31,7 @@ const ALWAYS_TAKEN: usize = 4 * 1024 * 1024;
 
 impl ClientArgs {
     pub async fn channel(&self) -> Result<Channel, Failure> {
-        let unreachable = |cause: String| Failure::Unreachable { addr: self.addr.to_string(), cause };
+        let unreachable = |cause: String| Failure::Unreachable { addr: self.addr.to_string(), cause, write: false };
         let uri = match &self.addr {
             Target::Uri(uri) => uri,
             // No name is resolved. Servers refuse a path as the authority of a request.
@@ -56,9 +56,7 @@ impl ClientArgs {
         };
         let connected =
             timeout(limit, connect).await.map_err(|_| unreachable(format!("no connection in {limit:?}")))?;
-        connected.map_err(|error| {
-            unreachable(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
-        })
+        connected.map_err(|error| unreachable(causes(&error)))
     }
 
     pub async fn client(&self) -> Result<Client, Failure> {
@@ -94,7 +92,7 @@ impl ClientArgs {
 
     /// Ends a unary call of a server that does not answer, connection included.
     pub async fn unary_call<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        within(self.unary_timeout().saturating_add(GRACE), work).await
+        within(self.unary_timeout(), GRACE, work).await
     }
 
     /// Ends a stream of a server that does not send, connection included.
@@ -104,7 +102,7 @@ impl ClientArgs {
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         match self.stream_timeout(follow) {
-            Some(limit) => within(limit.saturating_add(GRACE), work).await,
+            Some(limit) => within(limit, GRACE, work).await,
             None => work.await,
         }
     }
@@ -114,17 +112,40 @@ impl ClientArgs {
         if bytes <= ALWAYS_TAKEN {
             return None;
         }
-        let describe = client.describe(self.unary(v1::DescribeRequest::default()));
-        let answer = timeout(self.unary_timeout(), describe).await.ok()?.ok()?;
-        let limit = answer.into_inner().limits?.max_request_bytes as usize;
+        let limit = self.limits(client).await?.max_request_bytes as usize;
         (bytes > limit).then_some(limit)
+    }
+
+    /// The largest value that the sidecar takes, if it says so.
+    pub async fn max_value_bytes(&self, client: &mut Client) -> Option<usize> {
+        let limit = self.limits(client).await?.max_value_bytes as usize;
+        (limit > 0).then_some(limit)
+    }
+
+    async fn limits(&self, client: &mut Client) -> Option<v1::Limits> {
+        let describe = client.describe(self.unary(v1::DescribeRequest::default()));
+        timeout(self.unary_timeout(), describe).await.ok()?.ok()?.into_inner().limits
     }
 }
 
-/// Of a call that ends at its client.
-pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = |_| Failure::from(Status::deadline_exceeded(format!("the server did not answer within {limit:?}")));
-    timeout(limit, work).await.map_err(late)?
+/// Of a call that ends at its client, `grace` after its limit.
+pub async fn within<T>(
+    limit: Duration,
+    grace: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late =
+        || Failure::from(Status::deadline_exceeded(format!("the server did not answer within {limit:?} (--timeout)")));
+    match timeout(limit.saturating_add(grace), work).await {
+        Ok(Err(Failure::Status { status, .. })) if is_timeout(&status) => Err(late()),
+        Ok(result) => result,
+        Err(_) => Err(late()),
+    }
+}
+
+/// Whether tonic's client ended a call at its deadline. Its status says so, and neither how long that was nor why.
+fn is_timeout(status: &Status) -> bool {
+    sources(status).any(<dyn Error>::is::<TimeoutExpired>)
 }
 
 /// Why a message was not sent.

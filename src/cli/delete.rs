@@ -8,7 +8,9 @@ use super::{
 };
 use crate::proto::v1;
 
-/// Deleting what is not there is no failure.
+/// Deletes one entity
+///
+/// To delete an entity that is not there is no failure.
 #[derive(Debug, clap::Args)]
 pub struct DeleteArgs {
     #[command(flatten)]

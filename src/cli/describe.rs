@@ -5,6 +5,8 @@ use serde_json::json;
 use super::{args::ClientArgs, failure::Failure, format::Format, output::Output};
 use crate::proto::v1;
 
+/// Shows what the sidecar serves, and what is wrong with it
+///
 /// Exit status 0 also if there are findings.
 #[derive(Debug, clap::Args)]
 pub struct DescribeArgs {

@@ -1,5 +1,10 @@
 //! The failure of a command: one line and an exit status.
 
+use std::{
+    error::Error,
+    io::{self, Write},
+};
+
 use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
 use tonic::{Code, Status};
@@ -14,10 +19,10 @@ use crate::{
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub enum Failure {
-    /// The sidecar answered with an error. `write` says whether the call was a write.
-    Status { status: Status, write: bool },
-    /// No sidecar answers at the address.
-    Unreachable { addr: String, cause: String },
+    /// The sidecar answered with an error.
+    Status { status: Status, tried: Tried },
+    /// No sidecar answers at the address. `write` says whether something was to be written.
+    Unreachable { addr: String, cause: String, write: bool },
     /// An argument or an input that can't work.
     Usage(String),
     /// The command ran, and its result is a failure.
@@ -26,9 +31,21 @@ pub enum Failure {
     PipeClosed,
 }
 
+/// What ended with a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    Read,
+    /// A write. The status is its answer.
+    Write,
+    /// A mutation of a stream that ended without its verdict.
+    WriteOfStream,
+    /// A write that did not reach the transport.
+    UnsentWrite,
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Status { status, write: false }
+        Self::Status { status, tried: Tried::Read }
     }
 }
 
@@ -36,10 +53,40 @@ impl Failure {
     /// The failure of a write. A status that is not the sidecar's own says nothing about the write.
     pub fn of_write(self) -> Self {
         match self {
-            Self::Status { status, .. } => Self::Status { status, write: true },
+            Self::Status { status, .. } => Self::Status { status, tried: Tried::Write },
+            Self::Unreachable { addr, cause, .. } => Self::Unreachable { addr, cause, write: true },
             other => other,
         }
     }
+}
+
+/// The errors below an error, from the outermost to the innermost.
+pub fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
+
+/// The texts of the errors below an error, from the outermost to the innermost, each once.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in sources(error).map(ToString::to_string) {
+        if !texts.iter().any(|text| text.contains(&cause)) {
+            texts.push(cause);
+        }
+    }
+    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
+}
+
+/// A warning as one line.
+pub fn warning(command: &str, text: &str, format: Format) -> String {
+    match format {
+        Format::Text => format!("changelogd: {command}: warning: {}", Printable(text)),
+        Format::Json => PrintableJson(&json!({"warning": text, "command": command}).to_string()).to_string(),
+    }
+}
+
+/// Writes a line to standard error. A command does not fail because that can't be written.
+pub fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// The reason of our ErrorInfo.
@@ -48,20 +95,39 @@ pub fn reason(status: &Status) -> Option<String> {
     details.error_info().filter(|i| i.domain == DOMAIN).map(|i| i.reason.clone())
 }
 
-/// The status as text for people.
-pub fn describe(status: &Status, write: bool) -> String {
-    let mut text = code_name(status.code()).to_owned();
-    match reason(status) {
-        Some(reason) => text = format!("{text} {reason}: {}", status.message()),
+const NOTHING_WRITTEN: &str = " (nothing was written)";
+
+/// What a status says about a write, for the end of its line.
+fn outcome(status: &Status, tried: Tried) -> &'static str {
+    let nothing_written = if status.message().contains("nothing was written") { "" } else { NOTHING_WRITTEN };
+    let accepted_have_verdicts =
+        matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::InvalidArgument);
+    match (tried, reason(status).as_deref()) {
+        // The message of the sidecar says it.
+        (Tried::Read, _) | (Tried::Write | Tried::WriteOfStream, Some("OUTCOME_UNKNOWN")) => "",
         // The transport refuses a message before it is handled, and this code is its own.
-        None if write && status.code() == Code::OutOfRange => {
-            text = format!("{text}: {} (nothing was written)", status.message());
+        (Tried::Write | Tried::WriteOfStream, None) if status.code() != Code::OutOfRange => {
+            " (not from changelogd: the outcome of the write is not known)"
         }
-        None if write => {
-            text = format!("{text}: {} (not from changelogd: the outcome of the write is not known)", status.message());
-        }
-        None => text = format!("{text}: {}", status.message()),
+        (Tried::WriteOfStream, Some(_)) if !accepted_have_verdicts => " (the outcome of the write is not known)",
+        (Tried::UnsentWrite | Tried::Write | Tried::WriteOfStream, _) => nothing_written,
     }
+}
+
+/// The status as text for people.
+pub fn describe(status: &Status, tried: Tried) -> String {
+    let mut text = code_name(status.code()).to_owned();
+    if let Some(reason) = reason(status) {
+        text = format!("{text} {reason}");
+    }
+    text = format!("{text}: {}", status.message());
+    // A status that the transport made names its outermost error only.
+    if let Some(cause) = sources(status).last().map(ToString::to_string)
+        && !text.contains(&cause)
+    {
+        text = format!("{text}: {cause}");
+    }
+    text += outcome(status, tried);
     let details = status.get_error_details();
     if let Some(violation) = details.bad_request().and_then(|b| b.field_violations.first()) {
         text = format!("{text} (field {})", violation.field);
@@ -87,8 +153,10 @@ impl Failure {
     /// The failure as one line.
     pub fn line(&self, command: &str, format: Format) -> String {
         let text = match self {
-            Self::Status { status, write } => describe(status, *write),
-            Self::Unreachable { addr, cause } => format!("no sidecar answers at {addr}: {cause}"),
+            Self::Status { status, tried } => describe(status, *tried),
+            Self::Unreachable { addr, cause, write } => {
+                format!("no sidecar answers at {addr}: {cause}{}", if *write { NOTHING_WRITTEN } else { "" })
+            }
             Self::Usage(text) | Self::Failed(text) => text.clone(),
             Self::PipeClosed => String::new(),
         };
@@ -137,6 +205,43 @@ mod tests {
         assert!(!Failure::from(refused()).line("get", Format::Text).contains("written"));
     }
 
+    fn ours(code: Code, reason: &str, message: &str) -> Status {
+        Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+    }
+
+    /// Covers C54, C56, C69.
+    #[test]
+    fn each_failed_write_says_that_nothing_was_written_or_that_its_outcome_is_not_known() {
+        let says = |status: &Status, tried| {
+            let text = describe(status, tried);
+            (text.contains("nothing was written"), text.contains("not known"))
+        };
+        for status in [
+            ours(Code::InvalidArgument, "VALUE_NOT_JSON", "the value is not JSON"),
+            ours(Code::InvalidArgument, "KEY_INVALID", "the key is empty"),
+            ours(Code::DeadlineExceeded, "DEADLINE", "late"),
+            ours(Code::Internal, "INTERNAL_FAULT", "a fault"),
+            ours(Code::Unavailable, "DRAINING", "nothing was written: this process is draining"),
+        ] {
+            assert_eq!(says(&status, Tried::Write), (true, false), "{status:?}");
+            for tried in [Tried::Write, Tried::WriteOfStream] {
+                assert!(describe(&status, tried).matches("nothing").count() < 2, "{status:?}");
+            }
+            let accepted_are_answered = matches!(status.code(), Code::InvalidArgument | Code::Unavailable);
+            assert_eq!(says(&status, Tried::WriteOfStream), (accepted_are_answered, !accepted_are_answered));
+            assert!(!says(&status, Tried::Read).1);
+        }
+        let unknown = ours(Code::Unknown, "OUTCOME_UNKNOWN", "the outcome is not known: a fault");
+        for tried in [Tried::Write, Tried::WriteOfStream] {
+            assert_eq!(says(&unknown, tried), (false, true));
+            assert_eq!(says(&Status::unavailable("a proxy"), tried), (false, true));
+        }
+        assert_eq!(says(&Status::unavailable("tcp connect error"), Tried::UnsentWrite), (true, false));
+        let refused = || Failure::Unreachable { addr: "a".to_owned(), cause: "refused".to_owned(), write: false };
+        assert!(refused().of_write().line("set", Format::Text).ends_with("(nothing was written)"));
+        assert!(!refused().line("get", Format::Text).contains("written"));
+    }
+
     /// Covers C81.
     #[test]
     fn the_text_of_a_server_is_escaped_and_stays_equal_as_json() {
@@ -145,7 +250,7 @@ mod tests {
             Failure::from(Status::internal(text)),
             Failure::Failed(text.to_owned()),
             Failure::Usage(text.to_owned()),
-            Failure::Unreachable { addr: text.to_owned(), cause: text.to_owned() },
+            Failure::Unreachable { addr: text.to_owned(), cause: text.to_owned(), write: false },
         ] {
             let (people, json) = (failure.line("get", Format::Text), failure.line("get", Format::Json));
             for line in [&people, &json] {

@@ -7,6 +7,8 @@ use serde_json::json;
 use super::{args::ClientArgs, failure::Failure, output::Output};
 use crate::{config::parse_duration, proto::v1};
 
+/// Waits for accepted writes, and reports which buffered ones failed
+///
 /// Exit status 1 if writes remain or have failed.
 #[derive(Debug, clap::Args)]
 pub struct FlushArgs {
@@ -31,6 +33,15 @@ pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
     let client = ClientArgs { timeout: Some(limit), ..args.client };
     let flush = async { Ok(client.client().await?.flush(client.unary(request)).await?.into_inner()) };
     let answer = client.unary_call(flush).await?;
+    let printed = print(&answer, output);
+    if answer.remaining > 0 || !answer.failures.is_empty() || answer.failures_omitted > 0 {
+        // It counts also if the reader of the output has gone.
+        return Err(Failure::Failed("not everything was written".to_owned()));
+    }
+    printed
+}
+
+fn print(answer: &v1::FlushResponse, output: &mut Output) -> Result<(), Failure> {
     for failure in &answer.failures {
         let (code, message) = failure.status.as_ref().map_or((0, ""), |s| (s.code, s.message.as_str()));
         let text = format!("failed {}  {}  {message}", failure.id, failure.key);
@@ -52,10 +63,5 @@ pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
             "remaining": answer.remaining, "failures": answer.failures.len(),
             "failures_omitted": answer.failures_omitted, "last_failure": answer.last_failure,
         }}),
-    )?;
-    output.flush()?;
-    if answer.remaining > 0 || !answer.failures.is_empty() || answer.failures_omitted > 0 {
-        return Err(Failure::Failed("not everything was written".to_owned()));
-    }
-    Ok(())
+    )
 }

@@ -7,6 +7,8 @@ use super::{
 };
 use crate::proto::v1;
 
+/// Reads one entity
+///
 /// On Kafka this replays the workspace's partition. Exit status 1 if the entity is not there.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {

@@ -3,7 +3,7 @@
 //! It sends the lines over one `Write` stream, many at a time. The last line of a key wins. Lines of different keys are
 //! written in any order.
 
-mod lines;
+pub(super) mod lines;
 mod window;
 mod write_stream;
 
@@ -34,8 +34,14 @@ use write_stream::{Event, Messages, WriteStream};
 /// The longest line: a value of 64 MB in base64, and its frame.
 const MAX_LINE: usize = 96 * 1024 * 1024;
 
-/// Lines are objects with `key` and `value`, `value_base64` or `"deleted": true`, and perhaps `headers`; what `load`,
-/// `stream` and `export` print is read too. Exit status 1 if a line failed.
+/// Reads JSON Lines, and sets or deletes the key of each line
+///
+/// A line is an object with `key`, and with one of `value`, `value_base64` and `"deleted": true`. It may have
+/// `headers`. What `load`, `stream` and `export` print is read, too.
+///
+/// The last line of a key wins. A line that was certainly not written is sent again for --retry-for.
+///
+/// Exit status 1 if a line failed.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
     #[command(flatten)]
@@ -45,8 +51,8 @@ pub struct ImportArgs {
     /// Lines that are sent and wait for their outcome, from 1 to 4096
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub in_flight: u16,
-    /// Stop after this number of lines has failed
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    /// Stop after this number of lines has failed, at least 1
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_failures: u64,
     /// How long a line is sent again that was certainly not written
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
@@ -85,7 +91,7 @@ pub async fn run(args: ImportArgs, output: &mut Output) -> Result<(), Failure> {
     };
     let started = Instant::now();
     let import = Import {
-        client: args.client.client().await?,
+        client: args.client.client().await.map_err(Failure::of_write)?,
         lines: Lines::new(reader, MAX_LINE),
         window: Window::new(Limits {
             in_flight: args.in_flight.into(),
@@ -99,31 +105,37 @@ pub async fn run(args: ImportArgs, output: &mut Output) -> Result<(), Failure> {
         args: &args,
     };
     let (summary, unreadable) = import.run().await?;
+    let failures = summary.failed.len();
+    let printed = print(&summary, started.elapsed(), output);
+    // The result counts also if the reader of the output has gone.
+    match (unreadable, failures) {
+        (Some(unreadable), _) => Err(unreadable),
+        (None, 0) => printed,
+        (None, n) if n as u64 >= args.max_failures => {
+            Err(Failure::Failed(format!("stopped after {n} lines had failed")))
+        }
+        (None, n) => Err(Failure::Failed(format!("{n} lines failed"))),
+    }
+}
+
+fn print(summary: &Summary, elapsed: Duration, output: &mut Output) -> Result<(), Failure> {
     for Failed { number, key, why } in &summary.failed {
         let separator = if key.is_empty() { "" } else { ": " };
         let text = format!("line {number}: {key}{separator}{why}");
         output.line(&text, &json!({"failed": {"line": number, "key": key, "error": why}}))?;
     }
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = elapsed.as_secs_f64();
     let failures = summary.failed.len();
     let Summary { lines, set, deleted, skipped, not_sent, .. } = summary;
     let mut text = format!("{lines} lines: {set} set, {deleted} deleted, {failures} failed");
-    for (count, what) in [(skipped, "skipped"), (not_sent, "not sent")] {
+    for (count, what) in [(*skipped, "skipped"), (*not_sent, "not sent")] {
         text += &if count > 0 { format!(", {count} {what}") } else { String::new() };
     }
-    output.line(&format!("{text}, in {seconds:.2} s"), &json!({"import": {
+    let object = json!({"import": {
         "lines": lines, "set": set, "deleted": deleted, "failed": failures, "skipped": skipped, "not_sent": not_sent,
         "seconds": seconds,
-    }}))?;
-    output.flush()?;
-    if let Some(unreadable) = unreadable {
-        return Err(unreadable);
-    }
-    match failures {
-        0 => Ok(()),
-        n if n as u64 >= args.max_failures => Err(Failure::Failed(format!("stopped after {n} lines had failed"))),
-        n => Err(Failure::Failed(format!("{n} lines failed"))),
-    }
+    }});
+    output.line(&format!("{text}, in {seconds:.2} s"), &object)
 }
 
 struct Import<'a> {
@@ -164,7 +176,10 @@ impl Import<'_> {
                 line = self.lines.next(), if may_read => match line.map(|line| line.map(read)) {
                     Ok(Some(line)) => self.line(line).await,
                     Ok(None) => is_read = true,
-                    Err(error @ InputError::Encoding(_)) => return Err(Failure::Usage(format!("FILE: {error}"))),
+                    // No line was read before it.
+                    Err(error @ InputError::Encoding(_)) if self.summary.is_empty() && self.window.is_empty() => {
+                        return Err(Failure::Usage(format!("FILE: {error}")));
+                    }
                     Err(error) => (is_read, unreadable) = (true, Some(Failure::Usage(format!("FILE: {error}")))),
                 },
                 permit = room(messages), if may_send => match permit {
@@ -197,11 +212,13 @@ impl Import<'_> {
                     self.window.verdict(verdict, self.last_progress);
                 }
             }
-            Event::Ended(status) => {
-                self.stream = None;
-                self.window.stream_ended(&status, self.last_progress);
-            }
+            Event::Ended(status) => self.stream_ended(&status, self.last_progress),
         }
+    }
+
+    fn stream_ended(&mut self, status: &Status, now: Instant) {
+        let last_taken = self.stream.take().map_or(u64::MAX, |stream| stream.last_taken());
+        self.window.stream_ended(status, last_taken, now);
     }
 
     async fn line(&mut self, (number, line): (u64, Result<Option<Change>, BadLine>)) {
@@ -234,14 +251,19 @@ impl Import<'_> {
     fn check_progress(&mut self) {
         let now = Instant::now();
         if self.stuck_at().is_some_and(|at| at <= now) {
-            let text = format!("the server took and sent nothing for {:?}", self.args.client.unary_timeout());
-            self.stream = None;
-            self.window.stream_ended(&Status::deadline_exceeded(text), now);
+            let limit = self.args.client.unary_timeout();
+            let text = format!("the server took and sent nothing for {limit:?} (--timeout)");
+            self.stream_ended(&Status::deadline_exceeded(text), now);
         }
     }
 }
 
 impl Summary {
+    /// Whether no line but blank ones was read, apart from those in the window.
+    fn is_empty(&self) -> bool {
+        self.set + self.deleted == 0 && self.failed.is_empty()
+    }
+
     fn count(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Set => self.set += 1,

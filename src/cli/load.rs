@@ -8,7 +8,9 @@ use super::{
 };
 use crate::proto::v1;
 
-/// The last line is the Snapshot; without it the load is not whole, and the exit status is 1.
+/// Loads the state of one workspace, whole or not at all
+///
+/// The last line is the Snapshot. Without it the load is not whole, and the exit status is 1.
 #[derive(Debug, clap::Args)]
 pub struct LoadArgs {
     #[command(flatten)]

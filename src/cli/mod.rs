@@ -23,31 +23,22 @@ mod tests;
 use std::process::ExitCode;
 
 use args::ClientArgs;
-use failure::Failure;
+use failure::{Failure, say};
 use output::Output;
 
-/// The commands that call a sidecar.
+/// The commands that call a sidecar. The help of each is the documentation of its arguments. Documentation of a variant
+/// would replace it.
 #[derive(Debug, clap::Subcommand)]
 pub enum ClientCommand {
-    /// Writes one entity's value
     Set(set::SetArgs),
-    /// Reads one entity
     Get(get::GetArgs),
-    /// Deletes one entity
     Delete(delete::DeleteArgs),
-    /// Waits for accepted writes, and reports which buffered ones failed
     Flush(flush::FlushArgs),
-    /// Loads the state of one workspace, whole or not at all
     Load(load::LoadArgs),
-    /// Streams records or latest values of partitions
     Stream(stream::StreamArgs),
-    /// Shows what the sidecar serves, and what is wrong with it
     Describe(describe::DescribeArgs),
-    /// Writes the latest values as JSON Lines
     Export(export::ExportArgs),
-    /// Reads JSON Lines with `key` and `value`, `value_base64` or `deleted`, and sets or deletes each key
     Import(import::ImportArgs),
-    /// Asks grpc.health.v1; the exit status is the answer, 0 or 69
     Health(health::HealthArgs),
 }
 
@@ -84,7 +75,6 @@ impl ClientCommand {
 }
 
 /// Runs one command. The exit status is 0, 1 (failed), 64 (bad usage) or 69 (unavailable).
-#[allow(clippy::print_stderr)] // of a client that ends with it
 pub async fn run(command: ClientCommand) -> ExitCode {
     let (name, mut output) = (command.name(), Output::standard(command.client().output));
     let result = match command {
@@ -99,12 +89,13 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Import(args) => import::run(args, &mut output).await,
         ClientCommand::Health(args) => health::run(args, &mut output).await,
     };
-    let result = result.and_then(|()| output.flush());
-    match result {
+    // What was printed before a failure counts, too.
+    let flushed = output.flush();
+    match result.and(flushed) {
         // A closed pipe is not a failure, because `| head` ends before the output does.
         Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure.line(name, output.format()));
+            say(&failure.line(name, output.format()));
             ExitCode::from(failure.exit_status())
         }
     }

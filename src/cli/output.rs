@@ -48,7 +48,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// A bar or a spinner on standard error, hidden if that is not a terminal.
+/// A bar or a spinner on standard error, hidden if that is not a terminal. Do not print to a terminal meanwhile.
 pub fn progress(length: Option<u64>) -> ProgressBar {
     match (io::stderr().is_terminal(), length) {
         (false, _) => ProgressBar::hidden(),
@@ -72,6 +72,10 @@ impl Output {
 
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
     }
 
     pub fn flush(&mut self) -> Result<(), Failure> {
@@ -124,9 +128,9 @@ impl Output {
         self.text(&format!("{key}  {value}  ({}/{}, {at})", entry.partition, entry.offset))
     }
 
-    /// Prints an entry as `import` reads it.
-    pub fn export(&mut self, entry: &v1::Entry) -> Result<(), Failure> {
-        self.object(&Line::of(entry, false), self.is_terminal)
+    /// Prints a line as `import` reads it.
+    pub fn export(&mut self, line: &Line) -> Result<(), Failure> {
+        self.object(line, self.is_terminal)
     }
 
     /// Prints a Snapshot, which proves that the partition was read whole.
@@ -244,14 +248,14 @@ mod tests {
     fn an_export_has_values_byte_for_byte_but_not_on_a_terminal() {
         let entry = entry();
         let Some(v1::entry::Value::Raw(value)) = &entry.value else { unreachable!() };
-        let file = printed(Format::Json, false, |output| output.export(&entry));
+        let file = printed(Format::Json, false, |output| output.export(&Line::of(&entry, false)));
         assert!(file.contains(std::str::from_utf8(value).unwrap()), "{file}");
         assert_eq!(
             file.matches(HIDDEN).count(),
             HIDDEN.len() - 1,
             "those of the value, where one is escaped: {file:?}"
         );
-        let terminal = printed(Format::Json, true, |output| output.export(&entry));
+        let terminal = printed(Format::Json, true, |output| output.export(&Line::of(&entry, false)));
         assert!(!terminal.contains(HIDDEN) && terminal.lines().count() == 1, "{terminal:?}");
     }
 

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::proto::v1;
 
+/// Streams records or latest values of partitions
+///
 /// Prints one Snapshot for each partition when its end is reached. Without it the partition is not whole, and the exit
 /// status is 1.
 #[derive(Debug, clap::Args)]

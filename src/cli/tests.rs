@@ -135,7 +135,13 @@ impl server::ChangelogService for Service {
         &self,
         request: Request<tonic::Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        self.refusal(&self.refused_streams)?;
+        if let Err(status) = self.refusal(&self.refused_streams) {
+            if !self.ours {
+                // What was not sent would be sent again.
+                let _ = request.into_inner().message().await;
+            }
+            return Err(status);
+        }
         let service = self.clone();
         let answer = move |message: Result<v1::WriteRequest, Status>| {
             let service = service.clone();

@@ -1,14 +1,14 @@
 //! `changelogd config`.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     process::ExitCode,
 };
 
 use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
 
-use super::start::refuse;
+use super::start::{print, refuse};
 use crate::{
     config::{Origin, Parsed, ServeArgs, Setting},
     open_files,
@@ -40,6 +40,7 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
     }
     let terminal = stdout().is_terminal();
     let width = settings.iter().map(|s| s.name.len()).max().unwrap_or_default();
+    let mut text = String::new();
     for setting in settings {
         let origin = match setting.origin {
             Origin::Flag => "flag".to_owned(),
@@ -54,10 +55,8 @@ pub fn run(args: &ServeArgs, parsed: &Parsed) -> ExitCode {
             let object = json!({"setting": setting.name, "value": setting.value, "source": origin});
             PrintableJson(&object.to_string()).to_string()
         };
-        // A closed pipe is not a failure, because `| head` ends before the output does.
-        if writeln!(stdout(), "{line}").is_err() {
-            break;
-        }
+        text += &line;
+        text.push('\n');
     }
-    ExitCode::SUCCESS
+    print(&text)
 }

@@ -14,6 +14,7 @@ use crate::{
     cli::{self, ClientCommand},
     config::{Parsed, ServeArgs, UsageError},
 };
+pub use start::print;
 use start::{refuse, runtime};
 
 /// Keeps the state of workspaces in a log-compacted Kafka topic, and loads it whole or says why not.
@@ -54,7 +55,12 @@ pub fn run(parsed: &Parsed) -> ExitCode {
         #[cfg(feature = "kafka")]
         Command::Topic(command) => topic::run(command),
         Command::Client(command) => match runtime() {
-            Ok(runtime) => runtime.block_on(cli::run(command)),
+            Ok(runtime) => {
+                let code = runtime.block_on(cli::run(command));
+                // The command has ended. A thread may still wait for an input or a resolver that does not answer.
+                runtime.shutdown_background();
+                code
+            }
             Err(code) => code,
         },
     }

@@ -1,7 +1,7 @@
 //! What every command needs before its work starts.
 
 use std::{
-    io,
+    io::{self, Write},
     process::ExitCode,
     sync::{Arc, mpsc},
     thread,
@@ -17,6 +17,19 @@ use crate::{
 pub fn refuse(error: &UsageError) -> ExitCode {
     exit_message(LogFormat::Text, &error.to_string());
     ExitCode::from(EXIT_USAGE)
+}
+
+/// Prints the text of a command that has succeeded.
+pub fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // A closed pipe is not a failure, because `| head` ends before the output does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            exit_message(LogFormat::Text, &format!("output can't be written: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     process::ExitCode,
     time::Duration,
 };
@@ -13,25 +13,24 @@ use changelog_kafka::{
     admin::{self, AdminError, TopicSpec},
 };
 
-use super::start::{refuse, runtime};
+use super::start::{print, refuse, runtime};
 use crate::{
     config::{EXIT_UNAVAILABLE, KafkaArgs, UsageError, parse_duration, whole_number},
     store::kafka_settings,
     telemetry::{LogFormat, exit_message},
 };
 
-/// What to do with the topic.
+/// What to do with the topic. The help of each is the documentation of its arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum TopicCommand {
-    /// Creates the topic with the documented configuration if it is missing. Never changes an existing one without
-    /// --alter
     Ensure(EnsureArgs),
-    /// Shows partitions, offsets and configuration
     Describe(DescribeArgs),
 }
 
-/// cleanup.policy=compact, compression.type=snappy, min.compaction.lag.ms=60000; with three replicas
-/// min.insync.replicas=2.
+/// Creates the topic with the documented configuration if it is missing
+///
+/// An existing topic is not changed without --alter. The documented configuration is cleanup.policy=compact,
+/// compression.type=snappy, min.compaction.lag.ms=60000, and with three replicas min.insync.replicas=2.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("brokers", brokers_help), mut_arg("group_id", group_id_help))]
 #[command(mut_arg("partitions", ensure_partitions_help))]
@@ -58,7 +57,9 @@ pub struct EnsureArgs {
     pub alter: bool,
 }
 
-/// Talks to the brokers, not to a sidecar.
+/// Shows partitions, offsets and configuration
+///
+/// It talks to the brokers, not to a sidecar.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("brokers", brokers_help), mut_arg("group_id", group_id_help))]
 #[command(mut_arg("partitions", describe_partitions_help))]
@@ -117,12 +118,9 @@ pub fn run(command: TopicCommand) -> ExitCode {
         TopicCommand::Ensure(args) => runtime.block_on(ensure(&settings, &args, configs)),
         TopicCommand::Describe(_) => runtime.block_on(describe(&settings)),
     };
+    runtime.shutdown_background();
     match result {
-        Ok(text) => {
-            // A closed pipe is not a failure.
-            let _ = text.lines().try_for_each(|line| writeln!(stdout(), "{}", Printable(line)));
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(&text.lines().fold(String::new(), |all, line| format!("{all}{}\n", Printable(line)))),
         Err(error) => {
             exit_message(LogFormat::Text, &format!("topic: {error}"));
             match error {

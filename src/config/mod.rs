@@ -12,6 +12,7 @@ mod kafka;
 mod memory;
 mod number;
 mod parse;
+mod refused;
 mod renamed;
 mod serve;
 mod white_space;

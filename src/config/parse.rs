@@ -10,19 +10,14 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    num::ParseIntError,
-    os::unix::ffi::OsStrExt,
 };
 
-use clap::{
-    ArgAction, Command,
-    error::{ContextKind, ContextValue, ErrorKind},
-    parser::ValueSource,
-};
+use clap::{ArgAction, Command, error::ErrorKind, parser::ValueSource};
 
 use super::{
     environment::{Environment, variable},
     exit::{Exit, UsageError},
+    refused::{Refused, is_about_bytes, not_utf8},
     renamed::refuse_old_names,
     white_space::trimmed_values,
 };
@@ -34,8 +29,8 @@ const ALIASES: [(&str, &str); 3] =
 /// Flags whose value may have several lines. Its parser splits it.
 const TEXTS: [&str; 1] = ["kafka-property"];
 
-/// Flags whose values may hold a secret, so errors do not show them. Their reasons name the part that is wrong.
-const NOT_SHOWN: [&str; 2] = ["kafka-property", "brokers"];
+/// Flags that all commands of the client have. In a container that also serves, their variables are no mistake.
+const CLIENT: [&str; 3] = ["addr", "timeout", "output"];
 
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,9 +118,9 @@ pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Envir
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
         Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
         Err(error) if is_about_bytes(&error) && whole.iter().any(|argument| argument.to_str().is_none()) => {
-            Err(not_utf8(&whole, &variables).into())
+            Err(not_utf8(command, &whole, &variables).into())
         }
-        Err(error) => Err(usage(&error, &variables).into()),
+        Err(error) => Err(Refused { error: &error, root: command, innermost, whole: &whole }.usage(&variables).into()),
     }
 }
 
@@ -137,89 +132,17 @@ fn is_service_link(name: &str) -> bool {
 
 fn unknown_names(command: &Command, environment: &impl Environment) -> Vec<String> {
     let known: Vec<_> = command.get_arguments().filter_map(|a| a.get_long().map(variable)).collect();
-    let ours = |n: &String| {
-        n.starts_with("CHANGELOGD_") && !is_service_link(n) && !known.contains(n) && n != "CHANGELOGD_ADDR"
-    };
+    let is_known = |n: &String| known.contains(n) || CLIENT.iter().any(|flag| variable(flag) == *n);
+    let ours = |n: &String| n.starts_with("CHANGELOGD_") && !is_service_link(n) && !is_known(n);
     let mut unknown: Vec<_> = environment.names().into_iter().filter(ours).collect();
     unknown.sort();
     unknown
 }
 
-/// Whether a value was refused that is not UTF-8. clap shows it with replacement characters.
-fn is_about_bytes(error: &clap::Error) -> bool {
-    let is_replaced = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.contains(char::REPLACEMENT_CHARACTER),
-        _ => false,
-    };
-    error.kind() == ErrorKind::InvalidUtf8
-        || is_replaced(ContextKind::InvalidValue)
-        || is_replaced(ContextKind::InvalidSubcommand)
-}
-
-/// The error of clap names neither the argument nor its value.
-fn not_utf8(arguments: &[OsString], variables: &HashMap<String, String>) -> UsageError {
-    let wrong = arguments.iter().enumerate().filter(|(_, argument)| argument.to_str().is_none());
-    let shown = wrong.map(|(at, argument)| {
-        let bytes = argument.as_bytes();
-        let end = bytes.iter().position(|byte| *byte == b'=');
-        let flag = end.filter(|_| bytes.starts_with(b"--")).and_then(|end| std::str::from_utf8(&bytes[2..end]).ok());
-        let setting = match (flag, at.checked_sub(1).map(|before| arguments[before].to_string_lossy())) {
-            (Some(long), _) => variables.get(long).cloned().unwrap_or_else(|| format!("--{long}")),
-            (None, Some(before)) if before.starts_with("--") && !before.contains('=') => before.into_owned(),
-            _ => "an argument".to_owned(),
-        };
-        let value = if flag.is_some() { &bytes[end.map_or(0, |end| end + 1)..] } else { bytes };
-        let secret = |setting: &str| NOT_SHOWN.contains(&setting.trim_start_matches('-'));
-        if secret(&setting) || flag.is_some_and(secret) {
-            return setting;
-        }
-        format!("{setting}: \"{}\"", value.escape_ascii())
-    });
-    let shown: Vec<_> = shown.collect();
-    UsageError(format!("{}: must be UTF-8; only paths may have other bytes", shown.join(", ")))
-}
-
-/// Turns an error of clap into one line with setting, value and reason.
-fn usage(error: &clap::Error, variables: &HashMap<String, String>) -> UsageError {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
-        _ => None,
-    };
-    let mut is_shown = true;
-    let setting = text(ContextKind::InvalidArg).map(|arg| {
-        let long = arg.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
-        is_shown = !NOT_SHOWN.contains(&&*long);
-        variables.get(&long).cloned().unwrap_or(arg)
-    });
-    let value = text(ContextKind::InvalidValue);
-    let possible = text(ContextKind::ValidValue).map(|v| format!("must be one of {v}"));
-    let reason = std::error::Error::source(error).map(|reason| match reason.downcast_ref::<ParseIntError>() {
-        Some(_) => "must be a whole number".to_owned(),
-        None => reason.to_string(),
-    });
-    let reason = reason.or(possible);
-    match (error.kind(), setting, value) {
-        (_, Some(setting), Some(value)) => {
-            let reason = reason.unwrap_or_else(|| "is not a valid value".to_owned());
-            if is_shown {
-                UsageError::value(&setting, &value, reason)
-            } else {
-                UsageError(format!("{setting}: {reason}"))
-            }
-        }
-        (ErrorKind::UnknownArgument, Some(setting), None) => UsageError(format!("{setting}: no such flag; see --help")),
-        (ErrorKind::MissingRequiredArgument, Some(setting), None) => UsageError(format!("{setting}: is required")),
-        _ => {
-            let rendered = error.render().to_string();
-            let line = rendered.lines().next().unwrap_or_default();
-            UsageError(line.trim_start_matches("error: ").to_owned())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use clap::{Arg, value_parser};
 
     use super::*;

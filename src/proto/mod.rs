@@ -37,7 +37,7 @@ pub mod changelog {
 }
 
 pub use changelog::v1;
-pub use codec::Codec;
+pub use codec::{Codec, Decoded};
 pub use encoded_value::{EncodedValue, value_fields};
 pub use entry_batch::{EntryBatch, EntryBatchEncoder};
 pub use list_limits::Lists;

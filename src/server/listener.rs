@@ -143,12 +143,18 @@ async fn bind_loopbacks(port: u16, bind: impl AsyncFn(SocketAddr) -> io::Result<
             }
             (Ok(one), Err(error)) if is_missing(&error) => (one, v6, error),
             (Err(error), Ok(other)) if is_missing(&error) => (other, v4, error),
-            (Err(error), _) | (_, Err(error)) => return Err(error),
+            (Err(error), _) => return Err(of_loopback((v4, port).into(), &error)),
+            (_, Err(error)) => return Err(of_loopback((v6, same).into(), &error)),
         };
         tracing::warn!(%missing, %error, "localhost is served on one loopback only: the system lacks the other");
         return Ok(Listener::Tcp(served));
     }
     unreachable!("the last attempt returns")
+}
+
+/// The caller knows only the name that both have.
+fn of_loopback(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
 }
 
 /// Whether the system has no such address: its family is off, or the loopback has only the other one.
@@ -338,6 +344,7 @@ mod tests {
             };
             let error = bind_loopbacks(port, taken).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "a port that another process has");
+            assert!(error.to_string().starts_with("[::1]:"), "{error}");
         }
         let none = async |_: SocketAddr| error_of(Errno::ADDRNOTAVAIL);
         assert!(bind_loopbacks(0, none).await.is_err());

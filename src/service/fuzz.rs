@@ -29,7 +29,7 @@ use super::{
 use crate::{
     memory::MemoryPart,
     proto::{
-        Codec, EncodedValue, Lists, SharedBytes,
+        Codec, Decoded, EncodedValue, Lists, SharedBytes,
         v1::{self, mutation::Change, set_request},
     },
 };
@@ -43,7 +43,7 @@ const OPAQUE: ValueRules = ValueRules { mode: ValueMode::Opaque, max_bytes: MAX_
 static CONVERSIONS: LazyLock<Conversions> = LazyLock::new(|| Conversions::new(MemoryPart::new("conversions", 0, 0)));
 
 /// Decodes a message as the server does.
-fn decode<M: Message + Default + Lists + SharedBytes + 'static>(bytes: &[u8]) -> Result<M, Status> {
+fn decode<M: Message + Default + Decoded + Lists + SharedBytes + 'static>(bytes: &[u8]) -> Result<M, Status> {
     let mut frame = vec![0];
     frame.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     frame.extend_from_slice(bytes);
@@ -59,7 +59,7 @@ fn reason(status: &Status) -> String {
 }
 
 /// Decodes a message and parses it. What is accepted must be what `valid` accepts. Returns `ok` or the reason.
-fn checked<M: Message + Default + Debug + Lists + SharedBytes + 'static, T>(
+fn checked<M: Message + Default + Debug + Decoded + Lists + SharedBytes + 'static, T>(
     bytes: &[u8],
     valid: impl FnOnce(&M) -> bool,
     parse: impl FnOnce(M) -> Result<T, Status>,

@@ -26,7 +26,7 @@ use crate::{
     servers::embedded_process,
 };
 
-async fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, variables: &[(&str, &OsStr)]) -> Output {
+pub async fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, variables: &[(&str, &OsStr)]) -> Output {
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().envs(variables.iter().copied());
     command.stdin(Stdio::null()).kill_on_drop(true);

@@ -6,6 +6,8 @@
 mod bounds;
 mod buffered_answers;
 mod command_line;
+mod command_messages;
+mod command_output;
 mod connections;
 mod container;
 #[path = "../contract/mod.rs"]
@@ -18,6 +20,7 @@ mod faults;
 mod flags;
 mod http2;
 mod image;
+mod import_export;
 mod json_values;
 mod kafka_settings;
 mod logs;

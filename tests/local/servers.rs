@@ -1,7 +1,8 @@
 //! The servers that this binary runs the contract suite on.
 
 use std::{
-    future::Future,
+    convert::Infallible,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,7 +14,8 @@ use changelog_core::{
     model::{Partition, PartitionCount},
 };
 use changelogd::proto::v1::changelog_service_client::ChangelogServiceClient;
-use hyper::client::conn::http2::SendRequest;
+use http_body_util::{BodyExt, Full};
+use hyper::{client::conn::http2::SendRequest, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::{
@@ -45,6 +47,27 @@ impl tower::Service<http::Request<tonic::body::Body>> for RawChannel {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         Box::pin(self.0.send_request(request))
     }
+}
+
+/// A server of gRPC that answers each call with these bytes as its message, and with OK. Returns its address.
+pub async fn answering(message: &[u8]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let frame = [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let frame = bytes::Bytes::from(frame.clone());
+            let answer = move |_| {
+                let trailers = http::HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), 0.into())]);
+                let body = Full::new(frame.clone()).with_trailers(ready(Some(Ok::<_, Infallible>(trailers))));
+                let head = http::Response::builder().header("content-type", "application/grpc");
+                ready(Ok::<_, Infallible>(head.body(body).unwrap()))
+            };
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        }
+    });
+    address
 }
 
 pub async fn memory() -> TestServer {

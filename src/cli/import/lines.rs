@@ -11,14 +11,15 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// How input begins that is no text in UTF-8.
-const FOREIGN: [(&[u8], &str); 6] = [
+const FOREIGN: [(&[u8], &str); 4] = [
     (b"\xff\xfe", "UTF-16 or UTF-32"),
     (b"\xfe\xff", "UTF-16"),
-    (b"\0", "UTF-16 or UTF-32"),
-    (b"{\0", "UTF-16 or UTF-32"),
     (b"\x1f\x8b", "compressed with gzip"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
 ];
+/// No JSON has a NUL byte. In UTF-16 and UTF-32 each bracket and quote has one, so the start of the input shows them.
+const NUL_BYTES: &str = "UTF-16, UTF-32 or no text: it has NUL bytes";
+const NULS_WITHIN: u64 = 1024;
 
 /// Why reading ends before the end.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             let is_end = available.is_empty();
             let kept = part.len().min(self.max_line - self.buffer.len());
             self.buffer.extend_from_slice(&part[..kept]);
+            let start = part.len().min(NULS_WITHIN.saturating_sub(self.bytes) as usize);
+            if part[..start].contains(&0) {
+                return Err(InputError::Encoding(self.foreign().unwrap_or(NUL_BYTES)));
+            }
             self.length += part.len();
             self.bytes += used as u64;
             self.reader.consume(used);
@@ -104,13 +109,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
         }
         (self.number, self.is_complete) = (self.number + 1, true);
-        if !self.begun
-            && let Some((_, what)) = FOREIGN.iter().find(|(start, _)| self.buffer.starts_with(start))
-        {
+        if let Some(what) = self.foreign() {
             return Err(InputError::Encoding(what));
         }
         self.begun |= !self.buffer.trim_ascii().is_empty();
         Ok(Some(InputLine { number: self.number, text: self.text() }))
+    }
+
+    /// What the first text is, if its first bytes say that it is not UTF-8.
+    fn foreign(&self) -> Option<&'static str> {
+        let of_start = FOREIGN.iter().find(|(start, _)| self.buffer.starts_with(start)).filter(|_| !self.begun);
+        of_start.map(|(_, what)| *what)
     }
 
     fn text(&self) -> Result<&str, String> {
@@ -118,8 +127,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             return Err(format!("the line has {} bytes, at most {} are read", self.length, self.max_line));
         }
         let text = std::str::from_utf8(&self.buffer).map_err(|error| error.to_string())?;
-        // Files that begin with a byte order mark may have been joined.
-        Ok(text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii())
+        // Files that begin with a byte order mark may have been joined, and a tool may have added another mark.
+        Ok(text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_ascii_whitespace()).trim_ascii_end())
     }
 }
 
@@ -178,6 +187,9 @@ mod tests {
     async fn a_byte_order_mark_is_accepted_at_the_start_of_each_joined_file() {
         let (found, _) = lines("\u{feff}{}\n\u{feff}[]\n".as_bytes(), 2).await;
         assert_eq!(found, texts(&["{}", "[]"]));
+        // Several of them, with blanks between.
+        let (found, _) = lines("\u{feff}\u{feff}{}\n \u{feff}[]\n\t\u{feff} \u{feff}1\r\n".as_bytes(), 2).await;
+        assert_eq!(found, texts(&["{}", "[]", "1"]));
     }
 
     /// Covers C65.
@@ -193,6 +205,10 @@ mod tests {
             utf16(text, u16::to_le_bytes),
             utf16(text, u16::to_be_bytes),
             utf16(&format!("\n\n{text}"), u16::to_be_bytes),
+            utf16(&format!("\r\n{text}"), u16::to_le_bytes),
+            utf16(&format!(" {text}"), u16::to_le_bytes),
+            utf16(&format!("[1]\n{text}"), u16::to_le_bytes),
+            utf16(&format!("\t\n{text}"), u16::to_be_bytes),
             utf32,
         ] {
             let (found, ended) = lines(&input, 5).await;
@@ -202,7 +218,13 @@ mod tests {
         }
         assert!(lines(b"\x1f\x8b\x08\0\n", 5).await.1.unwrap_err().contains("gzip"));
         assert!(lines(b"\x28\xb5\x2f\xfd\n", 5).await.1.unwrap_err().contains("zstd"));
+        // Its header has NUL bytes, too.
+        assert!(lines(b"\x1f\x8b\x08\0\0\0\0\0", 1).await.1.unwrap_err().contains("gzip"));
+        // After a line in UTF-8.
+        let joined = [b"{}\n".to_vec(), utf16(&with_mark, u16::to_le_bytes)].concat();
+        assert!(lines(&joined, 5).await.1.unwrap_err().contains("UTF-16"));
         // Later such a line is one bad line.
-        assert_eq!(lines(b"{}\n\0\n{}\n", 5).await.1, Ok(3));
+        let (found, ended) = lines(&[&b"{}\n".repeat(400), &b"\0\n{}\n"[..]].concat(), 5).await;
+        assert_eq!((ended, found.len()), (Ok(402), 402));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Promises: of each key at most one line is on its way, and the next one is sent when that has its outcome. So lines
 //! of a key are applied in the order of the file, also if one is sent again. A line is sent again only if it was
-//! certainly not written. What is held is bounded in lines and bytes.
+//! certainly not written: the server says so, or the transport has not taken it. What is held is bounded in lines and
+//! bytes.
 //! Does not: do I/O.
 
 use std::{
@@ -16,7 +17,7 @@ use tonic::{Code, Status};
 
 use crate::{
     cli::{
-        failure::{describe, reason},
+        failure::{Tried, describe, reason},
         record::Change,
     },
     proto::v1::{self, mutation},
@@ -45,7 +46,7 @@ pub struct Limits {
 }
 
 /// A line that is done.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Set,
     Deleted,
@@ -175,18 +176,23 @@ impl Window {
         let Some((line, _)) = self.in_flight.remove(&verdict.id) else { return };
         match verdict.outcome {
             Some(v1::verdict::Outcome::Written(_)) => self.done(line, None),
-            Some(v1::verdict::Outcome::Error(error)) => self.failed(line, &status(&error), now),
-            None => self.failed(line, &Status::unknown("the verdict says nothing that this client knows"), now),
+            Some(v1::verdict::Outcome::Error(error)) => self.failed(line, &status(&error), Tried::Write, now),
+            None => {
+                let status = Status::unknown("the verdict says nothing that this client knows");
+                self.failed(line, &status, Tried::Write, now);
+            }
         }
     }
 
-    /// Counts that no more verdicts come for what is on its way.
-    pub fn stream_ended(&mut self, status: &Status, now: Instant) {
+    /// Counts that no more verdicts come for what is on its way. `last_taken` is the id of the last mutation that the
+    /// transport has taken.
+    pub fn stream_ended(&mut self, status: &Status, last_taken: u64, now: Instant) {
         // One message was too large. This says nothing about those before it.
         let is_of_one_message = status.code() == Code::OutOfRange && reason(status).is_none();
         let status = if is_of_one_message { &Status::unknown(status.message()) } else { status };
-        for (line, _) in std::mem::take(&mut self.in_flight).into_values() {
-            self.failed(line, status, now);
+        for (id, (line, _)) in std::mem::take(&mut self.in_flight) {
+            let tried = if id > last_taken { Tried::UnsentWrite } else { Tried::WriteOfStream };
+            self.failed(line, status, tried, now);
         }
     }
 
@@ -205,8 +211,8 @@ impl Window {
         }
         while let Some(late) = self.in_flight.first_entry().filter(|entry| entry.get().1 + self.limits.timeout <= now) {
             let (line, _) = late.remove();
-            let text = format!("the server did not answer within {:?}", self.limits.timeout);
-            self.failed(line, &Status::deadline_exceeded(text), now);
+            let text = format!("the server did not answer within {:?} (--timeout)", self.limits.timeout);
+            self.failed(line, &Status::deadline_exceeded(text), Tried::WriteOfStream, now);
         }
     }
 
@@ -231,16 +237,21 @@ impl Window {
         self.ready.push_back(line);
     }
 
-    fn failed(&mut self, mut line: Line, status: &Status, now: Instant) {
+    fn failed(&mut self, mut line: Line, status: &Status, tried: Tried, now: Instant) {
         let due = now + line.pause;
-        // With our ErrorInfo these mean that nothing was written. An unknown outcome is reported and not retried.
-        let is_not_written =
-            matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) && reason(status).is_some();
-        if is_not_written && line.give_up.is_some_and(|give_up| due < give_up) {
+        let is_again = match tried {
+            // The next call would end in the same way.
+            Tried::UnsentWrite => {
+                !matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied)
+            }
+            // With our ErrorInfo these mean that nothing was written. An unknown outcome is reported and not retried.
+            _ => matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) && reason(status).is_some(),
+        };
+        if is_again && line.give_up.is_some_and(|give_up| due < give_up) {
             line.pause = (line.pause * 2).min(LONGEST_PAUSE);
             self.paused.insert((due, line.mutation.id), line);
         } else {
-            self.done(line, Some(describe(status, true)));
+            self.done(line, Some(describe(status, tried)));
         }
     }
 

@@ -1,9 +1,18 @@
 //! A `Write` stream of an import.
 //!
-//! Promises: verdicts are received while mutations are sent. Dropping it ends the call.
+//! Promises: verdicts are received while mutations are sent. It is known which messages the transport has not taken:
+//! none of them was written. Dropping it ends the call.
 
-use std::time::Duration;
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::StreamExt;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,9 +34,29 @@ pub enum Event {
 
 pub type Messages = mpsc::Sender<v1::WriteRequest>;
 
+/// The id of the last mutation that the transport took. Ids rise. It takes nothing more after [`Taken::close`].
+#[derive(Debug, Clone, Default)]
+struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    const CLOSED: u64 = u64::MAX;
+
+    /// Whether the transport may take this message.
+    fn take(&self, message: &v1::WriteRequest) -> bool {
+        let last = message.mutations.last().map_or(0, |mutation| mutation.id);
+        let next = |before| (before != Self::CLOSED).then_some(last);
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
+    }
+
+    fn close(&self) -> u64 {
+        self.0.swap(Self::CLOSED, Ordering::SeqCst)
+    }
+}
+
 pub struct WriteStream {
     /// `None` if the server takes no more messages.
     messages: Option<Messages>,
+    taken: Taken,
     events: mpsc::Receiver<Event>,
     _call: AbortOnDropHandle<()>,
 }
@@ -36,15 +65,18 @@ impl WriteStream {
     pub fn open(mut client: Client) -> Self {
         let (messages, outgoing) = mpsc::channel(WAITING_MESSAGES);
         let (sender, events) = mpsc::channel(WAITING_MESSAGES);
+        let taken = Taken::default();
+        let of_call = taken.clone();
+        let outgoing = ReceiverStream::new(outgoing).take_while(move |message| ready(of_call.take(message)));
         let call = async move {
-            let ended = match client.write(ReceiverStream::new(outgoing)).await {
+            let ended = match client.write(outgoing).await {
                 Ok(answers) => receive(answers.into_inner(), &sender).await,
                 Err(status) => status,
             };
             // The import may have ended.
             let _ = sender.send(Event::Ended(ended)).await;
         };
-        Self { messages: Some(messages), events, _call: AbortOnDropHandle::new(tokio::spawn(call)) }
+        Self { messages: Some(messages), taken, events, _call: AbortOnDropHandle::new(tokio::spawn(call)) }
     }
 
     /// Where messages go, while the server takes any.
@@ -57,6 +89,11 @@ impl WriteStream {
         self.messages = None;
     }
 
+    /// Ends the sending. Returns the id of the last mutation that the transport has taken.
+    pub fn last_taken(&self) -> u64 {
+        self.taken.close()
+    }
+
     /// Cancel safe.
     pub async fn event(&mut self) -> Event {
         self.events.recv().await.unwrap_or_else(|| Event::Ended(Status::internal("the stream of this client ended")))
@@ -64,7 +101,7 @@ impl WriteStream {
 
     /// Ends a stream whose verdicts have all come.
     pub async fn close(self) {
-        let Self { messages, mut events, _call } = self;
+        let Self { messages, mut events, _call, .. } = self;
         drop(messages);
         let ended = async { while !matches!(events.recv().await, None | Some(Event::Ended(_))) {} };
         // Its end says nothing more about what was written.

@@ -2,13 +2,18 @@
 
 #![allow(clippy::option_option, reason = "a bad line or member is the outer None, and what it says the inner option")]
 
-use std::fmt;
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex},
+};
 
 use changelogd_testkit::fuzz::{config, corpus, mutated, mutations};
+use futures_util::FutureExt;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 use super::*;
+use crate::cli::{format::Format, import::lines::Lines, output::Output};
 
 /// The members of an object in their order, repeated ones included.
 struct Members(Vec<(String, Box<RawValue>)>);
@@ -192,6 +197,39 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// An entry, and the change that it stands for.
+fn entry() -> impl Strategy<Value = (v1::Entry, Change)> {
+    let headers = vec((any::<String>(), option::of(vec(any::<u8>(), 0..8))), 0..3);
+    (any::<String>(), option::weighted(0.9, json()), headers).prop_map(|(key, value, headers)| {
+        let header = |(key, value): (String, Option<Vec<u8>>)| v1::Header { key, value: value.map(Into::into) };
+        let headers: Vec<_> = headers.into_iter().map(header).collect();
+        let value: Option<Bytes> = value.map(Into::into);
+        let entry = v1::Entry {
+            key: key.clone(),
+            is_tombstone: value.is_none(),
+            value: value.clone().map(v1::entry::Value::Raw),
+            headers: headers.clone(),
+            ..Default::default()
+        };
+        (entry, Change { key, value, headers })
+    })
+}
+
+/// Where an export is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -208,25 +246,24 @@ proptest! {
 
     /// Covers C16, C65, S15.
     #[test]
-    fn what_is_exported_is_read_back_as_the_same_write(
-        key in any::<String>(),
-        value in option::weighted(0.9, json()),
-        headers in vec((any::<String>(), option::of(vec(any::<u8>(), 0..8))), 0..3),
-        place in any::<bool>(),
-    ) {
-        let header = |(key, value): (String, Option<Vec<u8>>)| v1::Header { key, value: value.map(Into::into) };
-        let headers: Vec<_> = headers.into_iter().map(header).collect();
-        let entry = v1::Entry {
-            key: key.clone(),
-            is_tombstone: value.is_none(),
-            value: value.clone().map(|value| v1::entry::Value::Raw(value.into())),
-            headers: headers.clone(),
-            ..Default::default()
-        };
-        let line = serde_json::to_string(&Line::of(&entry, place)).unwrap();
-        prop_assert!(!line.contains(['\n', '\r']), "{}", line);
-        let expected = Change { key, value: value.map(Into::into), headers };
-        prop_assert_eq!(parsed(&line), Some(Some(expected)), "{}", line);
+    fn what_is_exported_is_read_back_as_the_same_write(entries in vec(entry(), 1..4), place in any::<bool>()) {
+        let shared = Shared::default();
+        let mut output = Output::new(Format::Json, Box::new(shared.clone()));
+        for (entry, _) in &entries {
+            prop_assert!(output.export(&Line::of(entry, place)).is_ok());
+        }
+        prop_assert!(output.flush().is_ok());
+        let written = shared.0.lock().unwrap().clone();
+        let mut lines = Lines::new(&written[..], usize::MAX);
+        for (number, (_, expected)) in (1..).zip(entries) {
+            // A reader of bytes in memory never waits.
+            let line = lines.next().now_or_never().expect("it is ready");
+            let line = line.map_err(|error| TestCaseError::fail(error.to_string()))?.expect("a line");
+            prop_assert_eq!(line.number, number);
+            let text = line.text.map_err(TestCaseError::fail)?;
+            prop_assert_eq!(parsed(text), Some(Some(expected)), "{}", text);
+        }
+        prop_assert!(matches!(lines.next().now_or_never(), Some(Ok(None))), "no more lines");
     }
 }
 

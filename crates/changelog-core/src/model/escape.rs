@@ -5,10 +5,10 @@
 
 use std::fmt::{self, Write};
 
-/// Characters that have no form of their own: Unicode's format characters, its Default_Ignorable_Code_Point, line and
-/// paragraph separators, and two blanks that Unicode has as symbols. Format characters that show as a sign of their own
-/// (as U+06DD does) are left out. White space is not here.
-const INVISIBLE: [(char, char); 20] = [
+/// Characters that have no form of their own: Unicode's format characters, its Default_Ignorable_Code_Point, its
+/// noncharacters, line and paragraph separators, and three blanks that Unicode has as symbols. Format characters that
+/// show as a sign of their own (as U+06DD does) are left out. White space is not here.
+const INVISIBLE: [(char, char); 22] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{61c}', '\u{61c}'),
@@ -22,10 +22,14 @@ const INVISIBLE: [(char, char); 20] = [
     ('\u{2800}', '\u{2800}'),
     ('\u{3164}', '\u{3164}'),
     ('\u{fe00}', '\u{fe0f}'),
+    // Noncharacters. The others are the last two of each plane.
+    ('\u{fdd0}', '\u{fdef}'),
     ('\u{feff}', '\u{feff}'),
     ('\u{ffa0}', '\u{ffa0}'),
     ('\u{fff0}', '\u{fffb}'),
     ('\u{13430}', '\u{1343f}'),
+    // The filler of the Khitan small script.
+    ('\u{16fe4}', '\u{16fe4}'),
     ('\u{1bca0}', '\u{1bca3}'),
     // The musical symbol without a head.
     ('\u{1d159}', '\u{1d159}'),
@@ -35,7 +39,8 @@ const INVISIBLE: [(char, char); 20] = [
 
 /// Whether a character is not seen, although it is neither white space nor a control character: U+200B, U+00AD, U+2800.
 pub fn is_invisible(c: char) -> bool {
-    c as u32 >= 0xad && INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+    let is_last_of_plane = c as u32 & 0xfffe == 0xfffe;
+    c as u32 >= 0xad && (is_last_of_plane || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c)))
 }
 
 /// Whether a character may not reach a terminal as it is.
@@ -125,9 +130,9 @@ mod tests {
     /// Covers C81.
     #[test]
     fn invisible_characters_are_those_of_unicode() {
-        let unicode = class(r"[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]");
+        let unicode = class(r"[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}]");
         let shown = class(r"\p{Prepended_Concatenation_Mark}");
-        let own = ['\u{2800}', '\u{1d159}'];
+        let own = ['\u{2800}', '\u{16fe4}', '\u{1d159}'];
         let expected: BTreeSet<_> = unicode.difference(&shown).copied().chain(own).collect();
         let found: BTreeSet<_> = ('\0'..=char::MAX).filter(|c| is_invisible(*c)).collect();
         let shown = |of: &BTreeSet<char>, other: &BTreeSet<char>| {

@@ -86,7 +86,7 @@ fn a_line_is_sent_again_only_if_it_was_certainly_not_written_and_for_a_limited_t
                 if by_verdict {
                     window.verdict(refused(id, &status), now);
                 } else {
-                    window.stream_ended(&status, now);
+                    window.stream_ended(&status, id, now);
                 }
                 now = window.next_tick().unwrap_or(now);
                 window.tick(now);
@@ -108,10 +108,45 @@ fn a_stream_that_ends_at_a_message_says_nothing_about_earlier_ones() {
     let (mut window, now) = (Window::new(LIMITS), Instant::now());
     window.add(1, change("a", "1"));
     window.take(now);
-    window.stream_ended(&Status::out_of_range("decoded message length too large"), now);
+    window.stream_ended(&Status::out_of_range("decoded message length too large"), u64::MAX, now);
     let outcomes = window.outcomes();
     let [Outcome::Failed { why, .. }] = &outcomes[..] else { panic!("{outcomes:?}") };
     assert!(why.contains("too large") && why.contains("not known"), "{why}");
+}
+
+/// Covers C56, C65.
+#[test]
+fn a_line_that_the_transport_has_not_taken_was_not_written_and_is_sent_again() {
+    for (status, is_again) in [
+        (Status::unavailable("tcp connect error"), true),
+        (Status::unknown("h2 protocol error"), true),
+        (Status::cancelled("the connection was closed"), true),
+        (Status::unimplemented("no such method"), false),
+    ] {
+        let (mut window, mut now) = (Window::new(LIMITS), Instant::now());
+        for (number, key) in ["a", "b"].into_iter().enumerate() {
+            window.add(number as u64, change(key, "1"));
+        }
+        let sent = window.take(now);
+        window.stream_ended(&status, sent[0].id, now);
+        let outcomes = window.outcomes();
+        let Some(Outcome::Failed { number: 0, why, .. }) = outcomes.first() else { panic!("{outcomes:?}") };
+        assert!(why.contains("not known"), "{why}");
+        assert_eq!((outcomes.len(), window.is_empty()), (if is_again { 1 } else { 2 }, !is_again), "{outcomes:?}");
+        // It is given up after a limited time.
+        while let Some(tick) = window.next_tick() {
+            now = tick;
+            window.tick(now);
+            let ids: Vec<_> = window.take(now).iter().map(|mutation| mutation.id).collect();
+            assert_eq!(ids.len(), 1);
+            window.stream_ended(&status, 0, now);
+        }
+        let why = match outcomes.get(1).cloned().or_else(|| window.outcomes().pop()) {
+            Some(Outcome::Failed { number: 1, why, .. }) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("nothing was written") && !why.contains("not known"), "{why}");
+    }
 }
 
 /// Covers C65.
@@ -211,7 +246,13 @@ proptest! {
                     }
                     2 => window.verdict(refused(mutation.id, &status_with(Code::Unavailable, Some("STARTING"))), now),
                     _ => {
-                        window.stream_ended(&status_with(Code::Unavailable, Some("DRAINING")), now);
+                        // Some were not taken by the transport.
+                        let (code, reason, last) = if answers.next() == Some(0) {
+                            (Code::Unknown, None, mutation.id - 1)
+                        } else {
+                            (Code::Unavailable, Some("DRAINING"), u64::MAX)
+                        };
+                        window.stream_ended(&status_with(code, reason), last, now);
                         break;
                     }
                 }

@@ -14,8 +14,7 @@ use super::*;
 
 /// Invisible characters as the API file has them, from other tables than the parser's.
 static INVISIBLE: LazyLock<HashSet<char>> = LazyLock::new(|| {
-    let pattern =
-        r"[[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800\U0001D159]--\p{Prepended_Concatenation_Mark}]";
+    let pattern = r"[[\p{Cf}\p{Zl}\p{Zp}\p{DI}\p{NChar}\u2800\U00016FE4\U0001D159]--\p{Prepended_Concatenation_Mark}]";
     let parsed = regex_syntax::parse(pattern).expect("a pattern");
     let HirKind::Class(Class::Unicode(class)) = parsed.kind() else { panic!("{pattern} is no class") };
     class.ranges().iter().flat_map(|range| range.start()..=range.end()).collect()
