@@ -22,7 +22,7 @@ const CONTRACT: &str = include_str!("../../docs/contract.md");
 /// A kind of trouble: what happens, what is promised, and the rules.
 struct Kind(&'static str, &'static str, &'static [&'static str]);
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 29] = [
     Kind("connections that send nothing, or not enough", "they are closed, and keep no other client out", &["S16"]),
     Kind(
         "no file descriptors, threads or memory",
@@ -89,6 +89,53 @@ const KINDS: [Kind; 18] = [
     ),
     Kind("copies of a data directory that is in use", "each opens to a state that existed, or is refused", &["R48"]),
     Kind("a panic, or a thread that ends", "INTERNAL_FAULT; for a write OUTCOME_UNKNOWN; never damage", &["R44"]),
+    Kind("brokers that throttle this client", "a load is late, and not an error", &["R49"]),
+    Kind(
+        "a clock that is wrong, and timestamps in other units",
+        "CLOCK_SKEW for a timestamp that brokers reject; absent where protobuf has no such time",
+        &["R50", "C47"],
+    ),
+    Kind(
+        "a delete.retention.ms of milliseconds",
+        "a load that can be whole is served; else RETENTION_TOO_SHORT, and a finding",
+        &["R9"],
+    ),
+    Kind("addresses of brokers that can't be reached", "the error names the address and its origin", &["R51"]),
+    Kind(
+        "certificates, keys and passwords that are replaced",
+        "they take effect without a restart and without a failed write; wrong ones replace nothing",
+        &["R52", "R53", "R54"],
+    ),
+    Kind(
+        "tokens that expire, and identity providers that fail",
+        "one request for all clients, renewed in time; the provider's words, and no secret",
+        &["R60", "R61", "R62", "R63", "R64", "R65", "R66"],
+    ),
+    Kind(
+        "wrong settings and properties of Kafka",
+        "exit status 64 with the setting and the way out; no secret is shown",
+        &["S11", "S12", "B24"],
+    ),
+    Kind(
+        "bytes that are not UTF-8, and text that a terminal would obey",
+        "refused or carried unchanged, and escaped where it is shown",
+        &["C67", "C81"],
+    ),
+    Kind(
+        "foreign records, and inputs of `import` of any form",
+        "each line is carried or refused, and counted; nothing is lost without an error",
+        &["C65"],
+    ),
+    Kind(
+        "closed or full outputs, and servers that do not answer",
+        "a command ends in time, with its own exit status",
+        &["C64", "C68", "C69"],
+    ),
+    Kind(
+        "statuses of the gRPC library, and clients of other languages",
+        "ErrorInfo with facts in each status; texts arrive unchanged; Unix sockets work with an option",
+        &["C76", "C77", "C78", "C79", "C80", "B35", "B36"],
+    ),
 ];
 
 /// Runs the tests, and writes the table.
