@@ -313,7 +313,8 @@ async fn oauthbearer_without_exactly_one_source_of_its_token_is_exit_64() {
     // As its variable, too.
     let line = refused(&["serve", "--brokers=b:1"], &[("CHANGELOGD_KAFKA_OAUTH_TOKEN_FILE", "/nonexistent")]).await;
     assert!(line.contains(FLAG), "{line}");
-    assert_eq!(setting("kafka-oauth-token-file", &["--brokers=b:1", &file], &[]).await, "/nonexistent");
+    let accepted = ["--brokers=b:1", OAUTHBEARER, &file];
+    assert_eq!(setting("kafka-oauth-token-file", &accepted, &[]).await, "/nonexistent");
 }
 
 /// Covers S12.
