@@ -62,7 +62,7 @@ pub fn lacking_digest(der: &[u8]) -> Option<&'static str> {
     named(&DIGESTS, der)
 }
 
-/// The first whose identifier is in the bytes. What is encrypted there has one by chance as good as never.
+/// The first whose identifier is in the bytes. Encrypted bytes hardly ever have one by chance.
 fn named(methods: &[(&str, &'static str)], der: &[u8]) -> Option<&'static str> {
     /// The tag of an object identifier (X.690).
     const TAG: u8 = 6;

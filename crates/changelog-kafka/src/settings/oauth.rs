@@ -1,4 +1,4 @@
-//! Where the token of SASL OAUTHBEARER comes from, by which settings, and which of them contradict each other.
+//! The settings that name the source of SASL OAUTHBEARER's token, and contradictions between them.
 //!
 //! Promises that there is exactly one source, and that each error names the property or the flag. Does not get a
 //! token: see `token/`.

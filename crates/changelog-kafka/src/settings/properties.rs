@@ -30,7 +30,7 @@ pub enum Problem {
     /// It has no `=`, and the property before it has no value.
     #[error("must be name=value; the property before it has no value, which must stand on the same line")]
     ValueOnNextLine,
-    /// It is text in or beside a PEM value.
+    /// It is text in a PEM value, or next to one.
     #[error("is no PEM: leave such lines out, as openssl x509 -in FILE and openssl pkey -in FILE do")]
     TextBesidePem,
     /// It ends in a backslash, and it is the last one.

@@ -12,7 +12,7 @@ use crate::timeouts::MAX_TOKEN_BYTES;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     value: String,
-    /// Whom it is for, for messages of librdkafka only.
+    /// The subject of the token, for messages of librdkafka only.
     principal: String,
     /// `None` if the token does not say so.
     expires_at: Option<SystemTime>,
