@@ -20,8 +20,8 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Target::parse(&text)))]
     pub addr: Target,
-    /// How long a call may take; by default 30s, streams 10m, none for a stream that follows. The time in which a file
-    /// or standard input is read does not count
+    /// How long a call may take, or `wait` waits; by default 30s, streams 10m, none for a stream that follows. The time
+    /// in which a file or standard input is read does not count
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// text for people, json for JSON Lines; by default text on a terminal and json in a pipe

@@ -150,8 +150,8 @@ impl Failure {
         }
     }
 
-    /// The failure as one line.
-    pub fn line(&self, command: &str, format: Format) -> String {
+    /// What failed, without the command, on one line.
+    pub fn text(&self) -> String {
         let text = match self {
             Self::Status { status, tried } => describe(status, *tried),
             Self::Unreachable { addr, cause, write } => {
@@ -160,7 +160,12 @@ impl Failure {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
             Self::PipeClosed => String::new(),
         };
-        let text = text.replace(['\n', '\r'], " ");
+        text.replace(['\n', '\r'], " ")
+    }
+
+    /// The failure as one line.
+    pub fn line(&self, command: &str, format: Format) -> String {
+        let text = self.text();
         let object = match (format, self) {
             (Format::Text, _) => return format!("changelogd: {command}: {}", Printable(&text)),
             (Format::Json, Self::Status { status, .. }) => {

@@ -19,6 +19,7 @@ mod set;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ pub enum ClientCommand {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Health(health::HealthArgs),
+    Wait(wait::WaitArgs),
 }
 
 impl ClientCommand {
@@ -55,6 +57,7 @@ impl ClientCommand {
             Self::Export(a) => &a.client,
             Self::Import(a) => &a.client,
             Self::Health(a) => &a.client,
+            Self::Wait(a) => &a.client,
         }
     }
 
@@ -70,6 +73,7 @@ impl ClientCommand {
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Health(_) => "health",
+            Self::Wait(_) => "wait",
         }
     }
 }
@@ -88,6 +92,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Export(args) => export::run(args, &mut output).await,
         ClientCommand::Import(args) => import::run(args, &mut output).await,
         ClientCommand::Health(args) => health::run(args, &mut output).await,
+        ClientCommand::Wait(args) => wait::run(args, &mut output).await,
     };
     // What was printed before a failure counts, too.
     let flushed = output.flush();

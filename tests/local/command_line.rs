@@ -173,6 +173,7 @@ async fn a_command_against_a_stuck_server_ends_at_its_timeout_and_health_with_69
         for (arguments, status) in [
             (&["health"][..], 69),
             (&["health", "--service=liveness"], 69),
+            (&["wait"], 69),
             (&["get", "w/t/a"], 1),
             (&["set", "w/t/a", "1"], 1),
             (&["load", "w"], 1),

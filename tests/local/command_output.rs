@@ -57,9 +57,10 @@ async fn a_closed_pipe_hides_no_failure() {
     let cut = format!("--addr={}", answering(&[]).await);
     let (bad, many) = (lines(&"nonsense\n".repeat(3)), lines(&"nonsense\n".repeat(30)));
     let (bad, many) = (bad.path().to_str().unwrap(), many.path().to_str().unwrap());
-    let cases: [(&[&str], i32); 16] = [
+    let cases: [(&[&str], i32); 18] = [
         (&["health", &not_serving], 69),
         (&["health", &not_serving, "--output=text"], 69),
+        (&["wait", &not_serving, "--timeout=100ms"], 69),
         (&["import", bad, &addr], 1),
         (&["import", many, &addr, "--output=text"], 1),
         (&["flush", &remaining], 1),
@@ -69,6 +70,7 @@ async fn a_closed_pipe_hides_no_failure() {
         (&["get", "w/t/none", &addr], 1),
         (&["set", "bad", "1", &addr], 1),
         (&["health", &addr], 0),
+        (&["wait", &addr], 0),
         (&["set", "w/t/a", "1", &addr], 0),
         (&["load", "w", &addr], 0),
         (&["export", &addr], 0),
@@ -174,7 +176,7 @@ async fn on_a_terminal_lines_are_text_and_no_progress_is_mixed_into_them() {
 /// Covers C63, C68.
 #[tokio::test]
 async fn the_help_of_each_command_shows_what_its_documentation_says() {
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 14] = [
         (&["set"], &["Writes one entity", "changelogd set ws-1/city/1", "@bern.json"]),
         (&["get"], &["Reads one entity", "replays the workspace's partition", "status 1 if the entity is not there"]),
         (&["delete"], &["Deletes one entity", "is no failure"]),
@@ -185,6 +187,7 @@ async fn the_help_of_each_command_shows_what_its_documentation_says() {
         (&["export"], &["Writes the latest", "FILE.….partial", "--values opaque", "mode 0600", "standard output"]),
         (&["import"], &["Reads JSON Lines", "`value_base64`", "`headers`", "Exit status 1 if a line failed"]),
         (&["health"], &["Asks grpc.health.v1", "69 if it does not", "An unknown --service is 1"]),
+        (&["wait"], &["Waits until the sidecar is ready", "By default it waits for 30s", "the exit status is 69"]),
         (&["topic", "ensure"], &["Creates the topic", "cleanup.policy=compact", "without --alter"]),
         (&["topic", "describe"], &["Shows partitions", "talks to the brokers"]),
         (&["serve"], &["Serves the API"]),
@@ -199,7 +202,7 @@ async fn the_help_of_each_command_shows_what_its_documentation_says() {
     }
     let list = text(&run(["--help"], &[]).await.stdout);
     for command in
-        ["set", "get", "delete", "flush", "load", "stream", "describe", "export", "import", "health", "topic"]
+        ["set", "get", "delete", "flush", "load", "stream", "describe", "export", "import", "health", "wait", "topic"]
     {
         let line = list.lines().find(|line| line.trim_start().starts_with(command)).expect(command);
         assert!(line.split_whitespace().count() > 2, "{line:?}");

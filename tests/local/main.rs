@@ -37,6 +37,7 @@ mod servers;
 mod stalls;
 mod store;
 mod threads;
+mod wait;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

@@ -25,9 +25,9 @@ use crate::{
 };
 
 /// A process whose store is opened when the test lets it.
-struct Held {
-    addresses: Addresses,
-    open: mpsc::Sender<Opening>,
+pub struct Held {
+    pub addresses: Addresses,
+    pub open: mpsc::Sender<Opening>,
     stop: Option<oneshot::Sender<()>>,
     app: JoinHandle<Result<Drained, StartError>>,
     /// Of the log that it gets.
@@ -35,14 +35,14 @@ struct Held {
 }
 
 /// What becomes of the opening.
-enum Opening {
+pub enum Opening {
     Succeeds,
     Fails,
     Panics,
 }
 
 impl Held {
-    async fn start(arguments: &[&str]) -> Self {
+    pub async fn start(arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let log: Arc<dyn Log> = Arc::new(MemoryLog::new(PartitionCount::new(10).unwrap(), Duration::from_secs(86_400)));
         let (open, held) = mpsc::channel();
