@@ -37,7 +37,7 @@ unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
 
-broker: tools kafka cities clients ## A real Apache Kafka from Maven Central, and the README's commands
+broker: fetch tools kafka cities clients ## A real Apache Kafka from Maven Central, and the commands of the documents
 	$(CARGO) test --locked --test broker -- --show-output
 
 chart: tools ## Lints the Helm chart and renders every mode

@@ -1,4 +1,4 @@
-//! Tests that need a real Apache Kafka or other tools: Java's client, kcat, npm data, grpcurl.
+//! Tests that need a real Apache Kafka or other tools: Java's client, kcat, npm data, grpcurl, buf, jq.
 
 // Pedantic lints are for what ships. Tests say what they measured.
 #![allow(clippy::pedantic, clippy::print_stdout)]
@@ -6,8 +6,10 @@
 mod authorization;
 mod cities;
 mod clients;
+mod console;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod cookbook;
 mod end_offset;
 mod exact;
 mod given_addresses;
