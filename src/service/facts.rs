@@ -1,7 +1,8 @@
 //! The facts of an error, as members of `ErrorInfo.metadata`. The table in docs/operations.md lists their names.
 //!
-//! Promises: a member has at most 81 characters, and control characters in it are escaped. No member has bytes of a
-//! value or a secret. Causes that a broker or the system gives as text are in the message only.
+//! Promises: text of a client is cut after 80 characters, and invisible ones are escaped, so a member has at most 801
+//! characters. No member has bytes of a value or a secret. Causes that a broker or the system gives as text are in the
+//! message only.
 
 use std::fmt::Display;
 

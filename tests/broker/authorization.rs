@@ -46,13 +46,17 @@ pub async fn come_to_be(server: &TestServer, code: (Code, &str), cause: &str) ->
 }
 
 pub async fn come_to_work(server: &TestServer) {
+    come_to_work_within(server, PATIENCE).await;
+}
+
+pub async fn come_to_work_within(server: &TestServer, limit: Duration) {
     let started = Instant::now();
     loop {
         let found = (set(server).await, load(server).await);
         if matches!(found, (Ok(()), Ok(()))) {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "{found:?}");
+        assert!(started.elapsed() < limit, "{found:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

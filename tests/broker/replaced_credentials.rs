@@ -20,6 +20,7 @@ use changelogd_testkit::{
 };
 
 use crate::{
+    authorization::come_to_work_within,
     contract::server::{TestServer, binary},
     servers::COMPACTED,
     topic_care::{load, set},
@@ -53,18 +54,6 @@ async fn are_replaced(server: &TestServer, times: i64) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(finding(server).await, None);
-}
-
-async fn work(server: &TestServer) {
-    let started = Instant::now();
-    loop {
-        let found = (set(server).await, load(server).await);
-        if matches!(found, (Ok(()), Ok(()))) {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{found:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 struct Service {
@@ -121,7 +110,7 @@ async fn a_certificate_is_replaced_before_it_expires_and_no_write_fails() {
     fs::copy(&old, &live).unwrap();
     let service = Service::start(&tls, &tls.properties(&live)).await;
     let (topic, server) = (service.topic.clone(), Arc::new(service.server));
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
     let old_properties = tls.dir().join("old.properties");
     fs::write(&old_properties, tls.properties(&old)).unwrap();
     assert!(is_taken(&tls, &topic, &old_properties), "it has not expired yet");
@@ -160,7 +149,7 @@ async fn a_certificate_is_replaced_before_it_expires_and_no_write_fails() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     cut(&tls).await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
     assert!(!is_taken(&tls, &topic, &old_properties));
 }
 
@@ -174,7 +163,7 @@ async fn a_key_that_does_not_fit_is_a_finding_and_the_certificate_from_before_st
     fs::copy(&old, &live).unwrap();
     let good = tls.properties(&live);
     let Service { server, properties, .. } = Service::start(&tls, &good).await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crates/changelog-kafka/tests/fixtures/tls");
     let pair = |key: &str| {
         let (certificate, key) = (fixtures.join("certificate.pem"), fixtures.join(key));
@@ -196,12 +185,12 @@ async fn a_key_that_does_not_fit_is_a_finding_and_the_certificate_from_before_st
     assert!(message.contains("live.p12") && !message.contains("changeit"), "{message}");
     // New connections, also those of loads, are made with the keystore from before.
     cut(&tls).await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
     assert_eq!(server.metric(REPLACED).await, 0);
     fs::write(&live, &whole).unwrap();
     are_replaced(&server, 1).await;
     cut(&tls).await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
 }
 
 /// The file has the new password before the broker does. The old one serves until then.
@@ -213,7 +202,7 @@ async fn a_password_is_replaced_when_the_brokers_take_it() {
     let topic = unique_topic("replaced");
     shared_oracle().create(guarded.broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
     let server = TestServer::process(guarded.with_sasl(&topic, PASSWORD)).await.ready().await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
     // It writes the file of this topic again.
     guarded.with_sasl(&topic, NEXT);
     let message = finding_with(&server, "Authentication failed").await;
@@ -223,7 +212,7 @@ async fn a_password_is_replaced_when_the_brokers_take_it() {
     assert_eq!(server.metric(REPLACED).await, 0);
     guarded.change_password(PASSWORD, NEXT);
     are_replaced(&server, 1).await;
-    work(&server).await;
+    come_to_work_within(&server, PATIENCE).await;
 }
 
 /// Without a file that changes, the same certificate ends the service: what these tests rely on.
@@ -233,7 +222,7 @@ async fn an_expired_certificate_that_is_not_replaced_ends_writes() {
     let tls = MutualTls::start();
     let old = tls.client("old", 25);
     let service = Service::start(&tls, &tls.properties(&old)).await;
-    work(&service.server).await;
+    come_to_work_within(&service.server, PATIENCE).await;
     let started = Instant::now();
     while is_taken(&tls, &service.topic, &service.properties) {
         assert!(started.elapsed() < PATIENCE, "the certificate expires");

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::Stdio,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,9 @@ pub struct TestServer {
     /// The log line with which a process began to serve.
     #[allow(dead_code)]
     pub serving: serde_json::Value,
+    /// The later lines of a process. Empty for a server in this process.
+    #[allow(dead_code)]
+    pub log: Arc<Mutex<String>>,
     running: Running,
     /// Values that must live as long: a directory, a mock cluster.
     _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
@@ -98,7 +102,7 @@ impl TestServer {
     }
 
     /// In this process, on a log that the test provides.
-    pub async fn on_log(log: std::sync::Arc<dyn Log>, arguments: Vec<String>) -> Self {
+    pub async fn on_log(log: Arc<dyn Log>, arguments: Vec<String>) -> Self {
         let app = App::start_on(serve_args(&arguments), |_| Ok(log)).await.unwrap_or_else(|e| panic!("{e}"));
         Self::run(app, arguments).await
     }
@@ -124,6 +128,7 @@ impl TestServer {
             has_id: true,
             running: Running::InProcess { stop: Some(stop), app: Some(running) },
             serving: serde_json::Value::Null,
+            log: Arc::default(),
             _kept: None,
         }
     }
@@ -189,8 +194,14 @@ impl TestServer {
             }
             seen.push_str(&line);
         };
-        // The pipe must not fill up.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let log = Arc::<Mutex<String>>::default();
+        let later = log.clone();
+        // Also because the pipe must not fill up.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                *later.lock().unwrap() += &format!("{line}\n");
+            }
+        });
         let api = serving["api"].as_str().expect("an address").to_owned();
         Self {
             client: connect(&api).await,
@@ -202,6 +213,7 @@ impl TestServer {
             has_id: true,
             running: Running::Process(Box::new(Process(child))),
             serving,
+            log,
             _kept: None,
         }
     }
@@ -238,7 +250,13 @@ impl TestServer {
             Running::InProcess { .. } => Self::in_process(self.arguments.clone()).await,
             Running::Process(_) => Self::process(self.arguments.clone()).await,
         };
-        (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
+        self.take_over(next);
+    }
+
+    /// Its tests go on with another process.
+    fn take_over(&mut self, next: Self) {
+        (self.client, self.admin, self.api) = (next.client, next.admin, next.api);
+        (self.running, self.log) = (next.running, next.log);
     }
 
     /// Ends it with SIGKILL, and starts it again.
@@ -246,7 +264,7 @@ impl TestServer {
         let Running::Process(child) = &mut self.running else { panic!("only a process can be killed") };
         child.0.kill().await.expect("killed");
         let next = Self::process(self.arguments.clone()).await;
-        (self.client, self.admin, self.api, self.running) = (next.client, next.admin, next.api, next.running);
+        self.take_over(next);
     }
 
     /// The id of the process.

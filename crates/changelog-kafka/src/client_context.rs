@@ -10,7 +10,7 @@ use rdkafka::{ClientContext, Statistics, config::RDKafkaLogLevel, consumer::Cons
 /// The context of admin clients and consumers. Producers have `DeliveryContext`.
 #[derive(Debug, Default)]
 pub struct Context {
-    last_failure: Mutex<Option<String>>,
+    last_failure: Mutex<Option<(Instant, String)>>,
     throttled_until: Mutex<Option<Instant>>,
 }
 
@@ -18,7 +18,7 @@ impl Context {
     /// Writes a log line of this client, and keeps the text of a failed connection.
     pub fn log_line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            *self.last_failure.lock() = Some(format!("{message}{}", hint(message)));
+            *self.last_failure.lock() = Some((Instant::now(), format!("{message}{}", hint(message))));
         }
         log_line(level, facility, message);
     }
@@ -37,8 +37,22 @@ impl Context {
 
     /// Takes the text of the last failed connection. An admin call's own error says only that it timed out.
     pub fn take_last_failure(&self) -> Option<String> {
-        self.last_failure.lock().take()
+        self.last_failure.lock().take().map(|(_, text)| text)
     }
+
+    /// The text of the last failed connection, if it failed at this time or later.
+    pub fn failure_since(&self, time: Instant) -> Option<String> {
+        self.last_failure.lock().as_ref().filter(|(at, _)| *at >= time).map(|(_, text)| text.clone())
+    }
+}
+
+/// Whether librdkafka's text of a failed connection says that a broker was reached, and that the login to it failed: by
+/// TLS, by SASL, or because the broker closed the connection before its first answer. A broker that does not answer is
+/// none.
+pub fn is_rejection(message: &str) -> bool {
+    const LOGIN: [&str; 4] =
+        ["in state SSL_HANDSHAKE", "in state APIVERSION_QUERY", "in state AUTH_", "in state REAUTH"];
+    LOGIN.iter().any(|state| message.contains(state)) && !message.contains("imed out")
 }
 
 /// What librdkafka's text of a failed connection leaves out.
@@ -95,6 +109,48 @@ impl ConsumerContext for Context {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Covers R53, R54.
+    #[test]
+    fn a_rejected_login_is_told_from_a_broker_that_is_not_reached() {
+        let rejected = [
+            "sasl_ssl://b:9092/1: SASL authentication error: Authentication failed (after 12ms in state AUTH_REQ)",
+            "ssl://b:9093/2: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker \
+             certificate could not be verified (after 5ms in state SSL_HANDSHAKE)",
+            "ssl://b:9093/2: SSL_read failed: error:0A000415:SSL routines::sslv3 alert certificate expired (after 3ms \
+             in state APIVERSION_QUERY)",
+            "b:9092/bootstrap: Disconnected while requesting ApiVersion: might be caused by incorrect \
+             security.protocol configuration (after 0ms in state APIVERSION_QUERY)",
+            "sasl://b:9092/1: SASL REAUTHENTICATION failed: token expired (after 900ms in state REAUTH)",
+            "sasl://b:9092/1: SaslHandshake failed: Unsupported SASL mechanism (after 1ms in state AUTH_HANDSHAKE)",
+        ];
+        for text in rejected {
+            assert!(is_rejection(text), "{text}");
+        }
+        let others = [
+            "b:9092/1: Connect to ipv4#10.0.0.5:9092 failed: Connection refused (after 0ms in state CONNECT)",
+            "b:9092/1: Disconnected (after 5000ms in state UP)",
+            "b:9092/1: Connection setup timed out in state SSL_HANDSHAKE (after 30001ms in state SSL_HANDSHAKE)",
+            "b:9092/1: ApiVersionRequest failed: Local: Timed out (after 10002ms in state APIVERSION_QUERY)",
+            "b:9092/1: Failed to resolve 'b:9092': Name or service not known (after 2ms in state CONNECT)",
+            "1 request(s) timed out: disconnect (after 60000ms in state UP)",
+        ];
+        for text in others {
+            assert!(!is_rejection(text), "{text}");
+        }
+    }
+
+    /// Covers R7.
+    #[test]
+    fn only_a_failure_of_this_time_is_a_cause() {
+        let context = Context::default();
+        let begun = Instant::now();
+        assert_eq!(context.failure_since(begun), None);
+        context.log_line(RDKafkaLogLevel::Error, "FAIL", "b:9092/1: Disconnected (after 5ms in state UP)");
+        assert!(context.failure_since(begun).is_some_and(|text| text.contains("Disconnected")));
+        assert_eq!(context.failure_since(Instant::now() + Duration::from_millis(1)), None);
+        assert!(context.failure_since(begun).is_some(), "it stays");
+    }
 
     /// Covers R51.
     #[test]

@@ -115,8 +115,15 @@ impl KafkaLog {
         let clients = Arc::new(Clients::new(settings.clone(), held).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), clients.clone()));
         let producer_events = Arc::<Notify>::default();
-        let settings_watcher =
-            SettingsWatcher::new(clients.clone(), watcher.clone(), metrics.clone(), files, producer_events.clone());
+        let closed = Arc::<AtomicBool>::default();
+        let settings_watcher = SettingsWatcher::new(
+            clients.clone(),
+            watcher.clone(),
+            metrics.clone(),
+            files,
+            producer_events.clone(),
+            closed.clone(),
+        );
         let inner = Arc::new(Inner {
             offset_client: OffsetClient {
                 clients: clients.clone(),
@@ -127,7 +134,7 @@ impl KafkaLog {
             pool: OnceLock::new(),
             offset_queries: Arc::new(Semaphore::new(MAX_OFFSET_QUERIES)),
             pool_creation: Mutex::default(),
-            closed: Arc::default(),
+            closed,
             settings_watcher: Arc::new(settings_watcher),
             producer_events,
             watcher,

@@ -151,6 +151,11 @@ impl Settings {
         self.all_properties().eq(other.all_properties())
     }
 
+    /// Whether the properties file has a property.
+    pub(super) fn has_properties_in_file(&self) -> bool {
+        self.properties_file.as_ref().is_some_and(|file| !file.properties().is_empty())
+    }
+
     /// How many writes and bytes one producer may have queued (queue.buffering.max.messages, where 0 is no limit, and
     /// queue.buffering.max.kbytes).
     pub(super) fn queue_limits(&self) -> (u64, usize) {

@@ -5,24 +5,32 @@
 //! until they can. Meanwhile the settings from before stay in effect, with the contents that their files had.
 //!
 //! Promises: settings that are wrong, or that the brokers reject while they accept those in effect, replace nothing and
-//! are a finding. Does not: replace producers, which the pool does, or the clients of running replays.
+//! are a finding. Rejected ones are tried again with longer and longer pauses, because each try is a failed login. Does
+//! not: replace producers, which the pool does, or the clients of running replays.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use changelog_core::{
     blocking::run_blocking,
     log::{Finding, Severity, TopicState},
 };
 use parking_lot::Mutex;
-use rdkafka::{metadata::MetadataTopic, types::RDKafkaRespErr};
+use rdkafka::{error::KafkaError, metadata::MetadataTopic, types::RDKafkaRespErr};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
-    clients::{Admin, Clients},
+    client_context::is_rejection,
+    clients::Clients,
     ffi,
     metrics::Metrics,
-    settings::{Loaded, Settings, WatchedFiles},
-    timeouts::{FILE_CHECK_INTERVAL, SETTINGS_PROBE},
+    settings::{HeldFiles, Loaded, Settings, WatchedFiles},
+    timeouts::{FILE_CHECK_INTERVAL, MAX_SETTINGS_RETRY_DELAY, SETTINGS_PROBE, SETTINGS_WAIT},
     topic::TopicWatcher,
 };
 
@@ -34,6 +42,36 @@ struct Seen {
     files: WatchedFiles,
     /// The files are to be read again, also if they do not change.
     again: bool,
+    /// What the brokers did not take at the last try.
+    refused: Option<Refused>,
+}
+
+/// Files with which no broker was reached, and when they are tried again.
+struct Refused {
+    files: WatchedFiles,
+    pause: Duration,
+    until: Instant,
+}
+
+/// Why settings are not put into effect.
+enum Refusal {
+    /// No broker was asked.
+    Ours(String),
+    /// The brokers do not take them.
+    OfBrokers(String),
+}
+
+impl Refused {
+    /// A longer pause for the same files.
+    fn again(files: WatchedFiles, before: Option<Self>) -> Self {
+        let longer = before.filter(|before| before.files == files).map(|before| before.pause * 2);
+        let pause = longer.unwrap_or(FILE_CHECK_INTERVAL).min(MAX_SETTINGS_RETRY_DELAY);
+        Self { files, pause, until: Instant::now() + pause }
+    }
+}
+
+fn no_client(error: &KafkaError) -> Refusal {
+    Refusal::Ours(format!("no client can be made: {error}"))
 }
 
 /// Watches the files that the settings are from.
@@ -46,6 +84,8 @@ pub struct SettingsWatcher {
     failure: Mutex<Option<String>>,
     /// Notified when producers are to be replaced.
     replaced: Arc<Notify>,
+    /// The log is closed, so nothing is tried any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl SettingsWatcher {
@@ -56,9 +96,10 @@ impl SettingsWatcher {
         metrics: Metrics,
         files: WatchedFiles,
         replaced: Arc<Notify>,
+        closed: Arc<AtomicBool>,
     ) -> Self {
-        let seen = Mutex::new(Seen { files, again: false });
-        Self { clients, watcher, metrics, seen, failure: Mutex::default(), replaced }
+        let seen = Mutex::new(Seen { files, again: false, refused: None });
+        Self { clients, watcher, metrics, seen, failure: Mutex::default(), replaced, closed }
     }
 
     /// Looks at the files from time to time. Returns only if there are none: its owner drops it.
@@ -82,6 +123,10 @@ impl SettingsWatcher {
         if !seen.again && !seen.files.have_changed() {
             return;
         }
+        let waits = |refused: &Refused| Instant::now() < refused.until && !refused.files.have_changed();
+        if seen.refused.as_ref().is_some_and(waits) {
+            return;
+        }
         let in_effect = self.clients.settings();
         match Loaded::again(&in_effect) {
             Err(error) => {
@@ -93,9 +138,14 @@ impl SettingsWatcher {
             Ok(loaded) => {
                 let files = loaded.files.clone();
                 match self.put_into_effect(&in_effect, loaded) {
-                    Ok(()) => *seen = Seen { files, again: false },
-                    Err(cause) => {
+                    Ok(()) => *seen = Seen { files, again: false, refused: None },
+                    Err(Refusal::Ours(cause)) => {
                         seen.again = true;
+                        self.fail(cause);
+                    }
+                    Err(Refusal::OfBrokers(cause)) => {
+                        seen.again = true;
+                        seen.refused = Some(Refused::again(files, seen.refused.take()));
                         self.fail(cause);
                     }
                 }
@@ -103,7 +153,7 @@ impl SettingsWatcher {
         }
     }
 
-    fn put_into_effect(&self, in_effect: &Settings, loaded: Loaded) -> Result<(), String> {
+    fn put_into_effect(&self, in_effect: &Settings, loaded: Loaded) -> Result<(), Refusal> {
         let Loaded { settings, held, .. } = loaded;
         let is_same = in_effect.has_same_properties(&settings) && self.clients.held().has_same_contents(&held);
         if is_same {
@@ -114,12 +164,15 @@ impl SettingsWatcher {
         }
         // The task that gets tokens runs only if the log was started with a source of them.
         if settings.token().is_ok_and(|token| token.is_some()) != self.clients.tokens().is_some() {
-            return Err("a change to or from SASL OAUTHBEARER with a token source takes effect at a restart".to_owned());
+            let cause = "a change to or from SASL OAUTHBEARER with a token source takes effect at a restart";
+            return Err(Refusal::Ours(cause.to_owned()));
         }
-        let admin =
-            self.clients.admin_with(&settings, &held).map_err(|error| format!("no client can be made: {error}"))?;
-        self.probe(&admin, &settings.topic)?;
-        self.clients.replace(settings, held, admin);
+        // Such a file is being written. Brokers without authentication would take its settings.
+        if in_effect.has_properties_in_file() && !settings.has_properties_in_file() {
+            return Err(Refusal::Ours("the properties file has no property any more".to_owned()));
+        }
+        self.probe(&settings, &held)?;
+        self.clients.replace(settings, held).map_err(|error| no_client(&error))?;
         *self.failure.lock() = None;
         self.metrics.settings_replaced.inc();
         tracing::info!("the properties changed: clients are replaced");
@@ -127,26 +180,34 @@ impl SettingsWatcher {
         Ok(())
     }
 
-    /// Fails if no broker answers the new client, or refuses it the topic, though one answers the client in effect. The
-    /// new password may not be the brokers' password yet, or never.
-    fn probe(&self, admin: &Admin, topic: &str) -> Result<(), String> {
-        let answer = admin.inner().fetch_metadata(Some(topic), SETTINGS_PROBE);
-        let state = self.watcher.state();
-        let error = match answer {
-            Ok(metadata) => {
-                let refused = metadata.topics().iter().filter_map(MetadataTopic::error).any(is_refusal);
-                let is_served = matches!(&*state.borrow(), TopicState::Ready(_));
-                let refusal = || Err(format!("with them the brokers give no right to topic {topic:?}"));
-                return if refused && is_served { refusal() } else { Ok(()) };
+    /// Fails if no broker answers a client with these settings, or refuses it the topic, though one answers the client
+    /// in effect. The new password may not be the brokers' password yet, or never.
+    fn probe(&self, settings: &Settings, held: &HeldFiles) -> Result<(), Refusal> {
+        let client = self.clients.probe(settings, held).map_err(|error| no_client(&error))?;
+        let (topic, state) = (&settings.topic, self.watcher.state());
+        let (until, mut failure) = (Instant::now() + SETTINGS_WAIT, None);
+        loop {
+            let error = match client.inner().fetch_metadata(Some(topic), SETTINGS_PROBE) {
+                Ok(metadata) => {
+                    let is_refused = metadata.topics().iter().filter_map(MetadataTopic::error).any(is_refusal);
+                    let is_served = matches!(&*state.borrow(), TopicState::Ready(_));
+                    let refusal =
+                        || Refusal::OfBrokers(format!("with them the brokers give no right to topic {topic:?}"));
+                    return if is_refused && is_served { Err(refusal()) } else { Ok(()) };
+                }
+                Err(error) => error,
+            };
+            if matches!(&*state.borrow(), TopicState::Unreachable { .. }) {
+                return Ok(());
             }
-            Err(error) => error,
-        };
-        if matches!(&*state.borrow(), TopicState::Unreachable { .. }) {
-            return Ok(());
+            ffi::poll_logs(&client);
+            failure = client.inner().context().take_last_failure().or(failure);
+            let is_over = Instant::now() >= until || self.closed.load(Ordering::Acquire);
+            if is_over || failure.as_deref().is_some_and(is_rejection) {
+                let cause = failure.unwrap_or_else(|| error.to_string());
+                return Err(Refusal::OfBrokers(format!("with them no broker answers: {cause}")));
+            }
         }
-        ffi::poll_logs(admin);
-        let cause = admin.inner().context().take_last_failure().unwrap_or_else(|| error.to_string());
-        Err(format!("with them no broker answers: {cause}"))
     }
 
     fn fail(&self, cause: String) {
@@ -165,5 +226,31 @@ impl SettingsWatcher {
         };
         let finding = |message| Finding { severity: Severity::Warning, code: "SETTINGS_NOT_REPLACED", message };
         failure.as_ref().map(message).map(finding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers R54.
+    #[test]
+    fn the_pause_after_a_rejected_login_grows_until_the_files_change() {
+        let mut refused = Refused::again(WatchedFiles::default(), None);
+        let mut all = refused.pause;
+        for _ in 0..20 {
+            let longer = Refused::again(WatchedFiles::default(), Some(refused));
+            all += longer.pause;
+            refused = longer;
+        }
+        assert_eq!(refused.pause, MAX_SETTINGS_RETRY_DELAY);
+        assert!(all > Duration::from_secs(3_600), "21 failed logins take more than an hour: {all:?}");
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = directory.path().join("properties");
+        std::fs::write(&file, "client.id=a").unwrap();
+        let mut settings = Settings::new("127.0.0.1:1", "t");
+        settings.properties_file = Some(crate::settings::PropertiesFile::read(&file).unwrap());
+        let others = Loaded::new(settings).unwrap().files;
+        assert_eq!(Refused::again(others, Some(refused)).pause, FILE_CHECK_INTERVAL);
     }
 }

@@ -1,6 +1,7 @@
 //! Tests on librdkafka's mock cluster. It has no last stable offset of its own, no topic configuration, and never
 //! compacts. Behaviour that depends on those is tested on a real broker.
 
+mod replaced_producers;
 mod replaced_settings;
 
 use std::time::{Duration, Instant as StdInstant};

@@ -28,7 +28,9 @@
 //! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused, and after a replacement that failed, they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
 //! | `PRODUCER_CHECK_FALLBACK` | 5 s | The time after which the producers are checked if nothing has happened. | Events wake the check. This finds an error without an event. | |
 //! | `FILE_CHECK_INTERVAL` | 5 s | How often the properties file and the files that it names are looked at, and read again while they can't be used. | A certificate is replaced minutes before the old one expires. It costs some calls of stat. | |
-//! | `SETTINGS_PROBE` | 2 s | How long an admin client with changed properties waits for a broker, before those in effect are kept. | As `TOPIC_QUERY`, with time for TLS and SASL. | `FILE_CHECK_INTERVAL` |
+//! | `SETTINGS_PROBE` | 2 s | One query of an admin client with changed properties. After each, it is known whether a broker has rejected it. | As `TOPIC_QUERY`. | `SETTINGS_WAIT` |
+//! | `SETTINGS_WAIT` | 20 s | How long such a client waits for a broker, before the properties in effect are kept. A rejection ends it. It is also the pause of this client between two logins at a broker. | TLS, SCRAM and the query are 8 round trips. So a link may take 2 s for one. | |
+//! | `MAX_SETTINGS_RETRY_DELAY` | 5 min | The longest pause before changed properties are tried again that the brokers rejected. The first one is `FILE_CHECK_INTERVAL`, and it doubles. A file that changes ends the pause. | Each try is a failed login, and a directory of users may lock an account after some of them. | |
 //! | `RETIRE_CHECK_INTERVAL` | 100 ms | How often a replaced admin client is looked at, whether its last call has ended. | It holds one thread and some memory for so long. | |
 //! | `CLOSE_CHECK_INTERVAL` | 5 ms | How often a closing log looks whether all writes are completed. | A drain is short. | |
 //!
@@ -63,7 +65,7 @@
 //! | `COALESCE_CHECK_INTERVAL` | 10 ms | How often the submit thread looks for queues that are overdue. | Half of the wait, so a queue waits for 30 ms at most. | `MAX_COALESCE_WAIT` |
 //! | `RETIRE_FLUSH_TIMEOUT` | 1 s | How long a replaced producer may still receive delivery reports. | Many round trips. It runs on a thread of its own. | |
 //! | `DISCARD_FLUSH_TIMEOUT` | 250 ms | The same if the topic is deleted or another one. | Most reports will never come, and the check of the producers waits for it. | `RETIRE_FLUSH_TIMEOUT` |
-//! | `SWAP_FLUSH_TIMEOUT` | 2 s | How long new writes wait while a working producer sends what it has, before it is replaced. | Many round trips. A broker that does not answer in this time may never do so, and held writes are late. | The 5 s that the server waits longer than `Settings::write_timeout` |
+//! | `SWAP_FLUSH_TIMEOUT` | 2 s | How long new writes wait while an outdated producer delivers what it has. After that the producer goes on, and the next attempt comes after `Settings::write_timeout`. One that the brokers reject is purged. | Many round trips, and held writes are late. | The 5 s that the server waits longer than `Settings::write_timeout` |
 //! | `SWAP_CHECK_INTERVAL` | 1 ms | How often it is looked whether a producer has sent all it has. | A round trip in one data centre, and writes wait for it. | `SWAP_FLUSH_TIMEOUT` |
 //! | `BATCH_OVERHEAD` | 512 bytes | The bytes of a batch of one record in addition to its key, value and headers. | KIP-98 has 61 bytes, and some for each length. | |
 //!
@@ -105,6 +107,8 @@ pub const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub const PRODUCER_CHECK_FALLBACK: Duration = Duration::from_secs(5);
 pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub const SETTINGS_PROBE: Duration = Duration::from_secs(2);
+pub const SETTINGS_WAIT: Duration = Duration::from_secs(20);
+pub const MAX_SETTINGS_RETRY_DELAY: Duration = Duration::from_secs(300);
 pub const RETIRE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -116,7 +120,8 @@ const _: () = {
     assert!(at_most(TOPIC_QUERY, CONFIG_WAIT));
     assert!(at_most(PRODUCER_CHECK_INTERVAL, PRODUCER_CHECK_FALLBACK));
     assert!(at_most(OFFSETS_QUERY.saturating_add(RETRY_DELAY), DESCRIBE_OFFSETS_WAIT));
-    assert!(at_most(SETTINGS_PROBE, FILE_CHECK_INTERVAL));
+    assert!(at_most(SETTINGS_PROBE, SETTINGS_WAIT));
+    assert!(at_most(FILE_CHECK_INTERVAL, MAX_SETTINGS_RETRY_DELAY));
 };
 
 // Replays

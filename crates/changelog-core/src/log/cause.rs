@@ -28,7 +28,7 @@ pub enum MoveCause {
     /// The reader took longer than half of the time for which tombstones stay.
     #[error(
         "it has been read for {read_ms} ms without reaching the end, and tombstones may be gone after half of \
-         {setting}, which is {retention_ms} ms"
+         {setting}, which is {retention_ms} ms (raise it, if each read takes so long)"
     )]
     TooSlow {
         /// How long the reader was not at the end, in milliseconds.

@@ -296,7 +296,10 @@ pub enum ReadError {
         cause: String,
     },
     /// The replay made no progress for too long.
-    #[error("can't be read now: partition {partition}: no progress for {seconds} s at offset {position} of {end}")]
+    #[error(
+        "can't be read now: partition {partition}: no progress for {seconds} s at offset {position} of {end}{}",
+        cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+    )]
     NoProgress {
         /// The partition.
         partition: Partition,
@@ -306,6 +309,8 @@ pub enum ReadError {
         end: i64,
         /// How long nothing was read.
         seconds: u64,
+        /// The last failure of a connection in this time, if there was one.
+        cause: Option<String>,
     },
     /// The replay ended without an event for the end of the partition. It must not be taken for the end.
     #[error("can't be read now: the replay of partition {partition} ended before its end offset")]

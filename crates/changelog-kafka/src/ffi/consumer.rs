@@ -140,6 +140,10 @@ impl cluster::Consumer for Consumer {
     fn throttled_until(&self) -> Option<Instant> {
         self.handle.context.throttled_until()
     }
+
+    fn failure_since(&self, time: Instant) -> Option<String> {
+        self.handle.context.failure_since(time)
+    }
 }
 
 /// librdkafka's callback for a broker's throttle time. A poll of the consumer calls it.

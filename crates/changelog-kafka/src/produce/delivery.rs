@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use changelog_core::{
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::coalesce::Coalescers;
 use crate::{
-    client_context::log_line,
+    client_context::{is_rejection, log_line},
     ffi::{self, Persistence},
     settings::Settings,
     timeouts::BATCH_OVERHEAD,
@@ -116,10 +116,19 @@ pub struct DeliveryContext {
     fatal: OnceLock<String>,
     /// Notified of each error of a producer.
     errors: Arc<Notify>,
+    /// A broker has rejected a login since the last delivered write.
+    is_rejected: AtomicBool,
+    /// A write was delivered since [`DeliveryContext::may_go_on`] was last asked.
+    has_delivered: AtomicBool,
+    /// [`DeliveryContext::may_go_on`] was asked before.
+    went_on: AtomicBool,
 }
 
 impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" && is_rejection(message) {
+            self.is_rejected.store(true, Ordering::Relaxed);
+        }
         log_line(level, facility, message);
     }
 
@@ -147,6 +156,8 @@ impl ProducerContext for DeliveryContext {
                 Err(WriteError::OutcomeUnknown { by_time: false, cause })
             }
             Ok(message) => {
+                self.has_delivered.store(true, Ordering::Relaxed);
+                self.is_rejected.store(false, Ordering::Relaxed);
                 self.watcher.timestamp_accepted();
                 let position = Position { partition: write.partition, offset: message.offset() };
                 Ok(Appended { position, timestamp: message.timestamp().to_millis() })
@@ -172,7 +183,17 @@ impl DeliveryContext {
         watcher: Arc<TopicWatcher>,
         errors: Arc<Notify>,
     ) -> Self {
-        Self { settings, max_message_bytes, watcher, fatal: OnceLock::new(), errors }
+        let (is_rejected, has_delivered, went_on) = Default::default();
+        let fatal = OnceLock::new();
+        Self { settings, max_message_bytes, watcher, fatal, errors, is_rejected, has_delivered, went_on }
+    }
+
+    /// Whether an outdated producer may still deliver the writes that it has. It may if no broker rejects it, and if it
+    /// has delivered one since it was last asked this. Nothing is known at the first time.
+    pub fn may_go_on(&self) -> bool {
+        let has_delivered = self.has_delivered.swap(false, Ordering::Relaxed);
+        let is_first = !self.went_on.swap(true, Ordering::Relaxed);
+        !self.is_rejected.load(Ordering::Relaxed) && (has_delivered || is_first)
     }
 
     /// Whether the producer was made with these settings and this limit.
@@ -199,12 +220,9 @@ impl DeliveryContext {
         // A demoted leader returns NOT_LEADER also for records that it has appended and replicated. For librdkafka that
         // means not persisted, so it retries at the next leader. At the end it reports only that the time was up.
         let leader = self.watcher.leader(partition);
-        let retried = match code {
-            Code::MessageTimedOut => write.leader.may_have_changed(&leader),
-            Code::PurgeQueue | Code::Fatal => write.leader.differs_from(&leader),
-            _ => false,
-        };
-        if retried {
+        // The same holds for a record that is purged while it waits for its next attempt.
+        let may_be_retried = matches!(code, Code::MessageTimedOut | Code::PurgeQueue | Code::Fatal);
+        if may_be_retried && write.leader.may_have_changed(&leader) {
             let cause = format!("{cause}, and the leader of partition {partition} may have changed meanwhile");
             return WriteError::OutcomeUnknown { by_time: code == Code::MessageTimedOut, cause };
         }

@@ -12,9 +12,10 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
-use changelog_core::log::{NewRecord, PendingAppend, WriteError};
+use changelog_core::log::{NewRecord, PendingAppend, TopicState, WriteError};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     error::KafkaResult,
@@ -26,7 +27,7 @@ use super::{
     coalesce::Coalescers,
     delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite, memory_of},
     submit::{Submitter, queue_full},
-    swap::swap,
+    swap::{Swapped, swap},
 };
 use crate::{
     clients::Clients,
@@ -82,8 +83,11 @@ pub struct ProducerPool {
     limits: QueueLimits,
     /// How much memory the queued writes of all producers may take.
     queue_bytes: usize,
-    /// One replacement at a time, because the end of one releases the writes of its partitions.
-    replacing: Mutex<()>,
+    /// Before this time outdated producers are left alone, because they go on. One replacement at a time has the lock,
+    /// because the end of one releases the writes of its partitions.
+    replace_after: Mutex<Option<Instant>>,
+    /// Why no producer could be made at the last attempt. An error is logged once.
+    not_made: Mutex<Option<String>>,
     closed: Arc<AtomicBool>,
     errors: Arc<Notify>,
 }
@@ -137,7 +141,8 @@ impl ProducerPool {
             submit_thread,
             usage,
             limits,
-            replacing: Mutex::default(),
+            replace_after: Mutex::default(),
+            not_made: Mutex::default(),
             closed,
             errors,
         })
@@ -198,18 +203,35 @@ impl ProducerPool {
 
     /// Replaces the producers that were made with other settings or for another max.message.bytes, because properties
     /// and the batch size follow them. Writes wait meanwhile, see [`swap`]. Returns whether all producers are up to
-    /// date. Blocks.
+    /// date: one whose brokers are slow is replaced later. Blocks.
     pub fn replace_outdated(&self, max_message_bytes: usize) -> bool {
-        let _guard = self.replacing.lock();
+        let mut replace_after = self.replace_after.lock();
         if self.max_message_bytes.swap(max_message_bytes, Ordering::Relaxed) != max_message_bytes {
             tracing::info!(max_message_bytes, "the topic's max.message.bytes changed: producers are replaced");
         }
         let settings = self.clients.settings();
-        let Made { new, all } = self.make(|_, producer| !producer.context().is_made_for(&settings, max_message_bytes));
-        if !new.is_empty() {
-            swap(&self.submitter, new).into_iter().for_each(retire);
+        let is_outdated = |producer: &Producer| !producer.context().is_made_for(&settings, max_message_bytes);
+        if !self.submitter.slots.iter().any(|slot| is_outdated(&slot.read())) {
+            *replace_after = None;
+            return true;
+        }
+        // While no broker answers the admin client, a new producer delivers no more than an old one does.
+        let is_served = matches!(&*self.watcher.state().borrow(), TopicState::Ready(_));
+        if !is_served || replace_after.is_some_and(|time| Instant::now() < time) {
+            return false;
+        }
+        let Made { new, all } = self.make(|_, producer| is_outdated(producer));
+        let Swapped { replaced, unused } = swap(&self.submitter, new);
+        if !replaced.is_empty() {
             self.limits.set(&settings);
         }
+        let all = all && unused.is_empty();
+        if !unused.is_empty() {
+            tracing::info!("producers that changed settings replace have writes in flight: they are replaced later");
+            // By then each write that they have now has its outcome.
+            *replace_after = Some(Instant::now() + settings.write_timeout);
+        }
+        replaced.into_iter().chain(unused).for_each(retire);
         all
     }
 
@@ -228,7 +250,7 @@ impl ProducerPool {
 
     /// Makes a new producer for each one that `which` selects.
     fn make(&self, which: impl Fn(usize, &Producer) -> bool) -> Made {
-        let mut made = Made { new: Vec::new(), all: true };
+        let (mut made, mut failure) = (Made { new: Vec::new(), all: true }, None);
         for (i, slot) in self.submitter.slots.iter().enumerate() {
             if !which(i, &slot.read()) {
                 continue;
@@ -237,10 +259,21 @@ impl ProducerPool {
             match make_producer(&self.clients, max_message_bytes, &self.watcher, &self.errors) {
                 Ok(new) => made.new.push((i, new)),
                 Err(error) => {
-                    tracing::error!(producer = i, %error, "a producer could not be made");
                     made.all = false;
+                    failure = Some((i, error.to_string()));
                 }
             }
+        }
+        let mut not_made = self.not_made.lock();
+        match failure {
+            // It is tried several times a second.
+            Some((_, cause)) if not_made.as_ref() == Some(&cause) => {}
+            Some((producer, cause)) => {
+                tracing::error!(producer, %cause, "a producer can't be made, and is tried again");
+                *not_made = Some(cause);
+            }
+            None if made.new.is_empty() => {}
+            None => *not_made = None,
         }
         made
     }
@@ -265,6 +298,9 @@ fn retire(old: Arc<Producer>) {
 }
 
 #[cfg(test)]
+use rdkafka::ClientContext as _;
+
+#[cfg(test)]
 impl ProducerPool {
     /// Whether writes are queued above librdkafka.
     pub fn has_queued(&self) -> bool {
@@ -281,6 +317,13 @@ impl ProducerPool {
     /// Whether writes wait for a producer that is being replaced.
     pub fn is_holding(&self) -> bool {
         self.submitter.coalescers.is_holding()
+    }
+
+    /// Gives each producer the line of a failed connection.
+    pub fn reject_logins(&self, line: &str) {
+        for slot in &self.submitter.slots {
+            slot.read().context().log(rdkafka::config::RDKafkaLogLevel::Error, "FAIL", line);
+        }
     }
 
     /// Gives each producer a fatal error.

@@ -91,6 +91,9 @@ pub trait Consumer {
 
     /// Until when a broker last said that it delays its answers, because of a quota (KIP-219).
     fn throttled_until(&self) -> Option<Instant>;
+
+    /// Why a connection to a broker last failed, if that was not before this time.
+    fn failure_since(&self, time: Instant) -> Option<String>;
 }
 
 /// The outcome of sending an event to the caller.

@@ -79,7 +79,7 @@ impl PartitionCheck {
             let since = self.position.since(position, now).max(no_stall_before);
             if now.saturating_duration_since(since) >= FOLLOW_STALL {
                 let seconds = FOLLOW_STALL.as_secs();
-                return Err(ReadError::NoProgress { partition, position, end: last_stable, seconds });
+                return Err(ReadError::NoProgress { partition, position, end: last_stable, seconds, cause: None });
             }
         }
         // Once is not enough: it may be the response of a leader that has been replaced.

@@ -38,6 +38,16 @@ pub enum StopReason {
     Failed(ReadError),
 }
 
+impl StopReason {
+    /// Adds why nothing was read, if that is known.
+    pub fn because(mut self, why: impl FnOnce() -> Option<String>) -> Self {
+        if let Self::Failed(ReadError::NoProgress { cause, .. }) = &mut self {
+            *cause = why();
+        }
+        self
+    }
+}
+
 impl From<ReadError> for StopReason {
     fn from(error: ReadError) -> Self {
         Self::Failed(error)
@@ -80,6 +90,10 @@ impl LimitCheck {
 
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    pub fn last_progress(&self) -> Instant {
+        self.last_progress
     }
 
     pub fn no_stall_before(&self) -> Instant {
@@ -176,7 +190,7 @@ impl LimitCheck {
         }
         let (partition, position, end) = partitions.first_unfinished();
         let seconds = self.limits.no_progress.as_secs();
-        Err(ReadError::NoProgress { partition, position, end, seconds }.into())
+        Err(ReadError::NoProgress { partition, position, end, seconds, cause: None }.into())
     }
 
     /// Retries a query while the brokers are unreachable, for as long as the replay may make no progress. A cluster

@@ -120,8 +120,8 @@ impl<C: Cluster> ReplayReader<C> {
             polls_since_check += 1;
             if polls_since_check >= MAX_UNCHECKED_POLLS {
                 polls_since_check = 0;
-                let throttled_until = consumer.throttled_until();
-                self.check_limits(throttled_until)?;
+                let checked = self.check_limits(consumer.throttled_until());
+                checked.map_err(|stop| stop.because(|| consumer.failure_since(self.limits.last_progress())))?;
             }
         }
     }

@@ -6,7 +6,6 @@ use changelog_core::log::Severity;
 use tempfile::TempDir;
 
 use super::*;
-use crate::timeouts::{SETTINGS_PROBE, SWAP_FLUSH_TIMEOUT};
 
 /// A directory with a properties file.
 struct Files(TempDir);
@@ -42,7 +41,7 @@ async fn look(log: &KafkaLog) {
     tokio::task::spawn_blocking(move || watcher.check()).await.unwrap();
 }
 
-async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
+pub async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
     let started = StdInstant::now();
     while !condition() {
         assert!(started.elapsed() < time, "{what} within {time:?}");
@@ -50,7 +49,7 @@ async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
     }
 }
 
-async fn producers_are_replaced(log: &KafkaLog, time: Duration) {
+pub async fn producers_are_replaced(log: &KafkaLog, time: Duration) {
     wait_until("all producers are replaced", time, || log.inner.pool.get().unwrap().is_up_to_date()).await;
 }
 
@@ -110,96 +109,6 @@ async fn no_write_is_lost_reordered_or_unknown_while_clients_are_replaced() {
     assert_eq!(there, written.load(Ordering::Relaxed) as u64);
 }
 
-/// Covers R53.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_limit_of_the_topic_fails_no_write() {
-    let MockServer { cluster, log } = mock_server(2, |s| s.producers = 1).await;
-    log.append(record(0, "w/t/first", Some(b"1"))).unwrap().await.unwrap().unwrap();
-    cluster.broker_round_trip_time(1, Duration::from_millis(100)).unwrap();
-    let log = Arc::new(log);
-    for limit in [500_000, 900_000] {
-        // In flight, queued in librdkafka, and queued above it.
-        let mut pending: Vec<_> = (0..200).map(|i| log.append(record(i % 2, "w/t/a", Some(b"1"))).unwrap()).collect();
-        let replacing = log.clone();
-        let replace = move || replacing.inner.pool.get().unwrap().replace_outdated(limit);
-        let replaced = tokio::task::spawn_blocking(replace);
-        while !replaced.is_finished() {
-            pending.push(log.append(record(1, "w/t/b", Some(b"1"))).unwrap());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert!(replaced.await.unwrap());
-        for pending in pending {
-            pending.await.unwrap().expect("acknowledged");
-        }
-    }
-}
-
-/// The brokers may reject the properties in effect, and then the old producers never send what they have.
-/// Covers R53.
-#[tokio::test(flavor = "multi_thread")]
-async fn producers_that_can_not_send_are_replaced_within_a_bound() {
-    let files = Files::with("client.id=first");
-    let MockServer { cluster, log } = mock_server(1, |s| files.use_in(s)).await;
-    log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
-    cluster.broker_down(1).unwrap();
-    let mut state = log.topic_state();
-    let lost = state.wait_for(|s| matches!(s, TopicState::Unreachable { .. }));
-    tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
-    let stuck = log.append(record(0, "w/t/stuck", Some(b"1"))).unwrap();
-    let pool = log.inner.pool.get().unwrap();
-    wait_until("the old producer has it", Duration::from_secs(5), || !pool.has_queued()).await;
-    files.write("properties", "client.id=second");
-    let started = StdInstant::now();
-    look(&log).await;
-    assert!(started.elapsed() < SETTINGS_PROBE + Duration::from_secs(1), "{:?}", started.elapsed());
-    assert_eq!(finding(&log), None, "the properties in effect are no better");
-    wait_until("the partition is held", Duration::from_secs(2), || pool.is_holding()).await;
-    let started = StdInstant::now();
-    let held = log.append(record(0, "w/t/held", Some(b"1"))).unwrap();
-    assert_eq!(log.close(Instant::now() + Duration::from_millis(50)).await, 2, "a drain reports held writes");
-    producers_are_replaced(&log, SWAP_FLUSH_TIMEOUT + Duration::from_secs(2)).await;
-    let error = tokio::time::timeout(Duration::from_secs(2), stuck).await.expect("bounded").unwrap().unwrap_err();
-    assert!(matches!(error, WriteError::Unreachable { .. }), "it was not sent: {error:?}");
-    println!("replaced after {:?}", started.elapsed());
-    cluster.broker_up(1).unwrap();
-    held.await.unwrap().expect("sent by the new producer");
-    assert_eq!(log.close(Instant::now() + Duration::from_secs(5)).await, 0);
-}
-
-/// Covers R29, R53.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_error_while_writes_are_held_ends_the_wait() {
-    let MockServer { cluster, log } = mock_server(2, |_| {}).await;
-    log.append(record(0, "w/t/a", Some(b"1"))).unwrap().await.unwrap().unwrap();
-    cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
-    let sent: Vec<_> = (0..2).map(|p| log.append(record(p, "w/t/sent", Some(b"1"))).unwrap()).collect();
-    // Without a look at files, because no broker would answer the new admin client in time.
-    let (clients, settings) = (&log.inner.clients, Settings::clone(&log.inner.clients.settings()));
-    let admin = clients.admin_with(&settings, &clients.held()).unwrap();
-    clients.replace(settings, clients.held(), admin);
-    log.inner.producer_events.notify_one();
-    let pool = log.inner.pool.get().unwrap();
-    wait_until("the partitions are held", Duration::from_secs(2), || pool.is_holding()).await;
-    let held: Vec<_> = (0..2).map(|p| log.append(record(p, "w/t/held", Some(b"1"))).unwrap()).collect();
-    pool.inject_fatal_error();
-    producers_are_replaced(&log, SWAP_FLUSH_TIMEOUT + Duration::from_secs(2)).await;
-    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
-    for pending in sent.into_iter().chain(held) {
-        let answered =
-            tokio::time::timeout(Duration::from_secs(12), pending).await.expect("bounded").expect("answered");
-        println!("{answered:?}");
-    }
-    let started = StdInstant::now();
-    loop {
-        if let Ok(pending) = log.append(record(1, "w/t/last", Some(b"1")))
-            && matches!(pending.await, Ok(Ok(_)))
-        {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "writes go on");
-    }
-}
-
 /// Covers R52, R54, S12.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_properties_replace_nothing_and_are_a_finding_until_they_are_right() {
@@ -211,6 +120,8 @@ async fn wrong_properties_replace_nothing_and_are_a_finding_until_they_are_right
     let MockServer { log, cluster: _cluster } = mock_server_with(1, metrics, |s| files.use_in(s)).await;
     let in_effect = log.inner.clients.settings();
     for (text, words) in [
+        ("", "has no property any more"),
+        ("# the rest is still to come\n", "has no property any more"),
         ("linger.ms=5\nno property\n", "line 2: must be name=value"),
         ("sasl.pasword=hunter2\n", "Kafka property sasl.pasword"),
         ("linger.ms=hunter2\n", "Kafka property linger.ms"),

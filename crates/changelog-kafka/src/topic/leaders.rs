@@ -25,7 +25,7 @@ pub struct LeaderObservation {
 
 impl LeaderObservation {
     /// Whether an election is known to have happened between this observation and `now`.
-    pub fn differs_from(&self, now: &Self) -> bool {
+    fn differs_from(&self, now: &Self) -> bool {
         (self.broker, self.changes) != (now.broker, now.changes)
     }
 

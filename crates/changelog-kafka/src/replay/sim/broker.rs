@@ -152,6 +152,10 @@ impl Consumer for SimulatedConsumer {
         let world = self.world.borrow();
         (world.throttled_until > 0).then(|| world.instant_at(world.throttled_until))
     }
+
+    fn failure_since(&self, _: Instant) -> Option<String> {
+        None
+    }
 }
 
 pub struct SimulatedCluster {
