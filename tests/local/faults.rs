@@ -154,7 +154,7 @@ async fn the_facts_of_an_error_of_the_log_reach_the_client() {
             &[("partition", "1"), ("readMs", "3"), ("deleteRetentionMs", "5")],
         ),
         (
-            ReadError::NoProgress { partition, position: 3, end: 8, seconds: 10 },
+            ReadError::NoProgress { partition, position: 3, end: 8, seconds: 10, cause: Some(cause()) },
             &[("partition", "1"), ("offset", "3"), ("endOffset", "8")],
         ),
         (
