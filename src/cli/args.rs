@@ -49,8 +49,10 @@ impl fmt::Display for Target {
 impl Target {
     fn parse(text: &OsStr) -> Result<Self, String> {
         let wanted = "must be host:port, http://host:port or unix:/path";
-        if let Some(path) = unix_path(text).filter(|path| path != Path::new("")) {
-            return Ok(Self::Unix(path));
+        match unix_path(text) {
+            Some(path) if path == Path::new("") => return Err("a path must follow unix:".to_owned()),
+            Some(path) => return Ok(Self::Unix(path)),
+            None => {}
         }
         let Some(text) = text.to_str() else { return Err(format!("{wanted}, and is not UTF-8")) };
         // It would be a secret in messages, and no sidecar asks for it.
@@ -62,12 +64,17 @@ impl Target {
             tls if tls.starts_with("https://") => {
                 return Err("TLS is not in this version: use http://, or unix:/path".to_owned());
             }
-            plain if plain.contains(':') && !plain.contains('/') => format!("http://{plain}"),
+            plain if !plain.contains('/') && has_port(plain) => format!("http://{plain}"),
             _ => return Err(wanted.to_owned()),
         };
         Endpoint::from_shared(uri.clone()).map_err(|e| format!("{wanted}: {e}"))?;
         Ok(Self::Uri(uri))
     }
+}
+
+/// Without a port a client would take 80.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// Names one entity.

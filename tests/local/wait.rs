@@ -145,6 +145,8 @@ async fn wait_refuses_what_can_never_work_at_once() {
     for (arguments, named) in [
         (&["wait", "--addr=50051"][..], "--addr"),
         (&["wait", "--addr=unix:"], "--addr"),
+        (&["wait", "--addr=localhost:"], "--addr"),
+        (&["wait", "--addr=[::1]"], "--addr"),
         (&["wait", "--addr=https://h:1"], "--addr"),
         (&["wait", "--timeout=5"], "--timeout"),
         (&["wait", "127.0.0.1:1"], "127.0.0.1:1"),
