@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
 
 .PHONY: help run build test unit broker chart release-test campaign campaign-short bench micro linearize check lint \
-    contract deny fetch tools tools-early kafka cities clients
+    contract api baseline deny fetch tools tools-early kafka cities clients
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -128,10 +128,18 @@ check: fetch lint deny ## Formatting, line length, links, lints, spelling, the A
 contract: ## Writes the lists of tests in docs/contract.md
 	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write
 
+api: fetch ## Writes docs/api.md from the comments of the API file
+	tools/api-document.py
+
+baseline: fetch ## With a release: the API that `make check` compares the API file with, proto/baseline.binpb
+	tools/baseline.sh
+
 lint: fetch
 	python3 tools/line-length.py
 	python3 tools/documents.py
 	target/tools/npm/node_modules/.bin/buf lint
+	target/tools/npm/node_modules/.bin/buf breaking proto --against proto/baseline.binpb
+	tools/api-document.py --check
 	target/tools/python/bin/typos
 
 # The dependency graph is that of all platforms, so a build alone does not bring every crate that cargo-deny asks about.

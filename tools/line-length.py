@@ -12,7 +12,8 @@ COLUMNS = 120
 
 NOT_CHECKED = [
     # Written by programs.
-    "Cargo.lock", "tools/go.mod", "tools/go.sum", "*.json", "*.svg", "docs/benchmarks.md", "docs/reliability.md",
+    "Cargo.lock", "tools/go.mod", "tools/go.sum", "*.json", "*.binpb", "*.svg", "docs/benchmarks.md",
+    "docs/reliability.md",
     # Written by others.
     "LICENSE", "proto/google",
     # Bytes that must stay as they are.

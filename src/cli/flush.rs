@@ -3,9 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tonic::Status;
 
-use super::{args::ClientArgs, failure::Failure, output::Output};
-use crate::{config::parse_duration, proto::v1};
+use super::{
+    args::ClientArgs,
+    failure::{Failure, Tried, describe, reason},
+    output::Output,
+};
+use crate::{
+    config::parse_duration,
+    proto::{code_name, v1},
+};
 
 /// Waits for accepted writes, and reports which buffered ones failed
 ///
@@ -43,11 +51,14 @@ pub async fn run(args: FlushArgs, output: &mut Output) -> Result<(), Failure> {
 
 fn print(answer: &v1::FlushResponse, output: &mut Output) -> Result<(), Failure> {
     for failure in &answer.failures {
-        let (code, message) = failure.status.as_ref().map_or((0, ""), |s| (s.code, s.message.as_str()));
-        let text = format!("failed {}  {}  {message}", failure.id, failure.key);
+        let status = Status::from(failure.error.clone().unwrap_or_default());
+        let text = format!("failed {}  {}  {}", failure.id, failure.key, describe(&status, Tried::Write));
         output.line(
             &text,
-            &json!({"failure": {"id": failure.id, "key": failure.key, "code": code, "message": message}}),
+            &json!({"failure": {
+                "id": failure.id, "key": failure.key,
+                "code": code_name(status.code()), "reason": reason(&status), "message": status.message(),
+            }}),
         )?;
     }
     let text = format!(

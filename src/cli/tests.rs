@@ -12,7 +12,6 @@ use std::{
 
 use clap::Parser;
 use futures_util::{Stream, StreamExt};
-use prost::Message;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -63,11 +62,7 @@ impl Service {
                 self.writes.lock().unwrap().push((mutation.changelog_id, value));
                 v1::verdict::Outcome::Written(v1::Written::default())
             }
-            Err(status) => {
-                let mut error = tonic_types::pb::Status::decode(status.details()).unwrap();
-                (error.code, error.message) = (status.code() as i32, status.message().to_owned());
-                v1::verdict::Outcome::Error(error)
-            }
+            Err(status) => v1::verdict::Outcome::Error((&status).into()),
         };
         v1::Verdict { id: mutation.id, outcome: Some(outcome) }
     }

@@ -17,6 +17,7 @@ macro_rules! for_other_messages {
 mod codec;
 mod encoded_value;
 mod entry_batch;
+mod error;
 mod list_limits;
 mod shared_bytes;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use changelog_core::changelog::Changelog;
 use prost::Message;
 use tonic::{Request, Status};
 
-use super::{call::Call, request, response, status};
+use super::{call::Call, request, status};
 use crate::proto::v1;
 
 /// Bytes of failures in one response. Less than 4 MiB, the default limit of clients.
@@ -23,8 +23,8 @@ pub async fn flush(changelog: &Changelog, request: Request<v1::FlushRequest>) ->
     let mut bytes = 0;
     for failed in flushed.failures {
         let status = status::from_failed_write(&failed.error, "buffered write of", &failed.key);
-        let status = response::rpc_status(&status);
-        let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), status: Some(status) };
+        let error = Some((&status).into());
+        let failure = v1::WriteFailure { id: failed.id, key: failed.key.as_str().to_owned(), error };
         bytes += failure.encoded_len() + 6;
         if bytes > MAX_FAILURE_BYTES {
             break;

@@ -7,8 +7,6 @@ use changelog_core::{
     model::{Partition, Position, Record},
 };
 use prost::Message;
-use tonic::Status;
-use tonic_types::pb;
 
 use super::value_from_json::{self, most_encoded_bytes, value_from_json};
 use crate::proto::{EntryBatchEncoder, timestamp, v1};
@@ -127,16 +125,6 @@ pub fn snapshot(snapshot: Snapshot) -> v1::Snapshot {
         entries,
         tombstones,
         resume_token,
-    }
-}
-
-/// A status as a message, with its details.
-pub fn rpc_status(status: &Status) -> pb::Status {
-    let encoded = pb::Status::decode(status.details());
-    pb::Status {
-        code: status.code() as i32,
-        message: status.message().to_owned(),
-        details: encoded.map(|s| s.details).unwrap_or_default(),
     }
 }
 

@@ -333,7 +333,7 @@ fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
         Outcome::NoRoom(full, verb, None) => status::memory_limit(verb, &full),
         Outcome::NoRoom(full, verb, Some(key)) => status::memory_limit_of_write(verb, &key, &full),
     };
-    v1::Verdict { id, outcome: Some(verdict::Outcome::Error(response::rpc_status(&status))) }
+    v1::Verdict { id, outcome: Some(verdict::Outcome::Error((&status).into())) }
 }
 
 /// Refused mutations may be nearly all of their message, which the others would keep in memory.

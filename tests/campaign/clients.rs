@@ -259,10 +259,7 @@ impl<A, B, C> From<(A, B, C)> for Answer<(A, B, C)> {
 fn outcome_of(verdict: v1::Verdict) -> Result<Option<v1::Position>, Status> {
     match verdict.outcome {
         Some(verdict::Outcome::Written(written)) => Ok(written.position),
-        Some(verdict::Outcome::Error(error)) => {
-            let details = prost::Message::encode_to_vec(&error);
-            Err(Status::with_details(Code::from(error.code), error.message, details.into()))
-        }
+        Some(verdict::Outcome::Error(error)) => Err(error.into()),
         None => Err(Status::unknown("a verdict without an outcome")),
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use changelogd::proto::v1;
-use prost::Message;
 use tonic::{Code, Status};
 
 use super::{server::TestServer, statuses::facts};
@@ -116,9 +115,7 @@ async fn verdict_of(server: &TestServer, mutation: v1::Mutation) -> Status {
     let mut answers = server.client.clone().write(futures_util::stream::iter([request])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().expect("a verdict");
     match answer.verdicts[0].outcome.clone() {
-        Some(v1::verdict::Outcome::Error(status)) => {
-            Status::with_details(status.code.into(), status.message.clone(), status.encode_to_vec().into())
-        }
+        Some(v1::verdict::Outcome::Error(error)) => error.into(),
         outcome => panic!("{outcome:?}"),
     }
 }

@@ -51,9 +51,7 @@ fn offset(verdict: &v1::Verdict) -> i64 {
 
 fn error(verdict: &v1::Verdict) -> (Code, String) {
     let Some(Outcome::Error(error)) = &verdict.outcome else { panic!("it is written: {verdict:?}") };
-    let encoded = prost::Message::encode_to_vec(error);
-    let status = Status::with_details(Code::from(error.code), error.message.clone(), encoded.into());
-    (status.code(), reason(&status))
+    (Code::from(error.code), error.reason.clone())
 }
 
 /// Covers C37, C38, C39, C42.

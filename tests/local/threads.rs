@@ -43,10 +43,7 @@ async fn calls(server: &TestServer, keys: [&str; 4]) -> Vec<(&'static str, Resul
         let verdict = verdicts.message().await?.expect("a verdict").verdicts.remove(0);
         match verdict.outcome.expect("an outcome") {
             v1::verdict::Outcome::Written(_) => Ok(()),
-            v1::verdict::Outcome::Error(error) => {
-                let details = prost::Message::encode_to_vec(&error).into();
-                Err(Status::with_details(Code::from(error.code), error.message, details))
-            }
+            v1::verdict::Outcome::Error(error) => Err(error.into()),
         }
     };
     let get = |value_format: v1::ValueFormat| v1::GetRequest {

@@ -176,7 +176,7 @@ impl Window {
         let Some((line, _)) = self.in_flight.remove(&verdict.id) else { return };
         match verdict.outcome {
             Some(v1::verdict::Outcome::Written(_)) => self.done(line, None),
-            Some(v1::verdict::Outcome::Error(error)) => self.failed(line, &status(&error), Tried::Write, now),
+            Some(v1::verdict::Outcome::Error(error)) => self.failed(line, &error.into(), Tried::Write, now),
             None => {
                 let status = Status::unknown("the verdict says nothing that this client knows");
                 self.failed(line, &status, Tried::Write, now);
@@ -269,11 +269,6 @@ impl Window {
             (None, _) => Outcome::Set,
         });
     }
-}
-
-/// The status of a verdict, with its details.
-fn status(error: &tonic_types::pb::Status) -> Status {
-    Status::with_details(Code::from_i32(error.code), error.message.clone(), error.encode_to_vec().into())
 }
 
 #[cfg(test)]

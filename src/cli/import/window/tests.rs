@@ -31,9 +31,7 @@ fn status_with(code: Code, reason: Option<&str>) -> Status {
 }
 
 fn refused(id: u64, status: &Status) -> v1::Verdict {
-    let mut error = tonic_types::pb::Status::decode(status.details()).unwrap_or_default();
-    (error.code, error.message) = (status.code() as i32, status.message().to_owned());
-    v1::Verdict { id, outcome: Some(v1::verdict::Outcome::Error(error)) }
+    v1::Verdict { id, outcome: Some(v1::verdict::Outcome::Error(status.into())) }
 }
 
 /// Covers C65.
