@@ -1,6 +1,7 @@
 // One connection to a server: how it is made, and how calls on it wait, repeat and end.
 
 import { once } from "node:events";
+import type { ClientSessionOptions } from "node:http2";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -37,8 +38,15 @@ export class Connection {
     const baseUrl = path === undefined ? `http://${address}` : "http://localhost";
     // A ping finds a connection that is dead but not closed.
     const pings = { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 };
-    const socket = path === undefined ? {} : { createConnection: () => connect(path) };
-    this.#session = new Http2SessionManager(baseUrl, pings, socket);
+    const http2: ClientSessionOptions = {
+      // Node counts what a broken stream did not send forever, and then refuses all calls of the connection. What is
+      // sent is bounded by the calls, and what is received by the windows of HTTP/2.
+      maxSessionMemory: Number.MAX_SAFE_INTEGER,
+    };
+    if (path !== undefined) {
+      http2.createConnection = () => connect(path);
+    }
+    this.#session = new Http2SessionManager(baseUrl, pings, http2);
     const transport = createGrpcTransport({
       baseUrl,
       sessionManager: this.#session,

@@ -104,9 +104,15 @@ export function errorOfCall(error: unknown): unknown {
 }
 
 function codeOf(error: ConnectError): Code {
-  // gRPC says UNAVAILABLE when a connection breaks. Connect says one of these codes, and no server has sent it.
-  const broken = [ConnectCode.Canceled, ConnectCode.Aborted, ConnectCode.Internal];
-  const isOfServer = error.metadata.has("grpc-status");
   // Both enums have gRPC's numbers.
-  return !isOfServer && broken.includes(error.code) ? Code.UNAVAILABLE : (error.code as number);
+  return isOfConnection(error) ? Code.UNAVAILABLE : (error.code as number);
+}
+
+/** The connection broke. gRPC says UNAVAILABLE then. Connect has several codes, mostly with an error of Node. */
+function isOfConnection({ code, metadata, cause }: ConnectError): boolean {
+  if (metadata.has("grpc-status")) {
+    return false;
+  }
+  const isOfNode = cause instanceof Error && "code" in cause && typeof cause.code === "string";
+  return isOfNode || code === ConnectCode.Canceled || code === ConnectCode.Aborted;
 }
