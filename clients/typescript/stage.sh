@@ -67,11 +67,11 @@ tests() {
 
 example() {
     build
-    for variable in CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_KAFKA; do
-        address=$(printenv "$variable") || fail "$variable is not set"
+    for server in EMBEDDED KAFKA; do
+        address=$(printenv "CHANGELOGD_TEST_$server") || fail "CHANGELOGD_TEST_$server is not set"
         CHANGELOGD_ADDR=$address node "$out/example/quickstart.js" >"$out/output.txt" ||
-            fail "the example failed on $address ($variable)"
-        diff "$example/output.txt" "$out/output.txt" || fail "the example printed something else on $address ($variable)"
+            fail "the example failed on $server"
+        diff "$example/output.txt" "$out/output.txt" || fail "the example printed something else on $server"
     done
     cat "$out/output.txt"
 }

@@ -1,6 +1,6 @@
 // One connection to a server: how it is made, and how calls on it wait, repeat and end.
 
-import { once } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import type { ClientSessionOptions } from "node:http2";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -87,6 +87,14 @@ export function backoffMs(failures: number, maxMs: number): number {
   return Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs) * (1 - Math.random() / 4);
 }
 
+/** Throws if the signal is aborted. Otherwise any number of calls may wait for it: Node warns of more than ten. */
+export function check(signal: AbortSignal | undefined): void {
+  signal?.throwIfAborted();
+  if (signal !== undefined) {
+    setMaxListeners(0, signal);
+  }
+}
+
 /** Waits, and throws the signal's reason if it is aborted. */
 export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => signal?.throwIfAborted());
@@ -103,8 +111,8 @@ export async function retrying<T>(
   attempt: (options: CallOptions) => Promise<T>,
 ): Promise<T> {
   const deadline = Date.now() + Math.ceil(timeoutMs);
+  check(signal);
   for (let attempts = 1; ; attempts++) {
-    signal?.throwIfAborted();
     try {
       // For Connect 0 means no deadline.
       return await attempt({ signal, timeoutMs: Math.max(1, deadline - Date.now()) });
@@ -126,7 +134,7 @@ export async function* receive<Message>(
   { signal, timeoutMs }: CallOptions,
   open: (options: CallOptions) => AsyncIterable<Message>,
 ): AsyncGenerator<Message, void, undefined> {
-  signal?.throwIfAborted();
+  check(signal);
   const call = new AbortController();
   // Another reason would reset the stream with another code than CANCEL.
   const cancel = () => call.abort(new ConnectError("cancelled", ConnectCode.Canceled));

@@ -2,7 +2,7 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 
-import { type Api, type CallOptions, receive } from "./connection.js";
+import { type Api, type CallOptions, check, receive } from "./connection.js";
 import { encode, type Entity, type Key } from "./entity.js";
 import { ChangelogError, errorOfMessage } from "./errors.js";
 import { Code, PositionSchema, type Verdict, type WriteRequestSchema } from "./gen/changelogd/v1/changelog_pb.js";
@@ -75,7 +75,7 @@ export class Writer {
   }
 
   async #write(key: Key, change: Change, signal: AbortSignal | undefined): Promise<Position> {
-    signal?.throwIfAborted();
+    check(signal);
     if (this.#end !== undefined) {
       throw this.#end;
     }
