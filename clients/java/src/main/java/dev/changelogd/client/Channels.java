@@ -1,12 +1,14 @@
 package dev.changelogd.client;
 
 import dev.changelogd.v1.ChangelogServiceGrpc;
+import io.grpc.ConnectivityState;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 /** Connections, and the retries of calls that gRPC makes itself. */
@@ -28,6 +30,8 @@ final class Channels {
                     "waitForReady", true, "retryPolicy", RETRIES),
             Map.of("name", List.of(method("Write"), method("StreamAll")), "waitForReady", true)));
 
+    private static final long BACKOFF_MAX_SECONDS = 5;
+
     private Channels() {}
 
     private static Map<String, Object> method(String name) {
@@ -46,6 +50,21 @@ final class Channels {
             // Else gRPC sends the path as the server's name, which is not valid, and each call is reset.
             builder.overrideAuthority("localhost");
         }
-        return builder.build();
+        ManagedChannel channel = builder.build();
+        boundBackoff(channel);
+        return channel;
+    }
+
+    /** gRPC waits up to 2 minutes between attempts to connect. A server that is back must not wait that long. */
+    private static void boundBackoff(ManagedChannel channel) {
+        ConnectivityState state = channel.getState(false);
+        if (state == ConnectivityState.TRANSIENT_FAILURE) {
+            CompletableFuture.delayedExecutor(BACKOFF_MAX_SECONDS, TimeUnit.SECONDS).execute(() -> {
+                channel.resetConnectBackoff();
+                boundBackoff(channel);
+            });
+        } else if (state != ConnectivityState.SHUTDOWN) {
+            channel.notifyWhenStateChanged(state, () -> boundBackoff(channel));
+        }
     }
 }
