@@ -98,32 +98,36 @@ export async function* stream<T>(
       yield { kind: "snapshot", partition, startOffset, endOffset };
     }
   }
-  // All entities of a workspace are in one partition. Partitions are never removed, so it is not too late to ask.
-  const isComplete =
-    workspaces.length === 1 || complete.size === 0
-      ? complete.size === 1
-      : (await expectedPartitions(api, workspaces, partitions, options)).every((number) => complete.has(number));
-  if (!isComplete) {
+  // Without a Snapshot there is nothing to compare. Partitions are never removed, so it is not too late to ask.
+  const expected = complete.size === 0 ? [] : await partitionsOf(api, workspaces, partitions, complete, options);
+  // Describe may not know the partitions. Then the stream is not known to be complete.
+  if (expected.length === 0 || !expected.every((partition) => complete.has(partition))) {
     throw new PartialLoadError();
   }
 }
 
-async function expectedPartitions(
+/** The partitions of a selection, of which some are complete. */
+async function partitionsOf(
   api: Api,
   workspaces: readonly string[],
   partitions: readonly number[],
+  complete: ReadonlySet<number>,
   options: CallOptions & { timeoutMs: number },
 ): Promise<readonly number[]> {
   const describe = (workspaceId: string) => retrying(options, (options) => api.describe({ workspaceId }, options));
-  if (workspaces.length > 0) {
-    const numbers = [];
+  if (workspaces.length === 1) {
+    // All entities of a workspace are in one partition.
+    return [...complete];
+  }
+  if (workspaces.length > 1) {
+    const expected = [];
     for (const workspace of workspaces) {
       // No partition has the number -1.
-      numbers.push((await describe(workspace)).workspacePartition ?? -1);
+      expected.push((await describe(workspace)).workspacePartition ?? -1);
     }
-    return numbers;
+    return expected;
   }
-  return partitions.length > 0 ? partitions : Array.from({ length: (await describe("")).partitionCount }, (_, i) => i);
+  return partitions.length > 0 ? partitions : [...Array((await describe("")).partitionCount).keys()];
 }
 
 export function changeOf<T>(entry: Entry, types: readonly EntityType<T>[]): Changed<T> | Deleted {
