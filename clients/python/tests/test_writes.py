@@ -69,13 +69,16 @@ class Unsent:
     def __iter__(self) -> Iterator[pb.WriteResponse]:
         return iter(self._responses.get, None)
 
-    def take(self) -> tuple[int, int]:
-        """The mutations and bytes of the next message, whose verdicts it answers."""
-        message = next(self.messages)
-        written = pb.Written(position=pb.Position(partition=0, offset=0))
-        verdicts = [pb.Verdict(id=mutation.id, written=written) for mutation in message.mutations]
-        self._responses.put(pb.WriteResponse(verdicts=verdicts))
-        return len(message.mutations), message.ByteSize()
+    def take(self, mutations: int) -> list[tuple[int, int]]:
+        """Answers as many mutations. Returns how many each message had, and its bytes."""
+        taken: list[tuple[int, int]] = []
+        while sum(count for count, _ in taken) < mutations:
+            message = next(self.messages)
+            written = pb.Written(position=pb.Position(partition=0, offset=0))
+            verdicts = [pb.Verdict(id=mutation.id, written=written) for mutation in message.mutations]
+            self._responses.put(pb.WriteResponse(verdicts=verdicts))
+            taken.append((len(verdicts), message.ByteSize()))
+        return taken
 
     def cancel(self) -> None:
         self._responses.put(None)
@@ -86,15 +89,23 @@ def test_a_writer_bounds_its_batches(scripted: Client) -> None:
     stream = Unsent()
     writer = Writer(stream, timeout=5, close_timeout=5)
     futures = [writer.set(Deployment("ws", str(i), "small")) for i in range(2_500)]
-    assert [stream.take()[0] for _ in range(3)] == [1_000, 1_000, 500]
+    assert [mutations for mutations, _ in stream.take(2_500)] == [1_000, 1_000, 500]
     # Two fit into a message. One that is too large goes alone.
     for size in (500_000, 500_000, 500_000, 2 * MIB, 1, 1):
         futures.append(writer.set(Deployment("ws", str(size), "x" * size)))
-    taken = [stream.take() for _ in range(4)]
+    taken = stream.take(6)
     assert [mutations for mutations, _ in taken] == [2, 1, 1, 2]
     assert [size > MIB for _, size in taken] == [False, False, True, False]
+    # A verdict makes room again.
+    unanswered = writer.set(Deployment("ws", "unanswered", "small"))
+    next(stream.messages)
+    for i in range(20):
+        futures.append(writer.set(Deployment("ws", str(i), "x" * 500_000)))
+        stream.take(1)
     assert all(future.result(timeout=5) for future in futures)
-    writer.close(timeout=0)
+    with pytest.raises(Error, match="before it was closed"):
+        writer.close(timeout=0)
+    assert_unknown([unanswered], StatusCode.UNKNOWN)
 
     # The server sees messages within the bounds, and verdicts come while it reads.
     workspace = fresh("count")

@@ -104,7 +104,8 @@ class Client:
     def flush(self, timeout: float = 5.0) -> Flushed:
         """Waits for the writes that were accepted before. Returns the failures since the previous flush, each once.
 
-        Waits at most `timeout` seconds, and at most 60.
+        Waits at most `timeout` seconds, and at most 60. If more than 3 MiB of failures are there when the time is up,
+        the rest comes with the next flush.
         """
         end = time.monotonic() + timeout
         failures: list[FailedWrite] = []
@@ -120,7 +121,7 @@ class Client:
                 omitted += answer.failures_omitted
                 failures += (FailedWrite(Key.parse(f.key), Error.of_message(f.error)) for f in answer.failures)
                 # One answer holds 3 MiB at most, so the one without failures is the last.
-                if not answer.failures:
+                if not answer.failures or time.monotonic() >= end:
                     # Not earlier: if a call fails, the next flush returns all of them.
                     self._last_failure = last
                     return Flushed(answer.remaining, tuple(failures), omitted)
