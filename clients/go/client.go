@@ -21,8 +21,12 @@ import (
 	pb "changelogd.example/go/changelogv1"
 )
 
-// The server accepts values of up to 64,000,000 bytes.
-const maxMessageSize = 64 << 20
+const (
+	// The server accepts values of up to 64,000,000 bytes.
+	maxMessageSize = 64 << 20
+	// The server keeps the newest failures of buffered writes.
+	keptFailures = 10_000
+)
 
 // These retries are safe only if one writer owns a key. A retry after a broken connection may overwrite a newer write,
 // because the first attempt may have been applied. Write and StreamAll are not retried: Writer answers with unknown
@@ -248,8 +252,9 @@ func (c *Client) Flush(ctx context.Context, timeout time.Duration) (FlushResult,
 			}
 			result.Failures = append(result.Failures, WriteFailure{Key: key, Err: errorOfMessage(failure.GetError())})
 		}
-		// An answer has at most 3 MiB of failures, so there may be more. The rest needs no wait.
-		if len(response.GetFailures()) == 0 {
+		// An answer has at most 3 MiB of failures, so there may be more. The rest needs no wait. While writes go on to
+		// fail, the loop ends when it has as many as the server keeps.
+		if len(response.GetFailures()) == 0 || len(result.Failures) >= keptFailures {
 			return result, nil
 		}
 		wait = 1

@@ -204,32 +204,57 @@ func TestCancelStopsALoad(t *testing.T) {
 	observeUntil(t, client, workspace, func(seen observation) bool { return seen.Cancelled })
 }
 
+// answering returns a client of a server that answers each call with this status.
+func answering(t *testing.T, answer *spb.Status) *changelogd.Client {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, listener, err)
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		return status.FromProto(answer).Err()
+	}))
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return connect(t, changelogd.Config{Address: listener.Addr().String()})
+}
+
+func infoOf(t *testing.T, domain, reason string) *anypb.Any {
+	t.Helper()
+	info, err := anypb.New(&errdetails.ErrorInfo{Domain: domain, Reason: reason})
+	return must(t, info, err)
+}
+
 // Not of the table: details that are not ours, or that can't be decoded.
 func TestDetailsOfOthersAreNoReason(t *testing.T) {
 	t.Parallel()
-	info, err := anypb.New(&errdetails.ErrorInfo{Domain: "proxy", Reason: "STARTING"})
-	must(t, info, err)
-	answer := func(any, grpc.ServerStream) error {
-		return status.FromProto(&spb.Status{
-			Code:    int32(codes.Unavailable),
-			Message: "from elsewhere",
-			Details: []*anypb.Any{
-				{TypeUrl: "type.googleapis.com/no.such.Type", Value: []byte{1}},
-				{TypeUrl: info.GetTypeUrl(), Value: []byte("garbage")},
-				info,
-			},
-		}).Err()
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, listener, err)
-	server := grpc.NewServer(grpc.UnknownServiceHandler(answer))
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-
-	client := connect(t, changelogd.Config{Address: listener.Addr().String()})
-	_, err = changelogd.Load[Deployment](testContext(t), client, "ws", "deployment")
+	info := infoOf(t, "proxy", "STARTING")
+	client := answering(t, &spb.Status{
+		Code:    int32(codes.Unavailable),
+		Message: "from elsewhere",
+		Details: []*anypb.Any{
+			{TypeUrl: "type.googleapis.com/no.such.Type", Value: []byte{1}},
+			{TypeUrl: info.GetTypeUrl(), Value: []byte("garbage")},
+			info,
+		},
+	})
+	_, err := changelogd.Load[Deployment](testContext(t), client, "ws", "deployment")
+	// The message is the server's, although this was the last of five attempts.
 	want := changelogd.Error{Code: codes.Unavailable, Message: "from elsewhere"}
 	if failure := errorOf(t, err); !reflect.DeepEqual(*failure, want) || failure.SafeToRetry() {
 		t.Fatalf("got %+v, want %+v", *failure, want)
 	}
+}
+
+// Not of the table: a mutation without a verdict may have been written, also if the stream ended with a reason.
+func TestTheReasonOfAStreamIsNotThatOfItsMutations(t *testing.T) {
+	t.Parallel()
+	client := answering(t, &spb.Status{
+		Code:    int32(codes.Unavailable),
+		Details: []*anypb.Any{infoOf(t, "changelogd", "DRAINING")},
+	})
+	writer := client.NewWriter(testContext(t))
+	_, err := writer.Set(testContext(t), Deployment{Workspace: "ws", ID: "a"}).Wait(testContext(t))
+	failure := errorOf(t, err)
+	equal(t, failure.Code, codes.Unavailable)
+	equal(t, failure.SafeToRetry(), false)
+	equal(t, writer.Close(testContext(t)) != nil, true)
 }

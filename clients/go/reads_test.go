@@ -1,6 +1,7 @@
 package changelogd_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -187,6 +188,17 @@ func TestFollowResumesAfterABrokenStream(t *testing.T) {
 	must(t, want, expect(t, client, workspace, want, func(string) {}))
 	// One load, and two streams.
 	equal(t, observe(t, client, workspace).Calls, 3)
+
+	// It waits for more until it is cancelled.
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	var last error
+	for event, err := range client.Follow(ctx, fresh("resume"), "deployment") {
+		if last = err; label(event) == "deleted a" {
+			cancel()
+		}
+	}
+	equal(t, errorOf(t, last).Code, codes.Canceled)
 }
 
 func TestFollowReloadsWhenItMust(t *testing.T) {

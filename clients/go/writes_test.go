@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	changelogd "changelogd.example/go"
@@ -95,42 +98,55 @@ func sized(workspace string, id any, bytes int) Deployment {
 
 func TestAWriterBoundsItsBatches(t *testing.T) {
 	t.Parallel()
-	client, ctx := scripted(t), testContext(t)
-
-	workspace, writer := fresh("count"), client.NewWriter(ctx)
-	var verdicts []*changelogd.Verdict
-	for i := range 5_000 {
-		bytes := 10
-		if i%250 == 0 {
-			bytes = 400_000
+	ctx := testContext(t)
+	for _, of := range []struct {
+		sizes                   []int
+		messages, mostMutations int
+	}{
+		{slices.Repeat([]int{10}, 2_500), 3, 1_000},
+		{slices.Repeat([]int{400_000}, 5), 3, 2},
+		// A mutation of more than 1 MiB goes alone.
+		{[]int{10, 3 << 20, 10}, 3, 1},
+	} {
+		// It connects when everything is queued.
+		queued := make(chan struct{})
+		dial := func(ctx context.Context, address string) (net.Conn, error) {
+			<-queued
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}
-		verdicts = append(verdicts, writer.Set(ctx, sized(workspace, i, bytes)))
-	}
-	must(t, writer, writer.Close(ctx))
-	for i, verdict := range verdicts {
-		position, err := verdict.Wait(ctx)
-		equal(t, must(t, position, err).Offset, int64(i))
-	}
-	seen := observe(t, client, workspace)
-	if seen.MostMutations > 1_000 || seen.MostBytes > 1<<20 || seen.Messages >= len(verdicts) {
-		t.Fatalf("the server has seen %+v", seen)
+		client := connect(t, changelogd.Config{
+			Address:     variable(t, "CHANGELOGD_TEST_SCRIPTED"),
+			DialOptions: []grpc.DialOption{grpc.WithContextDialer(dial)},
+		})
+		workspace, writer := fresh("count"), client.NewWriter(ctx)
+		var verdicts []*changelogd.Verdict
+		for i, size := range of.sizes {
+			verdicts = append(verdicts, writer.Set(ctx, sized(workspace, i, size)))
+		}
+		close(queued)
+		must(t, writer, writer.Close(ctx))
+		for i, verdict := range verdicts {
+			position, err := verdict.Wait(ctx)
+			equal(t, must(t, position, err).Offset, int64(i))
+		}
+		seen := observe(t, client, workspace)
+		equal(t, seen.Messages, of.messages)
+		equal(t, seen.MostMutations, of.mostMutations)
+		equal(t, seen.MostBytes <= 1<<20 || seen.MostMutations == 1, true)
 	}
 
-	// A mutation of more than 1 MiB goes alone.
-	workspace, writer = fresh("count"), client.NewWriter(ctx)
-	for i, bytes := range []int{10, 3 << 20, 10} {
-		verdicts[i] = writer.Set(ctx, sized(workspace, i, bytes))
+	// Verdicts make room for more: this is more than 10,000 mutations, and more than 8 MiB.
+	workspace, writer := fresh("count"), scripted(t).NewWriter(ctx)
+	for i := range 10_500 {
+		writer.Set(ctx, sized(workspace, i, 1_000))
 	}
+	last := writer.Set(ctx, sized(workspace, "last", 10))
+	position, err := last.Wait(ctx)
+	equal(t, must(t, position, err).Offset, 10_500)
 	must(t, writer, writer.Close(ctx))
-	for _, verdict := range verdicts[:3] {
-		position, err := verdict.Wait(ctx)
-		must(t, position, err)
-	}
-	seen = observe(t, client, workspace)
-	equal(t, seen.Messages, 3)
-	equal(t, seen.MostMutations, 1)
 
 	// A server that does not read.
+	client := scripted(t)
 	for bytes, most := range map[int]int{10: 10_000, 400_000: 20} {
 		workspace, writer := fresh("stall"), client.NewWriter(ctx)
 		var verdicts []*changelogd.Verdict
