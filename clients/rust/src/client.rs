@@ -72,16 +72,18 @@ impl Client {
     ///
     /// Outside of a Tokio runtime.
     pub fn connect(address: &str) -> Result<Self, Error> {
+        let invalid = || Error::local(Code::InvalidArgument, format!("{address:?} is not host:port or unix:/path"));
         let endpoint = if address.starts_with("unix:") {
             // Servers refuse a path as the name of the server.
             let origin = Uri::from_static("http://localhost");
             Endpoint::from_shared(address.to_owned()).map(|endpoint| endpoint.origin(origin))
-        } else {
+        } else if address.contains(':') && !address.contains('/') {
             Endpoint::from_shared(format!("http://{address}"))
+        } else {
+            return Err(invalid());
         };
-        let invalid = |_| Error::local(Code::InvalidArgument, format!("{address:?} is not host:port or unix:/path"));
         let channel = endpoint
-            .map_err(invalid)?
+            .map_err(|_| invalid())?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -256,4 +258,68 @@ pub(crate) fn encode<T: Entity>(entity: &T) -> Result<Vec<u8>, Error> {
 
 pub(crate) fn written(position: Option<Position>) -> Result<Position, Error> {
     position.ok_or_else(|| Error::local(Code::Internal, "the answer to a durable write has no position"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Reads up to the HEADERS frame of a call.
+    async fn call_of(connection: &mut TcpStream) -> std::io::Result<()> {
+        connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+        connection.read_exact(&mut [0; "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await?;
+        loop {
+            let mut head = [0; 9];
+            connection.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            connection.read_exact(&mut vec![0; length as usize]).await?;
+            if head[3] == 1 {
+                return Ok(());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_during_a_call_is_unavailable() {
+        let go_away = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let reset_with_internal_error = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+        for last_frame in [&[][..], &go_away, &reset_with_internal_error] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = Client::connect(&listener.local_addr().unwrap().to_string()).unwrap();
+            let server = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                call_of(&mut connection).await.unwrap();
+                connection.write_all(last_frame).await.unwrap();
+            };
+            let call = async { client.raw().describe(proto::DescribeRequest::default()).await };
+            let (status, ()) = tokio::join!(call, server);
+            let error = Error::from(status.unwrap_err());
+            assert_eq!((error.code(), error.reason()), (Code::Unavailable, None), "{last_frame:?}: {error}");
+            assert!(!error.is_unreachable() && !error.is_safe_to_retry());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_a_server_that_is_not_there_until_its_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let (client, began) = (Client::connect(&address).unwrap(), Instant::now());
+        let error = client.with_timeout(3 * FIRST_PAUSE).delete(&Key::new("ws", "type", "id")).await.unwrap_err();
+        assert!(error.is_unreachable() && error.code() == Code::Unavailable, "{error}");
+        assert!(began.elapsed() >= FIRST_PAUSE / 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_an_error() {
+        for address in ["", "localhost", "a b:1", "http://localhost:1"] {
+            let error = Client::connect(address).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArgument, "{address}");
+        }
+    }
 }

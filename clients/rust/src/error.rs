@@ -186,7 +186,7 @@ mod tests {
     use tonic::{Code, Status};
     use tonic_types::{ErrorDetails, StatusExt};
 
-    use super::Error;
+    use super::{DOMAIN, Error};
 
     #[test]
     fn details_that_are_garbage_or_of_others_are_no_reason() {
@@ -198,6 +198,16 @@ mod tests {
             assert_eq!((error.code(), error.reason(), error.is_safe_to_retry()), (Code::Unavailable, None, false));
             assert!(error.metadata().is_empty());
         }
+    }
+
+    #[test]
+    fn a_mutation_without_a_verdict_is_never_safe_to_retry() {
+        let details = ErrorDetails::with_error_info("DRAINING", DOMAIN, HashMap::new());
+        let ended = Error::from(Status::with_error_details(Code::Unavailable, "the server stops", details));
+        assert!(ended.is_safe_to_retry());
+        let unknown = ended.of_unknown_outcome();
+        assert_eq!((unknown.code(), unknown.reason(), unknown.is_safe_to_retry()), (Code::Unavailable, None, false));
+        assert!(unknown.message().contains("DRAINING"), "{unknown}");
     }
 
     #[test]
