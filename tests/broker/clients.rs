@@ -25,7 +25,7 @@ fn fetched() -> PathBuf {
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     });
     result.as_ref().unwrap_or_else(|error| panic!("no clients to test with: {error}"));
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/client-libraries")
 }
 
 fn python(program: &str) -> Command {

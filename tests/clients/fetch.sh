@@ -1,11 +1,11 @@
 #!/bin/sh
-# Fetches the gRPC libraries of Python, Node and Java, and Prometheus' Python library, into target/clients. Compiles the
-# Java program. Does nothing when all of it is there and fits the files here.
+# Fetches the gRPC libraries of Python, Node and Java, and Prometheus' Python library, into
+# target/client-libraries. Compiles the Java program. Does nothing when all of it is there and fits the files here.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-out=$root/target/clients
+out=$root/target/client-libraries
 
 fail() {
     echo "tests/clients/fetch.sh: $*" >&2

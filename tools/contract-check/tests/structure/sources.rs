@@ -235,15 +235,18 @@ pub fn root() -> &'static Path {
 }
 
 /// Programs and test support: the folders of their roots.
-const DEVELOPMENT: [&str; 8] = [
+const DEVELOPMENT: [&str; 11] = [
     "testkit/src",
     "tests/local",
     "tests/broker",
     "tests/campaign",
+    "tests/clients",
+    "clients/rust/src",
     "benches/system",
     "tools/contract-check/src",
     "tools/contract-check/tests/structure",
     "examples/embed/src",
+    "examples/rust/src",
 ];
 
 pub fn development_crates() -> Vec<Crate> {

@@ -1,0 +1,35 @@
+package dev.changelogd.client;
+
+import java.time.Duration;
+import java.util.Map;
+
+/**
+ * How a client connects, and how long its calls last.
+ *
+ * @param address {@code host:port} or {@code unix:/path}, in plain text
+ * @param callTimeout of a unary call whose context has no deadline
+ * @param loadTimeout of a load or a stream whose context has no deadline
+ */
+public record Options(String address, Duration callTimeout, Duration loadTimeout) {
+    /** The address of {@code CHANGELOGD_ADDR}, else {@code 127.0.0.1:50051}; 30 s for calls and 5 min for loads. */
+    public static Options defaults() {
+        return new Options(address(System.getenv()), Duration.ofSeconds(30), Duration.ofMinutes(5));
+    }
+
+    static String address(Map<String, String> environment) {
+        String address = environment.getOrDefault("CHANGELOGD_ADDR", "");
+        return address.isEmpty() ? "127.0.0.1:50051" : address;
+    }
+
+    public Options withAddress(String newAddress) {
+        return new Options(newAddress, callTimeout, loadTimeout);
+    }
+
+    public Options withCallTimeout(Duration newCallTimeout) {
+        return new Options(address, newCallTimeout, loadTimeout);
+    }
+
+    public Options withLoadTimeout(Duration newLoadTimeout) {
+        return new Options(address, callTimeout, newLoadTimeout);
+    }
+}

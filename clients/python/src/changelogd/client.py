@@ -1,0 +1,176 @@
+"""The client of one sidecar."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from grpc import StatusCode
+
+from changelogd import reads
+from changelogd.cancel import Cancel
+from changelogd.channel import connect
+from changelogd.entity import E, Entity, Key, Record, decode, encode
+from changelogd.errors import Error
+from changelogd.follow import Event, follow_workspace
+from changelogd.v1 import changelog_pb2 as pb
+from changelogd.v1.changelog_pb2_grpc import ChangelogServiceStub
+from changelogd.writer import Writer
+
+_DEFAULT_ADDRESS = "127.0.0.1:50051"
+# Above the server's --write-timeout (10 s) plus 5 s, so that the server says what became of a write.
+_CALL_SECONDS = 30.0
+# The server's --read-timeout.
+_LOAD_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedWrite:
+    key: Key
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """All writes before `flush` are in the log if nothing remains, nothing failed and nothing was omitted.
+
+    `remaining` writes were still in flight. `omitted` failures are no longer kept by the server.
+    """
+
+    remaining: int
+    failures: tuple[FailedWrite, ...]
+    omitted: int
+
+
+class Client:
+    """Threads may share one. `address` is `host:port` or `unix:/path`, else CHANGELOGD_ADDR, else 127.0.0.1:50051.
+
+    Timeouts are in seconds. A call that is given none has `call_timeout`; a load or a stream has `load_timeout`.
+    A call that fails raises `Error`.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, call_timeout: float = _CALL_SECONDS, load_timeout: float = _LOAD_SECONDS
+    ) -> None:
+        self.address = address or os.environ.get("CHANGELOGD_ADDR") or _DEFAULT_ADDRESS
+        self._call_timeout = call_timeout
+        self._load_timeout = load_timeout
+        self._channel = connect(self.address)
+        self._stub: Any = ChangelogServiceStub(self._channel)
+        self._flushing = threading.Lock()
+        self._last_failure = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all calls, with CANCELLED. Close writers before."""
+        self._channel.close()
+
+    def set(self, entity: Entity, *, buffered: bool = False, timeout: float | None = None) -> pb.Position | None:
+        """Returns when the log has the write, with its position.
+
+        `buffered`: returns None when the server has queued the write. `flush` then says whether it failed.
+        """
+        key = entity.key()
+        request = pb.SetRequest(
+            workspace_id=key.workspace, changelog_id=key.changelog_id, raw=encode(entity), ack=_ack(buffered)
+        )
+        return _position(self._unary(self._stub.Set, request, timeout))
+
+    def delete(self, key: Key, *, buffered: bool = False, timeout: float | None = None) -> pb.Position | None:
+        """As `set`. Deleting an absent entity is no error."""
+        request = pb.DeleteRequest(workspace_id=key.workspace, changelog_id=key.changelog_id, ack=_ack(buffered))
+        return _position(self._unary(self._stub.Delete, request, timeout))
+
+    def get(self, entity: type[E], key: Key, *, timeout: float | None = None) -> E | None:
+        """None if the entity is absent or deleted. On Kafka it costs as much as a load, so do not call it in a loop."""
+        request = pb.GetRequest(workspace_id=key.workspace, changelog_id=key.changelog_id)
+        try:
+            answer = self._unary(self._stub.Get, request, timeout)
+        except Error as error:
+            if error.code is StatusCode.NOT_FOUND and error.reason == "KEY_NOT_FOUND":
+                return None
+            raise
+        return decode(entity, key, answer.entry.raw)
+
+    def flush(self, timeout: float = 5.0) -> Flushed:
+        """Waits for the writes that were accepted before. Returns the failures since the previous flush, each once.
+
+        Waits at most `timeout` seconds, and at most 60. If more than 3 MiB of failures are there when the time is up,
+        the rest comes with the next flush.
+        """
+        end = time.monotonic() + timeout
+        failures: list[FailedWrite] = []
+        omitted = 0
+        with self._flushing:
+            last = self._last_failure
+            while True:
+                # 0 would mean the server's default.
+                wait_ms = max(1, round((end - time.monotonic()) * 1_000))
+                request = pb.FlushRequest(timeout_ms=wait_ms, failures_after=last)
+                answer = self._unary(self._stub.Flush, request, timeout + self._call_timeout)
+                last = answer.last_failure
+                omitted += answer.failures_omitted
+                failures += (FailedWrite(Key.parse(f.key), Error.of_message(f.error)) for f in answer.failures)
+                # One answer holds 3 MiB at most, so the one without failures is the last.
+                if not answer.failures or time.monotonic() >= end:
+                    # Not earlier: if a call fails, the next flush returns all of them.
+                    self._last_failure = last
+                    return Flushed(answer.remaining, tuple(failures), omitted)
+
+    def load(
+        self, workspace: str, entity: type[E], *, timeout: float | None = None, cancel: Cancel | None = None
+    ) -> dict[str, E]:
+        """All entities of one type by their ID, in the order of their last change. Never a part of them."""
+        seconds = self._load_timeout if timeout is None else timeout
+        entities, _ = reads.load(self._stub, workspace, (entity,), seconds, cancel)
+        return {key.id: value for key, value in entities.items()}
+
+    def stream(
+        self,
+        *,
+        workspaces: Sequence[str] = (),
+        partitions: Sequence[int] = (),
+        types: Sequence[type[Entity]] = (),
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Generator[Record | pb.Snapshot, None, None]:
+        """Every record that is still in the log, tombstones too, and a Snapshot for each partition that was read.
+
+        Without a selection it reads everything. Raises PartialLoadError at its end if a partition has no Snapshot. If
+        the selection does not say which partitions there are, it asks the server with Describe.
+        """
+        seconds = self._load_timeout if timeout is None else timeout
+        return reads.stream(self._stub, workspaces, partitions, types, seconds, cancel)
+
+    def follow(self, workspace: str, *types: type[E], cancel: Cancel | None = None) -> Generator[Event[E], None, None]:
+        """The state of a workspace, and then each change once and in order, until `cancel`, `break` or an error.
+
+        It waits for a sidecar that restarts, and continues where it was.
+        """
+        if not types:
+            raise ValueError("follow needs the types of the entities")
+        return follow_workspace(self._stub, workspace, types, self._load_timeout, cancel or Cancel())
+
+    def writer(self) -> Writer:
+        """A stream for many writes. Use it with `with`, or close it."""
+        return Writer(self._stub.Write, self._call_timeout, self._load_timeout)
+
+    def _unary(self, method: Any, request: Any, timeout: float | None) -> Any:
+        return reads.unary(method, request, self._call_timeout if timeout is None else timeout)
+
+
+def _ack(buffered: bool) -> pb.Ack:
+    return pb.ACK_BUFFERED if buffered else pb.ACK_DURABLE
+
+
+def _position(answer: pb.SetResponse | pb.DeleteResponse) -> pb.Position | None:
+    return answer.position if answer.HasField("position") else None

@@ -1,0 +1,166 @@
+// One connection to a server: how it is made, and how calls on it wait, repeat and end.
+
+import { once, setMaxListeners } from "node:events";
+import type { ClientSessionOptions } from "node:http2";
+import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Code as ConnectCode, ConnectError, createClient } from "@connectrpc/connect";
+import type { Client as ConnectClient, Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+
+import { ChangelogError, errorOfCall } from "./errors.js";
+import { ChangelogService, Code } from "./gen/changelogd/v1/changelog_pb.js";
+
+export interface CallOptions {
+  /** Cancels the call, which then throws the signal's reason. */
+  signal?: AbortSignal;
+  /** The deadline, from now. */
+  timeoutMs?: number;
+}
+
+export type Api = ConnectClient<typeof ChangelogService>;
+
+const MAX_ATTEMPTS = 5;
+const MIN_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 2_000;
+
+/** Opens no connection before the first call. */
+export class Connection {
+  readonly api: Api;
+  readonly #session: Http2SessionManager;
+  #isClosed = false;
+
+  /** The address is `host:port` or `unix:/path`. */
+  constructor(address: string) {
+    const path = /^unix:(?:\/\/)?(.+)$/.exec(address)?.[1];
+    // HTTP/2 allows no path as the name of a server.
+    const baseUrl = path === undefined ? `http://${address}` : "http://localhost";
+    // A ping finds a connection that is dead but not closed.
+    const pings = { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 };
+    const http2: ClientSessionOptions = {
+      // Node counts what a broken stream did not send forever, and then refuses all calls of the connection. What is
+      // sent is bounded by the calls, and what is received by the windows of HTTP/2.
+      maxSessionMemory: Number.MAX_SAFE_INTEGER,
+    };
+    if (path !== undefined) {
+      http2.createConnection = () => connect(path);
+    }
+    this.#session = new Http2SessionManager(baseUrl, pings, http2);
+    const transport = createGrpcTransport({
+      baseUrl,
+      sessionManager: this.#session,
+      interceptors: [this.#waitForReady],
+      // A sidecar is near. Compression would cost more time than it saves.
+      acceptCompression: [],
+    });
+    this.api = createClient(ChangelogService, transport);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#session.abort(closed());
+  }
+
+  // A call waits for its server, and is not sent before. Its deadline and its caller end the wait.
+  readonly #waitForReady: Interceptor = (next) => async (request) => {
+    for (let failures = 0; ; failures++) {
+      if (this.#isClosed) {
+        throw closed();
+      }
+      const state = await Promise.race([this.#session.connect(), once(request.signal, "abort")]);
+      request.signal.throwIfAborted();
+      if (state !== "error") {
+        return next(request);
+      }
+      await sleep(backoffMs(failures, MAX_BACKOFF_MS), undefined, { signal: request.signal });
+    }
+  };
+}
+
+function closed(): ConnectError {
+  return new ConnectError("the client is closed", ConnectCode.FailedPrecondition);
+}
+
+/** Doubles with each failure. A part is random, so that clients of one server do not return at the same time. */
+export function backoffMs(failures: number, maxMs: number): number {
+  return Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs) * (1 - Math.random() / 4);
+}
+
+/** Throws if the signal is aborted. Otherwise any number of calls may wait for it: Node warns of more than ten. */
+export function check(signal: AbortSignal | undefined): void {
+  signal?.throwIfAborted();
+  if (signal !== undefined) {
+    setMaxListeners(0, signal);
+  }
+}
+
+/** Waits, and throws the signal's reason if it is aborted. */
+export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal?.throwIfAborted());
+}
+
+/**
+ * Repeats a call that is answered with UNAVAILABLE, until its deadline.
+ *
+ * This is safe only if one writer owns a key. The first attempt may have been applied before its connection broke, so a
+ * retry may overwrite a newer write.
+ */
+export async function retrying<T>(
+  { signal, timeoutMs }: CallOptions & { timeoutMs: number },
+  attempt: (options: CallOptions) => Promise<T>,
+): Promise<T> {
+  const deadline = Date.now() + Math.ceil(timeoutMs);
+  check(signal);
+  for (let attempts = 1; ; attempts++) {
+    try {
+      // For Connect 0 means no deadline.
+      return await attempt({ signal, timeoutMs: Math.max(1, deadline - Date.now()) });
+    } catch (cause) {
+      signal?.throwIfAborted();
+      const error = errorOfCall(cause);
+      const backoff = backoffMs(attempts - 1, MAX_BACKOFF_MS);
+      const mayRepeat = attempts < MAX_ATTEMPTS && Date.now() + backoff < deadline;
+      if (!(error instanceof ChangelogError && error.code === Code.UNAVAILABLE && mayRepeat)) {
+        throw error;
+      }
+      await pause(backoff, signal);
+    }
+  }
+}
+
+/** The messages of a stream, as the loop over them asks for them. The call ends when the loop does. */
+export async function* receive<Message>(
+  { signal, timeoutMs }: CallOptions,
+  open: (options: CallOptions) => AsyncIterable<Message>,
+): AsyncGenerator<Message, void, undefined> {
+  check(signal);
+  const call = new AbortController();
+  // Another reason would reset the stream with another code than CANCEL.
+  const cancel = () => call.abort(new ConnectError("cancelled", ConnectCode.Canceled));
+  signal?.addEventListener("abort", cancel, { once: true });
+  const messages = open({ signal: call.signal, timeoutMs });
+  try {
+    for await (const message of messages) {
+      signal?.throwIfAborted();
+      yield message;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw errorOfCall(error);
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    // Connect does not notice that a loop ends. It ends the call and its timer when it is asked for the next message.
+    cancel();
+    await drain(messages);
+  }
+}
+
+/** Reads what is left of a stream that was cancelled. */
+async function drain(messages: AsyncIterable<unknown>): Promise<void> {
+  try {
+    for await (const _ of messages);
+  } catch {
+    // That it was cancelled.
+  }
+}

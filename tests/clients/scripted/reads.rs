@@ -1,0 +1,110 @@
+//! The scripts of `LoadWorkspace` and `StreamAll`.
+
+use tonic::{Code, Status};
+
+use super::{failure::Failure, script::no_script};
+use crate::api::{
+    Event, LoadWorkspaceResponse,
+    v1::{
+        Bookmark, Deletion, Entry, EntryBatch, Snapshot, StreamAllResponse, entry::Value,
+        stream_all_response::Event as StreamEvent,
+    },
+};
+
+const TOKEN_1: &[u8] = b"token-1";
+const TOKEN_2: &[u8] = b"token-2";
+
+/// The events of a response, and how it ends.
+pub struct Answer<T> {
+    pub events: Vec<T>,
+    pub end: End,
+}
+
+pub enum End {
+    Ok,
+    Status(Status),
+    /// The client ends it.
+    Never,
+}
+
+/// The response to the `nth` load of a workspace, from 1.
+pub fn load(script: &str, workspace: &str, nth: u64) -> Result<Answer<LoadWorkspaceResponse>, Status> {
+    let batch = |id, offset| Event::Batch(batch(entry(workspace, id, offset)));
+    let (events, end) = match script {
+        "partial" => (vec![batch("a", 0)], End::Ok),
+        "broken" => (vec![batch("a", 0)], End::Status(broken())),
+        "unknown-event" => (vec![Event::Later(Deletion {}), batch("a", 0), snapshot(0, TOKEN_1)], End::Ok),
+        "resync" | "moved" | "truncated" if nth > 1 => (vec![batch("b", 7), snapshot(7, TOKEN_2)], End::Ok),
+        "resume" | "resync" | "moved" | "truncated" | "recreated" => {
+            (vec![batch("a", 0), snapshot(0, TOKEN_1)], End::Ok)
+        }
+        _ => return Err(no_script(script)),
+    };
+    let events = events.into_iter().map(|event| LoadWorkspaceResponse { event: Some(event) }).collect();
+    Ok(Answer { events, end })
+}
+
+/// The response to a stream of one workspace.
+pub fn stream(script: &str, workspace: &str, token: &[u8]) -> Result<Answer<StreamAllResponse>, Status> {
+    let batch = |entry| StreamEvent::Batch(batch(entry));
+    let set = |id, offset| batch(entry(workspace, id, offset));
+    let (events, end) = match (script, token) {
+        ("partial", _) => (vec![set("a", 0)], End::Ok),
+        ("broken", _) => (vec![set("a", 0)], End::Status(broken())),
+        ("resume", TOKEN_1) => {
+            let bookmark = StreamEvent::Bookmark(Bookmark { resume_token: TOKEN_2.into() });
+            let draining = Failure::new(Code::Unavailable, "DRAINING", "the server stops");
+            (vec![set("a", 1), bookmark, set("b", 2)], End::Status(draining.into()))
+        }
+        ("resume", TOKEN_2) => (vec![set("b", 2), batch(tombstone(workspace, "a", 3))], End::Never),
+        ("resync" | "moved" | "truncated", TOKEN_1) => {
+            let (code, reason) = match script {
+                "resync" => (Code::OutOfRange, "RESYNC_REQUIRED"),
+                "moved" => (Code::Aborted, "LOG_MOVED"),
+                _ => (Code::Aborted, "LOG_TRUNCATED"),
+            };
+            return Err(Failure::new(code, reason, "start again").into());
+        }
+        ("resync" | "moved" | "truncated", TOKEN_2) => (vec![set("c", 8)], End::Never),
+        ("resume" | "resync" | "moved" | "truncated", _) => {
+            return Err(Failure::new(Code::InvalidArgument, "TOKEN_INVALID", "not a token of this load").into());
+        }
+        ("recreated", _) => {
+            let recreated = Failure::new(Code::FailedPrecondition, "TOPIC_RECREATED", "the topic is another one");
+            return Err(recreated.into());
+        }
+        _ => return Err(no_script(script)),
+    };
+    let events = events.into_iter().map(|event| StreamAllResponse { event: Some(event) }).collect();
+    Ok(Answer { events, end })
+}
+
+/// A fault of a proxy or a library, which has no ErrorInfo.
+fn broken() -> Status {
+    Status::internal("broken")
+}
+
+fn batch(entry: Entry) -> EntryBatch {
+    EntryBatch { entries: vec![entry] }
+}
+
+fn entry(workspace: &str, id: &str, offset: i64) -> Entry {
+    let value = serde_json::json!({"name": id, "version": offset});
+    let value = Some(Value::Raw(value.to_string().into_bytes()));
+    Entry { value, is_tombstone: false, ..tombstone(workspace, id, offset) }
+}
+
+fn tombstone(workspace: &str, id: &str, offset: i64) -> Entry {
+    Entry { key: format!("{workspace}/deployment/{id}"), offset, is_tombstone: true, ..Default::default() }
+}
+
+/// Of a load that read one entry.
+fn snapshot(offset: i64, token: &[u8]) -> Event {
+    Event::Snapshot(Snapshot {
+        end_offset: offset + 1,
+        records_read: 1,
+        entries: 1,
+        resume_token: token.into(),
+        ..Default::default()
+    })
+}

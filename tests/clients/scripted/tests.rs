@@ -1,0 +1,374 @@
+//! Each script, by the generated client.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::{Code, transport::Channel};
+use tonic_types::StatusExt;
+
+use super::*;
+use crate::api::{
+    Event,
+    v1::{
+        DeleteRequest, Deletion, EntryBatch, Mutation, Verdict, changelog_service_client::ChangelogServiceClient,
+        mutation::Change, stream_all_response::Event as StreamEvent, verdict::Outcome,
+    },
+};
+
+/// What must happen has happened by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Tested {
+    client: ChangelogServiceClient<Channel>,
+    _server: Server,
+}
+
+async fn start() -> Tested {
+    let server = Server::start().await.unwrap();
+    let client = ChangelogServiceClient::connect(format!("http://{}", server.address)).await.unwrap();
+    Tested { client, _server: server }
+}
+
+impl Tested {
+    async fn set(&mut self, workspace: &str) -> Result<SetResponse, Status> {
+        let set = SetRequest {
+            workspace_id: workspace.to_owned(),
+            changelog_id: "/deployment/a".to_owned(),
+            ..Default::default()
+        };
+        self.client.set(set).await.map(Response::into_inner)
+    }
+
+    /// The events of a load, up to its end.
+    async fn load(&mut self, workspace: &str) -> (Vec<String>, Result<(), Status>) {
+        let request = LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
+        let mut stream = match self.client.load_workspace(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return (Vec::new(), Err(status)),
+        };
+        let mut events = Vec::new();
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => events.push(match message.event.expect("an event") {
+                    Event::Batch(batch) => shown(&batch),
+                    Event::Snapshot(snapshot) => String::from_utf8(snapshot.resume_token).unwrap(),
+                    Event::Later(_) => "later".to_owned(),
+                }),
+                Ok(None) => return (events, Ok(())),
+                Err(status) => return (events, Err(status)),
+            }
+        }
+    }
+
+    /// The first `most` events of a stream, or those up to its end.
+    async fn stream(&mut self, workspace: &str, token: &str, most: usize) -> (Vec<String>, Result<(), Status>) {
+        let request = StreamAllRequest {
+            workspace_ids: vec![workspace.to_owned()],
+            resume_token: token.into(),
+            follow: true,
+            ..Default::default()
+        };
+        let mut stream = match self.client.stream_all(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return (Vec::new(), Err(status)),
+        };
+        let mut events = Vec::new();
+        while events.len() < most {
+            match stream.message().await {
+                Ok(Some(message)) => events.push(match message.event.expect("an event") {
+                    StreamEvent::Batch(batch) => shown(&batch),
+                    StreamEvent::Snapshot(_) => "snapshot".to_owned(),
+                    StreamEvent::Bookmark(bookmark) => String::from_utf8(bookmark.resume_token).unwrap(),
+                }),
+                Ok(None) => return (events, Ok(())),
+                Err(status) => return (events, Err(status)),
+            }
+        }
+        (events, Ok(()))
+    }
+
+    /// The verdicts of a stream with these messages, and its end.
+    async fn write(&mut self, messages: Vec<WriteRequest>) -> (Vec<Verdict>, Result<(), Status>) {
+        let mut stream = match self.client.write(stream::iter(messages)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return (Vec::new(), Err(status)),
+        };
+        let mut verdicts = Vec::new();
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => verdicts.extend(message.verdicts),
+                Ok(None) => return (verdicts, Ok(())),
+                Err(status) => return (verdicts, Err(status)),
+            }
+        }
+    }
+
+    async fn observed(&mut self, workspace: &str) -> serde_json::Value {
+        let changelog_id = "/observed/calls".to_owned();
+        let request = GetRequest { workspace_id: workspace.to_owned(), changelog_id, ..Default::default() };
+        let entry = self.client.get(request).await.unwrap().into_inner().entry.unwrap();
+        assert_eq!(entry.key, format!("{workspace}/observed/calls"));
+        let Some(Value::Raw(raw)) = entry.value else { panic!("{:?}", entry.value) };
+        serde_json::from_slice(&raw).unwrap()
+    }
+
+    async fn cancelled(&mut self, workspace: &str) {
+        let seen = async {
+            while self.observed(workspace).await["cancelled"] != true {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("the server sees that the call was cancelled");
+    }
+}
+
+/// The entries, without their workspace.
+fn shown(batch: &EntryBatch) -> String {
+    let entry = |entry: &Entry| {
+        let key = entry.key.split_once('/').expect("a key").1;
+        let value = entry.value.as_ref().map(|value| match value {
+            Value::Raw(raw) => String::from_utf8(raw.clone()).unwrap(),
+            Value::Json(_) => panic!("{value:?}"),
+        });
+        assert_eq!(value.is_none(), entry.is_tombstone);
+        format!("{key}@{} {}", entry.offset, value.as_deref().unwrap_or("deleted"))
+    };
+    batch.entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+fn mutations(workspace: &str, count: u64) -> WriteRequest {
+    let mutation = |id| Mutation {
+        id,
+        workspace_id: workspace.to_owned(),
+        changelog_id: "/deployment/a".to_owned(),
+        change: Some(Change::Deletion(Deletion {})),
+        ..Default::default()
+    };
+    WriteRequest { mutations: (0..count).map(mutation).collect() }
+}
+
+fn code_and_reason(status: &Status) -> (Code, Option<String>) {
+    let info = status.get_details_error_info();
+    assert!(info.as_ref().is_none_or(|info| info.domain == "changelogd"));
+    (status.code(), info.map(|info| info.reason))
+}
+
+fn assert_refused(status: &Status, code: Code, reason: &str) {
+    assert_eq!(code_and_reason(status), (code, Some(reason.to_owned())));
+}
+
+const A: &str = r#"deployment/a@0 {"name":"a","version":0}"#;
+
+#[tokio::test]
+async fn a_load_ends_without_its_snapshot() {
+    let mut tested = start().await;
+    for (workspace, code) in [("partial.1", None), ("broken.1", Some(Code::Internal))] {
+        let expected = code.map(|code| (code, None));
+        let (events, end) = tested.load(workspace).await;
+        assert_eq!((events, end.err().as_ref().map(code_and_reason)), (vec![A.to_owned()], expected.clone()));
+        let (events, end) = tested.stream(workspace, "", 9).await;
+        assert_eq!((events, end.err().as_ref().map(code_and_reason)), (vec![A.to_owned()], expected));
+    }
+}
+
+#[tokio::test]
+async fn a_load_has_an_event_of_a_later_version() {
+    let (events, end) = start().await.load("unknown-event.1").await;
+    assert_eq!(events, ["later", A, "token-1"]);
+    end.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_hangs_until_it_is_cancelled() {
+    let mut tested = start().await;
+    let short = Duration::from_millis(50);
+    timeout(short, tested.load("hang.load")).await.expect_err("no answer");
+    tested.cancelled("hang.load").await;
+    assert_eq!(tested.observed("hang.load").await["timeoutMs"], -1);
+
+    let mut set = Request::new(SetRequest { changelog_id: "hang.set/deployment/a".to_owned(), ..Default::default() });
+    set.set_timeout(short);
+    let status = tested.client.set(set).await.unwrap_err();
+    // tonic's client ends a call at its deadline with this code.
+    assert_eq!(code_and_reason(&status), (Code::Cancelled, None));
+    tested.cancelled("hang.set").await;
+    let observed = tested.observed("hang.set").await;
+    assert_eq!((observed["calls"].as_u64(), observed["timeoutMs"].as_i64()), (Some(1), Some(50)));
+}
+
+#[tokio::test]
+async fn a_set_is_refused_with_the_facts_of_its_script() {
+    let mut tested = start().await;
+    let busy = tested.set("busy.1").await.unwrap_err();
+    assert_refused(&busy, Code::ResourceExhausted, "PRODUCER_QUEUE_FULL");
+    assert_eq!(busy.message(), "the queue is full");
+    let delay = busy.get_details_retry_info().unwrap().retry_delay;
+    assert_eq!(delay, Some(Duration::from_millis(1_500)));
+    assert_eq!(busy.get_details_error_info().unwrap().metadata, [("limit".to_owned(), "1000".to_owned())].into());
+    assert!(busy.get_details_bad_request().is_none());
+
+    let refused = tested.set("refused.1").await.unwrap_err();
+    assert_refused(&refused, Code::InvalidArgument, "VALUE_TOO_LARGE");
+    assert_eq!(refused.message(), "too large");
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "raw");
+    let facts = [("limit".to_owned(), "10".to_owned()), ("got".to_owned(), "11".to_owned())];
+    assert_eq!(refused.get_details_error_info().unwrap().metadata, facts.into());
+    assert!(refused.get_details_retry_info().is_none());
+
+    let unknown = tested.set("unknown.1").await.unwrap_err();
+    assert_refused(&unknown, Code::DeadlineExceeded, "OUTCOME_UNKNOWN");
+    assert_eq!(tested.observed("unknown.1").await["calls"], 1);
+}
+
+#[tokio::test]
+async fn a_set_is_answered_with_the_status_of_its_workspace() {
+    let mut tested = start().await;
+    for code in 1..=16 {
+        let status = tested.set(&format!("status-{code}-A_REASON.1")).await.unwrap_err();
+        assert_refused(&status, Code::from(code), "A_REASON");
+        let status = tested.set(&format!("status-{code}.1")).await.unwrap_err();
+        assert_eq!(code_and_reason(&status), (Code::from(code), None));
+    }
+    for not_a_code in ["status-0.1", "status-17.1", "status-x.1", "status-.1"] {
+        let status = tested.set(not_a_code).await.unwrap_err();
+        assert_eq!(code_and_reason(&status), (Code::Unimplemented, None), "{not_a_code}");
+    }
+}
+
+#[tokio::test]
+async fn a_starting_server_refuses_twice() {
+    let mut tested = start().await;
+    for _ in 0..2 {
+        let status = tested.set("starting.1").await.unwrap_err();
+        assert_refused(&status, Code::Unavailable, "STARTING");
+    }
+    assert!(tested.set("starting.1").await.unwrap().position.is_some());
+    assert_eq!(tested.observed("starting.1").await["calls"], 3);
+    // Another workspace begins anew.
+    assert_refused(&tested.set("starting.2").await.unwrap_err(), Code::Unavailable, "STARTING");
+}
+
+#[tokio::test]
+async fn a_stream_breaks_and_is_resumed() {
+    let mut tested = start().await;
+    let (events, end) = tested.load("resume.1").await;
+    assert_eq!((events, end.is_ok()), (vec![A.to_owned(), "token-1".to_owned()], true));
+    let (events, end) = tested.stream("resume.1", "token-1", 9).await;
+    let b = r#"deployment/b@2 {"name":"b","version":2}"#;
+    assert_eq!(events, [r#"deployment/a@1 {"name":"a","version":1}"#, "token-2", b]);
+    assert_refused(&end.unwrap_err(), Code::Unavailable, "DRAINING");
+    let (events, _) = tested.stream("resume.1", "token-2", 2).await;
+    assert_eq!(events, [b, "deployment/a@3 deleted"]);
+    tested.cancelled("resume.1").await;
+    let (_, end) = tested.stream("resume.1", "", 1).await;
+    assert_refused(&end.unwrap_err(), Code::InvalidArgument, "TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn a_load_must_be_repeated() {
+    let mut tested = start().await;
+    for (workspace, code, reason) in [
+        ("resync.1", Code::OutOfRange, "RESYNC_REQUIRED"),
+        ("moved.1", Code::Aborted, "LOG_MOVED"),
+        ("truncated.1", Code::Aborted, "LOG_TRUNCATED"),
+    ] {
+        assert_eq!(tested.load(workspace).await.0, [A, "token-1"]);
+        let (events, end) = tested.stream(workspace, "token-1", 9).await;
+        assert_eq!(events, [""; 0]);
+        assert_refused(&end.unwrap_err(), code, reason);
+        assert_eq!(tested.load(workspace).await.0, [r#"deployment/b@7 {"name":"b","version":7}"#, "token-2"]);
+        let (events, _) = tested.stream(workspace, "token-2", 1).await;
+        assert_eq!(events, [r#"deployment/c@8 {"name":"c","version":8}"#]);
+        let (_, end) = tested.stream(workspace, "", 1).await;
+        assert_refused(&end.unwrap_err(), Code::InvalidArgument, "TOKEN_INVALID");
+    }
+    assert_eq!(tested.load("recreated.1").await.0, [A, "token-1"]);
+    let (_, end) = tested.stream("recreated.1", "token-1", 1).await;
+    assert_refused(&end.unwrap_err(), Code::FailedPrecondition, "TOPIC_RECREATED");
+}
+
+#[tokio::test]
+async fn flush_has_two_failures() {
+    let mut tested = start().await;
+    for (after, expected, last) in [
+        (0, &[(1, "flush/deployment/a"), (2, "flush/deployment/b")][..], 2),
+        (1, &[(2, "flush/deployment/b")], 2),
+        (2, &[], 2),
+    ] {
+        let request = FlushRequest { failures_after: after, ..Default::default() };
+        let answer = tested.client.flush(request).await.unwrap().into_inner();
+        let failures: Vec<_> = answer.failures.iter().map(|failure| (failure.id, failure.key.as_str())).collect();
+        assert_eq!((&*failures, answer.last_failure, answer.remaining), (expected, last, 0));
+        for error in answer.failures.into_iter().map(|failure| failure.error.unwrap()) {
+            assert_eq!((error.code, error.reason.as_str()), (Code::Unavailable as i32, "BROKERS_UNREACHABLE"));
+            assert_eq!(error.retry_after.unwrap().seconds, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_mutation_has_a_verdict() {
+    let mut tested = start().await;
+    let (verdicts, end) = tested.write(vec![mutations("count.1", 3), mutations("count.1", 2)]).await;
+    end.unwrap();
+    let offset = |verdict: &Verdict| match &verdict.outcome {
+        Some(Outcome::Written(written)) => (verdict.id, written.position.unwrap().offset),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(verdicts.iter().map(offset).collect::<Vec<_>>(), [(0, 0), (1, 1), (2, 2), (0, 3), (1, 4)]);
+    let bytes = prost::Message::encoded_len(&mutations("count.1", 3));
+    let expected = serde_json::json!({
+        "calls": 1, "timeoutMs": -1, "cancelled": false, "messages": 2, "mostMutations": 3, "mostBytes": bytes,
+    });
+    assert_eq!(tested.observed("count.1").await, expected);
+
+    let both =
+        WriteRequest { mutations: [mutations("busy.1", 1).mutations, mutations("refused.1", 1).mutations].concat() };
+    let (verdicts, end) = tested.write(vec![both]).await;
+    end.unwrap();
+    let error = |verdict: Verdict| match verdict.outcome {
+        Some(Outcome::Error(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let errors: Vec<_> = verdicts.into_iter().map(error).collect();
+    assert_eq!((errors[0].code, errors[0].reason.as_str()), (Code::ResourceExhausted as i32, "PRODUCER_QUEUE_FULL"));
+    assert_eq!(errors[0].retry_after.unwrap(), prost_types::Duration { seconds: 1, nanos: 500_000_000 });
+    assert_eq!((errors[1].code, errors[1].field.as_str()), (Code::InvalidArgument as i32, "raw"));
+    assert_eq!(errors[1].metadata.len(), 2);
+}
+
+#[tokio::test]
+async fn a_write_stream_stalls() {
+    let mut tested = start().await;
+    let messages = vec![mutations("stall.1", 2), mutations("stall.1", 3)];
+    timeout(Duration::from_millis(50), tested.write(messages)).await.expect_err("no verdict");
+    tested.cancelled("stall.1").await;
+    let observed = tested.observed("stall.1").await;
+    assert_eq!((observed["messages"].as_u64(), observed["mostMutations"].as_u64()), (Some(1), Some(2)));
+}
+
+#[tokio::test]
+async fn a_write_stream_is_cut() {
+    let mut tested = start().await;
+    for (workspace, first) in [("cut.1", 1), ("cut.3", 3)] {
+        let (verdicts, end) = tested.write(vec![mutations(workspace, first), mutations(workspace, 1)]).await;
+        assert!(matches!(&verdicts[..], [Verdict { id: 0, outcome: Some(Outcome::Written(_)) }]), "{verdicts:?}");
+        assert_eq!(code_and_reason(&end.unwrap_err()), (Code::Unavailable, None));
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_script_is_unimplemented() {
+    let mut tested = start().await;
+    let expected = (Code::Unimplemented, None);
+    for workspace in ["none", "resume.1", "count.1", "partial.1", ""] {
+        assert_eq!(code_and_reason(&tested.set(workspace).await.unwrap_err()), expected, "{workspace}");
+    }
+    assert_eq!(code_and_reason(&tested.load("starting.1").await.1.unwrap_err()), expected);
+    assert_eq!(code_and_reason(&tested.stream("unknown-event.1", "", 1).await.1.unwrap_err()), expected);
+    assert_eq!(code_and_reason(&tested.write(vec![mutations("resume.1", 1)]).await.1.unwrap_err()), expected);
+    let get = GetRequest { changelog_id: "count.1/deployment/a".to_owned(), ..Default::default() };
+    assert_eq!(code_and_reason(&tested.client.get(get).await.unwrap_err()), expected);
+    let delete = DeleteRequest { changelog_id: "busy.1/deployment/a".to_owned(), ..Default::default() };
+    assert_eq!(code_and_reason(&tested.client.delete(delete).await.unwrap_err()), expected);
+}

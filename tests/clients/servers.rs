@@ -1,0 +1,132 @@
+//! What the tests of a package call: changelogd on the embedded store, on a Unix socket and on Apache Kafka, and the
+//! scripted server.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use changelogd_testkit::{Broker, binary_under_test, unique_topic};
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, Command},
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+use super::{log::Log, scripted};
+
+/// The target of the Makefile that builds the binary under test.
+pub const TARGET: &str = "make clients";
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+/// All servers. They end when this is dropped, in this order.
+pub struct Servers {
+    _changelogd: [Sidecar; 3],
+    _scripted: scripted::Server,
+    _broker: Broker,
+    _directory: TempDir,
+    /// The variables by which tests find the servers.
+    pub variables: [(&'static str, String); 4],
+}
+
+impl Servers {
+    pub async fn start() -> Result<Self, String> {
+        // Not below target/, because the path of a Unix socket has at most 107 bytes.
+        let directory = tempfile::tempdir().map_err(|error| format!("no directory: {error}"))?;
+        let path = |name| directory.path().join(name).display().to_string();
+        let (socket, data, data_of_socket) = (path("api.sock"), path("tcp"), path("unix"));
+        let on_port = ["--listen=127.0.0.1:0".to_owned(), format!("--data-dir={data}")];
+        let on_socket = [format!("--listen=unix:{socket}"), format!("--data-dir={data_of_socket}")];
+        let (embedded, unix, (kafka, broker), scripted) = tokio::try_join!(
+            Sidecar::start("embedded", &on_port),
+            Sidecar::start("unix", &on_socket),
+            on_kafka(),
+            async { scripted::Server::start().await.map_err(|error| format!("the scripted server: {error}")) },
+        )?;
+        let variables = [
+            ("CHANGELOGD_TEST_EMBEDDED", embedded.api.clone()),
+            ("CHANGELOGD_TEST_KAFKA", kafka.api.clone()),
+            ("CHANGELOGD_TEST_UNIX", socket),
+            ("CHANGELOGD_TEST_SCRIPTED", scripted.address.to_string()),
+        ];
+        Ok(Self {
+            _changelogd: [embedded, unix, kafka],
+            _scripted: scripted,
+            _broker: broker,
+            _directory: directory,
+            variables,
+        })
+    }
+}
+
+async fn on_kafka() -> Result<(Sidecar, Broker), String> {
+    let broker = spawn_blocking(Broker::start).await.map_err(|error| format!("no Kafka: {error}"))?;
+    let arguments = [
+        "--listen=127.0.0.1:0".to_owned(),
+        format!("--brokers={}", broker.bootstrap()),
+        format!("--topic={}", unique_topic("clients")),
+        "--create-topic".to_owned(),
+        "--create-topic-replication-factor=1".to_owned(),
+    ];
+    Ok((Sidecar::start("kafka", &arguments).await?, broker))
+}
+
+/// A changelogd that is ready. It is killed when this is dropped.
+struct Sidecar {
+    _child: Child,
+    api: String,
+}
+
+impl Sidecar {
+    async fn start(name: &str, arguments: &[String]) -> Result<Self, String> {
+        let binary = binary_under_test(TARGET)?;
+        let log = Log::create(format!("servers/{name}.log"))?;
+        let mut child = Command::new(&binary)
+            .args(["serve", "--admin-listen=off", "--log-format=json"])
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.writer().map_err(|error| format!("{}: {error}", log.path.display()))?)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
+        let ready = async {
+            let api = loop {
+                if let Some(api) = serving(&log.text()) {
+                    break api;
+                }
+                if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return Err("it has ended".to_owned());
+                }
+                sleep(POLL).await;
+            };
+            while !is_ready(&binary, &api).await? {
+                sleep(POLL).await;
+            }
+            Ok(api)
+        };
+        let began = Instant::now();
+        match timeout(READY_WITHIN, ready).await.unwrap_or_else(|_| Err(format!("after {:?}", began.elapsed()))) {
+            Ok(api) => Ok(Self { _child: child, api }),
+            Err(why) => Err(format!("changelogd is not ready: {why}; see {}", log.path.display())),
+        }
+    }
+}
+
+/// The address in the line that says that it serves.
+fn serving(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("\"serving\""))?;
+    Some(serde_json::from_str::<serde_json::Value>(line).ok()?["api"].as_str()?.to_owned())
+}
+
+async fn is_ready(binary: &Path, api: &str) -> Result<bool, String> {
+    let mut health = Command::new(binary);
+    health.args(["health", "--addr", api]).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = health.kill_on_drop(true).status().await;
+    Ok(status.map_err(|error| format!("cannot run {}: {error}", binary.display()))?.success())
+}

@@ -1,0 +1,117 @@
+//! A language's `clients/…/stage.sh`: it installs, builds, tests and runs the example. It gets a log file, a process
+//! group and a time limit.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use changelogd_testkit::workspace_root;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{process::Command, time::timeout};
+
+use super::{log::Log, output::Tests};
+
+/// From nothing, a language takes about two minutes on two processors. Two languages share them.
+const TIME_LIMIT: Duration = Duration::from_mins(10);
+/// The end of the log that a failure shows.
+const SHOWN_LINES: usize = 60;
+
+/// The result of one language.
+pub struct Stage {
+    pub language: &'static str,
+    pub took: Duration,
+    /// What is wrong, and the end of the log.
+    pub result: Result<(), String>,
+}
+
+pub async fn run(language: &'static str, variables: &[(&str, String)], behaviours: &[String]) -> Stage {
+    let began = Instant::now();
+    let result = match Log::create(format!("{language}/stage.log")) {
+        Err(error) => Err(error),
+        Ok(log) => {
+            let ended = ended(language, variables, &log).await;
+            let text = log.text();
+            let judged = ended.and_then(|()| judged(&text, behaviours));
+            judged.map_err(|what| format!("{what}; the end of {}:\n{}", log.path.display(), last_lines(&text)))
+        }
+    };
+    Stage { language, took: began.elapsed(), result }
+}
+
+/// Waits until the script has ended well.
+async fn ended(language: &str, variables: &[(&str, String)], log: &Log) -> Result<(), String> {
+    let script = workspace_root().join(format!("clients/{language}/stage.sh"));
+    let started = log.writer().and_then(|out| {
+        Command::new(&script)
+            .current_dir(workspace_root())
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
+            .env_remove("CHANGELOGD_ADDR")
+            // Marks and names are read from the log.
+            .env("NO_COLOR", "1")
+            .env_remove("FORCE_COLOR")
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(log.writer()?)
+            .process_group(0)
+            .spawn()
+    });
+    let mut child = started.map_err(|error| format!("cannot run {}: {error}", script.display()))?;
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let status = timeout(TIME_LIMIT, child.wait()).await;
+    let Ok(status) = status else { return Err(format!("it did not end in {} s", TIME_LIMIT.as_secs())) };
+    group.0 = None;
+    let status = status.map_err(|error| format!("{}: {error}", script.display()))?;
+    if status.success() { Ok(()) } else { Err(format!("{}: {status}", script.display())) }
+}
+
+/// The processes of a script that has not ended. They are killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Whether each behaviour has a test that passed, and none was skipped.
+fn judged(log: &str, behaviours: &[String]) -> Result<(), String> {
+    let tests = Tests::read(log);
+    if !tests.skipped.is_empty() {
+        return Err(format!("skipped: {}", tests.skipped.join(", ")));
+    }
+    let missing: Vec<_> = behaviours.iter().filter(|name| !tests.has_passed(name)).map(String::as_str).collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("no test passed of the names {}", missing.join(", "))) }
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    let shown = lines[lines.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| format!("    {line}"));
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_behaviour_needs_a_test_that_passed() {
+        let behaviours = ["a_key_is_split".to_owned(), "cancel_stops_a_load".to_owned()];
+        let key = "--- PASS: TestAKeyIsSplit (0.01s)\n";
+        judged(&format!("{key}--- PASS: TestCancelStopsALoad (0.01s)\n"), &behaviours).unwrap();
+        let missing = judged(key, &behaviours).unwrap_err();
+        assert_eq!(missing, "no test passed of the names cancel_stops_a_load");
+        let both = format!("{key}--- PASS: TestCancelStopsALoad (0.01s)\n--- SKIP: TestMore (0.00s)\n");
+        assert_eq!(judged(&both, &behaviours).unwrap_err(), "skipped: TestMore");
+    }
+
+    #[test]
+    fn a_failure_shows_the_end_of_the_log() {
+        let lines = (1..=100).map(|i| format!("line {i}\n")).collect::<String>();
+        let shown = last_lines(&lines);
+        assert!(shown.starts_with("    line 41\n") && shown.ends_with("    line 100"), "{shown}");
+        assert_eq!(last_lines(""), "");
+    }
+}
