@@ -76,7 +76,7 @@ run_tests() {
 
 run_example() {
     build
-    for variable in CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_KAFKA; do
+    for variable in CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_ON_KAFKA; do
         eval "address=\${$variable:-}"
         [ -n "$address" ] || fail "$variable is not set"
         CHANGELOGD_ADDR=$address "$out/quickstart" >"$out/output.txt" || fail "the example failed on $address"

@@ -49,7 +49,7 @@ run_tests() {
 
 run_example() {
     build
-    for server in CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_KAFKA; do
+    for server in CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_ON_KAFKA; do
         eval "address=\${$server:-}"
         [ -n "$address" ] || fail "$server is not set"
         CHANGELOGD_ADDR=$address java -cp "$out/example/classes:$(cat "$out/example/classpath")" Quickstart \

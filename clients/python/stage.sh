@@ -4,7 +4,7 @@
 #   stage.sh install   creates a virtual environment with the packages of requirements.txt
 #   stage.sh build     generates the code of the API, builds the wheel and installs it
 #   stage.sh test      checks the types and runs the tests, on the servers that CHANGELOGD_TEST_* name
-#   stage.sh example   runs examples/python on CHANGELOGD_TEST_EMBEDDED and CHANGELOGD_TEST_KAFKA
+#   stage.sh example   runs examples/python on CHANGELOGD_TEST_EMBEDDED and CHANGELOGD_TEST_ON_KAFKA
 #   stage.sh           all of them
 #
 # A step runs those before it if their files have changed.
@@ -76,7 +76,7 @@ test_package() {
 
 run_example() {
     build
-    for address in "$CHANGELOGD_TEST_EMBEDDED" "$CHANGELOGD_TEST_KAFKA"; do
+    for address in "$CHANGELOGD_TEST_EMBEDDED" "$CHANGELOGD_TEST_ON_KAFKA"; do
         CHANGELOGD_ADDR=$address "$venv/bin/python" "$example/main.py" >"$out/example.txt"
         diff -u "$example/output.txt" "$out/example.txt" || fail "the example printed something else, see above"
     done
@@ -101,7 +101,7 @@ if command -v flock >/dev/null 2>&1; then
     flock 9
 fi
 
-example_servers="CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_KAFKA"
+example_servers="CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_ON_KAFKA"
 test_servers="$example_servers CHANGELOGD_TEST_UNIX CHANGELOGD_TEST_SCRIPTED"
 case "${1:-all}" in
     install) install ;;

@@ -34,10 +34,10 @@ run_tests() {
 # The output on each store is the same, and is what the example's README shows.
 example() {
     : "${CHANGELOGD_TEST_EMBEDDED:?names no server: \`make clients\` starts them}"
-    : "${CHANGELOGD_TEST_KAFKA:?names no server: \`make clients\` starts them}"
+    : "${CHANGELOGD_TEST_ON_KAFKA:?names no server: \`make clients\` starts them}"
     printed=target/clients/rust/example.txt
     mkdir -p target/clients/rust
-    for address in "$CHANGELOGD_TEST_EMBEDDED" "$CHANGELOGD_TEST_KAFKA"; do
+    for address in "$CHANGELOGD_TEST_EMBEDDED" "$CHANGELOGD_TEST_ON_KAFKA"; do
         CHANGELOGD_ADDR=$address cargo run --locked --quiet -p changelogd-example-client >"$printed"
         diff -u examples/rust/expected.txt "$printed" || fail "the example printed other lines"
         echo "the example printed what was expected at $address"

@@ -49,7 +49,7 @@ impl Servers {
         )?;
         let variables = [
             ("CHANGELOGD_TEST_EMBEDDED", embedded.api.clone()),
-            ("CHANGELOGD_TEST_KAFKA", kafka.api.clone()),
+            ("CHANGELOGD_TEST_ON_KAFKA", kafka.api.clone()),
             ("CHANGELOGD_TEST_UNIX", socket),
             ("CHANGELOGD_TEST_SCRIPTED", scripted.address.to_string()),
         ];

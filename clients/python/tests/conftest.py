@@ -29,7 +29,7 @@ def embedded() -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Client]:
-    yield from client_of("CHANGELOGD_TEST_KAFKA")
+    yield from client_of("CHANGELOGD_TEST_ON_KAFKA")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 pub const EMBEDDED: &str = "CHANGELOGD_TEST_EMBEDDED";
-const KAFKA: &str = "CHANGELOGD_TEST_KAFKA";
+const KAFKA: &str = "CHANGELOGD_TEST_ON_KAFKA";
 const SCRIPTED: &str = "CHANGELOGD_TEST_SCRIPTED";
 
 /// How long a test waits for something that must happen.

@@ -62,7 +62,7 @@ final class Servers {
 
     /** Runs a test on the embedded store, and on Kafka. */
     static void onBoth(ThrowingConsumer<ChangelogClient> test) {
-        for (String server : List.of("CHANGELOGD_TEST_EMBEDDED", "CHANGELOGD_TEST_KAFKA")) {
+        for (String server : List.of("CHANGELOGD_TEST_EMBEDDED", "CHANGELOGD_TEST_ON_KAFKA")) {
             try (ChangelogClient client = ChangelogClient.connect(variable(server))) {
                 test.accept(client);
             } catch (Throwable e) {
