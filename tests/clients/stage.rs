@@ -30,7 +30,8 @@ pub async fn run(language: &'static str, variables: &[(&str, String)], behaviour
     let result = match Log::create(format!("{language}/stage.log")) {
         Err(error) => Err(error),
         Ok(log) => {
-            let ended = ended(language, variables, &log).await;
+            let script = Command::new(workspace_root().join(format!("clients/{language}/stage.sh")));
+            let ended = ended(script, variables, &log, TIME_LIMIT).await;
             let text = log.text();
             let judged = ended.and_then(|()| judged(&text, behaviours));
             judged.map_err(|what| format!("{what}; the end of {}:\n{}", log.path.display(), last_lines(&text)))
@@ -40,10 +41,15 @@ pub async fn run(language: &'static str, variables: &[(&str, String)], behaviour
 }
 
 /// Waits until the script has ended well.
-async fn ended(language: &str, variables: &[(&str, String)], log: &Log) -> Result<(), String> {
-    let script = workspace_root().join(format!("clients/{language}/stage.sh"));
+async fn ended(
+    mut script: Command,
+    variables: &[(&str, String)],
+    log: &Log,
+    time_limit: Duration,
+) -> Result<(), String> {
+    let name = script.as_std().get_program().display().to_string();
     let started = log.writer().and_then(|out| {
-        Command::new(&script)
+        script
             .current_dir(workspace_root())
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .env_remove("CHANGELOGD_ADDR")
@@ -56,13 +62,13 @@ async fn ended(language: &str, variables: &[(&str, String)], log: &Log) -> Resul
             .process_group(0)
             .spawn()
     });
-    let mut child = started.map_err(|error| format!("cannot run {}: {error}", script.display()))?;
+    let mut child = started.map_err(|error| format!("cannot run {name}: {error}"))?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let status = timeout(TIME_LIMIT, child.wait()).await;
-    let Ok(status) = status else { return Err(format!("it did not end in {} s", TIME_LIMIT.as_secs())) };
+    let status = timeout(time_limit, child.wait()).await;
+    let Ok(status) = status else { return Err(format!("{name} did not end in {} s", time_limit.as_secs())) };
     group.0 = None;
-    let status = status.map_err(|error| format!("{}: {error}", script.display()))?;
-    if status.success() { Ok(()) } else { Err(format!("{}: {status}", script.display())) }
+    let status = status.map_err(|error| format!("{name}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}")) }
 }
 
 /// The processes of a script that has not ended. They are killed when this is dropped.
@@ -94,7 +100,67 @@ fn last_lines(log: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+    use tokio::time::sleep;
+
     use super::*;
+
+    /// What must happen has happened by then.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn log() -> (TempDir, Log) {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::create(directory.path().join("stage.log")).unwrap();
+        (directory, log)
+    }
+
+    fn sh(text: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", text]);
+        command
+    }
+
+    #[tokio::test]
+    async fn a_script_finds_the_servers_and_must_succeed() {
+        let (_directory, log) = log();
+        let variables = [("CHANGELOGD_TEST_KAFKA", "127.0.0.1:7".to_owned())];
+        let script = sh("echo \"$CHANGELOGD_TEST_KAFKA\"; echo more >&2");
+        ended(script, &variables, &log, TIME_LIMIT).await.unwrap();
+        assert_eq!(log.text(), "127.0.0.1:7\nmore\n");
+        let error = ended(sh("exit 3"), &[], &log, TIME_LIMIT).await.unwrap_err();
+        assert_eq!(error, "sh: exit status: 3");
+        let error = ended(Command::new("clients/none/stage.sh"), &[], &log, TIME_LIMIT).await.unwrap_err();
+        assert!(error.starts_with("cannot run clients/none/stage.sh: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_script_and_its_programs_are_killed_if_they_do_not_end() {
+        let (_directory, log) = log();
+        let endless = || sh("sleep 600 & echo $!; wait");
+        let error = ended(endless(), &[], &log, Duration::ZERO).await.unwrap_err();
+        assert_eq!(error, "sh did not end in 0 s");
+
+        let (_directory, log) = self::log();
+        let printed = async {
+            while !log.text().ends_with('\n') {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            result = ended(endless(), &[], &log, PATIENCE) => panic!("{result:?}"),
+            () = printed => {}
+        }
+        let program = format!("/proc/{}/stat", log.text().trim());
+        let killed = async {
+            // A killed process is a zombie until its new parent has looked.
+            while fs::read_to_string(&program).is_ok_and(|stat| !stat.contains(") Z")) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, killed).await.expect("the program is killed");
+    }
 
     #[test]
     fn each_behaviour_needs_a_test_that_passed() {
