@@ -144,7 +144,7 @@ pub fn checked_properties_of_file(args: &ServeArgs) -> Result<Vec<String>, Usage
 pub fn shown_setting<'a>(name: &str, value: &'a str) -> &'a str {
     let is_shown = match name {
         "kafka-properties-file" | "kafka-oauth-token-file" => changelog_kafka::shown_path(value).is_some(),
-        "topic" | "group-id" => changelog_kafka::shown_text(value).is_some(),
+        "data-dir" | "topic" | "group-id" => changelog_kafka::shown_text(value).is_some(),
         _ => true,
     };
     if is_shown { value } else { REDACTED }

@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 
-use super::environment::{Environment, variable};
+use super::{
+    environment::{Environment, variable},
+    kafka::may_be_shown,
+};
 
 /// A usage or configuration error: one line with setting, value and reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,9 +13,13 @@ use super::environment::{Environment, variable};
 pub struct UsageError(pub String);
 
 impl UsageError {
-    /// The error for a value of a setting.
+    /// The error for a value of a setting. A value that may have a secret in it is left out.
     pub fn value(setting: &str, value: &str, reason: impl std::fmt::Display) -> Self {
-        Self(format!("{setting}: {value:?}: {reason}"))
+        if may_be_shown(value) {
+            Self(format!("{setting}: {value:?}: {reason}"))
+        } else {
+            Self(format!("{setting}: {reason}"))
+        }
     }
 }
 

@@ -69,6 +69,31 @@ impl fmt::Debug for KafkaProperties {
     }
 }
 
+/// Whether a text may be shown in an error. A property of Kafka may stand in the place of any value, and an address
+/// with a user has a password, too.
+#[cfg(feature = "kafka")]
+pub fn may_be_shown(text: &str) -> bool {
+    !text.contains('@') && changelog_kafka::shown_text(text).is_some()
+}
+
+/// A build without the Kafka store does not know the names of properties. So it shows words, numbers, and addresses.
+#[cfg(not(feature = "kafka"))]
+pub fn may_be_shown(text: &str) -> bool {
+    let has_other_colon = text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u32>().is_err());
+    !text.contains(['@', '=']) && !text.contains(char::is_whitespace) && !has_other_colon
+}
+
+/// Whether this is the name of a property. Another word may be a password.
+#[cfg(feature = "kafka")]
+pub fn is_property_name(text: &str) -> bool {
+    changelog_kafka::shown_name(text).is_some()
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn is_property_name(_: &str) -> bool {
+    false
+}
+
 #[cfg(feature = "kafka")]
 fn parse_brokers(text: &str) -> Result<String, String> {
     text.parse::<changelog_kafka::Brokers>().map(|brokers| brokers.to_string()).map_err(|e| e.to_string())

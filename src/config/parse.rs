@@ -118,9 +118,12 @@ pub fn parse(command: &Command, arguments: &[OsString], environment: &impl Envir
         Ok(matches) => Ok(Parsed { matches, variables, unknown }),
         Err(error) if is_help(&error) => Err(Exit::Help(error.render().to_string())),
         Err(error) if is_about_bytes(&error) && whole.iter().any(|argument| argument.to_str().is_none()) => {
-            Err(not_utf8(command, &whole, &variables).into())
+            Err(not_utf8(command, arguments, &whole, &variables).into())
         }
-        Err(error) => Err(Refused { error: &error, root: command, innermost, whole: &whole }.usage(&variables).into()),
+        Err(error) => {
+            let refused = Refused { error: &error, root: command, innermost, whole: &whole, arguments };
+            Err(refused.usage(&variables).into())
+        }
     }
 }
 
@@ -224,13 +227,18 @@ mod tests {
         for (arguments, expected) in [
             (&[&b"c"[..], b"serve", b"--topic=a\xff"][..], "--topic: \"a\\xff\": "),
             (&[b"c", b"serve", b"--topic", b"\xff"], "--topic: \"\\xff\": "),
-            (&[b"c", b"serve", b"\xff"], "an argument: \"\\xff\": "),
+            (&[b"c", b"serve", b"\xff"], "argument 2 (not shown, as it may be a secret): "),
+            (&[b"c", b"serve", b"hunter\xff"], "argument 2 (not shown, as it may be a secret): "),
+            (&[b"c", b"serve", b"hunter2=\xff"], "argument 2 (not shown, as it may be a secret): "),
+            (&[b"c", b"serve", b"brokers=hunter\xff"], "brokers=…: "),
+            (&[b"c", b"serve", b"--topic=sasl.password=hunter\xff"], "--topic: must be"),
             // It may be a secret.
             (&[b"c", b"serve", b"--brokers=hunter\xff"], "--brokers: must be"),
             (&[b"c", b"serve", b"--brokers", b"hunter\xff"], "--brokers: must be"),
         ] {
             let Err(Exit::Usage(error)) = with(arguments) else { panic!("{arguments:?}") };
             assert!(error.to_string().starts_with(expected) && error.to_string().contains("UTF-8"), "{error}");
+            assert!(!error.to_string().contains("hunter"), "{error}");
         }
     }
 
@@ -286,6 +294,87 @@ mod tests {
             let set = HashMap::from([(variable.to_owned(), secret.to_owned())]);
             let error = format!("{:?}", parse(&command, &arguments[..2], &set).unwrap_err());
             assert!(error.contains(variable) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    /// Covers S12, C69.
+    #[test]
+    fn an_argument_is_shown_only_if_it_is_a_word_that_can_be_no_secret() {
+        let hidden = |place: usize| format!("argument {place} (not shown, as it may be a secret): ");
+        for (arguments, expected) in [
+            (&["c", "serve", "hunter2"][..], hidden(2)),
+            (&["c", "serve", "--kafka-property", "sasl.password", "hunter2"], hidden(4)),
+            (&["c", "serve", "sasl.password:hunter2"], hidden(2)),
+            (&["c", "serve", "sasl.password hunter2"], hidden(2)),
+            (&["c", "serve", "--brokers=b", "hunter2", "--partitions=1"], hidden(3)),
+            (&["c", "serve", "aHVudGVyMg=="], hidden(2)),
+            (&["c", "serve", "hunter2=x"], hidden(2)),
+            (&["c", "serve", "--", "hunter2"], hidden(3)),
+            (&["c", "serve", "serve"], "serve: `serve` takes no such argument".to_owned()),
+            (&["c", "serve", "partitions"], "partitions: `serve` takes no such argument".to_owned()),
+            (&["c", "serve", "partitions=hunter2"], "partitions=…: `serve` takes no such argument".to_owned()),
+            (&["c", "hunter2"], hidden(1)),
+            (&["c", "Serve2"], hidden(1)),
+            (&["c", "serve hunter2"], hidden(1)),
+            (&["c", "serve=hunter2"], hidden(1)),
+            (&["c", "servehunter"], hidden(1)),
+            (&["c", "serv"], "serv: no such command".to_owned()),
+            (&["c", "serve", "--hunter2"], hidden(2)),
+            (&["c", "serve", "--Hunter=hunter2"], hidden(2)),
+            (&["c", "serve", "-----BEGIN PRIVATE KEY-----\nhunter2"], hidden(2)),
+            (&["c", "serve", "--broker=hunter2"], "--broker: no such flag".to_owned()),
+            (&["c", "serve", "--sasl.password=hunter2"], "--sasl.password: no such flag".to_owned()),
+        ] {
+            for variables in [&[][..], &[("CHANGELOGD_TYPES", "t")]] {
+                let error = with(arguments, variables).unwrap_err();
+                assert!(error.starts_with(&expected), "{arguments:?}: {error}");
+                let is_hidden = ["hunter", "aHVud", "KEY"].iter().all(|secret| !error.contains(secret));
+                assert!(is_hidden && error.contains("--help") && error.lines().count() == 1, "{arguments:?}: {error}");
+            }
+        }
+    }
+
+    /// Covers S12, B24.
+    #[test]
+    fn a_property_in_the_place_of_a_value_is_not_shown() {
+        for secret in [
+            "sasl.password=hunter2",
+            "SASL.PASSWORD = hunter2",
+            "sasl.pasword=hunter2",
+            "sasl.password:hunter2",
+            "sasl.password hunter2",
+            "security.protocol=SASL_SSL\nsasl.password=hunter2",
+            "-----BEGIN PRIVATE KEY-----\nhunter2",
+            "https://user:hunter2@host",
+            "https://host/?code=hunter2",
+        ] {
+            let joined = format!("--partitions={secret}");
+            for (arguments, variables, setting) in [
+                (&["c", "serve", "--partitions", secret][..], &[][..], "--partitions"),
+                (&["c", "serve", &joined], &[], "--partitions"),
+                (&["c", "serve"], &[("CHANGELOGD_PARTITIONS", secret)], "CHANGELOGD_PARTITIONS"),
+                (&["c", "serve"], &[("CHANGELOGD_INSECURE_LISTEN", secret)], "CHANGELOGD_INSECURE_LISTEN"),
+            ] {
+                let error = with(arguments, variables).unwrap_err();
+                assert!(error.starts_with(setting) && !error.contains("hunter2"), "{secret}: {error}");
+                assert!(error.contains("must be ") || error.contains("begins with a dash"), "{secret}: {error}");
+            }
+        }
+    }
+
+    /// Covers C69.
+    #[test]
+    fn a_flag_without_a_value_that_has_one_is_refused_with_the_way_out() {
+        for argument in [
+            "--insecure-listen=yes",
+            "--insecure-listen=true",
+            "--insecure-listen=false",
+            "--insecure-listen=",
+            "--insecure-listen=hunter2",
+        ] {
+            let error = with(&["c", "serve", argument], &[]).unwrap_err();
+            let expected = "--insecure-listen: takes no value: give --insecure-listen alone, or leave it out";
+            assert_eq!(error, expected, "{argument}");
         }
     }
 

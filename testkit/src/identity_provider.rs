@@ -49,36 +49,38 @@ pub fn unsecured_jwt(subject: &str, issued_at: SystemTime, expires_at: SystemTim
     format!("{}.{}.", part(json!({ "alg": "none" }).to_string()), part(claims.to_string()))
 }
 
-/// A broker whose second listener wants a token, and accepts each unsecured JWT that has not expired.
+/// A broker with two more listeners that want a token, and accept each unsecured JWT that has not expired.
 #[derive(Debug)]
 pub struct OauthBroker {
     pub broker: Broker,
-    /// host:port of the second listener.
+    /// host:port of a listener that closes each connection whose client does not authenticate again within three
+    /// seconds, with a token that is valid then.
     pub address: String,
+    /// host:port of a listener that never asks a connection for another token. That is Kafka's default
+    /// (connections.max.reauth.ms=0).
+    pub lasting_address: String,
 }
 
 impl OauthBroker {
     /// # Panics
     /// As [`Broker::start`].
     pub fn start() -> Self {
-        let [port] = free_ports();
-        let address = format!("127.0.0.1:{port}");
-        let (outside, module) = (format!("OAUTH://{address}"), "org.apache.kafka.common.security.oauthbearer");
-        let inside = "PLAINTEXT://127.0.0.1:{port}";
+        let [address, lasting_address] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+        let (inside, outside) =
+            ("PLAINTEXT://127.0.0.1:{port}", format!("OAUTH://{address},LASTING://{lasting_address}"));
+        let module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+        let jaas = format!("{module} required unsecuredLoginStringClaim_sub=\"broker\";");
+        let protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OAUTH:SASL_PLAINTEXT,LASTING:SASL_PLAINTEXT";
         let broker = Broker::start_with(&[
             ("listeners", &format!("{inside},CONTROLLER://127.0.0.1:{{controller}},{outside}")),
             ("advertised.listeners", &format!("{inside},{outside}")),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OAUTH:SASL_PLAINTEXT"),
+            ("listener.security.protocol.map", protocols),
             ("sasl.enabled.mechanisms", "OAUTHBEARER"),
-            (
-                "listener.name.oauth.oauthbearer.sasl.jaas.config",
-                &format!("{module}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"),
-            ),
-            // A connection is closed if its client does not authenticate again in this time, with a token that is
-            // valid then.
+            ("listener.name.oauth.oauthbearer.sasl.jaas.config", &jaas),
+            ("listener.name.lasting.oauthbearer.sasl.jaas.config", &jaas),
             ("listener.name.oauth.oauthbearer.connections.max.reauth.ms", "3000"),
         ]);
-        Self { broker, address }
+        Self { broker, address, lasting_address }
     }
 }
 

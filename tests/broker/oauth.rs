@@ -1,5 +1,6 @@
 //! A broker that wants tokens of SASL OAUTHBEARER, with Kafka's validator of unsecured tokens, an identity provider of
-//! this test, and token files. The broker closes each connection that does not authenticate again within three seconds.
+//! this test, and token files. Most tests use a listener that closes each connection that does not authenticate again
+//! within three seconds.
 
 use std::{
     fs,
@@ -19,7 +20,7 @@ use tonic::Status;
 
 use crate::{
     authorization::{UNREACHABLE, come_to_be, come_to_work},
-    contract::server::{PATIENCE, TestServer, binary, raw},
+    contract::server::{PATIENCE, TestServer, binary, raw, reason},
     servers::COMPACTED,
     topic_care::{load, set},
 };
@@ -44,6 +45,10 @@ fn denial() -> Granting {
 
 /// A topic, and the arguments that all commands share.
 fn arguments(directory: &Path, more: &[(&str, &str)]) -> (String, Vec<String>) {
+    arguments_at(&broker().address, directory, more)
+}
+
+fn arguments_at(address: &str, directory: &Path, more: &[(&str, &str)]) -> (String, Vec<String>) {
     let topic = unique_topic("oauth");
     shared_oracle().create(broker().broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
     let properties = [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "OAUTHBEARER")];
@@ -51,7 +56,7 @@ fn arguments(directory: &Path, more: &[(&str, &str)]) -> (String, Vec<String>) {
     let file = directory.join(format!("{topic}.properties"));
     fs::write(&file, text).unwrap();
     let arguments = vec![
-        format!("--brokers={}", broker().address),
+        format!("--brokers={address}"),
         format!("--topic={topic}"),
         "--partitions=1".to_owned(),
         format!("--kafka-properties-file={}", file.display()),
@@ -182,6 +187,48 @@ async fn a_token_file_may_come_later_and_is_read_again_when_it_changes() {
     let said = come_to_be(&server, UNREACHABLE, "has expired at ").await;
     assert!(said.contains(&shown), "{said}");
     replace_token(&path, &jwt_of_life(Duration::from_secs(3_600)));
+    come_to_work(&server).await;
+}
+
+/// Covers R64.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_token_is_the_cause_at_once_also_if_connections_do_not_end() {
+    /// A load that waits for a broker takes ten seconds.
+    const AT_ONCE: Duration = Duration::from_secs(3);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("token");
+    let (_, mut arguments) = arguments_at(&broker().lasting_address, directory.path(), &[]);
+    arguments.push(format!("--kafka-oauth-token-file={}", path.display()));
+    fs::write(&path, jwt_of_life(SHORT)).unwrap();
+    let server = TestServer::process(arguments).await.ready().await;
+    for _ in 0..2 {
+        come_to_work(&server).await;
+        let waited = Instant::now();
+        let said = loop {
+            let (status, said) = server.http("/readyz").await;
+            if status == 503 {
+                break said;
+            }
+            assert!(waited.elapsed() < PATIENCE, "{said}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let started = Instant::now();
+        let refused = load(&server).await.expect_err("no load can be made");
+        assert!(started.elapsed() < AT_ONCE, "{:?}: {refused:?}", started.elapsed());
+        assert_eq!((refused.code(), &*reason(&refused)), UNREACHABLE);
+        let described = format!("{:?}", server.describe("").await.findings);
+        for shown in [&*said, refused.message(), &described] {
+            assert!(shown.contains("the last one has expired at "), "{shown}");
+            assert!(shown.contains(&path.display().to_string()), "{shown}");
+        }
+        assert_eq!(server.http("/livez").await.0, 200);
+        // It depends on the broker whether the producer still has its connection.
+        if let Err(status) = write(&server, "ws/t/a").await {
+            assert_eq!((status.code(), &*reason(&status)), UNREACHABLE, "{status:?}");
+            assert!(status.message().contains("the last one has expired at "), "{status:?}");
+        }
+        replace_token(&path, &jwt_of_life(SHORT * 2));
+    }
     come_to_work(&server).await;
 }
 

@@ -319,6 +319,33 @@ async fn oauthbearer_without_exactly_one_source_of_its_token_is_exit_64() {
 
 /// Covers S12.
 #[tokio::test]
+async fn a_token_or_a_url_with_a_secret_is_not_shown() {
+    const URL: &str = "sasl.oauthbearer.token.endpoint.url";
+    const OIDC: &str = "--kafka-property=sasl.oauthbearer.method=oidc\nsasl.oauthbearer.client.id=me\n\
+                        sasl.oauthbearer.client.secret=hunter2";
+    for token in [
+        "eyJhbGci.eyJzdWIi.hunter2",
+        "ya29.a0AfB_byCdEfGhIjKlMnOpQrStUvWxYz-hunter2",
+        "hunter2-_x",
+        "Hunter2.hunter2",
+        "sasl.password=hunter2",
+    ] {
+        let file = format!("--kafka-oauth-token-file={token}");
+        assert_eq!(setting("kafka-oauth-token-file", &[&file], &[]).await, "[redacted]");
+        let line = refused(&["serve", "--brokers=b:1", &file], &[]).await;
+        assert!(line.contains("--kafka-oauth-token-file"), "{line}");
+    }
+    for rest in ["/token?code=hunter2&sig=abcdef", "/hunter2/token", "?hunter2", "#hunter2", "/hunter2"] {
+        let url = format!("--kafka-property={URL}=https://idp.example{rest}");
+        assert_eq!(setting("kafka-property", &[&url], &[]).await, format!("{URL}=https://idp.example/…"));
+        let line = refused(&["serve", "--brokers=b:1", &url.replace("https", "ftp"), OAUTHBEARER, OIDC], &[]).await;
+        assert!(line.contains(URL), "{line}");
+    }
+    assert_eq!(setting("data-dir", &["--data-dir=sasl.password=hunter2"], &[]).await, "[redacted]");
+}
+
+/// Covers S12.
+#[tokio::test]
 async fn a_secret_is_shown_under_no_name_and_in_no_form() {
     let key = format!("-----BEGIN PRIVATE KEY-----\n{MARK}AAAA\n{MARK}BBB=\n-----END PRIVATE KEY-----");
     let directory = TempDir::new().unwrap();

@@ -51,7 +51,7 @@ use tokio::{
 pub use metrics::Metrics;
 pub use settings::{
     Brokers, BrokersError, PropertiesError, PropertiesFile, PropertiesFileError, PropertyError, Settings, is_secret,
-    parse_properties, shown_path, shown_property, shown_text,
+    parse_properties, shown_name, shown_path, shown_property, shown_text,
 };
 
 use self::{

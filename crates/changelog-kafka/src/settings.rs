@@ -33,7 +33,7 @@ pub use self::{
     oauth::{OidcSettings, TokenEndpoint, TokenSettings, TokenSource, TrustedCertificates},
     path::shown_path,
     properties::{PropertiesError, parse_properties},
-    secrets::{is_secret, shown_property, shown_text},
+    secrets::{is_secret, shown_name, shown_property, shown_text},
     source::{PropertiesFile, PropertiesFileError},
 };
 use self::{
@@ -379,7 +379,8 @@ fn check_alone(property: Property, name: &str, value: &str) -> Result<(), Proper
         Err(other) => other.to_string(),
     };
     // librdkafka's text has the value.
-    let reason = if shown_value(name, value).is_some() { reason } else { "is not a valid value".to_owned() };
+    let is_shown = shown_value(name, value).is_some_and(|shown| shown == value);
+    let reason = if is_shown { reason } else { "is not a valid value".to_owned() };
     Err(PropertyError::new(name, Some(value), reason))
 }
 

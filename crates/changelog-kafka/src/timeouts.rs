@@ -75,10 +75,11 @@
 //! |---|---|---|---|---|
 //! | `TOKEN_RENEWAL_PERCENT` | 80 | After this part of its remaining life a token is renewed. | As librdkafka and Kafka's clients do. Brokers ask for the next token after 85 % of a session at the earliest. | 100 |
 //! | `TOKEN_REQUEST` | 10 s | One request to an identity provider, from its name to the end of its answer. | A provider that takes longer is down. An old token has 20 % of its life for more attempts. | |
+//! | `CONNECT_ATTEMPT_DELAY` | 250 ms | The delay before the next address of an identity provider is tried as well. | As RFC 8305 recommends. An address that does not answer must not use up the time of the others. | `TOKEN_REQUEST` |
 //! | `MIN_TOKEN_RETRY_DELAY` | 1 s | The first pause after a failure, and the shortest one between two requests. It doubles. | A short outage is over soon, without a busy loop. | `MAX_TOKEN_RETRY_DELAY` |
 //! | `MAX_TOKEN_RETRY_DELAY` | 10 s | The longest such pause. | Writes and loads fail until the next attempt, and one request in ten seconds is no load for a provider. | |
 //! | `TOKEN_CHECK_INTERVAL` | 2 s | How often the token file and the wall clock are looked at. | Less than the time that a replaced token stays valid, and one system call. | |
-//! | `TOKEN_WAIT` | 2 s | How long a query of the topic waits for the first token. | The query itself has `TOPIC_QUERY` after it. | `TOPIC_WAIT` less `TOPIC_QUERY` |
+//! | `TOKEN_WAIT` | 2 s | How long a query of the topic waits for a token that has not expired. | The query itself has `TOPIC_QUERY` after it. | `TOPIC_WAIT` less `TOPIC_QUERY` |
 //! | `ASSUMED_TOKEN_LIFE` | 300 s | The life of a token that an identity provider gives without an expiry. | Providers' shortest usual life. A renewal that is too early costs one request. | |
 //! | `MAX_TOKEN_BYTES` | 64 KiB | The length of a token. | Brokers take 512 KiB by default (sasl.server.max.receive.size). Tokens with many groups have some KiB. | `MAX_TOKEN_ANSWER_BYTES` |
 //! | `MAX_TOKEN_ANSWER_BYTES` | 256 KiB | The body of an identity provider's answer. | A token, and what stands next to it. | |
@@ -166,6 +167,7 @@ const _: () = {
 
 pub const TOKEN_RENEWAL_PERCENT: u32 = 80;
 pub const TOKEN_REQUEST: Duration = Duration::from_secs(10);
+pub const CONNECT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub const MIN_TOKEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 pub const MAX_TOKEN_RETRY_DELAY: Duration = Duration::from_secs(10);
 pub const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -176,6 +178,7 @@ pub const MAX_TOKEN_ANSWER_BYTES: usize = 256 * 1024;
 
 const _: () = {
     assert!(TOKEN_RENEWAL_PERCENT < 100);
+    assert!(at_most(CONNECT_ATTEMPT_DELAY, TOKEN_REQUEST));
     assert!(at_most(MIN_TOKEN_RETRY_DELAY, MAX_TOKEN_RETRY_DELAY));
     assert!(at_most(TOKEN_WAIT.saturating_add(TOPIC_QUERY), TOPIC_WAIT));
     assert!(MAX_TOKEN_BYTES < MAX_TOKEN_ANSWER_BYTES);

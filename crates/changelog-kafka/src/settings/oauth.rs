@@ -28,11 +28,18 @@ const FLAG: &str = "--kafka-oauth-token-file";
 const ONLY_OIDC: [&str; 7] = [CLIENT_ID, CLIENT_SECRET, SCOPE, "sasl.oauthbearer.grant.type", URL, CA_LOCATION, CA_PEM];
 
 /// Where the token comes from, and what goes to the broker with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenSettings {
     pub source: TokenSource,
     /// SASL extensions (RFC 7628): names and values.
     pub extensions: Vec<(String, String)>,
+}
+
+/// Without the extensions, which may name a tenant.
+impl fmt::Debug for TokenSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSettings").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! Promises that no value is shown whose property is secret or unknown, and no name that may be a password or a line of
 //! a key. A value may stand in the wrong place: behind the name of another property, or several joined on one line.
 
+use std::borrow::Cow;
+
 use changelog_core::rule::{Rule, holds};
 
 use super::{
@@ -51,9 +53,28 @@ pub const REDACTED: &str = "[redacted]";
 const WITH_PAIRS: [&str; 4] =
     ["sasl.jaas.config", "sasl.kerberos.kinit.cmd", "sasl.oauthbearer.config", "sasl.oauthbearer.extensions"];
 
-/// The value of a property, if it may be shown.
-pub fn shown_value<'a>(name: &str, value: &'a str) -> Option<&'a str> {
-    (!is_secret(name)).then(|| shown_text(value)).flatten()
+/// The value of a property, if it may be shown. Of a URL only its scheme and host are.
+pub fn shown_value<'a>(name: &str, value: &'a str) -> Option<Cow<'a, str>> {
+    if is_secret(name) {
+        None
+    } else if Property::named(name).is_some_and(|property| property.name() == URL) {
+        url_origin(value).map(|origin| Cow::Owned(if origin == value { origin } else { format!("{origin}/…") }))
+    } else {
+        shown_text(value).map(Cow::Borrowed)
+    }
+}
+
+/// The property whose value is a URL. Its path and its query may hold a secret.
+const URL: &str = "sasl.oauthbearer.token.endpoint.url";
+
+/// The scheme and the host of a URL. `None` for other texts, and for a URL with a user, who has a password, too.
+fn url_origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.');
+    let is_url = !scheme.is_empty() && scheme.chars().all(is_scheme) && authority.chars().all(is_host);
+    is_url.then(|| format!("{scheme}://{authority}"))
 }
 
 /// No more of a value is searched for names. Paths and lists of ciphers are shorter, and PEM is not searched.
@@ -61,10 +82,26 @@ const MAX_SEARCHED: usize = 4096;
 
 /// A text that is no secret by its name, if it may be shown.
 pub fn shown_text(text: &str) -> Option<&str> {
-    let has_user = || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+    let has_more_than_origin = || text.contains("://") && url_origin(text).is_none_or(|origin| origin != text);
     let names_secret = || words(text).any(|word| word.ends_in_name() || word.is_like_name());
-    let is_shown = text.len() <= MAX_SEARCHED && !pem::is_in(text) && !has_user() && !names_secret();
+    let is_shown = text.len() <= MAX_SEARCHED
+        && !pem::is_in(text)
+        && !has_more_than_origin()
+        && !names_secret()
+        && !has_name_before_blank(text);
     is_shown.then_some(text)
+}
+
+/// Whether the name of a property stands before a blank, where a value may follow: `sasl.password hunter2`.
+fn has_name_before_blank(text: &str) -> bool {
+    let is_name = |word: &str| Property::named(word).is_some_and(|property| property.name().contains('.'));
+    let mut rest = text.split_whitespace().peekable();
+    while let Some(word) = rest.next() {
+        if rest.peek().is_some() && is_name(word.trim_matches(['"', '\''])) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether the value of a property has another property in it, because several were joined on one line.
@@ -152,7 +189,8 @@ pub fn shown_name(name: &str) -> Option<&str> {
 
 /// A property as `changelogd config` shows it.
 pub fn shown_property(name: &str, value: &str) -> String {
-    format!("{}={}", shown_name(name).unwrap_or(REDACTED), shown_value(name, value).unwrap_or(REDACTED))
+    let shown = shown_value(name, value).unwrap_or(Cow::Borrowed(REDACTED));
+    format!("{}={shown}", shown_name(name).unwrap_or(REDACTED))
 }
 
 #[cfg(test)]
@@ -190,6 +228,49 @@ mod tests {
             "x;my-passphrase=hunter2",
         ] {
             assert_eq!(shown_property("client.id", value), "client.id=[redacted]");
+        }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn of_a_url_only_scheme_and_host_are_shown() {
+        for (url, shown) in [
+            ("https://idp.example", "https://idp.example"),
+            ("https://idp.example/", "https://idp.example/…"),
+            ("https://idp.example:8443/hunter2/token", "https://idp.example:8443/…"),
+            ("https://idp.example/token?code=hunter2&sig=abcdef", "https://idp.example/…"),
+            ("https://idp.example?client_secret=hunter2", "https://idp.example/…"),
+            ("http://[::1]:80#hunter2", "http://[::1]:80/…"),
+            ("https://idp.example\\hunter2", "https://idp.example/…"),
+            ("https://user:hunter2@idp.example/token", "[redacted]"),
+            ("https://hunter2 /token", "[redacted]"),
+            ("idp.example/token?code=hunter2", "[redacted]"),
+            ("https:/idp.example/token?code=hunter2", "[redacted]"),
+            ("hunter2", "[redacted]"),
+        ] {
+            for name in [URL, &URL.to_uppercase()] {
+                assert_eq!(shown_property(name, url), format!("{name}={shown}"));
+            }
+            // Any text may be in the place of another one.
+            let elsewhere = shown_property("client.id", url);
+            assert!(!url.contains("://") || !elsewhere.contains("hunter2"), "{elsewhere}");
+        }
+    }
+
+    /// Covers S12.
+    #[test]
+    fn a_value_behind_the_name_of_a_property_and_a_blank_is_not_shown() {
+        for text in [
+            "sasl.password hunter2",
+            "SASL.PASSWORD\thunter2",
+            "'ssl.key.password' hunter2",
+            "--kafka-property sasl.password hunter2",
+            "sasl.password\nhunter2",
+        ] {
+            assert_eq!(shown_text(text), None, "{text}");
+        }
+        for text in ["sasl.password", "a b", "debug x", "team of linger.ms"] {
+            assert_eq!(shown_text(text), Some(text));
         }
     }
 

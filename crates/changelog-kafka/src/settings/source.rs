@@ -44,7 +44,7 @@ pub struct PropertiesFile {
 /// Without the properties, which may be secret.
 impl fmt::Debug for PropertiesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PropertiesFile").field(&self.path).finish()
+        write!(f, "PropertiesFile({})", quoted_path(&self.path.to_string_lossy()))
     }
 }
 

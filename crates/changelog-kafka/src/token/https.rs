@@ -1,8 +1,8 @@
 //! One POST to a token endpoint, by HTTP/1.1, on the OpenSSL that librdkafka is linked with.
 //!
-//! Promises: the endpoint's certificate is checked, no answer is larger than a limit, and an error names the step that
-//! failed. Does not follow redirects, because the secret would go there. Uses no proxy. Does not limit its time: the
-//! caller does.
+//! Promises: only the authorities of the settings are trusted, no answer is larger than a limit, and an error names the
+//! step that failed. Does not follow redirects, because the secret would go there. Uses no proxy. Does not limit its
+//! time: the caller does.
 
 use std::{
     io,
@@ -24,19 +24,21 @@ use hyper_util::rt::TokioIo;
 use openssl::{
     error::{Error, ErrorStack},
     ssl::{Ssl, SslConnector, SslMethod, SslVersion},
-    x509::{X509, X509VerifyResult},
+    x509::{X509, X509VerifyResult, store::X509StoreBuilder},
 };
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     select,
+    task::JoinSet,
+    time::sleep,
 };
 use tokio_openssl::SslStream;
 
 use crate::{
     settings::{TokenEndpoint, TrustedCertificates},
-    timeouts::MAX_TOKEN_ANSWER_BYTES,
+    timeouts::{CONNECT_ATTEMPT_DELAY, MAX_TOKEN_ANSWER_BYTES},
 };
 
 /// An answer with its whole body.
@@ -76,7 +78,7 @@ pub async fn post(
     step.set("resolve its name");
     let addresses = resolve(endpoint).await?;
     step.set("connect");
-    let stream = connect(&addresses).await?;
+    let stream = connect(addresses).await?;
     headers.insert(HOST, HeaderValue::from_str(&endpoint.authority).map_err(|e| e.to_string())?);
     let mut request = Request::post(&*endpoint.path_and_query).body(Full::new(Bytes::from(form)));
     if let Ok(request) = &mut request {
@@ -112,16 +114,29 @@ async fn resolve(endpoint: &TokenEndpoint) -> Result<Vec<SocketAddr>, String> {
     addresses.map_err(|e| format!("its name can't be resolved: {e}"))
 }
 
-/// Connects to the first address that accepts.
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+/// Connects to the first address that accepts. An address that does not answer uses up none of the others' time: the
+/// next one is tried after a delay, or after a failure (RFC 8305, section 5).
+async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
+    let (mut rest, mut attempts) = (addresses.into_iter(), JoinSet::new());
     let mut failure = "its name has no address".to_owned();
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = format!("connect to {address}: {error}"),
+    loop {
+        if let Some(address) = rest.next() {
+            attempts.spawn(async move {
+                let connected = TcpStream::connect(address).await;
+                connected.map_err(|error| format!("connect to {address}: {error}"))
+            });
+        }
+        select! {
+            // Dropping the set ends the other attempts.
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => failure = error,
+                Some(Err(error)) => failure = error.to_string(),
+                None => return Err(failure),
+            },
+            () = sleep(CONNECT_ATTEMPT_DELAY), if rest.len() > 0 => {}
         }
     }
-    Err(failure)
 }
 
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, step: &Step) -> Result<Answer, String>
@@ -161,6 +176,9 @@ async fn body(body: Incoming) -> Result<Bytes, String> {
 fn ssl(host: &str, trusted: &TrustedCertificates) -> Result<Ssl, String> {
     let unusable = |e: ErrorStack| format!("TLS: no certificates of authorities can be read: {}", words(&e));
     let mut connector = SslConnector::builder(SslMethod::tls_client()).map_err(|e| words(&e))?;
+    // The connector begins with the certificates that SSL_CERT_FILE, SSL_CERT_DIR and the paths of the OpenSSL build
+    // name. Only those of the settings may sign the endpoint's.
+    connector.set_cert_store(X509StoreBuilder::new().map_err(|e| words(&e))?.build());
     connector.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(|e| words(&e))?;
     match trusted {
         TrustedCertificates::System => {
@@ -193,3 +211,6 @@ fn words(errors: &ErrorStack) -> String {
     let reasons: Vec<_> = errors.errors().iter().filter_map(Error::reason).collect();
     if reasons.is_empty() { errors.to_string() } else { reasons.join("; ") }
 }
+
+#[cfg(test)]
+mod tests;

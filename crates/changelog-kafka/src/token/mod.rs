@@ -13,6 +13,8 @@ mod shared;
 mod tests;
 mod value;
 
+#[expect(unused_imports, reason = "settings with another source of tokens are not tried yet")]
+pub use provider::fetch;
 pub use provider::{Provider, get_once};
 pub use shared::Tokens;
 pub use value::{Token, TokenError};

@@ -20,10 +20,7 @@ use super::{
     https::{self, Answer, Step},
     value::{Token, TokenError},
 };
-use crate::{
-    settings::OidcSettings,
-    timeouts::{ASSUMED_TOKEN_LIFE, TOKEN_REQUEST},
-};
+use crate::{settings::OidcSettings, timeouts::ASSUMED_TOKEN_LIFE};
 
 /// RFC 3986: what is not encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -31,8 +28,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const MAX_WORDS: usize = 300;
 const REDACTED: &str = "[redacted]";
 
-/// Asks for a token once.
-pub async fn request(settings: &OidcSettings, now: impl Fn() -> SystemTime) -> Result<Token, TokenError> {
+/// Asks for a token once. `limit` is for all of it.
+pub async fn request(
+    settings: &OidcSettings,
+    limit: Duration,
+    now: impl Fn() -> SystemTime,
+) -> Result<Token, TokenError> {
     let host = settings.endpoint.name();
     let failed = |reason: String| TokenError(format!("identity provider {host}: {reason}"));
     let mut form = "grant_type=client_credentials".to_owned();
@@ -41,11 +42,9 @@ pub async fn request(settings: &OidcSettings, now: impl Fn() -> SystemTime) -> R
     }
     let step = Step::default();
     let answer = https::post(&settings.endpoint, &settings.trusted, headers(settings).map_err(failed)?, form, &step);
-    let answer = match timeout(TOKEN_REQUEST, answer).await {
+    let answer = match timeout(limit, answer).await {
         Ok(answer) => answer.map_err(|reason| failed(settings.without_secret(&reason)))?,
-        Err(_) => {
-            return Err(failed(format!("no answer within {} s: could not {}", TOKEN_REQUEST.as_secs(), step.name())));
-        }
+        Err(_) => return Err(failed(format!("no answer within {} s: could not {}", limit.as_secs_f64(), step.name()))),
     };
     settings.token(&answer, now()).map_err(failed)
 }
@@ -96,8 +95,9 @@ impl OidcSettings {
         if let Some(kind) = granted.token_type.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
             return Err(format!("the token's type is {}, not Bearer", self.without_secret(&kind)));
         }
-        let life = granted.expires_in.as_ref().and_then(seconds).unwrap_or(ASSUMED_TOKEN_LIFE);
-        Token::parse(&granted.access_token, Some(life), now).map_err(|reason| format!("the token {reason}"))
+        let life = granted.expires_in.as_ref().and_then(seconds);
+        let token = Token::parse(&granted.access_token, life, now).map_err(|reason| format!("the token {reason}"))?;
+        Ok(token.or_expiring_at(now + ASSUMED_TOKEN_LIFE))
     }
 
     fn denied(&self, answer: &Answer) -> String {

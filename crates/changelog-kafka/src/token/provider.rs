@@ -5,7 +5,6 @@
 
 use std::{
     future::Future,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,16 +21,21 @@ use super::{
 use crate::{
     clients::Clients,
     metrics::Metrics,
-    settings::{Fingerprint, Settings, TokenSettings, TokenSource},
-    timeouts::{MAX_TOKEN_RETRY_DELAY, MIN_TOKEN_RETRY_DELAY, TOKEN_CHECK_INTERVAL, TOKEN_RENEWAL_PERCENT},
+    settings::{Fingerprint, TokenSettings, TokenSource},
+    timeouts::{
+        MAX_TOKEN_RETRY_DELAY, MIN_TOKEN_RETRY_DELAY, TOKEN_CHECK_INTERVAL, TOKEN_RENEWAL_PERCENT, TOKEN_REQUEST,
+    },
 };
 
 /// Where tokens come from.
 pub trait Source: Send + Sync {
     fn get(&self) -> impl Future<Output = Result<Token, TokenError>> + Send;
 
-    /// Whether something has changed since the last call of `get`, so that another token may be there.
+    /// Whether something has changed since the last token was got, so that another one may be there.
     fn has_changed(&self) -> impl Future<Output = bool> + Send;
+
+    /// The last token is from these settings, and `get` did not get it.
+    fn replaced(&self, settings: TokenSettings);
 
     /// The wall clock, by which tokens expire.
     fn now(&self) -> SystemTime;
@@ -40,8 +44,8 @@ pub trait Source: Send + Sync {
 /// The source that the settings in effect name. They may be replaced while the process runs.
 pub struct SettingsSource {
     clients: Arc<Clients>,
-    /// What the last token was got with.
-    last: Mutex<Option<(Arc<Settings>, Option<Fingerprint>)>>,
+    /// What the last token was got with, and its file as it was then.
+    last: Mutex<Option<(TokenSettings, Option<Fingerprint>)>>,
 }
 
 impl SettingsSource {
@@ -49,53 +53,55 @@ impl SettingsSource {
         Self { clients, last: Mutex::default() }
     }
 
-    async fn fingerprint(path: &Path) -> Result<Fingerprint, BlockingError> {
-        let path = path.to_owned();
-        run_blocking(move || Fingerprint::of(&path)).await
+    fn in_effect(&self) -> Result<TokenSettings, TokenError> {
+        let none = || TokenError("the settings name no source of a token".to_owned());
+        self.clients.settings().token().map_err(|e| TokenError(e.to_string()))?.ok_or_else(none)
     }
-}
 
-fn token_settings(settings: &Settings) -> Result<TokenSettings, TokenError> {
-    let none = || TokenError("the settings name no source of a token".to_owned());
-    settings.token().map_err(|e| TokenError(e.to_string()))?.ok_or_else(none)
+    async fn fingerprint(settings: &TokenSettings) -> Result<Option<Fingerprint>, BlockingError> {
+        let TokenSource::File(path) = &settings.source else { return Ok(None) };
+        let path = path.clone();
+        run_blocking(move || Fingerprint::of(&path)).await.map(Some)
+    }
 }
 
 impl Source for SettingsSource {
     async fn get(&self) -> Result<Token, TokenError> {
-        let settings = self.clients.settings();
-        let TokenSettings { source, extensions } = token_settings(&settings)?;
-        let failed = |e: BlockingError| TokenError(e.to_string());
-        let token = match source {
-            TokenSource::File(path) => {
-                // Taken before the file is read, so that a change meanwhile is noticed.
-                let fingerprint = Self::fingerprint(&path).await.map_err(failed)?;
-                *self.last.lock() = Some((settings, Some(fingerprint)));
-                let now = self.now();
-                run_blocking(move || file::read(&path, now)).await.map_err(failed)?
-            }
-            TokenSource::Oidc(oidc) => {
-                *self.last.lock() = Some((settings, None));
-                oidc::request(&oidc, || self.now()).await
-            }
-        };
-        token.map(|token| token.with_extensions(extensions))
+        let settings = self.in_effect()?;
+        // Taken before the file is read, so that a change meanwhile is noticed.
+        let fingerprint = Self::fingerprint(&settings).await.map_err(|e| TokenError(e.to_string()))?;
+        *self.last.lock() = Some((settings.clone(), fingerprint));
+        fetch(&settings, TOKEN_REQUEST).await
     }
 
     async fn has_changed(&self) -> bool {
-        let settings = self.clients.settings();
-        let Some((last, fingerprint)) = self.last.lock().clone() else { return true };
-        if !Arc::ptr_eq(&last, &settings) {
-            return true;
-        }
-        match token_settings(&settings).map(|token| token.source) {
-            Ok(TokenSource::File(path)) => Self::fingerprint(&path).await.is_ok_and(|now| Some(now) != fingerprint),
-            _ => false,
-        }
+        let last = self.last.lock().clone();
+        let (Some((last, fingerprint)), Ok(settings)) = (last, self.in_effect()) else { return true };
+        last != settings || Self::fingerprint(&settings).await.is_ok_and(|now| now != fingerprint)
+    }
+
+    fn replaced(&self, settings: TokenSettings) {
+        // A file is read once more, because it is not known how it was when its token was read.
+        *self.last.lock() = Some((settings, None));
     }
 
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// Gets one token with these settings, which need not be those in effect. No client gets it. `limit` is for the request
+/// to an identity provider. A file is waited for, so that a volume that does not answer holds one thread only.
+pub async fn fetch(settings: &TokenSettings, limit: Duration) -> Result<Token, TokenError> {
+    let token = match &settings.source {
+        TokenSource::File(path) => {
+            let path = path.clone();
+            let read = run_blocking(move || file::read(&path, SystemTime::now())).await;
+            read.map_err(|e| TokenError(e.to_string()))?
+        }
+        TokenSource::Oidc(oidc) => oidc::request(oidc, limit, SystemTime::now).await,
+    };
+    token.map(|token| token.with_extensions(settings.extensions.clone()))
 }
 
 /// Renews the token of a process.
@@ -116,9 +122,18 @@ impl Provider<SettingsSource> {
 /// Gets one token for clients that live for a short time. Does nothing if they need none.
 pub async fn get_once(clients: &Arc<Clients>) -> Result<(), TokenError> {
     match Provider::new(clients, Metrics::default()) {
-        Some(provider) => provider.get().await.map(|_| ()),
+        Some(provider) => provider.get(provider.tokens.generation()).await.map(|_| ()),
         None => Ok(()),
     }
+}
+
+/// Why a wait has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Wake {
+    /// A token is to be got.
+    Due,
+    /// Another token is in the place of the last one: [`Tokens::replace`].
+    Replaced,
 }
 
 impl<S: Source> Provider<S> {
@@ -126,7 +141,8 @@ impl<S: Source> Provider<S> {
     pub async fn run(self) {
         let mut failures = 0;
         loop {
-            let delay = match self.get().await {
+            let mut generation = self.tokens.generation();
+            let mut delay = match self.get(generation).await {
                 Ok(expires_at) => {
                     if failures > 0 {
                         tracing::info!("there is a token for the brokers again");
@@ -142,51 +158,72 @@ impl<S: Source> Provider<S> {
                     Some(retry_delay(failures))
                 }
             };
-            self.wait(delay).await;
+            while self.wait(delay, generation).await == Wake::Replaced {
+                generation = self.tokens.generation();
+                delay = self.take_replacement();
+                failures = 0;
+            }
         }
     }
 
     /// Gets a token, and gives it to all clients. Returns when it expires.
-    async fn get(&self) -> Result<Option<SystemTime>, TokenError> {
+    async fn get(&self, generation: u64) -> Result<Option<SystemTime>, TokenError> {
         self.metrics.token_requests.inc();
         let token = match self.source.get().await {
             Ok(token) => token,
             Err(failure) => {
                 self.metrics.token_failures.inc();
-                self.tokens.failed(failure.clone());
+                self.tokens.failed(generation, failure.clone());
                 return Err(failure);
             }
         };
         let (expires_at, tokens) = (token.expires_at(), self.tokens.clone());
         tracing::debug!(expires_at = expires_at.map(shown_time), "there is a new token for the brokers");
-        run_blocking(move || tokens.renew(token)).await.map_err(|e| TokenError(e.to_string()))?;
+        run_blocking(move || tokens.renew(generation, token)).await.map_err(|e| TokenError(e.to_string()))?;
         Ok(expires_at)
     }
 
+    /// Renews the token that is there now, with its settings. Returns the time until then.
+    fn take_replacement(&self) -> Option<Duration> {
+        if let Some(settings) = self.tokens.replaced_settings() {
+            self.source.replaced(settings);
+        }
+        let now = self.source.now();
+        match self.tokens.current_at(now) {
+            Ok(token) => token.expires_at().map(|at| renewal_delay(at, now)),
+            // It has expired already.
+            Err(_) => Some(Duration::ZERO),
+        }
+    }
+
     fn warn(&self, failure: &TokenError) {
-        match self.tokens.token().filter(|token| !token.has_expired(self.source.now())) {
-            Some(token) => {
+        match self.tokens.current_at(self.source.now()) {
+            Ok(token) => {
                 let expires_at = token.expires_at().map(shown_time);
                 tracing::warn!(%failure, expires_at, "the token for the brokers can't be renewed yet");
             }
-            None => tracing::warn!(%failure, "there is no token for the brokers"),
+            Err(_) => tracing::warn!(%failure, "there is no token for the brokers"),
         }
     }
 
     /// Waits until a token is to be got again: after this time, or when the source has changed.
-    async fn wait(&self, delay: Option<Duration>) {
+    async fn wait(&self, delay: Option<Duration>, generation: u64) -> Wake {
         let (waited_since, wall_since) = (Instant::now(), self.source.now());
         loop {
+            if self.tokens.generation() != generation {
+                return Wake::Replaced;
+            }
             // The monotonic clock stands still while the machine is suspended, and the wall clock may be set back.
             let by_wall = self.source.now().duration_since(wall_since).unwrap_or_default();
             let waited = waited_since.elapsed().max(by_wall);
             let left = delay.map(|delay| delay.saturating_sub(waited));
             if left.is_some_and(|left| left.is_zero()) {
-                return;
+                return Wake::Due;
             }
             sleep(left.unwrap_or(TOKEN_CHECK_INTERVAL).min(TOKEN_CHECK_INTERVAL)).await;
-            if self.source.has_changed().await {
-                return;
+            // The settings of a token that was replaced have changed, too, and are no reason to get another one.
+            if self.tokens.generation() == generation && self.source.has_changed().await {
+                return Wake::Due;
             }
         }
     }

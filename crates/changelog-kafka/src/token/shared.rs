@@ -1,7 +1,7 @@
 //! The token that all clients share.
 //!
 //! Promises that each client that lives has the last token: a new one before its first connection, the others as soon
-//! as the token is renewed. Does not get a token.
+//! as the token is renewed. A token that has expired is none, because librdkafka refuses it. Does not get a token.
 
 use std::{
     sync::{Arc, Weak},
@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::timeout};
 
-use super::value::{Token, TokenError};
-use crate::ffi::TokenTarget;
+use super::value::{Token, TokenError, shown_time};
+use crate::{ffi::TokenTarget, settings::TokenSettings};
 
 /// The last token, and why there is no newer one.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,23 @@ struct State {
     token: Option<Arc<Token>>,
     /// Why the last attempt failed.
     failure: Option<TokenError>,
+    /// How often a token of other settings was put in the place of the last one.
+    generation: u64,
+    /// The settings of the last such token.
+    settings: Option<TokenSettings>,
+}
+
+impl State {
+    fn current(&self, now: SystemTime) -> Result<Arc<Token>, TokenError> {
+        let expired = match &self.token {
+            Some(token) if !token.has_expired(now) => return Ok(token.clone()),
+            Some(token) => token.expires_at(),
+            None => None,
+        };
+        let failure = self.failure.as_ref().map_or("its source has not answered yet", |failure| &failure.0);
+        let expired = expired.map(|at| format!("; the last one has expired at {}", shown_time(at)));
+        Err(TokenError(format!("{failure}{}", expired.unwrap_or_default())))
+    }
 }
 
 /// The token of a process, and the clients that have it.
@@ -27,6 +44,8 @@ struct State {
 pub struct Tokens {
     state: watch::Sender<State>,
     clients: Mutex<Vec<Weak<dyn TokenTarget>>>,
+    /// Held until all clients have a token, so that an earlier one never comes after a later one.
+    giving: Mutex<()>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -36,6 +55,33 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
+    /// The token, if it has not expired by the clock of this machine. Otherwise the error names the file or the
+    /// provider's host with the reason of the last failure, and when the last token expired. Does not wait or block.
+    ///
+    /// Call it before a client is made, and return the error if there is one. A client without a token connects to no
+    /// broker, and reports nothing. So its caller would wait in vain, and not know why.
+    pub fn current(&self) -> Result<Arc<Token>, TokenError> {
+        self.current_at(SystemTime::now())
+    }
+
+    pub(super) fn current_at(&self, now: SystemTime) -> Result<Arc<Token>, TokenError> {
+        self.state.borrow().current(now)
+    }
+
+    /// [`Tokens::current`], as soon as there is a token or a reason for its absence. Waits at most for this time.
+    pub async fn wait_for_current(&self, wait: Duration) -> Result<Arc<Token>, TokenError> {
+        let mut state = self.state.subscribe();
+        let is_known = |state: &State| state.failure.is_some() || state.current(SystemTime::now()).is_ok();
+        // If the time is up, the state says that nothing is known.
+        let _ = timeout(wait, state.wait_for(is_known)).await;
+        self.current()
+    }
+
+    /// Whether there was a token, which may have expired. Clients that had it may still be connected.
+    pub fn had_one(&self) -> bool {
+        self.state.borrow().token.is_some()
+    }
+
     /// Gives a new client the token, and each later one. Without a token, librdkafka connects to no broker until it
     /// has one.
     pub fn adopt<T: TokenTarget + 'static>(&self, client: &Arc<T>) {
@@ -43,47 +89,67 @@ impl Tokens {
         let mut clients = self.clients.lock();
         clients.retain(|client| client.strong_count() > 0);
         clients.push(Arc::downgrade(client) as Weak<dyn TokenTarget>);
-        if let Some(token) = self.token() {
+        if let Ok(token) = self.current() {
             set(&**client, &token);
         }
     }
 
-    pub fn token(&self) -> Option<Arc<Token>> {
-        self.state.borrow().token.clone()
+    /// Changes with each [`Tokens::replace`].
+    pub fn generation(&self) -> u64 {
+        self.state.borrow().generation
     }
 
-    /// Waits until there is a token, or a reason for its absence. Waits at most for this time. A token that has expired
-    /// is one, because brokers decide on it.
-    pub async fn wait_for_first(&self, wait: Duration) -> Result<(), TokenError> {
-        let mut state = self.state.subscribe();
-        let known = timeout(wait, state.wait_for(|state| state.token.is_some() || state.failure.is_some())).await;
-        match known.as_ref().map(|state| state.as_deref()) {
-            Ok(Ok(State { token: None, failure: Some(failure) })) => Err(failure.clone()),
-            Ok(_) => Ok(()),
-            Err(_) => Err(TokenError("its source has not answered yet".to_owned())),
-        }
+    /// The settings of the last [`Tokens::replace`].
+    pub fn replaced_settings(&self) -> Option<TokenSettings> {
+        self.state.borrow().settings.clone()
     }
 
-    /// Why the brokers may reject the token: it has expired, or there is none.
-    pub fn failure(&self, now: SystemTime) -> Option<TokenError> {
-        let state = self.state.borrow();
-        let is_valid = state.token.as_ref().is_some_and(|token| !token.has_expired(now));
-        state.failure.clone().filter(|_| !is_valid)
+    /// Gives all clients this token. Does nothing if the generation is another one now: the token was asked for with
+    /// settings that have been replaced since. Blocks: a client whose owner leaves meanwhile is dropped here.
+    pub fn renew(&self, generation: u64, token: Token) {
+        self.give(token, |state| state.generation == generation);
     }
 
-    /// Gives all clients this token. Blocks: a client whose owner leaves meanwhile is dropped here.
-    pub fn renew(&self, token: Token) {
+    /// Gives all clients a token that was got with other settings ([`super::fetch`]). It is renewed with those from now
+    /// on, without another request before it is due. Blocks, as [`Tokens::renew`] does.
+    ///
+    /// Call it after the settings are in effect. Before that, the next token would be asked for with the old ones.
+    #[cfg_attr(not(test), expect(dead_code, reason = "settings with another source of tokens are not tried yet"))]
+    pub fn replace(&self, settings: TokenSettings, token: Token) {
+        self.give(token, |state| {
+            state.generation += 1;
+            state.settings = Some(settings);
+            true
+        });
+    }
+
+    /// Keeps the last token, because it may still be valid. Does nothing if the generation is another one now.
+    pub fn failed(&self, generation: u64, failure: TokenError) {
+        self.state.send_if_modified(|state| {
+            let is_current = state.generation == generation;
+            if is_current {
+                state.failure = Some(failure);
+            }
+            is_current
+        });
+    }
+
+    fn give(&self, token: Token, is_taken: impl FnOnce(&mut State) -> bool) {
+        let _giving = self.giving.lock();
         let token = Arc::new(token);
-        self.state.send_replace(State { token: Some(token.clone()), failure: None });
-        let clients: Vec<_> = self.clients.lock().iter().filter_map(Weak::upgrade).collect();
-        for client in clients {
-            set(&*client, &token);
+        let is_taken = self.state.send_if_modified(|state| {
+            let is_taken = is_taken(state);
+            if is_taken {
+                (state.token, state.failure) = (Some(token.clone()), None);
+            }
+            is_taken
+        });
+        if is_taken {
+            let clients: Vec<_> = self.clients.lock().iter().filter_map(Weak::upgrade).collect();
+            for client in clients {
+                set(&*client, &token);
+            }
         }
-    }
-
-    /// Keeps the last token, because it may still be valid.
-    pub fn failed(&self, failure: TokenError) {
-        self.state.send_modify(|state| state.failure = Some(failure));
     }
 }
 

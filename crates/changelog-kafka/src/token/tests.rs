@@ -5,9 +5,13 @@ use std::{
 };
 
 use changelog_core::log::{Log as _, TopicState};
+use changelogd_testkit::identity_provider::unsecured_jwt;
 use tokio::time::timeout;
 
-use crate::{KafkaLog, Metrics, Settings, clients::Clients, ffi::TokenTarget, settings::HeldFiles, token::Token};
+use crate::{
+    KafkaLog, Metrics, Settings, clients::Clients, ffi::TokenTarget, settings::HeldFiles, timeouts::TOPIC_QUERY_SHORT,
+    token::Token,
+};
 
 /// A broker that refuses connections, and a token file.
 fn settings(file: &std::path::Path) -> Settings {
@@ -55,6 +59,8 @@ async fn each_kind_of_client_takes_the_token() {
     }
     let clients = Clients::new(settings("/nonexistent".as_ref()), HeldFiles::default()).unwrap();
     let now = SystemTime::now();
+    let first = Token::parse("first", None, now).unwrap();
+    clients.tokens().unwrap().renew(0, first);
     let token = |life| Token::parse("hunter2", Some(Duration::from_millis(life)), now).unwrap();
     let extensions = vec![("logicalCluster".to_owned(), "lkc-1".to_owned())];
     let (good, bad) = (token(60_000).with_extensions(extensions), token(1));
@@ -75,4 +81,30 @@ async fn each_kind_of_client_takes_the_token() {
     (without.properties, without.oauth_token_file) = (Vec::new(), None);
     let without = Clients::new(without, HeldFiles::default()).unwrap();
     assert!(without.tokens().is_none() && without.admin().set_token(&good).is_err());
+}
+
+/// Covers R64.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_the_cause_until_there_is_another_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let jwt = |life: Duration| unsecured_jwt("service", SystemTime::now(), SystemTime::now() + life);
+    let log = KafkaLog::start(settings(&file), Metrics::default()).unwrap();
+    for _ in 0..2 {
+        fs::write(&file, jwt(Duration::from_secs(3))).unwrap();
+        // With a token that counts, the brokers are asked.
+        let refused = cause(&log, "127.0.0.1:1").await;
+        assert!(!refused.contains("no token"), "{refused}");
+        let expired = cause(&log, "the last one has expired at ").await;
+        assert!(expired.contains("no token") && expired.contains(&file.display().to_string()), "{expired}");
+        let started = std::time::Instant::now();
+        assert!(log.topic().await.unwrap_err().to_string().contains("the last one has expired at "));
+        assert!(started.elapsed() < TOPIC_QUERY_SHORT, "no query is waited for: {:?}", started.elapsed());
+        // Queries go on, and say that no broker can have taken a write.
+        let leader = log.inner.watcher.leader(0);
+        assert!(!leader.may_have_changed(&leader));
+        fs::write(&file, jwt(Duration::from_secs(3_600))).unwrap();
+        let refused = cause(&log, "127.0.0.1:1").await;
+        assert!(!refused.contains("no token"), "{refused}");
+    }
 }

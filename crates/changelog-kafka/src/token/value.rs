@@ -35,7 +35,8 @@ impl fmt::Debug for Token {
 pub struct TokenError(pub String);
 
 impl Token {
-    /// A token that is no JWT, or has no expiry, expires after `life`, if that is given.
+    /// It expires at the `exp` of a JWT, or after `life` if that is earlier. If the clock of this machine is behind
+    /// that of the provider, a JWT ends before its `exp` by this clock.
     pub fn parse(text: &str, life: Option<Duration>, now: SystemTime) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());
@@ -49,12 +50,20 @@ impl Token {
         }
         let claims = jwt::claims(text)?;
         let (expires_at, subject) = claims.map_or((None, None), |Claims { expires_at, subject }| (expires_at, subject));
-        let expires_at = expires_at.or_else(|| life.and_then(|life| now.checked_add(life)));
+        let end_of_life = life.and_then(|life| now.checked_add(life));
+        let expires_at = expires_at.into_iter().chain(end_of_life).min();
         if let Some(at) = expires_at.filter(|at| *at <= now) {
             return Err(format!("has expired at {}, by the clock of this machine", shown_time(at)));
         }
         let principal = subject.unwrap_or_else(|| "unknown".to_owned());
         Ok(Self { value: text.to_owned(), principal, expires_at, extensions: Vec::new() })
+    }
+
+    /// Sets the expiry, unless the token has one.
+    #[must_use]
+    pub fn or_expiring_at(mut self, at: SystemTime) -> Self {
+        self.expires_at.get_or_insert(at);
+        self
     }
 
     #[must_use]

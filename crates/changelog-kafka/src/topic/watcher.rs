@@ -5,7 +5,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use changelog_core::{
@@ -46,6 +46,8 @@ struct TopicObservations {
     foreign: ForeignCounts,
     /// Why the broker rejected the timestamp of a record, if it has accepted none since.
     rejected_timestamp: Option<String>,
+    /// The last query found no broker. The state may say so because of the token alone.
+    unreachable: bool,
 }
 
 /// Watches one topic.
@@ -111,8 +113,19 @@ impl TopicWatcher {
 
     /// The topic, from a query sent at `after` or later. An earlier query may have been answered before `after`, too.
     pub async fn fetch(&self, after: Instant) -> Result<Arc<Topic>, ReadError> {
-        if tokio::time::timeout(TOPIC_WAIT, self.refresh(after)).await.is_err() {
-            let cause = format!("brokers {}: no answer within {} s", self.settings.brokers, TOPIC_WAIT.as_secs());
+        let refreshed = async {
+            // No load can be made without a token, so a query is not waited for.
+            if !self.is_final() {
+                self.token().await?;
+            }
+            self.refresh(after).await;
+            Ok(())
+        };
+        let cause = match tokio::time::timeout(TOPIC_WAIT, refreshed).await {
+            Ok(refreshed) => refreshed.err().map(|failure| no_token(&failure)),
+            Err(_) => Some(format!("brokers {}: no answer within {} s", self.settings.brokers, TOPIC_WAIT.as_secs())),
+        };
+        if let Some(cause) = cause {
             return Err(ReadError::Unreachable { cause });
         }
         match &*self.state.borrow() {
@@ -143,7 +156,7 @@ impl TopicWatcher {
     /// A partition's leader, as last queried.
     pub fn leader(&self, partition: i32) -> LeaderObservation {
         let observations = self.observations();
-        observations.leaders.leader(partition, self.is_unreachable())
+        observations.leaders.leader(partition, observations.unreachable)
     }
 
     /// If too few replicas of a partition are in sync to take a write: how many are, and how many must be. As last
@@ -215,8 +228,19 @@ impl TopicWatcher {
             return;
         }
         let queried_at = Instant::now();
-        let next = self.query().await;
-        let described = matches!(next, TopicState::Ready(_));
+        let (queried, no_token) = match self.token().await {
+            Ok(()) => (self.query().await, None),
+            Err(failure) => {
+                let no_token = self.without_token(&failure);
+                // Brokers may keep connections after the token has expired. Writes succeed over these, so the leaders
+                // must be known. If no client ever had a token, none is connected, and a query would only time out.
+                let had_one = self.clients.tokens().is_some_and(|tokens| tokens.had_one());
+                (if had_one { self.query().await } else { no_token.clone() }, Some(no_token))
+            }
+        };
+        let (described, unreachable) =
+            (matches!(queried, TopicState::Ready(_)), matches!(queried, TopicState::Unreachable { .. }));
+        let next = no_token.filter(|_| described || unreachable).unwrap_or(queried);
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
@@ -235,20 +259,28 @@ impl TopicWatcher {
         // Set after the state, because a caller that sees a query sent late enough takes the state as its answer.
         let mut observations = self.observations();
         (observations.queried_at, observations.answered_at) = (Some(queried_at), Some(Instant::now()));
+        observations.unreachable = unreachable;
         if described {
             observations.leaders.set_age(queried_at);
         }
     }
 
-    async fn query(&self) -> TopicState {
-        if let Some(tokens) = self.clients.tokens()
-            && let Err(failure) = tokens.wait_for_first(TOKEN_WAIT).await
-        {
-            // Without a token no broker is asked, so the query would only time out.
-            let last = self.state.borrow().clone();
-            let evaluation = Evaluation { settings: &self.settings, served: self.served_identity.get(), last: &last };
-            return evaluation.unreachable(no_token(&failure));
+    /// Waits for a token, if clients need one.
+    async fn token(&self) -> Result<(), TokenError> {
+        match self.clients.tokens() {
+            Some(tokens) => tokens.wait_for_current(TOKEN_WAIT).await.map(drop),
+            None => Ok(()),
         }
+    }
+
+    /// The state of a topic that no new client can read.
+    fn without_token(&self, failure: &TokenError) -> TopicState {
+        let last = self.state.borrow().clone();
+        let evaluation = Evaluation { settings: &self.settings, served: self.served_identity.get(), last: &last };
+        evaluation.unreachable(no_token(failure))
+    }
+
+    async fn query(&self) -> TopicState {
         // A process that has served a topic id does not go on without one.
         let may_lack_id = self.served_identity.get().is_none_or(|served| served.id.is_empty());
         let (describer, brokers) = (self.describer.clone(), self.observations().leaders.brokers());
@@ -265,10 +297,7 @@ impl TopicWatcher {
                 evaluation.evaluate_error(&error, || {
                     let admin = self.clients.admin();
                     ffi::poll_logs(&admin);
-                    let connection = admin.inner().context().take_last_failure();
-                    let tokens = self.clients.tokens();
-                    let token = tokens.and_then(|t| t.failure(SystemTime::now())).map(|failure| no_token(&failure));
-                    token.map(|token| connection.iter().fold(token, |token, c| format!("{token}; {c}"))).or(connection)
+                    admin.inner().context().take_last_failure()
                 })
             }
             Err(error) => evaluation.unreachable(error.to_string()),

@@ -71,6 +71,7 @@ fn a_missing_or_second_source_is_refused_with_flag_and_property() {
         ([&OAUTH[..], &[(UNSECURED, "true"), (EXTENSIONS, "a=b")]].concat(), None, &[EXTENSIONS, UNSECURED]),
         (OAUTH.to_vec(), Some("eyJhbGci.hunter2.x"), &[FLAG, "is a token, not a path"]),
         (OAUTH.to_vec(), Some("sasl.password=hunter2"), &[FLAG, "is a text of properties, not a path"]),
+        (OAUTH.to_vec(), Some("ya29.a0AfB_byCdEfGhIjKlMnOpQrStUvWxYz-hunter2"), &[FLAG, "is a token, not a path"]),
     ] {
         let error = checked(&properties, file).expect_err(words[0]);
         assert!(error.starts_with("Kafka property ") && words.iter().all(|word| error.contains(word)), "{error}");
@@ -99,6 +100,12 @@ fn what_a_request_needs_is_named_if_it_is_missing_or_wrong() {
         (URL, "idp.example/token", "is no URL such as https://"),
         (URL, "https://", "is no URL"),
         (URL, "https://user:hunter2@idp.example/", "must not have a user name"),
+        (URL, "http://idp.example/token?code=hunter2&sig=abcdef", "\"http://idp.example/…\": must begin with https://"),
+        (URL, "http://idp.example/hunter2/token", "\"http://idp.example/…\": must begin with https://"),
+        (URL, "ftp://localhost?hunter2", "\"ftp://localhost/…\": must begin with https://"),
+        (URL, "https://idp.example:0/hunter2", "port"),
+        (URL, "https://idp.example/hunter2 x", "is no URL"),
+        (URL, "idp.example/token?code=hunter2", "is no URL such as https://"),
         (URL, "https://idp.example:0/", "port"),
         (URL, "https://idp.example:99999/", "port"),
         (URL, "https://idp.example:/", "port"),

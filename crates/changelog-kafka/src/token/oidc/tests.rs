@@ -15,7 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_openssl::SslStream;
 
 use super::*;
-use crate::settings::{Settings, TokenSource};
+use crate::{
+    settings::{Settings, TokenSource},
+    timeouts::TOKEN_REQUEST,
+};
 
 const SECRET: &str = "hunter2/+ secret";
 
@@ -38,7 +41,7 @@ fn settings(url: &str, more: &[(&str, &str)]) -> OidcSettings {
 }
 
 async fn get(settings: &OidcSettings) -> Result<Token, TokenError> {
-    request(settings, SystemTime::now).await
+    request(settings, TOKEN_REQUEST, SystemTime::now).await
 }
 
 /// The words of an error, after a check that it has no secret and names the host.
@@ -82,20 +85,30 @@ async fn a_request_has_the_form_of_client_credentials() {
 
 /// Covers R62.
 #[tokio::test]
-async fn the_expiry_of_an_opaque_token_is_that_of_the_answer() {
+async fn the_expiry_is_the_earlier_one_of_the_answer_and_the_jwt_else_it_is_assumed() {
     let provider = IdentityProvider::start(Granting::Silence);
     let oidc = settings(&provider.url(), &[]);
+    let now = SystemTime::now();
+    let jwt = unsecured_jwt("s", now, now + Duration::from_secs(1_000));
+    let of_jwt = |rest: &str| format!(r#"{{"access_token":"{jwt}"{rest}}}"#);
     for (body, life) in [
         (r#"{"access_token":"x","token_type":"bearer","expires_in":60}"#, 60),
         (r#"{"access_token":"x","expires_in":"3600"}"#, 3_600),
         (r#"{"access_token":"x"}"#, ASSUMED_TOKEN_LIFE.as_secs()),
         (r#"{"access_token":"x","expires_in":"soon","more":[]}"#, ASSUMED_TOKEN_LIFE.as_secs()),
         (r#"{"access_token":"x","expires_in":1e300}"#, 10 * 366 * 86_400),
+        // This machine's clock may be behind that of the provider.
+        (&of_jwt(r#","expires_in":60"#), 60),
+        (&of_jwt(r#","expires_in":"999""#), 999),
+        (&of_jwt(r#","expires_in":3600"#), 1_000),
+        (&of_jwt(r#","expires_in":"soon""#), 1_000),
+        (&of_jwt(""), 1_000),
     ] {
         provider.grant(Granting::json("200 OK", body));
         let before = SystemTime::now();
-        let found = get(&oidc).await.unwrap().expires_at().unwrap().duration_since(before).unwrap().as_secs();
-        assert!((life..life + 5).contains(&found), "{body}: {found}");
+        let expires_at = get(&oidc).await.unwrap().expires_at().unwrap();
+        let found = expires_at.duration_since(before).unwrap().as_secs_f64().round() as u64;
+        assert!((life.saturating_sub(5)..life + 5).contains(&found), "{body}: {found}");
     }
 }
 
@@ -274,4 +287,58 @@ async fn a_certificate_is_checked_against_the_configured_authorities() {
     let plain = failure(&settings(&plain, &[("https.ca.location", &good)])).await;
     assert!(plain.contains("TLS: "), "{plain}");
     assert_eq!(provider.requests().len(), asked, "nothing is sent before the certificate is checked");
+}
+
+/// In the process that [`only_the_configured_authorities_are_trusted`] starts: where the TLS server is, and a file with
+/// the certificate of another authority.
+const TLS_PORT: &str = "CHANGELOGD_TEST_TLS_PORT";
+const OTHER_CA: &str = "CHANGELOGD_TEST_OTHER_CA";
+
+/// Covers R65.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_configured_authorities_are_trusted() {
+    const TEST: &str = "token::oidc::tests::only_the_configured_authorities_are_trusted";
+    if let Ok(port) = std::env::var(TLS_PORT) {
+        return with_variables_of_openssl(&port, &std::env::var(OTHER_CA).unwrap()).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, stranger) = (certificate("ca", None, 10), certificate("stranger", None, 10));
+    let (path, hashed, other) =
+        (directory.path().join("ca.pem"), directory.path().join("hashed"), directory.path().join("other.pem"));
+    fs::create_dir(&hashed).unwrap();
+    for (file, (certificate, _)) in
+        [(&path, &ca), (&hashed.join(format!("{:08x}.0", ca.0.subject_name_hash())), &ca), (&other, &stranger)]
+    {
+        fs::write(file, certificate.to_pem().unwrap()).unwrap();
+    }
+    let provider = IdentityProvider::start(Granting::Jwt("service".to_owned(), Duration::from_secs(60)));
+    let port = tls_before(provider.address(), certificate("localhost", Some(&ca), 10)).await;
+    // They must be set before the process starts, so that none of its threads reads them meanwhile.
+    for (variable, value) in [("SSL_CERT_FILE", &path), ("SSL_CERT_DIR", &hashed)] {
+        let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+        tests.args([TEST, "--exact", "--nocapture"]).env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        tests.env(variable, value).env(TLS_PORT, port.to_string()).env(OTHER_CA, &other);
+        let output = tokio::task::spawn_blocking(move || tests.output()).await.unwrap().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{variable}: {output:?}");
+    }
+    assert_eq!(provider.requests().len(), 2, "one of each process, which trusts the system's authorities");
+}
+
+/// The authority of the server is one of the system's here, because a variable says so.
+async fn with_variables_of_openssl(port: &str, other: &str) {
+    let url = format!("https://localhost:{port}/token");
+    let pem = fs::read_to_string(other).unwrap();
+    for trusted in [
+        ("https.ca.location", other),
+        ("https.ca.pem", &*pem),
+        ("ssl.ca.location", other),
+        ("ssl.ca.pem", &*pem),
+        ("https.ca.location", std::path::Path::new(other).parent().unwrap().to_str().unwrap()),
+    ] {
+        let found = failure(&settings(&url, &[trusted])).await;
+        assert!(found.contains("TLS: ") && found.contains("https.ca.location"), "{trusted:?}: {found}");
+    }
+    // This would be answered without the variable, too, if the test's authority were installed. It is not.
+    assert_eq!(get(&settings(&url, &[])).await.unwrap().principal(), "service");
 }

@@ -1,8 +1,10 @@
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::Path};
 
+use changelogd_testkit::identity_provider::{Granting, IdentityProvider};
 use tokio::{task::JoinHandle, time::advance};
 
 use super::*;
+use crate::settings::{HeldFiles, Settings};
 
 /// Seconds since the start at which a token was asked for.
 type Asked = Arc<Mutex<Vec<u64>>>;
@@ -10,11 +12,15 @@ type Asked = Arc<Mutex<Vec<u64>>>;
 /// Answers with lives of tokens, or failures. The last one is repeated. The wall clock goes with the paused one.
 struct Script {
     started: Instant,
+    /// The wall clock at the start.
+    wall: SystemTime,
     answers: Mutex<VecDeque<Result<Option<u64>, &'static str>>>,
     asked: Asked,
     changed: Arc<Mutex<bool>>,
     /// How far the wall clock has jumped.
     jump: Arc<Mutex<Duration>>,
+    /// The settings of tokens that came from elsewhere.
+    replaced: Arc<Mutex<Vec<TokenSettings>>>,
 }
 
 impl Source for Script {
@@ -33,18 +39,31 @@ impl Source for Script {
         std::mem::take(&mut *self.changed.lock())
     }
 
+    fn replaced(&self, settings: TokenSettings) {
+        self.replaced.lock().push(settings);
+    }
+
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + self.started.elapsed() + *self.jump.lock()
+        self.wall + self.started.elapsed() + *self.jump.lock()
     }
 }
 
 struct Running {
     tokens: Arc<Tokens>,
+    wall: SystemTime,
     asked: Asked,
     changed: Arc<Mutex<bool>>,
     jump: Arc<Mutex<Duration>>,
+    replaced: Arc<Mutex<Vec<TokenSettings>>>,
     metrics: Metrics,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// The last token, also if it has expired meanwhile.
+    fn last_token(&self) -> String {
+        self.tokens.current_at(self.wall).unwrap().value().to_owned()
+    }
 }
 
 impl Drop for Running {
@@ -55,16 +74,19 @@ impl Drop for Running {
 
 fn run(answers: &[Result<Option<u64>, &'static str>]) -> Running {
     let (tokens, asked, changed, jump) = (Arc::<Tokens>::default(), Asked::default(), Arc::default(), Arc::default());
+    let (wall, replaced) = (SystemTime::now(), Arc::default());
     let source = Script {
         started: Instant::now(),
+        wall,
         answers: Mutex::new(answers.iter().copied().collect()),
         asked: asked.clone(),
         changed: Arc::clone(&changed),
         jump: Arc::clone(&jump),
+        replaced: Arc::clone(&replaced),
     };
     let metrics = Metrics::default();
     let provider = Provider { tokens: tokens.clone(), source, metrics: metrics.clone() };
-    Running { tokens, asked, changed, jump, metrics, task: tokio::spawn(provider.run()) }
+    Running { tokens, wall, asked, changed, jump, replaced, metrics, task: tokio::spawn(provider.run()) }
 }
 
 /// Lets this many seconds pass. A thread that blocks does not stop the paused clock, so its work is waited for.
@@ -84,11 +106,11 @@ async fn a_token_is_renewed_after_four_fifths_of_its_life() {
     let running = run(&[Ok(Some(100)), Ok(Some(1_000)), Ok(Some(50))]);
     pass(75).await;
     assert_eq!(*running.asked.lock(), [0]);
-    assert_eq!(running.tokens.token().unwrap().value(), "token-1");
+    assert_eq!(running.last_token(), "token-1");
     pass(10).await;
     assert_eq!(running.asked.lock().len(), 2);
     assert!((80..83).contains(&running.asked.lock()[1]), "{:?}", running.asked.lock());
-    assert_eq!(running.tokens.token().unwrap().value(), "token-2");
+    assert_eq!(running.last_token(), "token-2");
     pass(780).await;
     assert_eq!(running.asked.lock().len(), 2);
     pass(20).await;
@@ -108,11 +130,11 @@ async fn after_a_failure_the_last_token_is_kept_and_attempts_come_more_and_more_
     for (pause, expected) in pauses.iter().zip(expected) {
         assert!((expected..=expected + 2).contains(pause), "{asked:?}");
     }
-    assert_eq!(running.tokens.token().unwrap().value(), "token-1", "kept, because brokers decide on it");
+    assert_eq!(running.last_token(), "token-1", "kept, because brokers decide on it");
     assert_eq!(running.metrics.token_failures.get(), running.metrics.token_requests.get() - 1);
-    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-    assert_eq!(running.tokens.failure(wall + Duration::from_secs(99)), None);
-    assert!(running.tokens.failure(wall + Duration::from_secs(102)).is_some());
+    assert!(running.tokens.current_at(running.wall + Duration::from_secs(99)).is_ok());
+    let expired = running.tokens.current_at(running.wall + Duration::from_secs(102)).unwrap_err();
+    assert!(expired.to_string().starts_with("HTTP 401; the last one has expired at "), "{expired}");
 }
 
 /// Covers R61, R64.
@@ -120,10 +142,10 @@ async fn after_a_failure_the_last_token_is_kept_and_attempts_come_more_and_more_
 async fn the_first_token_is_asked_for_until_there_is_one() {
     let running = run(&[Err("no"), Err("no"), Ok(Some(1_000))]);
     pass(1).await;
-    assert_eq!(running.tokens.wait_for_first(Duration::ZERO).await, Err(TokenError("no".to_owned())));
+    assert_eq!(running.tokens.wait_for_current(Duration::ZERO).await, Err(TokenError("no".to_owned())));
     pass(10).await;
-    assert_eq!(running.tokens.token().unwrap().value(), "token-3");
-    assert_eq!(running.tokens.wait_for_first(Duration::ZERO).await, Ok(()));
+    assert_eq!(running.last_token(), "token-3");
+    assert!(running.tokens.wait_for_current(Duration::ZERO).await.is_ok());
 }
 
 /// Covers R63.
@@ -135,7 +157,7 @@ async fn a_token_without_an_expiry_is_used_until_its_source_changes() {
     *running.changed.lock() = true;
     pass(3).await;
     assert_eq!(running.asked.lock().len(), 2);
-    assert_eq!(running.tokens.token().unwrap().value(), "token-2");
+    assert_eq!(running.last_token(), "token-2");
 }
 
 /// Covers R61, R63.
@@ -151,6 +173,94 @@ async fn a_change_ends_the_pause_after_a_failure_and_a_jump_of_the_clock_is_noti
     *running.jump.lock() = Duration::from_secs(9_000);
     pass(3).await;
     assert_eq!(running.asked.lock().len(), 7);
+}
+
+/// Covers R61.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_other_settings_is_renewed_when_it_is_due_and_ends_the_pause_after_a_failure() {
+    let failing = [Err("no"), Err("no"), Err("no"), Err("no"), Ok(Some(1_000))];
+    for answers in [&[Ok(Some(1_000))][..], &[Ok(None)], &failing] {
+        let running = run(answers);
+        pass(10).await;
+        let asked = running.asked.lock().len();
+        assert_eq!(asked, answers.len().min(4), "{:?}", running.asked.lock());
+        let settings = TokenSettings { source: TokenSource::File("/other".into()), extensions: Vec::new() };
+        let now = running.wall + Duration::from_secs(10);
+        let other = Token::parse("other", Some(Duration::from_secs(100)), now).unwrap();
+        running.tokens.replace(settings.clone(), other);
+        pass(75).await;
+        assert_eq!((running.asked.lock().len(), &*running.last_token()), (asked, "other"));
+        assert_eq!(*running.replaced.lock(), [settings]);
+        pass(10).await;
+        assert_eq!(running.asked.lock().len(), asked + 1, "{:?}", running.asked.lock());
+        assert_eq!(running.last_token(), format!("token-{}", asked + 1));
+    }
+}
+
+fn settings(file: Option<&Path>, more: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::new("127.0.0.1:1", "t");
+    let properties = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "OAUTHBEARER")];
+    let properties = properties.iter().chain(more);
+    settings.properties = properties.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    settings.oauth_token_file = file.map(ToOwned::to_owned);
+    settings
+}
+
+/// Covers R60, R64.
+#[tokio::test]
+async fn one_token_is_got_with_other_settings_within_a_limit() {
+    let (directory, limit) = (tempfile::tempdir().unwrap(), Duration::from_secs(10));
+    let path = directory.path().join("token");
+    let extensions = ("sasl.oauthbearer.extensions", "logicalCluster=lkc-1");
+    let of_file = settings(Some(&path), &[extensions]).token().unwrap().unwrap();
+    let missing = fetch(&of_file, limit).await.unwrap_err().to_string();
+    assert!(missing.contains(&path.display().to_string()) && missing.contains("No such file"), "{missing}");
+    std::fs::write(&path, "opaque").unwrap();
+    let token = fetch(&of_file, limit).await.unwrap();
+    assert_eq!((token.value(), token.extensions(), token.expires_at()), ("opaque", &*of_file.extensions, None));
+    let provider = IdentityProvider::start(Granting::Jwt("service".to_owned(), Duration::from_secs(60)));
+    let oidc = [
+        ("sasl.oauthbearer.method", "oidc"),
+        ("sasl.oauthbearer.client.id", "me"),
+        ("sasl.oauthbearer.client.secret", "hunter2"),
+        ("sasl.oauthbearer.token.endpoint.url", &*provider.url()),
+        extensions,
+    ];
+    let of_provider = settings(None, &oidc).token().unwrap().unwrap();
+    let token = fetch(&of_provider, limit).await.unwrap();
+    assert_eq!((token.principal(), token.extensions()), ("service", &*of_file.extensions));
+    provider.grant(Granting::Silence);
+    let late = fetch(&of_provider, Duration::from_millis(50)).await.unwrap_err().to_string();
+    assert!(late.contains("no answer within 0.05 s: could not"), "{late}");
+}
+
+/// Covers R60, R63.
+#[tokio::test]
+async fn another_token_is_got_if_its_settings_or_its_file_have_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, "opaque").unwrap();
+    let token_settings = |more: &[(&str, &str)]| settings(Some(&path), more).token().unwrap().unwrap();
+    let clients = Arc::new(Clients::new(settings(Some(&path), &[]), HeldFiles::default()).unwrap());
+    let source = SettingsSource::new(clients);
+    assert!(source.has_changed().await, "none was got yet");
+    source.get().await.unwrap();
+    assert!(!source.has_changed().await);
+    std::fs::write(&path, "another").unwrap();
+    assert!(source.has_changed().await);
+    source.get().await.unwrap();
+    assert!(!source.has_changed().await);
+    source.replaced(token_settings(&[]));
+    assert!(source.has_changed().await, "the file is read once more");
+    source.get().await.unwrap();
+    for (more, is_other) in
+        [(("client.id", "x"), false), (("linger.ms", "7"), false), (("sasl.oauthbearer.extensions", "a=b"), true)]
+    {
+        let mut last = source.last.lock().clone().unwrap();
+        last.0 = token_settings(&[more]);
+        *source.last.lock() = Some(last);
+        assert_eq!(source.has_changed().await, is_other, "{more:?}");
+    }
 }
 
 #[test]

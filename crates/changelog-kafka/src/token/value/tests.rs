@@ -10,13 +10,26 @@ fn at(seconds: u64) -> SystemTime {
 
 /// Covers R62.
 #[test]
-fn the_expiry_is_that_of_the_jwt_else_the_given_one() {
+fn the_expiry_is_the_earlier_one_of_the_jwt_and_the_given_life() {
     let jwt = unsecured_jwt("s", at(0), at(60));
-    let life = Some(Duration::from_secs(5));
-    assert_eq!(Token::parse(&jwt, life, at(0)).unwrap().expires_at(), Some(at(60)));
-    assert_eq!(Token::parse("opaque", life, at(0)).unwrap().expires_at(), Some(at(5)));
-    assert_eq!(Token::parse("opaque", None, at(0)).unwrap().expires_at(), None);
-    assert!(Token::parse("opaque", Some(Duration::MAX), at(0)).is_ok());
+    // The last one has the clock of a machine that is 20 seconds behind.
+    for (text, life, expected) in [
+        (&*jwt, Some(5), Some(at(5))),
+        (&jwt, Some(60), Some(at(60))),
+        (&jwt, Some(3_600), Some(at(60))),
+        (&jwt, None, Some(at(60))),
+        ("opaque", Some(5), Some(at(5))),
+        ("opaque", None, None),
+        (&unsecured_jwt("s", at(20), at(80)), Some(60), Some(at(60))),
+    ] {
+        let token = Token::parse(text, life.map(Duration::from_secs), at(0)).unwrap();
+        assert_eq!(token.expires_at(), expected, "{text}, {life:?}");
+        assert_eq!(token.or_expiring_at(at(7)).expires_at(), Some(expected.unwrap_or(at(7))));
+    }
+    // A life that no clock can add.
+    for (text, expected) in [("opaque", None), (&*jwt, Some(at(60)))] {
+        assert_eq!(Token::parse(text, Some(Duration::MAX), at(0)).unwrap().expires_at(), expected);
+    }
     let token = Token::parse(&jwt, None, at(0)).unwrap();
     assert!(!token.has_expired(at(59)) && token.has_expired(at(60)));
 }
