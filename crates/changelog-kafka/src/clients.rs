@@ -15,10 +15,10 @@ use rdkafka::{
 
 use crate::{
     client_context::Context,
-    ffi,
-    settings::{HeldFiles, Role, Settings},
+    ffi::{self, TokenTarget},
+    settings::{HeldFiles, Role, Settings, TokenSettings},
     timeouts::{RETIRE_CHECK_INTERVAL, SETTINGS_WAIT},
-    token::Tokens,
+    token::{Token, TokenError, Tokens},
 };
 
 pub type Admin = AdminClient<Context>;
@@ -41,18 +41,25 @@ impl ClientSettings {
         make(&mut config)
     }
 
-    fn admin(&self, tokens: Option<&Tokens>, change: impl FnOnce(&mut ClientConfig)) -> Result<Arc<Admin>, KafkaError> {
+    fn admin(&self, change: impl FnOnce(&mut ClientConfig)) -> Result<Arc<Admin>, KafkaError> {
         let admin = self.make(Role::Admin, |config| {
             change(config);
             AdminClient::from_config_and_context(config, Context::default())
         })?;
         ffi::redirect_logs(admin.inner());
-        let admin = Arc::new(admin);
-        if let Some(tokens) = tokens {
-            tokens.adopt(&admin);
-        }
-        Ok(admin)
+        Ok(Arc::new(admin))
     }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The properties, or the system.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// It would connect to no broker, and say nothing.
+    #[error("no token for the brokers: {0}")]
+    Token(#[from] TokenError),
 }
 
 /// The settings in effect, and the admin client that was made with them.
@@ -73,7 +80,8 @@ impl Clients {
     pub fn new(settings: Settings, held: HeldFiles) -> Result<Self, KafkaError> {
         let tokens = settings.token().ok().flatten().map(|_| Arc::<Tokens>::default());
         let made_with = ClientSettings { settings: Arc::new(settings), held };
-        let admin = made_with.admin(tokens.as_deref(), |_| ())?;
+        let admin = made_with.admin(|_| ())?;
+        adopt(tokens.as_deref(), &admin);
         Ok(Self { current: RwLock::new(Current { made_with, admin }), tokens })
     }
 
@@ -99,35 +107,58 @@ impl Clients {
         self.current.read().admin.clone()
     }
 
-    /// A client to try other settings with. It logs in at a broker once in [`SETTINGS_WAIT`], because each failed login
-    /// may count against an account.
-    pub fn probe(&self, settings: &Settings, held: &HeldFiles) -> Result<Arc<Admin>, KafkaError> {
+    /// A client to try other settings with, and the token that was got with them. It logs in at a broker once in
+    /// [`SETTINGS_WAIT`], because each failed login may count against an account.
+    pub fn probe(
+        &self,
+        settings: &Settings,
+        held: &HeldFiles,
+        token: Option<&Token>,
+    ) -> Result<Arc<Admin>, ClientError> {
         let made_with = ClientSettings { settings: Arc::new(settings.clone()), held: held.clone() };
         let pause = SETTINGS_WAIT.as_millis().to_string();
-        made_with.admin(self.tokens.as_deref(), |config| {
+        let admin = made_with.admin(|config| {
             config.set("reconnect.backoff.ms", &pause).set("reconnect.backoff.max.ms", &pause);
-        })
+        })?;
+        match token {
+            Some(token) => admin.set_token(token).map_err(TokenError)?,
+            None => adopt(self.tokens.as_deref(), &admin),
+        }
+        Ok(admin)
     }
 
-    /// Puts other settings into effect for the clients that are made from now on. Existing producers and consumers
-    /// keep theirs.
-    pub fn replace(&self, settings: Settings, held: HeldFiles) -> Result<(), KafkaError> {
+    /// Puts other settings into effect for the clients that are made from now on, with the token that was got with
+    /// them. Existing producers and consumers keep their settings. Blocks.
+    pub fn replace(
+        &self,
+        settings: Settings,
+        held: HeldFiles,
+        token: Option<(TokenSettings, Token)>,
+    ) -> Result<(), KafkaError> {
         let made_with = ClientSettings { settings: Arc::new(settings), held };
-        let admin = made_with.admin(self.tokens.as_deref(), |_| ())?;
+        let admin = made_with.admin(|_| ())?;
         // Without the lock, because it may block if no thread can be had.
-        let old = mem::replace(&mut *self.current.write(), Current { made_with, admin });
+        let old = mem::replace(&mut *self.current.write(), Current { made_with, admin: admin.clone() });
         retire(old.admin);
+        // After the settings are in effect, so that the next token is got with them.
+        if let (Some(tokens), Some((settings, token))) = (&self.tokens, token) {
+            tokens.replace(settings, token);
+        }
+        adopt(self.tokens.as_deref(), &admin);
         Ok(())
     }
 
+    fn has_token(&self) -> Result<(), TokenError> {
+        self.tokens.as_ref().map_or(Ok(()), |tokens| tokens.current().map(drop))
+    }
+
     /// A new consumer without an assignment.
-    pub fn consumer(&self) -> Result<ffi::Consumer, KafkaError> {
+    pub fn consumer(&self) -> Result<ffi::Consumer, ClientError> {
+        self.has_token()?;
         let made_with = self.made_with();
         let queue_kib = made_with.settings.read_ahead_bytes / 1024;
         let consumer = made_with.make(Role::Consumer { queue_kib }, |config| ffi::Consumer::new(config))?;
-        if let Some(tokens) = &self.tokens {
-            tokens.adopt(consumer.handle());
-        }
+        adopt(self.tokens.as_deref(), consumer.handle());
         Ok(consumer)
     }
 
@@ -136,15 +167,21 @@ impl Clients {
         &self,
         max_message_bytes: usize,
         context: C,
-    ) -> Result<Arc<ThreadedProducer<C>>, KafkaError> {
+    ) -> Result<Arc<ThreadedProducer<C>>, ClientError> {
+        self.has_token()?;
         let producer = self.made_with().make(Role::Producer { max_message_bytes }, |config| {
             ThreadedProducer::from_config_and_context(config, context)
         })?;
         let producer = Arc::new(producer);
-        if let Some(tokens) = &self.tokens {
-            tokens.adopt(&producer);
-        }
+        adopt(self.tokens.as_deref(), &producer);
         Ok(producer)
+    }
+}
+
+/// Gives a client the token, and each later one.
+fn adopt<T: TokenTarget + 'static>(tokens: Option<&Tokens>, client: &Arc<T>) {
+    if let Some(tokens) = tokens {
+        tokens.adopt(client);
     }
 }
 
@@ -190,7 +227,7 @@ mod tests {
             // Other settings take effect, and other files are opened, while this client is made.
             fs::write(&authorities, [&certificate[..], &certificate].concat()).unwrap();
             let Loaded { settings, held, .. } = Loaded::again(&clients.settings()).unwrap();
-            clients.replace(settings, held).unwrap();
+            clients.replace(settings, held, None).unwrap();
             let _others: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
             assert_eq!(fs::read(path).unwrap(), certificate);
         });

@@ -9,6 +9,7 @@
 //! not: replace producers, which the pool does, or the clients of running replays.
 
 use std::{
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,16 +22,17 @@ use changelog_core::{
     log::{Finding, Severity, TopicState},
 };
 use parking_lot::Mutex;
-use rdkafka::{error::KafkaError, metadata::MetadataTopic, types::RDKafkaRespErr};
-use tokio::{sync::Notify, time::sleep};
+use rdkafka::{metadata::MetadataTopic, types::RDKafkaRespErr};
+use tokio::{runtime::Handle, sync::Notify, time::sleep};
 
 use crate::{
     client_context::is_rejection,
     clients::Clients,
     ffi,
     metrics::Metrics,
-    settings::{HeldFiles, Loaded, Settings, WatchedFiles},
-    timeouts::{FILE_CHECK_INTERVAL, MAX_SETTINGS_RETRY_DELAY, SETTINGS_PROBE, SETTINGS_WAIT},
+    settings::{HeldFiles, Loaded, Settings, TokenSettings, WatchedFiles},
+    timeouts::{FILE_CHECK_INTERVAL, MAX_SETTINGS_RETRY_DELAY, SETTINGS_PROBE, SETTINGS_WAIT, TOKEN_REQUEST},
+    token::{self, Token},
     topic::TopicWatcher,
 };
 
@@ -57,7 +59,7 @@ struct Refused {
 enum Refusal {
     /// No broker was asked.
     Ours(String),
-    /// The brokers do not take them.
+    /// The brokers, or the identity provider, do not take them.
     OfBrokers(String),
 }
 
@@ -70,8 +72,22 @@ impl Refused {
     }
 }
 
-fn no_client(error: &KafkaError) -> Refusal {
+fn no_client(error: &dyn Display) -> Refusal {
     Refusal::Ours(format!("no client can be made: {error}"))
+}
+
+/// A token that is got with the new settings, if they get it in another way than those in effect. The token in use says
+/// nothing about them. Blocks.
+fn token_of(in_effect: &Settings, settings: &Settings) -> Result<Option<(TokenSettings, Token)>, Refusal> {
+    let (Ok(before), Ok(Some(new))) = (in_effect.token(), settings.token()) else { return Ok(None) };
+    if before.as_ref() == Some(&new) {
+        return Ok(None);
+    }
+    let got = Handle::current().block_on(token::fetch(&new, TOKEN_REQUEST));
+    match got {
+        Ok(token) => Ok(Some((new, token))),
+        Err(error) => Err(Refusal::OfBrokers(format!("with them there is no token for the brokers: {error}"))),
+    }
 }
 
 /// Watches the files that the settings are from.
@@ -171,8 +187,9 @@ impl SettingsWatcher {
         if in_effect.has_properties_in_file() && !settings.has_properties_in_file() {
             return Err(Refusal::Ours("the properties file has no property any more".to_owned()));
         }
-        self.probe(&settings, &held)?;
-        self.clients.replace(settings, held).map_err(|error| no_client(&error))?;
+        let token = token_of(in_effect, &settings)?;
+        self.probe(&settings, &held, token.as_ref().map(|(_, token)| token))?;
+        self.clients.replace(settings, held, token).map_err(|error| no_client(&error))?;
         *self.failure.lock() = None;
         self.metrics.settings_replaced.inc();
         tracing::info!("the properties changed: clients are replaced");
@@ -182,8 +199,8 @@ impl SettingsWatcher {
 
     /// Fails if no broker answers a client with these settings, or refuses it the topic, though one answers the client
     /// in effect. The new password may not be the brokers' password yet, or never.
-    fn probe(&self, settings: &Settings, held: &HeldFiles) -> Result<(), Refusal> {
-        let client = self.clients.probe(settings, held).map_err(|error| no_client(&error))?;
+    fn probe(&self, settings: &Settings, held: &HeldFiles, token: Option<&Token>) -> Result<(), Refusal> {
+        let client = self.clients.probe(settings, held, token).map_err(|error| no_client(&error))?;
         let (topic, state) = (&settings.topic, self.watcher.state());
         let (until, mut failure) = (Instant::now() + SETTINGS_WAIT, None);
         loop {

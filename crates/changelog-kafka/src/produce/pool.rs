@@ -17,10 +17,7 @@ use std::{
 
 use changelog_core::log::{NewRecord, PendingAppend, TopicState, WriteError};
 use parking_lot::{Mutex, RwLock};
-use rdkafka::{
-    error::KafkaResult,
-    producer::{Producer as _, PurgeConfig},
-};
+use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
@@ -30,7 +27,7 @@ use super::{
     swap::{Swapped, swap},
 };
 use crate::{
-    clients::Clients,
+    clients::{ClientError, Clients},
     metrics::Metrics,
     settings::Settings,
     timeouts::{DISCARD_FLUSH_TIMEOUT, RETIRE_FLUSH_TIMEOUT},
@@ -119,7 +116,7 @@ impl ProducerPool {
         let settings = clients.settings();
         let slots = (0..settings.producers.max(1))
             .map(|_| Ok(RwLock::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?)))
-            .collect::<KafkaResult<Vec<_>>>()
+            .collect::<Result<Vec<_>, ClientError>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (QueueLimits::new(&settings), slots.iter().map(|_| Arc::default()).collect());
         let partitions = watcher.described().map_or(1, |d| d.partitions.len()).max(1);
@@ -339,7 +336,7 @@ fn make_producer(
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
-) -> KafkaResult<Arc<Producer>> {
+) -> Result<Arc<Producer>, ClientError> {
     // Before the producer is made: if the settings are replaced meanwhile, it counts as outdated.
     let context = DeliveryContext::new(clients.settings(), max_message_bytes, watcher.clone(), errors.clone());
     clients.producer(max_message_bytes, context)

@@ -4,6 +4,7 @@
 //! Does not decide where a replay ends: that is in [`super::reader`].
 
 use std::{
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -78,20 +79,19 @@ impl Cluster for KafkaCluster {
     }
 
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<ffi::Consumer, ReadError> {
-        let unreachable =
-            |e: rdkafka::error::KafkaError| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
-        let consumer = self.clients.consumer().map_err(unreachable)?;
+        let not_made = |e: &dyn Display| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
+        let consumer = self.clients.consumer().map_err(|e| not_made(&e))?;
         let mut list = TopicPartitionList::new();
         let topic = &self.offset_client.topic;
         for StartOffset { partition, offset, leader_epoch } in start_offsets {
             // A concrete offset. With a logical one librdkafka waits half a second for a leader to become known.
             let (number, offset) = (partition.number(), Offset::Offset(*offset));
-            list.add_partition_offset(topic, number, offset).map_err(unreachable)?;
+            list.add_partition_offset(topic, number, offset).map_err(|e| not_made(&e))?;
             if *leader_epoch >= 0 {
                 ffi::set_leader_epoch(&mut list, topic, number, *leader_epoch);
             }
         }
-        consumer.assign(&list).map_err(unreachable)?;
+        consumer.assign(&list).map_err(|e| not_made(&e))?;
         Ok(consumer)
     }
 

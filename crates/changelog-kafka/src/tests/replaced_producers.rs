@@ -15,7 +15,7 @@ use crate::{
 /// look at files, because no broker would answer another client in time.
 async fn hold(log: &KafkaLog) -> &ProducerPool {
     let clients = &log.inner.clients;
-    clients.replace(Settings::clone(&clients.settings()), clients.held()).unwrap();
+    clients.replace(Settings::clone(&clients.settings()), clients.held(), None).unwrap();
     log.inner.producer_events.notify_one();
     let pool = log.inner.pool.get().unwrap();
     wait_until("the partitions are held", Duration::from_secs(2), || pool.is_holding()).await;
@@ -103,7 +103,7 @@ async fn writes_that_wait_for_lost_brokers_are_not_discarded_for_new_settings() 
     tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
     let waiting = log.append(record(0, "w/t/waiting", Some(b"1"))).unwrap();
     let clients = &log.inner.clients;
-    clients.replace(Settings::clone(&clients.settings()), clients.held()).unwrap();
+    clients.replace(Settings::clone(&clients.settings()), clients.held(), None).unwrap();
     let pool = log.inner.pool.get().unwrap();
     let limit = log.inner.watcher.config().max_message_bytes;
     assert!(!pool.replace_outdated(limit), "it is to be tried again");

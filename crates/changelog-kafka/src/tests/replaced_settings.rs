@@ -250,6 +250,32 @@ async fn the_log_looks_at_its_files() {
     wait_until("it is replaced", Duration::from_secs(20), || replaced.get() == 1).await;
 }
 
+/// The token in use was got with the settings from before, and says nothing about others.
+/// Covers R54, R64.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_settings_of_a_token_are_tried_before_they_take_effect() {
+    let properties = |secret: &str| {
+        format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.method=oidc\n\
+             sasl.oauthbearer.client.id=a\nsasl.oauthbearer.client.secret={secret}\n\
+             sasl.oauthbearer.token.endpoint.url=https://127.0.0.1:1/\n"
+        )
+    };
+    let files = Files::with(&properties("first"));
+    let mut settings = Settings::new("127.0.0.1:1", "t");
+    files.use_in(&mut settings);
+    let log = KafkaLog::start(settings, Metrics::default()).unwrap();
+    let in_effect = log.inner.clients.settings();
+    files.write("properties", &properties("hunter2"));
+    look(&log).await;
+    let message = finding(&log).expect("a finding");
+    assert!(message.contains("there is no token for the brokers") && message.contains("127.0.0.1"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+    assert!(Arc::ptr_eq(&in_effect, &log.inner.clients.settings()), "nothing is replaced");
+    let error = log.inner.clients.consumer().expect_err("it would connect to no broker");
+    assert!(error.to_string().contains("no token for the brokers"), "{error}");
+}
+
 /// A shell gives a pipe for `--kafka-properties-file <(vault read …)`.
 /// Covers R52.
 #[test]

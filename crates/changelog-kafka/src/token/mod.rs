@@ -13,8 +13,6 @@ mod shared;
 mod tests;
 mod value;
 
-#[expect(unused_imports, reason = "settings with another source of tokens are not tried yet")]
-pub use provider::fetch;
-pub use provider::{Provider, get_once};
+pub use provider::{Provider, fetch, get_once};
 pub use shared::Tokens;
 pub use value::{Token, TokenError};

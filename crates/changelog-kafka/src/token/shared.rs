@@ -114,7 +114,6 @@ impl Tokens {
     /// on, without another request before it is due. Blocks, as [`Tokens::renew`] does.
     ///
     /// Call it after the settings are in effect. Before that, the next token would be asked for with the old ones.
-    #[cfg_attr(not(test), expect(dead_code, reason = "settings with another source of tokens are not tried yet"))]
     pub fn replace(&self, settings: TokenSettings, token: Token) {
         self.give(token, |state| {
             state.generation += 1;
