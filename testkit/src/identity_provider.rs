@@ -56,31 +56,30 @@ pub struct OauthBroker {
     /// host:port of a listener that closes each connection whose client does not authenticate again within three
     /// seconds, with a token that is valid then.
     pub address: String,
-    /// host:port of a listener that never asks a connection for another token. That is Kafka's default
-    /// (connections.max.reauth.ms=0).
-    pub lasting_address: String,
+    /// host:port of a listener with Kafka's default of connections.max.reauth.ms, which is 0.
+    pub default_address: String,
 }
 
 impl OauthBroker {
     /// # Panics
     /// As [`Broker::start`].
     pub fn start() -> Self {
-        let [address, lasting_address] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+        let [address, default_address] = free_ports().map(|port| format!("127.0.0.1:{port}"));
         let (inside, outside) =
-            ("PLAINTEXT://127.0.0.1:{port}", format!("OAUTH://{address},LASTING://{lasting_address}"));
+            ("PLAINTEXT://127.0.0.1:{port}", format!("OAUTH://{address},DEFAULT://{default_address}"));
         let module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
         let jaas = format!("{module} required unsecuredLoginStringClaim_sub=\"broker\";");
-        let protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OAUTH:SASL_PLAINTEXT,LASTING:SASL_PLAINTEXT";
+        let protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OAUTH:SASL_PLAINTEXT,DEFAULT:SASL_PLAINTEXT";
         let broker = Broker::start_with(&[
             ("listeners", &format!("{inside},CONTROLLER://127.0.0.1:{{controller}},{outside}")),
             ("advertised.listeners", &format!("{inside},{outside}")),
             ("listener.security.protocol.map", protocols),
             ("sasl.enabled.mechanisms", "OAUTHBEARER"),
             ("listener.name.oauth.oauthbearer.sasl.jaas.config", &jaas),
-            ("listener.name.lasting.oauthbearer.sasl.jaas.config", &jaas),
+            ("listener.name.default.oauthbearer.sasl.jaas.config", &jaas),
             ("listener.name.oauth.oauthbearer.connections.max.reauth.ms", "3000"),
         ]);
-        Self { broker, address, lasting_address }
+        Self { broker, address, default_address }
     }
 }
 

@@ -197,7 +197,7 @@ async fn an_expired_token_is_the_cause_at_once_also_if_connections_do_not_end() 
     const AT_ONCE: Duration = Duration::from_secs(3);
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("token");
-    let (_, mut arguments) = arguments_at(&broker().lasting_address, directory.path(), &[]);
+    let (_, mut arguments) = arguments_at(&broker().default_address, directory.path(), &[]);
     arguments.push(format!("--kafka-oauth-token-file={}", path.display()));
     fs::write(&path, jwt_of_life(SHORT)).unwrap();
     let server = TestServer::process(arguments).await.ready().await;
