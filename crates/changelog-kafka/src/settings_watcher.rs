@@ -76,20 +76,6 @@ fn no_client(error: &dyn Display) -> Refusal {
     Refusal::Ours(format!("no client can be made: {error}"))
 }
 
-/// A token that is got with the new settings, if they get it in another way than those in effect. The token in use says
-/// nothing about them. Blocks.
-fn token_of(in_effect: &Settings, settings: &Settings) -> Result<Option<(TokenSettings, Token)>, Refusal> {
-    let (Ok(before), Ok(Some(new))) = (in_effect.token(), settings.token()) else { return Ok(None) };
-    if before.as_ref() == Some(&new) {
-        return Ok(None);
-    }
-    let got = Handle::current().block_on(token::fetch(&new, TOKEN_REQUEST));
-    match got {
-        Ok(token) => Ok(Some((new, token))),
-        Err(error) => Err(Refusal::OfBrokers(format!("with them there is no token for the brokers: {error}"))),
-    }
-}
-
 /// Watches the files that the settings are from.
 pub struct SettingsWatcher {
     clients: Arc<Clients>,
@@ -102,10 +88,12 @@ pub struct SettingsWatcher {
     replaced: Arc<Notify>,
     /// The log is closed, so nothing is tried any more.
     closed: Arc<AtomicBool>,
+    /// The threads that look at files have none of their own.
+    runtime: Handle,
 }
 
 impl SettingsWatcher {
-    /// `files` are those of the settings in effect.
+    /// `files` are those of the settings in effect. Must be called on a tokio runtime.
     pub fn new(
         clients: Arc<Clients>,
         watcher: Arc<TopicWatcher>,
@@ -115,7 +103,8 @@ impl SettingsWatcher {
         closed: Arc<AtomicBool>,
     ) -> Self {
         let seen = Mutex::new(Seen { files, again: false, refused: None });
-        Self { clients, watcher, metrics, seen, failure: Mutex::default(), replaced, closed }
+        let runtime = Handle::current();
+        Self { clients, watcher, metrics, seen, failure: Mutex::default(), replaced, closed, runtime }
     }
 
     /// Looks at the files from time to time. Returns only if there are none: its owner drops it.
@@ -187,7 +176,7 @@ impl SettingsWatcher {
         if in_effect.has_properties_in_file() && !settings.has_properties_in_file() {
             return Err(Refusal::Ours("the properties file has no property any more".to_owned()));
         }
-        let token = token_of(in_effect, &settings)?;
+        let token = self.token_of(in_effect, &settings)?;
         self.probe(&settings, &held, token.as_ref().map(|(_, token)| token))?;
         self.clients.replace(settings, held, token).map_err(|error| no_client(&error))?;
         *self.failure.lock() = None;
@@ -195,6 +184,20 @@ impl SettingsWatcher {
         tracing::info!("the properties changed: clients are replaced");
         self.replaced.notify_one();
         Ok(())
+    }
+
+    /// A token that is got with the new settings, if they get it in another way than those in effect. The token in use
+    /// says nothing about them. Blocks.
+    fn token_of(&self, in_effect: &Settings, settings: &Settings) -> Result<Option<(TokenSettings, Token)>, Refusal> {
+        let (Ok(before), Ok(Some(new))) = (in_effect.token(), settings.token()) else { return Ok(None) };
+        if before.as_ref() == Some(&new) {
+            return Ok(None);
+        }
+        let got = self.runtime.block_on(token::fetch(&new, TOKEN_REQUEST));
+        match got {
+            Ok(token) => Ok(Some((new, token))),
+            Err(error) => Err(Refusal::OfBrokers(format!("with them there is no token for the brokers: {error}"))),
+        }
     }
 
     /// Fails if no broker answers a client with these settings, or refuses it the topic, though one answers the client

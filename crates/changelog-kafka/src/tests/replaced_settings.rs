@@ -38,7 +38,7 @@ impl Files {
 /// Looks at the files now.
 async fn look(log: &KafkaLog) {
     let watcher = log.inner.settings_watcher.clone();
-    tokio::task::spawn_blocking(move || watcher.check()).await.unwrap();
+    run_blocking(move || watcher.check()).await.unwrap();
 }
 
 pub async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
