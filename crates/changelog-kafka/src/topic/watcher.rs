@@ -241,6 +241,8 @@ impl TopicWatcher {
         let (described, unreachable) =
             (matches!(queried, TopicState::Ready(_)), matches!(queried, TopicState::Unreachable { .. }));
         let next = no_token.filter(|_| described || unreachable).unwrap_or(queried);
+        // Set before the state, because a write that is accepted in that state must know it.
+        self.observations().unreachable = unreachable;
         self.state.send_if_modified(|state| {
             let changed = *state != next;
             if changed {
@@ -259,7 +261,6 @@ impl TopicWatcher {
         // Set after the state, because a caller that sees a query sent late enough takes the state as its answer.
         let mut observations = self.observations();
         (observations.queried_at, observations.answered_at) = (Some(queried_at), Some(Instant::now()));
-        observations.unreachable = unreachable;
         if described {
             observations.leaders.set_age(queried_at);
         }
