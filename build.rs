@@ -8,8 +8,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if release && env::var_os("CARGO_FEATURE_TAKE_OUT_RULES").is_some() {
         return Err("take-out-rules breaks promises on purpose: it is for tests, and never for a release build".into());
     }
-    // Reflection also needs the messages of error details, which no message of the API names.
-    let descriptors = protox::compile(["proto/changelog.proto", "proto/google/rpc/error_details.proto"], ["proto"])?;
+    // Reflection also needs the messages of a call's error, which no message of the API names.
+    let files = ["proto/changelog.proto", "proto/google/rpc/error_details.proto", "proto/google/rpc/status.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves these bytes.
     fs::write(out.join("changelog.bin"), prost::Message::encode_to_vec(&descriptors))?;
