@@ -150,7 +150,7 @@ async fn wait_refuses_what_can_never_work_at_once() {
         (&["wait", "--addr=[::1]"], "--addr"),
         (&["wait", "--addr=https://h:1"], "--addr"),
         (&["wait", "--timeout=5"], "--timeout"),
-        (&["wait", "127.0.0.1:1"], "127.0.0.1:1"),
+        (&["wait", "127.0.0.1:1"], "argument 2 "),
     ] {
         let (output, took) = run(arguments, &[]).await;
         let line = text(&output.stderr);
