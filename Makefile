@@ -70,7 +70,7 @@ CAMPAIGN_REPORT = $(if $(ARGS),target/campaign.md,docs/reliability.md)
 campaign: linearize kafka ## Every fault on a real cluster, histories of 60 s, fresh seeds: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report $(CAMPAIGN_REPORT) --command "make campaign" $(ARGS)
 
-# Faults that fit into eight minutes, on a slow machine too:
+# Faults that fit into four minutes, on a slower machine too:
 #   none        the control: the checker accepts what an undisturbed cluster does
 #   F1          no broker: each write is answered by its deadline
 #   F4          a leader is killed in the middle of a load: the result is the same
