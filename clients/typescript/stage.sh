@@ -67,7 +67,7 @@ tests() {
 
 example() {
     build
-    for server in EMBEDDED KAFKA; do
+    for server in EMBEDDED ON_KAFKA; do
         address=$(printenv "CHANGELOGD_TEST_$server") || fail "CHANGELOGD_TEST_$server is not set"
         CHANGELOGD_ADDR=$address node "$out/example/quickstart.js" >"$out/output.txt" ||
             fail "the example failed on $server"

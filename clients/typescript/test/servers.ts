@@ -8,12 +8,12 @@ import { Client, type EntityType, Key } from "../src/index.js";
 const PATIENCE_MS = 10_000;
 
 /** A missing server is a failure. */
-export function address(server: "EMBEDDED" | "KAFKA" | "UNIX" | "SCRIPTED"): string {
+export function address(server: "EMBEDDED" | "ON_KAFKA" | "UNIX" | "SCRIPTED"): string {
   const variable = `CHANGELOGD_TEST_${server}`;
   return process.env[variable] || assert.fail(`${variable} is not set`);
 }
 
-export async function on(server: "EMBEDDED" | "KAFKA" | "SCRIPTED", test: (client: Client) => Promise<void>) {
+export async function on(server: "EMBEDDED" | "ON_KAFKA" | "SCRIPTED", test: (client: Client) => Promise<void>) {
   const client = new Client(address(server));
   try {
     await test(client);
@@ -25,7 +25,7 @@ export async function on(server: "EMBEDDED" | "KAFKA" | "SCRIPTED", test: (clien
 /** The embedded store and Kafka. */
 export async function onBoth(test: (client: Client) => Promise<void>) {
   await on("EMBEDDED", test);
-  await on("KAFKA", test);
+  await on("ON_KAFKA", test);
 }
 
 /** What the scripted server has seen of a workspace. */
