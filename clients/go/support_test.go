@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -63,9 +62,11 @@ func scripted(t *testing.T) *changelogd.Client {
 // onBoth runs a test on the embedded store and on Kafka, with a workspace of its own.
 func onBoth(t *testing.T, test func(t *testing.T, client *changelogd.Client, workspace string)) {
 	t.Parallel()
-	for _, store := range []string{"EMBEDDED", "KAFKA"} {
-		address := variable(t, "CHANGELOGD_TEST_"+store)
-		t.Run(strings.ToLower(store), func(t *testing.T) {
+	for store, name := range map[string]string{
+		"embedded": "CHANGELOGD_TEST_EMBEDDED", "kafka": "CHANGELOGD_TEST_ON_KAFKA",
+	} {
+		address := variable(t, name)
+		t.Run(store, func(t *testing.T) {
 			test(t, connect(t, changelogd.Config{Address: address}), fresh("go"))
 		})
 	}

@@ -125,8 +125,8 @@ mod tests {
     #[tokio::test]
     async fn a_script_finds_the_servers_and_must_succeed() {
         let (_directory, log) = log();
-        let variables = [("CHANGELOGD_TEST_KAFKA", "127.0.0.1:7".to_owned())];
-        let script = sh("echo \"$CHANGELOGD_TEST_KAFKA\"; echo more >&2");
+        let variables = [("CHANGELOGD_TEST_ON_KAFKA", "127.0.0.1:7".to_owned())];
+        let script = sh("echo \"$CHANGELOGD_TEST_ON_KAFKA\"; echo more >&2");
         ended(script, &variables, &log, TIME_LIMIT).await.unwrap();
         assert_eq!(log.text(), "127.0.0.1:7\nmore\n");
         let error = ended(sh("exit 3"), &[], &log, TIME_LIMIT).await.unwrap_err();
