@@ -77,7 +77,7 @@ func fresh(script string) string {
 	return script + "." + rand.Text()
 }
 
-// testContext ends a test that would wait for ever.
+// testContext ends a test that would wait forever.
 func testContext(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -99,7 +99,7 @@ func (w *Writer) Delete(ctx context.Context, key Key) *Verdict {
 	return w.add(ctx, &pb.Mutation{WorkspaceId: key.Workspace, ChangelogId: id, Change: change})
 }
 
-// Close sends what is queued, and waits for all verdicts. If ctx ends first, the rest gets unknown outcomes. Its error
+// Close sends queued mutations, and waits for verdicts. If ctx ends first, the rest gets unknown outcomes. Its error
 // is that of the stream. The errors of mutations are in their verdicts.
 func (w *Writer) Close(ctx context.Context) error {
 	w.mu.Lock()
@@ -180,7 +180,7 @@ func (w *Writer) run(ctx context.Context, api pb.ChangelogServiceClient) {
 	w.end(err)
 }
 
-// send sends what is queued until the queue is closed or the stream has ended. Its errors are those that receive gets.
+// send sends queued mutations until the queue is closed or the stream has ended. Its errors are those of receive.
 func (w *Writer) send(stream pb.ChangelogService_WriteClient) {
 	// A closed queue gives nil.
 	var next *pb.Mutation

@@ -85,7 +85,7 @@ class Unsent:
 
 
 def test_a_writer_bounds_its_batches(scripted: Client) -> None:
-    # What is queued is divided into messages.
+    # The queued mutations are divided into messages.
     stream = Unsent()
     writer = Writer(stream, timeout=5, close_timeout=5)
     futures = [writer.set(Deployment("ws", str(i), "small")) for i in range(2_500)]

@@ -10,7 +10,7 @@ use crate::Error;
 /// The longest pause that a server can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
-/// Pauses of which each is about twice the one before.
+/// Pauses. Each is about twice the one before.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,

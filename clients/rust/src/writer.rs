@@ -137,7 +137,7 @@ async fn room(semaphore: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit 
     semaphore.clone().acquire_many_owned(count as u32).await.expect("the semaphores of a writer are never closed")
 }
 
-/// When the transport takes a message, it gets what is queued by then, as far as that fits into one.
+/// When the transport takes a message, it gets the mutations that are queued, as far as they fit into one.
 fn messages(queued: mpsc::Receiver<proto::Mutation>) -> impl Stream<Item = proto::WriteRequest> {
     stream::unfold((queued, None::<proto::Mutation>), async |(mut queued, first)| {
         let first = if let Some(first) = first { first } else { queued.recv().await? };

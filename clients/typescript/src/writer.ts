@@ -130,7 +130,7 @@ export class Writer {
     }
   }
 
-  /** What is queued, up to a full message. */
+  /** The queued mutations, up to a full message. */
   #take(): Pending[] {
     let bytes = 0;
     let count = 0;

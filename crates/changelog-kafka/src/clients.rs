@@ -25,12 +25,16 @@ pub type Admin = AdminClient<Context>;
 
 /// Settings, and copies of the files that they name.
 #[derive(Clone)]
-struct ClientSettings {
+pub struct ClientSettings {
     settings: Arc<Settings>,
     held: HeldFiles,
 }
 
 impl ClientSettings {
+    pub fn new(settings: Settings, held: HeldFiles) -> Self {
+        Self { settings: Arc::new(settings), held }
+    }
+
     /// Calls `make` with the properties. Their files can be opened until it has returned: a copy has no other name than
     /// its descriptor, which would be that of another file as soon as the last `HeldFiles` is dropped.
     fn make<T>(&self, role: Role, make: impl FnOnce(&mut ClientConfig) -> T) -> T {
@@ -79,7 +83,7 @@ impl Clients {
     /// `held` are the files of the settings. With none, each client reads them.
     pub fn new(settings: Settings, held: HeldFiles) -> Result<Self, KafkaError> {
         let tokens = settings.token().ok().flatten().map(|_| Arc::<Tokens>::default());
-        let made_with = ClientSettings { settings: Arc::new(settings), held };
+        let made_with = ClientSettings::new(settings, held);
         let admin = made_with.admin(|_| ())?;
         adopt(tokens.as_deref(), &admin);
         Ok(Self { current: RwLock::new(Current { made_with, admin }), tokens })
@@ -90,11 +94,11 @@ impl Clients {
     }
 
     pub fn settings(&self) -> Arc<Settings> {
-        self.made_with().settings
+        self.current.read().made_with.settings.clone()
     }
 
     pub fn held(&self) -> HeldFiles {
-        self.made_with().held
+        self.current.read().made_with.held.clone()
     }
 
     /// `None` if no client needs a token.
@@ -109,15 +113,9 @@ impl Clients {
 
     /// A client to try other settings with, and the token that was got with them. It logs in at a broker once in
     /// [`SETTINGS_WAIT`], because each failed login may count against an account.
-    pub fn probe(
-        &self,
-        settings: &Settings,
-        held: &HeldFiles,
-        token: Option<&Token>,
-    ) -> Result<Arc<Admin>, ClientError> {
-        let made_with = ClientSettings { settings: Arc::new(settings.clone()), held: held.clone() };
+    pub fn probe(&self, settings: &ClientSettings, token: Option<&Token>) -> Result<Arc<Admin>, ClientError> {
         let pause = SETTINGS_WAIT.as_millis().to_string();
-        let admin = made_with.admin(|config| {
+        let admin = settings.admin(|config| {
             config.set("reconnect.backoff.ms", &pause).set("reconnect.backoff.max.ms", &pause);
         })?;
         match token {
@@ -129,13 +127,7 @@ impl Clients {
 
     /// Puts other settings into effect for the clients that are made from now on, with the token that was got with
     /// them. Existing producers and consumers keep their settings. Blocks.
-    pub fn replace(
-        &self,
-        settings: Settings,
-        held: HeldFiles,
-        token: Option<(TokenSettings, Token)>,
-    ) -> Result<(), KafkaError> {
-        let made_with = ClientSettings { settings: Arc::new(settings), held };
+    pub fn replace(&self, made_with: ClientSettings, token: Option<(TokenSettings, Token)>) -> Result<(), KafkaError> {
         let admin = made_with.admin(|_| ())?;
         // Without the lock, because it may block if no thread can be had.
         let old = mem::replace(&mut *self.current.write(), Current { made_with, admin: admin.clone() });
@@ -227,7 +219,7 @@ mod tests {
             // Other settings take effect, and other files are opened, while this client is made.
             fs::write(&authorities, [&certificate[..], &certificate].concat()).unwrap();
             let Loaded { settings, held, .. } = Loaded::again(&clients.settings()).unwrap();
-            clients.replace(settings, held, None).unwrap();
+            clients.replace(ClientSettings::new(settings, held), None).unwrap();
             let _others: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
             assert_eq!(fs::read(path).unwrap(), certificate);
         });

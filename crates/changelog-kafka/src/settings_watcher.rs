@@ -27,10 +27,10 @@ use tokio::{runtime::Handle, sync::Notify, time::sleep};
 
 use crate::{
     client_context::is_rejection,
-    clients::Clients,
+    clients::{ClientSettings, Clients},
     ffi,
     metrics::Metrics,
-    settings::{HeldFiles, Loaded, Settings, TokenSettings, WatchedFiles},
+    settings::{Loaded, Settings, TokenSettings, WatchedFiles},
     timeouts::{FILE_CHECK_INTERVAL, MAX_SETTINGS_RETRY_DELAY, SETTINGS_PROBE, SETTINGS_WAIT, TOKEN_REQUEST},
     token::{self, Token},
     topic::TopicWatcher,
@@ -177,8 +177,10 @@ impl SettingsWatcher {
             return Err(Refusal::Ours("the properties file has no property any more".to_owned()));
         }
         let token = self.token_of(in_effect, &settings)?;
-        self.probe(&settings, &held, token.as_ref().map(|(_, token)| token))?;
-        self.clients.replace(settings, held, token).map_err(|error| no_client(&error))?;
+        let topic = settings.topic.clone();
+        let new = ClientSettings::new(settings, held);
+        self.probe(&new, &topic, token.as_ref().map(|(_, token)| token))?;
+        self.clients.replace(new, token).map_err(|error| no_client(&error))?;
         *self.failure.lock() = None;
         self.metrics.settings_replaced.inc();
         tracing::info!("the properties changed: clients are replaced");
@@ -202,9 +204,9 @@ impl SettingsWatcher {
 
     /// Fails if no broker answers a client with these settings, or refuses it the topic, though one answers the client
     /// in effect. The new password may not be the brokers' password yet, or never.
-    fn probe(&self, settings: &Settings, held: &HeldFiles, token: Option<&Token>) -> Result<(), Refusal> {
-        let client = self.clients.probe(settings, held, token).map_err(|error| no_client(&error))?;
-        let (topic, state) = (&settings.topic, self.watcher.state());
+    fn probe(&self, settings: &ClientSettings, topic: &str, token: Option<&Token>) -> Result<(), Refusal> {
+        let client = self.clients.probe(settings, token).map_err(|error| no_client(&error))?;
+        let state = self.watcher.state();
         let (until, mut failure) = (Instant::now() + SETTINGS_WAIT, None);
         loop {
             let error = match client.inner().fetch_metadata(Some(topic), SETTINGS_PROBE) {

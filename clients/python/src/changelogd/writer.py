@@ -1,6 +1,6 @@
 """Writes many mutations over one stream, and answers each of them.
 
-A message takes what is queued when the previous one is sent, so batches grow with the load and need no timer. What is
+A message takes queued mutations when the previous one is sent, so batches grow with the load and need no timer. What is
 outstanding is bounded: then `set` and `delete` wait.
 """
 

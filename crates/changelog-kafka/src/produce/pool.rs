@@ -247,20 +247,18 @@ impl ProducerPool {
 
     /// Makes a new producer for each one that `which` selects.
     fn make(&self, which: impl Fn(usize, &Producer) -> bool) -> Made {
-        let (mut made, mut failure) = (Made { new: Vec::new(), all: true }, None);
+        let (mut new, mut failure) = (Vec::new(), None);
         for (i, slot) in self.submitter.slots.iter().enumerate() {
             if !which(i, &slot.read()) {
                 continue;
             }
             let max_message_bytes = self.max_message_bytes.load(Ordering::Relaxed);
             match make_producer(&self.clients, max_message_bytes, &self.watcher, &self.errors) {
-                Ok(new) => made.new.push((i, new)),
-                Err(error) => {
-                    made.all = false;
-                    failure = Some((i, error.to_string()));
-                }
+                Ok(producer) => new.push((i, producer)),
+                Err(error) => failure = Some((i, error.to_string())),
             }
         }
+        let all = failure.is_none();
         let mut not_made = self.not_made.lock();
         match failure {
             // It is tried several times a second.
@@ -269,10 +267,10 @@ impl ProducerPool {
                 tracing::error!(producer, %cause, "a producer can't be made, and is tried again");
                 *not_made = Some(cause);
             }
-            None if made.new.is_empty() => {}
+            None if new.is_empty() => {}
             None => *not_made = None,
         }
-        made
+        Made { new, all }
     }
 
     /// Puts new producers into their slots at once. Returns the old ones.

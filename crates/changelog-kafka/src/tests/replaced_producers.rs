@@ -7,6 +7,7 @@ use super::{
     *,
 };
 use crate::{
+    clients::ClientSettings,
     produce::ProducerPool,
     timeouts::{LEADER_MAX_AGE, SWAP_FLUSH_TIMEOUT},
 };
@@ -15,7 +16,7 @@ use crate::{
 /// look at files, because no broker would answer another client in time.
 async fn hold(log: &KafkaLog) -> &ProducerPool {
     let clients = &log.inner.clients;
-    clients.replace(Settings::clone(&clients.settings()), clients.held(), None).unwrap();
+    clients.replace(ClientSettings::new(Settings::clone(&clients.settings()), clients.held()), None).unwrap();
     log.inner.producer_events.notify_one();
     let pool = log.inner.pool.get().unwrap();
     wait_until("the partitions are held", Duration::from_secs(2), || pool.is_holding()).await;
@@ -79,7 +80,7 @@ async fn a_producer_that_the_brokers_reject_is_replaced_within_a_bound() {
     let pool = hold(&log).await;
     let held = log.append(record(0, "w/t/held", Some(b"1"))).unwrap();
     assert_eq!(log.close(Instant::now() + Duration::from_millis(50)).await, 2, "a drain reports held writes");
-    // The mock cluster rejects nobody, so this is the line of a rejected connection.
+    // The mock cluster rejects no client, so this is the line of a rejected connection.
     pool.reject_logins(
         "sasl://b:9092/1: SASL authentication error: Authentication failed (after 2ms in state AUTH_REQ)",
     );
@@ -103,7 +104,7 @@ async fn writes_that_wait_for_lost_brokers_are_not_discarded_for_new_settings() 
     tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
     let waiting = log.append(record(0, "w/t/waiting", Some(b"1"))).unwrap();
     let clients = &log.inner.clients;
-    clients.replace(Settings::clone(&clients.settings()), clients.held(), None).unwrap();
+    clients.replace(ClientSettings::new(Settings::clone(&clients.settings()), clients.held()), None).unwrap();
     let pool = log.inner.pool.get().unwrap();
     let limit = log.inner.watcher.config().max_message_bytes;
     assert!(!pool.replace_outdated(limit), "it is to be tried again");

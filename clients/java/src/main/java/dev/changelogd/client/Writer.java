@@ -155,7 +155,7 @@ public final class Writer implements AutoCloseable {
         }
     }
 
-    /** Sends what is queued whenever the call can take more. So mutations gather in messages without a timer. */
+    /** Sends the queued mutations whenever the call can take more. So mutations gather in messages without a timer. */
     private void send() {
         for (WriteRequest message = nextMessage(); message != null; message = nextMessage()) {
             call.onNext(message);
@@ -233,7 +233,7 @@ public final class Writer implements AutoCloseable {
     }
 
     /**
-     * Sends what is queued, and waits for all verdicts until the deadline of the caller's context or the load timeout.
+     * Sends queued mutations, and waits for verdicts until the deadline of the caller's context or the load timeout.
      * Throws the error of the stream if it broke. The errors of mutations are in their futures.
      */
     @Override

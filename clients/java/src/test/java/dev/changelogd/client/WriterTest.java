@@ -55,7 +55,7 @@ class WriterTest {
     @Test
     void aWriterBoundsItsBatches() throws Exception {
         try (ChangelogClient client = scripted()) {
-            // A message has what was queued, so some have many mutations. Each mutation has its own verdict.
+            // A message has the queued mutations, so some have many mutations. Each mutation has its own verdict.
             String small = workspace("count");
             assertAllWritten(client, small, "", 20_000);
             Observed observed = Observed.of(client, small);
