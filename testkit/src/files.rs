@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// The directory of the workspace.
@@ -30,4 +31,14 @@ pub(crate) fn tail(path: &Path) -> String {
     let text = read_lossy(path);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(80)..].join("\n")
+}
+
+/// Removes a file or a directory, as `rm -r` does. A program may still create files in the directory, which makes a
+/// removal fail as "not empty", so it is tried until the name is gone. Panics after a minute.
+pub fn remove_tree(path: &Path) {
+    let started = Instant::now();
+    while let Ok(metadata) = fs::symlink_metadata(path) {
+        let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        assert!(removed.is_ok() || started.elapsed() < Duration::from_secs(60), "{}: {removed:?}", path.display());
+    }
 }

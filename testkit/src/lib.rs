@@ -34,7 +34,7 @@ mod skipped;
 
 pub use broker::{Broker, shared_broker, unique_topic};
 pub use cluster::{BROKERS, Cluster};
-pub use files::workspace_root;
+pub use files::{remove_tree, workspace_root};
 pub use java::{OLDER_KAFKA, expected_kafka, fetch_older};
 pub use older::{OlderBrokers, Release};
 pub use oracle::{Isolation, Oracle, OracleError, shared_oracle};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use changelog_core::log::{Corrupt, Gone};
+use changelogd_testkit::remove_tree;
 
 use super::*;
 use crate::presence::Presence;
@@ -28,30 +29,30 @@ fn replace(path: &Path) {
 
 /// What can happen to the directory, given its path, and the name that the cause must have.
 const REMOVALS: [(&str, Removal, &str); 24] = [
-    ("rm -r of the directory", remove, "data"),
+    ("rm -r of the directory", remove_tree, "data"),
     ("mv of the directory", rename, "data"),
     ("another directory in its place", replace, "data"),
     ("a file in its place", |dir| (rename(dir), fs::write(dir, "x").unwrap()).1, "data"),
-    ("rm -r of its content", |dir| fs::read_dir(dir).unwrap().for_each(|e| remove(&e.unwrap().path())), "lock"),
-    ("rm lock", |dir| remove(&dir.join("lock")), "lock"),
+    ("rm -r of its content", |dir| fs::read_dir(dir).unwrap().for_each(|e| remove_tree(&e.unwrap().path())), "lock"),
+    ("rm lock", |dir| remove_tree(&dir.join("lock")), "lock"),
     ("another lock", |dir| replace(&dir.join("lock")), "lock"),
-    ("rm store", |dir| remove(&dir.join("store")), "store"),
+    ("rm store", |dir| remove_tree(&dir.join("store")), "store"),
     ("another store", |dir| replace(&dir.join("store")), "store"),
-    ("rm acknowledged", |dir| remove(&dir.join("acknowledged")), "acknowledged"),
-    ("rm -r engine", |dir| remove(&dir.join("engine")), "engine"),
+    ("rm acknowledged", |dir| remove_tree(&dir.join("acknowledged")), "acknowledged"),
+    ("rm -r engine", |dir| remove_tree(&dir.join("engine")), "engine"),
     ("another engine", |dir| replace(&dir.join("engine")), "engine"),
     ("a link to the engine", |dir| (rename(&dir.join("engine")), link(&dir.join("engine"))).1, "engine"),
-    ("rm engine/version", |dir| remove(&dir.join("engine/version")), "version"),
+    ("rm engine/version", |dir| remove_tree(&dir.join("engine/version")), "version"),
     ("another engine/version", |dir| replace(&dir.join("engine/version")), "version"),
-    ("rm -r of the engine's keyspaces", |dir| remove(&dir.join("engine/keyspaces")), "keyspaces"),
-    ("rm -r of all in keyspaces", |dir| keyspaces(dir).iter().for_each(|keyspace| remove(keyspace)), "keyspaces"),
+    ("rm -r of the engine's keyspaces", |dir| remove_tree(&dir.join("engine/keyspaces")), "keyspaces"),
+    ("rm -r of all in keyspaces", |dir| keyspaces(dir).iter().for_each(|keyspace| remove_tree(keyspace)), "keyspaces"),
     ("mv of a keyspace", |dir| rename(&dir.join("engine/keyspaces/3")), "keyspaces/3"),
     ("another keyspace", |dir| replace(&dir.join("engine/keyspaces/0")), "keyspaces/0"),
-    ("rm -r of a tables directory", |dir| remove(&dir.join("engine/keyspaces/2/tables")), "keyspaces/2/tables"),
+    ("rm -r of a tables directory", |dir| remove_tree(&dir.join("engine/keyspaces/2/tables")), "keyspaces/2/tables"),
     ("mv of a tables directory", |dir| rename(&dir.join("engine/keyspaces/0/tables")), "keyspaces/0/tables"),
-    ("rm of a current", |dir| remove(&dir.join("engine/keyspaces/4/current")), "keyspaces/4/current"),
-    ("rm of each current", |dir| keyspaces(dir).iter().for_each(|at| remove(&at.join("current"))), "current"),
-    ("rm of all journals", |dir| remove(&dir.join("engine/0.jnl")), "no journal"),
+    ("rm of a current", |dir| remove_tree(&dir.join("engine/keyspaces/4/current")), "keyspaces/4/current"),
+    ("rm of each current", |dir| keyspaces(dir).iter().for_each(|at| remove_tree(&at.join("current"))), "current"),
+    ("rm of all journals", |dir| remove_tree(&dir.join("engine/0.jnl")), "no journal"),
 ];
 
 /// What is noticed within about a second only.
@@ -71,15 +72,8 @@ fn remove_below(dir: &Path, begin: &str) {
     for entry in fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         if entry.file_name().to_str().unwrap().starts_with(begin) {
-            remove(&entry.path());
+            remove_tree(&entry.path());
         }
-    }
-}
-
-/// As `rm -r`. The engine may create a file in the directory meanwhile, so more than one attempt may be needed.
-fn remove(path: &Path) {
-    while path.exists() {
-        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
@@ -258,7 +252,7 @@ async fn a_change_that_removes_nothing_is_not_taken_for_one() {
         ("another name for the lock", |dir| fs::hard_link(dir.join("lock"), dir.join("lock.2")).unwrap()),
         ("a foreign file that is removed", |dir| {
             fs::write(dir.join("notes"), "x").unwrap();
-            remove(&dir.join("notes"));
+            remove_tree(&dir.join("notes"));
         }),
         ("a foreign file in a keyspace that is moved", |dir| {
             let notes = dir.join("engine/keyspaces/0/notes");
@@ -298,7 +292,7 @@ async fn a_link_to_the_directory_that_leads_elsewhere_is_a_removal() {
 async fn what_a_reader_takes_for_damage_is_not_reported_so_if_the_directory_is_missing() {
     let (_keep, dir, log) = opened().await;
     let corrupt = Corrupt { detail: "a table can't be opened".to_owned() };
-    remove(&dir);
+    remove_tree(&dir);
     assert!(matches!(log.state.set_corrupt(corrupt.clone()), StoreFailure::Gone(_)));
     let (_keep, _, log) = opened().await;
     let failure = log.state.set_corrupt(corrupt);
