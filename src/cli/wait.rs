@@ -75,7 +75,7 @@ struct Seen {
     cause: Option<String>,
 }
 
-/// Ends at the limit, with what was seen shortly before.
+/// Ends at the limit. Returns what the sidecar answered last.
 async fn seen_within(limit: Duration, client: &ClientArgs) -> String {
     let deadline = Instant::now() + limit;
     let mut seen = Seen { status: format!("no answer from {}", client.addr), cause: None };

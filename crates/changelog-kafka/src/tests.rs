@@ -46,6 +46,19 @@ fn record(partition: i32, key: &str, value: Option<&'static [u8]>) -> NewRecord 
     }
 }
 
+/// Writes `w/t/last` again and again until it is acknowledged.
+async fn write_last(log: &KafkaLog, partition: i32, time: Duration) {
+    let started = StdInstant::now();
+    loop {
+        if let Ok(pending) = log.append(record(partition, "w/t/last", Some(b"1")))
+            && matches!(pending.await, Ok(Ok(_)))
+        {
+            break;
+        }
+        assert!(started.elapsed() < time, "writes go on within {time:?}");
+    }
+}
+
 async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<PartitionEnd>), ReadError> {
     let topic = log.topic().await?;
     let request = ReplayRequest {
@@ -319,15 +332,7 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     assert_eq!(replaced.get(), 1);
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
     // The connection of the new producer gets slow answers too.
-    let started = StdInstant::now();
-    loop {
-        if let Ok(sent) = log.append(record(0, "w/t/last", Some(b"1")))
-            && matches!(sent.await, Ok(Ok(_)))
-        {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "the new producer writes");
-    }
+    write_last(&log, 0, Duration::from_secs(60)).await;
     let (records, _) = read(&log, &[0]).await.unwrap();
     let there: std::collections::HashSet<_> =
         records.iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect();

@@ -118,10 +118,9 @@ pub struct DeliveryContext {
     errors: Arc<Notify>,
     /// A broker has rejected a login since the last delivered write.
     is_rejected: AtomicBool,
-    /// A write was delivered since [`DeliveryContext::may_go_on`] was last asked.
+    /// A write was delivered since [`DeliveryContext::may_go_on`] was last asked. Also true until it is asked first,
+    /// because nothing is known by then.
     has_delivered: AtomicBool,
-    /// [`DeliveryContext::may_go_on`] was asked before.
-    went_on: AtomicBool,
 }
 
 impl ClientContext for DeliveryContext {
@@ -183,17 +182,16 @@ impl DeliveryContext {
         watcher: Arc<TopicWatcher>,
         errors: Arc<Notify>,
     ) -> Self {
-        let (is_rejected, has_delivered, went_on) = Default::default();
-        let fatal = OnceLock::new();
-        Self { settings, max_message_bytes, watcher, fatal, errors, is_rejected, has_delivered, went_on }
+        let (fatal, is_rejected, has_delivered) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(true));
+        Self { settings, max_message_bytes, watcher, fatal, errors, is_rejected, has_delivered }
     }
 
     /// Whether an outdated producer may still deliver the writes that it has. It may if no broker rejects it, and if it
-    /// has delivered one since it was last asked this. Nothing is known at the first time.
+    /// has delivered one since it was last asked this. The first time only a rejection counts.
     pub fn may_go_on(&self) -> bool {
+        // Asked in each case, because this begins a new time.
         let has_delivered = self.has_delivered.swap(false, Ordering::Relaxed);
-        let is_first = !self.went_on.swap(true, Ordering::Relaxed);
-        !self.is_rejected.load(Ordering::Relaxed) && (has_delivered || is_first)
+        has_delivered && !self.is_rejected.load(Ordering::Relaxed)
     }
 
     /// Whether the producer was made with these settings and this limit.

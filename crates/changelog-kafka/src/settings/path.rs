@@ -1,7 +1,7 @@
 //! What stands in the place of a path.
 //!
-//! Promises that a key, a token, a password or a text of properties is not shown as a path. A password of small letters
-//! only can't be told from a name.
+//! Promises that a key, a token, a password or a text of properties is not shown as a path. A password that has
+//! only small letters looks like a name, and is shown.
 
 use super::{
     pem,
