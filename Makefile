@@ -9,8 +9,8 @@ export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run build test unit broker clients chart release-test campaign campaign-short bench micro linearize \
-    check lint contract api baseline deny fetch tools tools-early kafka cities client-libraries
+.PHONY: help run build test unit broker clients first-steps chart release-test campaign campaign-short bench micro \
+    linearize check lint contract api baseline deny fetch tools tools-early kafka cities client-libraries
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -44,17 +44,20 @@ unit: ## What needs neither Java nor a broker
 broker: fetch tools kafka cities client-libraries ## A real Apache Kafka from Maven Central, and the documents' commands
 	$(CARGO) test --locked --test broker -- --show-output
 
-clients: kafka ## The client packages of five languages and their examples, on both stores and with faults
+clients: kafka ## The client packages of five languages, their examples and the scenario, with faults
 	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-client-tests -- $(ARGS)
+
+first-steps: kafka ## What the READMEs of packages and examples tell a new user, each in an empty folder
+	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-client-tests -- --first-steps $(ARGS)
 
 chart: tools ## Lints the Helm chart and renders every mode
 	tests/chart/run.sh
 
 # What users see of the release build: the API over the wire, the process, the README's commands, and a broker that
 # demands passwords.
-RELEASE_TESTS = over_the_wire process:: flags:: readme:: authorization::
+RELEASE_TESTS = over_the_wire process:: flags:: readme:: cookbook:: authorization::
 
-release-test: build tools kafka cities ## The contract, README and authorization tests, on the release binary
+release-test: build fetch tools kafka cities ## The contract, README and authorization tests, on the release binary
 	@for filter in $(RELEASE_TESTS); do \
 	    $(CARGO) test --locked --quiet --test local --test broker -- --list "$$filter" | grep ': test$$' >/dev/null || \
 	    { echo "make release-test: no test matches $$filter" >&2; exit 1; }; \
@@ -67,7 +70,7 @@ CAMPAIGN = $(WITH_BINARY) $(CARGO) run --locked -p changelogd-campaign --
 # With arguments it has not everything.
 CAMPAIGN_REPORT = $(if $(ARGS),target/campaign.md,docs/reliability.md)
 
-campaign: linearize kafka ## Every fault on a real cluster, histories of 60 s, fresh seeds: writes docs/reliability.md
+campaign: linearize fetch tools kafka ## Every fault on a real cluster, with fresh seeds: writes docs/reliability.md
 	$(CAMPAIGN) --seconds 60 --report $(CAMPAIGN_REPORT) --command "make campaign" $(ARGS)
 
 # Faults that fit into four minutes, on a slower machine too:

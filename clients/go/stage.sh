@@ -6,6 +6,7 @@
 #   stage.sh build      compiles, and fails if changelogv1 is not what the .proto file gives
 #   stage.sh test       runs the tests, on the servers that CHANGELOGD_TEST_EMBEDDED and others name
 #   stage.sh example    runs the example on two of these servers, and compares its output
+#   stage.sh scenario   makes the calls of the file CHANGELOGD_TEST_SCENARIO, and writes CHANGELOGD_TEST_ANSWERS
 #   stage.sh generate   writes changelogv1, after a change of the .proto file
 #
 # What it builds is in target/clients/go. Go keeps modules and compiled packages in its own caches.
@@ -65,6 +66,7 @@ build() {
         (cd "$module" && go vet ./...) || fail "go vet found something in $module, see above"
     done
     (cd "$here" && go test -c -o "$out/changelogd.test" .) || fail "the tests do not compile"
+    (cd "$here" && go build -o "$out/scenario" ./internal/scenario) || fail "the scenario's program does not compile"
     (cd "$example" && go build -o "$out/quickstart" .) || fail "the example does not compile"
     checksum >"$out/build.stamp"
 }
@@ -84,6 +86,11 @@ run_example() {
     done
 }
 
+run_scenario() {
+    build
+    "$out/scenario" "$CHANGELOGD_TEST_SCENARIO" >"$CHANGELOGD_TEST_ANSWERS" || fail "the scenario's program failed"
+}
+
 command -v go >/dev/null 2>&1 || fail "go is not on PATH; install Go 1.26 or later, see https://go.dev/dl/"
 command -v "${CC:-gcc}" >/dev/null 2>&1 ||
     fail "${CC:-gcc} is not on PATH, and the race detector needs it; on Debian: apt-get install gcc"
@@ -96,6 +103,7 @@ case ${1:-} in
 install | build) "$1" ;;
 test) run_tests ;;
 example) run_example ;;
+scenario) run_scenario ;;
 generate)
     install
     generated
@@ -105,6 +113,7 @@ generate)
 '')
     run_tests
     run_example
+    run_scenario
     ;;
-*) fail "usage: clients/go/stage.sh [install|build|test|example|generate]" ;;
+*) fail "usage: clients/go/stage.sh [install|build|test|example|scenario|generate]" ;;
 esac

@@ -6,6 +6,7 @@
 #   stage.sh build      the same
 #   stage.sh test       runs the tests, on the servers that CHANGELOGD_TEST_EMBEDDED and others name
 #   stage.sh example    runs the example on two of these servers, and compares its output
+#   stage.sh scenario   makes the calls of the file CHANGELOGD_TEST_SCENARIO, and writes CHANGELOGD_TEST_ANSWERS
 #
 # What it builds is in target/clients/java. Maven keeps what it fetches in its local repository. It has no lock file:
 # the versions in the pom files are exact, and a file with a wrong checksum is refused.
@@ -60,13 +61,22 @@ run_example() {
     done
 }
 
+run_scenario() {
+    build
+    classes=$out/client/test-classes:$out/client/classes
+    java -cp "$classes:$(cat "$out/client/classpath")" dev.changelogd.client.Scenario "$CHANGELOGD_TEST_SCENARIO" \
+        >"$CHANGELOGD_TEST_ANSWERS" || fail "the scenario's program failed"
+}
+
 case ${1:-all} in
     install | build) build ;;
     test) run_tests ;;
     example) run_example ;;
+    scenario) run_scenario ;;
     all)
         run_tests
         run_example
+        run_scenario
         ;;
-    *) fail "no step $1: install, build, test or example" ;;
+    *) fail "no step $1: install, build, test, example or scenario" ;;
 esac

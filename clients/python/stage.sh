@@ -5,6 +5,7 @@
 #   stage.sh build     generates the code of the API, builds the wheel and installs it
 #   stage.sh test      checks the types and runs the tests, on the servers that CHANGELOGD_TEST_* name
 #   stage.sh example   runs examples/python on CHANGELOGD_TEST_EMBEDDED and CHANGELOGD_TEST_ON_KAFKA
+#   stage.sh scenario  makes the calls of the file CHANGELOGD_TEST_SCENARIO, and writes CHANGELOGD_TEST_ANSWERS
 #   stage.sh           all of them
 #
 # A step runs those before it if their files have changed.
@@ -83,6 +84,12 @@ run_example() {
     cat "$out/example.txt"
 }
 
+run_scenario() {
+    build
+    "$venv/bin/python" "$here/tests/scenario.py" "$CHANGELOGD_TEST_SCENARIO" >"$CHANGELOGD_TEST_ANSWERS" ||
+        fail "the scenario's program failed"
+}
+
 need() {
     for name in "$@"; do
         eval "[ -n \"\${$name:-}\" ]" || fail "$name is not set"
@@ -103,6 +110,7 @@ fi
 
 example_servers="CHANGELOGD_TEST_EMBEDDED CHANGELOGD_TEST_ON_KAFKA"
 test_servers="$example_servers CHANGELOGD_TEST_UNIX CHANGELOGD_TEST_SCRIPTED"
+scenario_files="CHANGELOGD_TEST_SCENARIO CHANGELOGD_TEST_ANSWERS"
 case "${1:-all}" in
     install) install ;;
     build) build ;;
@@ -114,10 +122,15 @@ case "${1:-all}" in
         need $example_servers
         run_example
         ;;
+    scenario)
+        need $scenario_files
+        run_scenario
+        ;;
     all)
-        need $test_servers
+        need $test_servers $scenario_files
         test_package
         run_example
+        run_scenario
         ;;
-    *) fail "unknown step $1: install, build, test or example" ;;
+    *) fail "unknown step $1: install, build, test, example or scenario" ;;
 esac

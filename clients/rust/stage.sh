@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the Rust client package and its example, as `make clients` does.
 #
-#   stage.sh [install|build|test|example]    without an argument: all of them
+#   stage.sh [install|build|test|example|scenario]    without an argument: all of them
 #
 # Cargo installs what Cargo.lock names, builds below target/, and does nothing twice.
 set -eu
@@ -23,6 +23,7 @@ install() {
 build() {
     cargo build --locked --quiet -p changelogd-client -p changelogd-example-client
     cargo test --locked --quiet -p changelogd-client --lib --test behaviour --no-run
+    cargo build --locked --quiet -p changelogd-client --example scenario
 }
 
 # The second command tests the programs in the README.
@@ -44,11 +45,19 @@ example() {
     done
 }
 
+scenario() {
+    : "${CHANGELOGD_TEST_SCENARIO:?names no file of calls: \`make clients\` writes it}"
+    : "${CHANGELOGD_TEST_ANSWERS:?names no file for the answers: \`make clients\` reads it}"
+    cargo run --locked --quiet -p changelogd-client --example scenario -- "$CHANGELOGD_TEST_SCENARIO" \
+        >"$CHANGELOGD_TEST_ANSWERS" || fail "the scenario's program failed"
+}
+
 case ${1:-all} in
     install) install ;;
     build) build ;;
     test) run_tests ;;
     example) example ;;
-    all) install; build; run_tests; example ;;
-    *) fail "no step $1: install, build, test, example" ;;
+    scenario) scenario ;;
+    all) install; build; run_tests; example; scenario ;;
+    *) fail "no step $1: install, build, test, example, scenario" ;;
 esac

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds and tests the package in target/clients/typescript. Steps: install, build, test, example; without one, all.
+# Builds and tests the package in target/clients/typescript. Steps: install, build, test, example, scenario; without
+# one, all.
 # A step that others need runs with them, and only if its files have changed.
 set -eu
 
@@ -76,14 +77,23 @@ example() {
     cat "$out/output.txt"
 }
 
+scenario() {
+    build
+    [ -n "${CHANGELOGD_TEST_SCENARIO:-}" ] || fail "CHANGELOGD_TEST_SCENARIO is not set"
+    node "$out/dist/test/scenario.js" "$CHANGELOGD_TEST_SCENARIO" >"$CHANGELOGD_TEST_ANSWERS" ||
+        fail "the scenario's program failed"
+}
+
 case "${1-}" in
 install) install ;;
 build) build ;;
 test) tests ;;
 example) example ;;
+scenario) scenario ;;
 '')
     tests
     example
+    scenario
     ;;
-*) fail "unknown step $1; the steps are install, build, test and example" ;;
+*) fail "unknown step $1; the steps are install, build, test, example and scenario" ;;
 esac

@@ -2,14 +2,19 @@
 //!
 //! It starts changelogd on the embedded store, on a Unix socket and on Apache Kafka, and a server that follows scripts.
 //! Then it runs `clients/…/stage.sh` of each language, which finds the servers by variables. A language passes if the
-//! script succeeds, if each behaviour of `clients/BEHAVIOUR.md` has a test that passed, and if no test was skipped.
+//! script succeeds, if each behaviour of `clients/BEHAVIOUR.md` has a test that passed, if no test was skipped, and if
+//! each call of the scenario ended as `scenario/steps.json` says.
 //!
-//! `--serve` only starts the servers and prints the variables, for tests that are run by hand.
+//! `--serve` only starts the servers and prints the variables, for tests that are run by hand. `--first-steps` does
+//! what the READMEs tell a new user.
 
 mod api;
 mod behaviours;
+mod first_steps;
 mod log;
 mod output;
+mod readme;
+mod scenario;
 mod scripted;
 mod servers;
 mod stage;
@@ -35,6 +40,9 @@ struct Arguments {
     /// Start the servers, print their variables, and wait for ^C
     #[arg(long, conflicts_with = "only")]
     serve: bool,
+    /// Follow the READMEs instead, each in an empty folder
+    #[arg(long, conflicts_with = "serve")]
+    first_steps: bool,
 }
 
 #[tokio::main]
@@ -70,6 +78,11 @@ async fn stopped() {
     }
 }
 
+/// The languages of `--only`, or all.
+fn chosen(only: &[String]) -> impl Iterator<Item = &'static str> {
+    LANGUAGES.into_iter().filter(|language| only.is_empty() || only.iter().any(|only| only == language))
+}
+
 /// Whether all languages pass.
 async fn run(arguments: &Arguments) -> Result<bool, String> {
     let behaviours = behaviours::names()?;
@@ -80,16 +93,19 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
         }
         std::future::pending::<()>().await;
     }
-    let languages = LANGUAGES
-        .into_iter()
-        .filter(|language| arguments.only.is_empty() || arguments.only.iter().any(|only| only == language));
-    let stages = languages.map(|language| stage::run(language, &servers.variables, &behaviours));
+    if arguments.first_steps {
+        return first_steps::run(&arguments.only, &servers).await;
+    }
+    let stages = chosen(&arguments.only).map(|language| stage::run(language, &servers.variables, &behaviours));
     let mut stages = stream::iter(stages).buffer_unordered(AT_ONCE);
     let mut all_pass = true;
     while let Some(stage::Stage { language, took, result }) = stages.next().await {
         let took = took.as_secs_f64();
         match result {
-            Ok(()) => println!("{language:<10} {took:>6.1} s  {} behaviours", behaviours.len()),
+            Ok(calls) => {
+                let behaviours = behaviours.len();
+                println!("{language:<10} {took:>6.1} s  {behaviours} behaviours, {calls} calls of the scenario");
+            }
             Err(what) => {
                 all_pass = false;
                 println!("{language:<10} {took:>6.1} s  FAILED: {what}");

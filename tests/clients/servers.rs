@@ -1,5 +1,5 @@
-//! What the tests of a package call: changelogd on the embedded store, on a Unix socket and on Apache Kafka, and the
-//! scripted server.
+//! What the tests of a package call: changelogd on the embedded store, on a Unix socket, with opaque values and on
+//! Apache Kafka, and the scripted server.
 
 use std::{
     path::Path,
@@ -20,17 +20,18 @@ use super::{log::Log, scripted};
 /// The target of the Makefile that builds the binary under test.
 pub const TARGET: &str = "make clients";
 
+const ON_A_PORT: &str = "127.0.0.1:0";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// All servers. They end when this is dropped, in this order.
 pub struct Servers {
-    _changelogd: [Sidecar; 3],
+    _changelogd: [Sidecar; 4],
     _scripted: scripted::Server,
     _broker: Broker,
     _directory: TempDir,
     /// The variables by which tests find the servers.
-    pub variables: [(&'static str, String); 4],
+    pub variables: [(&'static str, String); 5],
 }
 
 impl Servers {
@@ -38,35 +39,46 @@ impl Servers {
         // Not below target/, because the path of a Unix socket has at most 107 bytes.
         let directory = tempfile::tempdir().map_err(|error| format!("no directory: {error}"))?;
         let path = |name| directory.path().join(name).display().to_string();
-        let (socket, data, data_of_socket) = (path("api.sock"), path("tcp"), path("unix"));
-        let on_port = ["--listen=127.0.0.1:0".to_owned(), format!("--data-dir={data}")];
-        let on_socket = [format!("--listen=unix:{socket}"), format!("--data-dir={data_of_socket}")];
-        let (embedded, unix, (kafka, broker), scripted) = tokio::try_join!(
-            Sidecar::start("embedded", &on_port),
-            Sidecar::start("unix", &on_socket),
+        let socket = path("api.sock");
+        let embedded = |name, listen: &str, more: &[&str]| {
+            let fixed = [format!("--listen={listen}"), format!("--data-dir={}", path(name))];
+            let arguments = fixed.into_iter().chain(more.iter().map(|flag| (*flag).to_owned())).collect::<Vec<_>>();
+            async move { Sidecar::start(name, &arguments).await }
+        };
+        let (on_port, unix, opaque, (kafka, broker), scripted) = tokio::try_join!(
+            embedded("embedded", ON_A_PORT, &[]),
+            embedded("unix", &format!("unix:{socket}"), &[]),
+            // A client that reads nothing is to be ended soon.
+            embedded("opaque", ON_A_PORT, &["--values=opaque", "--client-stall-timeout=2s"]),
             on_kafka(),
             async { scripted::Server::start().await.map_err(|error| format!("the scripted server: {error}")) },
         )?;
         let variables = [
-            ("CHANGELOGD_TEST_EMBEDDED", embedded.api.clone()),
+            ("CHANGELOGD_TEST_EMBEDDED", on_port.api.clone()),
             ("CHANGELOGD_TEST_ON_KAFKA", kafka.api.clone()),
+            ("CHANGELOGD_TEST_OPAQUE", opaque.api.clone()),
             ("CHANGELOGD_TEST_UNIX", socket),
             ("CHANGELOGD_TEST_SCRIPTED", scripted.address.to_string()),
         ];
         Ok(Self {
-            _changelogd: [embedded, unix, kafka],
+            _changelogd: [on_port, unix, opaque, kafka],
             _scripted: scripted,
             _broker: broker,
             _directory: directory,
             variables,
         })
     }
+
+    /// The address of the changelogd on the embedded store.
+    pub fn embedded(&self) -> &str {
+        &self.variables[0].1
+    }
 }
 
 async fn on_kafka() -> Result<(Sidecar, Broker), String> {
     let broker = spawn_blocking(Broker::start).await.map_err(|error| format!("no Kafka: {error}"))?;
     let arguments = [
-        "--listen=127.0.0.1:0".to_owned(),
+        format!("--listen={ON_A_PORT}"),
         format!("--brokers={}", broker.bootstrap()),
         format!("--topic={}", unique_topic("clients")),
         "--create-topic".to_owned(),

@@ -1,5 +1,5 @@
-//! A language's `clients/…/stage.sh`: it installs, builds, tests and runs the example. It gets a log file, a process
-//! group and a time limit.
+//! A language's `clients/…/stage.sh`: it installs, builds, tests, runs the example, and makes the scenario's calls.
+//! It gets a log file, a process group and a time limit.
 
 use std::{
     process::Stdio,
@@ -9,11 +9,12 @@ use std::{
 use changelogd_testkit::workspace_root;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time::timeout};
+use uuid::Uuid;
 
-use super::{log::Log, output::Tests};
+use super::{log::Log, output::Tests, scenario::Scenario};
 
 /// From nothing, a language takes about two minutes on two processors. Two languages share them.
-const TIME_LIMIT: Duration = Duration::from_mins(10);
+pub const TIME_LIMIT: Duration = Duration::from_mins(10);
 /// The end of the log that a failure shows.
 const SHOWN_LINES: usize = 60;
 
@@ -21,8 +22,8 @@ const SHOWN_LINES: usize = 60;
 pub struct Stage {
     pub language: &'static str,
     pub took: Duration,
-    /// What is wrong, and the end of the log.
-    pub result: Result<(), String>,
+    /// How many calls of the scenario were made; or what is wrong, and the end of the log.
+    pub result: Result<usize, String>,
 }
 
 pub async fn run(language: &'static str, variables: &[(&str, String)], behaviours: &[String]) -> Stage {
@@ -30,18 +31,36 @@ pub async fn run(language: &'static str, variables: &[(&str, String)], behaviour
     let result = match Log::create(format!("{language}/stage.log")) {
         Err(error) => Err(error),
         Ok(log) => {
-            let script = Command::new(workspace_root().join(format!("clients/{language}/stage.sh")));
-            let ended = ended(script, variables, &log, TIME_LIMIT).await;
-            let text = log.text();
-            let judged = ended.and_then(|()| judged(&text, behaviours));
-            judged.map_err(|what| format!("{what}; the end of {}:\n{}", log.path.display(), last_lines(&text)))
+            let judged = stage(language, variables, behaviours, &log).await;
+            judged.map_err(|what| with_log(&what, &log))
         }
     };
     Stage { language, took: began.elapsed(), result }
 }
 
+async fn stage(
+    language: &'static str,
+    variables: &[(&str, String)],
+    behaviours: &[String],
+    log: &Log,
+) -> Result<usize, String> {
+    let scenario = Scenario::prepare(language, variables, &Uuid::new_v4().simple().to_string())?;
+    let variables = [variables, &scenario.variables()].concat();
+    let mut script = Command::new(workspace_root().join(format!("clients/{language}/stage.sh")));
+    script.current_dir(workspace_root()).env_remove("CHANGELOGD_ADDR");
+    ended(script, &variables, log, TIME_LIMIT).await?;
+    judged(&log.text(), behaviours)?;
+    scenario.judge()?;
+    Ok(scenario.len())
+}
+
+/// What is wrong, and the end of the log.
+pub fn with_log(what: &str, log: &Log) -> String {
+    format!("{what}; the end of {}:\n{}", log.path.display(), last_lines(&log.text()))
+}
+
 /// Waits until the script has ended well.
-async fn ended(
+pub async fn ended(
     mut script: Command,
     variables: &[(&str, String)],
     log: &Log,
@@ -50,9 +69,7 @@ async fn ended(
     let name = script.as_std().get_program().display().to_string();
     let started = log.writer().and_then(|out| {
         script
-            .current_dir(workspace_root())
             .envs(variables.iter().map(|(name, value)| (*name, value)))
-            .env_remove("CHANGELOGD_ADDR")
             // Marks and names are read from the log.
             .env("NO_COLOR", "1")
             .env_remove("FORCE_COLOR")

@@ -15,6 +15,7 @@ mod contract;
 mod control_group;
 mod data_directory;
 mod deadlines;
+mod documents;
 mod drain;
 mod faults;
 mod flags;

@@ -26,8 +26,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tokio_util::task::AbortOnDropHandle;
-use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, codegen::BoxStream};
 use writes::Write;
 
 use crate::api::{
@@ -61,12 +61,12 @@ impl Server {
 }
 
 async fn serve(listener: TcpListener) {
-    let service = ChangelogServiceServer::new(Scripted::default()).max_decoding_message_size(MAX_MESSAGE);
+    let observed = Arc::<Observed>::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(serve_connection(stream, service.clone()))),
+                Ok((stream, _)) => drop(connections.spawn(serve_connection(stream, observed.clone()))),
                 Err(error) => return eprintln!("the scripted server ends: {error}"),
             },
             Some(_) = connections.join_next() => {}
@@ -74,17 +74,24 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, service: ChangelogServiceServer<Scripted>) {
+async fn serve_connection(stream: TcpStream, observed: Arc<Observed>) {
     let _ = stream.set_nodelay(true);
+    let cut = CancellationToken::new();
+    let service = ChangelogServiceServer::new(Scripted { observed, cut: cut.clone() })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .accept_compressed(CompressionEncoding::Gzip);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    let serving = http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     // A client may end its connection as it likes.
-    let _ = http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await;
+    let _ = cut.run_until_cancelled(serving).await;
 }
 
-#[derive(Default)]
+/// The service of one connection.
 struct Scripted {
     observed: Arc<Observed>,
+    /// Ends the connection without an answer.
+    cut: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -95,6 +102,11 @@ impl ChangelogService for Scripted {
         let nth = self.observed.call(workspace, "Set", &metadata);
         match script_of(workspace) {
             "hang" => self.observed.clone().no_end(workspace.to_owned()).await,
+            "disconnect" => self.disconnect(workspace).await,
+            // The encoding of the request. tonic takes the message apart and leaves the metadata.
+            "gzip" if metadata.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip") => {
+                Ok(Response::new(SetResponse::default()))
+            }
             script => writes::set(script, nth).map(Response::new),
         }
     }
@@ -107,12 +119,16 @@ impl ChangelogService for Scripted {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let request = request.get_ref();
         let workspace = workspace_of(&request.workspace_id, &request.changelog_id);
-        if !request.changelog_id.ends_with("/observed/calls") {
-            return Err(no_script(script_of(workspace)));
+        let (_, what) = request.changelog_id.split_once('/').unwrap_or_default();
+        match what {
+            "observed/calls" => {}
+            // A client tells a server that it cancels, and gets no answer to that.
+            "observed/cancelled" => self.observed.cancelled(workspace).await,
+            _ => return Err(no_script(script_of(workspace))),
         }
         let counts = serde_json::to_vec(&self.observed.of(workspace));
         let value = Value::Raw(counts.map_err(|error| Status::internal(error.to_string()))?);
-        let key = format!("{workspace}/observed/calls");
+        let key = format!("{workspace}/{what}");
         Ok(Response::new(GetResponse { entry: Some(Entry { key, value: Some(value), ..Default::default() }) }))
     }
 
@@ -124,6 +140,7 @@ impl ChangelogService for Scripted {
         let nth = self.observed.call(&workspace_id, "LoadWorkspace", &metadata);
         match script_of(&workspace_id) {
             "hang" => self.observed.clone().no_end(workspace_id).await,
+            "disconnect" => self.disconnect(&workspace_id).await,
             script => Ok(self.streamed(reads::load(script, &workspace_id, nth)?, &workspace_id)),
         }
     }
@@ -143,11 +160,17 @@ impl ChangelogService for Scripted {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<BoxStream<WriteResponse>>, Status> {
         let (metadata, _, messages) = request.into_parts();
-        Ok(Response::new(Write::new(messages, metadata, self.observed.clone()).verdicts()))
+        Ok(Response::new(Write::new(messages, metadata, self.observed.clone(), self.cut.clone()).verdicts()))
     }
 }
 
 impl Scripted {
+    /// Ends the connection. The call gets no answer.
+    async fn disconnect<T>(&self, workspace: &str) -> T {
+        self.cut.cancel();
+        self.observed.clone().no_end(workspace.to_owned()).await
+    }
+
     fn streamed<T: Send + 'static>(&self, answer: Answer<T>, workspace: &str) -> Response<BoxStream<T>> {
         let events = stream::iter(answer.events.into_iter().map(Ok));
         Response::new(match answer.end {

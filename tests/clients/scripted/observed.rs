@@ -3,11 +3,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::pending,
+    pin::pin,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
 
 /// The oldest workspace is forgotten when there are more. All packages together have about a hundred.
@@ -43,9 +45,12 @@ impl Default for Counts {
 
 const NO_TIMEOUT: i64 = -1;
 
-/// The counts of each workspace, the oldest first.
 #[derive(Default)]
-pub struct Observed(Mutex<VecDeque<(String, Counts)>>);
+pub struct Observed {
+    /// The counts of each workspace, the oldest first.
+    counts: Mutex<VecDeque<(String, Counts)>>,
+    cancelled: Notify,
+}
 
 impl Observed {
     /// Counts a call. Returns how many of this method there were, with this one.
@@ -78,13 +83,26 @@ impl Observed {
     }
 
     pub fn of(&self, workspace: &str) -> Counts {
-        let all = self.0.lock();
+        let all = self.counts.lock();
         let found = all.iter().find(|(name, _)| name == workspace);
         found.map_or_else(Counts::default, |(_, counts)| counts.clone())
     }
 
+    /// Waits until a call of this workspace that does not end was cancelled.
+    pub async fn cancelled(&self, workspace: &str) {
+        loop {
+            let mut cancelled = pin!(self.cancelled.notified());
+            // What is cancelled from here on is noticed.
+            cancelled.as_mut().enable();
+            if self.of(workspace).cancelled {
+                return;
+            }
+            cancelled.await;
+        }
+    }
+
     fn change<T>(&self, workspace: &str, change: impl FnOnce(&mut Counts) -> T) -> T {
-        let mut all = self.0.lock();
+        let mut all = self.counts.lock();
         let at = all.iter().position(|(name, _)| name == workspace).unwrap_or_else(|| {
             if all.len() == MOST_WORKSPACES {
                 all.pop_front();
@@ -104,6 +122,7 @@ struct Unended {
 impl Drop for Unended {
     fn drop(&mut self) {
         self.observed.change(&self.workspace, |counts| counts.cancelled = true);
+        self.observed.cancelled.notify_waiters();
     }
 }
 
@@ -163,7 +182,7 @@ mod tests {
         for i in 0..=MOST_WORKSPACES {
             observed.message(&i.to_string(), 1, 1);
         }
-        assert_eq!(observed.0.lock().len(), MOST_WORKSPACES);
+        assert_eq!(observed.counts.lock().len(), MOST_WORKSPACES);
         assert_eq!((observed.of("0").messages, observed.of("1").messages), (0, 1));
     }
 }

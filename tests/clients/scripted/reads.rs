@@ -1,5 +1,6 @@
 //! The scripts of `LoadWorkspace` and `StreamAll`.
 
+use prost_types::Timestamp;
 use tonic::{Code, Status};
 
 use super::{failure::Failure, script::no_script};
@@ -33,6 +34,10 @@ pub fn load(script: &str, workspace: &str, nth: u64) -> Result<Answer<LoadWorksp
     let (events, end) = match script {
         "partial" => (vec![batch("a", 0)], End::Ok),
         "broken" => (vec![batch("a", 0)], End::Status(broken())),
+        "large-numbers" => {
+            let (entry, snapshot) = large_numbers(workspace);
+            (vec![Event::Batch(self::batch(entry)), Event::Snapshot(snapshot)], End::Ok)
+        }
         "unknown-event" => (vec![Event::Later(Deletion {}), batch("a", 0), snapshot(0, TOKEN_1)], End::Ok),
         "resync" | "moved" | "truncated" if nth > 1 => (vec![batch("b", 7), snapshot(7, TOKEN_2)], End::Ok),
         "resume" | "resync" | "moved" | "truncated" | "recreated" => {
@@ -96,6 +101,22 @@ fn entry(workspace: &str, id: &str, offset: i64) -> Entry {
 
 fn tombstone(workspace: &str, id: &str, offset: i64) -> Entry {
     Entry { key: format!("{workspace}/deployment/{id}"), offset, is_tombstone: true, ..Default::default() }
+}
+
+/// What a double does not hold, and JSON has as text.
+fn large_numbers(workspace: &str) -> (Entry, Snapshot) {
+    let timestamp = Timestamp { seconds: 253_402_300_799, nanos: 999_000_000 };
+    let entry =
+        Entry { partition: i32::MAX, timestamp: Some(timestamp), ..entry(workspace, "a", 9_007_199_254_740_993) };
+    let snapshot = Snapshot {
+        partition: i32::MAX,
+        start_offset: i64::MIN,
+        end_offset: i64::MAX,
+        records_read: u64::MAX,
+        entries: 9_007_199_254_740_993,
+        ..Default::default()
+    };
+    (entry, snapshot)
 }
 
 /// Of a load that read one entry.

@@ -104,21 +104,21 @@ impl Tested {
     }
 
     async fn observed(&mut self, workspace: &str) -> serde_json::Value {
-        let changelog_id = "/observed/calls".to_owned();
-        let request = GetRequest { workspace_id: workspace.to_owned(), changelog_id, ..Default::default() };
-        let entry = self.client.get(request).await.unwrap().into_inner().entry.unwrap();
-        assert_eq!(entry.key, format!("{workspace}/observed/calls"));
-        let Some(Value::Raw(raw)) = entry.value else { panic!("{:?}", entry.value) };
-        serde_json::from_slice(&raw).unwrap()
+        self.get(workspace, "calls").await
     }
 
     async fn cancelled(&mut self, workspace: &str) {
-        let seen = async {
-            while self.observed(workspace).await["cancelled"] != true {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, seen).await.expect("the server sees that the call was cancelled");
+        let seen = timeout(PATIENCE, self.get(workspace, "cancelled")).await;
+        assert_eq!(seen.expect("the server sees that the call was cancelled")["cancelled"], true);
+    }
+
+    async fn get(&mut self, workspace: &str, what: &str) -> serde_json::Value {
+        let changelog_id = format!("/observed/{what}");
+        let request = GetRequest { workspace_id: workspace.to_owned(), changelog_id, ..Default::default() };
+        let entry = self.client.get(request).await.unwrap().into_inner().entry.unwrap();
+        assert_eq!(entry.key, format!("{workspace}/observed/{what}"));
+        let Some(Value::Raw(raw)) = entry.value else { panic!("{:?}", entry.value) };
+        serde_json::from_slice(&raw).unwrap()
     }
 }
 
@@ -233,6 +233,33 @@ async fn a_set_is_answered_with_the_status_of_its_workspace() {
         let status = tested.set(not_a_code).await.unwrap_err();
         assert_eq!(code_and_reason(&status), (Code::Unimplemented, None), "{not_a_code}");
     }
+}
+
+#[tokio::test]
+async fn a_message_and_facts_may_have_any_text() {
+    let utf8 = start().await.set("utf8.1").await.unwrap_err();
+    assert_refused(&utf8, Code::InvalidArgument, "KEY_INVALID");
+    assert_eq!(utf8.message(), "größe: 100 % von \u{201c}漢字\u{201d} 🦀\n%41 is no A");
+    assert_eq!(utf8.get_details_error_info().unwrap().metadata["got"], "größe 🦀");
+}
+
+#[tokio::test]
+async fn a_compressed_request_is_told_from_another() {
+    let mut tested = start().await;
+    assert_eq!(tested.set("gzip.1").await.unwrap_err().code(), Code::Unimplemented);
+    tested.client = tested.client.send_compressed(CompressionEncoding::Gzip);
+    tested.set("gzip.1").await.unwrap();
+    assert_eq!(code_and_reason(&tested.set("status-5.1").await.unwrap_err()), (Code::NotFound, None));
+}
+
+#[tokio::test]
+async fn a_connection_ends_without_an_answer() {
+    let mut tested = start().await;
+    // Each of these connects again.
+    assert_eq!(tested.set("disconnect.1").await.unwrap_err().code(), Code::Unknown);
+    assert_eq!(tested.load("disconnect.1").await.1.unwrap_err().code(), Code::Unknown);
+    let (verdicts, end) = tested.write(vec![mutations("count.1", 1), mutations("disconnect.1", 1)]).await;
+    assert_eq!((verdicts.len(), end.unwrap_err().code()), (1, Code::Unknown));
 }
 
 #[tokio::test]

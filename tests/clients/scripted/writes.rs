@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream;
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, codegen::BoxStream, metadata::MetadataMap};
 
 use super::{
@@ -25,6 +26,7 @@ pub fn set(script: &str, nth: u64) -> Result<SetResponse, Status> {
         "refused" => Err(refused().into()),
         "starting" if nth <= 2 => Err(Failure::new(Code::Unavailable, "STARTING", "the store is not open yet").into()),
         "starting" => Ok(SetResponse { position: Some(Position::default()), timestamp: None }),
+        "utf8" => Err(utf8().into()),
         "unknown" => {
             let unknown = Failure::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", "the outcome is not known");
             Err(unknown.into())
@@ -54,6 +56,12 @@ fn refused() -> Failure {
         .fact("got", "11")
 }
 
+/// gRPC encodes the message: percent signs, line breaks and what is not ASCII.
+fn utf8() -> Failure {
+    let message = "größe: 100 % von \u{201c}漢字\u{201d} 🦀\n%41 is no A";
+    Failure::new(Code::InvalidArgument, "KEY_INVALID", message).field("changelog_id").fact("got", "größe 🦀")
+}
+
 pub fn flush(failures_after: u64) -> FlushResponse {
     let failure = |(id, name): (u64, &str)| {
         let error = Failure::new(Code::Unavailable, "BROKERS_UNREACHABLE", "the brokers are unreachable")
@@ -71,6 +79,7 @@ pub struct Write {
     messages: Streaming<WriteRequest>,
     metadata: MetadataMap,
     observed: Arc<Observed>,
+    connection: CancellationToken,
     /// How many mutations have a verdict.
     answered: i64,
     is_first_message: bool,
@@ -78,8 +87,14 @@ pub struct Write {
 }
 
 impl Write {
-    pub fn new(messages: Streaming<WriteRequest>, metadata: MetadataMap, observed: Arc<Observed>) -> Self {
-        Self { messages, metadata, observed, answered: 0, is_first_message: true, is_cut: false }
+    /// `connection` ends the connection.
+    pub fn new(
+        messages: Streaming<WriteRequest>,
+        metadata: MetadataMap,
+        observed: Arc<Observed>,
+        connection: CancellationToken,
+    ) -> Self {
+        Self { messages, metadata, observed, connection, answered: 0, is_first_message: true, is_cut: false }
     }
 
     /// One response for each message.
@@ -106,6 +121,10 @@ impl Write {
                 "refused" => Outcome::Error(refused().into()),
                 "count" => self.written(),
                 "stall" => self.observed.clone().no_end(workspace.to_owned()).await,
+                "disconnect" => {
+                    self.connection.cancel();
+                    self.observed.clone().no_end(workspace.to_owned()).await
+                }
                 "cut" => {
                     self.is_cut = true;
                     self.written()

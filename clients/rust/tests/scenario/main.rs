@@ -1,0 +1,186 @@
+//! Makes the calls of a file with the generated client, and prints what each of them got: one line of JSON for each
+//! line. `clients/BEHAVIOUR.md` describes both.
+
+#![allow(clippy::print_stdout, reason = "the output of a program")]
+
+use std::{
+    collections::HashMap,
+    env,
+    error::Error,
+    fs::File,
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
+use changelogd_client::proto::changelog_service_client::ChangelogServiceClient;
+use futures_util::{StreamExt, stream};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use tonic::{
+    Request, Response, Status, Streaming,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+type Failure = Box<dyn Error>;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Call {
+    name: String,
+    address: String,
+    #[serde(rename = "call")]
+    method: String,
+    requests: Vec<Value>,
+    timeout_ms: u64,
+    gzip: bool,
+    cancel_after: Option<usize>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    name: String,
+    code: i32,
+    message: String,
+    error: Option<Details>,
+    responses: Vec<Value>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    domain: String,
+    reason: String,
+    field: String,
+    retry_ms: Option<u64>,
+    metadata: HashMap<String, String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let path = env::args().nth(1).ok_or("which file has the calls?")?;
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    let pool = DescriptorPool::from_file_descriptor_set(protox::compile(["changelog.proto"], [proto])?)?;
+    for line in BufReader::new(File::open(path)?).lines() {
+        let answer = answer(serde_json::from_str(&line?)?, &pool).await?;
+        println!("{}", serde_json::to_string(&answer)?);
+    }
+    Ok(())
+}
+
+/// Makes a call on a connection of its own.
+async fn answer(call: Call, pool: &DescriptorPool) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
+    let channel = Endpoint::from_shared(format!("http://{}", call.address))?
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .connect_lazy();
+    let client = ChangelogServiceClient::new(channel);
+    let client = if call.gzip { client.send_compressed(CompressionEncoding::Gzip) } else { client };
+    let service = pool.get_service_by_name("changelog.v1.ChangelogService").ok_or("no service")?;
+    let method = service.methods().find(|method| method.name() == call.method).ok_or("no such call")?;
+    let requests = call.requests.iter().map(|request| DynamicMessage::deserialize(method.input(), request));
+    let requests = requests.collect::<Result<_, _>>()?;
+    let mut received = Received { output: method.output(), responses: Vec::new(), most: call.cancel_after };
+
+    // tonic keeps a deadline only up to the first bytes of a response, and calls it CANCELLED.
+    let made = timeout_at(deadline, make(&call.method, client, requests, &mut received)).await;
+    let status = match made {
+        Ok(Ok(())) => Status::ok(""),
+        Ok(Err(status)) => status,
+        Err(_) => Status::deadline_exceeded("the program's own deadline"),
+    };
+    Ok(Answer {
+        name: call.name,
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        error: details(&status),
+        responses: received.responses,
+    })
+}
+
+async fn make(
+    call: &str,
+    mut client: ChangelogServiceClient<Channel>,
+    requests: Vec<DynamicMessage>,
+    received: &mut Received,
+) -> Result<(), Status> {
+    match call {
+        "Set" => received.one(client.set(first(&requests)?).await?),
+        "Delete" => received.one(client.delete(first(&requests)?).await?),
+        "Flush" => received.one(client.flush(first(&requests)?).await?),
+        "Get" => received.one(client.get(first(&requests)?).await?),
+        "Describe" => received.one(client.describe(first(&requests)?).await?),
+        "LoadWorkspace" => received.all(client.load_workspace(first(&requests)?).await?).await,
+        "StreamAll" => received.all(client.stream_all(first(&requests)?).await?).await,
+        "Watch" => received.all(client.watch(first(&requests)?).await?).await,
+        "Write" => {
+            let messages = requests.iter().map(generated).collect::<Result<Vec<_>, _>>()?;
+            // Everything is sent before a response is read.
+            let (sent, has_sent) = tokio::sync::oneshot::channel::<()>();
+            let end = stream::once(async move { drop(sent) });
+            let messages = stream::iter(messages).map(Some).chain(end.map(|()| None));
+            let response = client.write(messages.filter_map(std::future::ready)).await?;
+            let _ = has_sent.await;
+            received.all(response).await
+        }
+        _ => Err(Status::internal(format!("no call {call}"))),
+    }
+}
+
+fn first<T: Message + Default>(requests: &[DynamicMessage]) -> Result<Request<T>, Status> {
+    generated(&requests[0]).map(Request::new)
+}
+
+fn generated<T: Message + Default>(message: &DynamicMessage) -> Result<T, Status> {
+    message.transcode_to().map_err(|error| Status::internal(error.to_string()))
+}
+
+struct Received {
+    output: MessageDescriptor,
+    responses: Vec<Value>,
+    /// A stream is cancelled after that many.
+    most: Option<usize>,
+}
+
+impl Received {
+    fn one<T: Message>(&mut self, response: Response<T>) -> Result<(), Status> {
+        self.message(&response.into_inner())
+    }
+
+    async fn all<T: Message>(&mut self, response: Response<Streaming<T>>) -> Result<(), Status> {
+        let mut stream = response.into_inner();
+        while let Some(message) = stream.message().await? {
+            self.message(&message)?;
+            if Some(self.responses.len()) == self.most {
+                // A stream is cancelled by dropping it. That has no status.
+                return Err(Status::cancelled("dropped"));
+            }
+        }
+        Ok(())
+    }
+
+    fn message<T: Message>(&mut self, message: &T) -> Result<(), Status> {
+        let decoded = DynamicMessage::decode(self.output.clone(), message.encode_to_vec().as_slice());
+        let message = decoded.map_err(|error| Status::internal(error.to_string()))?;
+        self.responses.push(serde_json::to_value(message).map_err(|error| Status::internal(error.to_string()))?);
+        Ok(())
+    }
+}
+
+fn details(status: &Status) -> Option<Details> {
+    let info = status.get_details_error_info()?;
+    let delay = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+    let field = status.get_details_bad_request().and_then(|request| request.field_violations.into_iter().next());
+    Some(Details {
+        domain: info.domain,
+        reason: info.reason,
+        field: field.map_or_else(String::new, |violation| violation.field),
+        retry_ms: delay.and_then(|delay| delay.as_millis().try_into().ok()),
+        metadata: info.metadata,
+    })
+}

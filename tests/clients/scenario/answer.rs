@@ -1,0 +1,157 @@
+//! What a program printed for a call, and what a step expects of it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tonic::Code;
+
+/// Anything, or nothing.
+const ANY: &str = "*";
+/// As the name of a member: other members may be there.
+const OTHERS: &str = "…";
+const VERDICTS: &str = "verdicts";
+/// The bytes of a value that a difference shows.
+const SHOWN: usize = 300;
+
+/// One line of a program's output.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    pub name: String,
+    /// The number of a gRPC code.
+    code: i32,
+    message: String,
+    /// The details of the status, or null without an ErrorInfo.
+    error: Value,
+    /// In the JSON of protobuf.
+    responses: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    code: Codes,
+    #[serde(default = "any")]
+    message: Value,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    responses: Value,
+}
+
+fn any() -> Value {
+    ANY.into()
+}
+
+/// Names or numbers of gRPC codes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Codes {
+    One(String),
+    OneOf(Vec<String>),
+    /// What differs from `*` in some languages.
+    ByLanguage(BTreeMap<String, Codes>),
+}
+
+impl Codes {
+    fn in_language(&self, language: &str) -> &[String] {
+        match self {
+            Self::One(code) => std::slice::from_ref(code),
+            Self::OneOf(codes) => codes,
+            Self::ByLanguage(codes) => {
+                codes.get(language).or_else(|| codes.get(ANY)).map_or(&[], |codes| codes.in_language(language))
+            }
+        }
+    }
+}
+
+impl Expected {
+    pub fn differences(&self, answer: &Answer, language: &str) -> Vec<String> {
+        let mut differences = Vec::new();
+        let codes = self.code.in_language(language);
+        if !codes.iter().any(|code| number_of(code) == Some(answer.code)) {
+            let code = Code::from_i32(answer.code);
+            differences.push(format!("expected the code {codes:?}, got {code:?} with {:?}", answer.message));
+        }
+        differences.extend(difference(&self.message, &answer.message.as_str().into(), "message"));
+        differences.extend(difference(&self.error, &answer.error, "error"));
+        // A step without responses expects none.
+        let expected = if self.responses.is_null() { Value::Array(Vec::new()) } else { self.responses.clone() };
+        differences.extend(difference(&expected, &merged(&answer.responses).into(), "responses"));
+        differences
+    }
+}
+
+/// The number of a code, by its name or number.
+fn number_of(code: &str) -> Option<i32> {
+    let plain = |text: &str| text.replace('_', "").to_lowercase();
+    let is_named = |number: &i32| plain(&format!("{:?}", Code::from_i32(*number))) == plain(code);
+    code.parse().ok().or_else(|| (0..=16).find(is_named))
+}
+
+/// A server splits entries and verdicts into messages as it likes. Verdicts come in any order.
+fn merged(responses: &[Value]) -> Vec<Value> {
+    let mut merged: Vec<Value> = Vec::new();
+    for mut response in responses.iter().cloned() {
+        if let (Some((last_kind, last)), Some((kind, list))) =
+            (merged.last_mut().and_then(list_in), list_in(&mut response))
+            && last_kind == kind
+        {
+            last.append(list);
+        } else {
+            merged.push(response);
+        }
+    }
+    for (kind, list) in merged.iter_mut().filter_map(list_in) {
+        if kind == VERDICTS {
+            list.sort_by_key(|verdict| verdict["id"].as_str().and_then(|id| id.parse::<u64>().ok()));
+        }
+    }
+    merged
+}
+
+/// What the server could have sent in more or fewer messages.
+fn list_in(response: &mut Value) -> Option<(&'static str, &mut Vec<Value>)> {
+    let response = response.as_object_mut()?;
+    if response.contains_key(VERDICTS) {
+        return Some((VERDICTS, response.get_mut(VERDICTS)?.as_array_mut()?));
+    }
+    Some(("entries", response.get_mut("batch")?.get_mut("entries")?.as_array_mut()?))
+}
+
+/// The first place where a value is not what is expected.
+fn difference(expected: &Value, got: &Value, path: &str) -> Option<String> {
+    match (expected, got) {
+        (Value::String(text), _) if text == ANY => None,
+        (Value::Object(expected), Value::Object(got)) => of_objects(expected, got, path),
+        (Value::Array(expected), Value::Array(got)) if expected.len() == got.len() => {
+            let mut pairs = expected.iter().zip(got).enumerate();
+            pairs.find_map(|(at, (expected, got))| difference(expected, got, &format!("{path}[{at}]")))
+        }
+        // Some libraries print 1 as 1.0.
+        (Value::Number(expected), Value::Number(got)) if expected.as_f64() == got.as_f64() => None,
+        _ if expected == got => None,
+        _ => Some(format!("{path}: expected {}, got {}", shown(expected), shown(got))),
+    }
+}
+
+fn of_objects(expected: &Map<String, Value>, got: &Map<String, Value>, path: &str) -> Option<String> {
+    let named = expected.iter().filter(|(name, _)| *name != OTHERS).find_map(|(name, expected)| {
+        let path = format!("{path}.{name}");
+        match got.get(name) {
+            Some(got) => difference(expected, got, &path),
+            None if expected == ANY => None,
+            None => Some(format!("{path}: expected {}, got nothing", shown(expected))),
+        }
+    });
+    let may_have_others = expected.contains_key(OTHERS);
+    let mut others = got.iter().filter(|(name, _)| !may_have_others && !expected.contains_key(*name));
+    named.or_else(|| others.next().map(|(name, got)| format!("{path}.{name}: expected nothing, got {}", shown(got))))
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    let end = text.floor_char_boundary(SHOWN);
+    if end < text.len() { format!("{}… ({} bytes)", &text[..end], text.len()) } else { text }
+}

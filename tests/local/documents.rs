@@ -1,0 +1,69 @@
+//! Each block of a document is run by a test, or says why it is not.
+
+use std::fs;
+
+/// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts:
+/// `tests/clients/readme.rs`.
+const CHECKED: [(&str, &[&str]); 6] = [
+    // tests/broker/readme.rs
+    ("README.md", &["sh", "console", "console kafka"]),
+    // tests/broker/cookbook.rs
+    ("docs/grpcurl.md", &["console"]),
+    // `data_directory` runs the backups.
+    ("docs/embedded-store.md", &["console"]),
+    // `the_service_config_is_that_of_the_go_package`
+    ("docs/clients.md", &["json"]),
+    // tests/chart/run.sh
+    ("helm/changelogd/README.md", &["yaml"]),
+    // Comments of the API file: `make api` writes them.
+    ("docs/api.md", &["text"]),
+];
+const NOT_RUN: &str = "Not run, because ";
+
+/// The blocks: their tags, and the paragraphs before them.
+fn blocks(document: &str) -> Vec<(&str, &str)> {
+    let mut blocks = Vec::new();
+    let mut rest = document;
+    while let Some((before, block)) = rest.split_once("\n```") {
+        let (tag, block) = block.split_once('\n').expect("a block has lines");
+        blocks.push((tag, before.trim_end().rsplit("\n\n").next().unwrap_or_default()));
+        rest = block.split_once("\n```").map_or("", |(_, rest)| rest);
+    }
+    blocks
+}
+
+#[test]
+fn each_block_is_run_or_says_why_it_is_not() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let docs = fs::read_dir(format!("{root}/docs")).unwrap().map(|file| file.unwrap().file_name());
+    let docs = docs.map(|name| format!("docs/{}", name.into_string().unwrap())).filter(|name| name.ends_with(".md"));
+    let others = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "helm/changelogd/README.md"];
+    let mut found = 0;
+    for path in docs.chain(others.map(str::to_owned)) {
+        let document = fs::read_to_string(format!("{root}/{path}")).unwrap();
+        let checked = CHECKED.iter().find(|(name, _)| *name == path).map_or(&[][..], |(_, tags)| tags);
+        for (tag, before) in blocks(&document) {
+            found += 1;
+            let is_marked = before.starts_with(NOT_RUN);
+            assert!(checked.contains(&tag) != is_marked, "{path}: a block of {tag:?} after {before:?}");
+        }
+    }
+    assert!(found > 40, "{found}");
+}
+
+#[test]
+fn the_service_config_is_that_of_the_go_package() {
+    let config = |document: &str, begin: &str, end: &str| {
+        let text = document.split_once(begin).expect(begin).1.split_once(end).expect(end).0;
+        serde_json::from_str::<serde_json::Value>(text).unwrap()
+    };
+    let document = config(include_str!("../../docs/clients.md"), "\n```json\n", "\n```");
+    let package = config(include_str!("../../clients/go/client.go"), "\nconst serviceConfig = `", "`");
+    assert_eq!(document, package);
+}
+
+#[test]
+fn a_block_is_found_with_the_paragraph_before_it() {
+    let document = "# a\n\nOne\ntwo:\n\n```sh\nx\n\n```\nThree:\n```\ny\n```\n";
+    assert_eq!(blocks(document), [("sh", "One\ntwo:"), ("", "Three:")]);
+}
