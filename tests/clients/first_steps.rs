@@ -10,6 +10,9 @@ use tokio::process::Command;
 
 use super::{chosen, log::Log, readme::Script, servers::Servers, stage};
 
+/// Maven resets colours, also without colours and in a file.
+const MAVEN_ENDS: &str = "\u{1b}[0m";
+
 /// Whether everything in these languages works.
 pub async fn run(only: &[String], servers: &Servers) -> Result<bool, String> {
     let mut all_work = true;
@@ -56,6 +59,7 @@ async fn follow(readme: &str, language: &str, servers: &Servers) -> Result<(), S
 fn has_printed(script: &Script, output: &Path) -> Result<(), String> {
     for (number, expected) in &script.printed {
         let printed = fs::read_to_string(output.join(number.to_string())).map_err(|error| error.to_string())?;
+        let printed = printed.replace(MAVEN_ENDS, "");
         if printed != *expected {
             return Err(format!("expected {expected:?}, printed {printed:?}"));
         }
