@@ -70,7 +70,8 @@ pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
         .env("CHANGELOGD_TEST_SEEDS", seeds.to_string())
         .output()
         .expect("cargo runs");
-    let said = String::from_utf8_lossy(&output.stdout);
+    // The seed of a world that failed is in a panic, which goes to stderr.
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     let line = said.lines().find_map(|l| l.split_once("simulation: ")).map(|(_, line)| line.to_owned());
     match line {
         Some(line) if output.status.success() => {
@@ -82,7 +83,9 @@ pub fn simulation(first: u64, seeds: u64, report: &mut Report) {
             );
         }
         _ => {
-            let failed = said.lines().find(|l| l.contains("runs it again")).unwrap_or("it failed").to_owned();
+            let failed = said.lines().find(|l| l.contains("runs it again") || l.ends_with(" ... FAILED"));
+            let failed = failed.or_else(|| said.lines().next_back()).unwrap_or("cargo printed nothing").to_owned();
+            println!("simulation: {failed}");
             report.failure(format!("simulation: {failed}"));
             report.section("Simulation", &format!("**failed**: {failed}"));
         }

@@ -143,7 +143,8 @@ pub enum StartAt {
     Offset {
         /// The first offset to read.
         offset: i64,
-        /// The leader epoch of the record before it, so that the log can notice a truncation; -1 if it is not known.
+        /// The leader epoch of the record before it, so that the log can notice a truncation. Negative if it is not
+        /// known: as the log returned it with the offset.
         leader_epoch: i32,
     },
 }
@@ -177,7 +178,7 @@ pub struct PartitionEnd {
     pub end: i64,
     /// Counts of all records in the range.
     pub counts: Counts,
-    /// The leader epoch of the last record that was read; -1 if it is not known.
+    /// The leader epoch of the last record that was read; negative if it is not known.
     pub leader_epoch: i32,
     /// The time at which the end offset was taken.
     pub at_end: SystemTime,
@@ -200,7 +201,7 @@ pub enum ReplayEvent {
         partition: Partition,
         /// The records; never empty.
         records: Vec<Record>,
-        /// The leader epoch of the last record; -1 if it is not known.
+        /// The leader epoch of the last record; negative if it is not known.
         leader_epoch: i32,
     },
     /// The end of a partition. Sent once for each partition.
@@ -212,7 +213,7 @@ pub enum ReplayEvent {
         partition: Partition,
         /// The next offset to read.
         next_offset: i64,
-        /// The leader epoch of the last record that was read; -1 if it is not known.
+        /// The leader epoch of the last record that was read; negative if it is not known.
         leader_epoch: i32,
         /// Counts of all records since the last event with counts.
         counts: Counts,

@@ -15,6 +15,12 @@ use changelog_core::{
 use super::cluster::{Cluster, OffsetSnapshot, Offsets};
 use crate::timeouts::{MAX_STABLE_OFFSET_DELAY, MIN_STABLE_OFFSET_DELAY};
 
+/// The leader epoch of a range of which no record was read, so far or up to its end: it was empty, or had only markers,
+/// aborted records, and offsets that compaction left. A token has it, too. Its offset alone does not show that the log
+/// was truncated below it and has grown again, so the resumed replay starts at the low watermark. Nothing is delivered
+/// twice, because nothing was read. -1 is another thing: a record was read, and its epoch is not known.
+pub const NO_RECORD_READ: i32 = -2;
+
 /// The range of one partition that a replay reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayRange {
@@ -22,6 +28,7 @@ pub struct ReplayRange {
     pub start: i64,
     /// The end offset, exclusive.
     pub end: i64,
+    /// Of the last record that was read; [`NO_RECORD_READ`], or -1 if it is not known.
     pub leader_epoch: i32,
     /// The range starts at the low watermark, so its counts are of the whole partition.
     pub whole_partition: bool,
@@ -42,14 +49,15 @@ pub fn resolve_ranges<C: Cluster>(
     let snapshot = with_first_known_ends(snapshot, &request.topic.id);
     let mut ranges = Vec::new();
     for ((partition, start), offsets) in request.partitions.iter().zip(&snapshot.offsets) {
-        let (start, leader_epoch) = match *start {
-            StartAt::Low => (offsets.low, -1),
+        let (offset, leader_epoch) = match *start {
+            StartAt::Low => (offsets.low, NO_RECORD_READ),
             StartAt::Offset { offset, leader_epoch } => (offset, leader_epoch),
         };
-        if !(offsets.low..=offsets.high).contains(&start) {
+        if !(offsets.low..=offsets.high).contains(&offset) {
             let (low, end) = (offsets.low, offsets.high);
-            return Err(ReadError::OffsetOutOfRange { partition: *partition, offset: start, low, end });
+            return Err(ReadError::OffsetOutOfRange { partition: *partition, offset, low, end });
         }
+        let start = if leader_epoch == NO_RECORD_READ { offsets.low } else { offset };
         ranges.push(ReplayRange {
             partition: *partition,
             start,

@@ -111,7 +111,7 @@ pub enum ResyncCause {
 pub struct Cursor {
     /// The next offset to read; `None` if nothing was delivered yet, which means the low watermark.
     pub next: Option<i64>,
-    /// The leader epoch of the record before `next`; -1 if it is not known.
+    /// The leader epoch of the record before `next`, as the log returned it; negative if it is not known.
     pub leader_epoch: i32,
     /// A time at which the reader had seen the whole log; the start of the stream until then.
     pub as_of: SystemTime,

@@ -19,7 +19,7 @@ pub fn check(world: &World, outcome: &Outcome) -> Result<(), String> {
             return fail(format!("the topic is {topic:?} by now"));
         }
         // A log that was truncated meanwhile may end earlier.
-        let cut = world.partitions.get(&partition).is_some_and(|p| !p.cuts.is_empty());
+        let cut = world.was_truncated(outcome.topic, partition);
         if end.end < outcome.high_watermarks[&partition] && !cut {
             return fail(format!(
                 "its high watermark was {} when it was asked for",

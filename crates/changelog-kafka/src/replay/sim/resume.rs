@@ -1,5 +1,5 @@
 //! Streams over a simulated log that are interrupted and resumed by token. The client's state must be right in the end,
-//! or the client must have got an error that tells it to start again.
+//! or the client must have got an error that tells it to start again. Below are single cases.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,7 +9,9 @@ use std::{
 
 use changelog_core::{
     changelog::{Changelog, Content, Limits, LoadError, Metrics, Peer, StreamEvent, StreamRequest},
-    log::{MemoryLog, ReadError, Replay, ReplayRequest, StoreKind, TopicState, WriteError},
+    log::{
+        Counts, MemoryLog, ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, TopicState, WriteError,
+    },
     testing::FakeLog,
 };
 use tokio::sync::watch;
@@ -20,11 +22,13 @@ use super::{
         range,
         reader::{ReplayReader, check_same_topic},
     },
+    FOUND,
     broker::SimulatedCluster,
     check::check_state,
     faults::Fault,
-    load::{DEADLINE, limits},
+    load::{DEADLINE, NO_PROGRESS, limits},
     rng::Rng,
+    rules::{LIMITS, fill, request, still, stopped_from, whole},
     seeds,
     world::{SharedWorld, World},
 };
@@ -174,7 +178,7 @@ fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let seeds = seeds();
     let (count, mut resumed) = (seeds.end - seeds.start, 0);
-    for seed in seeds {
+    for seed in seeds.chain(FOUND) {
         match runtime.block_on(run_seed(seed)) {
             Ok(times) => resumed += times,
             Err(error) => panic!("seed {seed} (CHANGELOGD_TEST_SEED={seed} runs it again): {error}"),
@@ -182,4 +186,66 @@ fn in_every_simulated_world_a_resumed_stream_is_right_or_an_error() {
     }
     println!("resumed {resumed} times over {count} seeds");
     assert!(resumed > count / 4 || count < 10, "hardly any stream was resumed: {resumed}");
+}
+
+/// The offsets of the records of the only partition that a resumed reader gets.
+fn resumed(world: &SharedWorld, start: StartAt) -> Vec<i64> {
+    let topic = world.borrow().described();
+    let mut cluster = SimulatedCluster::new(world, &topic);
+    let request = request(world, topic, start, false);
+    let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
+    let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
+    reader.read(&mut None).expect("it is whole");
+    let records = reader.cluster.events.into_iter().filter_map(|event| match event {
+        ReplayEvent::Records { records, .. } => Some(records),
+        _ => None,
+    });
+    records.flatten().map(|record| record.offset).collect()
+}
+
+/// The log is truncated, and grows again to exactly the offset of the resume. Only the leader epoch shows it.
+/// Covers C49, R14, F13.
+#[test]
+fn a_resumed_reader_at_an_end_that_was_cut_and_grew_again_gets_an_error() {
+    let world = still(1);
+    fill(&world, 10);
+    let topic = world.borrow().described();
+    {
+        let mut world = world.borrow_mut();
+        let log = world.partitions.get_mut(&0).unwrap();
+        log.slots.truncate(5);
+        (log.high, log.epoch) = (5, 1);
+        log.cuts.push((1, 5));
+    }
+    fill(&world, 5);
+    let stop = stopped_from(&world, StartAt::Offset { offset: 10, leader_epoch: 0 }, |_| {}, topic);
+    assert!(matches!(stop, StopReason::Failed(ReadError::Truncated { .. })), "{stop:?}");
+}
+
+/// The log had only aborted records, so its reader knows no leader epoch. It is truncated, and grows again.
+/// Covers C49, R14, F13.
+#[test]
+fn a_resumed_reader_that_had_read_no_record_misses_none_of_a_log_that_was_cut_and_grew_again() {
+    for cut in [0, 1] {
+        let world = still(1);
+        let number = world.borrow_mut().open(0);
+        world.borrow_mut().end(0, number, false);
+        let end = whole(&world).ends[0].0;
+        assert_eq!((end.end, end.counts), (2, Counts::default()));
+
+        world.borrow_mut().partitions.get_mut(&0).unwrap().truncate(cut);
+        fill(&world, 4);
+        let records = resumed(&world, StartAt::Offset { offset: end.end, leader_epoch: end.leader_epoch });
+        assert_eq!(records, [cut, cut + 1, cut + 2, cut + 3]);
+    }
+}
+
+/// Old brokers do not tell the epoch of a record that was read. What was read is not delivered again.
+/// Covers C49.
+#[test]
+fn a_resumed_reader_of_records_without_an_epoch_starts_at_its_offset() {
+    let world = still(1);
+    fill(&world, 4);
+    assert_eq!(resumed(&world, StartAt::Offset { offset: 3, leader_epoch: -1 }), [3]);
+    assert_eq!(resumed(&world, StartAt::Offset { offset: 4, leader_epoch: -1 }), [0; 0]);
 }

@@ -42,6 +42,8 @@ pub struct World {
     pub count: i64,
     pub partitions: BTreeMap<i32, PartitionLog>,
     pub writes: Vec<Write>,
+    /// Topics and partitions that were truncated, and then created again.
+    truncated: HashSet<(u64, i32)>,
     pub min_compaction_lag: Millis,
     pub delete_retention: Millis,
     /// The topic and partition count that the watcher has seen, and when.
@@ -108,6 +110,7 @@ impl World {
             count,
             partitions: BTreeMap::new(),
             writes: Vec::new(),
+            truncated: HashSet::new(),
             min_compaction_lag: rng.pick(&[0, 50, 60_000]),
             delete_retention: rng.pick(&[2_000, 100_000, 86_400_000]),
             watched: (0, count, 0),
@@ -304,6 +307,8 @@ impl World {
                 self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
             }
             Fault::Recreated => {
+                let truncated = self.partitions.iter().filter(|(_, log)| !log.cuts.is_empty());
+                self.truncated.extend(truncated.map(|(partition, _)| (self.topic, *partition)));
                 self.topic += 1;
                 self.create();
                 for _ in 0..self.rng.below(30) {
@@ -316,6 +321,12 @@ impl World {
             Fault::Throttled => self.throttled_until = now + pause,
             Fault::Lagging => log.lag = Some(((log.high - some).max(log.low), now + pause)),
         }
+    }
+
+    /// Whether an election has truncated this partition of the topic.
+    pub fn was_truncated(&self, topic: u64, partition: i32) -> bool {
+        let now = topic == self.topic && self.partitions.get(&partition).is_some_and(|log| !log.cuts.is_empty());
+        now || self.truncated.contains(&(topic, partition))
     }
 
     fn lose(&mut self, partition: i32, which: impl Fn(&Write) -> bool) {
