@@ -4,7 +4,7 @@ use std::fs;
 
 /// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts:
 /// `tests/clients/readme.rs`.
-const CHECKED: [(&str, &[&str]); 6] = [
+const CHECKED: [(&str, &[&str]); 7] = [
     // tests/broker/readme.rs
     ("README.md", &["sh", "console", "console kafka"]),
     // tests/broker/cookbook.rs
@@ -15,6 +15,8 @@ const CHECKED: [(&str, &[&str]); 6] = [
     ("docs/clients.md", &["json"]),
     // tests/chart/run.sh
     ("helm/changelogd/README.md", &["yaml"]),
+    // A picture.
+    ("ARCHITECTURE.md", &["text"]),
     // Comments of the API file: `make api` writes them.
     ("docs/api.md", &["text"]),
 ];
@@ -26,7 +28,7 @@ fn blocks(document: &str) -> Vec<(&str, &str)> {
     let mut rest = document;
     while let Some((before, block)) = rest.split_once("\n```") {
         let (tag, block) = block.split_once('\n').expect("a block has lines");
-        blocks.push((tag, before.trim_end().rsplit("\n\n").next().unwrap_or_default()));
+        blocks.push((tag, before.trim().rsplit("\n\n").next().unwrap_or_default()));
         rest = block.split_once("\n```").map_or("", |(_, rest)| rest);
     }
     blocks
