@@ -1,7 +1,7 @@
 //! Does what the READMEs of the packages and of their examples tell a new user: `make first-steps`.
 //!
-//! Each README is followed in an empty folder, with a changelogd on the embedded store. `CHANGELOGD` is this checkout.
-//! The commands fetch what they need from the registries, and build without what other runs have built.
+//! Each README is followed from an empty folder, with a changelogd on the embedded store. `CHANGELOGD` is this
+//! checkout, and what other runs have fetched or built there is used. Programs in the empty folder are built anew.
 
 use std::{fs, path::Path, time::Instant};
 

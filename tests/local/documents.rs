@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts:
-/// `tests/clients/readme.rs`.
+/// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts, which
+/// `make first-steps` runs: `tests/clients/readme.rs`.
 const CHECKED: [(&str, &[&str]); 7] = [
     // tests/broker/readme.rs
     ("README.md", &["sh", "console", "console kafka"]),

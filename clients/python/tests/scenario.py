@@ -24,7 +24,11 @@ from changelogd.v1 import changelog_pb2_grpc as pb_grpc
 Json = dict[str, Any]
 
 _METHODS = pb.DESCRIPTOR.services_by_name["ChangelogService"].methods_by_name
-_OPTIONS = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)]
+_OPTIONS = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
 
 
 def main(path: str) -> None:

@@ -44,8 +44,10 @@ async function answerOf(call: Call): Promise<Answer> {
   const answer: Answer = { name: call.name, code: 0, message: "", error: null, responses: [] };
   try {
     await make(call, transport, answer.responses);
-  } catch (cause) {
-    const error = ConnectError.from(cause);
+  } catch (error) {
+    if (!(error instanceof ConnectError)) {
+      throw error;
+    }
     answer.code = error.code;
     answer.message = error.rawMessage;
     answer.error = detailsOf(error);

@@ -6,9 +6,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::Code;
 
-/// Anything, or nothing.
+/// Any value.
 const ANY: &str = "*";
-/// As the name of a member: other members may be there.
+/// Any value or none: JSON of protobuf leaves out default values.
+const ANY_OR_NONE: &str = "?";
+/// As the name of a member: others may be there. As the last element of a list: more may follow.
 const OTHERS: &str = "…";
 const VERDICTS: &str = "verdicts";
 /// The bytes of a value that a difference shows.
@@ -123,10 +125,10 @@ fn list_in(response: &mut Value) -> Option<(&'static str, &mut Vec<Value>)> {
 /// The first place where a value is not what is expected.
 fn difference(expected: &Value, got: &Value, path: &str) -> Option<String> {
     match (expected, got) {
-        (Value::String(text), _) if text == ANY => None,
+        (Value::String(text), _) if text == ANY || text == ANY_OR_NONE => None,
         (Value::Object(expected), Value::Object(got)) => of_objects(expected, got, path),
-        (Value::Array(expected), Value::Array(got)) if expected.len() == got.len() => {
-            let mut pairs = expected.iter().zip(got).enumerate();
+        (Value::Array(expected), Value::Array(got)) if has_length_of(expected, got) => {
+            let mut pairs = expected.iter().filter(|expected| *expected != OTHERS).zip(got).enumerate();
             pairs.find_map(|(at, (expected, got))| difference(expected, got, &format!("{path}[{at}]")))
         }
         // Some libraries print 1 as 1.0.
@@ -136,12 +138,19 @@ fn difference(expected: &Value, got: &Value, path: &str) -> Option<String> {
     }
 }
 
+fn has_length_of(expected: &[Value], got: &[Value]) -> bool {
+    match expected.split_last() {
+        Some((last, first)) if last == OTHERS => first.len() <= got.len(),
+        _ => expected.len() == got.len(),
+    }
+}
+
 fn of_objects(expected: &Map<String, Value>, got: &Map<String, Value>, path: &str) -> Option<String> {
     let named = expected.iter().filter(|(name, _)| *name != OTHERS).find_map(|(name, expected)| {
         let path = format!("{path}.{name}");
         match got.get(name) {
             Some(got) => difference(expected, got, &path),
-            None if expected == ANY => None,
+            None if expected == ANY_OR_NONE => None,
             None => Some(format!("{path}: expected {}, got nothing", shown(expected))),
         }
     });

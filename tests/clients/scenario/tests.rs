@@ -125,14 +125,26 @@ fn messages_details_and_responses_are_compared() {
         ("error", json!(null), "it on EMBEDDED: error: expected {\"field\":\"f\",\"retryMs\":1}, got null"),
         ("error", json!({"field": "f"}), "it on EMBEDDED: error.retryMs: expected 1, got nothing"),
         ("responses", json!([]), "it on EMBEDDED: responses: expected [{\"a\":\"*\"}], got []"),
-        ("responses", json!([{"b": 1}]), "it on EMBEDDED: responses[0].b: expected nothing, got 1"),
+        ("responses", json!([{"b": 1}]), "it on EMBEDDED: responses[0].a: expected \"*\", got nothing"),
+        ("responses", json!([{"a": 1, "b": 1}]), "it on EMBEDDED: responses[0].b: expected nothing, got 1"),
     ] {
         let mut bad = good.clone();
         bad[name] = wrong;
         assert_eq!(judged(&expect, &bad), [difference]);
     }
+    // A value must be there.
+    assert_eq!(judged(&json!({"code": "OK", "responses": [{"a": "*"}]}), &json!({"responses": [{}]})).len(), 1);
+    for got in [json!([{}]), json!([{"a": 1}])] {
+        assert_eq!(judged(&json!({"code": "OK", "responses": [{"a": "?"}]}), &json!({"responses": got})), [""; 0]);
+    }
     let open = json!({"code": "OK", "error": {"field": "f", "…": "*"}});
     assert_eq!(judged(&open, &json!({"error": {"field": "f", "more": 1}})), [""; 0]);
+    let more = json!({"code": "OK", "responses": [1, "…"]});
+    assert_eq!(judged(&more, &json!({"responses": [1]})), [""; 0]);
+    assert_eq!(judged(&more, &json!({"responses": [1, 2]})), [""; 0]);
+    for wrong in [json!([]), json!([2, 1])] {
+        assert_eq!(judged(&more, &json!({"responses": wrong})).len(), 1);
+    }
     // Unless a step says so, no call has details or responses.
     assert_eq!(judged(&json!({"code": "OK"}), &json!({"error": {}, "responses": [1]})).len(), 2);
     let long = judged(&json!({"code": "OK", "message": ""}), &json!({"message": "ü".repeat(1_000)}));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
 
-/// The oldest workspace is forgotten when there are more. All packages together have about a hundred.
+/// The oldest workspace is forgotten when there are more. All packages and scenarios together have a few hundred.
 const MOST_WORKSPACES: usize = 1_000;
 
 /// The JSON that `Get` of `/observed/calls` returns.

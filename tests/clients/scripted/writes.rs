@@ -123,7 +123,7 @@ impl Write {
                 "stall" => self.observed.clone().no_end(workspace.to_owned()).await,
                 "disconnect" => {
                     self.connection.cancel();
-                    self.observed.clone().no_end(workspace.to_owned()).await
+                    std::future::pending().await
                 }
                 "cut" => {
                     self.is_cut = true;

@@ -109,7 +109,10 @@ func answerOf(c call) (answer, error) {
 		}
 		return err
 	}
-	result := status.Convert(c.make(ctx, pb.NewChangelogServiceClient(connection), received))
+	result, ok := status.FromError(c.make(ctx, pb.NewChangelogServiceClient(connection), received))
+	if !ok {
+		return answer{}, result.Err()
+	}
 	a.Code, a.Message, a.Error = uint32(result.Code()), result.Message(), detailsOf(result)
 	return a, nil
 }

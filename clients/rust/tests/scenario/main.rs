@@ -18,7 +18,6 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
 use tonic::{
     Request, Response, Status, Streaming,
     codec::CompressionEncoding,
@@ -27,6 +26,9 @@ use tonic::{
 use tonic_types::StatusExt;
 
 type Failure = Box<dyn Error>;
+
+/// A call that has not ended this long after its deadline hangs.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,7 +76,7 @@ async fn main() -> Result<(), Failure> {
 
 /// Makes a call on a connection of its own.
 async fn answer(call: Call, pool: &DescriptorPool) -> Result<Answer, Failure> {
-    let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
+    let timeout = Duration::from_millis(call.timeout_ms);
     let channel = Endpoint::from_shared(format!("http://{}", call.address))?
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
@@ -87,12 +89,13 @@ async fn answer(call: Call, pool: &DescriptorPool) -> Result<Answer, Failure> {
     let requests = requests.collect::<Result<_, _>>()?;
     let mut received = Received { output: method.output(), responses: Vec::new(), most: call.cancel_after };
 
-    // tonic keeps a deadline only up to the first bytes of a response, and calls it CANCELLED.
-    let made = timeout_at(deadline, make(&call.method, client, requests, &mut received)).await;
-    let status = match made {
-        Ok(Ok(())) => Status::ok(""),
-        Ok(Err(status)) => status,
-        Err(_) => Status::deadline_exceeded("the program's own deadline"),
+    // tonic itself keeps a deadline only up to the first bytes of a response.
+    let made =
+        tokio::time::timeout(timeout + GRACE, make(&call.method, client, requests, timeout, &mut received)).await;
+    let status = match made.map_err(|_| format!("{}: it did not end at its deadline", call.name))? {
+        Ok(()) => Status::ok(""),
+        // Other errors are of this program.
+        Err(error) => *error.downcast::<Status>()?,
     };
     Ok(Answer {
         name: call.name,
@@ -107,37 +110,41 @@ async fn make(
     call: &str,
     mut client: ChangelogServiceClient<Channel>,
     requests: Vec<DynamicMessage>,
+    timeout: Duration,
     received: &mut Received,
-) -> Result<(), Status> {
+) -> Result<(), Failure> {
     match call {
-        "Set" => received.one(client.set(first(&requests)?).await?),
-        "Delete" => received.one(client.delete(first(&requests)?).await?),
-        "Flush" => received.one(client.flush(first(&requests)?).await?),
-        "Get" => received.one(client.get(first(&requests)?).await?),
-        "Describe" => received.one(client.describe(first(&requests)?).await?),
-        "LoadWorkspace" => received.all(client.load_workspace(first(&requests)?).await?).await,
-        "StreamAll" => received.all(client.stream_all(first(&requests)?).await?).await,
-        "Watch" => received.all(client.watch(first(&requests)?).await?).await,
+        "Set" => received.one(client.set(first(&requests, timeout)?).await?),
+        "Delete" => received.one(client.delete(first(&requests, timeout)?).await?),
+        "Flush" => received.one(client.flush(first(&requests, timeout)?).await?),
+        "Get" => received.one(client.get(first(&requests, timeout)?).await?),
+        "Describe" => received.one(client.describe(first(&requests, timeout)?).await?),
+        "LoadWorkspace" => received.all(client.load_workspace(first(&requests, timeout)?).await?).await,
+        "StreamAll" => received.all(client.stream_all(first(&requests, timeout)?).await?).await,
+        "Watch" => received.all(client.watch(first(&requests, timeout)?).await?).await,
         "Write" => {
-            let messages = requests.iter().map(generated).collect::<Result<Vec<_>, _>>()?;
+            let messages = requests.iter().map(DynamicMessage::transcode_to).collect::<Result<Vec<_>, _>>()?;
             // Everything is sent before a response is read.
             let (sent, has_sent) = tokio::sync::oneshot::channel::<()>();
             let end = stream::once(async move { drop(sent) });
             let messages = stream::iter(messages).map(Some).chain(end.map(|()| None));
-            let response = client.write(messages.filter_map(std::future::ready)).await?;
+            let messages = messages.filter_map(std::future::ready);
+            let response = client.write(with_timeout(messages, timeout)).await?;
             let _ = has_sent.await;
             received.all(response).await
         }
-        _ => Err(Status::internal(format!("no call {call}"))),
+        _ => Err(format!("no call {call}").into()),
     }
 }
 
-fn first<T: Message + Default>(requests: &[DynamicMessage]) -> Result<Request<T>, Status> {
-    generated(&requests[0]).map(Request::new)
+fn first<T: Message + Default>(requests: &[DynamicMessage], timeout: Duration) -> Result<Request<T>, Failure> {
+    Ok(with_timeout(requests[0].transcode_to::<T>()?, timeout))
 }
 
-fn generated<T: Message + Default>(message: &DynamicMessage) -> Result<T, Status> {
-    message.transcode_to().map_err(|error| Status::internal(error.to_string()))
+fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
 }
 
 struct Received {
@@ -148,26 +155,25 @@ struct Received {
 }
 
 impl Received {
-    fn one<T: Message>(&mut self, response: Response<T>) -> Result<(), Status> {
+    fn one<T: Message>(&mut self, response: Response<T>) -> Result<(), Failure> {
         self.message(&response.into_inner())
     }
 
-    async fn all<T: Message>(&mut self, response: Response<Streaming<T>>) -> Result<(), Status> {
+    async fn all<T: Message>(&mut self, response: Response<Streaming<T>>) -> Result<(), Failure> {
         let mut stream = response.into_inner();
         while let Some(message) = stream.message().await? {
             self.message(&message)?;
             if Some(self.responses.len()) == self.most {
                 // A stream is cancelled by dropping it. That has no status.
-                return Err(Status::cancelled("dropped"));
+                return Err(Status::cancelled("dropped").into());
             }
         }
         Ok(())
     }
 
-    fn message<T: Message>(&mut self, message: &T) -> Result<(), Status> {
-        let decoded = DynamicMessage::decode(self.output.clone(), message.encode_to_vec().as_slice());
-        let message = decoded.map_err(|error| Status::internal(error.to_string()))?;
-        self.responses.push(serde_json::to_value(message).map_err(|error| Status::internal(error.to_string()))?);
+    fn message<T: Message>(&mut self, message: &T) -> Result<(), Failure> {
+        let message = DynamicMessage::decode(self.output.clone(), message.encode_to_vec().as_slice())?;
+        self.responses.push(serde_json::to_value(message)?);
         Ok(())
     }
 }

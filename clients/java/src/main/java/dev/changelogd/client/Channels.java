@@ -28,7 +28,7 @@ final class Channels {
     private static final Map<String, Object> SERVICE_CONFIG = Map.of("methodConfig", List.of(
             Map.of("name", List.of(Map.of("service", ChangelogServiceGrpc.SERVICE_NAME)),
                     "waitForReady", true, "retryPolicy", RETRIES),
-            Map.of("name", List.of(method("Write"), method("StreamAll")), "waitForReady", true)));
+            Map.of("name", List.of(method("Write"), method("StreamAll"), method("Watch")), "waitForReady", true)));
 
     private static final long BACKOFF_MAX_SECONDS = 5;
 

@@ -96,6 +96,7 @@ final class Scenario {
         private final ClientCall<Message, Message> call;
         private final int cancelAfter;
         private final List<JsonNode> responses = new ArrayList<>();
+        private IOException failure;
         private Status status;
         private Metadata trailers;
 
@@ -130,9 +131,9 @@ final class Scenario {
             try {
                 responses.add(JSON.readTree(JsonFormat.printer().print(response)));
             } catch (IOException e) {
-                throw new IllegalStateException(e);
+                failure = e;
             }
-            if (responses.size() == cancelAfter) {
+            if (failure != null || responses.size() == cancelAfter) {
                 call.cancel("enough", null);
             } else {
                 call.request(1);
@@ -149,6 +150,9 @@ final class Scenario {
         synchronized Map<String, Object> answer(String name) throws Exception {
             while (status == null) {
                 wait();
+            }
+            if (failure != null) {
+                throw failure;
             }
             Map<String, Object> answer = new LinkedHashMap<>();
             answer.put("name", name);
