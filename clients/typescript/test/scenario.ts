@@ -3,6 +3,7 @@
 
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import {
   type DescMethodStreaming,
@@ -34,6 +35,9 @@ interface Answer {
   error: Record<string, unknown> | null;
   responses: JsonValue[];
 }
+
+/** The longest time that requests may take to leave, before responses are read. */
+const UNSENT_MS = 5_000;
 
 /** Makes a call on a connection of its own. */
 async function answerOf(call: Call): Promise<Answer> {
@@ -97,8 +101,10 @@ async function sendAll<Message>(
     }
   }
   const response = transport.stream(method, signal, timeoutMs, undefined, outgoing() as AsyncIterable<never>);
-  // A call that fails sends no more.
-  await Promise.race([sent, response.then(() => sent)]);
+  // A call that has ended sends no more, and Connect does not say that before its responses are read.
+  const bound = new AbortController();
+  await Promise.race([sent, response.then(() => sent), sleep(UNSENT_MS, undefined, { signal: bound.signal })]);
+  bound.abort();
   return (await response).message;
 }
 
