@@ -1,7 +1,7 @@
 //! Does what the READMEs of the packages and of their examples tell a new user: `make first-steps`.
 //!
 //! Each README is followed from an empty folder, with a changelogd on the embedded store. `CHANGELOGD` is this
-//! checkout, and what other runs have fetched or built there is used. Programs in the empty folder are built anew.
+//! checkout. What other runs have fetched or built there is used. Programs in the empty folder are built from nothing.
 
 use std::{fs, path::Path, time::Instant};
 

@@ -122,7 +122,7 @@ fn list_in(response: &mut Value) -> Option<(&'static str, &mut Vec<Value>)> {
     Some(("entries", response.get_mut("batch")?.get_mut("entries")?.as_array_mut()?))
 }
 
-/// The first place where a value is not what is expected.
+/// The first place where two values differ.
 fn difference(expected: &Value, got: &Value, path: &str) -> Option<String> {
     match (expected, got) {
         (Value::String(text), _) if text == ANY || text == ANY_OR_NONE => None,

@@ -24,7 +24,7 @@ const TIMEOUT_MS: u32 = 20_000;
 const MOST_DIFFERENCES: usize = 20;
 
 /// A step of the file, once its shorthands are expanded.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Step {
     name: String,
@@ -62,7 +62,7 @@ struct Call<'a> {
 pub struct Scenario {
     language: &'static str,
     /// One for each step and server.
-    steps: Vec<(String, Step)>,
+    steps: Vec<(String, Expected)>,
     calls: PathBuf,
     answers: PathBuf,
 }
@@ -99,7 +99,7 @@ impl Scenario {
                 let call = Call { name: &name, address, call, requests, timeout_ms, gzip, cancel_after };
                 lines.push_str(&serde_json::to_string(&call).map_err(|error| text(&error))?);
                 lines.push('\n');
-                on_servers.push((name, step.clone()));
+                on_servers.push((name, step.expect.clone()));
             }
         }
         let (calls, answers) = (directory.join("scenario-calls.jsonl"), directory.join("scenario-answers.jsonl"));
@@ -138,14 +138,14 @@ impl Scenario {
 
     fn differences(&self, answers: &[Answer]) -> Vec<String> {
         let mut differences = Vec::new();
-        for (at, (name, step)) in self.steps.iter().enumerate() {
+        for (at, (name, expected)) in self.steps.iter().enumerate() {
             match answers.get(at) {
                 None => differences.push(format!("{name}: no answer")),
                 Some(answer) if answer.name != *name => {
                     differences.push(format!("{name}: answered as {}", answer.name));
                 }
                 Some(answer) => {
-                    let found = step.expect.differences(answer, self.language);
+                    let found = expected.differences(answer, self.language);
                     differences.extend(found.into_iter().map(|difference| format!("{name}: {difference}")));
                 }
             }

@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use observed::Observed;
 use reads::{Answer, End};
-use script::{no_script, script_of, workspace_of};
+use script::{disconnect, no_script, script_of, workspace_of};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -76,22 +76,22 @@ async fn serve(listener: TcpListener) {
 
 async fn serve_connection(stream: TcpStream, observed: Arc<Observed>) {
     let _ = stream.set_nodelay(true);
-    let cut = CancellationToken::new();
-    let service = ChangelogServiceServer::new(Scripted { observed, cut: cut.clone() })
+    let connection = CancellationToken::new();
+    let service = ChangelogServiceServer::new(Scripted { observed, connection: connection.clone() })
         .max_decoding_message_size(MAX_MESSAGE)
         .accept_compressed(CompressionEncoding::Gzip);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     let serving = http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     // A client may end its connection as it likes.
-    let _ = cut.run_until_cancelled(serving).await;
+    let _ = connection.run_until_cancelled(serving).await;
 }
 
 /// The service of one connection.
 struct Scripted {
     observed: Arc<Observed>,
     /// Ends the connection without an answer.
-    cut: CancellationToken,
+    connection: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -102,7 +102,7 @@ impl ChangelogService for Scripted {
         let nth = self.observed.call(workspace, "Set", &metadata);
         match script_of(workspace) {
             "hang" => self.observed.clone().no_end(workspace.to_owned()).await,
-            "disconnect" => self.disconnect().await,
+            "disconnect" => disconnect(&self.connection).await,
             // The encoding of the request. tonic takes the message apart and leaves the metadata.
             "gzip" if metadata.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip") => {
                 Ok(Response::new(SetResponse::default()))
@@ -140,7 +140,7 @@ impl ChangelogService for Scripted {
         let nth = self.observed.call(&workspace_id, "LoadWorkspace", &metadata);
         match script_of(&workspace_id) {
             "hang" => self.observed.clone().no_end(workspace_id).await,
-            "disconnect" => self.disconnect().await,
+            "disconnect" => disconnect(&self.connection).await,
             script => Ok(self.streamed(reads::load(script, &workspace_id, nth)?, &workspace_id)),
         }
     }
@@ -160,17 +160,11 @@ impl ChangelogService for Scripted {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<BoxStream<WriteResponse>>, Status> {
         let (metadata, _, messages) = request.into_parts();
-        Ok(Response::new(Write::new(messages, metadata, self.observed.clone(), self.cut.clone()).verdicts()))
+        Ok(Response::new(Write::new(messages, metadata, self.observed.clone(), self.connection.clone()).verdicts()))
     }
 }
 
 impl Scripted {
-    /// Ends the connection. The call gets no answer.
-    async fn disconnect<T>(&self) -> T {
-        self.cut.cancel();
-        std::future::pending().await
-    }
-
     fn streamed<T: Send + 'static>(&self, answer: Answer<T>, workspace: &str) -> Response<BoxStream<T>> {
         let events = stream::iter(answer.events.into_iter().map(Ok));
         Response::new(match answer.end {

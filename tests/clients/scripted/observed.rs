@@ -92,7 +92,7 @@ impl Observed {
     pub async fn cancelled(&self, workspace: &str) {
         loop {
             let mut cancelled = pin!(self.cancelled.notified());
-            // What is cancelled from here on is noticed.
+            // A cancellation from here on is noticed.
             cancelled.as_mut().enable();
             if self.of(workspace).cancelled {
                 return;

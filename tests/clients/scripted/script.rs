@@ -1,5 +1,8 @@
 //! Which script a request asks for.
 
+use std::future::pending;
+
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// The workspace of an entity: `workspace_id`, or the first segment of a full key.
@@ -15,4 +18,10 @@ pub fn script_of(workspace: &str) -> &str {
 /// The call has no script of this name.
 pub fn no_script(script: &str) -> Status {
     Status::unimplemented(format!("this call has no script {script:?}"))
+}
+
+/// Ends the connection. The call gets no answer.
+pub async fn disconnect<T>(connection: &CancellationToken) -> T {
+    connection.cancel();
+    pending().await
 }

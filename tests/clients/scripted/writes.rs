@@ -10,7 +10,7 @@ use tonic::{Code, Status, Streaming, codegen::BoxStream, metadata::MetadataMap};
 use super::{
     failure::Failure,
     observed::Observed,
-    script::{no_script, script_of, workspace_of},
+    script::{disconnect, no_script, script_of, workspace_of},
 };
 use crate::api::v1::{
     FlushResponse, Position, SetResponse, Verdict, WriteFailure, WriteRequest, WriteResponse, Written, verdict::Outcome,
@@ -121,10 +121,7 @@ impl Write {
                 "refused" => Outcome::Error(refused().into()),
                 "count" => self.written(),
                 "stall" => self.observed.clone().no_end(workspace.to_owned()).await,
-                "disconnect" => {
-                    self.connection.cancel();
-                    std::future::pending().await
-                }
+                "disconnect" => disconnect(&self.connection).await,
                 "cut" => {
                     self.is_cut = true;
                     self.written()

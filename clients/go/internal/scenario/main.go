@@ -148,11 +148,16 @@ func (c call) options() []grpc.CallOption {
 	return nil
 }
 
+func parsed[Q any, PQ message[Q]](text json.RawMessage) (PQ, error) {
+	request := PQ(new(Q))
+	return request, protojson.Unmarshal(text, request)
+}
+
 func unary[Q, R any, PQ message[Q], PR message[R]](
 	ctx context.Context, c call, method func(context.Context, PQ, ...grpc.CallOption) (PR, error), received received,
 ) error {
-	request := PQ(new(Q))
-	if err := protojson.Unmarshal(c.Requests[0], request); err != nil {
+	request, err := parsed[Q, PQ](c.Requests[0])
+	if err != nil {
 		return err
 	}
 	response, err := method(ctx, request, c.options()...)
@@ -166,8 +171,8 @@ func serverStream[Q, R any, PQ message[Q]](
 	ctx context.Context, c call,
 	method func(context.Context, PQ, ...grpc.CallOption) (grpc.ServerStreamingClient[R], error), received received,
 ) error {
-	request := PQ(new(Q))
-	if err := protojson.Unmarshal(c.Requests[0], request); err != nil {
+	request, err := parsed[Q, PQ](c.Requests[0])
+	if err != nil {
 		return err
 	}
 	stream, err := method(ctx, request, c.options()...)
@@ -184,8 +189,8 @@ func write(ctx context.Context, c call, client pb.ChangelogServiceClient, receiv
 		return err
 	}
 	for _, text := range c.Requests {
-		request := new(pb.WriteRequest)
-		if err := protojson.Unmarshal(text, request); err != nil {
+		request, err := parsed[pb.WriteRequest](text)
+		if err != nil {
 			return err
 		}
 		// That the stream has ended is no error here: reading says why.

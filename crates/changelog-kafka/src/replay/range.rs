@@ -15,10 +15,10 @@ use changelog_core::{
 use super::cluster::{Cluster, OffsetSnapshot, Offsets};
 use crate::timeouts::{MAX_STABLE_OFFSET_DELAY, MIN_STABLE_OFFSET_DELAY};
 
-/// The leader epoch of a range of which no record was read, so far or up to its end: it was empty, or had only markers,
-/// aborted records, and offsets that compaction left. A token has it, too. Its offset alone does not show that the log
-/// was truncated below it and has grown again, so the resumed replay starts at the low watermark. Nothing is delivered
-/// twice, because nothing was read. -1 is another thing: a record was read, and its epoch is not known.
+/// The leader epoch while no record of a range was read. The range may be empty, or have only markers, aborted records,
+/// and offsets that compaction left. A token has this epoch, too. Its offset alone does not show that the log was
+/// truncated below it and has grown again. So the resumed replay starts at the low watermark. Nothing is delivered
+/// twice, because nothing was read. -1 is different: a record was read, and its epoch is not known.
 pub const NO_RECORD_READ: i32 = -2;
 
 /// The range of one partition that a replay reads.
