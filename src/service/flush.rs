@@ -17,7 +17,7 @@ pub async fn flush(changelog: &Changelog, request: Request<v1::FlushRequest>) ->
     let mut response = v1::FlushResponse {
         remaining: flushed.remaining,
         failures: Vec::new(),
-        last_failure: request.failures_after.min(flushed.newest),
+        last_failure: flushed.after,
         failures_omitted: flushed.omitted,
     };
     let mut bytes = 0;

@@ -67,6 +67,20 @@ async fn flush_names_every_buffered_write_that_failed() {
     assert_eq!(loaded.entries.len(), 0);
 }
 
+/// Covers C21, C41.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_names_failures_after_a_restart_of_the_server() {
+    let mut last_failure = 0;
+    for _process in 0..3 {
+        let (server, kafka) = server(&["--write-timeout=1s"]).await;
+        kafka.switch(false);
+        server.client.clone().set(set("ws/t/lost", v1::Ack::Buffered)).await.expect("accepted");
+        let flushed = flush(&server, 20_000, last_failure).await;
+        assert_eq!((flushed.remaining, flushed.failures.len(), flushed.failures_omitted), (0, 1, 0), "{flushed:?}");
+        last_failure = flushed.last_failure;
+    }
+}
+
 /// Covers C55, R28.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_s_deadline_before_the_acknowledgement_is_an_unknown_outcome() {

@@ -10,6 +10,7 @@ mod tests;
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -30,7 +31,7 @@ const MAX_KEPT_FAILURES: usize = 10_000;
 /// A buffered write that failed after it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedWrite {
-    /// Increases within one process, from 1.
+    /// Increases from one failure to the next. An earlier process gave out smaller ones.
     pub id: u64,
     /// The partition of the record.
     pub partition: Partition,
@@ -49,8 +50,8 @@ pub struct Flushed {
     pub failures: Vec<FailedWrite>,
     /// Failures with a greater id than the request named that are no longer kept.
     pub omitted: u64,
-    /// The id of the newest failure; 0 if there was none.
-    pub newest: u64,
+    /// The id that the request named. 0 if it is not of this process.
+    pub after: u64,
 }
 
 /// Accepted writes that were not delivered when the process stopped.
@@ -115,8 +116,17 @@ impl Window {
 
 #[derive(Debug, Default)]
 struct Failures {
+    /// Below each id of this process.
+    base: u64,
+    /// The id of the newest failure, or `base`.
     newest: u64,
     kept: VecDeque<FailedWrite>,
+}
+
+/// Microseconds since 1970. Ids that began at 1 in each process would pass for those of the process before.
+fn base_of_this_process() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(0)
 }
 
 /// Accepted writes whose outcome is not known, and kept failures of buffered writes.
@@ -157,7 +167,11 @@ impl Drop for InFlightGuard {
 
 impl InFlightWrites {
     pub fn new(tasks: TaskTracker) -> Self {
-        Self { tasks, ..Self::default() }
+        Self { tasks, ..Self::with_ids_above(base_of_this_process()) }
+    }
+
+    fn with_ids_above(base: u64) -> Self {
+        Self { failures: Mutex::new(Failures { base, newest: base, kept: VecDeque::new() }), ..Self::default() }
     }
 
     /// Counts a write as in flight. Called just before the log accepts it.
@@ -177,7 +191,7 @@ impl InFlightWrites {
         failures.kept.push_back(FailedWrite { id, partition, key, error });
     }
 
-    /// The id of the newest failure; 0 if there was none.
+    /// The id of the newest failure. Smaller than each id if there was none.
     pub fn newest_failure(&self) -> u64 {
         self.failures.lock().newest
     }
@@ -209,11 +223,11 @@ impl InFlightWrites {
         let remaining = if in_time { 0 } else { self.window.lock().outstanding_below(target) };
 
         let failures = self.failures.lock();
-        // Ids start at 1 in every process. A greater id than the newest one comes from an earlier process and hides
-        // nothing.
-        let after = if failures_after > failures.newest { 0 } else { failures_after };
-        let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > after).cloned().collect();
-        let omitted = failures.newest - after - newer.len() as u64;
-        Flushed { remaining, failures: newer, omitted, newest: failures.newest }
+        // An id of another process hides nothing. It is greater only if the clock went back.
+        let is_ours = (failures.base + 1..=failures.newest).contains(&failures_after);
+        let above = if is_ours { failures_after } else { failures.base };
+        let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > above).cloned().collect();
+        let omitted = failures.newest - above - newer.len() as u64;
+        Flushed { remaining, failures: newer, omitted, after: if is_ours { failures_after } else { 0 } }
     }
 }

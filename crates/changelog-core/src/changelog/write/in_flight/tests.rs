@@ -60,7 +60,31 @@ async fn a_flush_returns_every_failure_after_the_given_id() {
     assert_eq!(ids(writes.flush(0, soon()).await), [1, 2, 3], "a lost answer is asked again");
     assert_eq!(ids(writes.flush(2, soon()).await), [3]);
     assert_eq!(ids(writes.flush(3, soon()).await), [0u64; 0]);
-    assert_eq!(ids(writes.flush(99, soon()).await), [1, 2, 3], "an id of an earlier process hides nothing");
+}
+
+/// Covers C21.
+#[tokio::test(start_paused = true)]
+async fn an_id_of_another_process_hides_no_failure() {
+    let seen = |f: Flushed| (f.failures.iter().map(|f| f.id).collect::<Vec<_>>(), f.omitted, f.after);
+    let writes = Arc::new(InFlightWrites::with_ids_above(1_000));
+    assert_eq!(seen(writes.flush(7, soon()).await), (vec![], 0, 0));
+    (0..3).for_each(|n| fail(&writes, n));
+    for other in [0, 1, 2, 999, 1_000, 1_004, u64::MAX] {
+        assert_eq!(seen(writes.flush(other, soon()).await), (vec![1_001, 1_002, 1_003], 0, 0), "{other}");
+    }
+    assert_eq!(seen(writes.flush(1_002, soon()).await), (vec![1_003], 0, 1_002));
+    assert_eq!(seen(writes.flush(1_003, soon()).await), (vec![], 0, 1_003));
+    (0..MAX_KEPT_FAILURES).for_each(|n| fail(&writes, n));
+    assert_eq!(writes.flush(3, soon()).await.omitted, 3);
+}
+
+#[test]
+fn ids_are_greater_than_those_of_earlier_processes_and_exact_as_a_double() {
+    let of_a_process = || InFlightWrites::new(TaskTracker::new()).newest_failure();
+    let first = of_a_process();
+    // After 2020, and below the largest whole number that JavaScript holds exactly.
+    assert!((1_577_836_800_000_000..1 << 53).contains(&first), "{first}");
+    assert!(of_a_process() >= first);
 }
 
 /// Covers R32.
