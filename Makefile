@@ -95,12 +95,12 @@ bench: build kafka cities ## Measures it next to raw librdkafka and others in th
 micro: ## What a write and a load do in memory, step by step (Criterion)
 	$(CARGO) bench --locked -p changelogd-bench --bench micro
 
-# `make tools` builds it too, but takes longer because it also builds helm and grpcurl.
+# `make tools` builds it too, but takes longer because it also builds helm, grpcurl and ghz.
 linearize: ## The checker of histories, and its tests
 	tools/build.sh linearize
 	cd tools && GOWORK=off CGO_ENABLED=0 go test -mod=readonly ./linearize
 
-tools: ## helm, grpcurl and the checker of histories, from the Go module proxy
+tools: ## helm, grpcurl, ghz and the checker of histories, from the Go module proxy
 	tools/build.sh
 
 # Compiles the tools while cargo waits for C compilers and linkers. `make tools` waits for that, and reports its errors.

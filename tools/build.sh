@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the Go programs pinned in go.mod (helm, grpcurl) and our checker of histories (linearize) to target/tools/bin.
-# Their sources come from the Go module proxy. Does nothing when the programs are there and fit go.mod, go.sum, our
-# sources and this script. `tools/build.sh linearize` builds linearize only.
+# Builds the Go programs pinned in go.mod (helm, grpcurl) and in ghz/go.mod, and our checker of histories (linearize).
+# They go to target/tools/bin, and their sources come from the Go module proxy. Does nothing when the programs are there
+# and fit these files, our sources and this script. `tools/build.sh linearize` builds linearize only.
 #
 #   TOOLS_JOBS   packages compiled at a time (default 1: helm is large, and a check should leave room for others)
 set -eu
@@ -23,12 +23,12 @@ fi
 
 only=${1:-}
 case $only in
-'') wanted="helm grpcurl linearize" stamp=$out/stamp ;;
+'') wanted="helm grpcurl ghz linearize" stamp=$out/stamp ;;
 linearize) wanted=linearize stamp=$out/stamp.linearize ;;
 *) fail "usage: tools/build.sh [linearize]" ;;
 esac
 
-want=$(cat "$here/go.mod" "$here/go.sum" "$here"/linearize/*.go "$here/build.sh" | cksum)
+want=$(cat "$here/go.mod" "$here/go.sum" "$here"/ghz/go.* "$here"/linearize/*.go "$here/build.sh" | cksum)
 there=yes
 for name in $wanted; do
     [ -x "$out/bin/$name" ] || there=no
@@ -71,6 +71,9 @@ if [ -z "$only" ]; then
         -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$minor"
     build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl \
         "-X main.version=$(version github.com/fullstorydev/grpcurl)"
+    cd "$here/ghz"
+    build ghz github.com/bojand/ghz/cmd/ghz "-X main.version=$(version github.com/bojand/ghz)"
+    cd "$here"
 fi
 build linearize changelogd/tools/linearize ""
 

@@ -1,6 +1,6 @@
 //! What tests, the fault campaign and the benchmarks share: a real Apache Kafka ([`Broker`], [`Cluster`], [`guarded`]),
-//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), inputs of fuzz targets ([`fuzz`]), and
-//! small things.
+//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), inputs of fuzz targets ([`fuzz`]),
+//! the code blocks of documents ([`markdown`]), and small things.
 //!
 //! ```ignore
 //! let broker = changelogd_testkit::shared_broker();
@@ -22,6 +22,7 @@ pub mod guarded;
 pub mod identity_provider;
 mod java;
 mod keytool;
+pub mod markdown;
 pub mod mutual_tls;
 mod older;
 pub mod oracle;

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use changelogd_testkit::markdown::blocks;
+
 /// A block that takes longer hangs. The longest one takes seconds.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -22,13 +24,12 @@ pub struct Step {
 
 /// The commands of all blocks with this tag.
 pub fn steps(document: &str, tag: &str) -> Vec<Step> {
-    let (mut steps, mut inside) = (Vec::<Step>::new(), false);
-    for line in document.lines() {
-        if let Some(fence) = line.strip_prefix("```") {
-            inside = !inside && fence == tag;
-        } else if let (true, Some(command)) = (inside, line.strip_prefix("$ ")) {
+    let mut steps = Vec::<Step>::new();
+    let blocks = blocks(document).into_iter().filter(|block| block.tag == tag && block.is_run());
+    for line in blocks.flat_map(|block| block.lines) {
+        if let Some(command) = line.strip_prefix("$ ") {
             steps.push(Step { command: command.to_owned(), expected: Vec::new() });
-        } else if inside {
+        } else {
             let step = steps.last_mut().expect("a command comes first");
             match line.strip_prefix("> ").filter(|_| step.expected.is_empty()) {
                 Some(more) => step.command = format!("{}\n{more}", step.command),

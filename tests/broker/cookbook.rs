@@ -24,6 +24,7 @@ fn require_programs() {
     let tools = root().join("target/tools");
     for (program, folders, source) in [
         ("grpcurl", &[tools.join("bin")][..], "make tools"),
+        ("ghz", &[tools.join("bin")], "make tools"),
         ("buf", &[tools.join("npm/node_modules/.bin")], "make fetch"),
         ("jq", &folders, "the Debian package jq"),
     ] {
@@ -64,18 +65,4 @@ async fn the_cookbook_works_as_written_on_the_embedded_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cookbook_works_as_written_on_kafka() {
     works_on(real_process().await.ready().await).await;
-}
-
-#[test]
-fn each_block_of_the_cookbook_is_run_or_says_why_not() {
-    let (document, mut inside, mut above) = (document(), false, "");
-    for line in document.lines().filter(|line| !line.is_empty()) {
-        if let Some(tag) = line.strip_prefix("```") {
-            inside = !inside;
-            let says_why_not = above.starts_with("Not run, because ");
-            assert!(!inside || tag == "console" || says_why_not, "no reason directly above the block: {above}");
-        } else if !inside {
-            above = line;
-        }
-    }
 }

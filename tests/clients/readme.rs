@@ -6,9 +6,10 @@
 
 use std::fmt::Write;
 
+use changelogd_testkit::markdown::{Block, blocks};
+
 /// Ends a file in the script. No block has this line.
 const END_OF_FILE: &str = "END-OF-FILE";
-const NOT_RUN: &str = "Not run, because ";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
@@ -50,38 +51,19 @@ impl Script {
 }
 
 fn parts(document: &str) -> Result<Vec<Part>, String> {
-    let (mut parts, mut paragraph, mut has_ended) = (Vec::new(), Vec::new(), false);
-    let mut lines = document.lines();
-    while let Some(line) = lines.next() {
-        let Some(kind) = line.strip_prefix("```") else {
-            if line.is_empty() {
-                has_ended = true;
-                continue;
-            }
-            if std::mem::take(&mut has_ended) {
-                paragraph.clear();
-            }
-            paragraph.push(line);
-            continue;
-        };
-        let block: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
-        let is_run = !paragraph.first().is_some_and(|first| first.starts_with(NOT_RUN));
-        let before = paragraph.drain(..).next_back().unwrap_or_default();
-        if is_run {
-            parts.push(part(kind, block, before)?);
-        }
-    }
-    Ok(parts)
+    blocks(document).into_iter().filter(Block::is_run).map(part).collect()
 }
 
-fn part(kind: &str, block: String, before: &str) -> Result<Part, String> {
-    Ok(match kind {
-        "sh" => Part::Commands(block),
-        "text" => Part::Output(block),
-        _ => {
+fn part(block: Block<'_>) -> Result<Part, String> {
+    let text: String = block.lines.iter().map(|line| format!("{line}\n")).collect();
+    Ok(match block.tag {
+        "sh" => Part::Commands(text),
+        "text" => Part::Output(text),
+        tag => {
+            let before = block.paragraph.last().copied().unwrap_or_default();
             let named = before.strip_suffix("`:").and_then(|before| Some(before.rsplit_once('`')?.1.to_owned()));
-            let name = named.ok_or_else(|| format!("a {kind} block has no name of a file before it: {before:?}"))?;
-            Part::File { name, text: block }
+            let name = named.ok_or_else(|| format!("a {tag} block has no name of a file before it: {before:?}"))?;
+            Part::File { name, text }
         }
     })
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use changelogd_testkit::markdown::blocks;
+
 /// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts, which
 /// `make first-steps` runs: `tests/clients/readme.rs`.
 const CHECKED: [(&str, &[&str]); 7] = [
@@ -20,19 +22,6 @@ const CHECKED: [(&str, &[&str]); 7] = [
     // Comments of the API file: `make api` writes them.
     ("docs/api.md", &["text"]),
 ];
-const NOT_RUN: &str = "Not run, because ";
-
-/// The blocks: their tags, and the paragraphs before them.
-fn blocks(document: &str) -> Vec<(&str, &str)> {
-    let mut blocks = Vec::new();
-    let mut rest = document;
-    while let Some((before, block)) = rest.split_once("\n```") {
-        let (tag, block) = block.split_once('\n').expect("a block has lines");
-        blocks.push((tag, before.trim().rsplit("\n\n").next().unwrap_or_default()));
-        rest = block.split_once("\n```").map_or("", |(_, rest)| rest);
-    }
-    blocks
-}
 
 #[test]
 fn each_block_is_run_or_says_why_it_is_not() {
@@ -44,10 +33,9 @@ fn each_block_is_run_or_says_why_it_is_not() {
     for path in docs.chain(others.map(str::to_owned)) {
         let document = fs::read_to_string(format!("{root}/{path}")).unwrap();
         let checked = CHECKED.iter().find(|(name, _)| *name == path).map_or(&[][..], |(_, tags)| tags);
-        for (tag, before) in blocks(&document) {
+        for block in blocks(&document) {
             found += 1;
-            let is_marked = before.starts_with(NOT_RUN);
-            assert!(checked.contains(&tag) != is_marked, "{path}: a block of {tag:?} after {before:?}");
+            assert!(checked.contains(&block.tag) == block.is_run(), "{path}: {block:?}");
         }
     }
     assert!(found > 40, "{found}");
@@ -62,10 +50,4 @@ fn the_service_config_is_that_of_the_go_package() {
     let document = config(include_str!("../../docs/clients.md"), "\n```json\n", "\n```");
     let package = config(include_str!("../../clients/go/client.go"), "\nconst serviceConfig = `", "`");
     assert_eq!(document, package);
-}
-
-#[test]
-fn a_block_is_found_with_the_paragraph_before_it() {
-    let document = "# a\n\nOne\ntwo:\n\n```sh\nx\n\n```\nThree:\n```\ny\n```\n";
-    assert_eq!(blocks(document), [("sh", "One\ntwo:"), ("", "Three:")]);
 }

@@ -19,8 +19,9 @@ use crate::{
 };
 
 fn waiting(arguments: &[&str]) -> Child {
-    let mut command = Command::new(binary());
-    command.arg("wait").args(arguments).env_clear().stdin(Stdio::null());
+    // A shell ignores INT for what it starts in the background, and so would the process.
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal").arg(binary()).arg("wait").args(arguments).env_clear().stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it runs")
 }
 
