@@ -3,7 +3,7 @@
 //! It starts changelogd on the embedded store, on a Unix socket and on Apache Kafka, and a server that follows scripts.
 //! Then it runs `clients/…/stage.sh` of each language, which finds the servers by variables. A language passes if the
 //! script succeeds, if each behaviour of `clients/BEHAVIOUR.md` has a test that passed, if no test was skipped, and if
-//! each call of the scenario ended as `scenario/steps.json` says.
+//! each call of the scenario ended as its file in `scenario/steps/` says.
 //!
 //! `--serve` only starts the servers and prints the variables, for tests that are run by hand. `--first-steps` does
 //! what the READMEs tell a new user.

@@ -1,5 +1,5 @@
-//! What the tests of a package call: changelogd on the embedded store, on a Unix socket, with opaque values and on
-//! Apache Kafka, and the scripted server.
+//! What the tests of a package call: changelogd on the embedded store, on a Unix socket and on Apache Kafka, both
+//! stores with opaque values, and the scripted server.
 
 use std::{
     path::Path,
@@ -24,14 +24,17 @@ const ON_A_PORT: &str = "127.0.0.1:0";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
+/// A client that reads nothing is to be ended soon.
+const OPAQUE: [&str; 2] = ["--values=opaque", "--client-stall-timeout=2s"];
+
 /// All servers. They end when this is dropped, in this order.
 pub struct Servers {
-    _changelogd: [Sidecar; 4],
+    _changelogd: [Sidecar; 5],
     _scripted: scripted::Server,
     _broker: Broker,
     _directory: TempDir,
     /// The variables by which tests find the servers.
-    pub variables: [(&'static str, String); 5],
+    pub variables: [(&'static str, String); 6],
 }
 
 impl Servers {
@@ -45,11 +48,10 @@ impl Servers {
             let arguments = fixed.into_iter().chain(more.iter().map(|flag| (*flag).to_owned())).collect::<Vec<_>>();
             async move { Sidecar::start(name, &arguments).await }
         };
-        let (on_port, unix, opaque, (kafka, broker), scripted) = tokio::try_join!(
+        let (on_port, unix, opaque, (kafka, opaque_kafka, broker), scripted) = tokio::try_join!(
             embedded("embedded", ON_A_PORT, &[]),
             embedded("unix", &format!("unix:{socket}"), &[]),
-            // A client that reads nothing is to be ended soon.
-            embedded("opaque", ON_A_PORT, &["--values=opaque", "--client-stall-timeout=2s"]),
+            embedded("opaque", ON_A_PORT, &OPAQUE),
             on_kafka(),
             async { scripted::Server::start().await.map_err(|error| format!("the scripted server: {error}")) },
         )?;
@@ -57,11 +59,12 @@ impl Servers {
             ("CHANGELOGD_TEST_EMBEDDED", on_port.api.clone()),
             ("CHANGELOGD_TEST_ON_KAFKA", kafka.api.clone()),
             ("CHANGELOGD_TEST_OPAQUE", opaque.api.clone()),
+            ("CHANGELOGD_TEST_OPAQUE_ON_KAFKA", opaque_kafka.api.clone()),
             ("CHANGELOGD_TEST_UNIX", socket),
             ("CHANGELOGD_TEST_SCRIPTED", scripted.address.to_string()),
         ];
         Ok(Self {
-            _changelogd: [on_port, unix, opaque, kafka],
+            _changelogd: [on_port, unix, opaque, kafka, opaque_kafka],
             _scripted: scripted,
             _broker: broker,
             _directory: directory,
@@ -75,16 +78,19 @@ impl Servers {
     }
 }
 
-async fn on_kafka() -> Result<(Sidecar, Broker), String> {
+/// The second one has opaque values.
+async fn on_kafka() -> Result<(Sidecar, Sidecar, Broker), String> {
     let broker = spawn_blocking(Broker::start).await.map_err(|error| format!("no Kafka: {error}"))?;
-    let arguments = [
-        format!("--listen={ON_A_PORT}"),
-        format!("--brokers={}", broker.bootstrap()),
-        format!("--topic={}", unique_topic("clients")),
-        "--create-topic".to_owned(),
-        "--create-topic-replication-factor=1".to_owned(),
-    ];
-    Ok((Sidecar::start("kafka", &arguments).await?, broker))
+    let arguments = |more: &[&str]| {
+        let topic = format!("--topic={}", unique_topic("clients"));
+        let fixed = [format!("--listen={ON_A_PORT}"), format!("--brokers={}", broker.bootstrap()), topic];
+        let create = ["--create-topic", "--create-topic-replication-factor=1"];
+        let flags = create.iter().chain(more).map(|flag| (*flag).to_owned());
+        fixed.into_iter().chain(flags).collect::<Vec<_>>()
+    };
+    let (plain, opaque) = (arguments(&[]), arguments(&OPAQUE));
+    let (plain, opaque) = tokio::try_join!(Sidecar::start("kafka", &plain), Sidecar::start("opaque-kafka", &opaque))?;
+    Ok((plain, opaque, broker))
 }
 
 /// A changelogd that is ready. It is killed when this is dropped.

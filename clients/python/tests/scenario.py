@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, cast
 
 import grpc
@@ -27,26 +28,36 @@ _METHODS = pb.DESCRIPTOR.services_by_name["ChangelogService"].methods_by_name
 _OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # The answer of the ping itself. The library would wait for it for a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Else channels with the same options and address share a connection.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 
 def main(path: str) -> None:
-    with open(path, encoding="utf-8") as calls:
+    # A server sees that a call was cancelled, and not that its connection was closed: all stay open up to the end.
+    with open(path, encoding="utf-8") as calls, ExitStack() as connections:
         for line in calls:
-            print(json.dumps(answer_of(json.loads(line))), flush=True)
+            step = json.loads(line)
+            channel = connections.enter_context(grpc.insecure_channel(step["address"], options_of(step)))
+            print(json.dumps(answer_of(step, channel)), flush=True)
 
 
-def answer_of(step: Json) -> Json:
-    """Makes a call on a connection of its own."""
+def options_of(step: Json) -> list[tuple[str, int]]:
+    most = step.get("maxMessageBytes")
+    return _OPTIONS if most is None else [*_OPTIONS, ("grpc.max_receive_message_length", most)]
+
+
+def answer_of(step: Json, channel: grpc.Channel) -> Json:
     answer: Json = {"name": step["name"], "code": 0, "message": "", "error": None, "responses": []}
-    with grpc.insecure_channel(step["address"], _OPTIONS) as channel:
-        try:
-            make(step, channel, answer["responses"])
-        except grpc.RpcError as error:
-            # Each error that a stub raises is the call too.
-            call = cast(grpc.Call, error)
-            answer |= {"code": call.code().value[0], "message": call.details() or "", "error": details(call)}
+    try:
+        make(step, channel, answer["responses"])
+    except grpc.RpcError as error:
+        # Each error that a stub raises is the call too.
+        call = cast(grpc.Call, error)
+        answer |= {"code": call.code().value[0], "message": call.details() or "", "error": details(call)}
     return answer
 
 

@@ -5,14 +5,8 @@ import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import {
-  type DescMethodStreaming,
-  type DescMethodUnary,
-  fromJson,
-  type JsonValue,
-  toJson,
-} from "@bufbuild/protobuf";
-import { type Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { type DescMethod, fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
+import { type CallOptions, type Code, ConnectError, createClient } from "@connectrpc/connect";
 import { compressionGzip, createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { ChangelogService } from "../src/gen/changelogd/v1/changelog_pb.js";
@@ -26,6 +20,7 @@ interface Call {
   timeoutMs: number;
   gzip: boolean;
   cancelAfter?: number;
+  maxMessageBytes?: number;
 }
 
 interface Answer {
@@ -39,15 +34,24 @@ interface Answer {
 /** The longest time that requests may take to leave, before responses are read. */
 const UNSENT_MS = 5_000;
 
-/** Makes a call on a connection of its own. */
-async function answerOf(call: Call): Promise<Answer> {
+type Client = ReturnType<typeof createClient<typeof ChangelogService>>;
+/** A call of the client, with a message or with a stream of them. Responses are one or a stream. */
+type Made = (request: unknown, options: CallOptions) => Promise<Message> | AsyncIterable<Message>;
+
+/** A client whose connection is for one call. */
+function connect(call: Call): { client: Client; connection: Http2SessionManager } {
   const baseUrl = `http://${call.address}`;
-  const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: 10_000, pingTimeoutMs: 5_000 });
+  const connection = new Http2SessionManager(baseUrl, { pingIntervalMs: 10_000, pingTimeoutMs: 5_000 });
   const compression = call.gzip ? { sendCompression: compressionGzip } : {};
-  const transport = createGrpcTransport({ baseUrl, sessionManager, ...compression });
+  const limit = call.maxMessageBytes === undefined ? {} : { readMaxBytes: call.maxMessageBytes };
+  const transport = createGrpcTransport({ baseUrl, sessionManager: connection, ...compression, ...limit });
+  return { client: createClient(ChangelogService, transport), connection };
+}
+
+async function answerOf(call: Call, client: Client): Promise<Answer> {
   const answer: Answer = { name: call.name, code: 0, message: "", error: null, responses: [] };
   try {
-    await make(call, transport, answer.responses);
+    await make(call, client, answer.responses);
   } catch (error) {
     if (!(error instanceof ConnectError)) {
       throw error;
@@ -55,27 +59,27 @@ async function answerOf(call: Call): Promise<Answer> {
     answer.code = error.code;
     answer.message = error.rawMessage;
     answer.error = detailsOf(error);
-  } finally {
-    sessionManager.abort();
   }
   return answer;
 }
 
-async function make(call: Call, transport: Transport, responses: JsonValue[]): Promise<void> {
-  const { requests, timeoutMs } = call;
-  const methods: (DescMethodUnary | DescMethodStreaming)[] = Object.values(ChangelogService.method);
+async function make(call: Call, client: Client, responses: JsonValue[]): Promise<void> {
+  const methods: DescMethod[] = ChangelogService.methods;
   const method = methods.find(({ name }) => name === call.call);
   if (method === undefined) {
     throw new Error(`no call ${call.call}`);
   }
-  const messages = requests.map((request) => fromJson(method.input, request));
+  const messages = call.requests.map((request) => fromJson(method.input, request));
   const canceller = new AbortController();
-  if (method.methodKind === "unary") {
-    const response = await transport.unary(method, canceller.signal, timeoutMs, undefined, messages[0]!);
-    responses.push(toJson(method.output, response.message));
+  const options = { signal: canceller.signal, timeoutMs: call.timeoutMs };
+  const made = client[method.localName as keyof Client] as Made;
+  const response =
+    method.methodKind === "bidi_streaming" ? await sendAll(made, messages, options) : made(messages[0], options);
+  if (!(Symbol.asyncIterator in response)) {
+    responses.push(toJson(method.output, await response));
     return;
   }
-  for await (const message of await sendAll(method, transport, canceller.signal, timeoutMs, messages)) {
+  for await (const message of response) {
     responses.push(toJson(method.output, message));
     if (responses.length === call.cancelAfter) {
       canceller.abort();
@@ -84,13 +88,7 @@ async function make(call: Call, transport: Transport, responses: JsonValue[]): P
 }
 
 /** Sends everything before it reads. */
-async function sendAll<Message>(
-  method: DescMethodStreaming,
-  transport: Transport,
-  signal: AbortSignal,
-  timeoutMs: number,
-  messages: Message[],
-) {
+async function sendAll(made: Made, messages: Message[], options: CallOptions) {
   let hasSent = () => {};
   const sent = new Promise<void>((resolve) => (hasSent = resolve));
   async function* outgoing() {
@@ -100,12 +98,12 @@ async function sendAll<Message>(
       hasSent();
     }
   }
-  const response = transport.stream(method, signal, timeoutMs, undefined, outgoing() as AsyncIterable<never>);
+  const response = made(outgoing(), options);
   // A call that has ended sends no more, and Connect does not say that before its responses are read.
   const bound = new AbortController();
-  await Promise.race([sent, response.then(() => sent), sleep(UNSENT_MS, undefined, { signal: bound.signal })]);
+  await Promise.race([sent, sleep(UNSENT_MS, undefined, { signal: bound.signal })]);
   bound.abort();
-  return (await response).message;
+  return response;
 }
 
 function detailsOf(error: ConnectError): Record<string, unknown> | null {
@@ -123,6 +121,14 @@ function detailsOf(error: ConnectError): Record<string, unknown> | null {
       };
 }
 
+// A server sees that a call was cancelled, and not that its connection was closed: all stay open up to the end.
+const connections: Http2SessionManager[] = [];
 for await (const line of createInterface({ input: createReadStream(process.argv[2]!) })) {
-  process.stdout.write(`${JSON.stringify(await answerOf(JSON.parse(line) as Call))}\n`);
+  const call = JSON.parse(line) as Call;
+  const { client, connection } = connect(call);
+  connections.push(connection);
+  process.stdout.write(`${JSON.stringify(await answerOf(call, client))}\n`);
+}
+for (const connection of connections) {
+  connection.abort();
 }

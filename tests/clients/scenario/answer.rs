@@ -1,10 +1,12 @@
 //! What a program printed for a call, and what a step expects of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::Code;
+
+use crate::LANGUAGES;
 
 /// Any value.
 const ANY: &str = "*";
@@ -13,6 +15,8 @@ const ANY_OR_NONE: &str = "?";
 /// As the name of a member: others may be there. As the last element of a list: more may follow.
 const OTHERS: &str = "…";
 const VERDICTS: &str = "verdicts";
+/// Those of gRPC's codes.
+const NUMBERS: RangeInclusive<i32> = 0..=16;
 /// The bytes of a value that a difference shows.
 const SHOWN: usize = 300;
 
@@ -31,7 +35,7 @@ pub struct Answer {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Expected {
     code: Codes,
     #[serde(default = "any")]
@@ -40,6 +44,8 @@ pub struct Expected {
     error: Value,
     #[serde(default)]
     responses: Value,
+    /// How many verdicts the responses must have if the code is OK.
+    verdicts_if_ok: Option<usize>,
 }
 
 fn any() -> Value {
@@ -66,9 +72,38 @@ impl Codes {
             }
         }
     }
+
+    /// Whether each name is that of a code or language, and no language lacks a code.
+    fn are_known(&self) -> Result<(), String> {
+        match self {
+            Self::One(_) | Self::OneOf(_) => {
+                let codes = self.in_language(ANY);
+                let unknown = codes.iter().find(|code| number_of(code).is_none());
+                if codes.is_empty() {
+                    return Err("no code is expected".to_owned());
+                }
+                unknown.map_or(Ok(()), |code| Err(format!("there is no code {code}")))
+            }
+            Self::ByLanguage(codes) => {
+                let is_known = |name: &str| name == ANY || LANGUAGES.contains(&name);
+                if let Some(name) = codes.keys().find(|name| !is_known(name)) {
+                    return Err(format!("there is no language {name}"));
+                }
+                if !codes.contains_key(ANY) {
+                    return Err(format!("no code is expected of the languages that are not named: {ANY:?}"));
+                }
+                codes.values().try_for_each(Self::are_known)
+            }
+        }
+    }
 }
 
 impl Expected {
+    /// Whether an answer can be as expected.
+    pub fn is_possible(&self) -> Result<(), String> {
+        self.code.are_known()
+    }
+
     pub fn differences(&self, answer: &Answer, language: &str) -> Vec<String> {
         let mut differences = Vec::new();
         let codes = self.code.in_language(language);
@@ -78,6 +113,13 @@ impl Expected {
         }
         differences.extend(difference(&self.message, &answer.message.as_str().into(), "message"));
         differences.extend(difference(&self.error, &answer.error, "error"));
+        let verdicts: usize =
+            answer.responses.iter().filter_map(|response| Some(response[VERDICTS].as_array()?.len())).sum();
+        if let (0, Some(expected)) = (answer.code, self.verdicts_if_ok)
+            && expected != verdicts
+        {
+            differences.push(format!("expected {expected} verdicts, got {verdicts}"));
+        }
         // A step without responses expects none.
         let expected = if self.responses.is_null() { Value::Array(Vec::new()) } else { self.responses.clone() };
         differences.extend(difference(&expected, &merged(&answer.responses).into(), "responses"));
@@ -89,7 +131,7 @@ impl Expected {
 fn number_of(code: &str) -> Option<i32> {
     let plain = |text: &str| text.replace('_', "").to_lowercase();
     let is_named = |number: &i32| plain(&format!("{:?}", Code::from_i32(*number))) == plain(code);
-    code.parse().ok().or_else(|| (0..=16).find(is_named))
+    code.parse().ok().filter(|number| NUMBERS.contains(number)).or_else(|| NUMBERS.into_iter().find(is_named))
 }
 
 /// A server splits entries and verdicts into messages as it likes. Verdicts come in any order.

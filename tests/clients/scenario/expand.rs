@@ -1,4 +1,4 @@
-//! The shorthands of `steps.json`:
+//! The shorthands of the files in `steps/`:
 //!
 //! - `$id` in a text is the part of a workspace's name that makes it unique.
 //! - `{"$repeat": 3, "of": …}` in a list is three elements. `$n` in their texts is 1, 2 and 3.

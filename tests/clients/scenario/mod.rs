@@ -1,5 +1,5 @@
-//! The calls of `steps.json`. The program of each language makes them with its generated code, and each of them must
-//! end as the file says. `clients/BEHAVIOUR.md` describes both files and the programs.
+//! The calls of the files in `steps/`. The program of each language makes them with its generated code, and each of
+//! them must end as its file says. `clients/BEHAVIOUR.md` describes the files and the programs.
 
 mod answer;
 mod expand;
@@ -17,7 +17,9 @@ use changelogd_testkit::workspace_root;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-const STEPS: &str = "tests/clients/scenario/steps.json";
+const STEPS: &str = "tests/clients/scenario/steps";
+/// The files, in the order of their calls.
+const FILES: [&str; 7] = ["values", "requests", "limits", "compression", "ends", "statuses", "responses"];
 /// Longer than any call that ends well, except where a step says otherwise.
 const TIMEOUT_MS: u32 = 20_000;
 /// What a failure shows. More would hide the first ones.
@@ -37,11 +39,33 @@ struct Step {
     #[serde(default)]
     gzip: bool,
     cancel_after: Option<u32>,
+    /// The largest response. Without it, the library has its own limit.
+    max_message_bytes: Option<u32>,
     expect: Expected,
 }
 
 fn timeout_ms() -> u32 {
     TIMEOUT_MS
+}
+
+fn steps_of_all_files(id: &str) -> Result<Vec<Step>, String> {
+    let mut steps = Vec::new();
+    for file in FILES {
+        let path = format!("{STEPS}/{file}.json");
+        let text = fs::read_to_string(workspace_root().join(&path)).map_err(|error| format!("{path}: {error}"))?;
+        steps.extend(read(&text, id).map_err(|error| format!("{path}: {error}"))?);
+    }
+    Ok(steps)
+}
+
+fn read(text: &str, id: &str) -> Result<Vec<Step>, String> {
+    let steps: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let steps = serde_json::from_value(expand::expanded(&steps, id)?);
+    let steps: Vec<Step> = steps.map_err(|error: serde_json::Error| error.to_string())?;
+    for step in &steps {
+        step.expect.is_possible().map_err(|error| format!("{}: {error}", step.name))?;
+    }
+    Ok(steps)
 }
 
 /// One line for the program of a language.
@@ -56,6 +80,8 @@ struct Call<'a> {
     gzip: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_after: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_message_bytes: Option<u32>,
 }
 
 /// The steps for one language, with workspaces of its own.
@@ -70,21 +96,18 @@ pub struct Scenario {
 impl Scenario {
     /// Writes the calls. `variables` name the servers, and `id` makes names of workspaces unique.
     pub fn prepare(language: &'static str, variables: &[(&str, String)], id: &str) -> Result<Self, String> {
-        let text = fs::read_to_string(workspace_root().join(STEPS)).map_err(|error| format!("{STEPS}: {error}"))?;
         let directory = workspace_root().join("target/clients").join(language);
-        Self::in_directory(&directory, language, &text, variables, id).map_err(|error| format!("{STEPS}: {error}"))
+        let steps = steps_of_all_files(id)?;
+        Self::in_directory(&directory, language, steps, variables).map_err(|error| format!("{STEPS}: {error}"))
     }
 
     fn in_directory(
         directory: &Path,
         language: &'static str,
-        steps: &str,
+        steps: Vec<Step>,
         variables: &[(&str, String)],
-        id: &str,
     ) -> Result<Self, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let steps: Value = serde_json::from_str(steps).map_err(|error| text(&error))?;
-        let steps: Vec<Step> = serde_json::from_value(expand::expanded(&steps, id)?).map_err(|error| text(&error))?;
         let addresses: BTreeMap<_, _> = variables
             .iter()
             .filter_map(|(name, address)| Some((name.strip_prefix("CHANGELOGD_TEST_")?, address.as_str())))
@@ -94,9 +117,11 @@ impl Scenario {
             for server in &step.servers {
                 let address = addresses.get(server.as_str()).ok_or_else(|| format!("there is no server {server}"))?;
                 let name = format!("{} on {server}", step.name);
-                let Step { call, requests, timeout_ms, gzip, cancel_after, .. } = &step;
-                let (timeout_ms, gzip, cancel_after) = (*timeout_ms, *gzip, *cancel_after);
-                let call = Call { name: &name, address, call, requests, timeout_ms, gzip, cancel_after };
+                let Step { call, requests, timeout_ms, gzip, cancel_after, max_message_bytes, .. } = &step;
+                let (timeout_ms, gzip) = (*timeout_ms, *gzip);
+                let (cancel_after, max_message_bytes) = (*cancel_after, *max_message_bytes);
+                let call =
+                    Call { name: &name, address, call, requests, timeout_ms, gzip, cancel_after, max_message_bytes };
                 lines.push_str(&serde_json::to_string(&call).map_err(|error| text(&error))?);
                 lines.push('\n');
                 on_servers.push((name, step.expect.clone()));

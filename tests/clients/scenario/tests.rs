@@ -15,7 +15,8 @@ fn servers() -> [(&'static str, String); 2] {
 
 fn scenario(steps: &str) -> (TempDir, Result<Scenario, String>) {
     let directory = tempfile::tempdir().unwrap();
-    let scenario = Scenario::in_directory(directory.path(), "go", steps, &servers(), "7");
+    let steps = read(steps, "7");
+    let scenario = steps.and_then(|steps| Scenario::in_directory(directory.path(), "go", steps, &servers()));
     (directory, scenario)
 }
 
@@ -31,13 +32,13 @@ fn judged(expect: &Value, answer: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_file_has_calls_for_known_servers() {
+fn the_files_have_calls_for_known_servers() {
     let directory = tempfile::tempdir().unwrap();
-    let names = ["EMBEDDED", "ON_KAFKA", "OPAQUE", "SCRIPTED"];
+    let names = ["EMBEDDED", "ON_KAFKA", "OPAQUE", "OPAQUE_ON_KAFKA", "SCRIPTED"];
     let servers = names.map(|name| (format!("CHANGELOGD_TEST_{name}"), "127.0.0.1:1".to_owned()));
     let servers = servers.each_ref().map(|(name, address)| (name.as_str(), address.clone()));
-    let text = fs::read_to_string(workspace_root().join(STEPS)).unwrap();
-    let scenario = Scenario::in_directory(directory.path(), "go", &text, &servers, "7").unwrap();
+    let steps = steps_of_all_files("7").unwrap();
+    let scenario = Scenario::in_directory(directory.path(), "go", steps, &servers).unwrap();
     let mut names: Vec<_> = scenario.steps.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     names.dedup();
@@ -91,6 +92,12 @@ fn a_step_must_be_written_as_one() {
         &STEP.replace("ON_KAFKA", "NOWHERE"),
         &STEP.replace("\"call\"", "\"cal\""),
         &STEP.replace("$id", "$other").replace("\"key\"", "\"$key\""),
+        &STEP.replace("\"OK\"", "\"FINE\""),
+        &STEP.replace("\"OK\"", "\"17\""),
+        &STEP.replace("\"OK\"", "[]"),
+        &STEP.replace("\"OK\"", r#"{"*": "OK", "cobol": "OK"}"#),
+        &STEP.replace("\"OK\"", r#"{"*": "OK", "go": "FINE"}"#),
+        &STEP.replace("\"OK\"", r#"{"go": "OK"}"#),
     ] {
         assert!(scenario(wrong).1.is_err(), "{wrong}");
     }
@@ -145,6 +152,14 @@ fn messages_details_and_responses_are_compared() {
     for wrong in [json!([]), json!([2, 1])] {
         assert_eq!(judged(&more, &json!({"responses": wrong})).len(), 1);
     }
+    let counted = json!({"code": ["OK", "CANCELLED"], "responses": "*", "verdictsIfOk": 3});
+    let verdicts = json!([{"verdicts": [1, 2]}, {"verdicts": [3]}]);
+    assert_eq!(judged(&counted, &json!({"responses": verdicts})), [""; 0]);
+    assert_eq!(judged(&counted, &json!({"responses": [], "code": 1})), [""; 0]);
+    assert_eq!(
+        judged(&counted, &json!({"responses": [{"verdicts": [1]}]})),
+        ["it on EMBEDDED: expected 3 verdicts, got 1"]
+    );
     // Unless a step says so, no call has details or responses.
     assert_eq!(judged(&json!({"code": "OK"}), &json!({"error": {}, "responses": [1]})).len(), 2);
     let long = judged(&json!({"code": "OK", "message": ""}), &json!({"message": "ü".repeat(1_000)}));

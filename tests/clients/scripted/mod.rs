@@ -3,7 +3,9 @@
 //! Does not: keep entities. tonic's own server is not used, because it answers a call at its deadline, with CANCELLED.
 //! Here a client must notice its deadline itself.
 
+mod connection;
 mod failure;
+mod first_message;
 mod observed;
 mod reads;
 mod script;
@@ -13,20 +15,25 @@ mod writes;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use connection::Connection;
+use first_message::FirstMessage;
 use futures_util::{StreamExt, stream};
-use hyper::server::conn::http2;
+use hyper::{
+    server::conn::http2,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
 use observed::Observed;
 use reads::{Answer, End};
-use script::{disconnect, no_script, script_of, workspace_of};
+use script::{no_script, script_of, workspace_of};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, codegen::BoxStream};
 use writes::Write;
 
@@ -76,38 +83,43 @@ async fn serve(listener: TcpListener) {
 
 async fn serve_connection(stream: TcpStream, observed: Arc<Observed>) {
     let _ = stream.set_nodelay(true);
-    let connection = CancellationToken::new();
+    let (connection, stream) = match Connection::of(stream) {
+        Ok(both) => both,
+        Err(error) => return eprintln!("the scripted server loses a connection: {error}"),
+    };
     let service = ChangelogServiceServer::new(Scripted { observed, connection: connection.clone() })
         .max_decoding_message_size(MAX_MESSAGE)
         .accept_compressed(CompressionEncoding::Gzip);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-    let serving = http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // A client may end its connection as it likes.
-    let _ = connection.run_until_cancelled(serving).await;
+    let service = TowerToHyperService::new(service);
+    let watched = service_fn(move |request| service.call(FirstMessage::watched(request)));
+    let serving = http2.serve_connection(TokioIo::new(stream), watched);
+    connection.run(serving).await;
 }
 
 /// The service of one connection.
 struct Scripted {
     observed: Arc<Observed>,
-    /// Ends the connection without an answer.
-    connection: CancellationToken,
+    connection: Connection,
 }
 
 #[tonic::async_trait]
 impl ChangelogService for Scripted {
     async fn set(&self, request: Request<SetRequest>) -> Result<Response<SetResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
+        let is_compressed = extensions.get::<FirstMessage>().is_some_and(FirstMessage::is_compressed);
         let workspace = workspace_of(&request.workspace_id, &request.changelog_id);
         let nth = self.observed.call(workspace, "Set", &metadata);
         match script_of(workspace) {
             "hang" => self.observed.clone().no_end(workspace.to_owned()).await,
-            "disconnect" => disconnect(&self.connection).await,
-            // The encoding of the request. tonic takes the message apart and leaves the metadata.
-            "gzip" if metadata.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip") => {
+            "disconnect" => self.connection.close().await,
+            "silent" => self.connection.silence().await,
+            // The metadata names the encoding of messages that are compressed.
+            "gzip" if metadata.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip") && is_compressed => {
                 Ok(Response::new(SetResponse::default()))
             }
-            script => writes::set(script, nth).map(Response::new),
+            script => writes::set(script, nth, &metadata).map(Response::new),
         }
     }
 
@@ -140,8 +152,8 @@ impl ChangelogService for Scripted {
         let nth = self.observed.call(&workspace_id, "LoadWorkspace", &metadata);
         match script_of(&workspace_id) {
             "hang" => self.observed.clone().no_end(workspace_id).await,
-            "disconnect" => disconnect(&self.connection).await,
-            script => Ok(self.streamed(reads::load(script, &workspace_id, nth)?, &workspace_id)),
+            "disconnect" => self.connection.close().await,
+            script => Ok(self.streamed(reads::load(script, &workspace_id, nth, &metadata)?, &workspace_id)),
         }
     }
 
@@ -151,8 +163,12 @@ impl ChangelogService for Scripted {
     ) -> Result<Response<BoxStream<StreamAllResponse>>, Status> {
         let (metadata, _, request) = request.into_parts();
         let workspace = request.workspace_ids.first().map_or("", String::as_str);
-        self.observed.call(workspace, "StreamAll", &metadata);
-        Ok(self.streamed(reads::stream(script_of(workspace), workspace, &request.resume_token)?, workspace))
+        let nth = self.observed.call(workspace, "StreamAll", &metadata);
+        let answer = match script_of(workspace) {
+            "crowded" => reads::crowded_stream(workspace, nth)?,
+            script => reads::stream(script, workspace, &request.resume_token)?,
+        };
+        Ok(self.streamed(answer, workspace))
     }
 
     async fn write(

@@ -127,7 +127,7 @@ impl Drop for Unended {
 }
 
 /// The header `grpc-timeout`: a number and its unit.
-fn timeout_ms(metadata: &MetadataMap) -> Option<i64> {
+pub fn timeout_ms(metadata: &MetadataMap) -> Option<i64> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: i64 = number.parse().ok()?;

@@ -1,9 +1,14 @@
 //! The scripts of `LoadWorkspace` and `StreamAll`.
 
-use prost_types::Timestamp;
-use tonic::{Code, Status};
+use std::time::Duration;
 
-use super::{failure::Failure, script::no_script};
+use prost_types::Timestamp;
+use tonic::{Code, Status, metadata::MetadataMap};
+
+use super::{
+    failure::Failure,
+    script::{has_deadline, no_script},
+};
 use crate::api::{
     Event, LoadWorkspaceResponse,
     v1::{
@@ -12,6 +17,7 @@ use crate::api::{
     },
 };
 
+const LARGE_BYTES: usize = 5 * 1024 * 1024;
 const TOKEN_1: &[u8] = b"token-1";
 const TOKEN_2: &[u8] = b"token-2";
 
@@ -29,7 +35,13 @@ pub enum End {
 }
 
 /// The response to the `nth` load of a workspace, from 1.
-pub fn load(script: &str, workspace: &str, nth: u64) -> Result<Answer<LoadWorkspaceResponse>, Status> {
+pub fn load(
+    script: &str,
+    workspace: &str,
+    nth: u64,
+    metadata: &MetadataMap,
+) -> Result<Answer<LoadWorkspaceResponse>, Status> {
+    let has_deadline = has_deadline(script, metadata).transpose()?.is_some();
     let batch = |id, offset| Event::Batch(batch(entry(workspace, id, offset)));
     let (events, end) = match script {
         "partial" => (vec![batch("a", 0)], End::Ok),
@@ -38,11 +50,14 @@ pub fn load(script: &str, workspace: &str, nth: u64) -> Result<Answer<LoadWorksp
             let (entry, snapshot) = large_numbers(workspace);
             (vec![Event::Batch(self::batch(entry)), Event::Snapshot(snapshot)], End::Ok)
         }
+        "large-message" => (vec![Event::Batch(self::batch(large(workspace))), snapshot(0, TOKEN_1)], End::Ok),
         "unknown-event" => (vec![Event::Later(Deletion {}), batch("a", 0), snapshot(0, TOKEN_1)], End::Ok),
+        "crowded" if nth == 1 => return Err(crowded("TOO_MANY_REPLAYS").into()),
         "resync" | "moved" | "truncated" if nth > 1 => (vec![batch("b", 7), snapshot(7, TOKEN_2)], End::Ok),
-        "resume" | "resync" | "moved" | "truncated" | "recreated" => {
+        "resume" | "resync" | "moved" | "truncated" | "recreated" | "crowded" => {
             (vec![batch("a", 0), snapshot(0, TOKEN_1)], End::Ok)
         }
+        _ if has_deadline => (vec![batch("a", 0), snapshot(0, TOKEN_1)], End::Ok),
         _ => return Err(no_script(script)),
     };
     let events = events.into_iter().map(|event| LoadWorkspaceResponse { event: Some(event) }).collect();
@@ -84,6 +99,24 @@ pub fn stream(script: &str, workspace: &str, token: &[u8]) -> Result<Answer<Stre
     Ok(Answer { events, end })
 }
 
+/// The `nth` response to a stream, from 1. The first three end with what passes.
+pub fn crowded_stream(workspace: &str, nth: u64) -> Result<Answer<StreamAllResponse>, Status> {
+    match nth {
+        1 => Err(crowded("TOO_MANY_FOLLOWS").into()),
+        2 => Err(Failure::new(Code::DeadlineExceeded, "DEADLINE", "the read took too long").into()),
+        // A server resets a stream whose client reads too slowly.
+        3 => Err(Status::cancelled("reset")),
+        _ => {
+            let event = Some(StreamEvent::Batch(batch(entry(workspace, "b", 1))));
+            Ok(Answer { events: vec![StreamAllResponse { event }], end: End::Never })
+        }
+    }
+}
+
+fn crowded(reason: &str) -> Failure {
+    Failure::new(Code::ResourceExhausted, reason, "try again").retry_after(Duration::from_millis(200))
+}
+
 /// A fault of a proxy or a library, which has no ErrorInfo.
 fn broken() -> Status {
     Status::internal("broken")
@@ -101,6 +134,12 @@ fn entry(workspace: &str, id: &str, offset: i64) -> Entry {
 
 fn tombstone(workspace: &str, id: &str, offset: i64) -> Entry {
     Entry { key: format!("{workspace}/deployment/{id}"), offset, is_tombstone: true, ..Default::default() }
+}
+
+/// Larger than the libraries' usual limit of 4 MiB.
+fn large(workspace: &str) -> Entry {
+    let document = format!("\"{}\"", "x".repeat(LARGE_BYTES - 2));
+    Entry { value: Some(Value::Raw(document.into_bytes())), ..entry(workspace, "a", 0) }
 }
 
 /// What a double does not hold, and JSON has as text.

@@ -1,9 +1,8 @@
 //! Which script a request asks for.
 
-use std::future::pending;
+use tonic::{Status, metadata::MetadataMap};
 
-use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use super::observed::timeout_ms;
 
 /// The workspace of an entity: `workspace_id`, or the first segment of a full key.
 pub fn workspace_of<'a>(workspace_id: &'a str, changelog_id: &'a str) -> &'a str {
@@ -20,8 +19,11 @@ pub fn no_script(script: &str) -> Status {
     Status::unimplemented(format!("this call has no script {script:?}"))
 }
 
-/// Ends the connection. The call gets no answer.
-pub async fn disconnect<T>(connection: &CancellationToken) -> T {
-    connection.cancel();
-    pending().await
+/// Whether the client has sent a deadline, of which at least half is left. The script is `deadline-` and milliseconds.
+pub fn has_deadline(script: &str, metadata: &MetadataMap) -> Option<Result<(), Status>> {
+    let deadline_ms: i64 = script.strip_prefix("deadline-")?.parse().ok()?;
+    let got = timeout_ms(metadata);
+    let has_one = got.is_some_and(|got| (deadline_ms / 2..=deadline_ms).contains(&got));
+    let other = || Status::failed_precondition(format!("expected at most {deadline_ms} ms, got {got:?}"));
+    Some(if has_one { Ok(()) } else { Err(other()) })
 }

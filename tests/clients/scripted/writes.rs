@@ -4,24 +4,31 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream;
 use prost::Message;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, codegen::BoxStream, metadata::MetadataMap};
 
 use super::{
+    connection::Connection,
     failure::Failure,
     observed::Observed,
-    script::{disconnect, no_script, script_of, workspace_of},
+    script::{has_deadline, no_script, script_of, workspace_of},
 };
 use crate::api::v1::{
     FlushResponse, Position, SetResponse, Verdict, WriteFailure, WriteRequest, WriteResponse, Written, verdict::Outcome,
 };
 
+const MESSAGE: &str = "as the workspace says";
+
 /// The response to the `nth` set of a workspace, from 1.
-pub fn set(script: &str, nth: u64) -> Result<SetResponse, Status> {
+pub fn set(script: &str, nth: u64, metadata: &MetadataMap) -> Result<SetResponse, Status> {
     if let Some(status) = script.strip_prefix("status-") {
         return Err(status_of(status).unwrap_or_else(|| no_script(script)));
     }
+    if let Some(code) = script.strip_prefix("details-") {
+        return Err(code_of(code).map_or_else(|| no_script(script), |code| all_details(code).into()));
+    }
+    let has_deadline = has_deadline(script, metadata).transpose()?.is_some();
     match script {
+        _ if has_deadline => Ok(SetResponse::default()),
         "busy" => Err(busy().into()),
         "refused" => Err(refused().into()),
         "starting" if nth <= 2 => Err(Failure::new(Code::Unavailable, "STARTING", "the store is not open yet").into()),
@@ -38,9 +45,21 @@ pub fn set(script: &str, nth: u64) -> Result<SetResponse, Status> {
 /// A code's number, and after a dash the reason.
 fn status_of(script: &str) -> Option<Status> {
     let (code, reason) = script.split_once('-').map_or((script, None), |(code, reason)| (code, Some(reason)));
-    let code = Code::from(code.parse::<i32>().ok().filter(|code| (1..=16).contains(code))?);
-    let message = "as the workspace says";
-    Some(reason.map_or_else(|| Status::new(code, message), |reason| Failure::new(code, reason, message).into()))
+    let code = code_of(code)?;
+    Some(reason.map_or_else(|| Status::new(code, MESSAGE), |reason| Failure::new(code, reason, MESSAGE).into()))
+}
+
+/// The code of an error, by its number.
+fn code_of(number: &str) -> Option<Code> {
+    Some(Code::from(number.parse::<i32>().ok().filter(|code| (1..=16).contains(code))?))
+}
+
+fn all_details(code: Code) -> Failure {
+    Failure::new(code, "ALL_DETAILS", MESSAGE)
+        .field("raw")
+        .retry_after(Duration::from_millis(1_500))
+        .fact("limit", "10")
+        .fact("got", "größe 🦀")
 }
 
 fn busy() -> Failure {
@@ -68,8 +87,9 @@ pub fn flush(failures_after: u64) -> FlushResponse {
             .retry_after(Duration::from_secs(1));
         WriteFailure { id, key: format!("flush/deployment/{name}"), error: Some(error.into()) }
     };
+    // One at a time, so that a client must ask for the others.
     let failures: Vec<_> =
-        [(1, "a"), (2, "b")].into_iter().filter(|(id, _)| *id > failures_after).map(failure).collect();
+        [(1, "a"), (2, "b")].into_iter().find(|(id, _)| *id > failures_after).map(failure).into_iter().collect();
     let last_failure = failures.last().map_or(failures_after, |last| last.id);
     FlushResponse { remaining: 0, failures, last_failure, failures_omitted: 0 }
 }
@@ -79,7 +99,7 @@ pub struct Write {
     messages: Streaming<WriteRequest>,
     metadata: MetadataMap,
     observed: Arc<Observed>,
-    connection: CancellationToken,
+    connection: Connection,
     /// How many mutations have a verdict.
     answered: i64,
     is_first_message: bool,
@@ -87,12 +107,11 @@ pub struct Write {
 }
 
 impl Write {
-    /// `connection` ends the connection.
     pub fn new(
         messages: Streaming<WriteRequest>,
         metadata: MetadataMap,
         observed: Arc<Observed>,
-        connection: CancellationToken,
+        connection: Connection,
     ) -> Self {
         Self { messages, metadata, observed, connection, answered: 0, is_first_message: true, is_cut: false }
     }
@@ -121,7 +140,7 @@ impl Write {
                 "refused" => Outcome::Error(refused().into()),
                 "count" => self.written(),
                 "stall" => self.observed.clone().no_end(workspace.to_owned()).await,
-                "disconnect" => disconnect(&self.connection).await,
+                "disconnect" => self.connection.close().await,
                 "cut" => {
                     self.is_cut = true;
                     self.written()

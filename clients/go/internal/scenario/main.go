@@ -23,13 +23,14 @@ import (
 )
 
 type call struct {
-	Name        string
-	Address     string
-	Call        string
-	Requests    []json.RawMessage
-	TimeoutMs   int64
-	Gzip        bool
-	CancelAfter int
+	Name            string
+	Address         string
+	Call            string
+	Requests        []json.RawMessage
+	TimeoutMs       int64
+	Gzip            bool
+	CancelAfter     int
+	MaxMessageBytes int
 }
 
 type answer struct {
@@ -71,6 +72,13 @@ func run(path string, out io.Writer) error {
 	}
 	defer file.Close()
 	calls, answers := json.NewDecoder(file), json.NewEncoder(out)
+	// A server sees that a call was cancelled, and not that its connection was closed: all stay open up to the end.
+	var connections []io.Closer
+	defer func() {
+		for _, connection := range connections {
+			connection.Close()
+		}
+	}()
 	for {
 		var c call
 		if err := calls.Decode(&c); errors.Is(err, io.EOF) {
@@ -78,7 +86,12 @@ func run(path string, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		a, err := answerOf(c)
+		connection, err := connect(c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+		connections = append(connections, connection)
+		a, err := answerOf(c, pb.NewChangelogServiceClient(connection))
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
@@ -88,15 +101,14 @@ func run(path string, out io.Writer) error {
 	}
 }
 
-// answerOf makes a call on a connection of its own.
-func answerOf(c call) (answer, error) {
-	connection, err := grpc.NewClient(c.Address,
+// connect opens a connection for one call.
+func connect(c call) (*grpc.ClientConn, error) {
+	return grpc.NewClient(c.Address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}))
-	if err != nil {
-		return answer{}, err
-	}
-	defer connection.Close()
+}
+
+func answerOf(c call, client pb.ChangelogServiceClient) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.TimeoutMs)*time.Millisecond)
 	defer cancel()
 
@@ -109,7 +121,7 @@ func answerOf(c call) (answer, error) {
 		}
 		return err
 	}
-	result, ok := status.FromError(c.make(ctx, pb.NewChangelogServiceClient(connection), received))
+	result, ok := status.FromError(c.make(ctx, client, received))
 	if !ok {
 		return answer{}, result.Err()
 	}
@@ -142,10 +154,14 @@ func (c call) make(ctx context.Context, client pb.ChangelogServiceClient, receiv
 }
 
 func (c call) options() []grpc.CallOption {
+	var options []grpc.CallOption
 	if c.Gzip {
-		return []grpc.CallOption{grpc.UseCompressor(gzip.Name)}
+		options = append(options, grpc.UseCompressor(gzip.Name))
 	}
-	return nil
+	if c.MaxMessageBytes > 0 {
+		options = append(options, grpc.MaxCallRecvMsgSize(c.MaxMessageBytes))
+	}
+	return options
 }
 
 func parsed[Q any, PQ message[Q]](text json.RawMessage) (PQ, error) {
@@ -232,7 +248,9 @@ func detailsOf(result *status.Status) *details {
 				found.Metadata[name] = value
 			}
 		case *errdetails.BadRequest:
-			field = detail.GetFieldViolations()[0].GetField()
+			if violations := detail.GetFieldViolations(); len(violations) > 0 {
+				field = violations[0].GetField()
+			}
 		case *errdetails.RetryInfo:
 			ms := detail.GetRetryDelay().AsDuration().Milliseconds()
 			retryMs = &ms

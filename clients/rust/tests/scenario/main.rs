@@ -41,6 +41,7 @@ struct Call {
     timeout_ms: u64,
     gzip: bool,
     cancel_after: Option<usize>,
+    max_message_bytes: Option<usize>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -67,22 +68,35 @@ async fn main() -> Result<(), Failure> {
     let path = env::args().nth(1).ok_or("which file has the calls?")?;
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
     let pool = DescriptorPool::from_file_descriptor_set(protox::compile(["changelog.proto"], [proto])?)?;
+    // A server sees that a call was cancelled, and not that its connection was closed: all stay open up to the end.
+    let mut connections = Vec::new();
     for line in BufReader::new(File::open(path)?).lines() {
-        let answer = answer(serde_json::from_str(&line?)?, &pool).await?;
+        let call: Call = serde_json::from_str(&line?)?;
+        let channel = connect(&call)?;
+        connections.push(channel.clone());
+        let answer = answer(call, channel, &pool).await?;
         println!("{}", serde_json::to_string(&answer)?);
     }
     Ok(())
 }
 
-/// Makes a call on a connection of its own.
-async fn answer(call: Call, pool: &DescriptorPool) -> Result<Answer, Failure> {
-    let timeout = Duration::from_millis(call.timeout_ms);
-    let channel = Endpoint::from_shared(format!("http://{}", call.address))?
+/// A connection for one call.
+fn connect(call: &Call) -> Result<Channel, Failure> {
+    Ok(Endpoint::from_shared(format!("http://{}", call.address))?
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
-        .connect_lazy();
-    let client = ChangelogServiceClient::new(channel);
-    let client = if call.gzip { client.send_compressed(CompressionEncoding::Gzip) } else { client };
+        .connect_lazy())
+}
+
+async fn answer(call: Call, channel: Channel, pool: &DescriptorPool) -> Result<Answer, Failure> {
+    let timeout = Duration::from_millis(call.timeout_ms);
+    let mut client = ChangelogServiceClient::new(channel);
+    if call.gzip {
+        client = client.send_compressed(CompressionEncoding::Gzip);
+    }
+    if let Some(bytes) = call.max_message_bytes {
+        client = client.max_decoding_message_size(bytes);
+    }
     let service = pool.get_service_by_name("changelog.v1.ChangelogService").ok_or("no service")?;
     let method = service.methods().find(|method| method.name() == call.method).ok_or("no such call")?;
     let requests = call.requests.iter().map(|request| DynamicMessage::deserialize(method.input(), request));

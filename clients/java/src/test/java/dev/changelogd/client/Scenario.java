@@ -11,15 +11,34 @@ import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import dev.changelogd.v1.ChangelogServiceGrpc;
-import io.grpc.CallOptions;
-import io.grpc.ClientCall;
+import dev.changelogd.v1.ChangelogServiceGrpc.ChangelogServiceStub;
+import dev.changelogd.v1.DeleteRequest;
+import dev.changelogd.v1.DeleteResponse;
+import dev.changelogd.v1.DescribeRequest;
+import dev.changelogd.v1.DescribeResponse;
+import dev.changelogd.v1.FlushRequest;
+import dev.changelogd.v1.FlushResponse;
+import dev.changelogd.v1.GetRequest;
+import dev.changelogd.v1.GetResponse;
+import dev.changelogd.v1.LoadWorkspaceRequest;
+import dev.changelogd.v1.LoadWorkspaceResponse;
+import dev.changelogd.v1.SetRequest;
+import dev.changelogd.v1.SetResponse;
+import dev.changelogd.v1.StreamAllRequest;
+import dev.changelogd.v1.StreamAllResponse;
+import dev.changelogd.v1.WatchRequest;
+import dev.changelogd.v1.WatchResponse;
+import dev.changelogd.v1.WriteRequest;
+import dev.changelogd.v1.WriteResponse;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
-import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.ClientCallStreamObserver;
+import io.grpc.stub.ClientResponseObserver;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -30,6 +49,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -43,91 +63,124 @@ final class Scenario {
 
     public static void main(String[] arguments) throws Exception {
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+        // A server sees that a call was cancelled, and not that its connection was closed: all stay open up to the end.
+        List<ManagedChannel> channels = new ArrayList<>();
         try (BufferedReader calls = Files.newBufferedReader(Path.of(arguments[0]))) {
             for (String line = calls.readLine(); line != null; line = calls.readLine()) {
-                out.println(JSON.writeValueAsString(answer(JSON.readTree(line))));
+                JsonNode step = JSON.readTree(line);
+                channels.add(channel(step));
+                out.println(JSON.writeValueAsString(answer(step, channels.get(channels.size() - 1))));
             }
+        } finally {
+            channels.forEach(ManagedChannel::shutdownNow);
         }
     }
 
-    /** Makes a call on a connection of its own. */
-    private static Map<String, Object> answer(JsonNode step) throws Exception {
-        ManagedChannel channel = Grpc.newChannelBuilder(
+    /** A connection for one call. */
+    private static ManagedChannel channel(JsonNode step) {
+        ManagedChannelBuilder<?> builder = Grpc.newChannelBuilder(
                         step.get("address").textValue(), InsecureChannelCredentials.create())
                 .keepAliveTime(10, TimeUnit.SECONDS)
-                .keepAliveTimeout(5, TimeUnit.SECONDS)
-                .build();
-        try {
-            CallOptions options = CallOptions.DEFAULT
-                    .withDeadlineAfter(step.get("timeoutMs").longValue(), TimeUnit.MILLISECONDS)
-                    .withCompression(step.get("gzip").booleanValue() ? "gzip" : null);
-            MethodDescriptor<Message, Message> method = method(step.get("call").textValue());
-            Received received = new Received(channel.newCall(method, options), step.path("cancelAfter").intValue());
-            // All responses come afterwards, also of a stream of requests.
-            received.send(requests(step.get("requests"), method), method.getType().clientSendsOneMessage());
-            return received.answer(step.get("name").textValue());
-        } finally {
-            channel.shutdownNow();
+                .keepAliveTimeout(5, TimeUnit.SECONDS);
+        if (step.has("maxMessageBytes")) {
+            builder.maxInboundMessageSize(step.get("maxMessageBytes").intValue());
         }
+        return builder.build();
     }
 
-    @SuppressWarnings("unchecked")
-    private static MethodDescriptor<Message, Message> method(String name) {
-        return (MethodDescriptor<Message, Message>) ChangelogServiceGrpc.getServiceDescriptor().getMethods().stream()
-                .filter(method -> name.equals(method.getBareMethodName()))
-                .findFirst()
-                .orElseThrow();
+    private static Map<String, Object> answer(JsonNode step, ManagedChannel channel) throws Exception {
+        ChangelogServiceStub stub = ChangelogServiceGrpc.newStub(channel)
+                .withDeadlineAfter(step.get("timeoutMs").longValue(), TimeUnit.MILLISECONDS)
+                .withCompression(step.get("gzip").booleanValue() ? "gzip" : null);
+        int cancelAfter = step.path("cancelAfter").intValue();
+        String name = step.get("name").textValue();
+        return switch (step.get("call").textValue()) {
+            case "Set" -> new Received<SetRequest, SetResponse>(cancelAfter)
+                    .answer(name, to -> stub.set(first(step, SetRequest.newBuilder()).build(), to));
+            case "Delete" -> new Received<DeleteRequest, DeleteResponse>(cancelAfter)
+                    .answer(name, to -> stub.delete(first(step, DeleteRequest.newBuilder()).build(), to));
+            case "Flush" -> new Received<FlushRequest, FlushResponse>(cancelAfter)
+                    .answer(name, to -> stub.flush(first(step, FlushRequest.newBuilder()).build(), to));
+            case "Get" -> new Received<GetRequest, GetResponse>(cancelAfter)
+                    .answer(name, to -> stub.get(first(step, GetRequest.newBuilder()).build(), to));
+            case "Describe" -> new Received<DescribeRequest, DescribeResponse>(cancelAfter)
+                    .answer(name, to -> stub.describe(first(step, DescribeRequest.newBuilder()).build(), to));
+            case "LoadWorkspace" -> new Received<LoadWorkspaceRequest, LoadWorkspaceResponse>(cancelAfter)
+                    .answer(name, to -> stub.loadWorkspace(first(step, LoadWorkspaceRequest.newBuilder()).build(), to));
+            case "StreamAll" -> new Received<StreamAllRequest, StreamAllResponse>(cancelAfter)
+                    .answer(name, to -> stub.streamAll(first(step, StreamAllRequest.newBuilder()).build(), to));
+            case "Watch" -> new Received<WatchRequest, WatchResponse>(cancelAfter)
+                    .answer(name, to -> stub.watch(first(step, WatchRequest.newBuilder()).build(), to));
+            case "Write" -> {
+                List<WriteRequest> messages = new ArrayList<>();
+                for (JsonNode message : step.get("requests")) {
+                    messages.add(parsed(message, WriteRequest.newBuilder()).build());
+                }
+                Received<WriteRequest, WriteResponse> received = new Received<>(cancelAfter);
+                yield received.answer(name, to -> {
+                    stub.write(to);
+                    to.send(messages);
+                });
+            }
+            default -> throw new IllegalArgumentException("no call " + step.get("call"));
+        };
     }
 
-    private static List<Message> requests(JsonNode texts, MethodDescriptor<Message, Message> method)
-            throws IOException {
-        var marshaller = (MethodDescriptor.PrototypeMarshaller<Message>) method.getRequestMarshaller();
-        List<Message> requests = new ArrayList<>();
-        for (JsonNode text : texts) {
-            Message.Builder request = marshaller.getMessagePrototype().newBuilderForType();
-            JsonFormat.parser().merge(text.toString(), request);
-            requests.add(request.build());
-        }
-        return requests;
+    private static <B extends Message.Builder> B first(JsonNode step, B request) throws IOException {
+        return parsed(step.get("requests").get(0), request);
+    }
+
+    private static <B extends Message.Builder> B parsed(JsonNode message, B request) throws IOException {
+        JsonFormat.parser().merge(message.toString(), request);
+        return request;
+    }
+
+    @FunctionalInterface
+    private interface Made<T> {
+        void make(T received) throws Exception;
     }
 
     /** What came back. gRPC calls its methods one at a time. */
-    private static final class Received extends ClientCall.Listener<Message> {
-        private final ClientCall<Message, Message> call;
+    private static final class Received<Q extends Message, R extends Message> implements ClientResponseObserver<Q, R> {
         private final int cancelAfter;
         private final List<JsonNode> responses = new ArrayList<>();
+        private ClientCallStreamObserver<Q> call;
         private IOException failure;
         private Status status;
-        private Metadata trailers;
+        private Metadata trailers = new Metadata();
 
-        Received(ClientCall<Message, Message> call, int cancelAfter) {
-            this.call = call;
+        Received(int cancelAfter) {
             this.cancelAfter = cancelAfter;
         }
 
-        /** Sends everything, and asks for a response then. gRPC does not say when a call with one message is ready. */
-        synchronized void send(List<Message> requests, boolean isOne) throws InterruptedException {
-            call.start(this, new Metadata());
-            for (Message request : requests) {
-                while (!isOne && !call.isReady() && status == null) {
+        @Override
+        public void beforeStart(ClientCallStreamObserver<Q> call) {
+            this.call = call;
+            // A response is asked for when all requests have left.
+            call.disableAutoRequestWithInitial(0);
+            call.setOnReadyHandler(this::wake);
+        }
+
+        /** Sends everything, and asks for a response then. */
+        synchronized void send(List<Q> messages) throws InterruptedException {
+            for (Q message : messages) {
+                while (!call.isReady() && status == null) {
                     wait();
                 }
                 if (status != null) {
                     return;
                 }
-                call.sendMessage(request);
+                call.onNext(message);
             }
-            call.halfClose();
-            call.request(1);
+            call.onCompleted();
         }
 
-        @Override
-        public synchronized void onReady() {
+        private synchronized void wake() {
             notifyAll();
         }
 
         @Override
-        public synchronized void onMessage(Message response) {
+        public synchronized void onNext(R response) {
             try {
                 responses.add(JSON.readTree(JsonFormat.printer().print(response)));
             } catch (IOException e) {
@@ -141,13 +194,21 @@ final class Scenario {
         }
 
         @Override
-        public synchronized void onClose(Status status, Metadata trailers) {
-            this.status = status;
-            this.trailers = trailers;
+        public synchronized void onError(Throwable error) {
+            status = Status.fromThrowable(error);
+            trailers = Objects.requireNonNullElse(Status.trailersFromThrowable(error), trailers);
             notifyAll();
         }
 
-        synchronized Map<String, Object> answer(String name) throws Exception {
+        @Override
+        public synchronized void onCompleted() {
+            status = Status.OK;
+            notifyAll();
+        }
+
+        synchronized Map<String, Object> answer(String name, Made<Received<Q, R>> made) throws Exception {
+            made.make(this);
+            call.request(1);
             while (status == null) {
                 wait();
             }
@@ -171,7 +232,8 @@ final class Scenario {
                 if (detail.is(ErrorInfo.class)) {
                     info = detail.unpack(ErrorInfo.class);
                 } else if (detail.is(BadRequest.class)) {
-                    field = detail.unpack(BadRequest.class).getFieldViolations(0).getField();
+                    var violations = detail.unpack(BadRequest.class).getFieldViolationsList();
+                    field = violations.isEmpty() ? "" : violations.get(0).getField();
                 } else if (detail.is(RetryInfo.class)) {
                     retryMs = Durations.toMillis(detail.unpack(RetryInfo.class).getRetryDelay());
                 }
