@@ -1,14 +1,17 @@
 // Package changelogd is a client of changelogd, which keeps the state of workspaces in a log-compacted changelog.
 //
 // Set, Delete and Writer write entities. Load, Client.Stream and Client.Follow read them. An error that a call returns
-// is an *Error, or says which value could not be encoded or decoded.
+// is an *Error or ErrWriterClosed, or says which value or key could not be encoded or decoded.
 package changelogd
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,6 +58,9 @@ type Client struct {
 	conn                     *grpc.ClientConn
 	api                      pb.ChangelogServiceClient
 	callTimeout, loadTimeout time.Duration
+	// Ends with Close.
+	open  context.Context
+	close context.CancelFunc
 	// The id of the newest failure that Flush has returned. A Flush takes it, so that each failure is returned once.
 	lastFailure chan uint64
 }
@@ -62,27 +68,36 @@ type Client struct {
 // Config of a Client. The zero value has the defaults.
 type Config struct {
 	// Address of the server: host:port, or unix:/path. Default: that of the environment variable CHANGELOGD_ADDR, else
-	// 127.0.0.1:50051.
+	// 127.0.0.1:50051. An empty variable counts as absent.
 	Address string
 	// CallTimeout is the deadline of a call whose context has none. Default: 30 s.
 	CallTimeout time.Duration
-	// LoadTimeout is the deadline of a Load or Stream whose context has none. Default: 5 min.
+	// LoadTimeout is the deadline of a Load or Stream whose context has none, and of each load of a Follow. Default: 5
+	// min.
 	LoadTimeout time.Duration
 	// DialOptions are further options of gRPC, such as interceptors. They win over those of this package.
 	DialOptions []grpc.DialOption
 }
 
-// NewClient returns a Client, which connects with its first call.
+// NewClient returns a Client, which connects with its first call. It does not use the proxy that HTTPS_PROXY names. An
+// address of another form, such as http://host:1, is an error with INVALID_ARGUMENT.
 func NewClient(config Config) (*Client, error) {
 	address := cmp.Or(config.Address, os.Getenv("CHANGELOGD_ADDR"), "127.0.0.1:50051")
+	if !isAddress(address) {
+		message := fmt.Sprintf("the address %q is neither host:port nor unix:/path", address)
+		return nil, &Error{Code: codes.InvalidArgument, Message: message}
+	}
 	c := &Client{
 		callTimeout: cmp.Or(config.CallTimeout, 30*time.Second),
 		loadTimeout: cmp.Or(config.LoadTimeout, 5*time.Minute),
 		lastFailure: make(chan uint64, 1),
 	}
+	c.open, c.close = context.WithCancel(context.Background())
 	c.lastFailure <- 0
 	dial := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// Else gRPC would use HTTPS_PROXY for a host that is not loopback.
+		grpc.WithNoProxy(),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		// Else gRPC would look for another one in the TXT records of the host.
 		grpc.WithDisableServiceConfig(),
@@ -111,9 +126,27 @@ func NewClient(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends all calls, and closes the connection.
+// isAddress reports whether gRPC can use an address. It would take others for names of hosts, and look for those until
+// the deadline of a call.
+func isAddress(address string) bool {
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		// What follows two slashes is an authority, which must be empty.
+		return path != "" && (!strings.HasPrefix(path, "//") || strings.HasPrefix(path, "///"))
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || strings.ContainsAny(host, "/@ ") {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// Close ends all calls, and closes the connection. Calling it again does nothing.
 func (c *Client) Close() error {
-	return c.conn.Close()
+	c.close()
+	// Its only error says that it was closed before.
+	_ = c.conn.Close()
+	return nil
 }
 
 // Address returns where the server is.
@@ -220,8 +253,9 @@ type WriteFailure struct {
 }
 
 // Flush waits until the server has written what it accepted before. It waits for at most timeout, rounded up to a
-// millisecond; 0 means 5 s, and the server lowers more than 60 s to that. After an error, the result has the failures
-// that were already received, and no other Flush returns them.
+// millisecond; 0 means 5 s, and the server lowers more than 60 s to that. After an error, the next Flush returns
+// the failures. An error that names keys of the server that can't be split comes with them; they have no Key. One Flush
+// returns at most 10,000 failures, and the next one returns the rest.
 func (c *Client) Flush(ctx context.Context, timeout time.Duration) (FlushResult, error) {
 	ctx, cancel := within(ctx, timeout+c.callTimeout)
 	defer cancel()
@@ -233,29 +267,32 @@ func (c *Client) Flush(ctx context.Context, timeout time.Duration) (FlushResult,
 	case <-ctx.Done():
 		return result, errorOfContext(ctx)
 	}
+	start := last
 	wait := min((timeout+time.Millisecond-1)/time.Millisecond, time.Minute/time.Millisecond)
 	for page := 0; ; page++ {
 		request := &pb.FlushRequest{TimeoutMs: uint32(max(wait, 0)), FailuresAfter: last}
 		response, err := c.api.Flush(ctx, request)
 		if err != nil {
-			return result, err
+			last = start
+			return FlushResult{}, err
 		}
 		if page == 0 {
 			result.Remaining = response.GetRemaining()
 		}
 		result.Omitted += response.GetFailuresOmitted()
 		last = response.GetLastFailure()
-		for _, failure := range response.GetFailures() {
+		failures := response.GetFailures()
+		var malformed error
+		for _, failure := range failures[:min(len(failures), keptFailures-len(result.Failures))] {
 			key, err := ParseKey(failure.GetKey())
-			if err != nil {
-				return result, err
-			}
+			malformed = errors.Join(malformed, err)
 			result.Failures = append(result.Failures, WriteFailure{Key: key, Err: errorOfMessage(failure.GetError())})
+			last = failure.GetId()
 		}
 		// An answer has at most 3 MiB of failures, so there may be more. The rest needs no wait. While writes go on to
 		// fail, the loop ends when it has as many as the server keeps.
-		if len(response.GetFailures()) == 0 || len(result.Failures) >= keptFailures {
-			return result, nil
+		if malformed != nil || len(failures) == 0 || len(result.Failures) == keptFailures {
+			return result, malformed
 		}
 		wait = 1
 	}

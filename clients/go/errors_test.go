@@ -98,6 +98,7 @@ func TestSafeToRetryFollowsTheStatusTable(t *testing.T) {
 		"10-LOG_MOVED":           true,
 		"10-LOG_TRUNCATED":       true,
 		"4-DEADLINE":             true,
+		"14-":                    false, // An ErrorInfo with an empty reason.
 		"2-OUTCOME_UNKNOWN":      false,
 		"3-KEY_INVALID":          false,
 		"4-OUTCOME_UNKNOWN":      false,
@@ -128,11 +129,14 @@ func TestSafeToRetryFollowsTheStatusTable(t *testing.T) {
 
 func TestUnavailableIsRetried(t *testing.T) {
 	t.Parallel()
-	client, workspace := scripted(t), fresh("starting")
-	// Larger than the buffer for retries that gRPC has by default.
-	large := Deployment{Workspace: workspace, ID: "a", Name: string(make([]byte, 100_000))}
-	set(t, client, large)
-	equal(t, observe(t, client, workspace).Calls, 3)
+	client := scripted(t)
+	empty := len(`{"name":"","version":0}`)
+	// The second is larger than the buffer for retries that gRPC has by default.
+	for _, bytes := range []int{empty, 300_000} {
+		workspace := fresh("starting")
+		set(t, client, sized(workspace, "a", bytes-empty))
+		equal(t, observe(t, client, workspace).Calls, 3)
+	}
 }
 
 func TestAnUnknownOutcomeIsNotRetried(t *testing.T) {
@@ -207,11 +211,16 @@ func TestCancelStopsALoad(t *testing.T) {
 // answering returns a client of a server that answers each call with this status.
 func answering(t *testing.T, answer *spb.Status) *changelogd.Client {
 	t.Helper()
+	return clientOf(t, grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		return status.FromProto(answer).Err()
+	})))
+}
+
+// clientOf returns a client of a server in this process.
+func clientOf(t *testing.T, server *grpc.Server) *changelogd.Client {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, listener, err)
-	server := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
-		return status.FromProto(answer).Err()
-	}))
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return connect(t, changelogd.Config{Address: listener.Addr().String()})

@@ -16,6 +16,8 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// The longest wait that a server can ask for.
+	maxRetryAfter = time.Minute
 )
 
 // Event is a Loaded, a Changed or a Deleted.
@@ -40,13 +42,18 @@ func (Deleted) event() {}
 // Follow delivers the state of a workspace as one Loaded, and then each change once and in order. Without types it
 // delivers all types.
 //
-// It resumes when the server is not available, until ctx ends. It delivers another Loaded if it can't resume. It ends
-// with any other error. It reads only what the loop asks for, and the server resets a stream that is not read for its
-// --client-stall-timeout.
+// It resumes after UNAVAILABLE, after RESOURCE_EXHAUSTED with a reason, and after DEADLINE. It also does so after a
+// load that took longer than Config.LoadTimeout, and after a stream that the server reset. Before that it waits for
+// 0.1 s to 5 s, or for the RetryAfter of the error if that is longer. Of a RetryAfter it waits for at most 60 s, and a
+// quarter more. After RESYNC_REQUIRED, LOG_MOVED and LOG_TRUNCATED it can't resume, and delivers another Loaded. It
+// ends with any other error, when ctx ends, and with Client.Close.
+//
+// It reads only what the loop asks for, and the server resets a stream that is not read for its --client-stall-timeout.
 func (c *Client) Follow(ctx context.Context, workspace string, types ...string) iter.Seq2[Event, error] {
 	return sequence(func(deliver func(Event) error) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		defer context.AfterFunc(c.open, cancel)()
 		f := follower{client: c, workspace: workspace, types: types, deliver: deliver}
 		for {
 			err := f.attempt(ctx)
@@ -58,7 +65,7 @@ func (c *Client) Follow(ctx context.Context, workspace string, types ...string) 
 			case "RESYNC_REQUIRED", "LOG_MOVED", "LOG_TRUNCATED":
 				f.token = nil
 			default:
-				if failure.Code != codes.Unavailable {
+				if !mayPass(ctx, failure) {
 					return err
 				}
 			}
@@ -67,6 +74,24 @@ func (c *Client) Follow(ctx context.Context, workspace string, types ...string) 
 			}
 		}
 	})
+}
+
+// mayPass reports whether an attempt after a failure of a load or stream may succeed.
+func mayPass(ctx context.Context, failure *Error) bool {
+	switch failure.Code {
+	case codes.Unavailable:
+		return true
+	case codes.ResourceExhausted:
+		// Without a reason, a message was larger than gRPC accepts here.
+		return failure.Reason != ""
+	case codes.DeadlineExceeded:
+		return failure.Reason == "DEADLINE"
+	case codes.Canceled:
+		// The server resets a stream that is read too slowly.
+		return failure.Reason == "" && ctx.Err() == nil
+	default:
+		return false
+	}
 }
 
 type follower struct {
@@ -84,7 +109,7 @@ type follower struct {
 
 // attempt loads if it must, and follows until an error.
 func (f *follower) attempt(ctx context.Context) error {
-	if f.token == nil {
+	if len(f.token) == 0 {
 		if err := f.load(ctx); err != nil {
 			return err
 		}
@@ -99,7 +124,7 @@ func (f *follower) attempt(ctx context.Context) error {
 	err = receive(stream.Recv, f.change, func(event *pb.StreamAllResponse) error {
 		f.failures = 0
 		for _, token := range [][]byte{event.GetSnapshot().GetResumeToken(), event.GetBookmark().GetResumeToken()} {
-			if token != nil {
+			if len(token) > 0 {
 				f.token = token
 			}
 		}
@@ -114,11 +139,16 @@ func (f *follower) attempt(ctx context.Context) error {
 func (f *follower) load(ctx context.Context) error {
 	var loaded Loaded
 	f.last = -1
-	token, err := f.client.load(ctx, f.workspace, f.types, func(entry Entry) error {
+	loading, cancel := context.WithTimeout(ctx, f.client.loadTimeout)
+	defer cancel()
+	token, err := f.client.load(loading, f.workspace, f.types, func(entry Entry) error {
 		loaded.Entries = append(loaded.Entries, entry)
 		f.last = max(f.last, entry.Offset)
 		return nil
 	})
+	if err != nil && loading.Err() != nil && ctx.Err() == nil {
+		return &Error{Code: codes.Unavailable, Message: "a load took longer than the client's timeout"}
+	}
 	if err != nil {
 		return err
 	}
@@ -138,9 +168,9 @@ func (f *follower) change(entry Entry) error {
 	return f.deliver(Changed{entry})
 }
 
-// wait waits longer after each failure, and as long as the server asks for, within the bounds.
+// wait waits longer after each failure, and at least as long as the server asks for, within the bounds.
 func (f *follower) wait(ctx context.Context, retryAfter time.Duration) error {
-	backoff := min(max(minBackoff<<min(f.failures, 10), retryAfter), maxBackoff*4/5)
+	backoff := max(min(minBackoff<<min(f.failures, 10), maxBackoff*4/5), min(retryAfter, maxRetryAfter))
 	f.failures++
 	select {
 	// At most a quarter more, so that clients that lost the same server do not return at the same time.

@@ -7,7 +7,9 @@ import (
 	"iter"
 	"slices"
 	"testing"
+	"time"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 
 	changelogd "changelogd.example/go"
@@ -211,6 +213,68 @@ func TestFollowReloadsWhenItMust(t *testing.T) {
 	}
 	for _, script := range []string{"resync", "moved", "truncated"} {
 		must(t, want, expect(t, client, fresh(script), want, func(string) {}))
+	}
+}
+
+func TestFollowOutlivesWhatPasses(t *testing.T) {
+	t.Parallel()
+	client, workspace, begun := scripted(t), fresh("crowded"), time.Now()
+	want := []string{`loaded a {"name":"a","version":0}`, `changed b {"name":"b","version":1}`}
+	err := expect(t, client, workspace, want, func(event string) {
+		// Without the delay of the error, the first pause is at most 125 ms.
+		if took := time.Since(begun); took < 200*time.Millisecond {
+			t.Fatalf("%s came after %v", event, took)
+		}
+	})
+	must(t, want, err)
+	// Two loads, and four streams.
+	equal(t, observe(t, client, workspace).Calls, 6)
+
+	// A load that reached its timeout.
+	hasty := connect(t, changelogd.Config{
+		Address: variable(t, "CHANGELOGD_TEST_SCRIPTED"), LoadTimeout: 100 * time.Millisecond,
+	})
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	workspace = fresh("hang")
+	ended := make(chan error, 1)
+	go func() {
+		for _, err := range hasty.Follow(ctx, workspace) {
+			ended <- err
+		}
+	}()
+	observeUntil(t, client, workspace, func(seen observation) bool { return seen.Calls >= 2 })
+	cancel()
+	equal(t, errorOf(t, <-ended).Code, codes.Canceled)
+
+	// But a deadline of the caller ends it.
+	soon, cancelSoon := context.WithTimeout(testContext(t), 100*time.Millisecond)
+	defer cancelSoon()
+	for _, err = range client.Follow(soon, fresh("hang")) {
+	}
+	equal(t, errorOf(t, err).Code, codes.DeadlineExceeded)
+}
+
+// Not of the table: it ends with its client, although a server may have cancelled it too.
+func TestFollowEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	client := scripted(t)
+	var last error
+	for event, err := range client.Follow(testContext(t), fresh("resume"), "deployment") {
+		if last = err; label(event) == "deleted a" {
+			must(t, client, client.Close())
+		}
+	}
+	equal(t, errorOf(t, last).Code, codes.Canceled)
+}
+
+// Not of the table: a library's RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED has no reason, and stays.
+func TestFollowEndsWithAStatusWithoutAReason(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.ResourceExhausted, codes.DeadlineExceeded} {
+		client := answering(t, &spb.Status{Code: int32(code)})
+		want := []string{"an error"}
+		equal(t, errorOf(t, expect(t, client, "ws", want, func(string) {})).Code, code)
 	}
 }
 

@@ -3,10 +3,14 @@ package changelogd_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc/codes"
 
 	changelogd "changelogd.example/go"
 )
@@ -152,7 +156,27 @@ func TestChangelogdAddrNamesTheServer(t *testing.T) {
 
 	t.Setenv("CHANGELOGD_ADDR", "")
 	equal(t, connect(t, changelogd.Config{}).Address(), "127.0.0.1:50051")
-	equal(t, connect(t, changelogd.Config{Address: "localhost:1"}).Address(), "localhost:1")
+	must(t, "unset", os.Unsetenv("CHANGELOGD_ADDR"))
+	equal(t, connect(t, changelogd.Config{}).Address(), "127.0.0.1:50051")
+	for _, address := range []string{"localhost:1", "[::1]:1", ":1", "unix:/a", "unix:///a", "unix:a"} {
+		client := connect(t, changelogd.Config{Address: address})
+		equal(t, client.Address(), address)
+		must(t, client, client.Close())
+		must(t, client, client.Close()) // Again.
+	}
+
+	// Others are refused at once.
+	for _, address := range []string{
+		"http://host:1", "http://host", "host", "host:", "host:http", "host:65536", "::1", " host:1", "unix:", "unix://a/b",
+	} {
+		_, err := changelogd.NewClient(changelogd.Config{Address: address})
+		failure := errorOf(t, err)
+		equal(t, failure.Code, codes.InvalidArgument)
+		equal(t, strings.Contains(failure.Message, fmt.Sprintf("%q", address)), true)
+	}
+	t.Setenv("CHANGELOGD_ADDR", "http://host:1")
+	_, err := changelogd.NewClient(changelogd.Config{})
+	equal(t, errorOf(t, err).Code, codes.InvalidArgument)
 }
 
 // writesTo checks that the reader's server has what the writer writes.

@@ -100,7 +100,7 @@ func (w *Writer) Delete(ctx context.Context, key Key) *Verdict {
 }
 
 // Close sends queued mutations, and waits for verdicts. If ctx ends first, the rest gets unknown outcomes. Its error
-// is that of the stream. The errors of mutations are in their verdicts.
+// is that of the stream, and a second Close returns it again. The errors of mutations are in their verdicts.
 func (w *Writer) Close(ctx context.Context) error {
 	w.mu.Lock()
 	if !w.closed {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	changelogd "changelogd.example/go"
+	"changelogd.example/go/changelogv1"
 )
 
 func TestFlushListsFailedWrites(t *testing.T) {
@@ -48,6 +49,52 @@ func TestFlushListsFailedWrites(t *testing.T) {
 	}
 	result, err = client.Flush(testContext(t), time.Second)
 	equal(t, len(must(t, result, err).Failures), 0)
+
+	// Of several at the same time, each failure is returned by one.
+	client = scripted(t)
+	ctx, counts := testContext(t), make(chan int)
+	for range 4 {
+		go func() {
+			result, _ := client.Flush(ctx, time.Second)
+			counts <- len(result.Failures)
+		}()
+	}
+	equal(t, <-counts+<-counts+<-counts+<-counts, 2)
+}
+
+// flushes answers with failures whose ids follow each other: one that has no key, then more than a Flush returns.
+type flushes struct {
+	changelogv1.UnimplementedChangelogServiceServer
+}
+
+func (flushes) Flush(_ context.Context, request *changelogv1.FlushRequest) (*changelogv1.FlushResponse, error) {
+	response := &changelogv1.FlushResponse{LastFailure: request.GetFailuresAfter()}
+	for len(response.Failures) < 6_000 && response.LastFailure < 6_000+10_500 {
+		failure := &changelogv1.WriteFailure{Id: response.LastFailure + 1, Key: "ws/deployment/a"}
+		if failure.Id == 1 {
+			failure.Key = "no key"
+		}
+		response.Failures, response.LastFailure = append(response.Failures, failure), failure.Id
+	}
+	return response, nil
+}
+
+// Not of the table: a key that can't be split, and more failures than one call returns.
+func TestFlushLosesNoFailure(t *testing.T) {
+	t.Parallel()
+	server := grpc.NewServer()
+	changelogv1.RegisterChangelogServiceServer(server, flushes{})
+	client := clientOf(t, server)
+	result, err := client.Flush(testContext(t), time.Second)
+	if err == nil || !strings.Contains(err.Error(), `"no key"`) {
+		t.Fatalf("got %v", err)
+	}
+	equal(t, len(result.Failures), 6_000)
+	equal(t, result.Failures[0].Key, changelogd.Key{})
+	for _, count := range []int{10_000, 500, 0} {
+		result, err := client.Flush(testContext(t), time.Second)
+		equal(t, len(must(t, result, err).Failures), count)
+	}
 }
 
 func TestAWriterAnswersEachMutation(t *testing.T) {
@@ -194,4 +241,13 @@ func TestABrokenWriterAnswersWithUnknownOutcomes(t *testing.T) {
 	_, err = writer.Set(ctx, sized(workspace, "late", 10)).Wait(ctx)
 	equal(t, errorOf(t, err).Code, codes.Unavailable)
 	equal(t, errorOf(t, writer.Close(ctx)).Code, codes.Unavailable)
+
+	// These verdicts are dropped.
+	workspace, writer = fresh("cut"), client.NewWriter(ctx)
+	for i := range 2 {
+		writer.Set(ctx, sized(workspace, i, 10))
+	}
+	for range 2 {
+		equal(t, errorOf(t, writer.Close(ctx)).Code, codes.Unavailable)
+	}
 }

@@ -3,18 +3,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from grpc import StatusCode
-from support import Deployment, Service, fresh, observed, wait_until
+from support import Answered, Deployment, Service, fresh, observed, wait_until
 
-from changelogd import Cancel, Client, Error, Key, PartialLoadError, Record, Snapshot
+from changelogd import Cancel, Client, Error, Key, PartialLoadError, Record, Snapshot, reads
+from changelogd.v1 import changelog_pb2 as pb
 
 
 def test_a_partial_load_is_an_error(scripted: Client) -> None:
     with pytest.raises(PartialLoadError, match="Snapshot") as partial:
         scripted.load(fresh("partial"), Deployment)
     assert (partial.value.reason, partial.value.is_safe_to_retry) == ("", False)
+    with pytest.raises(PartialLoadError, match="Snapshot"):
+        next(scripted.follow(fresh("partial"), Deployment))
     with pytest.raises(Error) as broken:
         scripted.load(fresh("broken"), Deployment)
     assert (broken.value.code, broken.value.is_safe_to_retry) == (StatusCode.INTERNAL, False)
@@ -81,3 +85,18 @@ def test_a_stream_has_tombstones_and_snapshots(both: tuple[Client, ...], scripte
     for script, expected in (("partial", PartialLoadError), ("broken", Error)):
         with pytest.raises(expected):
             list(scripted.stream(workspaces=[fresh(script)]))
+
+    # What the server does not know can't be complete.
+    known = pb.DescribeResponse(partition_count=1, workspace_partition=0)
+    answer = pb.StreamAllResponse(snapshot=pb.Snapshot(partition=0))
+    selections: list[list[str]] = [[], ["a", "b"]]
+    for description, is_complete in ((known, True), (pb.DescribeResponse(), False)):
+        stub = SimpleNamespace(
+            StreamAll=lambda request, timeout: Answered(answer),
+            Describe=lambda request, timeout, description=description: description,
+        )
+        for workspaces in selections:
+            stream = reads.stream(stub, workspaces, (), (), 5, None)
+            assert next(stream) == answer.snapshot
+            with pytest.raises(StopIteration if is_complete else PartialLoadError):
+                next(stream)

@@ -85,7 +85,20 @@ def test_a_key_is_split(both: tuple[Client, ...]) -> None:
     for workspace, type_ in (("ws/type", "a"), ("ws", "type/a")):
         with pytest.raises(ValueError, match="slash"):
             Key(workspace, type_, "b")
+    # UTF-8 has no unpaired surrogates.
+    half = "\ud800"
+    for parts in ((half, "a", "b"), ("ws", half, "b"), ("ws", "a", half)):
+        with pytest.raises(ValueError, match="surrogate"):
+            Key(*parts)
     for client in both:
+        reads: list[Callable[[], object]] = [
+            lambda: client.load(half, Deployment),
+            lambda: next(client.stream(workspaces=["ws", half])),
+            lambda: next(client.follow(half, Deployment)),
+        ]
+        for read in reads:
+            with pytest.raises(ValueError, match="surrogate"):
+                read()
         entity = Deployment(fresh(), "a/b", "a")
         client.set(entity)
         assert client.load(entity.workspace, Deployment) == {"a/b": entity}

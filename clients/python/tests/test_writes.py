@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from grpc import StatusCode
-from support import Deployment, fresh, observed
+from support import Deployment, Failed, fresh, observed, wait_until
 
 from changelogd import Client, Error, Key, Writer
 from changelogd.v1 import changelog_pb2 as pb
@@ -34,6 +34,43 @@ def test_flush_lists_failed_writes(both: tuple[Client, ...], scripted: Client) -
             assert (failure.error.code, failure.error.reason) == (StatusCode.UNAVAILABLE, "BROKERS_UNREACHABLE")
             assert failure.error.retry_after == timedelta(seconds=1)
         assert client.flush().failures == ()
+
+    # Flushes at the same time share the failures.
+    with Client(scripted.address) as client, ThreadPoolExecutor(4) as pool:
+        flushes = list(pool.map(lambda _: client.flush(), range(8)))
+        assert sorted(failure.key.id for flushed in flushes for failure in flushed.failures) == ["a", "b"]
+
+    # The first answer waited, and an error later loses nothing.
+    with Client(scripted.address) as client:
+        client._stub = answers = Answers()
+        failed = pb.WriteFailure(id=1, key="ws/deployment/a", error=pb.Error(code=pb.CODE_UNAVAILABLE))
+        first = pb.FlushResponse(remaining=3, failures=[failed], last_failure=1, failures_omitted=2)
+        answers.next = [first, Failed(b""), first, pb.FlushResponse(last_failure=1, failures_omitted=1)]
+        with pytest.raises(Error):
+            client.flush()
+        flushed = client.flush(timeout=2)
+        assert (flushed.remaining, len(flushed.failures), flushed.omitted) == (3, 1, 3)
+        assert answers.requests == [(5_000, 0), (1, 1), (2_000, 0), (1, 1)]
+        # It is bounded.
+        many = pb.FlushResponse(failures=[failed] * 4_000, last_failure=7)
+        answers.next = [many] * 4
+        assert len(client.flush().failures) == 12_000
+        assert len(answers.next) == 1
+
+
+class Answers:
+    """A stub of Flush with these answers."""
+
+    def __init__(self) -> None:
+        self.next: list[pb.FlushResponse | Failed] = []
+        self.requests: list[tuple[int, int]] = []
+
+    def Flush(self, request: pb.FlushRequest, timeout: float) -> pb.FlushResponse:
+        self.requests.append((request.timeout_ms, request.failures_after))
+        answer = self.next.pop(0)
+        if isinstance(answer, Failed):
+            raise answer
+        return answer
 
 
 def test_a_writer_answers_each_mutation(both: tuple[Client, ...]) -> None:
@@ -62,7 +99,7 @@ class Unsent:
     def __init__(self) -> None:
         self._responses: queue.SimpleQueue[pb.WriteResponse | None] = queue.SimpleQueue()
 
-    def __call__(self, messages: Iterator[pb.WriteRequest]) -> Unsent:
+    def __call__(self, messages: Iterator[pb.WriteRequest], timeout: None) -> Unsent:
         self.messages = messages
         return self
 
@@ -96,6 +133,17 @@ def test_a_writer_bounds_its_batches(scripted: Client) -> None:
     taken = stream.take(6)
     assert [mutations for mutations, _ in taken] == [2, 1, 1, 2]
     assert [size > MIB for _, size in taken] == [False, False, True, False]
+    # A small mutation takes no room that a large one waits for.
+    for i in range(16):
+        futures.append(writer.set(Deployment("ws", str(i), "x" * 500_000)))
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(writer.set, Deployment("ws", "large", "x" * 500_000))
+        wait_until(lambda: len(writer._waiting) == 1)
+        with pytest.raises(TimeoutError, match="not sent"):
+            writer.set(Deployment("ws", "late", "small"), timeout=0.1)
+        stream.take(1)
+        futures.append(large.result(timeout=5))
+    stream.take(15)
     # A verdict makes room again.
     unanswered = writer.set(Deployment("ws", "unanswered", "small"))
     next(stream.messages)
@@ -144,6 +192,13 @@ def test_a_broken_writer_answers_with_unknown_outcomes(scripted: Client) -> None
         with pytest.raises(Error) as raised:
             call()
         assert raised.value.code is StatusCode.UNAVAILABLE
+    # Once is enough.
+    writer.close()
+
+    # Also if nobody looks at the verdicts.
+    with pytest.raises(Error) as raised, scripted.writer() as writer:
+        writer.set(Deployment(fresh("cut"), "a", "a"))
+    assert raised.value.code is StatusCode.UNAVAILABLE
 
     # A stream that ends with OK too early is broken too.
     stream = Unsent()

@@ -1,15 +1,11 @@
 //! The connection, and the calls with one answer.
 
-use std::{
-    env,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{env, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint, Uri},
@@ -35,6 +31,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The server keeps that many failures of buffered writes. While more fail meanwhile, a flush must end too.
+const KEPT_FAILURES: usize = 10_000;
 /// Pings of a connection with calls. They are as frequent as the server's own.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +49,7 @@ pub struct Client {
     address: Arc<str>,
     pub(crate) call_timeout: Duration,
     pub(crate) load_timeout: Duration,
-    last_failure: Arc<AtomicU64>,
+    last_failure: Arc<Mutex<u64>>,
 }
 
 /// What [`Client::flush`] has found.
@@ -66,18 +64,22 @@ pub struct Flushed {
 }
 
 impl Client {
-    /// Connects to `host:port` or `unix:/path` with the first call, and again after the connection is lost.
+    /// Connects to `host:port` or `unix:/path` with the first call, and again after the connection is lost. Another
+    /// address is an error. An empty one means that of [`Self::from_env`].
     ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
     pub fn connect(address: &str) -> Result<Self, Error> {
+        let variable = env::var("CHANGELOGD_ADDR").unwrap_or_default();
+        let address = [address, &variable].into_iter().find(|address| !address.is_empty()).unwrap_or(DEFAULT_ADDRESS);
         let invalid = || Error::local(Code::InvalidArgument, format!("{address:?} is not host:port or unix:/path"));
+        let is_host_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
         let endpoint = if address.starts_with("unix:") {
             // Servers refuse a path as the name of the server.
             let origin = Uri::from_static("http://localhost");
             Endpoint::from_shared(address.to_owned()).map(|endpoint| endpoint.origin(origin))
-        } else if address.contains(':') && !address.contains('/') {
+        } else if !address.contains('/') && address.rsplit_once(':').is_some_and(is_host_port) {
             Endpoint::from_shared(format!("http://{address}"))
         } else {
             return Err(invalid());
@@ -100,13 +102,13 @@ impl Client {
         })
     }
 
-    /// Connects to the address in `CHANGELOGD_ADDR`, or without it to [`DEFAULT_ADDRESS`].
+    /// Connects to the address in `CHANGELOGD_ADDR`, or to [`DEFAULT_ADDRESS`] if it is absent or empty.
     ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
     pub fn from_env() -> Result<Self, Error> {
-        Self::connect(env::var("CHANGELOGD_ADDR").as_deref().unwrap_or(DEFAULT_ADDRESS))
+        Self::connect("")
     }
 
     pub fn address(&self) -> &str {
@@ -114,7 +116,10 @@ impl Client {
     }
 
     /// The same connection with another timeout of calls, loads and streams, retries included. The default is 30 s, and
-    /// 5 min for loads and streams. [`Self::follow`] and a [`Writer`](crate::Writer) have none.
+    /// 5 min for loads and streams. [`Self::flush`] has its own timeout besides.
+    ///
+    /// [`Self::follow`] has none. It tries a load again that takes 5 min, or this timeout if that is longer. Opening a
+    /// [`Writer`](crate::Writer) has the timeout of calls, and closing it that of loads. Its writes have none.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let timeout = timeout.min(LONGEST);
@@ -159,18 +164,43 @@ impl Client {
     }
 
     /// Waits for at most `timeout` (and 60 s) until the writes that the server has accepted are in the log. Returns the
-    /// buffered ones that failed since the flush before, by this client or a clone of it. Flush until none is returned:
-    /// one answer may not hold all of them.
+    /// buffered ones that failed since the flush before, by this client or a clone of it. After an error, the next
+    /// flush returns them.
+    ///
+    /// Flushes of a client and its clones wait for each other. One that has not ended at `timeout` and the timeout of
+    /// calls together is an error with DEADLINE_EXCEEDED.
     pub async fn flush(&self, timeout: Duration) -> Result<Flushed, Error> {
         // 0 would mean the server's default.
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
-        let failures_after = self.last_failure.load(Ordering::Relaxed);
-        let request = proto::FlushRequest { timeout_ms, failures_after };
         let limit = timeout.saturating_add(self.call_timeout).min(LONGEST);
-        let answer = self.call(limit, request, |mut grpc, request| async move { grpc.flush(request).await }).await?;
-        self.last_failure.store(answer.last_failure, Ordering::Relaxed);
-        let failures = answer.failures.into_iter().map(Failure::from).collect();
-        Ok(Flushed { remaining: answer.remaining, failures, omitted: answer.failures_omitted })
+        let flushed = async {
+            // Held over all answers: flushes at the same time would return the same failures.
+            let mut last_failure = self.last_failure.lock().await;
+            let mut answer = self.flush_after(*last_failure, timeout_ms, limit).await?;
+            let mut flushed = Flushed { remaining: answer.remaining, ..Flushed::default() };
+            loop {
+                flushed.omitted += answer.failures_omitted;
+                let is_last = answer.failures.is_empty();
+                flushed.failures.extend(answer.failures.into_iter().map(Failure::from));
+                if is_last || flushed.failures.len() >= KEPT_FAILURES {
+                    *last_failure = answer.last_failure;
+                    return Ok(flushed);
+                }
+                // An answer has at most 3 MiB of failures. The rest needs no wait.
+                answer = self.flush_after(answer.last_failure, 1, limit).await?;
+            }
+        };
+        timeout_at(Instant::now() + limit, flushed).await.map_err(|_| Error::late(limit))?
+    }
+
+    async fn flush_after(
+        &self,
+        failures_after: u64,
+        timeout_ms: u32,
+        limit: Duration,
+    ) -> Result<proto::FlushResponse, Error> {
+        let request = proto::FlushRequest { timeout_ms, failures_after };
+        self.call(limit, request, |mut grpc, request| async move { grpc.flush(request).await }).await
     }
 
     async fn send_set<T: Entity>(&self, entity: &T, ack: Ack) -> Result<Option<Position>, Error> {
@@ -317,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_an_error() {
-        for address in ["", "localhost", "a b:1", "http://localhost:1"] {
+        for address in ["localhost", "a b:1", "http://localhost:1", "localhost:", "localhost:65536", ":1"] {
             let error = Client::connect(address).unwrap_err();
             assert_eq!(error.code(), Code::InvalidArgument, "{address}");
         }

@@ -123,7 +123,8 @@ impl Error {
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        let ours = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+        let ours = status.get_details_error_info();
+        let ours = ours.filter(|info| info.domain == DOMAIN && !info.reason.is_empty());
         let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
         // Only a status that tonic made itself has causes.
         let causes = || iter::successors(error::Error::source(&status), |&cause| cause.source());
@@ -189,12 +190,14 @@ mod tests {
     use super::{DOMAIN, Error};
 
     #[test]
-    fn details_that_are_garbage_or_of_others_are_no_reason() {
+    fn details_that_are_garbage_or_of_others_or_empty_are_no_reason() {
         let garbage = Error::from(Status::with_details(Code::Unavailable, "lost", vec![0xff; 9].into()));
         let metadata = HashMap::from([("limit".to_owned(), "1".to_owned())]);
         let others = ErrorDetails::with_error_info("STARTING", "googleapis.com", metadata);
         let others = Error::from(Status::with_error_details(Code::Unavailable, "busy", others));
-        for error in [garbage, others] {
+        let empty = ErrorDetails::with_error_info("", DOMAIN, HashMap::from([("limit".to_owned(), "1".to_owned())]));
+        let empty = Error::from(Status::with_error_details(Code::Unavailable, "busy", empty));
+        for error in [garbage, others, empty] {
             assert_eq!((error.code(), error.reason(), error.is_safe_to_retry()), (Code::Unavailable, None, false));
             assert!(error.metadata().is_empty());
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    time::Duration,
     vec,
 };
 
@@ -44,7 +45,7 @@ pub enum StreamEvent {
 impl Client {
     /// Loads the entities of one workspace and type by their id. The result is the whole state, or an error.
     pub async fn load<T: Entity>(&self, workspace: &str) -> Result<BTreeMap<String, T>, Error> {
-        let (entries, _) = self.load_entries(workspace, &[T::TYPE.to_owned()]).await?;
+        let (entries, _) = self.load_entries(workspace, &[T::TYPE.to_owned()], self.load_timeout).await?;
         entries.into_iter().map(|entry| Ok((entry.key.id.clone(), entry.decode()?))).collect()
     }
 
@@ -53,13 +54,14 @@ impl Client {
         &self,
         workspace: &str,
         types: &[String],
+        limit: Duration,
     ) -> Result<(Vec<Entry>, Snapshot), Error> {
         let request = proto::LoadWorkspaceRequest {
             workspace_id: workspace.to_owned(),
             entity_types: types.to_vec(),
             ..Default::default()
         };
-        let load = self.retried(self.load_timeout, |mut grpc, left| {
+        let load = self.retried(limit, |mut grpc, left| {
             let request = within(request.clone(), left);
             async move {
                 let mut events = grpc.load_workspace(request).await?.into_inner();
@@ -89,7 +91,8 @@ impl Client {
     /// `Describe` is called first.
     pub async fn stream(&self, selection: Selection) -> Result<BoxStream<'static, Result<StreamEvent, Error>>, Error> {
         let end = Instant::now() + self.load_timeout;
-        let due = self.partitions_of(&selection).await?;
+        let late = |_| Error::late(self.load_timeout);
+        let due = timeout_at(end, self.partitions_of(&selection)).await.map_err(late)??;
         let Selection { partitions, workspaces, types } = selection;
         let request = proto::StreamAllRequest {
             partitions,

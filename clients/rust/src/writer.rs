@@ -46,7 +46,7 @@ pub struct Writer {
     mutations: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
-    reader: AbortOnDropHandle<()>,
+    reader: AbortOnDropHandle<Result<(), Error>>,
     close_timeout: Duration,
 }
 
@@ -73,7 +73,7 @@ impl Future for Verdict {
 }
 
 impl Client {
-    /// Opens a stream for many writes.
+    /// Opens a stream for many writes, within the timeout of calls.
     pub async fn writer(&self) -> Result<Writer, Error> {
         // Nothing is sent before the server has accepted the stream, so this may be repeated.
         let opened = self.retried(self.call_timeout, |mut grpc, _| async move {
@@ -106,11 +106,14 @@ impl Writer {
     }
 
     /// Ends the stream, and waits until each mutation has its verdict, for at most the timeout of loads.
+    ///
+    /// It is an error if the stream broke, or if a mutation has no verdict. What verdicts say is in them only.
     pub async fn close(self) -> Result<(), Error> {
         let Self { queue, reader, close_timeout, .. } = self;
         // The stream of messages ends, and so the call is half-closed.
         drop(queue);
-        timeout(close_timeout, reader).await.map(drop).map_err(|_| Error::late(close_timeout))
+        let ended = timeout(close_timeout, reader).await.map_err(|_| Error::late(close_timeout))?;
+        ended.unwrap_or_else(|error| Err(Error::local(Code::Unknown, format!("the outcome is not known: {error}"))))
     }
 
     async fn send(&self, key: &Key, change: Change) -> Result<Verdict, Error> {
@@ -157,9 +160,10 @@ fn messages(queued: mpsc::Receiver<proto::Mutation>) -> impl Stream<Item = proto
     })
 }
 
-/// Answers mutations with their verdicts, and at the end of the stream all others.
-async fn read(mut verdicts: Streaming<proto::WriteResponse>, state: Arc<Mutex<State>>) {
-    let status = loop {
+/// Answers mutations with their verdicts, and at the end of the stream all others. It is an error if there are any, or
+/// if the stream broke.
+async fn read(mut verdicts: Streaming<proto::WriteResponse>, state: Arc<Mutex<State>>) -> Result<(), Error> {
+    let (status, is_ok) = loop {
         match verdicts.message().await {
             Ok(Some(message)) => message.verdicts.into_iter().for_each(|verdict| {
                 if let Some((answer, _)) = state.lock().outstanding.remove(&verdict.id) {
@@ -167,15 +171,17 @@ async fn read(mut verdicts: Streaming<proto::WriteResponse>, state: Arc<Mutex<St
                     let _ = answer.send(answer_of(verdict));
                 }
             }),
-            Ok(None) => break Error::local(Code::Unavailable, "the stream has ended"),
-            Err(status) => break status.into(),
+            Ok(None) => break (Error::local(Code::Unavailable, "the stream has ended"), true),
+            Err(status) => break (status.into(), false),
         }
     };
     let (mut state, unknown) = (state.lock(), status.of_unknown_outcome());
+    let is_whole = is_ok && state.outstanding.is_empty();
     state.ended = Some(unknown.clone());
     for (_, (answer, _)) in state.outstanding.drain() {
         let _ = answer.send(Err(unknown.clone()));
     }
+    if is_whole { Ok(()) } else { Err(unknown) }
 }
 
 fn answer_of(verdict: proto::Verdict) -> Answer {

@@ -4,14 +4,14 @@ import { type Api, type CallOptions, Connection, retrying } from "./connection.j
 import { encode, type Entity, type EntityType, type Key, type ValueOf } from "./entity.js";
 import { ChangelogError, errorOfMessage } from "./errors.js";
 import { type FollowEvent, follow } from "./follow.js";
-import { Ack, type SetResponse } from "./gen/changelogd/v1/changelog_pb.js";
+import { Ack, type FlushResponse, type SetResponse } from "./gen/changelogd/v1/changelog_pb.js";
 import { load, type Position, positionOf, type Selection, stream, type StreamEvent, valueOf } from "./read.js";
 import { Writer } from "./writer.js";
 
 export interface ClientOptions {
   /** Of calls without their own timeoutMs. Default: 30 s. */
   timeoutMs?: number;
-  /** Of loads and streams without their own timeoutMs. Default: 5 min. */
+  /** Of loads, streams and the close() of a writer without their own timeoutMs. Default: 5 min. */
   loadTimeoutMs?: number;
 }
 
@@ -35,8 +35,9 @@ export interface Flushed {
   omitted: bigint;
 }
 
-// The server keeps no more failures.
+// The server keeps no more failures, and waits no longer.
 const MAX_FAILURES = 10_000;
+const MAX_WAIT_MS = 60_000;
 
 /** A client of one changelogd. It has one connection, which is made by the first call. */
 export class Client {
@@ -46,9 +47,12 @@ export class Client {
   readonly #loadTimeoutMs: number;
   #lastFailure = 0n;
 
-  /** The address is `host:port` or `unix:/path`. Default: that of CHANGELOGD_ADDR, else 127.0.0.1:50051. */
+  /**
+   * The address is `host:port` or `unix:/path`. Default: that of CHANGELOGD_ADDR, else 127.0.0.1:50051. An empty one
+   * counts as absent. Throws INVALID_ARGUMENT if it has another form.
+   */
   constructor(address?: string, { timeoutMs = 30_000, loadTimeoutMs = 300_000 }: ClientOptions = {}) {
-    this.address = address ?? (process.env.CHANGELOGD_ADDR || "127.0.0.1:50051");
+    this.address = address || process.env.CHANGELOGD_ADDR || "127.0.0.1:50051";
     this.#connection = new Connection(this.address);
     this.#timeoutMs = timeoutMs;
     this.#loadTimeoutMs = loadTimeoutMs;
@@ -95,9 +99,10 @@ export class Client {
 
   /**
    * Delivers the records that are in the log, deletes too, and a snapshot for each partition. Throws at the end if a
-   * partition is not complete. For several workspaces it asks the server for the partition of each.
+   * partition is not complete. For several workspaces it asks the server for the partition of each. Without types a
+   * value is its bytes.
    */
-  stream<const Types extends readonly EntityType<unknown>[]>(
+  stream<const Types extends readonly EntityType<unknown>[] = readonly []>(
     selection: Selection<Types>,
     options: CallOptions = {},
   ): AsyncGenerator<StreamEvent<ValueOf<Types>>, void, undefined> {
@@ -106,8 +111,13 @@ export class Client {
   }
 
   /**
-   * Delivers the state of a workspace, and then each change once and in order, until the signal ends it. It resumes
-   * when the server is not available, and loads again if it must. It ends with any other error.
+   * Delivers the state of a workspace, and then each change once and in order, until the signal ends it. Without types
+   * a value is its bytes.
+   *
+   * It tries again after UNAVAILABLE, a stream that broke or was reset, RESOURCE_EXHAUSTED and DEADLINE of the server,
+   * and a load that took longer than loadTimeoutMs. It waits about 0.1 s to 5 s before, and at least the error's
+   * retryAfterMs, up to 60 s. It loads again after RESYNC_REQUIRED, LOG_MOVED and LOG_TRUNCATED. It ends with any
+   * other error.
    */
   follow<const Types extends readonly EntityType<unknown>[]>(
     workspace: string,
@@ -120,28 +130,45 @@ export class Client {
 
   /**
    * Waits for the writes that the server accepted before, for at most waitMs (up to 60 s). Returns the buffered ones
-   * that failed since the previous flush of this client. Make one flush at a time.
+   * that failed since the previous flush of this client. Flushes at the same time return each failure once. If it
+   * throws, the next flush returns these failures. The default timeoutMs is that of calls, plus waitMs.
    */
   async flush(waitMs = 5_000, options: CallOptions = {}): Promise<Flushed> {
-    const ask = async (waitMs: number) => {
-      const request = { timeoutMs: Math.max(1, Math.ceil(waitMs)), failuresAfter: this.#lastFailure };
-      const timeoutMs = options.timeoutMs ?? waitMs + this.#timeoutMs;
-      const answer = await this.#call({ ...options, timeoutMs }, (options) => this.#api.flush(request, options));
-      this.#lastFailure = answer.lastFailure;
-      return answer;
+    const deadline = Date.now() + (options.timeoutMs ?? waitMs + this.#timeoutMs);
+    const ask = (failuresAfter: bigint) => {
+      const request = { timeoutMs: Math.min(Math.max(1, Math.ceil(waitMs)), MAX_WAIT_MS), failuresAfter };
+      const timeoutMs = deadline - Date.now();
+      return this.#call({ ...options, timeoutMs }, (options) => this.#api.flush(request, options));
     };
-    const { remaining, failuresOmitted: omitted, failures: first } = await ask(waitMs);
-    const failures: WriteFailure[] = [];
-    // One answer has at most 3 MiB of failures.
-    for (let more = first; more.length > 0; more = failures.length < MAX_FAILURES ? (await ask(0)).failures : []) {
-      failures.push(...more.map(({ key, error }) => ({ key, error: errorOfMessage(error) })));
-    }
+    let answer: FlushResponse;
+    let remaining: bigint | undefined;
+    let start: bigint;
+    let last: bigint;
+    let failures: WriteFailure[];
+    let omitted: bigint;
+    do {
+      last = start = this.#lastFailure;
+      failures = [];
+      omitted = 0n;
+      do {
+        // One answer has at most 3 MiB of failures.
+        answer = await ask(last);
+        last = answer.lastFailure;
+        remaining ??= answer.remaining;
+        failures.push(...answer.failures.map(({ key, error }) => ({ key, error: errorOfMessage(error) })));
+        omitted += answer.failuresOmitted;
+        waitMs = 0;
+      } while (answer.failures.length > 0 && failures.length < MAX_FAILURES);
+      // If it has changed, another flush has returned these failures.
+    } while (this.#lastFailure !== start);
+    // Not earlier: if a call fails, the next flush returns all of them.
+    this.#lastFailure = last;
     return { remaining, failures, omitted };
   }
 
   /** Writes many entities over one stream. It has no deadline but timeoutMs. If the signal ends it, all writes end. */
   writer(options: CallOptions = {}): Writer {
-    return new Writer(this.#api, options);
+    return new Writer(this.#api, options, this.#loadTimeoutMs);
   }
 
   get #api(): Api {

@@ -2,7 +2,7 @@
 
 import { once, setMaxListeners } from "node:events";
 import type { ClientSessionOptions } from "node:http2";
-import { connect } from "node:net";
+import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code as ConnectCode, ConnectError, createClient } from "@connectrpc/connect";
@@ -15,7 +15,7 @@ import { ChangelogService, Code } from "./gen/changelogd/v1/changelog_pb.js";
 export interface CallOptions {
   /** Cancels the call, which then throws the signal's reason. */
   signal?: AbortSignal;
-  /** The deadline, from now. */
+  /** The deadline, from now. More than 2,147,483,647 ms (24 days) mean that. */
   timeoutMs?: number;
 }
 
@@ -24,6 +24,11 @@ export type Api = ConnectClient<typeof ChangelogService>;
 const MAX_ATTEMPTS = 5;
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 2_000;
+// The longest wait that the server can ask for.
+const MAX_RETRY_AFTER_MS = 60_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+// About 25 days. Node ends a longer timer at once.
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Opens no connection before the first call. */
 export class Connection {
@@ -31,21 +36,17 @@ export class Connection {
   readonly #session: Http2SessionManager;
   #isClosed = false;
 
-  /** The address is `host:port` or `unix:/path`. */
+  /** Throws if the address is not `host:port` or `unix:/path`. */
   constructor(address: string) {
-    const path = /^unix:(?:\/\/)?(.+)$/.exec(address)?.[1];
-    // HTTP/2 allows no path as the name of a server.
-    const baseUrl = path === undefined ? `http://${address}` : "http://localhost";
+    const { baseUrl, target } = targetOf(address);
     // A ping finds a connection that is dead but not closed.
     const pings = { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 };
     const http2: ClientSessionOptions = {
       // Node counts what a broken stream did not send forever, and then refuses all calls of the connection. What is
       // sent is bounded by the calls, and what is received by the windows of HTTP/2.
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
+      createConnection: () => open(target),
     };
-    if (path !== undefined) {
-      http2.createConnection = () => connect(path);
-    }
     this.#session = new Http2SessionManager(baseUrl, pings, http2);
     const transport = createGrpcTransport({
       baseUrl,
@@ -64,27 +65,75 @@ export class Connection {
 
   // A call waits for its server, and is not sent before. Its deadline and its caller end the wait.
   readonly #waitForReady: Interceptor = (next) => async (request) => {
-    for (let failures = 0; ; failures++) {
+    const { signal } = request;
+    const ended = once(signal, "abort");
+    let failure: unknown;
+    for (let failures = 0; !signal.aborted; failures++) {
       if (this.#isClosed) {
         throw closed();
       }
-      const state = await Promise.race([this.#session.connect(), once(request.signal, "abort")]);
-      request.signal.throwIfAborted();
+      const state = await Promise.race([this.#session.connect(), ended]);
+      if (signal.aborted) {
+        break;
+      }
       if (state !== "error") {
         return next(request);
       }
-      await sleep(backoffMs(failures, MAX_BACKOFF_MS), undefined, { signal: request.signal });
+      failure = this.#session.error() ?? failure;
+      await sleep(backoffMs(failures, MAX_BACKOFF_MS), undefined, { signal }).catch(() => {});
     }
+    // A deadline alone does not say what is wrong with the server.
+    if (signal.reason instanceof ConnectError) {
+      signal.reason.cause ??= failure;
+    }
+    throw signal.reason;
   };
+}
+
+/** Where the server is, and the URL that Connect needs. */
+function targetOf(address: string): { baseUrl: string; target: NetConnectOpts } {
+  const path = /^unix:(?:\/\/)?(.+)$/.exec(address)?.[1];
+  if (path !== undefined) {
+    // HTTP/2 allows no path as the name of a server.
+    return { baseUrl: "http://localhost", target: { path } };
+  }
+  const baseUrl = `http://${address}`;
+  // A URL can have parts that would be left out without a word.
+  if (!/^[^\s/\\?#@]+:\d+$/.test(address) || !URL.canParse(baseUrl)) {
+    const message = `${JSON.stringify(address)} is not host:port or unix:/path`;
+    throw new ChangelogError({ code: Code.INVALID_ARGUMENT, message });
+  }
+  const { hostname, port } = new URL(baseUrl);
+  // A URL has brackets around an IPv6 address, and leaves out its default port.
+  return { baseUrl, target: { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port || 80) } };
+}
+
+/** Node alone would wait for two minutes for a server that does not answer. */
+function open(target: NetConnectOpts): Socket {
+  const socket = connect(target);
+  const late = Object.assign(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`), { code: "ETIMEDOUT" });
+  const timer = setTimeout(() => socket.destroy(late), CONNECT_TIMEOUT_MS);
+  socket.once("connect", () => clearTimeout(timer));
+  socket.once("close", () => clearTimeout(timer));
+  return socket;
 }
 
 function closed(): ConnectError {
   return new ConnectError("the client is closed", ConnectCode.FailedPrecondition);
 }
 
-/** Doubles with each failure. A part is random, so that clients of one server do not return at the same time. */
-export function backoffMs(failures: number, maxMs: number): number {
-  return Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs) * (1 - Math.random() / 4);
+/**
+ * Doubles with each failure, and is at least what the server asks for. A part is random, so that clients of one server
+ * do not return at the same time.
+ */
+export function backoffMs(failures: number, maxMs: number, retryAfterMs = 0): number {
+  const backoff = Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs) * (1 - Math.random() / 4);
+  return Math.max(backoff, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS));
+}
+
+/** A timeout that Connect and Node take. For Connect 0 means no deadline. */
+export function timerMs(timeoutMs: number): number {
+  return Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMER_MS);
 }
 
 /** Throws if the signal is aborted. Otherwise any number of calls may wait for it: Node warns of more than ten. */
@@ -101,7 +150,7 @@ export async function pause(ms: number, signal: AbortSignal | undefined): Promis
 }
 
 /**
- * Repeats a call that is answered with UNAVAILABLE, until its deadline.
+ * Repeats a call that is answered with UNAVAILABLE, unless its deadline comes before the next attempt.
  *
  * This is safe only if one writer owns a key. The first attempt may have been applied before its connection broke, so a
  * retry may overwrite a newer write.
@@ -114,14 +163,15 @@ export async function retrying<T>(
   check(signal);
   for (let attempts = 1; ; attempts++) {
     try {
-      // For Connect 0 means no deadline.
-      return await attempt({ signal, timeoutMs: Math.max(1, deadline - Date.now()) });
+      return await attempt({ signal, timeoutMs: timerMs(deadline - Date.now()) });
     } catch (cause) {
       signal?.throwIfAborted();
       const error = errorOfCall(cause);
-      const backoff = backoffMs(attempts - 1, MAX_BACKOFF_MS);
-      const mayRepeat = attempts < MAX_ATTEMPTS && Date.now() + backoff < deadline;
-      if (!(error instanceof ChangelogError && error.code === Code.UNAVAILABLE && mayRepeat)) {
+      if (!(error instanceof ChangelogError && error.code === Code.UNAVAILABLE) || attempts === MAX_ATTEMPTS) {
+        throw error;
+      }
+      const backoff = backoffMs(attempts - 1, MAX_BACKOFF_MS, error.retryAfterMs);
+      if (Date.now() + backoff >= deadline) {
         throw error;
       }
       await pause(backoff, signal);
@@ -132,14 +182,14 @@ export async function retrying<T>(
 /** The messages of a stream, as the loop over them asks for them. The call ends when the loop does. */
 export async function* receive<Message>(
   { signal, timeoutMs }: CallOptions,
-  open: (options: CallOptions) => AsyncIterable<Message>,
+  stream: (options: CallOptions) => AsyncIterable<Message>,
 ): AsyncGenerator<Message, void, undefined> {
   check(signal);
   const call = new AbortController();
   // Another reason would reset the stream with another code than CANCEL.
   const cancel = () => call.abort(new ConnectError("cancelled", ConnectCode.Canceled));
   signal?.addEventListener("abort", cancel, { once: true });
-  const messages = open({ signal: call.signal, timeoutMs });
+  const messages = stream({ signal: call.signal, timeoutMs: timeoutMs === undefined ? undefined : timerMs(timeoutMs) });
   try {
     for await (const message of messages) {
       signal?.throwIfAborted();

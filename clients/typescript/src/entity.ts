@@ -13,6 +13,7 @@ export class Key {
     if (workspace.includes("/") || type.includes("/")) {
       throw new RangeError(`the workspace "${workspace}" or the type "${type}" has a slash`);
     }
+    checkText(workspace, type, id);
   }
 
   /** Splits at the first two slashes. */
@@ -31,6 +32,14 @@ export class Key {
 
   toString(): string {
     return `${this.workspace}${this.changelogId}`;
+  }
+}
+
+/** Throws if a text has an unpaired surrogate. UTF-8 has none, so its bytes would be those of another text. */
+export function checkText(...texts: readonly string[]): void {
+  const wrong = texts.find((text) => /\p{Surrogate}/u.test(text));
+  if (wrong !== undefined) {
+    throw new RangeError(`${JSON.stringify(wrong)} has an unpaired surrogate`);
   }
 }
 
@@ -53,9 +62,12 @@ export interface EntityType<T> {
   fromJson(json: unknown, key: Key): T;
 }
 
-/** The value type of a list of entity types. Of an empty list it is unknown. */
-export type ValueOf<Types extends readonly EntityType<unknown>[]> =
-  Types[number] extends EntityType<infer T> ? T : never;
+/** The value type of a list of entity types. Without types a value is its bytes. */
+export type ValueOf<Types extends readonly EntityType<unknown>[]> = Types extends readonly []
+  ? Uint8Array
+  : Types[number] extends EntityType<infer T>
+    ? T
+    : never;
 
 /** A value can't be decoded. The cause says why. */
 export class DecodeError extends Error {
@@ -77,13 +89,13 @@ export function encode(entity: Entity): Uint8Array {
   return new TextEncoder().encode(json);
 }
 
-/** Decodes with the type of the key. If no types are given, the value is the JSON document. */
-export function decode<T>(value: Uint8Array | undefined, key: Key, types: readonly EntityType<T>[]): T {
+/** Decodes with the type of the key. If no types are given, the value is its bytes, which need not be JSON. */
+export function decode<T>(value: Uint8Array, key: Key, types: readonly EntityType<T>[]): T {
+  if (types.length === 0) {
+    return value as T;
+  }
   try {
     const json = parseJson(new TextDecoder("utf-8", { fatal: true }).decode(value));
-    if (types.length === 0) {
-      return json as T;
-    }
     const type = types.find(({ type }) => type === key.type);
     if (type === undefined) {
       throw new TypeError("no entity type of this name was asked for");

@@ -62,7 +62,7 @@ export class PartialLoadError extends ChangelogError {
   override readonly name = "PartialLoadError";
 
   constructor() {
-    super({ code: Code.UNKNOWN, message: "the stream ended before its Snapshot" });
+    super({ code: Code.INTERNAL, message: "the stream ended before its Snapshot" });
   }
 }
 
@@ -86,8 +86,9 @@ export function errorOfCall(error: unknown): unknown {
   if (!(error instanceof ConnectError)) {
     return error;
   }
-  // Connect leaves out details that it can't decode.
-  const info = error.findDetails(ErrorInfoSchema).find(({ domain }) => domain === "changelogd");
+  // Connect leaves out details that it can't decode. Without a reason the error says nothing about the write.
+  const infos = error.findDetails(ErrorInfoSchema);
+  const info = infos.find(({ domain, reason }) => domain === "changelogd" && reason !== "");
   const [badRequest] = error.findDetails(BadRequestSchema);
   const [retry] = error.findDetails(RetryInfoSchema);
   return new ChangelogError(

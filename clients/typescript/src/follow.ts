@@ -40,11 +40,11 @@ export async function* follow<T>(
       for await (const { event } of receive({ signal }, open)) {
         failures = 0;
         if (event.case === "batch") {
-          for (const change of event.value.entries.map((entry) => changeOf(entry, types))) {
+          for (const entry of event.value.entries) {
             // A resumed stream delivers again what came after its token.
-            if (change.offset > last) {
-              last = change.offset;
-              yield change;
+            if (entry.offset > last) {
+              last = entry.offset;
+              yield changeOf(entry, types);
             }
           }
         } else if (event.case !== undefined) {
@@ -58,11 +58,29 @@ export async function* follow<T>(
       }
       if (RELOAD.includes(error.reason ?? "")) {
         resumeToken = undefined;
-      } else if (error.code !== Code.UNAVAILABLE) {
+      } else if (!passes(error, resumeToken === undefined)) {
         throw error;
       }
-      const backoff = Math.max(backoffMs(failures, MAX_BACKOFF_MS), error.retryAfterMs ?? 0);
-      await pause(Math.min(backoff, MAX_BACKOFF_MS), signal);
+      await pause(backoffMs(failures, MAX_BACKOFF_MS, error.retryAfterMs), signal);
     }
+  }
+}
+
+/** Says that another attempt helps. The caller has not cancelled: then its reason is thrown instead. */
+function passes({ code, reason }: ChangelogError, isOfLoad: boolean): boolean {
+  switch (code) {
+    case Code.UNAVAILABLE:
+      return true;
+    case Code.RESOURCE_EXHAUSTED:
+      // Without a reason a message is larger than this client or a proxy takes.
+      return reason !== undefined;
+    case Code.DEADLINE_EXCEEDED:
+      // Without a reason it is the timeout of a load. `follow` itself has none.
+      return reason === "DEADLINE" || (reason === undefined && isOfLoad);
+    case Code.CANCELLED:
+      // The server resets a stream whose client reads too slowly.
+      return reason === undefined;
+    default:
+      return false;
   }
 }

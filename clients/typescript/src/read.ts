@@ -3,7 +3,7 @@
 import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
 
 import { type Api, type CallOptions, receive, retrying } from "./connection.js";
-import { decode, type EntityType, Key } from "./entity.js";
+import { checkText, decode, type EntityType, Key } from "./entity.js";
 import { PartialLoadError } from "./errors.js";
 import { Content, type Entry } from "./gen/changelogd/v1/changelog_pb.js";
 
@@ -58,6 +58,7 @@ export async function load<T>(
   options: CallOptions,
 ): Promise<Loaded<T>> {
   const request = { workspaceId, entityTypes: types.map(({ type }) => type) };
+  checkText(workspaceId, ...request.entityTypes);
   const entries: Changed<T>[] = [];
   let resumeToken: Uint8Array | undefined;
   for await (const { event } of receive(options, (options) => api.loadWorkspace(request, options))) {
@@ -88,10 +89,15 @@ export async function* stream<T>(
     entityTypes: types.map(({ type }) => type),
     content: Content.RECORDS,
   };
+  checkText(...request.workspaceIds, ...request.entityTypes);
   const complete = new Set<number>();
+  const deadline = Date.now() + options.timeoutMs;
   for await (const { event } of receive(options, (options) => api.streamAll(request, options))) {
     if (event.case === "batch") {
-      yield* event.value.entries.map((entry) => changeOf(entry, types));
+      // One by one, so that those before a value that can't be decoded are delivered.
+      for (const entry of event.value.entries) {
+        yield changeOf(entry, types);
+      }
     } else if (event.case === "snapshot") {
       const { partition, startOffset, endOffset } = event.value;
       complete.add(partition);
@@ -99,7 +105,8 @@ export async function* stream<T>(
     }
   }
   // Without a Snapshot there is nothing to compare. Partitions are never removed, so it is not too late to ask.
-  const expected = complete.size === 0 ? [] : await partitionsOf(api, workspaces, partitions, complete, options);
+  const left = { ...options, timeoutMs: deadline - Date.now() };
+  const expected = complete.size === 0 ? [] : await partitionsOf(api, workspaces, partitions, complete, left);
   // Describe may not know the partitions. Then the stream is not known to be complete.
   if (expected.length === 0 || !expected.every((partition) => complete.has(partition))) {
     throw new PartialLoadError();
@@ -114,7 +121,11 @@ async function partitionsOf(
   complete: ReadonlySet<number>,
   options: CallOptions & { timeoutMs: number },
 ): Promise<readonly number[]> {
-  const describe = (workspaceId: string) => retrying(options, (options) => api.describe({ workspaceId }, options));
+  const deadline = Date.now() + options.timeoutMs;
+  const describe = (workspaceId: string) => {
+    const left = { ...options, timeoutMs: deadline - Date.now() };
+    return retrying(left, (options) => api.describe({ workspaceId }, options));
+  };
   if (workspaces.length === 1) {
     // All entities of a workspace are in one partition.
     return [...complete];
@@ -140,7 +151,7 @@ export function changeOf<T>(entry: Entry, types: readonly EntityType<T>[]): Chan
 }
 
 export function valueOf<T>({ value }: Entry, key: Key, types: readonly EntityType<T>[]): T {
-  return decode(value.case === "raw" ? value.value : undefined, key, types);
+  return decode(value.case === "raw" ? value.value : new Uint8Array(), key, types);
 }
 
 export function positionOf(

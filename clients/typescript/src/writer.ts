@@ -2,7 +2,7 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 
-import { type Api, type CallOptions, check, receive } from "./connection.js";
+import { type Api, type CallOptions, check, receive, timerMs } from "./connection.js";
 import { encode, type Entity, type Key } from "./entity.js";
 import { ChangelogError, errorOfMessage } from "./errors.js";
 import { Code, PositionSchema, type Verdict, type WriteRequestSchema } from "./gen/changelogd/v1/changelog_pb.js";
@@ -11,6 +11,8 @@ import { type Position, positionOf } from "./read.js";
 const MAX_MESSAGE = { mutations: 1_000, bytes: 1024 * 1024 };
 // Less than the 16,384 units after which the server reads no further.
 const MAX_OUTSTANDING = { mutations: 10_000, bytes: 8 * 1024 * 1024 };
+// Callers that wait for room.
+const MAX_WAITING = 100_000;
 // What the fields of a mutation need besides their strings and bytes, at most.
 const FIELDS_BYTES = 32;
 
@@ -27,7 +29,8 @@ interface Pending {
  * A stream of Write. Its mutations are applied in the order of the calls, as far as they are of one workspace.
  *
  * Messages form without a timer: while one is sent, the mutations for the next one queue. At most 10,000 mutations and
- * 8 MiB of them have no verdict. Then `set` and `delete` wait for room. Nothing is sent again.
+ * 8 MiB of them have no verdict. Then `set` and `delete` wait for room. If 100,000 of them wait, more are rejected with
+ * RESOURCE_EXHAUSTED, and are not sent. Nothing is sent again.
  */
 export class Writer {
   // No room yet. Each entry is of a caller that waits.
@@ -41,11 +44,16 @@ export class Writer {
   #isClosing = false;
   // Why the stream takes no more mutations.
   #end: unknown;
-  readonly #verdicts: Promise<void>;
+  readonly #canceller = new AbortController();
+  readonly #closeTimeoutMs: number;
+  // Resolves to the error of the stream, or to undefined. close() throws it once.
+  #verdicts: Promise<unknown>;
 
   /** As Client.writer() says. */
-  constructor(api: Api, options: CallOptions) {
-    this.#verdicts = this.#receive(api, options);
+  constructor(api: Api, { signal, timeoutMs }: CallOptions, closeTimeoutMs: number) {
+    this.#closeTimeoutMs = closeTimeoutMs;
+    const own = this.#canceller.signal;
+    this.#verdicts = this.#receive(api, { signal: signal ? AbortSignal.any([signal, own]) : own, timeoutMs });
   }
 
   /** Mutations without a verdict that take up room. */
@@ -54,8 +62,8 @@ export class Writer {
   }
 
   /**
-   * Resolves when the value is in the log. The signal ends the wait, for room or for the verdict. Then the outcome is
-   * not known, and the promise rejects with the signal's reason.
+   * Resolves when the value is in the log. The wait for room or for the verdict has no bound of its own. The signal
+   * ends it. Then the outcome is not known, and the promise rejects with the signal's reason.
    */
   async set(entity: Entity, { signal }: { signal?: AbortSignal } = {}): Promise<Position> {
     return this.#write(entity.changelogKey(), { case: "raw", value: encode(entity) }, signal);
@@ -66,18 +74,34 @@ export class Writer {
     return this.#write(key, { case: "deletion", value: {} }, signal);
   }
 
-  /** Takes no more mutations, and resolves when each one has its verdict or error. */
-  async close(): Promise<void> {
+  /**
+   * Takes no more mutations, and resolves when each one has its verdict. If the stream breaks, before or now, it throws
+   * that error, and mutations without a verdict may be lost. It ends the stream after timeoutMs, with
+   * DEADLINE_EXCEEDED. The default is the client's loadTimeoutMs, 5 min. A second call does not throw the error again.
+   */
+  async close({ timeoutMs = this.#closeTimeoutMs }: { timeoutMs?: number } = {}): Promise<void> {
     this.#isClosing = true;
     this.#end ??= new ChangelogError({ code: Code.FAILED_PRECONDITION, message: "the writer is closed" });
     this.#wake();
-    await this.#verdicts;
+    const verdicts = this.#verdicts;
+    this.#verdicts = verdicts.then(() => undefined);
+    const late = new ChangelogError({ code: Code.DEADLINE_EXCEEDED, message: "the writer did not close in time" });
+    const timer = setTimeout(() => this.#canceller.abort(late), timerMs(timeoutMs));
+    const error = await verdicts;
+    clearTimeout(timer);
+    if (error !== undefined) {
+      throw error;
+    }
   }
 
   async #write(key: Key, change: Change, signal: AbortSignal | undefined): Promise<Position> {
     check(signal);
     if (this.#end !== undefined) {
       throw this.#end;
+    }
+    if (this.#waiting.size === MAX_WAITING) {
+      const message = `${MAX_WAITING} writes wait for room: await some of them before the next one`;
+      throw new ChangelogError({ code: Code.RESOURCE_EXHAUSTED, message });
     }
     const { workspace: workspaceId, changelogId } = key;
     const mutation = { id: this.#nextId++, workspaceId, changelogId, change };
@@ -144,15 +168,20 @@ export class Writer {
     return this.#queue.splice(0, count);
   }
 
-  async #receive(api: Api, options: CallOptions): Promise<void> {
-    let end: unknown = new ChangelogError({ code: Code.UNKNOWN, message: "the stream has ended" });
+  /** Returns the error that ended the stream, or undefined if each mutation has its verdict. */
+  async #receive(api: Api, options: CallOptions): Promise<unknown> {
+    let error: unknown;
     try {
       for await (const { verdicts } of receive(options, (options) => api.write(this.#messages(), options))) {
         verdicts.forEach((verdict) => this.#answer(verdict));
         this.#admit();
       }
-    } catch (error) {
-      end = error;
+    } catch (cause) {
+      error = cause;
+    }
+    const end = error ?? new ChangelogError({ code: Code.UNKNOWN, message: "the stream has ended" });
+    if (this.#outstanding.size + this.#waiting.size > 0) {
+      error = end;
     }
     this.#end ??= end;
     this.#isClosing = true;
@@ -168,6 +197,7 @@ export class Writer {
     this.#waiting.clear();
     this.#queue.length = 0;
     this.#wake();
+    return error;
   }
 
   #answer({ id, outcome }: Verdict): void {

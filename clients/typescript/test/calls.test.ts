@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
 
 import { ChangelogError, Client, Code } from "../src/index.js";
@@ -48,6 +50,7 @@ test("safe to retry follows the status table", () =>
     await Promise.all([
       ...codes.map(async (code) => assert.equal(await isSafe(`status-${code}-ANY`), safe.includes(code), Code[code])),
       ...codes.map(async (code) => assert.equal(await isSafe(`status-${code}`), false, Code[code])),
+      isSafe("status-14-").then((isSafe) => assert.equal(isSafe, false)),
       isSafe("status-4-DEADLINE").then((isSafe) => assert.equal(isSafe, true)),
       isSafe("status-4-OUTCOME_UNKNOWN").then((isSafe) => assert.equal(isSafe, false)),
     ]);
@@ -55,9 +58,21 @@ test("safe to retry follows the status table", () =>
 
 test("unavailable is retried", () =>
   on("SCRIPTED", async (client) => {
-    const workspace = workspaceOf("starting");
-    await client.set(deployment(workspace, "a"));
-    assert.equal((await observed(client, workspace)).calls, 3);
+    // The second one has 300,000 bytes.
+    for (const value of [1, "x".repeat(299_998)]) {
+      const workspace = workspaceOf("starting");
+      await client.set(deployment(workspace, "a", value));
+      assert.equal((await observed(client, workspace)).calls, 3);
+    }
+  }));
+
+test("a retry waits as the server asks", () =>
+  on("SCRIPTED", async (client) => {
+    const workspace = workspaceOf("details-14");
+    // The server asks for 1.5 s, which are not left.
+    const error = await errorOf(client.set(deployment(workspace, "a"), { timeoutMs: 1_400 }));
+    assert.deepEqual([error.code, error.retryAfterMs], [Code.UNAVAILABLE, 1_500]);
+    assert.equal((await observed(client, workspace)).calls, 1);
   }));
 
 test("an unknown outcome is not retried", () =>
@@ -87,6 +102,43 @@ test("the deadline is passed on", () =>
     assert.ok(loadTimeoutMs > 290_000 && loadTimeoutMs <= 300_000, `${loadTimeoutMs} ms`);
   }));
 
+test("a timeout has no upper limit", async () => {
+  const client = new Client(address("SCRIPTED"), { timeoutMs: Infinity, loadTimeoutMs: Infinity });
+  await client.set(deployment(workspaceOf("starting"), "a"));
+  assert.equal((await client.load(workspaceOf("resume"), Deployment)).size, 1);
+  const writer = client.writer({ timeoutMs: 2 ** 31 });
+  await writer.set(deployment(workspaceOf("count"), "a"));
+  await writer.close();
+  client.close();
+});
+
+test("a call without a server says why", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await once(server.close(), "close");
+  const client = new Client(`127.0.0.1:${port}`);
+  const options = { timeoutMs: 300 };
+  const calls = [client.set(deployment("ws", "a"), options), client.load("ws", Deployment, options)];
+  for (const error of await Promise.all(calls.map(errorOf))) {
+    assert.deepEqual([error.code, error.isSafeToRetry], [Code.DEADLINE_EXCEEDED, false]);
+    let cause: unknown = error;
+    while (cause instanceof Error && cause.cause !== undefined) {
+      cause = cause.cause;
+    }
+    assert.match(String(cause), /ECONNREFUSED/);
+  }
+  client.close();
+});
+
+test("an address that is none is refused", () => {
+  for (const wrong of ["localhost", "a b:1", "http://a:1", "a:1/path", "user@a:1", "a:99999", ":1", "::1:1", "unix:"]) {
+    const message = `"${wrong}" is not host:port or unix:/path`;
+    assert.throws(() => new Client(wrong), { name: "ChangelogError", code: Code.INVALID_ARGUMENT, message });
+  }
+  assert.equal(new Client("[::1]:50051").address, "[::1]:50051");
+});
+
 test("a unix socket works", async () => {
   const path = address("UNIX");
   for (const target of [`unix:${path}`, `unix://${path}`]) {
@@ -102,11 +154,14 @@ test("CHANGELOGD_ADDR names the server", async () => {
   const before = process.env.CHANGELOGD_ADDR;
   try {
     process.env.CHANGELOGD_ADDR = address("EMBEDDED");
-    const client = new Client();
-    const entity = deployment(workspaceOf(), "a");
-    await client.set(entity);
-    assert.deepEqual(await client.get(Deployment, entity.key), entity);
-    client.close();
+    for (const client of [new Client(), new Client("")]) {
+      const entity = deployment(workspaceOf(), "a");
+      await client.set(entity);
+      assert.deepEqual(await client.get(Deployment, entity.key), entity);
+      client.close();
+    }
+    process.env.CHANGELOGD_ADDR = "";
+    assert.equal(new Client("").address, "127.0.0.1:50051");
     delete process.env.CHANGELOGD_ADDR;
     assert.equal(new Client().address, "127.0.0.1:50051");
   } finally {

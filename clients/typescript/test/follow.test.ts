@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Code } from "../src/index.js";
-import { observed, on, onBoth, until } from "./servers.js";
+import { Client, Code } from "../src/index.js";
+import { address, observed, on, onBoth, until } from "./servers.js";
 import { brief, Deployment, deployment, errorOf, keyOf, take, workspaceOf } from "./support.js";
 
 test("follow loads and then delivers changes", () =>
@@ -50,6 +50,33 @@ test("follow reloads when it must", () =>
       assert.equal((await observed(client, workspace)).calls, 4);
       await events.return();
     }
+  }));
+
+test("follow outlives what passes", () =>
+  on("SCRIPTED", async (client) => {
+    const workspace = workspaceOf("crowded");
+    const start = performance.now();
+    const events = client.follow(workspace, [Deployment]);
+    assert.deepEqual((await take(events, 2)).map(brief), ["loaded a", "changed b"]);
+    // The server asks twice for 200 ms. A timer may be a millisecond early.
+    const elapsed = performance.now() - start;
+    assert.ok(elapsed >= 390, `${elapsed} ms`);
+    // Two loads, four streams.
+    assert.equal((await observed(client, workspace)).calls, 6);
+    await events.return();
+
+    // Loads that are too slow.
+    const slow = workspaceOf("hang");
+    const cancel = new AbortController();
+    const impatient = new Client(address("SCRIPTED"), { loadTimeoutMs: 100 });
+    const ended = assert.rejects(
+      impatient.follow(slow, [Deployment], { signal: cancel.signal }).next(),
+      (error) => error === cancel.signal.reason,
+    );
+    await until(async () => (await observed(client, slow)).calls >= 3);
+    cancel.abort();
+    await ended;
+    impatient.close();
   }));
 
 test("follow ends with an error that stays", () =>

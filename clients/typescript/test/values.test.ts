@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Code, DecodeError, type EntityType, Key } from "../src/index.js";
 import { on, onBoth } from "./servers.js";
-import { collect, Deployment, deployment, errorOf, keyOf, workspaceOf } from "./support.js";
+import { brief, collect, Deployment, deployment, errorOf, keyOf, take, workspaceOf } from "./support.js";
 
 test("a typed value is set, read and deleted", () =>
   onBoth(async (client) => {
@@ -71,7 +71,17 @@ test("a value of another form is an error with its key", () =>
     };
     await assert.rejects(client.load(workspace, numbered), named);
     await assert.rejects(client.get(numbered, bad.key), named);
-    await assert.rejects(collect(client.stream({ workspaces: [workspace], types: [numbered] })), named);
+    // What comes before the value is delivered, also in the same message.
+    const records = client.stream({ workspaces: [workspace], types: [numbered] });
+    assert.deepEqual((await take(records, 1)).map(brief), ["changed good"]);
+    await assert.rejects(records.next(), named);
+    await client.delete(bad.key);
+    const changes = client.follow(workspace, [numbered]);
+    assert.deepEqual((await take(changes, 1)).map(brief), ["loaded good"]);
+    await client.set(deployment(workspace, "better", 2));
+    await client.set(bad);
+    assert.deepEqual((await take(changes, 1)).map(brief), ["changed better"]);
+    await assert.rejects(changes.next(), named);
   }));
 
 test("a key is split", () =>
@@ -90,6 +100,16 @@ test("a key is split", () =>
     assert.throws(() => Key.parse(`${workspace}/deployment`), RangeError);
     assert.throws(() => new Key("a/b", "deployment", "c"), RangeError);
     assert.throws(() => new Key(workspace, "a/b", "c"), RangeError);
+    // UTF-8 has no unpaired surrogates.
+    assert.equal(new Key("\u{1f980}", "\u{1f980}", "\u{1f980}").id, "\ud83e\udd80");
+    for (const half of ["\ud83e", "\udd80", "a\udd80\ud83e"]) {
+      for (const parts of [[half, "b", "c"], ["a", half, "c"], ["a", "b", half]]) {
+        assert.throws(() => Key.parse(parts.join("/")), RangeError);
+      }
+      await assert.rejects(client.load(half, Deployment), RangeError);
+      await assert.rejects(collect(client.stream({ workspaces: [half] })), RangeError);
+      await assert.rejects(collect(client.follow(half, [Deployment])), RangeError);
+    }
   }));
 
 test("an invalid key is refused with its field", () =>

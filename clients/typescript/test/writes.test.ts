@@ -42,6 +42,11 @@ test("flush lists failed writes", async () => {
     );
     assert.deepEqual((await client.flush()).failures, []);
   });
+  await on("SCRIPTED", async (client) => {
+    const all = await Promise.all([client.flush(), client.flush(), client.flush()]);
+    const keys = all.flatMap(({ failures }) => failures.map(({ key }) => key));
+    assert.deepEqual(keys.sort(), ["flush/deployment/a", "flush/deployment/b"]);
+  });
 });
 
 test("a writer answers each mutation", () =>
@@ -119,7 +124,22 @@ test("a broken writer answers with unknown outcomes", () =>
       assert.deepEqual([error.code, error.reason, error.isSafeToRetry], [Code.UNAVAILABLE, undefined, false]);
     }
     assert.equal((await errorOf(writer.set(deployment(workspace, "later")))).code, Code.UNAVAILABLE);
+    assert.equal((await errorOf(writer.close())).code, Code.UNAVAILABLE);
     await writer.close();
+
+    // Nobody looks at the verdicts.
+    const unread = client.writer();
+    void setAll(unread, workspace, [0, 1, 2]);
+    assert.equal((await errorOf(unread.close())).code, Code.UNAVAILABLE);
+    await unread.close();
+
+    // A server that gives no verdict.
+    const stalled = client.writer();
+    const results = setAll(stalled, workspaceOf("stall"), [0, 1]);
+    assert.equal((await errorOf(stalled.close({ timeoutMs: 100 }))).code, Code.DEADLINE_EXCEEDED);
+    for (const error of (await results).map(rejected)) {
+      assert.deepEqual([error.code, error.reason, error.isSafeToRetry], [Code.DEADLINE_EXCEEDED, undefined, false]);
+    }
 
     // Streams that break while much is on its way leave nothing behind. Node counts 10 MB for a connection by default.
     const large = Array(3).fill("x".repeat(1_000_000));

@@ -16,8 +16,9 @@ class Cancel:
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()
-        self._lock = threading.Lock()
-        self._calls: set[grpc.Call] = set()
+        # A thread that has it may run the garbage collector, which ends a generator that needs it.
+        self._lock = threading.RLock()
+        self._calls: set[grpc.Call | Cancel] = set()
 
     def cancel(self) -> None:
         with self._lock:
@@ -27,7 +28,7 @@ class Cancel:
             call.cancel()
 
     @contextmanager
-    def attached(self, call: grpc.Call) -> Iterator[None]:
+    def attached(self, call: grpc.Call | Cancel) -> Iterator[None]:
         """Cancels the call when this is cancelled, or when the block ends. That does nothing if the call is over."""
         with self._lock:
             self._calls.add(call)
@@ -43,4 +44,4 @@ class Cancel:
     def wait(self, seconds: float) -> None:
         """Waits, or raises CANCELLED as soon as this is cancelled."""
         if self._cancelled.wait(seconds):
-            raise Error(grpc.StatusCode.CANCELLED, "cancelled by the caller")
+            raise Error(grpc.StatusCode.CANCELLED, "cancelled by the caller, or the client was closed")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import grpc
+
+_ADDRESS = re.compile(r"unix:.+|(\[[^\s/\[\]]+\]|[^\s/\[\]:]+):(?P<port>[0-9]{1,5})")
 
 _SERVICE = "changelog.v1.ChangelogService"
 _RETRIED = ("Set", "Delete", "Get", "Flush", "Describe", "LoadWorkspace")
@@ -33,9 +36,13 @@ _OPTIONS = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # The server bounds its messages, by --max-value-bytes. The library's limit of 4 MiB may be lower.
     ("grpc.max_receive_message_length", -1),
+    # The library would repeat no request above 256 KiB. The server takes larger ones, by --max-value-bytes.
+    ("grpc.per_rpc_retry_buffer_size", 64 << 20),
     # Finds a connection that is dead without a word. The server takes pings at any rate.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The answer of the ping itself. The library would wait for it for a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # A stream that follows sends nothing, and the library would stop its pings after two.
     ("grpc.http2.max_pings_without_data", 0),
     # A sidecar that restarts is back soon. The library's own bound is 2 minutes.
@@ -47,6 +54,11 @@ _OPTIONS = [
 
 
 def connect(address: str) -> grpc.Channel:
+    """Raises ValueError if the address is not `host:port` or `unix:/path`. Connects at the first call."""
+    found = _ADDRESS.fullmatch(address)
+    # The library would look for a host of that name, and calls would wait until their timeout.
+    if not found or not 0 < int(found["port"] or 1) < 65_536:
+        raise ValueError(f"the address is not host:port or unix:/path: {address!r}")
     options = list(_OPTIONS)
     if address.startswith("unix:"):
         # The library would send the path as :authority, where it is not valid, and the server would reset each call.

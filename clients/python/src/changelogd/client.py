@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,6 +25,10 @@ _DEFAULT_ADDRESS = "127.0.0.1:50051"
 _CALL_SECONDS = 30.0
 # The server's --read-timeout.
 _LOAD_SECONDS = 300.0
+# The server's longest wait.
+_FLUSH_SECONDS = 60.0
+# The server keeps no more.
+_FLUSH_FAILURES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,9 @@ class Flushed:
 class Client:
     """Threads may share one. `address` is `host:port` or `unix:/path`, else CHANGELOGD_ADDR, else 127.0.0.1:50051.
 
-    Timeouts are in seconds. A call that is given none has `call_timeout`; a load or a stream has `load_timeout`.
-    A call that fails raises `Error`.
+    An empty address counts as absent, and one of another form raises ValueError. Timeouts are in seconds. A call that
+    is given none has `call_timeout`; a load or a stream has `load_timeout`. A call that fails raises `Error`. A key or
+    a workspace with an unpaired surrogate raises ValueError.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Client:
         self._stub: Any = ChangelogServiceStub(self._channel)
         self._flushing = threading.Lock()
         self._last_failure = 0
+        self._closed = Cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +76,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends all calls, with CANCELLED. Close writers before."""
+        """Ends all calls and each `follow`, with CANCELLED. Later calls raise CANCELLED too. Close writers before."""
+        # Before the channel, so that `follow` does not take its end for one that passes.
+        self._closed.cancel()
         self._channel.close()
 
     def set(self, entity: Entity, *, buffered: bool = False, timeout: float | None = None) -> pb.Position | None:
@@ -104,27 +111,27 @@ class Client:
     def flush(self, timeout: float = 5.0) -> Flushed:
         """Waits for the writes that were accepted before. Returns the failures since the previous flush, each once.
 
-        Waits at most `timeout` seconds, and at most 60. If more than 3 MiB of failures are there when the time is up,
-        the rest comes with the next flush.
+        Waits for them at most `timeout` seconds, and at most 60. Then it asks for all failures, without another wait.
+        With 10,000 or more, the rest comes with the next flush. After an error, the next flush returns all of them.
+        Flushes of one client run one after another.
         """
-        end = time.monotonic() + timeout
+        # 0 would mean the server's default.
+        wait_ms = max(1, round(min(timeout, _FLUSH_SECONDS) * 1_000))
         failures: list[FailedWrite] = []
         omitted = 0
         with self._flushing:
-            last = self._last_failure
+            request = pb.FlushRequest(timeout_ms=wait_ms, failures_after=self._last_failure)
+            first = answer = self._unary(self._stub.Flush, request, wait_ms / 1_000 + self._call_timeout)
             while True:
-                # 0 would mean the server's default.
-                wait_ms = max(1, round((end - time.monotonic()) * 1_000))
-                request = pb.FlushRequest(timeout_ms=wait_ms, failures_after=last)
-                answer = self._unary(self._stub.Flush, request, timeout + self._call_timeout)
-                last = answer.last_failure
                 omitted += answer.failures_omitted
                 failures += (FailedWrite(Key.parse(f.key), Error.of_message(f.error)) for f in answer.failures)
                 # One answer holds 3 MiB at most, so the one without failures is the last.
-                if not answer.failures or time.monotonic() >= end:
+                if not answer.failures or len(failures) >= _FLUSH_FAILURES:
                     # Not earlier: if a call fails, the next flush returns all of them.
-                    self._last_failure = last
-                    return Flushed(answer.remaining, tuple(failures), omitted)
+                    self._last_failure = answer.last_failure
+                    return Flushed(first.remaining, tuple(failures), omitted)
+                request = pb.FlushRequest(timeout_ms=1, failures_after=answer.last_failure)
+                answer = self._unary(self._stub.Flush, request, None)
 
     def load(
         self, workspace: str, entity: type[E], *, timeout: float | None = None, cancel: Cancel | None = None
@@ -154,11 +161,13 @@ class Client:
     def follow(self, workspace: str, *types: type[E], cancel: Cancel | None = None) -> Generator[Event[E], None, None]:
         """The state of a workspace, and then each change once and in order, until `cancel`, `break` or an error.
 
-        It waits for a sidecar that restarts, and continues where it was.
+        It waits for a sidecar that restarts, and continues where it was. So it does after RESOURCE_EXHAUSTED with a
+        reason, DEADLINE, CANCELLED without a reason, and a load that reached `load_timeout`. It waits 0.1 to 5 s, or as
+        long as the server asks for, up to 60 s. Every other error ends it, PartialLoadError too.
         """
         if not types:
             raise ValueError("follow needs the types of the entities")
-        return follow_workspace(self._stub, workspace, types, self._load_timeout, cancel or Cancel())
+        return follow_workspace(self._stub, workspace, types, self._load_timeout, self._closed, cancel or Cancel())
 
     def writer(self) -> Writer:
         """A stream for many writes. Use it with `with`, or close it."""

@@ -17,7 +17,10 @@ E = TypeVar("E", bound="Entity")
 
 @dataclass(frozen=True, order=True, slots=True)
 class Key:
-    """`{workspace}/{type}/{id}`. Only the ID may contain slashes."""
+    """`{workspace}/{type}/{id}`. Only the ID may contain slashes.
+
+    Raises ValueError of another slash, or of an unpaired surrogate. What else is wrong with a key, the server says.
+    """
 
     workspace: str
     type: str
@@ -26,7 +29,8 @@ class Key:
     def __post_init__(self) -> None:
         # Joined, it would be the key of another entity.
         if "/" in self.workspace or "/" in self.type:
-            raise ValueError(f"the workspace or the type contains a slash: {self}")
+            raise ValueError(f"the workspace or the type contains a slash: {self!r}")
+        check_text(self.workspace, self.type, self.id)
 
     def __str__(self) -> str:
         return f"{self.workspace}{self.changelog_id}"
@@ -43,6 +47,15 @@ class Key:
         if len(parts) < 3 or not all(parts):
             raise ValueError(f"not a key of the form workspace/type/id: {key!r}")
         return cls(*parts)
+
+
+def check_text(*texts: str) -> None:
+    """Raises ValueError of an unpaired surrogate, because UTF-8 has none."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"not valid Unicode, because of an unpaired surrogate: {text!r}") from error
 
 
 class Entity(Protocol):

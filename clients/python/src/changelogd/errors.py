@@ -75,7 +75,7 @@ def _facts(call: grpc.Call) -> tuple[str, str, timedelta | None, dict[str, str]]
         delay = retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None
     except (ValueError, OverflowError, DecodeError):
         return nothing
-    if info.domain != _DOMAIN:
+    if info.domain != _DOMAIN or not info.reason:
         return nothing
     field = request.field_violations[0].field if request.field_violations else ""
     return info.reason, field, delay, dict(info.metadata)

@@ -1,7 +1,7 @@
 """Follows the entities of a workspace: the state, and then each change once and in order.
 
-It resumes by token after UNAVAILABLE, and loads again when the token can't be used any more. Nothing is buffered: the
-next event is read when the caller takes it.
+It resumes by token after what passes, such as UNAVAILABLE, and loads again when the token can't be used any more.
+Nothing is buffered: the next event is read when the caller takes it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from changelogd.v1 import changelog_pb2 as pb
 # Seconds. A sidecar that restarts is back within the first. The jitter spreads the clients that it has.
 _SHORTEST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
+# The longest that the server can ask for.
+_LONGEST_ASKED = 60.0
 _LOAD_AGAIN = {"RESYNC_REQUIRED", "LOG_MOVED", "LOG_TRUNCATED"}
 
 
@@ -48,6 +50,19 @@ Event = Loaded[E] | Changed[E] | Deleted
 
 
 def follow_workspace(
+    stub: Any,
+    workspace: str,
+    types: Sequence[type[E]],
+    load_timeout: float,
+    closed: Cancel,
+    cancel: Cancel,
+) -> Generator[Event[E], None, None]:
+    either = Cancel()
+    with closed.attached(either), cancel.attached(either):
+        yield from _follow(stub, workspace, types, load_timeout, either)
+
+
+def _follow(
     stub: Any, workspace: str, types: Sequence[type[E]], load_timeout: float, cancel: Cancel
 ) -> Generator[Event[E], None, None]:
     by_name = {entity.entity_type: entity for entity in types}
@@ -74,20 +89,38 @@ def follow_workspace(
                                     delivered = record.offset
                                     yield _change(record, by_name)
                         case "snapshot":
-                            token = event.snapshot.resume_token
+                            token = event.snapshot.resume_token or token
                         case "bookmark":
                             longest = _SHORTEST_WAIT
-                            token = event.bookmark.resume_token
+                            token = event.bookmark.resume_token or token
             # The server does not end a stream that follows with OK.
             raise Error(StatusCode.UNAVAILABLE, "the stream ended")
         except Error as error:
             if error.reason in _LOAD_AGAIN:
                 token = None
-            elif error.code is not StatusCode.UNAVAILABLE:
+            elif not _passes(error, is_load=token is None):
                 raise
             asked = error.retry_after.total_seconds() if error.retry_after else 0.0
         longest = min(longest * 2, _LONGEST_WAIT)
-        cancel.wait(max(random.uniform(_SHORTEST_WAIT, longest), min(asked, _LONGEST_WAIT)))
+        cancel.wait(max(random.uniform(_SHORTEST_WAIT, longest), min(asked, _LONGEST_ASKED)))
+
+
+def _passes(error: Error, *, is_load: bool) -> bool:
+    """True if another attempt may succeed."""
+    match error.code:
+        case StatusCode.UNAVAILABLE:
+            return True
+        case StatusCode.RESOURCE_EXHAUSTED:
+            # Without a reason, the message was larger than the library's or a proxy's limit.
+            return error.reason != ""
+        case StatusCode.DEADLINE_EXCEEDED:
+            # Without a reason, a load has reached its timeout. A stream has none.
+            return error.reason == "DEADLINE" or (is_load and not error.reason)
+        case StatusCode.CANCELLED:
+            # The server resets a stream whose client reads too slowly. After a cancel by the caller, `wait` raises.
+            return not error.reason
+        case _:
+            return False
 
 
 def _change(record: Record, by_name: dict[str, type[E]]) -> Changed[E] | Deleted:

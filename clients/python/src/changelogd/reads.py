@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, cast
 
 import grpc
 from grpc import StatusCode
 
 from changelogd.cancel import Cancel
-from changelogd.entity import E, Entity, Key, Record, decode
+from changelogd.entity import E, Entity, Key, Record, check_text, decode
 from changelogd.errors import Error, PartialLoadError
 from changelogd.v1 import changelog_pb2 as pb
 
 
-def unary(method: Any, request: Any, timeout: float) -> Any:
+def begin(method: Any, request: Any, timeout: float | None = None) -> Any:
     try:
         return method(request, timeout=timeout)
+    except ValueError as error:
+        # So the library refuses a call on a closed channel.
+        raise Error(StatusCode.CANCELLED, str(error)) from error
+
+
+def unary(method: Any, request: Any, timeout: float) -> Any:
+    try:
+        return begin(method, request, timeout)
     except grpc.RpcError as error:
         raise Error.of_call(error) from error
 
 
 def events(method: Any, request: Any, timeout: float | None, cancel: Cancel | None) -> Generator[Any, None, None]:
     """The messages of a response, each read when the caller asks for it. The call ends with the iterator."""
-    call = method(request, timeout=timeout)
+    call = begin(method, request, timeout)
     with (cancel or Cancel()).attached(call):
         try:
             yield from call
@@ -34,6 +43,7 @@ def events(method: Any, request: Any, timeout: float | None, cancel: Cancel | No
 def load(
     stub: Any, workspace: str, types: Sequence[type[E]], timeout: float, cancel: Cancel | None
 ) -> tuple[dict[Key, E], pb.Snapshot]:
+    check_text(workspace)
     by_name = {entity.entity_type: entity for entity in types}
     request = pb.LoadWorkspaceRequest(workspace_id=workspace, entity_types=by_name)
     entities: dict[Key, E] = {}
@@ -59,10 +69,12 @@ def stream(
     timeout: float,
     cancel: Cancel | None,
 ) -> Generator[Record | pb.Snapshot, None, None]:
+    check_text(*workspaces)
     request = pb.StreamAllRequest(
         workspace_ids=workspaces, partitions=partitions, entity_types=[entity.entity_type for entity in types]
     )
-    complete = set()
+    complete: set[int] = set()
+    end = time.monotonic() + timeout
     for event in events(stub.StreamAll, request, timeout, cancel):
         match event.WhichOneof("event"):
             case "batch":
@@ -70,19 +82,33 @@ def stream(
             case "snapshot":
                 complete.add(event.snapshot.partition)
                 yield event.snapshot
-    if not complete or not complete >= _selected(stub, workspaces, partitions, timeout):
+
+
+    def describe(workspace: str = "") -> pb.DescribeResponse:
+        if cancel is not None:
+            cancel.wait(0)
+        request = pb.DescribeRequest(workspace_id=workspace)
+        return cast(pb.DescribeResponse, unary(stub.Describe, request, max(0.001, end - time.monotonic())))
+
+    if not complete or not _is_whole(describe, complete, workspaces, partitions):
         found = ", ".join(map(str, sorted(complete))) or "no partition"
         raise PartialLoadError(StatusCode.INTERNAL, f"the stream ended with Snapshots of {found} only")
 
 
-def _selected(stub: Any, workspaces: Sequence[str], partitions: Sequence[int], timeout: float) -> set[int]:
-    """The partitions that must have a Snapshot."""
+def _is_whole(
+    describe: Callable[..., pb.DescribeResponse],
+    complete: set[int],
+    workspaces: Sequence[str],
+    partitions: Sequence[int],
+) -> bool:
+    """True if each selected partition is one of the complete ones. False if the server does not know it."""
     if len(workspaces) == 1:
         # It has one partition, so the Snapshot that came is its own.
-        return set()
+        return True
     if workspaces:
-        described = (unary(stub.Describe, pb.DescribeRequest(workspace_id=w), timeout) for w in workspaces)
-        return {description.workspace_partition for description in described}
+        described = map(describe, workspaces)
+        return all(d.HasField("workspace_partition") and d.workspace_partition in complete for d in described)
     if partitions:
-        return set(partitions)
-    return set(range(unary(stub.Describe, pb.DescribeRequest(), timeout).partition_count))
+        return complete.issuperset(partitions)
+    count = describe().partition_count
+    return count > 0 and complete.issuperset(range(count))

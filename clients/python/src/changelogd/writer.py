@@ -18,6 +18,7 @@ from grpc import StatusCode
 
 from changelogd.entity import Entity, Key, encode
 from changelogd.errors import Error
+from changelogd.reads import begin
 from changelogd.v1 import changelog_pb2 as pb
 
 # The server refuses a message with more.
@@ -31,7 +32,8 @@ _OUTSTANDING_BYTES = 8 << 20
 _FRAME_BYTES = 16
 
 
-@dataclass(slots=True)
+# Without eq: they are told apart by identity.
+@dataclass(eq=False, slots=True)
 class _Mutation:
     message: pb.Mutation
     size: int
@@ -45,11 +47,12 @@ class Writer:
     they must not wait for this writer.
     """
 
-    def __init__(self, write: Callable[[Iterator[pb.WriteRequest]], Any], timeout: float, close_timeout: float) -> None:
+    def __init__(self, write: Callable[..., Any], timeout: float, close_timeout: float) -> None:
         self._timeout = timeout
         self._close_timeout = close_timeout
         # Guards all members below, and is notified when one of them changes.
         self._state = threading.Condition()
+        self._waiting: deque[_Mutation] = deque()
         self._queue: deque[_Mutation] = deque()
         self._outstanding: dict[int, _Mutation] = {}
         self._outstanding_bytes = 0
@@ -57,8 +60,9 @@ class Writer:
         self._is_closing = False
         self._has_ended = False
         self._failure: Error | None = None
+        self._has_raised = False
         # gRPC takes the messages on a thread of its own, which ends with the call.
-        self._call = write(self._messages())
+        self._call = begin(write, self._messages())
         # `close` ends it. A writer that is not closed must not keep the process alive.
         self._reader = threading.Thread(target=self._read, name="changelogd-writer", daemon=True)
         self._reader.start()
@@ -75,7 +79,10 @@ class Writer:
                 raise
 
     def set(self, entity: Entity, *, timeout: float | None = None) -> Future[pb.Position]:
-        """Raises TimeoutError if too much is outstanding for `timeout` seconds. Then nothing was sent."""
+        """Raises TimeoutError if too much is outstanding for `timeout` seconds. Then nothing was sent.
+
+        Raises the error of the stream if it broke, and ValueError if the writer is closed.
+        """
         return self._put(entity.key(), timeout, raw=encode(entity))
 
     def delete(self, key: Key, *, timeout: float | None = None) -> Future[pb.Position]:
@@ -85,7 +92,7 @@ class Writer:
     def close(self, timeout: float | None = None) -> None:
         """Waits for all verdicts. Raises the error of the stream if it broke. A refused mutation does not break it.
 
-        Cancels the stream after `timeout` seconds.
+        Cancels the stream after `timeout` seconds. A second call does not raise the error again.
         """
         seconds = self._close_timeout if timeout is None else timeout
         with self._state:
@@ -95,7 +102,8 @@ class Writer:
         if self._reader.is_alive():
             self._call.cancel()
             self._reader.join(self._timeout)
-        if self._failure:
+        if self._failure and not self._has_raised:
+            self._has_raised = True
             raise self._failure
 
     def _put(self, key: Key, timeout: float | None, **change: Any) -> Future[pb.Position]:
@@ -105,7 +113,14 @@ class Writer:
         mutation.future.set_running_or_notify_cancel()
         seconds = self._timeout if timeout is None else timeout
         with self._state:
-            if not self._state.wait_for(lambda: self._is_over() or self._has_room(mutation.size), seconds):
+            # In order: else small mutations would take the room that a large one waits for.
+            self._waiting.append(mutation)
+            try:
+                has_turn = self._state.wait_for(lambda: self._is_over() or self._has_room(mutation), seconds)
+            finally:
+                self._waiting.remove(mutation)
+                self._state.notify_all()
+            if not has_turn:
                 raise TimeoutError(f"{len(self._outstanding)} mutations are outstanding; {key} was not sent")
             if self._failure:
                 raise self._failure
@@ -116,16 +131,17 @@ class Writer:
             self._outstanding[message.id] = mutation
             self._outstanding_bytes += mutation.size
             self._queue.append(mutation)
-            self._state.notify_all()
         return mutation.future
 
     def _is_over(self) -> bool:
         return self._is_closing or self._has_ended
 
-    def _has_room(self, size: int) -> bool:
+    def _has_room(self, mutation: _Mutation) -> bool:
+        if self._waiting[0] is not mutation:
+            return False
         if not self._outstanding:
             return True
-        bytes_fit = self._outstanding_bytes + size <= _OUTSTANDING_BYTES
+        bytes_fit = self._outstanding_bytes + mutation.size <= _OUTSTANDING_BYTES
         return bytes_fit and len(self._outstanding) < _OUTSTANDING_MUTATIONS
 
     def _messages(self) -> Iterator[pb.WriteRequest]:

@@ -25,14 +25,15 @@ const CHILD: &str = "CHANGELOGD_TEST_CHILD";
 async fn changelogd_addr_names_the_server() {
     if env::var_os(CHILD).is_some() {
         let client = Client::from_env().unwrap();
+        assert_eq!(Client::connect("").unwrap().address(), client.address());
         match env::var("CHANGELOGD_ADDR") {
-            Ok(address) => assert_eq!(client.address(), address),
-            Err(_) => return assert_eq!((client.address(), DEFAULT_ADDRESS), ("127.0.0.1:50051", "127.0.0.1:50051")),
+            Ok(address) if !address.is_empty() => assert_eq!(client.address(), address),
+            _ => return assert_eq!((client.address(), DEFAULT_ADDRESS), ("127.0.0.1:50051", "127.0.0.1:50051")),
         }
         return assert_works(&client).await;
     }
     // The environment of a process with threads must not change.
-    for address in [Some(variable(EMBEDDED)), None] {
+    for address in [Some(variable(EMBEDDED)), Some(String::new()), None] {
         let mut child = Command::new(env::current_exe().unwrap());
         child.args(["--exact", "addresses::changelogd_addr_names_the_server"]).env(CHILD, "1");
         match &address {

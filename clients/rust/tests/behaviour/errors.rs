@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use changelogd_client::{Code, Error};
+use changelogd_client::{Code, Entity, Error, Key};
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 
 use crate::support::{Deployment, assert_error, observed, scripted, workspace};
 
@@ -45,24 +46,47 @@ async fn an_error_has_its_facts() {
 async fn safe_to_retry_follows_the_status_table() {
     let client = scripted();
     let mut scripts: Vec<_> = (1..=16).flat_map(|code| [(code, Some("STARTING")), (code, None)]).collect();
-    scripts.extend([(4, Some("DEADLINE")), (4, Some("OUTCOME_UNKNOWN")), (2, Some("OUTCOME_UNKNOWN"))]);
+    scripts.extend([(4, Some("DEADLINE")), (4, Some("OUTCOME_UNKNOWN")), (2, Some("OUTCOME_UNKNOWN")), (14, Some(""))]);
     let safe = [(14, Some("STARTING")), (8, Some("STARTING")), (10, Some("STARTING")), (4, Some("DEADLINE"))];
     // Together, because UNAVAILABLE is tried five times.
     let (client, safe) = (&client, &safe);
     join_all(scripts.into_iter().map(|(code, reason)| async move {
         let script = format!("status-{code}{}", reason.map(|reason: &str| format!("-{reason}")).unwrap_or_default());
         let error = client.set(&Deployment::new(&workspace(&script), "a", 1)).await.unwrap_err();
+        // An empty reason is as good as none.
+        let reason = reason.filter(|reason| !reason.is_empty());
         assert_eq!((error.code(), error.reason()), (Code::from_i32(code), reason), "{script}");
         assert_eq!(error.is_safe_to_retry(), safe.contains(&(code, reason)), "{script}");
     }))
     .await;
 }
 
+/// A value that is only a text.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text {
+    #[serde(skip)]
+    workspace: String,
+    text: String,
+}
+
+impl Entity for Text {
+    const TYPE: &'static str = "text";
+
+    fn key(&self) -> Key {
+        Key::new(&self.workspace, Self::TYPE, "a")
+    }
+}
+
 #[tokio::test]
 async fn unavailable_is_retried() {
-    let (client, workspace) = (scripted(), workspace("starting"));
-    client.set(&Deployment::new(&workspace, "a", 1)).await.unwrap();
-    assert_eq!(observed(&client, &workspace).await.calls, 3);
+    let client = scripted();
+    // The quotes count.
+    for bytes in [3, 300_000] {
+        let workspace = workspace("starting");
+        client.set(&Text { workspace: workspace.clone(), text: "x".repeat(bytes - 2) }).await.unwrap();
+        assert_eq!(observed(&client, &workspace).await.calls, 3);
+    }
 }
 
 #[tokio::test]

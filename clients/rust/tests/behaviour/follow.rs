@@ -1,5 +1,7 @@
 //! A workspace that is followed.
 
+use std::time::{Duration, Instant};
+
 use changelogd_client::{Change, Code, Entity, Entry, Error};
 use futures_util::{Stream, TryStreamExt};
 
@@ -60,6 +62,20 @@ async fn follow_reloads_when_it_must() {
         }
         assert_eq!(observed(&client, &workspace).await.calls, 4, "{script}");
     }
+}
+
+#[tokio::test]
+async fn follow_outlives_what_passes() {
+    let (client, workspace) = (scripted(), workspace("crowded"));
+    let delay = Duration::from_millis(200);
+    let started = Instant::now();
+    let mut changes = client.follow(&workspace, &[]);
+    assert_eq!(event(&mut changes).await, r#"loaded ["a@0"]"#);
+    assert!(started.elapsed() >= delay, "{:?}", started.elapsed());
+    assert_eq!(event(&mut changes).await, "b@1");
+    assert!(started.elapsed() >= 2 * delay, "{:?}", started.elapsed());
+    // Two loads and four streams.
+    assert_eq!(observed(&client, &workspace).await.calls, 6);
 }
 
 #[tokio::test]

@@ -34,6 +34,12 @@ async fn flush_lists_failed_writes() {
         assert_eq!((error.retry_after(), error.is_safe_to_retry()), (Some(Duration::from_secs(1)), true));
     }
     assert!(client.flush(WAIT).await.unwrap().failures.is_empty());
+    // At the same time, by clones.
+    let client = scripted();
+    let clone = client.clone();
+    let (first, second) = tokio::join!(client.flush(WAIT), clone.flush(WAIT));
+    let counts = [first, second].map(|flushed| flushed.unwrap().failures.len());
+    assert_eq!(counts.iter().sum::<usize>(), 2, "{counts:?}");
 }
 
 #[tokio::test]
@@ -133,5 +139,13 @@ async fn a_broken_writer_answers_with_unknown_outcomes() {
     }
     let error = assert_error(writer.set(&Deployment::new(&workspace, "a", 9)).await, Code::Unavailable, None);
     assert!(!error.is_safe_to_retry(), "{error}");
-    timeout(WAIT, writer.close()).await.unwrap().unwrap();
+    let error = assert_error(timeout(WAIT, writer.close()).await.unwrap(), Code::Unavailable, None);
+    assert!(!error.is_safe_to_retry(), "{error}");
+
+    // Also if the caller reads no verdict.
+    let writer = client.writer().await.unwrap();
+    for version in 0..3 {
+        drop(unconstrained(writer.set(&Deployment::new(&workspace, "a", version))).await.unwrap());
+    }
+    assert_error(timeout(WAIT, writer.close()).await.unwrap(), Code::Unavailable, None);
 }

@@ -34,9 +34,14 @@ import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
-/** A connection to a changelogd. Threads may share it. Each method throws a {@link ChangelogException}. */
+/**
+ * A connection to a changelogd. Threads may share it. A call that fails throws a {@link ChangelogException}, and a text
+ * that can't be a part of a key an {@link IllegalArgumentException}.
+ */
 public final class ChangelogClient implements AutoCloseable {
     private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(5);
+    /** The server keeps that many failures. While more writes fail meanwhile, a flush must end too. */
+    private static final int KEPT_FAILURES = 10_000;
 
     private final Options options;
     private final ManagedChannel channel;
@@ -136,6 +141,7 @@ public final class ChangelogClient implements AutoCloseable {
 
     /** No types means all of them. */
     Load loadEntries(String workspace, List<String> types) {
+        Key.checkText(workspace);
         LoadWorkspaceRequest request = LoadWorkspaceRequest.newBuilder()
                 .setWorkspaceId(workspace).addAllEntityTypes(types).build();
         return call(() -> {
@@ -160,24 +166,25 @@ public final class ChangelogClient implements AutoCloseable {
 
     /** Every record of a scope that is still in the log, tombstones included. */
     public RecordStream stream(Scope scope) {
-        int partitions = call(() -> partitionsOf(scope));
+        ChangelogServiceBlockingStub timed = within(options.loadTimeout());
+        int partitions = call(() -> partitionsOf(scope, timed));
         StreamAllRequest request = scope.request().build();
-        return new RecordStream(() -> within(options.loadTimeout()).streamAll(request), partitions);
+        return new RecordStream(() -> timed.streamAll(request), partitions);
     }
 
     /** How many partitions a stream of this scope reads; 0 if the server does not know its partition count. */
-    private int partitionsOf(Scope scope) {
+    private static int partitionsOf(Scope scope, ChangelogServiceBlockingStub timed) {
         if (scope.workspaces().size() == 1) {
             return 1; // All keys of a workspace are in one partition.
         }
         if (scope.workspaces().isEmpty()) {
             return scope.partitions().isEmpty()
-                    ? describe("").getPartitionCount()
+                    ? describe("", timed).getPartitionCount()
                     : Set.copyOf(scope.partitions()).size();
         }
         Set<Integer> partitions = new HashSet<>();
         for (String workspace : scope.workspaces()) {
-            DescribeResponse response = describe(workspace);
+            DescribeResponse response = describe(workspace, timed);
             if (!response.hasWorkspacePartition()) {
                 return 0;
             }
@@ -186,14 +193,17 @@ public final class ChangelogClient implements AutoCloseable {
         return partitions.size();
     }
 
-    private DescribeResponse describe(String workspace) {
-        DescribeRequest request = DescribeRequest.newBuilder().setWorkspaceId(workspace).build();
-        return within(options.callTimeout()).describe(request);
+    private static DescribeResponse describe(String workspace, ChangelogServiceBlockingStub timed) {
+        return timed.describe(DescribeRequest.newBuilder().setWorkspaceId(workspace).build());
     }
 
     /** The state of a workspace, and then its changes. No types means all of them. */
     public Follower follow(String workspace, EntityType<?>... types) {
         return new Follower(this, workspace, Scope.names(types));
+    }
+
+    boolean isClosed() {
+        return channel.isShutdown();
     }
 
     /** A stream without a deadline but the caller's. */
@@ -203,20 +213,27 @@ public final class ChangelogClient implements AutoCloseable {
 
     /**
      * Waits for the writes that were accepted before, for at most {@code timeout} (up to 60 s). Returns each failure of
-     * a buffered write once, also those of other clients.
+     * a buffered write once, also those of other clients. With 10,000 or more, the next flush returns the rest. After
+     * an error, the next flush returns all of them.
      */
     public synchronized FlushResult flush(Duration timeout) {
         List<FlushResult.Failure> failures = new ArrayList<>();
-        FlushResponse first = flush(timeout, lastFailure);
-        FlushResponse next = first;
-        // An answer holds a part of the failures if they are large. This ends, because the server keeps 10,000.
+        FlushResponse next = flush(timeout, lastFailure);
+        long remaining = next.getRemaining();
+        long omitted = next.getFailuresOmitted();
+        // An answer holds a part of the failures if they are large.
         while (next.getFailuresCount() > 0) {
             next.getFailuresList().forEach(failed -> failures.add(new FlushResult.Failure(
                     Key.parse(failed.getKey()), ChangelogException.of(failed.getError()))));
+            if (failures.size() >= KEPT_FAILURES) {
+                break;
+            }
             next = flush(Duration.ofMillis(1), next.getLastFailure());
+            omitted += next.getFailuresOmitted();
         }
+        // Not earlier: if a call fails, the next flush returns all of them.
         lastFailure = next.getLastFailure();
-        return new FlushResult(first.getRemaining(), List.copyOf(failures), first.getFailuresOmitted());
+        return new FlushResult(remaining, List.copyOf(failures), omitted);
     }
 
     private FlushResponse flush(Duration timeout, long failuresAfter) {

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /** Connections, and the retries of calls that gRPC makes itself. */
 final class Channels {
@@ -26,9 +27,10 @@ final class Channels {
 
     /** A stream of writes or records is not repeated: the writer reports unknown outcomes, the follower resumes. */
     private static final Map<String, Object> SERVICE_CONFIG = Map.of("methodConfig", List.of(
-            Map.of("name", List.of(Map.of("service", ChangelogServiceGrpc.SERVICE_NAME)),
-                    "waitForReady", true, "retryPolicy", RETRIES),
-            Map.of("name", List.of(method("Write"), method("StreamAll"), method("Watch")), "waitForReady", true)));
+            Map.of("name", List.of(Map.of("service", ChangelogServiceGrpc.SERVICE_NAME)), "waitForReady", true),
+            Map.of("name", Stream.of("Set", "Delete", "Get", "Flush", "Describe", "LoadWorkspace")
+                            .map(Channels::method).toList(),
+                    "waitForReady", true, "retryPolicy", RETRIES)));
 
     private static final long BACKOFF_MAX_SECONDS = 5;
 
@@ -43,6 +45,9 @@ final class Channels {
                 .defaultServiceConfig(SERVICE_CONFIG)
                 // The server bounds its messages: a batch has 256 KiB, or one entry of any size.
                 .maxInboundMessageSize(Integer.MAX_VALUE)
+                // gRPC would repeat no request above 1 MiB. The server takes larger ones, by --max-value-bytes.
+                .perRpcBufferLimit(64L << 20)
+                .retryBufferSize(256L << 20)
                 // As the server itself does.
                 .keepAliveTime(30, TimeUnit.SECONDS)
                 .keepAliveTimeout(10, TimeUnit.SECONDS);

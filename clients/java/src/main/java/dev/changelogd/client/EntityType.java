@@ -9,6 +9,10 @@ import java.io.IOException;
  * @param decoder turns stored bytes into a value
  */
 public record EntityType<T>(String name, Decoder<T> decoder) {
+    public EntityType {
+        Key.checkText(name);
+    }
+
     /** Turns stored bytes into a value. */
     @FunctionalInterface
     public interface Decoder<T> {

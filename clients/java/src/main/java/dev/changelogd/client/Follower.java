@@ -19,13 +19,17 @@ import java.util.concurrent.TimeUnit;
 /**
  * The state of a workspace, and then each change once and in order. It has no end: close it, or cancel its context.
  *
- * <p>After UNAVAILABLE, which is also what gRPC makes of a broken connection, it continues with the newest token. If
- * the server says that the token or the log no longer fits, it loads again. Any other error ends it.
+ * <p>It continues with the newest token after UNAVAILABLE, which is also what gRPC makes of a broken connection, and
+ * after RESOURCE_EXHAUSTED with a reason, DEADLINE, CANCELLED without a reason, and a load that reached its timeout. It
+ * waits 0.1 to 5 s before, or as long as the server asks for, up to 60 s. If the server says that the token or the log
+ * no longer fits, it loads again. Any other error ends it, and so does closing the client.
  */
 public final class Follower extends PulledStream<FollowEvent> {
     private static final Set<String> RELOAD_REASONS = Set.of("RESYNC_REQUIRED", "LOG_MOVED", "LOG_TRUNCATED");
     private static final Duration BACKOFF_MIN = Duration.ofMillis(100);
     private static final Duration BACKOFF_MAX = Duration.ofSeconds(5);
+    /** The longest that the server can ask for. */
+    private static final Duration ASKED_MAX = Duration.ofSeconds(60);
 
     private final ChangelogClient client;
     private final String workspace;
@@ -65,6 +69,10 @@ public final class Follower extends PulledStream<FollowEvent> {
         if (token == null) {
             ChangelogClient.Load load = attached(() -> client.loadEntries(workspace, types));
             token = load.snapshot().getResumeToken();
+            if (token.isEmpty()) {
+                token = null;
+                throw new ChangelogException(Status.Code.INTERNAL, "the Snapshot of the load has no token", null);
+            }
             delivered = load.entries().stream().mapToLong(Entry::offset).max().orElse(-1);
             events.add(new FollowEvent.Loaded(load.entries()));
         } else if (call == null) {
@@ -82,9 +90,16 @@ public final class Follower extends PulledStream<FollowEvent> {
     private void accept(StreamAllResponse event) {
         switch (event.getEventCase()) {
             case BATCH -> event.getBatch().getEntriesList().forEach(entry -> deliver(Entry.of(entry)));
-            case SNAPSHOT -> token = event.getSnapshot().getResumeToken();
-            case BOOKMARK -> token = event.getBookmark().getResumeToken();
+            case SNAPSHOT -> continueWith(event.getSnapshot().getResumeToken());
+            case BOOKMARK -> continueWith(event.getBookmark().getResumeToken());
             default -> { } // Of a newer server.
+        }
+    }
+
+    /** With an empty token a stream would begin at the start of the log: the former one stays. */
+    private void continueWith(ByteString newest) {
+        if (!newest.isEmpty()) {
+            token = newest;
         }
     }
 
@@ -100,14 +115,30 @@ public final class Follower extends PulledStream<FollowEvent> {
         call = null;
         if (RELOAD_REASONS.contains(error.reason())) {
             token = null;
-        } else if (error.code() != Status.Code.UNAVAILABLE) {
+        } else if (client.isClosed() || !passes(error)) {
             throw error;
         }
         long min = BACKOFF_MIN.toMillis();
         long max = BACKOFF_MAX.toMillis();
         long limit = Math.min(max, min << Math.min(attempts++, 6));
         long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
-        pause(Math.max(ThreadLocalRandom.current().nextLong(min, limit + 1), Math.min(asked, max)));
+        long most = ASKED_MAX.toMillis();
+        pause(Math.max(ThreadLocalRandom.current().nextLong(min, limit + 1), Math.min(asked, most)));
+    }
+
+    /** Whether another attempt may succeed. If the caller has cancelled, the pause ends with that. */
+    private boolean passes(ChangelogException error) {
+        String reason = error.reason();
+        return switch (error.code()) {
+            case UNAVAILABLE -> true;
+            // Without a reason, the message was larger than a limit on the way.
+            case RESOURCE_EXHAUSTED -> !reason.isEmpty();
+            // Without a reason, a load has reached its timeout. A stream has none.
+            case DEADLINE_EXCEEDED -> reason.equals("DEADLINE") || reason.isEmpty() && token == null;
+            // The server resets a stream whose client reads too slowly.
+            case CANCELLED -> reason.isEmpty();
+            default -> false;
+        };
     }
 
     private void pause(long millis) {

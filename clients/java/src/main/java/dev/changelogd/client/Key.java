@@ -1,8 +1,12 @@
 package dev.changelogd.client;
 
+import java.nio.charset.StandardCharsets;
 import java.util.Objects;
 
-/** Names an entity. The server checks the grammar of the parts. */
+/**
+ * Names an entity. Throws an {@link IllegalArgumentException} of a slash in the workspace or the type, and of an
+ * unpaired surrogate. The server checks the rest.
+ */
 public record Key(String workspace, String type, String id) {
     public Key {
         Objects.requireNonNull(id, "id");
@@ -10,6 +14,16 @@ public record Key(String workspace, String type, String id) {
         if (workspace.contains("/") || type.contains("/")) {
             throw new IllegalArgumentException(
                     "a slash in the workspace \"%s\" or the type \"%s\" of a key".formatted(workspace, type));
+        }
+        checkText(workspace, type, id);
+    }
+
+    /** UTF-8 has no unpaired surrogates. With a question mark in its place, the text would name something else. */
+    static void checkText(String... texts) {
+        for (String text : texts) {
+            if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
+                throw new IllegalArgumentException("an unpaired surrogate in \"%s\"".formatted(text));
+            }
         }
     }
 

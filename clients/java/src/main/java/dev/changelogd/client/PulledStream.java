@@ -17,7 +17,7 @@ public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseab
     private final Context.CancellableContext context = Context.current().withCancellation();
     private T next;
     private boolean ended;
-    private ChangelogException failure;
+    private RuntimeException failure;
 
     /** The next element, or null after the last one. */
     abstract T fetch();
@@ -36,7 +36,10 @@ public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseab
         }
     }
 
-    /** Waits for the next element. False after the last one. Throws a {@link ChangelogException}. */
+    /**
+     * Waits for the next element. False after the last one. Throws a {@link ChangelogException}, or an
+     * {@link IllegalArgumentException} of a key that can't be split.
+     */
     @Override
     public final boolean hasNext() {
         if (failure != null) {
@@ -46,8 +49,8 @@ public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseab
             try {
                 next = fetch();
                 ended = next == null;
-            } catch (StatusRuntimeException | ChangelogException e) {
-                failure = ChangelogException.of(e);
+            } catch (RuntimeException e) {
+                failure = e instanceof StatusRuntimeException ? ChangelogException.of(e) : e;
                 throw failure;
             } finally {
                 if (next == null) {

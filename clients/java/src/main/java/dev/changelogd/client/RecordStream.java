@@ -3,10 +3,11 @@ package dev.changelogd.client;
 import dev.changelogd.v1.Snapshot;
 import dev.changelogd.v1.StreamAllResponse;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.Deque;
 import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Supplier;
 
 /** Every record of a scope, tombstones included. It ends only after the Snapshot of each partition. */
@@ -15,7 +16,8 @@ public final class RecordStream extends PulledStream<Entry> {
     private final int partitions;
     /** The rest of one batch. */
     private final Deque<Entry> batch = new ArrayDeque<>();
-    private final List<Snapshot> snapshots = new ArrayList<>();
+    /** By partition. */
+    private final Map<Integer, Snapshot> snapshots = new LinkedHashMap<>();
 
     /** {@code partitions} is how many Snapshots prove that the stream is complete; 0 if that is not known. */
     RecordStream(Supplier<Iterator<StreamAllResponse>> call, int partitions) {
@@ -29,7 +31,7 @@ public final class RecordStream extends PulledStream<Entry> {
             StreamAllResponse event = events.next();
             switch (event.getEventCase()) {
                 case BATCH -> event.getBatch().getEntriesList().forEach(entry -> batch.add(Entry.of(entry)));
-                case SNAPSHOT -> snapshots.add(event.getSnapshot());
+                case SNAPSHOT -> snapshots.put(event.getSnapshot().getPartition(), event.getSnapshot());
                 default -> { } // Of a newer server.
             }
         }
@@ -42,6 +44,6 @@ public final class RecordStream extends PulledStream<Entry> {
 
     /** The Snapshots that have come: one for each partition after the end. */
     public List<Snapshot> snapshots() {
-        return List.copyOf(snapshots);
+        return List.copyOf(snapshots.values());
     }
 }

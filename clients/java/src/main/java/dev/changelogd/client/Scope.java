@@ -16,6 +16,8 @@ public record Scope(List<String> workspaces, List<Integer> partitions, List<Stri
         workspaces = List.copyOf(workspaces);
         partitions = List.copyOf(partitions);
         types = List.copyOf(types);
+        Key.checkText(workspaces.toArray(String[]::new));
+        Key.checkText(types.toArray(String[]::new));
     }
 
     public static Scope all() {

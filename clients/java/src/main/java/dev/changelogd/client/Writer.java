@@ -72,7 +72,10 @@ public final class Writer implements AutoCloseable {
         sender.start();
     }
 
-    /** Waits while too much is outstanding, until the deadline of the caller's context or the call timeout. */
+    /**
+     * Waits while too much is outstanding, until the deadline of the caller's context or the call timeout. What depends
+     * on the future runs on the thread that reads verdicts, unless it is asynchronous. So it must not wait here.
+     */
     public CompletableFuture<Position> set(Entity entity) {
         ByteString value = ByteString.copyFrom(entity.changelogValue());
         return add(entity.changelogKey(), Mutation.newBuilder().setRaw(value));
@@ -234,16 +237,19 @@ public final class Writer implements AutoCloseable {
 
     /**
      * Sends queued mutations, and waits for verdicts until the deadline of the caller's context or the load timeout.
-     * Throws the error of the stream if it broke. The errors of mutations are in their futures.
+     * Throws the error of the stream if it broke. The errors of mutations are in their futures. A second call throws
+     * nothing of the stream.
      */
     @Override
     public void close() {
         lock.lock();
         try {
+            boolean first = !closing;
             closing = true;
             changed.signalAll();
             await(() -> ended, options.loadTimeout());
-            if (failure != null) {
+            // Once: try-with-resources can't add an error to itself.
+            if (first && failure != null) {
                 throw failure;
             }
         } finally {

@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.changelogd.client.Servers.Observed;
+import dev.changelogd.client.Servers.Stored;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import java.time.Duration;
@@ -58,6 +59,7 @@ class ErrorsTest {
     void safeToRetryFollowsTheStatusTable() {
         Map<String, Boolean> reasons = Map.ofEntries(
                 Map.entry("14-STARTING", true),
+                Map.entry("14-", false),
                 Map.entry("8-PRODUCER_QUEUE_FULL", true),
                 Map.entry("10-LOG_MOVED", true),
                 Map.entry("4-DEADLINE", true),
@@ -101,6 +103,10 @@ class ErrorsTest {
             String workspace = workspace("starting");
             client.set(deployment(workspace, "a", 1));
             assertEquals(3, Observed.of(client, workspace).calls());
+            // gRPC keeps a request for its retries.
+            String large = workspace("starting");
+            client.set(new Stored(new Key(large, "deployment", "a"), "x".repeat(300_000)));
+            assertEquals(3, Observed.of(client, large).calls());
         }
     }
 

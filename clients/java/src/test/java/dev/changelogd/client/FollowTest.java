@@ -1,19 +1,25 @@
 package dev.changelogd.client;
 
 import static dev.changelogd.client.Servers.deployment;
+import static dev.changelogd.client.Servers.eventually;
 import static dev.changelogd.client.Servers.onBoth;
 import static dev.changelogd.client.Servers.scripted;
+import static dev.changelogd.client.Servers.variable;
 import static dev.changelogd.client.Servers.workspace;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.changelogd.client.Servers.Deployment;
 import dev.changelogd.client.Servers.Observed;
 import dev.changelogd.client.Servers.Stored;
 import io.grpc.Status;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
@@ -52,6 +58,46 @@ class FollowTest {
                     assertEquals(List.of("loaded a0", "loaded b7", "changed c8"), next(follower, 3), script);
                 }
             }
+        }
+    }
+
+    @Test
+    void followOutlivesWhatPasses() throws Exception {
+        try (ChangelogClient client = scripted()) {
+            String workspace = workspace("crowded");
+            long begun = System.nanoTime();
+            try (Follower follower = client.follow(workspace, Deployment.TYPE)) {
+                assertEquals(List.of("loaded a0"), next(follower, 1));
+                // Without the delay of the error, the first pause is 100 ms.
+                assertTrue(System.nanoTime() - begun >= TimeUnit.MILLISECONDS.toNanos(200));
+                assertEquals(List.of("changed b1"), next(follower, 1));
+                // Two loads, and four streams.
+                assertEquals(6, Observed.of(client, workspace).calls());
+            }
+        }
+        Options hasty = Options.defaults().withAddress(variable("CHANGELOGD_TEST_SCRIPTED"))
+                .withLoadTimeout(Duration.ofMillis(100));
+        String workspace = workspace("hang");
+        try (ChangelogClient client = ChangelogClient.connect(hasty);
+                Follower follower = client.follow(workspace, Deployment.TYPE)) {
+            var ended = CompletableFuture.supplyAsync(
+                    () -> assertThrows(ChangelogException.class, follower::hasNext));
+            eventually("a load that reached its timeout is repeated",
+                    () -> Observed.of(client, workspace).calls() >= 2);
+            follower.close();
+            assertEquals(Status.Code.CANCELLED, ended.get(10, TimeUnit.SECONDS).code());
+        }
+    }
+
+    @Test
+    void followEndsWithItsClient() throws Exception {
+        ChangelogClient client = scripted();
+        try (Follower follower = client.follow(workspace("resume"), Deployment.TYPE)) {
+            next(follower, 4);
+            client.close();
+            var ended = CompletableFuture.supplyAsync(
+                    () -> assertThrows(ChangelogException.class, follower::hasNext));
+            ended.get(10, TimeUnit.SECONDS);
         }
     }
 

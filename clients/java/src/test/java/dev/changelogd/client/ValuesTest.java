@@ -98,6 +98,12 @@ class ValuesTest {
         assertEquals("ws/type/a/b", new Key("ws", "type", "a/b").toString());
         assertThrows(IllegalArgumentException.class, () -> Key.parse("ws/type"));
         assertThrows(IllegalArgumentException.class, () -> new Key("ws", "type/a", "b"));
+        // Half of an emoji. UTF-8 would have a question mark, and so the key of another entity.
+        String half = "🦀".substring(0, 1);
+        assertThrows(IllegalArgumentException.class, () -> new Key("ws", "type", half));
+        assertThrows(IllegalArgumentException.class, () -> Scope.ofWorkspaces(half));
+        assertThrows(IllegalArgumentException.class, () -> EntityType.json(half, Deployment.class));
+        assertEquals("ws/type/🦀", new Key("ws", "type", "🦀").toString());
         onBoth(client -> {
             String workspace = workspace("key");
             client.set(new Stored(new Key(workspace, "deployment", "a/b"), new Deployment("a/b", 1)));

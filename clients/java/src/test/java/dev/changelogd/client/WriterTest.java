@@ -135,6 +135,14 @@ class WriterTest {
                 assertFalse(error.isSafeToRetry());
             }
             assertEquals(Status.Code.UNAVAILABLE, assertThrows(ChangelogException.class, writer::close).code());
+            // As at the end of try-with-resources.
+            writer.close();
+
+            // These verdicts are dropped.
+            Writer other = client.writer();
+            other.set(deployment(workspace("cut"), "a", 1));
+            other.set(deployment(workspace("cut"), "b", 1));
+            assertEquals(Status.Code.UNAVAILABLE, assertThrows(ChangelogException.class, other::close).code());
         }
     }
 
