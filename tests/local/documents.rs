@@ -43,11 +43,10 @@ fn each_block_is_run_or_says_why_it_is_not() {
 
 #[test]
 fn the_service_config_is_that_of_the_go_package() {
-    let config = |document: &str, begin: &str, end: &str| {
-        let text = document.split_once(begin).expect(begin).1.split_once(end).expect(end).0;
-        serde_json::from_str::<serde_json::Value>(text).unwrap()
-    };
-    let document = config(include_str!("../../docs/clients.md"), "\n```json\n", "\n```");
-    let package = config(include_str!("../../clients/go/client.go"), "\nconst serviceConfig = `", "`");
-    assert_eq!(document, package);
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let blocks = blocks(include_str!("../../docs/clients.md"));
+    let document = blocks.iter().find(|block| block.tag == "json").expect("a json block").lines.join("\n");
+    let package = include_str!("../../clients/go/client.go").split_once("\nconst serviceConfig = `");
+    let package = package.and_then(|(_, rest)| rest.split_once('`')).expect("the constant").0;
+    assert_eq!(parsed(&document), parsed(package));
 }

@@ -195,7 +195,7 @@ def test_a_broken_writer_answers_with_unknown_outcomes(scripted: Client) -> None
     # Once is enough.
     writer.close()
 
-    # Also if nobody looks at the verdicts.
+    # Also if the verdicts are dropped.
     with pytest.raises(Error) as raised, scripted.writer() as writer:
         writer.set(Deployment(fresh("cut"), "a", "a"))
     assert raised.value.code is StatusCode.UNAVAILABLE

@@ -127,7 +127,7 @@ test("a broken writer answers with unknown outcomes", () =>
     assert.equal((await errorOf(writer.close())).code, Code.UNAVAILABLE);
     await writer.close();
 
-    // Nobody looks at the verdicts.
+    // The verdicts are dropped.
     const unread = client.writer();
     void setAll(unread, workspace, [0, 1, 2]);
     assert.equal((await errorOf(unread.close())).code, Code.UNAVAILABLE);

@@ -45,7 +45,7 @@ impl Connection {
     /// Serves until the connection is closed by either side.
     pub async fn run<T>(self, serving: impl Future<Output = T>) {
         tokio::select! {
-            // `serving` first: what was answered before must leave.
+            // `serving` first, so that it sends the answers to earlier calls.
             biased;
             _ = serving => {}
             () = self.closed.cancelled() => {}

@@ -19,7 +19,7 @@ pub fn no_script(script: &str) -> Status {
     Status::unimplemented(format!("this call has no script {script:?}"))
 }
 
-/// Whether the client has sent a deadline, of which at least half is left. The script is `deadline-` and milliseconds.
+/// Whether the client has sent a deadline, and at least half of it is left. The script is `deadline-` and milliseconds.
 pub fn has_deadline(script: &str, metadata: &MetadataMap) -> Option<Result<(), Status>> {
     let deadline_ms: i64 = script.strip_prefix("deadline-")?.parse().ok()?;
     let got = timeout_ms(metadata);

@@ -32,7 +32,7 @@ _OUTSTANDING_BYTES = 8 << 20
 _FRAME_BYTES = 16
 
 
-# Without eq: they are told apart by identity.
+# Without eq, so that a mutation equals only itself.
 @dataclass(eq=False, slots=True)
 class _Mutation:
     message: pb.Mutation

@@ -224,10 +224,10 @@ impl InFlightWrites {
 
         let failures = self.failures.lock();
         // An id of another process hides nothing. It is greater only if the clock went back.
-        let is_ours = (failures.base + 1..=failures.newest).contains(&failures_after);
-        let above = if is_ours { failures_after } else { failures.base };
+        let named = (failures.base + 1..=failures.newest).contains(&failures_after).then_some(failures_after);
+        let above = named.unwrap_or(failures.base);
         let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > above).cloned().collect();
         let omitted = failures.newest - above - newer.len() as u64;
-        Flushed { remaining, failures: newer, omitted, after: if is_ours { failures_after } else { 0 } }
+        Flushed { remaining, failures: newer, omitted, after: named.unwrap_or_default() }
     }
 }

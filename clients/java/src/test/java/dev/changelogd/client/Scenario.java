@@ -13,21 +13,13 @@ import com.google.rpc.RetryInfo;
 import dev.changelogd.v1.ChangelogServiceGrpc;
 import dev.changelogd.v1.ChangelogServiceGrpc.ChangelogServiceStub;
 import dev.changelogd.v1.DeleteRequest;
-import dev.changelogd.v1.DeleteResponse;
 import dev.changelogd.v1.DescribeRequest;
-import dev.changelogd.v1.DescribeResponse;
 import dev.changelogd.v1.FlushRequest;
-import dev.changelogd.v1.FlushResponse;
 import dev.changelogd.v1.GetRequest;
-import dev.changelogd.v1.GetResponse;
 import dev.changelogd.v1.LoadWorkspaceRequest;
-import dev.changelogd.v1.LoadWorkspaceResponse;
 import dev.changelogd.v1.SetRequest;
-import dev.changelogd.v1.SetResponse;
 import dev.changelogd.v1.StreamAllRequest;
-import dev.changelogd.v1.StreamAllResponse;
 import dev.changelogd.v1.WatchRequest;
-import dev.changelogd.v1.WatchResponse;
 import dev.changelogd.v1.WriteRequest;
 import dev.changelogd.v1.WriteResponse;
 import io.grpc.Grpc;
@@ -39,6 +31,7 @@ import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.ClientResponseObserver;
+import io.grpc.stub.StreamObserver;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -51,6 +44,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BiConsumer;
 
 /**
  * Makes the calls of a file with the generated code, and prints what each of them got: one line of JSON for each line.
@@ -92,47 +86,42 @@ final class Scenario {
         ChangelogServiceStub stub = ChangelogServiceGrpc.newStub(channel)
                 .withDeadlineAfter(step.get("timeoutMs").longValue(), TimeUnit.MILLISECONDS)
                 .withCompression(step.get("gzip").booleanValue() ? "gzip" : null);
-        int cancelAfter = step.path("cancelAfter").intValue();
-        String name = step.get("name").textValue();
         return switch (step.get("call").textValue()) {
-            case "Set" -> new Received<SetRequest, SetResponse>(cancelAfter)
-                    .answer(name, to -> stub.set(first(step, SetRequest.newBuilder()).build(), to));
-            case "Delete" -> new Received<DeleteRequest, DeleteResponse>(cancelAfter)
-                    .answer(name, to -> stub.delete(first(step, DeleteRequest.newBuilder()).build(), to));
-            case "Flush" -> new Received<FlushRequest, FlushResponse>(cancelAfter)
-                    .answer(name, to -> stub.flush(first(step, FlushRequest.newBuilder()).build(), to));
-            case "Get" -> new Received<GetRequest, GetResponse>(cancelAfter)
-                    .answer(name, to -> stub.get(first(step, GetRequest.newBuilder()).build(), to));
-            case "Describe" -> new Received<DescribeRequest, DescribeResponse>(cancelAfter)
-                    .answer(name, to -> stub.describe(first(step, DescribeRequest.newBuilder()).build(), to));
-            case "LoadWorkspace" -> new Received<LoadWorkspaceRequest, LoadWorkspaceResponse>(cancelAfter)
-                    .answer(name, to -> stub.loadWorkspace(first(step, LoadWorkspaceRequest.newBuilder()).build(), to));
-            case "StreamAll" -> new Received<StreamAllRequest, StreamAllResponse>(cancelAfter)
-                    .answer(name, to -> stub.streamAll(first(step, StreamAllRequest.newBuilder()).build(), to));
-            case "Watch" -> new Received<WatchRequest, WatchResponse>(cancelAfter)
-                    .answer(name, to -> stub.watch(first(step, WatchRequest.newBuilder()).build(), to));
+            case "Set" -> one(step, SetRequest.getDefaultInstance(), stub::set);
+            case "Delete" -> one(step, DeleteRequest.getDefaultInstance(), stub::delete);
+            case "Flush" -> one(step, FlushRequest.getDefaultInstance(), stub::flush);
+            case "Get" -> one(step, GetRequest.getDefaultInstance(), stub::get);
+            case "Describe" -> one(step, DescribeRequest.getDefaultInstance(), stub::describe);
+            case "LoadWorkspace" -> one(step, LoadWorkspaceRequest.getDefaultInstance(), stub::loadWorkspace);
+            case "StreamAll" -> one(step, StreamAllRequest.getDefaultInstance(), stub::streamAll);
+            case "Watch" -> one(step, WatchRequest.getDefaultInstance(), stub::watch);
             case "Write" -> {
-                List<WriteRequest> messages = new ArrayList<>();
-                for (JsonNode message : step.get("requests")) {
-                    messages.add(parsed(message, WriteRequest.newBuilder()).build());
-                }
-                Received<WriteRequest, WriteResponse> received = new Received<>(cancelAfter);
-                yield received.answer(name, to -> {
+                List<WriteRequest> requests = requests(step, WriteRequest.getDefaultInstance());
+                yield new Received<WriteRequest, WriteResponse>(step).answer(to -> {
                     stub.write(to);
-                    to.send(messages);
+                    to.send(requests);
                 });
             }
             default -> throw new IllegalArgumentException("no call " + step.get("call"));
         };
     }
 
-    private static <B extends Message.Builder> B first(JsonNode step, B request) throws IOException {
-        return parsed(step.get("requests").get(0), request);
+    /** A call with one request. */
+    private static <Q extends Message, R extends Message> Map<String, Object> one(
+            JsonNode step, Q type, BiConsumer<Q, StreamObserver<R>> method) throws Exception {
+        Q request = requests(step, type).get(0);
+        return new Received<Q, R>(step).answer(to -> method.accept(request, to));
     }
 
-    private static <B extends Message.Builder> B parsed(JsonNode message, B request) throws IOException {
-        JsonFormat.parser().merge(message.toString(), request);
-        return request;
+    @SuppressWarnings("unchecked")
+    private static <Q extends Message> List<Q> requests(JsonNode step, Q type) throws IOException {
+        List<Q> requests = new ArrayList<>();
+        for (JsonNode request : step.get("requests")) {
+            Message.Builder builder = type.newBuilderForType();
+            JsonFormat.parser().merge(request.toString(), builder);
+            requests.add((Q) builder.build());
+        }
+        return requests;
     }
 
     @FunctionalInterface
@@ -142,6 +131,7 @@ final class Scenario {
 
     /** What came back. gRPC calls its methods one at a time. */
     private static final class Received<Q extends Message, R extends Message> implements ClientResponseObserver<Q, R> {
+        private final String name;
         private final int cancelAfter;
         private final List<JsonNode> responses = new ArrayList<>();
         private ClientCallStreamObserver<Q> call;
@@ -149,8 +139,9 @@ final class Scenario {
         private Status status;
         private Metadata trailers = new Metadata();
 
-        Received(int cancelAfter) {
-            this.cancelAfter = cancelAfter;
+        Received(JsonNode step) {
+            name = step.get("name").textValue();
+            cancelAfter = step.path("cancelAfter").intValue();
         }
 
         @Override
@@ -206,7 +197,7 @@ final class Scenario {
             notifyAll();
         }
 
-        synchronized Map<String, Object> answer(String name, Made<Received<Q, R>> made) throws Exception {
+        synchronized Map<String, Object> answer(Made<Received<Q, R>> made) throws Exception {
             made.make(this);
             call.request(1);
             while (status == null) {
