@@ -1,6 +1,7 @@
 //! A running changelogd that a test calls, and short functions to call it.
 
 use std::{
+    io,
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -406,15 +407,19 @@ pub async fn http_get(address: &str, path: &str) -> (u16, String) {
 
 /// The head and the body of the answer to a GET with this `Accept` header.
 pub async fn http_get_accepting(address: &str, path: &str, accept: Option<&str>) -> (String, String) {
+    try_http_get(address, path, accept).await.expect("the admin port")
+}
+
+pub async fn try_http_get(address: &str, path: &str, accept: Option<&str>) -> io::Result<(String, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the admin port");
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
     let accept = accept.map(|accept| format!("accept: {accept}\r\n")).unwrap_or_default();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{accept}connection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
-    (format!("{head}\r\n"), body.to_owned())
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((format!("{head}\r\n"), body.to_owned()))
 }
 
 pub async fn connect(api: &str) -> Client {

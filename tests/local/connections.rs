@@ -14,7 +14,7 @@ use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason},
+    contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason, try_http_get},
     drain::channel,
     http2::{PREFACE, SETTINGS, frame},
 };
@@ -248,6 +248,11 @@ async fn connections_leave_files_to_the_store_and_it_is_not_damaged() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     acknowledged.push("ws/t/last".to_owned());
+    // A new connection is closed until the server has seen that the others have left.
+    while let Err(error) = try_http_get(&server.admin, "/readyz", None).await {
+        assert!(started.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let loaded: Vec<_> = server.load("ws").await.texts().into_iter().map(|(key, _)| key).collect();
     assert_eq!(loaded, acknowledged);
     let displaced = server.metric("changelogd_connections_ended_total{port=\"api\",reason=\"displaced\"}").await;

@@ -11,7 +11,7 @@ use tokio::{
 use tonic::Request;
 
 use crate::{
-    bounds::peak_kib,
+    bounds::{grown_kib, peak_kib},
     contract::server::{PATIENCE, TestServer, connect, raw, reason},
 };
 
@@ -145,7 +145,7 @@ async fn refused_alone(what: &str, flood: Vec<u8>) {
         server.set(&format!("ws/t/{i}"), "1").await;
         assert!(started.elapsed() < Duration::from_secs(2), "{what}: others are served");
     }
-    let grown = peak_kib(server.pid()) - before;
+    let grown = grown_kib(server.pid(), before);
     assert!(grown < 32 * 1024, "{what}: {grown} KiB more at the peak");
 }
 

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    bounds::peak_kib,
+    bounds::{grown_kib, peak_kib},
     contract::server::{PATIENCE, TestServer, field, reason},
     http2,
 };
@@ -62,6 +62,10 @@ pub fn framed(message: &impl Message) -> Bytes {
 
 pub fn peak_memory(pid: u32) -> u64 {
     peak_kib(pid) * 1024
+}
+
+pub fn grown_memory(pid: u32, before: u64) -> u64 {
+    grown_kib(pid, before / 1024) * 1024
 }
 
 pub async fn used(server: &TestServer, part: &str) -> i64 {
