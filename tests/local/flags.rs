@@ -1,23 +1,24 @@
-//! The flags of `serve` and their variables, as an operator sees them: the help, old names, the chart.
+//! The flags of `serve` and their variables, as an operator sees them: the help, old names, documents.
 
-use std::{collections::BTreeSet, os::unix::ffi::OsStrExt};
+use std::os::unix::ffi::OsStrExt;
 
 use changelogd::config::{RENAMED, variable};
 
 use crate::process::{run, text};
 
 /// A flag as the help shows it.
-struct Flag {
+pub struct Flag {
     heading: String,
     /// Without dashes.
-    name: String,
+    pub name: String,
     /// The placeholder of its value. Empty if it takes none.
-    value: String,
-    text: String,
+    pub value: String,
+    /// Lines without indentation.
+    pub text: String,
 }
 
 /// The flags in the help of a command, in its order.
-async fn help(command: &str) -> Vec<Flag> {
+pub async fn help(command: &str) -> Vec<Flag> {
     let (output, _) = run(&[command, "--help"], &[]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let (mut heading, mut flags) = (String::new(), Vec::<Flag>::new());
@@ -144,61 +145,6 @@ async fn the_help_of_serve_and_the_client_ignore_old_variables() {
     let (output, _) = run(&["get", "--max-follows=1", "ws/t/a"], &[]).await;
     let found = (output.status.code(), text(&output.stderr));
     assert_eq!(found, (Some(64), "changelogd: --max-follows: no such flag; see --help\n".to_owned()));
-}
-
-/// Covers C62.
-#[tokio::test]
-async fn every_variable_that_the_chart_sets_is_a_setting_of_serve() {
-    let template = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/templates/_helpers.tpl");
-    let template = std::fs::read_to_string(template).unwrap();
-    let set = template.lines().filter_map(|line| line.trim_start().strip_prefix("- name: CHANGELOGD_"));
-    let set: BTreeSet<_> = set.map(|rest| format!("CHANGELOGD_{rest}")).collect();
-    let known: BTreeSet<_> = help("serve").await.iter().map(|f| variable(&f.name)).collect();
-    assert!(set.contains("CHANGELOGD_MEMORY_LIMIT") && set.is_subset(&known), "{set:?}");
-}
-
-/// What the schema of the chart says of a value: the name of its definition.
-fn definition_in_the_chart(path: &str) -> String {
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/values.schema.json");
-    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
-    let value = path.split('.').fold(&schema, |object, name| &object["properties"][name]);
-    value["$ref"].as_str().unwrap_or_default().trim_start_matches("#/definitions/").to_owned()
-}
-
-/// Covers C62, K9.
-#[tokio::test]
-async fn the_chart_takes_each_duration_that_the_flag_takes() {
-    let template = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/changelogd/templates/_helpers.tpl");
-    let template = std::fs::read_to_string(template).unwrap();
-    let mut compared = 0;
-    for flag in help("serve").await.iter().filter(|f| f.value == "DURATION") {
-        let name = format!("- name: {}\n", variable(&flag.name));
-        let Some((_, rest)) = template.split_once(&name) else { continue };
-        let path: String = rest.split_once(".Values.").unwrap().1.split_whitespace().next().unwrap().to_owned();
-        let expected = if flag.text.contains("from 0ms") { "durationOrZero" } else { "duration" };
-        assert_eq!(definition_in_the_chart(&path), expected, "--{}", flag.name);
-        compared += 1;
-    }
-    assert!(compared >= 4, "{compared}");
-}
-
-/// The chart computes it itself, because it must refuse before a pod is made.
-/// Covers K6.
-#[tokio::test]
-async fn the_chart_needs_as_much_memory_as_serve() {
-    let cases = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/run.sh")).unwrap();
-    let mut compared = 0;
-    for case in cases.lines().filter_map(|line| line.strip_prefix("refuses_memory ")) {
-        let words: Vec<_> = case.split(' ').collect();
-        let value = format!("--max-value-bytes={}", words[0]);
-        let store = if case.contains("kafka") { "--brokers=localhost:1" } else { "--store=embedded" };
-        let (output, _) = run(&["serve", "--memory-limit=1", &value, store], &[]).await;
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{case}: {message}");
-        assert!(message.contains(&format!("at least {} ", words[1])), "{case}: {message}");
-        compared += 1;
-    }
-    assert!(compared >= 4, "{compared}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod buffered_answers;
+mod chart_values;
 mod command_line;
 mod command_messages;
 mod command_output;

@@ -1,0 +1,112 @@
+{{/* Names, labels and the image. */}}
+
+{{/*
+The name of the chart, or of the alias under which another chart depends on it: ordersState becomes orders-state.
+*/}}
+{{- define "changelogd.v1.name" -}}
+{{- include "changelogd.v1.short" (list (default (kebabcase .Chart.Name) .Values.nameOverride) 50) }}
+{{- end }}
+
+{{/* A name of at most so many characters. A longer one ends in a hash, so that two of them stay different. */}}
+{{- define "changelogd.v1.short" -}}
+{{- $name := index . 0 | replace "." "-" }}
+{{- $name = regexReplaceAll "-+" $name "-" | trimAll "-" }}
+{{- $most := index . 1 | int }}
+{{- if gt (len $name) $most }}
+{{- printf "%s-%s" (trunc (sub $most 5 | int) $name | trimSuffix "-") (sha256sum $name | trunc 4) }}
+{{- else }}
+{{- $name }}
+{{- end }}
+{{- end }}
+
+{{/* As charts do, the name of the release alone if it has the chart's name. An alias always stands in it. */}}
+{{- define "changelogd.v1.fullname" -}}
+{{- $name := include "changelogd.v1.name" . }}
+{{- $release := .Release.Name }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if or (eq $name $release) (and (eq $name "changelogd") (contains $name $release)) }}
+{{- include "changelogd.v1.short" (list $release 63) }}
+{{- else }}
+{{- include "changelogd.v1.short" (list (printf "%s-%s" $release $name) 63) }}
+{{- end }}
+{{- end }}
+
+{{/* Its pods have labels with its name and 11 characters more, and a label has at most 63. */}}
+{{- define "changelogd.v1.statefulSetName" -}}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 52) }}
+{{- end }}
+
+{{- define "changelogd.v1.headlessName" -}}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 54) }}-headless
+{{- end }}
+
+{{- define "changelogd.v1.topicJobName" -}}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 57) }}-topic
+{{- end }}
+
+{{- define "changelogd.v1.testName" -}}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 54) }}-describe
+{{- end }}
+
+{{/* What the names of ports begin with. A port's name has at most 15 characters, and is unique in its pod. */}}
+{{- define "changelogd.v1.portPrefix" -}}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.name" .) 10) }}
+{{- end }}
+
+{{- define "changelogd.v1.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "changelogd.v1.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Of each object, and of the pod. */}}
+{{- define "changelogd.v1.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
+{{ include "changelogd.v1.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end }}
+
+{{/*
+The metadata of an object of this chart. It takes a list: the context, annotations of this object alone, and its name
+if that is not the release's. A pod that is no server must not have the labels of the selectors: then false follows.
+*/}}
+{{- define "changelogd.v1.metadata" -}}
+{{- $context := index . 0 -}}
+{{- $name := include "changelogd.v1.fullname" $context -}}
+{{- if gt (len .) 2 }}
+{{- $name = index . 2 }}
+{{- end -}}
+name: {{ $name | quote }}
+namespace: {{ $context.Release.Namespace | quote }}
+labels:
+  {{- $labels := include "changelogd.v1.labels" $context | fromYaml }}
+  {{- if gt (len .) 3 }}
+  {{- $_ := set $labels "app.kubernetes.io/name" $name }}
+  {{- end }}
+  {{- toYaml $labels | nindent 2 }}
+  {{- with $context.Values.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge dict (default dict (index . 1)) (default dict $context.Values.annotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "changelogd.v1.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* embedded, kafka or memory: store.type with auto resolved. */}}
+{{- define "changelogd.v1.store" -}}
+{{- if ne .Values.store.type "auto" }}
+{{- .Values.store.type }}
+{{- else }}
+{{- ternary "kafka" "embedded" (gt (len .Values.kafka.brokers) 0) }}
+{{- end }}
+{{- end }}

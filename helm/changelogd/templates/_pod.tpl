@@ -1,0 +1,83 @@
+{{/* The pods of this chart's own objects. */}}
+
+{{/* The template of the pod, of a Deployment and of a StatefulSet. */}}
+{{- define "changelogd.v1.podTemplate" -}}
+metadata:
+  labels:
+    {{- include "changelogd.v1.labels" . | nindent 4 }}
+    {{- with .Values.pod.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.pod.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with include "changelogd.v1.serviceAccountName" . }}
+  serviceAccountName: {{ . | quote }}
+  {{- end }}
+  {{- include "changelogd.v1.podFields" . | nindent 2 }}
+  terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
+  {{- with .Values.pod.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - {{ include "changelogd.v1.container" . | nindent 6 | trim }}
+  {{- with include "changelogd.v1.volumes" . | trim }}
+  volumes:
+    {{- . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* Fields of every pod that this chart makes: also of the topic's Job and of the test. */}}
+{{- define "changelogd.v1.podFields" -}}
+automountServiceAccountToken: false
+# A Service named changelogd would otherwise set CHANGELOGD_PORT and the like.
+enableServiceLinks: false
+{{- with .Values.pod.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- range $name := list "priorityClassName" "runtimeClassName" "dnsPolicy" }}
+{{- with get $.Values.pod $name }}
+{{ $name }}: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- range $name := list "securityContext" "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $.Values.pod $name }}
+{{ $name }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "changelogd.v1.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "changelogd.v1.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{/* A container that runs one command of the program. It takes a list: the context, a name, the arguments. */}}
+{{- define "changelogd.v1.command" -}}
+{{- $context := index . 0 -}}
+name: {{ index . 1 }}
+image: {{ include "changelogd.v1.image" $context | quote }}
+imagePullPolicy: {{ $context.Values.image.pullPolicy }}
+args: {{ index . 2 | toJson }}
+resources:
+  requests:
+    cpu: 10m
+    memory: 64Mi
+  limits:
+    memory: 64Mi
+{{- with $context.Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+terminationMessagePolicy: FallbackToLogsOnError
+{{- end }}

@@ -1,0 +1,42 @@
+"""Compares the names of values.schema.json with those of the default values, as JSON. Prints each difference."""
+
+import json
+import sys
+
+# Helm and parent charts set the first two. The third is an old name, which is refused with the new one. The others are
+# limits and requests that are better left out.
+WITHOUT_DEFAULT = {
+    "global",
+    "enabled",
+    "pod.serviceAccountName",
+    "resources.limits.cpu",
+    "resources.limits.ephemeral-storage",
+    "resources.requests.ephemeral-storage",
+}
+
+
+def names(path, schema, definitions, value, found):
+    reference = schema.get("$ref", "").removeprefix("#/definitions/")
+    schema = definitions.get(reference, schema)
+    listed = schema.get("properties", {})
+    if path and schema.get("additionalProperties") is not False:
+        return
+    for name in sorted(set(listed) | set(value)):
+        child = f"{path}.{name}" if path else name
+        if name not in value and child not in WITHOUT_DEFAULT:
+            found.append(f"{child} is in the schema, and has no default")
+        elif name not in listed:
+            found.append(f"{child} has a default, and is not in the schema")
+        elif isinstance(value.get(name), dict):
+            names(child, listed[name], definitions, value[name], found)
+
+
+def main():
+    schema, values = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:])
+    found = []
+    names("", schema, schema["definitions"], values, found)
+    print("\n".join(found))
+    sys.exit(1 if found else 0)
+
+
+main()
