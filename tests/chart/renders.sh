@@ -29,7 +29,6 @@ for kube in $oldest $native $recent $newest; do
         '+CHANGELOGD_CREATE_TOPIC_REPLICATION_FACTOR=2' \
         '-CHANGELOGD_DELETE_RETENTION=24h' \
         '+targetPort: changelogd-grpc' '+- name: changelogd-grpc' '+appProtocol: kubernetes.io/h2c'
-    # Covers K2.
     renders_nothing "$kube" "$chart" --set mode=sidecar,sidecar.type=classic
     # Covers K2, K12.
     renders 'example in one include, classic' "$kube" "$consumer" --set changelogd.sidecar.type=classic -- \

@@ -159,8 +159,7 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- $needed := include "changelogd.v1.neededMemory" . | int64 }}
 {{- $isShare := kindIs "invalid" .Values.config.memoryLimit }}
 {{- $storage := get $resources.limits "ephemeral-storage" }}
-{{- $onNode := not (or .Values.data.existingClaim .Values.data.claim.enabled) }}
-{{- if and $storage $onNode (eq (include "changelogd.v1.store" .) "embedded") }}
+{{- if and $storage (not (include "changelogd.v1.onClaim" .)) (eq (include "changelogd.v1.store" .) "embedded") }}
 {{- if lt (include "changelogd.v1.bytes" $storage | int64) (include "changelogd.v1.dataLimit" . | int64) }}
 {{- fail (printf "changelogd: resources.limits.ephemeral-storage: %v is less than the files of the store may have, %s"
     $storage "by data.sizeLimit or data.limit; the kubelet would end the pod") }}

@@ -110,3 +110,8 @@ annotations:
 {{- ternary "kafka" "embedded" (gt (len .Values.kafka.brokers) 0) }}
 {{- end }}
 {{- end }}
+
+{{/* Not empty if the data is on a PersistentVolumeClaim. */}}
+{{- define "changelogd.v1.onClaim" -}}
+{{- or .Values.data.existingClaim (ternary "own" "" .Values.data.claim.enabled) }}
+{{- end }}

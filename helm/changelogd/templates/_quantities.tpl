@@ -39,7 +39,7 @@ stays free. A claim may grow, and the store itself sees how much of it is free.
 {{- define "changelogd.v1.dataLimit" -}}
 {{- if not (kindIs "invalid" .Values.data.limit) }}
 {{- include "changelogd.v1.bytes" .Values.data.limit }}
-{{- else if not (or .Values.data.existingClaim .Values.data.claim.enabled) }}
+{{- else if not (include "changelogd.v1.onClaim" .) }}
 {{- include "changelogd.v1.fifteenSixteenths" .Values.data.sizeLimit }}
 {{- end }}
 {{- end }}
