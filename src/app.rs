@@ -36,6 +36,7 @@ use crate::{
     service::{CallLimits, Service},
     store::{OpenProgress, StoreError, StoreMetrics, open_log, saturating_usize},
     telemetry::{self, LogLimit},
+    traces::Traces,
 };
 
 /// How long after --write-timeout a log may still report the outcome of a write. librdkafka checks its timeouts each
@@ -102,6 +103,7 @@ pub struct App {
     opened: CancellationToken,
     memory: CallMemory,
     metrics: Arc<Metrics>,
+    traces: Option<Arc<Traces>>,
 }
 
 /// Opens the log, and may block.
@@ -164,7 +166,22 @@ impl App {
             health: health.as_ref().map(real).transpose()?,
         };
         let (opened, metrics) = (CancellationToken::new(), Arc::new(metrics));
-        Ok(Self { args, addresses, listeners: Listeners { api, admin, health }, open, opened, memory, metrics })
+        Ok(Self {
+            args,
+            addresses,
+            listeners: Listeners { api, admin, health },
+            open,
+            opened,
+            memory,
+            metrics,
+            traces: None,
+        })
+    }
+
+    /// Records spans of calls.
+    #[must_use]
+    pub fn with_traces(self, traces: Option<Arc<Traces>>) -> Self {
+        Self { traces, ..self }
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -202,7 +219,7 @@ impl App {
         started: impl FnOnce(&mut Serving),
     ) -> Result<Drained, StartError> {
         let args = Arc::new(self.args);
-        let mut serving = Serving::start(&args, self.memory, &self.metrics, self.listeners);
+        let mut serving = Serving::start(&args, self.memory, &self.metrics, self.listeners, self.traces);
         started(&mut serving);
         let mut shutdown = pin!(shutdown);
         let (open, opening_args, opening) = (self.open, args.clone(), serving.opening.clone());
@@ -299,14 +316,20 @@ impl Serving {
     }
 
     /// Serves health and metrics, and refuses calls of the API.
-    fn start(args: &Arc<ServeArgs>, memory: CallMemory, metrics: &Arc<Metrics>, listeners: Listeners) -> Self {
+    fn start(
+        args: &Arc<ServeArgs>,
+        memory: CallMemory,
+        metrics: &Arc<Metrics>,
+        listeners: Listeners,
+        traces: Option<Arc<Traces>>,
+    ) -> Self {
         let (health, opening) = (Health::new(metrics.clone()), Opening::new());
         let requests = RequestLimits {
             part: memory.requests.clone(),
             probes: memory.probes.clone(),
             max_request_bytes: max_request_bytes(args.max_value_bytes.into()),
         };
-        let calls = CallState::new(metrics.clone(), opening.clone(), requests);
+        let calls = CallState::new(metrics.clone(), opening.clone(), requests, traces);
         let port_events = Arc::new(LogLimit::new(1));
         let mut tasks = JoinSet::new();
         tasks.spawn(log_what_was_left_out(calls.clone(), port_events.clone()));

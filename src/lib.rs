@@ -26,3 +26,4 @@ pub mod service;
 mod signals;
 pub mod store;
 pub mod telemetry;
+pub mod traces;

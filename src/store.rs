@@ -208,7 +208,8 @@ pub fn kafka_settings(args: &KafkaArgs) -> Result<changelog_kafka::Settings, Usa
     settings.properties_file = file.transpose().map_err(|e| UsageError(e.to_string()))?;
     settings.oauth_token_file.clone_from(&args.kafka_oauth_token_file);
     // Flags win over the file.
-    settings.properties = args.kafka_property.iter().flat_map(|properties| properties.0.clone()).collect();
+    let properties = args.kafka_property.iter().flat_map(|properties| properties.0.clone()).collect();
+    settings.properties = changelog_kafka::Properties::read(properties).map_err(|e| UsageError(e.to_string()))?;
     Ok(settings)
 }
 

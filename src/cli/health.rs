@@ -17,7 +17,7 @@ use crate::proto::code_name;
 pub struct HealthArgs {
     #[command(flatten)]
     pub client: ClientArgs,
-    /// liveness or readiness; by default readiness
+    /// liveness, readiness or serving; by default readiness
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub service: String,
 }

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode};
 
+use changelog_core::blocking::run_blocking;
 use rustix::{fs::Mode, process::umask};
 
 use super::start::{build_runtime, check_threads};
@@ -11,6 +12,7 @@ use crate::{
     open_files,
     signals::Signals,
     telemetry::{self, LogFormat, exit_message},
+    traces::Traces,
 };
 
 /// Why the process ends without having served. The message is written after the last log line.
@@ -76,7 +78,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new().map_err(|e| Failed::start(&format_args!("signals can't be received: {e}")))?;
     let store = format!("{:?}", args.store()).to_lowercase();
     let asked = args.max_connections.map(|asked| asked as usize);
-    let app = App::start(args).await?;
+    let traces = Traces::from_environment(&args).map_err(|e| Failed::usage(&e))?;
+    let app = App::start(args).await?.with_traces(traces.clone());
     let (addresses, max_connections, opened) = (app.addresses().clone(), app.max_connections(), app.opened());
     if let Some(asked) = asked.filter(|asked| *asked > max_connections) {
         let open_files = open_files::limit();
@@ -109,7 +112,14 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     };
     let mut run = Box::pin(app.run(async { drop(stopped.await) }));
     tokio::select! {
-        drained = &mut run => Ok(report(&drained?)),
+        drained = &mut run => {
+            let drained = drained?;
+            if let Some(traces) = traces {
+                // Its thread may wait for the collector.
+                let _ = run_blocking(move || traces.shutdown()).await;
+            }
+            Ok(report(&drained))
+        }
         never = announce => match never {},
         () = watch => {
             // Dropping it would wait for the store.

@@ -28,7 +28,8 @@ pub struct KafkaArgs {
     /// A librdkafka property (TLS, SASL, tuning).
     ///
     /// The flag can be repeated; its variable is a text as in --kafka-properties-file. A property that would break a
-    /// promise, or that librdkafka does not have, is refused. By default none.
+    /// promise, or that librdkafka does not have, is refused. ${directory:DIR:FILE} in a value stands for what that
+    /// file has. By default none.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property, help_heading = "Kafka")]
     pub kafka_property: Vec<KafkaProperties>,
     /// A file of librdkafka properties, one name=value a line: the place for secrets.

@@ -50,10 +50,12 @@ impl From<ValuesChoice> for ValueMode {
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "A DURATION is a whole number and a unit: ms, s, m, h or d, such as 10s.\n\
                         Each flag --some-flag is also the variable CHANGELOGD_SOME_FLAG. A flag wins over it.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ServeArgs {
     /// Where the API listens: host:port, or unix:/path.
     ///
-    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port.
+    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port. [::] is
+    /// all addresses of IPv6 and IPv4, and works without IPv6.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Listen")]
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Address::parse(&text)))]
     pub listen: Address,
@@ -214,6 +216,12 @@ pub struct ServeArgs {
     /// By default text on a terminal, else json.
     #[arg(long, value_enum, help_heading = "Logging")]
     pub log_format: Option<LogFormat>,
+    /// Put the W3C trace context into the headers of records, which are stored.
+    ///
+    /// A `traceparent` that the client sent in the headers stays. It needs OTEL_EXPORTER_OTLP_ENDPOINT. By default
+    /// records have the client's headers only.
+    #[arg(long, help_heading = "Logging")]
+    pub trace_context_in_records: bool,
 }
 
 /// The default of --max-load-memory, if --replay-memory is not less.
@@ -403,6 +411,7 @@ impl ServeArgs {
             ("drain-timeout", format_duration(self.drain_timeout)),
             ("log", self.log.clone()),
             ("log-format", self.log_format.map_or("auto".to_owned(), |f| choice(&f))),
+            ("trace-context-in-records", self.trace_context_in_records.to_string()),
         ];
         list.into_iter().map(|(name, value)| Setting { name, value, origin: origin(name) }).collect()
     }

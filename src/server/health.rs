@@ -1,7 +1,9 @@
 //! grpc.health.v1. The service name `liveness` serves as long as the process does. The empty name, `readiness` and
-//! `changelog.v1.ChangelogService` serve while writes and loads are possible.
+//! `changelog.v1.ChangelogService` serve while writes and loads are possible. `serving` serves from the first time that
+//! they were possible until a drain.
 //!
-//! A missing topic turns readiness off. It must not turn liveness off, because a restart would fix nothing.
+//! A missing topic turns readiness off. It must not turn liveness off, because a restart would fix nothing. It does not
+//! turn `serving` off, because all replicas see the same topic: without any of them, clients would not get the cause.
 //!
 //! tonic-health's service is not used: it can't end its `Watch` streams on a stop, and it ends the `Watch` of a service
 //! that it does not know, which the specification forbids.
@@ -17,13 +19,17 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_res
 use crate::{metrics::Metrics, service::name_unknown};
 
 const LIVENESS: &str = "liveness";
+const SERVING: &str = "serving";
 const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
 
-/// Whether the process serves. The last two are never left for an earlier one.
+/// Whether the process serves. Only the middle two alternate. The others are never left for an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    NotReady,
+    /// Not ready, and it never was.
+    Starting,
     Ready,
+    /// Not ready, and it was.
+    NotReady,
     Draining,
     /// `Watch` streams end.
     Closing,
@@ -39,7 +45,7 @@ pub struct Health {
 impl Health {
     /// Starts as live and not ready.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { phase: watch::Sender::new(Phase::NotReady), metrics }
+        Self { phase: watch::Sender::new(Phase::Starting), metrics }
     }
 
     pub fn server(&self) -> health_server::HealthServer<Self> {
@@ -50,31 +56,31 @@ impl Health {
         *self.phase.borrow() == Phase::Ready
     }
 
-    fn set(&self, phase: Phase) {
-        let may_be_left = |before: Phase| before < Phase::Draining || before < phase;
-        self.phase.send_if_modified(|before| {
-            let changes = may_be_left(*before) && *before != phase;
-            if changes {
-                *before = phase;
-            }
-            changes
+    fn change(&self, after: impl FnOnce(Phase) -> Phase) {
+        self.phase.send_if_modified(|phase| {
+            let next = after(*phase);
+            std::mem::replace(phase, next) != next
         });
         self.metrics.set_ready(self.is_ready());
     }
 
     /// Has no effect while the process drains.
     pub fn set_ready(&self, ready: bool) {
-        self.set(if ready { Phase::Ready } else { Phase::NotReady });
+        self.change(|before| match (before, ready) {
+            (Phase::Draining | Phase::Closing, _) | (Phase::Starting, false) => before,
+            (_, true) => Phase::Ready,
+            (_, false) => Phase::NotReady,
+        });
     }
 
     /// From now on the process is not ready.
     pub fn drain(&self) {
-        self.set(Phase::Draining);
+        self.change(|before| before.max(Phase::Draining));
     }
 
     /// Ends all `Watch` streams, after they have delivered the last status.
     pub fn close(&self) {
-        self.set(Phase::Closing);
+        self.change(|_| Phase::Closing);
     }
 
     /// Sets readiness from the state of the topic, until the log is gone.
@@ -92,6 +98,8 @@ impl Health {
 fn status_of(service: &str, phase: Phase) -> Option<ServingStatus> {
     match service {
         LIVENESS => Some(ServingStatus::Serving),
+        SERVING if matches!(phase, Phase::Ready | Phase::NotReady) => Some(ServingStatus::Serving),
+        SERVING => Some(ServingStatus::NotServing),
         name if !READINESS.contains(&name) => None,
         _ if phase == Phase::Ready => Some(ServingStatus::Serving),
         _ => Some(ServingStatus::NotServing),
@@ -150,27 +158,29 @@ mod tests {
     async fn a_watch_delivers_each_change_and_ends_on_a_stop() {
         let health = Health::new(Arc::new(Metrics::new()));
         let mut watches = Vec::new();
-        for service in ["", "readiness", "changelog.v1.ChangelogService", LIVENESS, "another"] {
+        for service in ["", "readiness", "changelog.v1.ChangelogService", LIVENESS, SERVING, "another"] {
             let request = Request::new(HealthCheckRequest { service: service.to_owned() });
             watches.push((service, health.watch(request).await.unwrap().into_inner()));
         }
-        // What happens, and what the watches of readiness deliver.
-        let changes: [(Change, Option<ServingStatus>); 8] = [
-            (|_| {}, Some(NotServing)),
-            (|health| health.set_ready(true), Some(Serving)),
-            (|health| health.set_ready(true), None),
-            (|health| health.set_ready(false), Some(NotServing)),
-            (|health| health.set_ready(true), Some(Serving)),
-            (Health::drain, Some(NotServing)),
-            (|health| health.set_ready(true), None),
-            (|health| health.set_ready(false), None),
+        // What happens, and what the watches of readiness and of serving deliver.
+        let changes: [(Change, Option<ServingStatus>, Option<ServingStatus>); 9] = [
+            (|_| {}, Some(NotServing), Some(NotServing)),
+            (|health| health.set_ready(false), None, None),
+            (|health| health.set_ready(true), Some(Serving), Some(Serving)),
+            (|health| health.set_ready(true), None, None),
+            (|health| health.set_ready(false), Some(NotServing), None),
+            (|health| health.set_ready(true), Some(Serving), None),
+            (Health::drain, Some(NotServing), Some(NotServing)),
+            (|health| health.set_ready(true), None, None),
+            (|health| health.set_ready(false), None, None),
         ];
-        for (number, (change, delivered)) in changes.into_iter().enumerate() {
+        for (number, (change, delivered, served)) in changes.into_iter().enumerate() {
             change(&health);
             for (service, watch) in &mut watches {
                 let expected = match *service {
                     LIVENESS => (number == 0).then_some(Serving),
                     "another" => (number == 0).then_some(ServiceUnknown),
+                    SERVING => served,
                     _ => delivered,
                 };
                 let next = watch.next().now_or_never().map(|next| next.expect("it goes on").unwrap().status());

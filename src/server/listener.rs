@@ -1,6 +1,7 @@
 //! Sockets to listen on: TCP or Unix.
 //!
-//! Promises: an address that is in use is an error before anything is served. A socket file is removed on drop.
+//! Promises: an address that is in use is an error before anything is served. A socket file is removed on drop. `[::]`
+//! is all addresses, of IPv4 too, and works on a machine without IPv6.
 
 use std::{
     fs, io,
@@ -12,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
 };
 
 use crate::{address::Address, open_files};
@@ -35,6 +36,9 @@ impl Listener {
     /// Binds the address. A socket file has mode 0660. One that no process listens on is replaced.
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
+            Address::Tcp(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+                Ok(Self::Tcp(bind_all(address.port(), TcpSocket::new_v6).await?))
+            }
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Localhost(port) => bind_loopbacks(*port, async |address| TcpListener::bind(address).await).await,
             Address::Unix(path) => {
@@ -121,6 +125,28 @@ impl Listener {
                 accepted.filter_map(io::Result::ok).collect()
             }
         }
+    }
+}
+
+/// As long as tokio's own.
+const LISTEN_QUEUE: u32 = 1024;
+
+/// Binds all addresses, of IPv6 and of IPv4, whatever net.ipv6.bindv6only says. On a machine without IPv6 those of
+/// IPv4.
+async fn bind_all(port: u16, socket: impl Fn() -> io::Result<TcpSocket>) -> io::Result<TcpListener> {
+    let bind = || {
+        let socket = socket()?;
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+        socket.listen(LISTEN_QUEUE)
+    };
+    match bind() {
+        Err(error) if is_missing(&error) => {
+            tracing::info!(%error, "[::] is served as 0.0.0.0: the system has no IPv6");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
     }
 }
 
@@ -285,6 +311,25 @@ mod tests {
 
     fn error_of(errno: rustix::io::Errno) -> io::Result<TcpListener> {
         Err(io::Error::from_raw_os_error(errno.raw_os_error()))
+    }
+
+    /// Covers S6.
+    #[tokio::test]
+    async fn all_addresses_are_served_with_and_without_ipv6() {
+        let v6 = TcpSocket::new_v6;
+        let without = || Err(io::Error::from_raw_os_error(rustix::io::Errno::AFNOSUPPORT.raw_os_error()));
+        let has_ipv6 = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        for (listener, is_dual) in [(bind_all(0, without).await, false), (bind_all(0, v6).await, has_ipv6)] {
+            let listener = listener.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let listener = Listener::Tcp(listener);
+            drop(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
+            assert_eq!(listener.accept().await.unwrap().1, None, "a client of the loopback has no address of its own");
+            let by_v6 = std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, port));
+            assert_eq!(by_v6.is_ok(), is_dual, "{by_v6:?}");
+            let (all, taken) = (Address::Tcp((Ipv6Addr::UNSPECIFIED, port).into()), io::ErrorKind::AddrInUse);
+            assert_eq!(Listener::bind(&all).await.unwrap_err().kind(), taken);
+        }
     }
 
     /// The clients' addresses of as many accepted connections.

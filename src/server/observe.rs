@@ -44,6 +44,7 @@ use crate::{
         starting, too_many_probes,
     },
     telemetry::LogLimit,
+    traces::{CallResult, Traces},
 };
 
 /// Lines a second for failed calls with the same RPC, code and reason.
@@ -53,6 +54,10 @@ const MAX_LINES_OF_A_KIND: u64 = 5;
 /// closes a connection with many of these. The message of a refused call is most often on its way, and small.
 const REFUSED_REQUEST_TIME: Duration = Duration::from_millis(100);
 const MAX_REFUSED_REQUEST: usize = 64 * 1024;
+
+/// Codes of faults that are the server's, by the semantic conventions of OpenTelemetry for gRPC.
+const SERVER_FAULTS: [Code; 6] =
+    [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss];
 
 /// What all calls of the API share.
 #[derive(Debug)]
@@ -64,6 +69,7 @@ pub struct CallState {
     open_calls: Arc<Activity>,
     draining: AtomicBool,
     log_limit: LogLimit<FailedCall>,
+    traces: Option<Arc<Traces>>,
 }
 
 /// A kind of failed calls, for the log.
@@ -75,9 +81,14 @@ pub struct FailedCall {
 }
 
 impl CallState {
-    pub fn new(metrics: Arc<Metrics>, opening: Arc<Opening>, requests: RequestLimits) -> Arc<Self> {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        opening: Arc<Opening>,
+        requests: RequestLimits,
+        traces: Option<Arc<Traces>>,
+    ) -> Arc<Self> {
         let (draining, log_limit) = (AtomicBool::new(false), LogLimit::new(MAX_LINES_OF_A_KIND));
-        Arc::new(Self { metrics, opening, requests, open_calls: Activity::new(), draining, log_limit })
+        Arc::new(Self { metrics, opening, requests, open_calls: Activity::new(), draining, log_limit, traces })
     }
 
     /// From now on new calls are refused.
@@ -184,8 +195,10 @@ where
         if let Some(refusal) = not_grpc(&request) {
             return Box::pin(std::future::ready(Ok(refusal.map(|inner| CallBody::new(inner, None)))));
         }
-        let call = Call { deadline: deadline(request.headers()), peer: self.peer, ..Call::default() };
         let rpc = rpc_name(request.uri().path());
+        let traces = self.api.as_ref().filter(|_| rpc.ours).and_then(|api| api.traces.as_ref());
+        let span = traces.map(|traces| traces.call(rpc.name, request.headers())).unwrap_or_default();
+        let call = Call { deadline: deadline(request.headers()), peer: self.peer, span, ..Call::default() };
         let mut guard = self.api.clone().map(|api| CallGuard::begin(rpc, call.clone(), api));
         let mut open_probe = None;
         if self.api.is_some() && !rpc.ours {
@@ -307,6 +320,14 @@ impl CallEnd for CallGuard {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
         let stats = &self.call.stats;
+        self.call.span.end(CallResult {
+            code,
+            is_server_fault: SERVER_FAULTS.contains(&status.code()),
+            reason,
+            partition: stats.partition(),
+            records: stats.records(),
+            entries: stats.entries(),
+        });
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let count = |n: u64| (n > 0).then_some(n);
         macro_rules! line {

@@ -17,7 +17,10 @@ use tonic::{Request, Response};
 pub use changelog_core::changelog::Peer;
 
 use super::write_window::Units;
-use crate::memory::{Full, MemoryPart, Reserved};
+use crate::{
+    memory::{Full, MemoryPart, Reserved},
+    traces::CallSpan,
+};
 
 /// Limits on calls.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,7 @@ pub struct Call {
     pub peer: Peer,
     /// Figures for the log line.
     pub stats: Arc<CallStats>,
+    pub span: CallSpan,
 }
 
 impl Call {

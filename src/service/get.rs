@@ -30,9 +30,14 @@ pub async fn get(
     let naming = |status: Status| status::naming(&status, &what, &named);
     let format = request::value_format(request.value_format).map_err(naming)?;
     let deadline = call.deadline_within(limits.read_timeout);
-    let found = changelog.get(key, call.peer, deadline).await;
-    let failed = |e| status::from_load_error(&e, &what, Some(&named), metrics);
-    let found = found.map_err(failed)?;
+    let replay = call.span.replay();
+    let found = changelog.get(key, call.peer, deadline).await.map_err(|e| {
+        let status = status::from_load_error(&e, &what, Some(&named), metrics);
+        replay.failed(|| status::reason(&status));
+        status
+    })?;
+    replay.replayed(found.partition.number(), found.end.counts.read, false);
+    drop(replay);
     call.stats.set_partition(Some(found.partition.number()));
     call.stats.add_records(found.end.counts.read);
     let record = found.record.ok_or_else(|| status::key_not_found(&shown, named.clone()))?;

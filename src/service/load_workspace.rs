@@ -42,8 +42,15 @@ pub fn load_workspace(
         &memory.answers,
         move |responses| async move {
             let naming = |status: Status| status::naming(&status, &what, &named);
+            let replay = call.span.replay();
             let load = changelog.load(workspace, types, call.peer, deadline).await;
-            let load = load.map_err(|e| status::from_load_error(&e, &what, Some(&named), &metrics))?;
+            let load = load.map_err(|e| {
+                let status = status::from_load_error(&e, &what, Some(&named), &metrics);
+                replay.failed(|| status::reason(&status));
+                status
+            })?;
+            replay.replayed(load.partition.number(), load.snapshot.end.counts.read, load.is_shared());
+            drop(replay);
             call.stats.set_partition(Some(load.partition.number()));
             call.stats.add_records(load.snapshot.end.counts.read);
             let message = |event| v1::LoadWorkspaceResponse { event: Some(event) };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use changelog_core::{
     changelog::{Ack, Changelog, PreparedRecord},
-    log::WriteError,
+    log::{Appended, WriteError},
     model::ValueRules,
 };
 use tokio::time::Instant;
@@ -14,7 +14,10 @@ use super::{
     conversion::Conversions,
     request, response, status,
 };
-use crate::proto::v1::{self, set_request::Value};
+use crate::{
+    proto::v1::{self, set_request::Value},
+    traces::StoreSpan,
+};
 
 pub async fn set(
     changelog: &Changelog,
@@ -30,9 +33,10 @@ pub async fn set(
     let target = changelog.write_target();
     let deadline = call.deadline_within(limits.write_timeout);
     let value = value(request.value, target.value_rules(), conversions, deadline).await.map_err(named)?;
-    let record = target.record(key.clone(), Some(value), headers);
+    let sending = call.span.send();
+    let record = target.record(key.clone(), Some(value), sending.in_headers(headers));
     let failed = |e: WriteError| status::from_failed_write(&e, "set", &key);
-    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, &sending, failed).await?;
     Ok(v1::SetResponse { position, timestamp })
 }
 
@@ -60,9 +64,10 @@ pub async fn delete(
     let named = |status: Status| status::naming_key(&status, "delete", &key);
     let ack = request::ack(request.ack).map_err(named)?;
     let headers = request::headers(request.headers).map_err(named)?;
-    let record = changelog.write_target().record(key.clone(), None, headers);
+    let sending = call.span.send();
+    let record = changelog.write_target().record(key.clone(), None, sending.in_headers(headers));
     let failed = |e: WriteError| status::from_failed_write(&e, "delete", &key);
-    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, failed).await?;
+    let v1::Written { position, timestamp } = write(changelog, limits, &call, record, ack, &sending, failed).await?;
     Ok(v1::DeleteResponse { position, timestamp })
 }
 
@@ -74,10 +79,22 @@ async fn write(
     call: &Call,
     record: Result<PreparedRecord, WriteError>,
     ack: Ack,
+    sending: &StoreSpan,
     failed: impl Fn(WriteError) -> Status,
 ) -> Result<v1::Written, Status> {
     let deadline = call.deadline_within(limits.write_timeout);
-    let written = changelog.write(record.map_err(&failed)?, ack, Some(deadline)).await.map_err(&failed)?;
-    call.stats.set_partition(written.as_ref().map(|w| w.position.partition.number()));
+    let written = match record {
+        Ok(record) => changelog.write(record, ack, Some(deadline)).await,
+        Err(error) => Err(error),
+    };
+    let written = written.map_err(|error| {
+        let status = failed(error);
+        sending.failed(|| status::reason(&status));
+        status
+    })?;
+    if let Some(Appended { position, .. }) = &written {
+        call.stats.set_partition(Some(position.partition.number()));
+        sending.appended(position.partition.number(), position.offset);
+    }
     Ok(written.as_ref().map(response::written).unwrap_or_default())
 }

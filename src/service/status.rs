@@ -70,6 +70,11 @@ fn bad_field(reason: &'static str, field: &str, message: String, facts: Vec<Fact
     StatusSpec { field: Some(field.to_owned()), facts, ..spec(Code::InvalidArgument, reason) }.status(message)
 }
 
+/// The reason of a status that this file made.
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
 /// The same status with the entity or workspace of its call: `what` begins the message, and `named` is a fact.
 pub fn naming(status: &Status, what: &str, named: &Fact) -> Status {
     let mut details = status.get_error_details();

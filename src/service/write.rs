@@ -37,6 +37,7 @@ use super::{
 use crate::{
     memory::{CallMemory, Full, MemoryPart},
     proto::v1::{self, mutation, verdict},
+    traces::CallSpan,
 };
 
 /// Mutations in one message. More end the stream.
@@ -126,6 +127,7 @@ pub fn write(
             verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(outcomes, verdicts))),
             read: 0,
             request_memory,
+            span: call.span.clone(),
         };
         let work = writing.run(messages);
         match call.deadline {
@@ -156,6 +158,7 @@ struct Writing {
     read: u64,
     /// Of the messages that are read.
     request_memory: Option<RequestMemory>,
+    span: CallSpan,
 }
 
 impl Writing {
@@ -210,7 +213,9 @@ impl Writing {
         let mut changes = Vec::with_capacity(mutations.len());
         for mutation in mutations {
             let id = mutation.id;
-            let change = change(mutation, rules, &self.conversions).await;
+            let change = change(mutation, rules, &self.conversions)
+                .await
+                .map(|change| Change { headers: self.span.in_headers(change.headers), ..change });
             if let Err(status) = &change {
                 let bytes = status_bytes(status) as u64;
                 let whole = decoded.bytes() + bytes;

@@ -19,7 +19,7 @@ async fn a_load_below_its_read_quota_is_late_and_whole() {
     shared_oracle().quota(bootstrap, &topic, "consumer_byte_rate", 100_000).unwrap();
     let no_progress = Duration::from_secs(1);
     let mut throttled = Settings { no_progress, ..settings(&topic) };
-    throttled.properties = vec![("client.id".to_owned(), topic.clone())];
+    throttled.properties.push(("client.id".to_owned(), topic.clone()));
     let reader = started(throttled).await;
     let (records, ends) = read(&reader, &[0]).await.expect("late, and not unreachable");
     assert_eq!((records.len() as u64, ends[0].end), (VALUES, VALUES as i64));

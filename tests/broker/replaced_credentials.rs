@@ -193,18 +193,24 @@ async fn a_key_that_does_not_fit_is_a_finding_and_the_certificate_from_before_st
     come_to_work_within(&server, PATIENCE).await;
 }
 
-/// The file has the new password before the broker does. The old one serves until then.
-/// Covers R52, R54, S12, F20.
+/// The Secret has the new password before the broker does. The old one serves until then.
+/// Covers R52, R54, S12, F20, K11.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_replaced_when_the_brokers_take_it() {
     const NEXT: &str = "hunter4-of-the-service";
     let mut guarded = Guarded::start_with(&["service"]);
-    let topic = unique_topic("replaced");
+    let (topic, secret) = (unique_topic("replaced"), tempfile::tempdir().expect("a directory"));
     shared_oracle().create(guarded.broker.bootstrap(), &topic, 1, 1, &COMPACTED).expect("the topic is created");
-    let server = TestServer::process(guarded.with_sasl(&topic, PASSWORD)).await.ready().await;
+    // As the entries of a Secret are mounted. The user is named by a flag, and the password by the properties file.
+    let write = |name: &str, text: &str| fs::write(secret.path().join(name), format!("{text}\n")).expect("written");
+    let reference = |name: &str| format!("${{directory:{}:{name}}}", secret.path().display());
+    write("user", "service");
+    write("password", PASSWORD);
+    let mut arguments = guarded.with_sasl(&topic, &reference("password"));
+    arguments.push(format!("--kafka-property=sasl.username={}", reference("user")));
+    let server = TestServer::process(arguments).await.ready().await;
     come_to_work_within(&server, PATIENCE).await;
-    // It writes the file of this topic again.
-    guarded.with_sasl(&topic, NEXT);
+    write("password", NEXT);
     let message = finding_with(&server, "Authentication failed").await;
     assert!(!message.contains(NEXT) && !message.contains(PASSWORD), "{message}");
     set(&server).await.expect("with the password from before");

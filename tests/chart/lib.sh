@@ -26,7 +26,10 @@ facts() {
     awk '
         { sub(/^ +/, ""); sub(/ +$/, "") }
         /^- name: [A-Z][A-Z_]*$/ { name = $3; next }
-        name != "" && /^value: / { sub(/^value: /, ""); gsub(/^"|"$/, ""); print name "=" $0; name = ""; next }
+        name != "" && /^value: / {
+            sub(/^value: /, ""); gsub(/^["\047]|["\047]$/, "")
+            print name "=" $0; name = ""; next
+        }
         match($0, /: "[^"]*"$/) {
             $0 = substr($0, 1, RSTART + 1) substr($0, RSTART + 3, RLENGTH - 4)
         }

@@ -114,7 +114,7 @@ pod_is 'a pod with a volume of that name' 'a volume changelogd-data already' \
 pod_is 'a pod with a container of that name' 'a container changelogd already' \
     "$application" 'initContainers: [{ name: changelogd }]'
 for port in health.port=9651 health.port=50051 admin.port=9650,prices.admin.podListen=true \
-    'bindAddress=[::],prices.health.port=9651'; do
+    'bindAddress=0.0.0.0,prices.health.port=9651'; do
     refuses "two sidecars on one port, $port" $recent "$two" --set "prices.$port" -- \
         'another sidecar of the pod has it too'
 done

@@ -14,17 +14,17 @@ for kube in $oldest $native $recent $newest; do
         '+kind: Deployment' '-kind: Service' '+replicas: 1' '+type: Recreate' \
         '+CHANGELOGD_DELETE_RETENTION=24h' '-CHANGELOGD_MEMORY_LIMIT=' '+CHANGELOGD_DATA_LIMIT=1006632960' \
         '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
-        '-CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9651' \
+        '-CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_HEALTH_LISTEN=[::]:9651' \
         '+CHANGELOGD_ADMIN_LISTEN=127.0.0.1:9650' '+CHANGELOGD_STORE=embedded' '+CHANGELOGD_MAX_VALUE_BYTES=1000000' \
         '-CHANGELOGD_LOG=' '-cpu: 1' '+failureThreshold: 300' '+CHANGELOGD_DRAIN_TIMEOUT=20s' \
-        '+service: readiness' '+automountServiceAccountToken: false' \
+        '+service: serving' '-service: readiness' '+automountServiceAccountToken: false' \
         '+enableServiceLinks: false' '+emptyDir:' '+terminationGracePeriodSeconds: 30' '+namespace: ns'
     # Covers K2, K10, K12.
     renders 'standalone, kafka, three pods and a headless Service' "$kube" "$chart" --set "$kafka" \
         --set topic.partitions=100000,topic.create=true,topic.replicationFactor=2,replicas=3 \
         --set api.insecureListen=true,service.enabled=true,service.headless=true -- \
         '+kind: Deployment' '+kind: Service' '+clusterIP: None' '+replicas: 3' '-type: Recreate' \
-        '+CHANGELOGD_LISTEN=0.0.0.0:50051' '+CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_STORE=kafka' \
+        '+CHANGELOGD_LISTEN=[::]:50051' '+CHANGELOGD_INSECURE_LISTEN=true' '+CHANGELOGD_STORE=kafka' \
         '+KAFKA_BROKERS=kafka-0:9092,kafka-1:9092' '+CHANGELOGD_PARTITIONS=100000' '+CHANGELOGD_CREATE_TOPIC=true' \
         '+CHANGELOGD_CREATE_TOPIC_REPLICATION_FACTOR=2' \
         '-CHANGELOGD_DELETE_RETENTION=24h' \
@@ -75,9 +75,11 @@ renders 'standalone, Secret with properties' $recent "$chart" --set "$kafka" --s
     --set kafka.propertiesSecret.name=kafka-client,kafka.propertiesSecret.key=client.properties -- \
     '+secretName: kafka-client' '+CHANGELOGD_KAFKA_PROPERTIES_FILE=/etc/changelogd/kafka/client.properties' \
     '+mountPath: /etc/changelogd/kafka'
-renders 'standalone, IPv6, open admin port' $recent "$chart" --set 'bindAddress=[::],admin.podListen=true' -- \
-    '+CHANGELOGD_HEALTH_LISTEN=[::]:9651' '+CHANGELOGD_ADMIN_LISTEN=[::]:9650' '+CHANGELOGD_LISTEN=127.0.0.1:50051' \
-    '+- name: changelogd-http'
+renders 'standalone, IPv4 only, open admin port' $recent "$chart" --set bindAddress=0.0.0.0,admin.podListen=true -- \
+    '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9651' '+CHANGELOGD_ADMIN_LISTEN=0.0.0.0:9650' \
+    '+CHANGELOGD_LISTEN=127.0.0.1:50051' '+- name: changelogd-http'
+renders 'standalone, ready while brokers answer' $recent "$chart" --set probes.readiness=always -- \
+    '+service: readiness' '-service: serving'
 renders 'standalone, no readiness probe' $recent "$chart" --set probes.readiness=never -- '-readinessProbe:'
 renders 'standalone, image by digest' $recent "$chart" --set image.repository=registry.example/changelogd,image.tag=v1 \
     --set image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef -- \
@@ -191,7 +193,7 @@ renders 'example, switched off' $recent "$consumer" --set changelogd.enabled=fal
 renders 'two sidecars in a pod' $recent "$two" -- \
     '+name: orders-state' '+name: prices' '+name: orders-state-data' '+name: prices-data' '+name: prices-socket' \
     '+name: prices-hlth' '+ORDERS_ADDR=127.0.0.1:50051' '+PRICES_ADDR=unix:/run/prices/changelogd.sock' \
-    '+fsGroup: 65532' '+LANG=C.UTF-8' '-CHANGELOGD_ADDR=127.0.0.1:50051' '+CHANGELOGD_HEALTH_LISTEN=0.0.0.0:9751'
+    '+fsGroup: 65532' '+LANG=C.UTF-8' '-CHANGELOGD_ADDR=127.0.0.1:50051' '+CHANGELOGD_HEALTH_LISTEN=[::]:9751'
 # Covers K2.
 renders 'one of two sidecars' $recent "$two" --set prices.enabled=false -- \
     '+name: orders-state' '-name: prices' '+ORDERS_ADDR=127.0.0.1:50051' '-fsGroup: 65532'

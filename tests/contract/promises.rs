@@ -358,7 +358,7 @@ pub async fn health_reflection_and_metrics_answer(server: TestServer) {
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap();
     let channel = channel.connect().await.unwrap();
-    for service in ["", "liveness", "readiness", "changelog.v1.ChangelogService"] {
+    for service in ["", "liveness", "readiness", "serving", "changelog.v1.ChangelogService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         let answer = HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");

@@ -54,7 +54,8 @@ fn schema_of(flag: &Flag) -> String {
             r##"{ "$ref": "#/definitions/optionalDurationOrZero" }"##.to_owned()
         }
         "DURATION" => r##"{ "$ref": "#/definitions/optionalDuration" }"##.to_owned(),
-        "BOOL" => r#"{ "type": ["boolean", "null"] }"#.to_owned(),
+        // A switch has no value.
+        "BOOL" | "" => r#"{ "type": ["boolean", "null"] }"#.to_owned(),
         "FILE" => r#"{ "type": ["string", "null"], "minLength": 1 }"#.to_owned(),
         "COUNT" | "BYTES" => {
             let least = number_after(&flag.text, ", from ").expect(&flag.name);

@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Instant};
 
 use changelogd::proto::v1;
 use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     contract::server::{PATIENCE, TestServer, raw, reason},
@@ -122,6 +123,12 @@ async fn a_write_that_was_not_sent_is_unavailable_and_readiness_goes_off_and_on(
         assert!(started.elapsed() < PATIENCE, "readiness goes off");
     }
     assert_eq!(server.http("/livez").await.0, 200);
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap().connect().await;
+    let mut health = HealthClient::new(channel.unwrap());
+    for (service, serves) in [("", false), ("readiness", false), ("serving", true), ("liveness", true)] {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner();
+        assert_eq!(answer.status() == ServingStatus::Serving, serves, "{service}");
+    }
     kafka.switch(true);
     server.ready().await.set("ws/t/a", "1").await;
 }

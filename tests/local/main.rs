@@ -39,6 +39,7 @@ mod servers;
 mod stalls;
 mod store;
 mod threads;
+mod traces;
 mod wait;
 
 contract!(memory, crate::servers::memory, foreign);

@@ -328,7 +328,7 @@ async fn the_health_port_serves_health_and_nothing_else() {
     let server =
         TestServer::process(vec!["--store=memory".to_owned(), format!("--health-listen={port}")]).await.ready().await;
     let channel = tonic::transport::Channel::from_shared(format!("http://{port}")).unwrap().connect().await.unwrap();
-    for service in ["", "liveness", "readiness"] {
+    for service in ["", "liveness", "readiness", "serving"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         HealthClient::new(channel.clone()).check(request).await.unwrap();
     }

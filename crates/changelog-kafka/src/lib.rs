@@ -50,8 +50,8 @@ use tokio::{
 
 pub use metrics::Metrics;
 pub use settings::{
-    Brokers, BrokersError, PropertiesError, PropertiesFile, PropertiesFileError, PropertyError, Settings, is_secret,
-    parse_properties, shown_name, shown_path, shown_property, shown_text,
+    Brokers, BrokersError, Properties, PropertiesError, PropertiesFile, PropertiesFileError, PropertyError, Settings,
+    is_secret, parse_properties, shown_name, shown_path, shown_property, shown_text,
 };
 
 use self::{

@@ -18,6 +18,7 @@ mod pem;
 mod properties;
 mod secrets;
 mod source;
+mod value_files;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -35,6 +36,7 @@ pub use self::{
     properties::{PropertiesError, parse_properties},
     secrets::{is_secret, shown_name, shown_property, shown_text},
     source::{PropertiesFile, PropertiesFileError},
+    value_files::Properties,
 };
 use self::{
     files::Effective,
@@ -62,7 +64,7 @@ pub struct Settings {
     pub expected_partitions: Option<PartitionCount>,
     /// The user's librdkafka properties, by name. A name may have any case. Of two values of a property, the later one
     /// counts.
-    pub properties: Vec<(String, String)>,
+    pub properties: Properties,
     /// More properties. `properties` win over them. The log reads the file again when it changes.
     pub properties_file: Option<PropertiesFile>,
     /// A file with the token of SASL OAUTHBEARER (--kafka-oauth-token-file).
@@ -133,7 +135,7 @@ impl Settings {
             topic: topic.into(),
             group_id: "workspace-changelog-consumer".to_owned(),
             expected_partitions: None,
-            properties: Vec::new(),
+            properties: Properties::default(),
             properties_file: None,
             oauth_token_file: None,
             producers: 2,
@@ -215,13 +217,13 @@ impl Settings {
 
     /// The user's properties: first those of the file, because of two values the later one counts.
     fn all_properties(&self) -> impl Iterator<Item = &(String, String)> {
-        self.properties_file.iter().flat_map(PropertiesFile::properties).chain(&self.properties)
+        self.properties_file.iter().flat_map(PropertiesFile::properties).chain(self.properties.values())
     }
 
     /// The properties of the file that are in effect.
     pub fn properties_of_file(&self) -> Vec<&(String, String)> {
         let all: Vec<_> = self.all_properties().collect();
-        let of_file = all.len() - self.properties.len();
+        let of_file = all.len() - self.properties.values().len();
         let is_last = |at: usize| !all[at + 1..].iter().any(|later| is_same_property(&later.0, &all[at].0));
         (0..of_file).filter(|at| is_last(*at)).map(|at| all[at]).collect()
     }

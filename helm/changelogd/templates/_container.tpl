@@ -51,7 +51,8 @@ livenessProbe:
 readinessProbe:
   grpc:
     port: {{ int64 .Values.health.port }}
-    service: readiness
+    {{- /* If Kafka is down, all replicas would leave the Service, and clients would not get the cause. */}}
+    service: {{ eq .Values.probes.readiness "always" | ternary "readiness" "serving" }}
   periodSeconds: 5
   timeoutSeconds: 2
 {{- end }}

@@ -137,11 +137,11 @@ proptest! {
         let mut shown = match parse_properties(&input) {
             Err(error) => format!("{error} {error:?}"),
             Ok(properties) => {
-                settings.properties = properties;
+                settings.properties = properties.into_iter().collect();
                 String::new()
             }
         };
-        for (name, value) in &settings.properties {
+        for (name, value) in settings.properties.values() {
             shown += &shown_property(name, value);
         }
         shown += &format!("{settings:?}");

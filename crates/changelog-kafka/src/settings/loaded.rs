@@ -32,10 +32,11 @@ impl Loaded {
         Ok(Self { settings, held, files })
     }
 
-    /// Reads the properties file of these settings again. Blocks.
+    /// Reads the properties file of these settings again, and the files that values are from. Blocks.
     pub fn again(before: &Settings) -> Result<Self, LoadError> {
         let file = before.properties_file.as_ref().map(super::PropertiesFile::read_again).transpose()?;
-        Ok(Self::new(Settings { properties_file: file, ..before.clone() })?)
+        let properties = before.properties.read_again()?;
+        Ok(Self::new(Settings { properties_file: file, properties, ..before.clone() })?)
     }
 }
 
@@ -44,12 +45,15 @@ impl Loaded {
 pub struct WatchedFiles(Vec<(PathBuf, Fingerprint)>);
 
 impl WatchedFiles {
-    /// The properties file as it was before it was read, and the files that properties name as they are now. Blocks.
+    /// The properties file and the files of values as they were before they were read, and the files that properties
+    /// name as they are now. Blocks.
     fn of(settings: &Settings) -> Self {
         let own = settings.properties_file.as_ref().map(|file| (file.path().to_owned(), file.fingerprint().clone()));
         let effective = settings.effective();
         let named = files::named(&effective).map(|(_, path)| (path.to_owned(), Fingerprint::of(path)));
-        Self(own.into_iter().chain(named).collect())
+        let of_file = settings.properties_file.iter().flat_map(super::PropertiesFile::value_files);
+        let values = of_file.chain(settings.properties.files()).cloned();
+        Self(own.into_iter().chain(values).chain(named).collect())
     }
 
     /// Whether a file has another fingerprint now. Blocks.

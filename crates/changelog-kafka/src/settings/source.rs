@@ -13,6 +13,7 @@ use super::{
     fingerprint::Fingerprint,
     path::{instead_of_path, quoted_path},
     properties::parse_properties,
+    value_files::Properties,
 };
 
 /// The largest file. One has some hundred lines, or a few keys and certificates.
@@ -38,7 +39,7 @@ pub struct PropertiesFile {
     path: PathBuf,
     /// From before it was read, so that a later change is noticed.
     fingerprint: Fingerprint,
-    properties: Vec<(String, String)>,
+    properties: Properties,
 }
 
 /// Without the properties, which may be secret.
@@ -55,6 +56,7 @@ impl PropertiesFile {
         let fingerprint = Fingerprint::of(&path);
         let properties = text(&path)
             .and_then(|text| parse_properties(&text).map_err(|error| error.to_string()))
+            .and_then(|properties| Properties::read(properties).map_err(|error| error.to_string()))
             .map_err(|reason| PropertiesFileError::new(&path, &reason))?;
         Ok(Self { path, fingerprint, properties })
     }
@@ -63,7 +65,11 @@ impl PropertiesFile {
     pub(crate) fn read_again(&self) -> Result<Self, PropertiesFileError> {
         if Fingerprint::of(&self.path) == Fingerprint::Other {
             if self.fingerprint == Fingerprint::Other {
-                return Ok(self.clone());
+                return self
+                    .properties
+                    .read_again()
+                    .map(|properties| Self { properties, ..self.clone() })
+                    .map_err(|error| PropertiesFileError::new(&self.path, &error.to_string()));
             }
             return Err(PropertiesFileError::new(&self.path, "is no regular file"));
         }
@@ -79,7 +85,12 @@ impl PropertiesFile {
     }
 
     pub(crate) fn properties(&self) -> &[(String, String)] {
-        &self.properties
+        self.properties.values()
+    }
+
+    /// The files that values are from.
+    pub(crate) fn value_files(&self) -> &[(PathBuf, Fingerprint)] {
+        self.properties.files()
     }
 }
 

@@ -86,8 +86,10 @@ fn the_last_of_several_names_of_a_property_counts() {
     for names in [["compression.type", "compression.codec"], ["topic.compression.codec", "COMPRESSION.TYPE"]] {
         for (first, last) in [(0, 1), (1, 0)] {
             let mut settings = Settings::new("b:9092", "t");
-            settings.properties =
-                [(names[first], "gzip"), (names[last], "zstd")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            settings.properties = [(names[first], "gzip"), (names[last], "zstd")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into_iter()
+                .collect();
             settings.check().unwrap();
             let config = settings.config(Role::Producer { max_message_bytes: 1_000_000 });
             let native = config.create_native_config().unwrap();
@@ -132,7 +134,7 @@ fn a_number_that_librdkafka_would_misread_is_refused() {
 fn the_debug_output_of_settings_has_no_secret() {
     let mut settings = Settings::new("b:9092", "t");
     let properties = [("SASL.PASSWORD", "hunter2"), ("sasl.pasword", "hunter2"), ("linger.ms", "5")];
-    settings.properties = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    settings.properties = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect();
     let shown = format!("{settings:?}");
     assert!(shown.contains("linger.ms=5") && !shown.contains("hunter2"), "{shown}");
 }
@@ -285,7 +287,7 @@ fn a_consumer_neither_waits_long_nor_reads_ahead_without_bound() {
 fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
     let mut settings = Settings::new("b:9092", "t");
     let properties = [("linger.ms", "7"), ("request.required.acks", "1"), ("delivery.report.only.error", "true")];
-    settings.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    settings.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
     let config = settings.config(Role::Producer { max_message_bytes: 500_000 });
     assert_eq!(config.get("linger.ms"), Some("7"));
     assert_eq!(config.get("acks"), Some("all"));

@@ -231,8 +231,10 @@ async fn a_file_that_a_flag_names_is_watched_too() {
     files.copy("certificate.pem", "certificate.pem");
     let replaced = metrics.settings_replaced.clone();
     let path = files.path("certificate.pem").display().to_string();
-    let MockServer { log, cluster: _cluster } =
-        mock_server_with(1, metrics, |s| s.properties = vec![("SSL.CA.Location".to_owned(), path)]).await;
+    let MockServer { log, cluster: _cluster } = mock_server_with(1, metrics, |s| {
+        s.properties.push(("SSL.CA.Location".to_owned(), path));
+    })
+    .await;
     let certificate = fs::read_to_string(files.path("certificate.pem")).unwrap();
     files.write("certificate.pem", &certificate.repeat(2));
     look(&log).await;
@@ -298,7 +300,7 @@ fn a_pipe_is_read_once_and_keeps_its_properties() {
 fn properties_of_flags_win_over_a_changed_file() {
     let files = Files::with("client.id=file\nlinger.ms=1");
     let mut settings = Settings::new("b:9092", "t");
-    settings.properties = vec![("CLIENT.ID".to_owned(), "flag".to_owned())];
+    settings.properties.push(("CLIENT.ID".to_owned(), "flag".to_owned()));
     files.use_in(&mut settings);
     let of =
         |settings: &Settings, name: &str| settings.config(crate::settings::Role::Admin).get(name).map(str::to_owned);
@@ -307,4 +309,36 @@ fn properties_of_flags_win_over_a_changed_file() {
     let again = crate::settings::Loaded::again(&settings).unwrap().settings;
     assert_eq!(of(&again, "client.id").as_deref(), Some("flag"));
     assert_eq!(of(&again, "linger.ms").as_deref(), Some("2"));
+}
+
+/// Covers R52, K11.
+#[test]
+fn a_file_that_a_value_is_from_is_watched_and_read_again() {
+    let files = Files::with("");
+    files.write("id", "first\n");
+    files.write("codec", "gzip\n");
+    let reference = |name: &str| format!("${{directory:{}:{name}}}", files.0.path().display());
+    files.write("properties", &format!("client.id={}", reference("id")));
+    let mut settings = Settings::new("b:9092", "t");
+    settings.properties = crate::Properties::read(vec![("compression.type".to_owned(), reference("codec"))]).unwrap();
+    files.use_in(&mut settings);
+    let of =
+        |settings: &Settings, name: &str| settings.config(crate::settings::Role::Admin).get(name).map(str::to_owned);
+    let mut loaded = crate::settings::Loaded::new(settings).unwrap();
+    for (name, property, before, after) in
+        [("id", "client.id", "first", "second"), ("codec", "compression.type", "gzip", "zstd")]
+    {
+        assert_eq!(of(&loaded.settings, property).as_deref(), Some(before));
+        assert!(!loaded.files.have_changed());
+        files.write(name, after);
+        assert!(loaded.files.have_changed(), "{name}");
+        let again = crate::settings::Loaded::again(&loaded.settings).unwrap();
+        assert!(!again.settings.has_same_properties(&loaded.settings));
+        loaded = again;
+        assert_eq!(of(&loaded.settings, property).as_deref(), Some(after));
+    }
+    std::fs::remove_file(files.path("id")).unwrap();
+    assert!(loaded.files.have_changed());
+    let error = crate::settings::Loaded::again(&loaded.settings).err().expect("it is missing").to_string();
+    assert!(error.contains("--kafka-properties-file") && error.contains("client.id"), "{error}");
 }

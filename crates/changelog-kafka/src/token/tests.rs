@@ -9,15 +9,15 @@ use changelogd_testkit::identity_provider::unsecured_jwt;
 use tokio::time::timeout;
 
 use crate::{
-    KafkaLog, Metrics, Settings, clients::Clients, ffi::TokenTarget, settings::HeldFiles, timeouts::TOPIC_QUERY_SHORT,
-    token::Token,
+    KafkaLog, Metrics, Properties, Settings, clients::Clients, ffi::TokenTarget, settings::HeldFiles,
+    timeouts::TOPIC_QUERY_SHORT, token::Token,
 };
 
 /// A broker that refuses connections, and a token file.
 fn settings(file: &std::path::Path) -> Settings {
     let mut settings = Settings::new("127.0.0.1:1", "t");
     let properties = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "OAUTHBEARER")];
-    settings.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    settings.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
     settings.oauth_token_file = Some(file.to_owned());
     settings
 }
@@ -78,7 +78,7 @@ async fn each_kind_of_client_takes_the_token() {
         }
     }
     let mut without = settings("/nonexistent".as_ref());
-    (without.properties, without.oauth_token_file) = (Vec::new(), None);
+    (without.properties, without.oauth_token_file) = (Properties::default(), None);
     let without = Clients::new(without, HeldFiles::default()).unwrap();
     assert!(without.tokens().is_none() && without.admin().set_token(&good).is_err());
 }
