@@ -9,8 +9,8 @@ export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run build test unit broker clients first-steps chart chart-values release-test campaign campaign-short \
-    bench micro linearize check lint contract api baseline deny fetch tools tools-early kafka cities \
+.PHONY: help run build test unit broker clients first-steps chart chart-values kubernetes-yaml release-test campaign \
+    campaign-short bench micro linearize check lint contract api baseline deny fetch tools tools-early kafka cities \
     client-libraries
 
 help: ## This list
@@ -136,6 +136,9 @@ check: fetch lint deny ## Formatting, line length, links, lints, spelling, the A
 chart-values: fetch ## Writes the flags of serve into the chart's values and schema, and all values into its README
 	CHANGELOGD_TEST_WRITE_CHART=1 $(CARGO) test --locked --quiet --test local -- each_flag_is_a_value_of_the_chart
 	node tools/chart-readme.mjs
+
+kubernetes-yaml: tools fetch ## Writes the manifests for users without Helm from the chart
+	node tools/kubernetes-yaml.mjs
 
 contract: ## Writes the lists of tests in docs/contract.md
 	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the Go programs pinned in go.mod (helm, grpcurl) and in ghz/go.mod, and our checker of histories (linearize).
-# They go to target/tools/bin, and their sources come from the Go module proxy. Does nothing when the programs are there
-# and fit these files, our sources and this script. `tools/build.sh linearize` builds linearize only.
+# Builds the Go programs pinned in go.mod (helm, grpcurl), helm4/go.mod, kustomize/go.mod and ghz/go.mod, and ours: the
+# checker of histories (linearize), and those that evaluate rendered pods and policies (pod-security, admission). They
+# go to target/tools/bin, and their sources come from the Go module proxy. Does nothing when the programs are there and
+# fit these files, our sources and this script. `tools/build.sh linearize` builds linearize only.
 #
 #   TOOLS_JOBS   packages compiled at a time (default 1: helm is large, and a check should leave room for others)
 set -eu
@@ -23,12 +24,12 @@ fi
 
 only=${1:-}
 case $only in
-'') wanted="helm grpcurl ghz linearize" stamp=$out/stamp ;;
+'') wanted="helm helm4 kustomize grpcurl ghz linearize pod-security admission" stamp=$out/stamp ;;
 linearize) wanted=linearize stamp=$out/stamp.linearize ;;
 *) fail "usage: tools/build.sh [linearize]" ;;
 esac
 
-want=$(cat "$here/go.mod" "$here/go.sum" "$here"/ghz/go.* "$here"/linearize/*.go "$here/build.sh" | cksum)
+want=$(cat "$here/go.mod" "$here/go.sum" "$here"/*/go.* "$here"/*/*.go "$here/build.sh" | cksum)
 there=yes
 for name in $wanted; do
     [ -x "$out/bin/$name" ] || there=no
@@ -71,9 +72,15 @@ if [ -z "$only" ]; then
         -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$minor"
     build grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl \
         "-X main.version=$(version github.com/fullstorydev/grpcurl)"
+    cd "$here/helm4"
+    build helm4 helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$(version helm.sh/helm/v4)"
+    cd "$here/kustomize"
+    build kustomize sigs.k8s.io/kustomize/kustomize/v5 ""
     cd "$here/ghz"
     build ghz github.com/bojand/ghz/cmd/ghz "-X main.version=$(version github.com/bojand/ghz)"
     cd "$here"
+    build pod-security changelogd/tools/pod-security ""
+    build admission changelogd/tools/admission ""
 fi
 build linearize changelogd/tools/linearize ""
 

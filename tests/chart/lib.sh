@@ -63,6 +63,19 @@ invariants() {
     fi
 }
 
+# expect [+FACT | -FACT]...: each +FACT is in $work/facts, and no -FACT is.
+expect() {
+    for want in "$@"; do
+        fact=${want#?}
+        case $want in
+        # A variable with any value.
+        -*=) ! grep -q "^$fact" "$work/facts" || problem "rendered: $(grep "^$fact" "$work/facts")" ;;
+        +*) grep -qxF -e "$fact" "$work/facts" || problem "not rendered: $fact" ;;
+        -*) ! grep -qxF -e "$fact" "$work/facts" || problem "rendered: $fact" ;;
+        esac
+    done
+}
+
 # renders NAME KUBE CHART [helm's arguments] -- [+FACT | -FACT]...
 # It renders. Each +FACT is a line of it, and no -FACT is.
 renders() {
@@ -77,15 +90,7 @@ renders() {
         mkdir -p "$work/rendered/$kube"
         cp "$work/out" "$work/rendered/$kube/$(echo "$name" | sed 's/, kubernetes.*//' | tr -cs 'A-Za-z0-9\n' -).yaml"
         if grep -q '^CHANGELOGD_DATA_DIR=' "$work/facts"; then invariants "$arguments"; fi
-        for want in "$@"; do
-            fact=${want#?}
-            case $want in
-            # A variable with any value.
-            -*=) ! grep -q "^$fact" "$work/facts" || problem "rendered: $(grep "^$fact" "$work/facts")" ;;
-            +*) grep -qxF -e "$fact" "$work/facts" || problem "not rendered: $fact" ;;
-            -*) ! grep -qxF -e "$fact" "$work/facts" || problem "rendered: $fact" ;;
-            esac
-        done
+        expect "$@"
     fi
     verdict "$name"
 }
@@ -100,7 +105,7 @@ renders_nothing() {
 }
 
 # refuses NAME KUBE CHART [helm's arguments] -- TEXT...
-# It does not render, and each TEXT is in the message.
+# It does not render, and each TEXT is in the messages of Helm 3 and 4.
 refuses() {
     name="$1, kubernetes $2" kube=$2 source=$3 problems=
     shift 3
@@ -108,7 +113,9 @@ refuses() {
     while [ "$1" != -- ]; do shift; done
     shift
     for want in "$@"; do
-        grep -qF -e "$want" "$work/err" || problem "not in the message: $want" "(it is: $(cat "$work/err"))"
+        for message in "$work/err" "$work/err4"; do
+            grep -qF -e "$want" "$message" || problem "not in the message: $want" "(it is: $(cat "$message"))"
+        done
     done
     verdict "$name"
 }
@@ -116,7 +123,8 @@ refuses() {
 # The chart alone needs an image. An argument of a case wins over it.
 echo 'image: { repository: registry.example/changelogd }' >"$work/image.yaml"
 
-# render KUBE CHART [helm's arguments] [-- ...]: into $work/out and $work/err.
+# render KUBE CHART [helm's arguments] [-- ...]: into $work/out and $work/err with Helm 3, and with Helm 4 into
+# $work/out4 and $work/err4. Both have to render the same, but for empty lines.
 render() {
     kube=$1 source=$2
     shift 2
@@ -136,7 +144,17 @@ render() {
     case $source in
     "$chart" | "$with_notes") set -- --values "$work/image.yaml" "$@" ;;
     esac
-    "$helm" template rel "$source" --namespace ns --kube-version "$kube" "$@" >"$work/out" 2>"$work/err"
+    set -- template rel "$source" --namespace ns --kube-version "$kube" "$@"
+    "$helm4" "$@" >"$work/out4" 2>"$work/err4" &
+    status=0 status4=0
+    "$helm" "$@" >"$work/out" 2>"$work/err" || status=$?
+    wait $! || status4=$?
+    if [ "$status" -ne "$status4" ]; then
+        problem "Helm 3 ends with $status ($(cat "$work/err")), and Helm 4 with $status4 ($(cat "$work/err4"))"
+    elif [ "$status" -eq 0 ] && ! diff -B "$work/out" "$work/out4" >"$work/odd"; then
+        problem "Helm 4 renders something else: $(cat "$work/odd")"
+    fi
+    return "$status"
 }
 
 # The changelogd container in a rendered file: the list item and all lines that are indented deeper.
@@ -167,6 +185,30 @@ same() {
     verdict "$name"
 }
 
+# alike NAME KUBE DIFFERENCE [values]: a sidecar and a pod of standalone mode have the same container, except for the
+# lines of DIFFERENCE, as diff has them.
+# Covers K1.
+alike() {
+    name="sidecar is standalone but for what is documented: $1, kubernetes $2" kube=$2 expected=$3 problems=
+    shift 3
+    sidecar=
+    for value in "$@"; do
+        sidecar="$sidecar --set changelogd.$value"
+    done
+    render "$kube" "$pieces" $sidecar || problem "refused: $(cat "$work/err")"
+    container "$work/out" | sed 's/^ *//' >"$work/sidecar"
+    standalone=
+    for value in "$@"; do
+        standalone="$standalone --set $value"
+    done
+    render "$kube" "$chart" $standalone || problem "refused: $(cat "$work/err")"
+    container "$work/out" | sed 's/^ *//' >"$work/standalone"
+    grep -q 'readOnlyRootFilesystem' "$work/standalone" || problem "no container found"
+    difference=$(diff "$work/standalone" "$work/sidecar" | grep '^[<>]') || true
+    [ "$difference" = "$expected" ] || problem "they differ by: $difference"
+    verdict "$name"
+}
+
 # notes NAME [helm's arguments] -- [+TEXT | -TEXT]...
 # The notes after an installation have each +TEXT in one line, and no -TEXT.
 notes() {
@@ -190,6 +232,8 @@ notes() {
 lints() {
     name="lint: $1" problems=
     shift
-    "$helm" lint --strict --quiet "$@" >"$work/out" 2>&1 || problem "$(cat "$work/out")"
+    for program in "$helm" "$helm4"; do
+        "$program" lint --strict --quiet "$@" >"$work/out" 2>&1 || problem "$(cat "$work/out")"
+    done
     verdict "$name"
 }

@@ -67,6 +67,34 @@ refuses 'a variable of the chart' $recent "$chart" --set 'extraEnv[0].name=CHANG
 for name in CHANGELOGD_BROKERS CHANGELOGD_MEMORY_LIMIT KAFKA_BROKERS; do
     refuses "the variable $name" $recent "$chart" --set "extraEnv[0].name=$name" -- "extraEnv: $name: each setting"
 done
+# The API server refuses these, after it has made other objects.
+for label in 'a=b c' 'a=-b' 'a b=c' "a=$(printf 'a%.0s' $(seq 64))" '/a=b' 'a/=b' 'a/b/c=d' 'A/b=c' 'a=5'; do
+    refuses "the label of a pod, $label" $recent "$chart" --set "pod.labels.$label" -- "at '/pod/labels"
+    refuses "the label of a node, $label" $recent "$chart" --set "pod.nodeSelector.$label" -- "at '/pod/nodeSelector"
+done
+for annotation in 'a b=c' 'a/b/c=d' 'a=5' 'a=true'; do
+    refuses "the annotation $annotation" $recent "$chart" --set "annotations.$annotation" -- "at '/annotations"
+done
+for value in 5 true; do
+    refuses "the variable $value" $recent "$chart" --set "extraEnv[0].name=A,extraEnv[0].value=$value" -- \
+        "at '/extraEnv/0/value'"
+done
+for repository in a/b:v1 A/b/C a/b@sha256:00 a//:b registry.example:5000; do
+    refuses "the image $repository" $recent "$chart" --set "image.repository=$repository" -- "at '/image/repository'"
+done
+for topic in . ..; do
+    refuses "the topic $topic" $recent "$chart" --set "$kafka" --set "topic.partitions=1,topic.name=$topic" -- \
+        "at '/topic/name'"
+done
+refuses 'a mount at a place of the chart' $recent "$chart" --set 'extraVolumes[0].name=a' \
+    --set 'extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountPath=/var/lib/changelogd/' -- \
+    'extraVolumeMounts: something is mounted at /var/lib/changelogd already'
+refuses 'a mount of no volume' $recent "$chart" \
+    --set 'extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountPath=/a' -- 'extraVolumeMounts: a is no volume'
+refuses 'two containers of a name' $recent "$chart" --set 'pod.extraContainers[0].name=changelogd' -- \
+    'pod.extraContainers: changelogd is a container'
+refuses 'more containers of a sidecar' $recent "$chart" --set 'mode=sidecar,pod.extraContainers[0].name=a' -- \
+    "at '/pod/extraContainers'"
 refuses 'a variable twice' $recent "$chart" --set 'extraEnv[0].name=A,extraEnv[1].name=A' -- \
     'extraEnv: A stands there twice'
 refuses 'properties in two places' $recent "$chart" --set "$kafka" --set topic.partitions=1,kafka.properties.a=b \
@@ -92,20 +120,38 @@ refuses 'a pod spec that is text' $recent "$consumer" -- 'changelogd.v1.pod take
 sed 's/(list . (include/(list $ (include/' "$here/consumer/templates/deployment.yaml" >"$consumer/templates/old.yaml"
 refuses "the parent's context" $recent "$consumer" -- "the templates need changelogd's own context"
 rm "$consumer/templates/old.yaml"
+# application_is LINE...: the example has these lines as its pod spec, until application_was.
+deployment=$consumer/templates/deployment.yaml
+application_is() {
+    sed '/define "orders.pod"/,$d' "$here/consumer/templates/deployment.yaml" >"$deployment"
+    printf '%s\n' '{{- define "orders.pod" -}}' "$@" '{{- end }}' >>"$deployment"
+}
+application_was() {
+    cp "$here/consumer/templates/deployment.yaml" "$deployment"
+}
 # pod_is NAME TEXT LINE...
 # The example with these lines as its pod spec is refused with the text.
 pod_is() {
     name=$1 text=$2
     shift 2
-    deployment=$consumer/templates/deployment.yaml
-    sed '/define "orders.pod"/,$d' "$here/consumer/templates/deployment.yaml" >"$deployment"
-    printf '%s\n' '{{- define "orders.pod" -}}' "$@" '{{- end }}' >>"$deployment"
+    application_is "$@"
     refuses "$name" $recent "$consumer" -- "$text"
-    cp "$here/consumer/templates/deployment.yaml" "$deployment"
+    application_was
 }
+# A field with null is as a field that is absent.
+application_is 'initContainers: null' 'volumes: null' 'enableServiceLinks: null' 'terminationGracePeriodSeconds: null' \
+    'securityContext: { fsGroup: null, runAsNonRoot: true, seccompProfile: { type: RuntimeDefault } }' \
+    'containers: [{ name: a, image: b, env: null, volumeMounts: null, securityContext:' \
+    '  { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]'
+renders 'a pod spec with nulls' $recent "$consumer" --set changelogd.api.socket=true -- \
+    '+enableServiceLinks: false' '+terminationGracePeriodSeconds: 30' '+fsGroup: 65532' '+name: changelogd-data' \
+    '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock'
+application_was
 application='containers: [{ name: a, image: b }]'
 pod_is 'a pod spec that is no YAML' 'the pod spec is no YAML' 'containers:' '  - name: a' ' image: b'
 pod_is 'a pod without containers' 'the pod spec has no containers' 'containers: []'
+pod_is 'a pod whose containers are no list' "the pod spec's containers are no list" 'containers: { a: { image: b } }'
+pod_is 'a pod whose volumes are no list' "the pod spec's volumes are no list" "$application" 'volumes: { a: b }'
 pod_is 'a pod on the network of its node' 'api.socket: the pod has hostNetwork' "$application" 'hostNetwork: true'
 pod_is 'a pod that ends at once' 'terminationGracePeriodSeconds: the pod has 0' \
     "$application" 'terminationGracePeriodSeconds: 0'
@@ -156,7 +202,7 @@ refuses 'a claim for kafka' $recent "$chart" --set "$kafka" --set topic.partitio
 refuses 'a claim of its own for a sidecar' $recent "$chart" --set mode=sidecar,data.claim.enabled=true -- \
     'data.claim.enabled: sidecar mode with the embedded store'
 refuses 'two that create the topic' $recent "$chart" --set "$kafka" --set topic.partitions=1 \
-    --set topic.create=true,topic.job.enabled=true -- 'topic.create: topic.job creates the topic already'
+    --set topic.create=true,topic.job.enabled=true -- 'topic.job.enabled: creates the topic, and so does topic.create'
 refuses 'a Job without kafka' $recent "$chart" --set topic.job.enabled=true -- 'topic.job.enabled: there is no topic'
 refuses 'a small claim' $recent "$chart" --set data.claim.enabled=true,data.claim.size=255Mi -- 'data.claim.size: 255Mi'
 refuses 'a small limit of the files' $recent "$chart" --set data.limit=255Mi -- 'data.limit: 255Mi is too small'
@@ -165,10 +211,10 @@ refuses 'a limit of files for kafka' $recent "$chart" --set "$kafka" --set topic
 refuses 'less disk than the files may have' $recent "$chart" --set resources.limits.ephemeral-storage=500Mi -- \
     'resources.limits.ephemeral-storage: 500Mi is less'
 refuses 'more replicas in sync than there are' $recent "$chart" --set "$kafka" --set topic.partitions=1 \
-    --set topic.job.enabled=true,topic.replicationFactor=2,topic.job.minInsyncReplicas=3 -- \
-    'topic.job.minInsyncReplicas: 3 is more than topic.replicationFactor, which is 2'
+    --set topic.job.enabled=true,topic.replicationFactor=2,topic.minInsyncReplicas=3 -- \
+    'topic.minInsyncReplicas: 3 is more than topic.replicationFactor, which is 2'
 refuses 'replicas in sync twice' $recent "$chart" --set "$kafka" --set topic.partitions=1,topic.job.enabled=true \
-    --set 'topic.job.minInsyncReplicas=1,topic.job.config.min\.insync\.replicas=2' -- 'topic.job.config: min.insync'
+    --set 'topic.minInsyncReplicas=1,topic.config.min\.insync\.replicas=2' -- 'topic.config: min.insync'
 for port in 0 65536; do
     refuses "the port $port" $recent "$chart" --set "kafka.brokers={k:$port},topic.partitions=1" -- \
         "kafka.brokers: k:$port: a port is a number from 1 to 65535"

@@ -58,6 +58,25 @@ for kube in $native $recent $newest; do
         --set changelogd.data.existingClaim=state,changelogd.sidecar.replicas=1,changelogd.admin.podListen=true
 done
 
+# The README lists these: a native sidecar restarts, only standalone mode has a readiness probe by default, and no token
+# is mounted into a sidecar.
+token='> - name: changelogd-no-token
+> mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+> readOnly: true'
+readiness='< readinessProbe:
+< grpc:
+< port: 9651
+< service: serving
+< periodSeconds: 5
+< timeoutSeconds: 2'
+# Covers K1.
+alike 'kafka' $recent "$readiness
+$token
+> restartPolicy: Always" kafka.brokers='{kafka-0:9092,kafka-1:9092}' topic.partitions=12
+# Covers K1.
+alike 'classic, with a readiness probe' $recent "$token" sidecar.type=classic probes.readiness=always \
+    kafka.brokers='{kafka-0:9092}' topic.partitions=1 admin.podListen=true 'kafka.secrets[0].name=a'
+
 # Covers R45.
 renders 'standalone, embedded, the limit of its emptyDir' $recent "$chart" --set data.sizeLimit=274Mi -- \
     '+CHANGELOGD_DATA_LIMIT=269352960' '+sizeLimit: 274Mi'
@@ -81,6 +100,10 @@ renders 'standalone, IPv4 only, open admin port' $recent "$chart" --set bindAddr
 renders 'standalone, ready while brokers answer' $recent "$chart" --set probes.readiness=always -- \
     '+service: readiness' '-service: serving'
 renders 'standalone, no readiness probe' $recent "$chart" --set probes.readiness=never -- '-readinessProbe:'
+for repository in localhost:5000/a/b__c 10.0.0.1:5000/a a-b.c/d-e [::1]:5000/a; do
+    renders "the image $repository" $recent "$chart" --set-string "image.repository=$repository,image.tag=1" -- \
+        "+image: $repository:1"
+done
 renders 'standalone, image by digest' $recent "$chart" --set image.repository=registry.example/changelogd,image.tag=v1 \
     --set image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef -- \
     '+image: registry.example/changelogd@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'
@@ -166,6 +189,12 @@ renders 'what Kubernetes has for a container' $recent "$chart" \
     --set 'extraVolumeMounts[0].name=token,extraVolumeMounts[0].mountPath=/token' \
     --set 'lifecycle.preStop.sleep.seconds=1' -- \
     '+args: ["serve","--max-replays=8"]' '+TZ=UTC' '+secretRef:' '+medium: Memory' '+mountPath: /token' '+preStop:'
+security='"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}'
+renders 'more containers' $recent "$chart" \
+    --set-json "pod.extraContainers=[{\"name\":\"token\",\"image\":\"a\",$security}]" \
+    --set-json "pod.extraInitContainers=[{\"name\":\"first\",\"image\":\"b\",$security}]" \
+    --set 'pod.imagePullSecrets[0].name=c,pod.imagePullSecrets[1]=d' -- \
+    '+initContainers:' '+name: token' '+name: first' '+name: c' '+name: d'
 renders 'what Kubernetes has for a pod' $recent "$chart" --set "$kafka" --set topic.partitions=12,replicas=3 \
     --set 'pod.topologySpreadConstraints[0].topologyKey=zone,pod.topologySpreadConstraints[0].maxSkew=1' \
     --set 'pod.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule' \
@@ -246,9 +275,9 @@ renders 'a network policy of a pod that nothing reaches' $recent "$chart" --set 
 job='"topic","ensure","--replication-factor=5","--config=min.insync.replicas=3","--config=retention.bytes=4000000000"'
 # Covers K10.
 renders 'a Job that creates the topic' $recent "$chart" --show-only templates/topic.yaml --set "$kafka" \
-    --set topic.partitions=12,topic.job.enabled=true,topic.replicationFactor=5,topic.job.minInsyncReplicas=3 \
+    --set topic.partitions=12,topic.job.enabled=true,topic.replicationFactor=5,topic.minInsyncReplicas=3 \
     --set topic.job.podLabels.team=a \
-    --set 'topic.job.config.retention\.bytes=4000000000,kafka.propertiesSecret.name=kafka-client' -- \
+    --set 'topic.config.retention\.bytes=4000000000,kafka.propertiesSecret.name=kafka-client' -- \
     '+kind: Job' '+name: rel-changelogd-topic' '+serviceAccountName: rel-changelogd-topic' \
     "+args: [$job]" \
     '+helm.sh/hook: pre-install,pre-upgrade' '+activeDeadlineSeconds: 300' '+secretName: kafka-client' '+team: a' \
@@ -265,9 +294,13 @@ renders "the pod of the topic's Job" $recent "$consumer" --show-only charts/chan
     --set 'changelogd.pod.tolerations[0].key=c,changelogd.pod.tolerations[0].operator=Exists' \
     --set changelogd.pod.nodeSelector.disk=ssd,changelogd.topic.job.serviceAccount.name=topics \
     --set changelogd.topic.job.serviceAccount.create=false \
-    --set-json 'changelogd.topic.job.config={"min.cleanable.dirty.ratio":0.1,"retention.bytes":-1}' -- \
+    --set-json 'changelogd.topic.config={"min.cleanable.dirty.ratio":0.1,"retention.bytes":-1}' -- \
     '+key: c' '+disk: ssd' '+serviceAccountName: topics' '-kind: ServiceAccount' \
     "+args: [$job]"
+# UPGRADING.md promises it: only the image has to be set.
+renders 'all values of the chart before 0.1.0' $recent "$chart" --values "$here/first-values.yaml" \
+    --set image.repository=registry.example/changelogd -- \
+    '+name: rel-changelogd' '+cpu: 1' '+CHANGELOGD_LOG=info' '+name: changelogd-data'
 # YAML would take these for numbers or switches.
 renders 'names that look like numbers' $recent "$chart" --set service.enabled=true,api.insecureListen=true \
     --set-string fullnameOverride=on,nameOverride=n,data.existingClaim=123 \

@@ -2,6 +2,7 @@
 {{- define "changelogd.v1.checks" -}}
 {{- include "changelogd.v1.checkContext" . }}
 {{- include "changelogd.v1.checkStore" . }}
+{{- include "changelogd.v1.checkTopic" . }}
 {{- include "changelogd.v1.checkResources" . }}
 {{- include "changelogd.v1.checkStop" . }}
 {{- include "changelogd.v1.checkNetwork" . }}
@@ -53,15 +54,7 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- fail (print "changelogd: topic.partitions: has to be set with kafka.brokers, to the topic's partition count; "
     "a topic that grew re-homes workspaces, and changelogd refuses it only if it knows the count") }}
 {{- end }}
-{{- if and .Values.topic.create .Values.topic.job.enabled }}
-{{- fail "changelogd: topic.create: topic.job creates the topic already; leave one of them out" }}
-{{- end }}
 {{- if ne $store "kafka" }}
-{{- range $path, $set := dict "topic.create" .Values.topic.create "topic.job.enabled" .Values.topic.job.enabled }}
-{{- if $set }}
-{{- fail (printf "changelogd: %s: there is no topic in the %s store; set kafka.brokers or leave it out" $path $store) }}
-{{- end }}
-{{- end }}
 {{- range $path, $set := dict "networkPolicy.brokers" .Values.networkPolicy.brokers
     "kafka.propertiesSecret" .Values.kafka.propertiesSecret.name
     "kafka.properties" .Values.kafka.properties "kafka.secrets" .Values.kafka.secrets }}
@@ -114,20 +107,6 @@ one template of a name for all charts. `helm package --version` changes neither.
     .Values.data.limit $size) }}
 {{- end }}
 {{- end }}
-{{- $job := .Values.topic.job }}
-{{- if and $job.enabled $job.serviceAccount.create $job.serviceAccount.name }}
-{{- fail (print "changelogd: topic.job.serviceAccount.create: Helm removes the account of a hook, so it has a name "
-    "of its own; leave topic.job.serviceAccount.name out, or set create to false") }}
-{{- end }}
-{{- if and (not (kindIs "invalid" $job.minInsyncReplicas)) $job.enabled }}
-{{- if gt (int64 $job.minInsyncReplicas) (int64 .Values.topic.replicationFactor) }}
-{{- fail (printf "changelogd: topic.job.minInsyncReplicas: %d is more than topic.replicationFactor, which is %d"
-    (int64 $job.minInsyncReplicas) (int64 .Values.topic.replicationFactor)) }}
-{{- end }}
-{{- if hasKey (default dict $job.config) "min.insync.replicas" }}
-{{- fail "changelogd: topic.job.config: min.insync.replicas is topic.job.minInsyncReplicas already; leave one out" }}
-{{- end }}
-{{- end }}
 {{- range .Values.kafka.brokers }}
 {{- $port := regexFind "[0-9]+$" . | int64 }}
 {{- if or (lt $port 1) (gt $port 65535) }}
@@ -140,6 +119,64 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- end }}
 {{- if ne (len $secrets) (len (uniq $secrets)) }}
 {{- fail "changelogd: kafka.secrets: a Secret stands there twice" }}
+{{- end }}
+{{- end }}
+
+{{- define "changelogd.v1.checkTopic" -}}
+{{- $topic := .Values.topic }}
+{{- $strimzi := .Values.strimzi }}
+{{- $store := include "changelogd.v1.store" . }}
+{{- $creators := dict "topic.create" $topic.create "topic.job.enabled" $topic.job.enabled
+    "strimzi.topic.enabled" $strimzi.topic.enabled }}
+{{- $found := list }}
+{{- range $path, $set := merge (dict "strimzi.user.enabled" $strimzi.user.enabled) $creators }}
+{{- if and $set (ne $store "kafka") }}
+{{- fail (printf "changelogd: %s: there is no topic in the %s store; set kafka.brokers or leave it out" $path $store) }}
+{{- end }}
+{{- if and $set (hasKey $creators $path) }}
+{{- $found = append $found $path }}
+{{- end }}
+{{- end }}
+{{- if gt (len $found) 1 }}
+{{- fail (printf "changelogd: %s: creates the topic, and so does %s; leave one of them out" (last $found)
+    (first $found)) }}
+{{- end }}
+{{- if and $strimzi.user.enabled $topic.job.enabled }}
+{{- fail (print "changelogd: strimzi.user.enabled: topic.job runs before the KafkaUser exists; "
+    "use strimzi.topic or topic.create instead") }}
+{{- end }}
+{{- if and (or $strimzi.topic.enabled $strimzi.user.enabled) (not $strimzi.cluster) }}
+{{- fail "changelogd: strimzi.cluster: has to be set, to the name of the Kafka object" }}
+{{- end }}
+{{- if not (or $topic.job.enabled $strimzi.topic.enabled) }}
+{{- range $path, $set := dict "minInsyncReplicas" (not (kindIs "invalid" $topic.minInsyncReplicas))
+    "config" $topic.config "without" $topic.without }}
+{{- if $set }}
+{{- fail (printf "changelogd: topic.%s: only topic.job and strimzi.topic set it; enable one of them, or leave it out"
+    $path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if not (kindIs "invalid" $topic.minInsyncReplicas) }}
+{{- if gt (int64 $topic.minInsyncReplicas) (int64 $topic.replicationFactor) }}
+{{- fail (printf "changelogd: topic.minInsyncReplicas: %d is more than topic.replicationFactor, which is %d"
+    (int64 $topic.minInsyncReplicas) (int64 $topic.replicationFactor)) }}
+{{- end }}
+{{- range $path, $has := dict "config" (hasKey (default dict $topic.config) "min.insync.replicas")
+    "without" (has "min.insync.replicas" (default list $topic.without)) }}
+{{- if $has }}
+{{- fail (printf "changelogd: topic.%s: min.insync.replicas is topic.minInsyncReplicas already; leave one out" $path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $topic.without }}
+{{- if hasKey (default dict $topic.config) . }}
+{{- fail (printf "changelogd: topic.without: %s is in topic.config; leave one out" .) }}
+{{- end }}
+{{- end }}
+{{- if and $topic.job.enabled $topic.job.serviceAccount.create $topic.job.serviceAccount.name }}
+{{- fail (print "changelogd: topic.job.serviceAccount.create: Helm removes the account of a hook, so it has a name "
+    "of its own; leave topic.job.serviceAccount.name out, or set create to false") }}
 {{- end }}
 {{- end }}
 
@@ -263,6 +300,7 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- end }}
 {{- $volumes = append $volumes .name }}
 {{- end }}
+{{- include "changelogd.v1.checkMounts" (list . $volumes) }}
 {{- $set := list }}
 {{- range .Values.extraEnv }}
 {{- $isSetting := or (hasPrefix "CHANGELOGD_" .name) (has .name (list "KAFKA_BROKERS" "KAFKA_CHANGELOG_TOPIC"
@@ -275,5 +313,37 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- fail (printf "changelogd: extraEnv: %s stands there twice" .name) }}
 {{- end }}
 {{- $set = append $set .name }}
+{{- end }}
+{{- end }}
+
+{{/* It takes a list: the context, and the names of the pod's volumes. */}}
+{{- define "changelogd.v1.checkMounts" -}}
+{{- $values := (index . 0).Values }}
+{{- $name := include "changelogd.v1.name" (index . 0) }}
+{{- $paths := list "/var/lib/changelogd" }}
+{{- if $values.api.socket }}
+{{- $paths = append $paths (printf "/run/%s" $name) }}
+{{- end }}
+{{- range include "changelogd.v1.sharedMounts" (index . 0) | fromYamlArray }}
+{{- $path := trimSuffix "/" .mountPath }}
+{{- if has $path $paths }}
+{{- fail (printf "changelogd: extraVolumeMounts: something is mounted at %s already" $path) }}
+{{- end }}
+{{- $paths = append $paths $path }}
+{{- end }}
+{{- if eq $values.mode "standalone" }}
+{{- $volumes := append (index . 1) (printf "%s-data" $name) }}
+{{- range $values.extraVolumeMounts }}
+{{- if not (has .name $volumes) }}
+{{- fail (printf "changelogd: extraVolumeMounts: %s is no volume of the pod; add it to extraVolumes" .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $containers := list $name }}
+{{- range concat (default list $values.pod.extraInitContainers) (default list $values.pod.extraContainers) }}
+{{- if has .name $containers }}
+{{- fail (printf "changelogd: pod.extraContainers: %s is a container of the pod already" .name) }}
+{{- end }}
+{{- $containers = append $containers .name }}
 {{- end }}
 {{- end }}

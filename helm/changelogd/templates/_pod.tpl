@@ -22,8 +22,15 @@ spec:
   topologySpreadConstraints:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with .Values.pod.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - {{ include "changelogd.v1.container" . | nindent 6 | trim }}
+    {{- with .Values.pod.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with include "changelogd.v1.volumes" . | trim }}
   volumes:
     {{- . | nindent 4 }}
@@ -38,7 +45,11 @@ enableServiceLinks: false
 {{- with .Values.pod.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
+  {{- if kindIs "map" . }}
+  - name: {{ .name | quote }}
+  {{- else }}
   - name: {{ . | quote }}
+  {{- end }}
   {{- end }}
 {{- end }}
 {{- range $name := list "priorityClassName" "runtimeClassName" "dnsPolicy" }}

@@ -13,7 +13,8 @@ The others serve this chart.
 */}}
 
 {{- define "changelogd.v1.sidecar" -}}
-{{- include "changelogd.v1.checks" . -}}
+{{- /* The container runs all checks. */}}
+{{- include "changelogd.v1.checkContext" . }}
 {{- if ne .Values.mode "sidecar" }}
 {{- fail (print "changelogd: mode: has to be sidecar where the templates of this chart are included; "
     "in standalone mode the chart runs a Deployment of its own") }}
@@ -75,19 +76,21 @@ The pod spec of an application, with changelogd in it. What the spec has already
 {{- $_ := set $pod "containers" (concat (default list $pod.containers) $sidecar) }}
 {{- end }}
 {{- $_ := set $pod "volumes" (concat (default list $pod.volumes) $volumes) }}
-{{- if not (hasKey $pod "enableServiceLinks") }}
+{{- /* A field with null is as a field that is absent. */}}
+{{- if kindIs "invalid" $pod.enableServiceLinks }}
 {{- $_ := set $pod "enableServiceLinks" false }}
 {{- end }}
 {{- $grace := int64 $values.terminationGracePeriodSeconds }}
-{{- if and (hasKey $pod "terminationGracePeriodSeconds") (ne (int64 $pod.terminationGracePeriodSeconds) $grace) }}
+{{- $found := $pod.terminationGracePeriodSeconds }}
+{{- if and (not (kindIs "invalid" $found)) (ne (int64 $found) $grace) }}
 {{- fail (printf "changelogd: terminationGracePeriodSeconds: the pod has %d, and this value is %d: %s"
-    (int64 $pod.terminationGracePeriodSeconds) $grace "set it to the pod's, so that the time of a drain is checked") }}
+    (int64 $found) $grace "set it to the pod's, so that the time of a drain is checked") }}
 {{- end }}
 {{- $_ := set $pod "terminationGracePeriodSeconds" $grace }}
 {{- $group := get (default dict $values.pod.securityContext) "fsGroup" }}
 {{- if and $values.api.socket $group }}
 {{- $security := default dict $pod.securityContext }}
-{{- if not (hasKey $security "fsGroup") }}
+{{- if kindIs "invalid" $security.fsGroup }}
 {{- $_ := set $pod "securityContext" (merge (dict "fsGroup" (int64 $group)) $security) }}
 {{- end }}
 {{- end }}
@@ -106,6 +109,11 @@ Refuses a pod spec that cannot have this sidecar. It takes a list: the context, 
 {{- end }}
 {{- if not $pod.containers }}
 {{- fail "changelogd: the pod spec has no containers" }}
+{{- end }}
+{{- range $name := list "initContainers" "containers" "volumes" }}
+{{- if not (kindIs "slice" (default list (get $pod $name))) }}
+{{- fail (printf "changelogd: the pod spec's %s are no list" $name) }}
+{{- end }}
 {{- end }}
 {{- if and $pod.hostNetwork (not $context.Values.api.socket) }}
 {{- fail (print "changelogd: api.socket: the pod has hostNetwork, so that the API would be on the node's loopback; "
