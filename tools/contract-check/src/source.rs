@@ -84,6 +84,7 @@ pub enum Place {
     Broker,
     Campaign,
     Chart,
+    Image,
     Tools,
     Make,
 }
@@ -101,6 +102,7 @@ impl Tests {
             Place::Broker => "broker",
             Place::Campaign => "campaign",
             Place::Chart => "chart",
+            Place::Image => "image",
             Place::Tools => "tools",
             Place::Make => "make",
         };
@@ -235,6 +237,7 @@ fn place_of(file: &str) -> Place {
     match () {
         () if within("campaign") => Place::Campaign,
         () if within("chart") => Place::Chart,
+        () if file.starts_with("tests/image/") => Place::Image,
         () if within("broker") => Place::Broker,
         () if file.starts_with("tools/") => Place::Tools,
         () if file == "Makefile" => Place::Make,
