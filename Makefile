@@ -10,8 +10,8 @@ export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
 
 .PHONY: help run build test unit broker clients first-steps chart chart-values kubernetes-yaml release-test campaign \
-    campaign-short bench micro linearize check lint contract api baseline deny fetch tools tools-early kafka cities \
-    client-libraries image-test licences check-arm64
+    campaign-short cluster bench micro linearize check check-arm64 lint contract api baseline deny licences fetch \
+    tools tools-early kafka cities client-libraries image-test
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -37,7 +37,8 @@ unit: ## What needs neither Java nor a broker
 	# Examples, and examples in documentation.
 	$(CARGO) test --locked --quiet -p changelogd-example-embed
 	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
-	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests -p changelogd-third-party
+	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests \
+	    -p changelogd-third-party -p changelogd-cluster-tests
 	# A build without stores.
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
@@ -92,6 +93,17 @@ SHORT = none,F1,F4,F8,F9,F14,F16,F22,F23,kills
 campaign-short: linearize kafka ## Some faults, histories of 6 s, small numbers, a fixed seed: writes target/campaign.md
 	$(CAMPAIGN) --short --seed $(SEED) --only $(SHORT) --one-more --report target/campaign.md \
 	    --command "make campaign-short" $(ARGS)
+
+# With arguments it has not everything.
+CLUSTER_REPORT = $(if $(ARGS),target/cluster.md,docs/kubernetes.md)
+
+# CLUSTER_IMAGE: `binary` for the binary of the test build, or the path of an OCI archive.
+cluster: export CLUSTER_IMAGE ?= binary
+cluster: tools kafka ## The chart in a real Kubernetes on this machine, as root: writes a part of docs/kubernetes.md
+	tests/cluster/kubernetes/build.sh
+	$(CARGO) build --locked -p changelogd-cluster-tests
+	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-cluster-tests --bin changelogd-cluster -- \
+	    --report $(CLUSTER_REPORT) --command 'make cluster$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
 bench: build kafka cities ## Measures it next to raw librdkafka and others in the same run: writes docs/benchmarks.md
 	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" $(CARGO) run --locked --release -p changelogd-bench -- \

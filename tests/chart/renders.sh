@@ -99,6 +99,10 @@ renders 'standalone, IPv4 only, open admin port' $recent "$chart" --set bindAddr
     '+CHANGELOGD_LISTEN=127.0.0.1:50051' '+- name: changelogd-http'
 renders 'standalone, ready while brokers answer' $recent "$chart" --set probes.readiness=always -- \
     '+service: readiness' '-service: serving'
+renders 'standalone, memory of large values is given back' $recent "$chart" -- '+MALLOC_MMAP_THRESHOLD_=131072'
+renders 'standalone, another value for malloc' $recent "$chart" \
+    --set 'extraEnv[0].name=MALLOC_MMAP_THRESHOLD_' --set-string 'extraEnv[0].value=65536' \
+    -- '+MALLOC_MMAP_THRESHOLD_=65536' '-MALLOC_MMAP_THRESHOLD_=131072'
 renders 'standalone, no readiness probe' $recent "$chart" --set probes.readiness=never -- '-readinessProbe:'
 for repository in localhost:5000/a/b__c 10.0.0.1:5000/a a-b.c/d-e [::1]:5000/a; do
     renders "the image $repository" $recent "$chart" --set-string "image.repository=$repository,image.tag=1" -- \

@@ -8,6 +8,15 @@ image: {{ include "changelogd.v1.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 args: {{ concat (list "serve") (default list .Values.extraArgs) | toJson }}
 env:
+  {{- $ownMalloc := false }}
+  {{- range .Values.extraEnv }}
+  {{- $ownMalloc = or $ownMalloc (eq .name "MALLOC_MMAP_THRESHOLD_") }}
+  {{- end }}
+  {{- if not $ownMalloc }}
+  # Otherwise glibc raises this limit, and keeps the freed memory of large values, up to the memory limit and a kill.
+  - name: MALLOC_MMAP_THRESHOLD_
+    value: "131072"
+  {{- end }}
   {{- /* Before the others, so that kafka.properties may name one of them, as $(POD_NAME). */}}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
