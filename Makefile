@@ -10,8 +10,8 @@ export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
 
 .PHONY: help run build test unit broker clients first-steps chart chart-values kubernetes-yaml release-test campaign \
-    campaign-short cluster bench micro linearize check check-arm64 lint contract api baseline deny licences fetch \
-    tools tools-early kafka cities client-libraries image-test
+    campaign-short cluster bench micro linearize check check-arm64 lint contract metrics-table api baseline deny \
+    licences fetch tools tools-early kafka cities client-libraries image-test
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -155,6 +155,9 @@ chart-values: fetch ## Writes the flags of serve into the chart's values and sch
 
 kubernetes-yaml: tools fetch ## Writes the manifests for users without Helm from the chart
 	node tools/kubernetes-yaml.mjs
+
+metrics-table: ## Writes the table of metrics in docs/operations.md
+	CHANGELOGD_TEST_WRITE_METRICS=1 $(CARGO) test --locked --quiet --test local -- the_table_of_metrics_is_that_of_the_code
 
 contract: ## Writes the lists of tests in docs/contract.md
 	$(CARGO) run --locked --quiet -p changelogd-contract-check -- --write

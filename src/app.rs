@@ -4,6 +4,8 @@
 //! served, calls are refused, and a stop is not delayed. A drain ends two seconds after its deadline at the latest,
 //! and reports writes that were not delivered. If a port ends by a fault, the process drains and ends, too.
 
+mod limits;
+
 use std::{
     future::Future,
     io,
@@ -13,10 +15,10 @@ use std::{
 };
 
 use changelog_core::{
-    changelog::{Changelog, Limits, Undelivered},
+    changelog::{Changelog, Undelivered},
     log::Log,
-    model::ValueRules,
 };
+use limits::limits;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -34,7 +36,7 @@ use crate::{
         admin_router, api, health_and_reflection_routes, health_routes,
     },
     service::{CallLimits, Service},
-    store::{OpenProgress, StoreError, StoreMetrics, open_log, saturating_usize},
+    store::{OpenProgress, StoreError, StoreMetrics, libraries, open_log, saturating_usize},
     telemetry::{self, LogLimit},
     traces::Traces,
 };
@@ -130,8 +132,7 @@ impl App {
     /// Binds every address. [`App::run`] opens the store.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
         let stores = StoreMetrics::default();
-        let mut metrics = Metrics::new();
-        stores.register(metrics.registry());
+        let metrics = metrics_with(&stores);
         Self::bind(args, metrics, Box::new(move |args| Ok(open_log(args, &stores)?))).await
     }
 
@@ -140,7 +141,7 @@ impl App {
         args: ServeArgs,
         open: impl FnOnce(&ServeArgs) -> Result<Arc<dyn Log>, StartError> + Send + 'static,
     ) -> Result<Self, StartError> {
-        Self::bind(args, Metrics::new(), Box::new(open)).await
+        Self::bind(args, metrics_with(&StoreMetrics::default()), Box::new(open)).await
     }
 
     async fn bind(args: ServeArgs, metrics: Metrics, open: OpenLog) -> Result<Self, StartError> {
@@ -260,6 +261,13 @@ impl App {
     }
 }
 
+fn metrics_with(stores: &StoreMetrics) -> Metrics {
+    let mut metrics = Metrics::new();
+    stores.register(metrics.registry());
+    metrics.register_build(libraries());
+    metrics
+}
+
 /// The ports, and what they serve.
 struct Serving {
     args: Arc<ServeArgs>,
@@ -310,6 +318,7 @@ impl Serving {
         }
         let (delay, timeout) = (self.args.drain_delay, self.args.drain_timeout);
         tracing::info!(delay_ms = delay.as_millis() as u64, timeout_ms = timeout.as_millis() as u64, "draining");
+        self.metrics.set_draining();
         self.health.drain();
         sleep(delay).await;
         self.drain(Some(open)).await
@@ -385,6 +394,7 @@ impl Serving {
     /// Drains after --drain-delay. `open` is `None` if the store was not open yet.
     async fn drain(self, open: Option<Open>) -> Drained {
         let deadline = Instant::now() + self.args.drain_timeout;
+        self.metrics.set_draining();
         self.calls.refuse_new_calls();
         if let Some(Open { changelog, .. }) = &open {
             changelog.refuse_new_work();
@@ -429,20 +439,6 @@ async fn log_what_was_left_out(calls: Arc<CallState>, port_events: Arc<LogLimit<
         for (PortEvent { port, what }, times) in port_events.end_period() {
             tracing::warn!(port, times, "{what}: this happened more often than was logged");
         }
-    }
-}
-
-fn limits(args: &ServeArgs) -> Limits {
-    Limits {
-        values: ValueRules { mode: args.values.into(), max_bytes: args.max_value_bytes as usize },
-        max_replays: args.max_replays.into(),
-        max_replays_per_client: args.max_replays_per_client().into(),
-        share_replays: args.share_replays,
-        replay_queue_timeout: args.replay_queue_timeout,
-        max_following_streams: args.max_following_streams().into(),
-        replay_memory: saturating_usize(args.replay_memory()),
-        read_ahead: saturating_usize(args.read_ahead()),
-        max_load_memory: saturating_usize(args.max_load_memory()),
     }
 }
 

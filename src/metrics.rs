@@ -1,70 +1,63 @@
-//! Prometheus metrics, in one registry that the process owns. Label values are bounded: RPC names, codes, classes.
+//! Prometheus metrics, in one registry that the process owns.
+//!
+//! Promises: values of labels are from fixed lists, except for the numbers of partitions, which are bounded. Every
+//! series exists from the start, but for those of partitions, which exist once the topic is known. A gauge with a limit
+//! has one for the limit, with `limit` in its name.
 
-mod plain_text;
+mod calls;
+mod process;
+mod refusals;
+mod topic_state;
 
 use std::time::Duration;
 
-use changelog_core::changelog;
+use changelog_core::{
+    changelog::{self, Changelog},
+    metrics::{Series, durations, saturated},
+};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-        info::Info,
-    },
+    encoding::{prometheus_text, text},
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
+use tonic::Code;
 
+pub use calls::{ApiMethod, METHODS};
+
+use self::{calls::CallMetrics, refusals::Refusals, topic_state::TopicStates};
 use crate::telemetry;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rpc {
-    rpc: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RpcCode {
-    rpc: &'static str,
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Port {
-    port: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionEnd {
-    port: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Aborted {
-    reason: &'static str,
-}
+const PREFIX: &str = "changelogd";
+const PORTS: [&str; 3] = ["api", "health", "admin"];
+/// Why connections end.
+pub const CONNECTION_ENDS: [&str; 7] =
+    ["client", "no_first_bytes", "idle", "not_reading", "displaced", "refused", "stop"];
+/// Replays and queues are measured, the others are reserved of.
+const MEMORY_PARTS: [&str; 7] = ["replays", "queues", "requests", "answers", "lists", "conversions", "probes"];
+/// Of replays that end with ABORTED.
+const ABORTED: [&str; 2] = ["LOG_TRUNCATED", "LOG_MOVED"];
+/// The commit that was built. The build does not ask git, which an image lacks.
+const COMMIT: Option<&str> = option_env!("CHANGELOGD_COMMIT");
 
 /// The metrics of one process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MemoryPart {
-    part: &'static str,
-}
-
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    calls: Family<RpcCode, Counter>,
-    durations: Family<Rpc, Histogram>,
-    in_flight: Family<Rpc, Gauge>,
+    calls: CallMetrics,
+    refusals: Refusals,
+    mutations: Histogram,
     ready: Gauge,
-    connections: Family<Port, Gauge>,
-    connections_ended: Family<ConnectionEnd, Counter>,
-    memory: Family<MemoryPart, Gauge>,
-    memory_limits: Family<MemoryPart, Gauge>,
+    draining: Gauge,
+    topic_states: TopicStates,
+    connections: Series<Gauge, 1>,
+    connection_limits: Series<Gauge, 1>,
+    connections_ended: Series<Counter, 2>,
+    memory: Series<Gauge, 1>,
+    memory_limits: Series<Gauge, 1>,
     changelog: changelog::Metrics,
-    replays_aborted: Family<Aborted, Counter>,
+    replays_aborted: Series<Counter, 1>,
+    scrape: Mutex<()>,
 }
 
 impl Default for Metrics {
@@ -73,104 +66,150 @@ impl Default for Metrics {
     }
 }
 
+fn by<M: Clone, const N: usize>(label: &'static str, values: [&'static str; N], new: fn() -> M) -> Series<M, 1> {
+    Series::new(values.map(|value| [(label, value)]), new)
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("changelogd");
-        let calls = Family::<RpcCode, Counter>::default();
-        // 0.1 ms to 26 s
-        let durations =
-            Family::<Rpc, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(1e-4, 4.0, 10)));
-        let in_flight = Family::<Rpc, Gauge>::default();
-        let ready = Gauge::default();
-        let changelog = changelog::Metrics::default();
-        changelog.register(&mut registry);
-        let replays_aborted = Family::<Aborted, Counter>::default();
-        registry.register(
+        let ends =
+            PORTS.into_iter().flat_map(|port| CONNECTION_ENDS.map(|reason| [("port", port), ("reason", reason)]));
+        let mut metrics = Self {
+            registry: Registry::default(),
+            calls: CallMetrics::new(),
+            refusals: Refusals::new(),
+            mutations: durations(),
+            ready: Gauge::default(),
+            draining: Gauge::default(),
+            topic_states: TopicStates::new(),
+            connections: by("port", PORTS, Gauge::default),
+            connection_limits: by("port", PORTS, Gauge::default),
+            connections_ended: Series::new(ends, Counter::default),
+            memory: by("part", MEMORY_PARTS, Gauge::default),
+            memory_limits: by("part", MEMORY_PARTS, Gauge::default),
+            changelog: changelog::Metrics::default(),
+            replays_aborted: by("reason", ABORTED, Counter::default),
+            scrape: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        self.calls.register(&mut self.registry);
+        process::register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        self.calls.register_own(registry);
+        self.refusals.register(registry);
+        self.changelog.register(registry);
+        registry.register_with_unit(
+            "write_mutation_duration",
+            "From the arrival of a mutation of Write to its verdict",
+            Unit::Seconds,
+            self.mutations.clone(),
+        );
+        self.replays_aborted.register(
+            registry,
             "replays_aborted",
             "Replays that ended because the log changed while they read it, by reason",
-            replays_aborted.clone(),
         );
-        registry.register("rpc_calls", "Calls answered, by RPC and status code", calls.clone());
-        registry.register_with_unit(
-            "rpc_duration",
-            "From a call's arrival to its last byte",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        registry.register("rpc_in_flight", "Calls that are being answered", in_flight.clone());
-        let connections = Family::<Port, Gauge>::default();
-        registry.register("connections", "Open connections, by port", connections.clone());
-        let connections_ended = Family::<ConnectionEnd, Counter>::default();
-        registry.register(
+        self.connections.register(registry, "connections", "Open connections, by port");
+        self.connection_limits.register(registry, "connections_limit", "How many connections a port may have");
+        self.connections_ended.register(
+            registry,
             "connections_ended",
             "Connections that ended or were refused, by port and reason",
-            connections_ended.clone(),
         );
-        let memory = Family::<MemoryPart, Gauge>::default();
-        registry.register_with_unit(
-            "memory",
-            "What a part of --memory-limit holds; replays have replay_memory_bytes",
-            Unit::Bytes,
-            memory.clone(),
-        );
-        let memory_limits = Family::<MemoryPart, Gauge>::default();
-        registry.register_with_unit(
+        self.memory.register_with_unit(registry, "memory", "What a part of --memory-limit holds", Unit::Bytes);
+        self.memory_limits.register_with_unit(
+            registry,
             "memory_limit",
             "What a part of --memory-limit may hold at most",
             Unit::Bytes,
-            memory_limits.clone(),
         );
         registry.register("log_lines_lost", "Log lines that stderr did not take", telemetry::lost_lines());
-        registry.register("ready", "1 if writes and loads are possible, as far as is known", ready.clone());
-        registry.register("build", "The version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self {
-            registry,
-            calls,
-            durations,
-            in_flight,
-            ready,
-            connections,
-            connections_ended,
-            memory,
-            memory_limits,
-            changelog,
-            replays_aborted,
+        registry.register("ready", "1 if writes and loads are possible, as far as is known", self.ready.clone());
+        registry.register("draining", "1 from the signal to stop on", self.draining.clone());
+        self.topic_states.register(registry);
+    }
+
+    /// Where a store adds its metrics.
+    pub fn registry(&mut self) -> &mut Registry {
+        self.registry.sub_registry_with_prefix(PREFIX)
+    }
+
+    /// Adds what was built. `libraries` are names and versions of those that a store is linked with.
+    pub fn register_build(&mut self, libraries: [(&'static str, String); 2]) {
+        let own = [("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT.unwrap_or("unknown"))];
+        let own = own.map(|(name, value)| (name, value.to_owned()));
+        let labels: Vec<_> = own.into_iter().chain(libraries).collect();
+        self.registry().register("build", "1, with versions and the commit", Info::new(labels));
+    }
+
+    pub fn call_started(&self, method: Option<ApiMethod>) {
+        if let Some(method) = method {
+            self.calls.started(method);
         }
     }
 
-    pub fn call_started(&self, rpc: &'static str) {
-        self.in_flight.get_or_create(&Rpc { rpc }).inc();
+    /// Also called for a call whose client left.
+    pub fn call_ended(&self, method: Option<ApiMethod>, code: Code, duration: Duration) {
+        if let Some(method) = method {
+            self.calls.ended(method, code, duration);
+        }
     }
 
-    /// Also called for a call whose client left.
-    pub fn call_ended(&self, rpc: &'static str, code: &'static str, duration: Duration) {
-        self.in_flight.get_or_create(&Rpc { rpc }).dec();
-        self.calls.get_or_create(&RpcCode { rpc, code }).inc();
-        self.durations.get_or_create(&Rpc { rpc }).observe(duration.as_secs_f64());
+    /// Counts a call or mutation that is answered with a status that has this reason.
+    pub fn refused(&self, reason: &str) {
+        self.refusals.count(reason);
+    }
+
+    /// From the arrival of a mutation of `Write` to its verdict, in seconds.
+    pub fn mutations(&self) -> &Histogram {
+        &self.mutations
     }
 
     /// How many connections a port has.
-    pub fn set_connections(&self, port: &'static str, count: usize) {
-        self.connections.get_or_create(&Port { port }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    pub fn set_connections(&self, port: &str, count: usize) {
+        set(&self.connections, port, count);
     }
 
-    /// A connection ended, or was refused. The reason is from a fixed list.
-    pub fn connection_ended(&self, port: &'static str, reason: &'static str) {
-        self.connections_ended.get_or_create(&ConnectionEnd { port, reason }).inc();
+    pub fn set_connections_limit(&self, port: &str, limit: usize) {
+        set(&self.connection_limits, port, limit);
+    }
+
+    /// A connection ended, or was refused. The reason is one of [`CONNECTION_ENDS`].
+    pub fn connection_ended(&self, port: &str, reason: &str) {
+        if let Some(ended) = self.connections_ended.get([port, reason]) {
+            ended.inc();
+        }
     }
 
     /// What a part of the memory limit holds.
-    pub fn set_memory(&self, part: &'static str, bytes: u64) {
-        self.memory.get_or_create(&MemoryPart { part }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    pub fn set_memory(&self, part: &str, bytes: u64) {
+        set(&self.memory, part, bytes);
     }
 
-    pub fn set_memory_limit(&self, part: &'static str, bytes: u64) {
-        self.memory_limits.get_or_create(&MemoryPart { part }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    pub fn set_memory_limit(&self, part: &str, bytes: u64) {
+        set(&self.memory_limits, part, bytes);
     }
 
     pub fn set_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
+    }
+
+    pub fn set_draining(&self) {
+        self.draining.set(1);
+    }
+
+    /// Sets what follows no event. `None` before the store is open.
+    pub fn refresh(&self, changelog: Option<&Changelog>) {
+        let Some(changelog) = changelog else { return };
+        changelog.refresh_metrics();
+        self.set_memory("queues", changelog.queue().bytes as u64);
+        self.set_memory("replays", changelog.replay_memory() as u64);
+        self.topic_states.set(Some(&changelog.topic_state().borrow()));
     }
 
     /// The metrics of the changelog.
@@ -179,26 +218,36 @@ impl Metrics {
     }
 
     /// Counts a replay that ended with ABORTED. The reason is that of the status.
-    pub fn replay_aborted(&self, reason: &'static str) {
-        self.replays_aborted.get_or_create(&Aborted { reason }).inc();
+    pub fn replay_aborted(&self, reason: &str) {
+        if let Some(aborted) = self.replays_aborted.get([reason]) {
+            aborted.inc();
+        }
     }
 
-    /// Where a store adds its metrics.
-    pub fn registry(&mut self) -> &mut Registry {
-        &mut self.registry
+    /// Held while gauges are set and read, because of several states exactly one holds.
+    pub fn scrape(&self) -> MutexGuard<'_, ()> {
+        self.scrape.lock()
     }
 
     /// In the OpenMetrics text format 1.0.0.
     pub fn open_metrics(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = text::encode(&mut text, &self.registry);
         text
     }
 
     /// In Prometheus' text format 0.0.4.
     pub fn plain_text(&self) -> String {
-        plain_text::from_open_metrics(&self.open_metrics())
+        let mut text = String::new();
+        let _ = prometheus_text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn set(gauges: &Series<Gauge, 1>, value: &str, number: impl TryInto<i64>) {
+    if let Some(gauge) = gauges.get([value]) {
+        gauge.set(saturated(number));
     }
 }
 
@@ -209,19 +258,34 @@ mod tests {
     #[test]
     fn calls_are_rendered_as_metrics() {
         let metrics = Metrics::new();
-        metrics.call_started("Set");
-        metrics.call_ended("Set", "OK", Duration::from_millis(1));
+        let set = ApiMethod::named("Set");
+        metrics.call_started(set);
+        metrics.call_ended(set, Code::Ok, Duration::from_millis(1));
         metrics.replay_aborted("LOG_MOVED");
-        let text = metrics.open_metrics();
-        for line in [
-            "changelogd_rpc_calls_total{rpc=\"Set\",code=\"OK\"} 1",
-            "changelogd_rpc_in_flight{rpc=\"Set\"} 0",
-            "changelogd_rpc_duration_seconds_count{rpc=\"Set\"} 1",
-            "changelogd_loads_coalesced_total 0",
-            "changelogd_replays_aborted_total{reason=\"LOG_MOVED\"} 1",
-            "changelogd_following_streams 0",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
+        let labels = "grpc_type=\"unary\",grpc_service=\"changelog.v1.ChangelogService\",grpc_method=\"Set\"";
+        for text in [metrics.open_metrics(), metrics.plain_text()] {
+            for line in [
+                &*format!("grpc_server_handled_total{{{labels},grpc_code=\"OK\"}} 1"),
+                &*format!("grpc_server_started_total{{{labels}}} 1"),
+                &*format!("changelogd_calls_in_flight{{{labels}}} 0"),
+                &*format!("grpc_server_handling_seconds_count{{{labels}}} 1"),
+                "changelogd_loads_coalesced_total 0",
+                "changelogd_replays_aborted_total{reason=\"LOG_MOVED\"} 1",
+                "changelogd_following_streams 0",
+                "changelogd_topic_state{state=\"starting\",reason=\"STARTING\"} 1",
+            ] {
+                assert!(text.contains(line), "{line} in {text}");
+            }
         }
+    }
+
+    /// Covers C80.
+    #[test]
+    fn families_have_the_names_of_their_samples_and_no_units_in_the_older_format() {
+        let metrics = Metrics::new();
+        let (text, open) = (metrics.plain_text(), metrics.open_metrics());
+        assert!(text.contains("# TYPE grpc_server_handled_total counter\n") && !text.contains("# UNIT"), "{text}");
+        assert!(open.contains("# TYPE grpc_server_handled counter\n") && open.contains("# UNIT"), "{open}");
+        assert!(open.ends_with("# EOF\n") && !text.contains("# EOF"));
     }
 }

@@ -52,19 +52,32 @@ impl From<changelog_embedded::OpenError> for StoreError {
 pub struct StoreMetrics {
     #[cfg(feature = "kafka")]
     kafka: changelog_kafka::Metrics,
+    #[cfg(feature = "embedded")]
+    embedded: changelog_embedded::Metrics,
 }
 
 impl StoreMetrics {
     pub fn register(&self, registry: &mut Registry) {
         #[cfg(feature = "kafka")]
         self.kafka.register(registry);
-        #[cfg(not(feature = "kafka"))]
+        #[cfg(feature = "embedded")]
+        self.embedded.register(registry);
+        #[cfg(not(any(feature = "kafka", feature = "embedded")))]
         let _ = registry;
     }
 }
 
+/// The libraries in C that the stores of this build are linked with, and their versions.
+pub fn libraries() -> [(&'static str, String); 2] {
+    #[cfg(feature = "kafka")]
+    let [librdkafka, openssl] = changelog_kafka::library_versions();
+    #[cfg(not(feature = "kafka"))]
+    let [librdkafka, openssl] = ["none", "none"].map(str::to_owned);
+    [("librdkafka", librdkafka), ("openssl", openssl)]
+}
+
 /// Opens the log. Does not wait for brokers, and blocks while an embedded store is opened.
-#[cfg_attr(not(feature = "kafka"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "kafka", feature = "embedded")), allow(unused_variables))]
 pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>, StoreError> {
     match args.store() {
         StoreChoice::Memory => {
@@ -84,6 +97,7 @@ pub fn open_log(args: &ServeArgs, metrics: &StoreMetrics) -> Result<Arc<dyn Log>
                 cache_bytes: (memory.limit / 32).min(32 * 1024 * 1024),
                 cached_files: open_files::cached_files(open_files::limit()),
                 data_limit: args.data_limit,
+                metrics: metrics.embedded.clone(),
                 ..changelog_embedded::Settings::new(&args.data_dir)
             };
             Ok(Arc::new(EmbeddedLog::open(settings)?))
@@ -234,7 +248,7 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
-            "changelogd_producers_replaced_total 1",
+            "changelogd_kafka_producers_replaced_total 1",
             "changelogd_kafka_settings_replaced_total 0",
             "changelogd_kafka_token_requests_total 1",
             "changelogd_kafka_token_failures_total 0",

@@ -1,3 +1,4 @@
+use changelog_core::changelog::Limits;
 use clap::{Args, FromArgMatches};
 use futures_util::FutureExt;
 

@@ -55,9 +55,8 @@ pub fn admin_router(metrics: Arc<Metrics>, health: Health, opening: Arc<Opening>
 }
 
 async fn render(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
-    if let Ok(open) = admin.opening.get() {
-        admin.metrics.set_memory("queues", open.changelog.queued_bytes() as u64);
-    }
+    let _scrape = admin.metrics.scrape();
+    admin.metrics.refresh(admin.opening.get().ok().map(|open| &open.changelog));
     for part in admin.memory.parts() {
         admin.metrics.set_memory(part.name(), part.used());
     }

@@ -161,6 +161,7 @@ impl Port {
             connection,
             port: self,
         };
+        port.port.metrics.set_connections_limit(port.port.name, port.port.counts.max);
         let mut stop = pin!(stop);
         let mut give_places = give_places_timer();
         let deadline = loop {

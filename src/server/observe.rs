@@ -1,9 +1,9 @@
 //! The layer around all calls: whether the API takes calls, metrics, panics, and one log line for each.
 //!
-//! Promises: every call is counted once, with its status. A call that is dropped before its end counts as CANCELLED. A
-//! request that does not arrive completely in time is answered with DEADLINE_EXCEEDED. A call before the store is open
-//! is answered with STARTING. While the process drains, a new call is answered with DRAINING, except those that a
-//! client needs to find out what became of its writes.
+//! Promises: every call of a method of the API is counted once, with its status. A call that is dropped before its end
+//! counts as CANCELLED. A request that does not arrive completely in time is answered with DEADLINE_EXCEEDED. A call
+//! before the store is open is answered with STARTING. While the process drains, a new call is answered with DRAINING,
+//! except those that a client needs to find out what became of its writes.
 //! Does not: log values or, above debug, keys.
 
 use std::{
@@ -305,7 +305,7 @@ pub struct CallGuard {
 
 impl CallGuard {
     fn begin(rpc: Rpc, call: Call, api: Arc<CallState>) -> Self {
-        api.metrics.call_started(rpc.name);
+        api.metrics.call_started(rpc.method);
         Self { rpc, call, started: Instant::now(), api, ended: false }
     }
 }
@@ -316,9 +316,12 @@ impl CallEnd for CallGuard {
             return;
         }
         let (code, duration) = (code_name(status.code()), self.started.elapsed());
-        self.api.metrics.call_ended(self.rpc.name, code, duration);
+        self.api.metrics.call_ended(self.rpc.method, status.code(), duration);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
+        if let Some(reason) = reason.filter(|_| self.rpc.ours) {
+            self.api.metrics.refused(reason);
+        }
         let stats = &self.call.stats;
         self.call.span.end(CallResult {
             code,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::time::Instant;
 
+use crate::metrics::ApiMethod;
+
 /// The answer to a request that is not gRPC: another method than POST, or another content type. The specification
 /// wants HTTP status 415 for the second.
 pub fn not_grpc<B>(request: &Request<B>) -> Option<Response<tonic::body::Body>> {
@@ -28,10 +30,12 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     [&b"application/grpc"[..], b"application/grpc+proto"].iter().any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
-/// A name from a fixed list, because it becomes the label of a metric.
+/// A method, with a name from a fixed list.
 #[derive(Debug, Clone, Copy)]
 pub struct Rpc {
     pub name: &'static str,
+    /// `None` for health, reflection, and what the API does not have.
+    pub method: Option<ApiMethod>,
     /// Of the API, and not health or reflection.
     pub ours: bool,
     /// The `Check` of health, which is answered at once.
@@ -39,18 +43,16 @@ pub struct Rpc {
 }
 
 pub fn rpc_name(path: &str) -> Rpc {
-    const OURS: [&str; 9] =
-        ["Set", "Delete", "Flush", "LoadWorkspace", "StreamAll", "Describe", "Get", "Write", "Watch"];
-    if let Some(method) = path.strip_prefix("/changelog.v1.ChangelogService/") {
-        let name = OURS.into_iter().find(|name| *name == method).unwrap_or("unknown");
-        return Rpc { name, ours: true, is_check: false };
+    if let Some(name) = path.strip_prefix("/changelog.v1.ChangelogService/") {
+        let method = ApiMethod::named(name);
+        return Rpc { name: method.map_or("unknown", ApiMethod::name), method, ours: true, is_check: false };
     }
     let name = match path.split('/').nth(1) {
         Some("grpc.health.v1.Health") => "Health",
         Some("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection") => "Reflection",
-        _ => return Rpc { name: "unknown", ours: true, is_check: false },
+        _ => return Rpc { name: "unknown", method: None, ours: true, is_check: false },
     };
-    Rpc { name, ours: false, is_check: path == "/grpc.health.v1.Health/Check" }
+    Rpc { name, method: None, ours: false, is_check: path == "/grpc.health.v1.Health/Check" }
 }
 
 /// The deadline from the client's `grpc-timeout`: at most eight digits and a unit. A malformed one is ignored, as the

@@ -137,7 +137,8 @@ impl ChangelogService for Service {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let (changelog, tasks, conversions) = (self.changelog.clone(), self.tasks.clone(), self.conversions.clone());
-        let stream = write::write(changelog, &self.limits, &self.memory, tasks, conversions, request);
+        let metrics = self.metrics.clone();
+        let stream = write::write(changelog, &self.limits, &self.memory, metrics, tasks, conversions, request);
         Ok(stream.into_response())
     }
 

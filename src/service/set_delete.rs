@@ -85,7 +85,10 @@ async fn write(
     let deadline = call.deadline_within(limits.write_timeout);
     let written = match record {
         Ok(record) => changelog.write(record, ack, Some(deadline)).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            changelog.refused(&error);
+            Err(error)
+        }
     };
     let written = written.map_err(|error| {
         let status = failed(error);

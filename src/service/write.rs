@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     memory::{CallMemory, Full, MemoryPart},
+    metrics::Metrics,
     proto::v1::{self, mutation, verdict},
     traces::CallSpan,
 };
@@ -80,6 +81,7 @@ struct PendingWrite {
     key: Key,
     accepted: AcceptedWrite,
     units: Units,
+    arrived: Instant,
 }
 
 /// A mutation that gets its verdict.
@@ -88,6 +90,8 @@ struct Answered {
     outcome: Outcome,
     /// Released when the verdict is written to the client's socket.
     units: Units,
+    /// When its message had arrived.
+    arrived: Instant,
 }
 
 enum Outcome {
@@ -105,6 +109,7 @@ pub fn write(
     changelog: Changelog,
     limits: &CallLimits,
     memory: &CallMemory,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     conversions: Conversions,
     request: Request<Streaming<v1::WriteRequest>>,
@@ -124,7 +129,7 @@ pub fn write(
             tasks,
             answered,
             requests,
-            verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(outcomes, verdicts))),
+            verdict_task: AbortOnDropHandle::new(tokio::spawn(send_verdicts(outcomes, verdicts, metrics))),
             read: 0,
             request_memory,
             span: call.span.clone(),
@@ -202,6 +207,7 @@ impl Writing {
 
     async fn accept_all(&mut self, mutations: Vec<v1::Mutation>) -> Result<(), Status> {
         check_count(&mutations)?;
+        let arrived = Instant::now();
         let headers: usize = mutations.iter().map(|mutation| mutation.headers.len()).sum();
         let decoded = MUTATION_BYTES * mutations.len() as u64 + HEADER_BYTES * headers as u64;
         let no_room = |full| status::no_room_for_message("write", &full);
@@ -225,12 +231,12 @@ impl Writing {
         }
         release_message(&mut changes);
         for (id, change) in changes {
-            self.send(id, change).await;
+            self.send(id, change, arrived).await;
         }
         Ok(())
     }
 
-    async fn send(&mut self, id: u64, change: Result<Change, Status>) {
+    async fn send(&mut self, id: u64, change: Result<Change, Status>, arrived: Instant) {
         let needed = match &change {
             Ok(Change { key, value, .. }) => units_of(key.as_str().len(), value.as_ref().map_or(0, Bytes::len)),
             Err(status) => units_of_refusal(status_bytes(status)),
@@ -244,13 +250,16 @@ impl Writing {
             (Ok(()), Ok(change)) => {
                 let (key, verb) = (change.key.clone(), change.verb());
                 match self.accept(change).await {
-                    Ok(accepted) => return self.await_outcome(PendingWrite { id, key, accepted, units }),
-                    Err(error) => Outcome::Failed(error, key, verb),
+                    Ok(accepted) => return self.await_outcome(PendingWrite { id, key, accepted, units, arrived }),
+                    Err(error) => {
+                        self.changelog.refused(&error);
+                        Outcome::Failed(error, key, verb)
+                    }
                 }
             }
         };
         // The stream may have ended.
-        let _ = self.answered.send(Answered { id, outcome, units });
+        let _ = self.answered.send(Answered { id, outcome, units, arrived });
     }
 
     fn await_outcome(&mut self, write: PendingWrite) {
@@ -283,13 +292,13 @@ impl Writing {
 
 /// Waits for the outcomes of the writes to one partition, in order.
 async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, answered: mpsc::UnboundedSender<Answered>) {
-    while let Some(PendingWrite { id, key, accepted, units }) = queue.recv().await {
+    while let Some(PendingWrite { id, key, accepted, units, arrived }) = queue.recv().await {
         let outcome = match accepted.outcome().await {
             Ok(written) => Outcome::Written(written),
             Err(error) => Outcome::Failed(error, key, "write"),
         };
         // The stream may have ended.
-        let _ = answered.send(Answered { id, outcome, units });
+        let _ = answered.send(Answered { id, outcome, units, arrived });
     }
 }
 
@@ -297,6 +306,7 @@ async fn complete(mut queue: mpsc::UnboundedReceiver<PendingWrite>, answered: mp
 async fn send_verdicts(
     mut answered: mpsc::UnboundedReceiver<Answered>,
     responses: ResponseSender<v1::WriteResponse>,
+    metrics: Arc<Metrics>,
 ) -> Result<u64, Status> {
     let (mut sent, mut batch) = (0, Vec::with_capacity(MAX_VERDICTS));
     while answered.recv_many(&mut batch, MAX_VERDICTS).await > 0 {
@@ -308,14 +318,22 @@ async fn send_verdicts(
                 batch.push(more);
             }
         }
+        let now = Instant::now();
+        let answer = |id, outcome, arrived: Instant| {
+            metrics.mutations().observe(now.saturating_duration_since(arrived).as_secs_f64());
+            verdict(id, outcome).unwrap_or_else(|status| {
+                metrics.refused(&status::reason(&status).unwrap_or_default());
+                v1::Verdict { id, outcome: Some(verdict::Outcome::Error((&status).into())) }
+            })
+        };
         let mut left = batch.drain(..);
-        while let Some(Answered { id, outcome, mut units }) = left.next() {
-            let mut verdicts = vec![verdict(id, outcome)];
+        while let Some(Answered { id, outcome, mut units, arrived }) = left.next() {
+            let mut verdicts = vec![answer(id, outcome, arrived)];
             let mut bytes = verdicts[0].encoded_len();
             while bytes < MAX_VERDICT_BYTES
-                && let Some(Answered { id, outcome, units: more }) = left.next()
+                && let Some(Answered { id, outcome, units: more, arrived }) = left.next()
             {
-                let verdict = verdict(id, outcome);
+                let verdict = answer(id, outcome, arrived);
                 bytes += verdict.encoded_len();
                 verdicts.push(verdict);
                 units.merge(more);
@@ -328,17 +346,17 @@ async fn send_verdicts(
     Ok(sent)
 }
 
-fn verdict(id: u64, outcome: Outcome) -> v1::Verdict {
-    let status = match outcome {
+/// The status of a mutation that failed is an error.
+fn verdict(id: u64, outcome: Outcome) -> Result<v1::Verdict, Status> {
+    Err(match outcome {
         Outcome::Written(written) => {
-            return v1::Verdict { id, outcome: Some(verdict::Outcome::Written(response::written(&written))) };
+            return Ok(v1::Verdict { id, outcome: Some(verdict::Outcome::Written(response::written(&written))) });
         }
         Outcome::Failed(error, key, verb) => status::from_failed_write(&error, verb, &key),
         Outcome::Bad(status) => status,
         Outcome::NoRoom(full, verb, None) => status::memory_limit(verb, &full),
         Outcome::NoRoom(full, verb, Some(key)) => status::memory_limit_of_write(verb, &key, &full),
-    };
-    v1::Verdict { id, outcome: Some(verdict::Outcome::Error((&status).into())) }
+    })
 }
 
 /// Refused mutations may be nearly all of their message, which the others would keep in memory.

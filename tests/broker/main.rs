@@ -3,6 +3,7 @@
 // Pedantic lints are for what ships. Tests say what they measured.
 #![allow(clippy::pedantic, clippy::print_stdout)]
 
+mod alerts;
 mod authorization;
 mod cities;
 mod clients;
@@ -16,10 +17,12 @@ mod given_addresses;
 mod kit;
 mod log;
 mod log_truncation;
+mod metrics;
 mod oauth;
 mod older_brokers;
 mod oracle;
 mod producers;
+mod prometheus;
 mod quotas;
 mod readme;
 mod replaced_credentials;

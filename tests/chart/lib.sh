@@ -151,7 +151,7 @@ render() {
     wait $! || status4=$?
     if [ "$status" -ne "$status4" ]; then
         problem "Helm 3 ends with $status ($(cat "$work/err")), and Helm 4 with $status4 ($(cat "$work/err4"))"
-    elif [ "$status" -eq 0 ] && ! diff -B "$work/out" "$work/out4" >"$work/odd"; then
+    elif [ "$status" -eq 0 ] && ! diff -B -Z "$work/out" "$work/out4" >"$work/odd"; then
         problem "Helm 4 renders something else: $(cat "$work/odd")"
     fi
     return "$status"

@@ -57,6 +57,7 @@ kafka='kafka.brokers={kafka-0:9092,kafka-1:9092}'
 . "$here/strimzi.sh"
 . "$here/manifests.sh"
 . "$here/refuses.sh"
+. "$here/monitoring.sh"
 . "$here/files.sh"
 
 echo "$passed passed, $failed failed"

@@ -23,15 +23,20 @@ function strict(schema) {
   const isClosed = schema.type === 'object' && schema.properties !== undefined;
   const isOpen = schema.additionalProperties !== undefined || schema['x-kubernetes-preserve-unknown-fields'] === true;
   if (isClosed && !isOpen) copy.additionalProperties = false;
+  if (schema['x-kubernetes-int-or-string']) delete copy.type;
+  // A form of Go alone.
+  if (typeof schema.pattern === 'string' && schema.pattern.includes('(?i)')) delete copy.pattern;
   return copy;
 }
 
 /** Schemas of all CustomResourceDefinitions in schemas/, by apiVersion and kind. */
 function customSchemas() {
   const found = new Map();
-  for (const file of readdirSync(schemas).filter((name) => name.endsWith('.yaml'))) {
+  for (const file of readdirSync(schemas, { recursive: true }).filter((name) => name.endsWith('.yaml'))) {
     for (const document of parseAllDocuments(readFileSync(join(schemas, file), 'utf8'))) {
-      const { group, names, versions } = document.toJS().spec;
+      const definition = document.toJS();
+      if (definition?.kind !== 'CustomResourceDefinition') continue;
+      const { group, names, versions } = definition.spec;
       for (const { name, schema } of versions) {
         const key = `${group}/${name} ${names.kind}`;
         if (found.has(key)) throw new Error(`${file}: ${key} is in another file too`);
@@ -47,6 +52,7 @@ function customSchemas() {
   }
   return found;
 }
+
 const custom = customSchemas();
 
 /** The schemas of a version, compiled when they are first needed. */

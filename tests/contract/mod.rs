@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod command_line;
 pub mod facts;
+pub mod moving;
 pub mod promises;
 pub mod refusals;
 pub mod retention;

@@ -279,9 +279,7 @@ impl TestServer {
     /// The value of a gauge or counter of /metrics, by the start of its line.
     pub async fn metric(&self, name: &str) -> i64 {
         let (_, text) = self.http("/metrics").await;
-        // A member of a family is there from its first event on.
-        let absent = name.ends_with('}').then_some("0");
-        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' '))).or(absent);
+        let line = text.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(' ')));
         line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     }
 
@@ -433,4 +431,18 @@ pub fn directory() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("data");
     (directory, path)
+}
+
+/// The series that counts calls of a method that ended with this code. Codes have the names of gRPC for Go.
+pub fn handled(method: &str, code: &str) -> String {
+    let kind = match method {
+        "LoadWorkspace" | "StreamAll" | "Watch" => "server_stream",
+        "Write" => "bidi_stream",
+        _ => "unary",
+    };
+    let service = "changelog.v1.ChangelogService";
+    format!(
+        "grpc_server_handled_total{{grpc_type=\"{kind}\",grpc_service=\"{service}\",grpc_method=\"{method}\",\
+         grpc_code=\"{code}\"}}"
+    )
 }

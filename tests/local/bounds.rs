@@ -88,7 +88,7 @@ async fn given_back(server: &TestServer, within: Duration) {
     loop {
         let held = (
             server.metric("changelogd_replays_running").await,
-            server.metric("changelogd_replay_memory_bytes").await,
+            server.metric("changelogd_memory_bytes{part=\"replays\"}").await,
             server.metric("changelogd_following_streams").await,
         );
         if held == (0, 0, 0) {
@@ -217,7 +217,7 @@ async fn permits_and_memory_are_returned_within_two_seconds_of_a_client_s_end() 
         assert!(started.elapsed() < PATIENCE, "it follows");
     }
     assert_eq!(server.metric("changelogd_replays_running").await, 3);
-    assert!(server.metric("changelogd_replay_memory_bytes").await > (2 * ENTRIES * VALUE) as i64);
+    assert!(server.metric("changelogd_memory_bytes{part=\"replays\"}").await > (2 * ENTRIES * VALUE) as i64);
     // A stream is cancelled.
     drop(first);
     let started = Instant::now();

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    contract::server::{PATIENCE, TestServer},
+    contract::server::{PATIENCE, TestServer, handled},
     http2::{DATA, END_STREAM, framed},
     http2::{END_HEADERS, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, head_of, next_frame},
     memory_limit::{MIB, grown_memory, limit, peak_memory, server, until, used},
@@ -45,7 +45,7 @@ fn get() -> v1::GetRequest {
 /// Waits until the server has begun so many calls.
 async fn begun(server: &TestServer, rpc: &str, calls: i64) {
     let started = Instant::now();
-    while server.metric(&format!("changelogd_rpc_calls_total{{rpc=\"{rpc}\",code=\"OK\"}}")).await < calls {
+    while server.metric(&handled(rpc, "OK")).await < calls {
         assert!(started.elapsed() < PATIENCE, "{rpc}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -12,7 +12,7 @@ use tonic::Request;
 
 use crate::{
     bounds::{grown_kib, peak_kib},
-    contract::server::{PATIENCE, TestServer, connect, raw, reason},
+    contract::server::{PATIENCE, TestServer, connect, handled, raw, reason},
 };
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -268,7 +268,7 @@ async fn no_call_begins_on_a_connection_that_is_closed_already() {
         let broken = frame(HEADERS, END_HEADERS, 0, &head());
         stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &call, &broken].concat()).await.unwrap();
         assert!(closed(&mut stream).await, "{rpc}: with a GOAWAY");
-        let count = format!("changelogd_rpc_calls_total{{rpc=\"{rpc}\",code=\"CANCELLED\"}}");
+        let count = handled(rpc, "Canceled");
         let started = Instant::now();
         while server.metric(&count).await < 1 && started.elapsed() < Duration::from_secs(5) {
             tokio::time::sleep(Duration::from_millis(20)).await;

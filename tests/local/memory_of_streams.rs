@@ -231,7 +231,8 @@ async fn answers_are_not_made_before_there_is_room_for_them() {
             }
         };
         tokio::time::timeout(PATIENCE, no_room).await.expect("one finds no room");
-        let counted = limit(&server, "answers").await + server.metric("changelogd_replay_memory_bytes").await;
+        let counted =
+            limit(&server, "answers").await + server.metric("changelogd_memory_bytes{part=\"replays\"}").await;
         let taken = grown_memory(server.pid(), settled);
         assert!(taken < counted as u64 + NOT_COUNTED, "{taken} bytes, of which {counted} are in the parts");
     }

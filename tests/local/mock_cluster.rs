@@ -50,6 +50,13 @@ impl MockKafka {
         assert_eq!(process.answer(), on.to_string());
     }
 
+    /// Stops the process of the cluster, or lets it go on. Meanwhile the broker takes connections and answers nothing.
+    pub fn pause(&self, paused: bool) {
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let id = self.process().child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().expect("kill runs").success());
+    }
+
     pub fn arguments(&self, partitions: i32) -> Vec<String> {
         vec![format!("--brokers={}", self.brokers), "--topic=t".to_owned(), format!("--partitions={partitions}")]
     }
@@ -68,7 +75,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The end of its standard input ends it.
+        // The end of its standard input ends it, unless a test that failed has left it stopped.
+        let _ = Command::new("kill").args(["-CONT", &self.child.id().to_string()]).status();
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const STATUS: &str = include_str!("../../src/service/status.rs");
 const FACTS: &str = include_str!("../../src/service/facts.rs");
 const CODEC: &str = include_str!("../../src/proto/codec.rs");
+const COUNTED: &str = include_str!("../../src/metrics/refusals.rs");
 const LOG_ERRORS: &str = include_str!("../../crates/changelog-core/src/log/error.rs");
 const PROTO: &str = include_str!("../../proto/changelog.proto");
 const CONTRACT: &str = include_str!("../../docs/contract.md");
@@ -110,6 +111,14 @@ fn every_reason_of_the_code_is_in_each_table_with_its_code() {
         let unknown: Vec<_> = table.difference(&code).collect();
         assert!(missing.is_empty() && unknown.is_empty(), "{name}: missing {missing:?}, not in the code {unknown:?}");
     }
+}
+
+#[test]
+fn every_reason_of_the_code_is_counted() {
+    let list = COUNTED.split("const REASONS:").nth(1).expect("the list").split("];").next().unwrap();
+    let counted: BTreeSet<_> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let of_code = of_the_code().iter().filter_map(|reason| Some(reason.split_once(' ')?.1.to_owned())).collect();
+    assert_eq!(counted, of_code);
 }
 
 /// Covers C77.

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::{
-    contract::server::{PATIENCE, TestServer, connect, raw, reason},
+    contract::server::{PATIENCE, TestServer, connect, handled, raw, reason},
     http2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, framed, head_of},
 };
 
@@ -22,13 +22,13 @@ async fn server() -> TestServer {
 
 async fn calls(server: &TestServer, rpc: &str, code: &str) -> i64 {
     let (_, text) = server.http("/metrics").await;
-    let name = format!("changelogd_rpc_calls_total{{rpc=\"{rpc}\",code=\"{code}\"}} ");
+    let name = handled(rpc, code) + " ";
     text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
 }
 
 async fn until_reset(server: &TestServer, rpc: &str, count: i64) {
     let started = Instant::now();
-    while calls(server, rpc, "DEADLINE_EXCEEDED").await < count {
+    while calls(server, rpc, "DeadlineExceeded").await < count {
         assert!(started.elapsed() < PATIENCE, "{rpc}: the stream is reset");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -76,7 +76,7 @@ async fn a_writer_that_reads_no_verdicts_is_reset_and_other_calls_of_its_connect
         }
     };
     assert_eq!((status.code(), &*reason(&status)), (Code::Cancelled, ""), "{status:?}");
-    assert_eq!(calls(&server, "Write", "DEADLINE_EXCEEDED").await, 1);
+    assert_eq!(calls(&server, "Write", "DeadlineExceeded").await, 1);
 }
 
 /// An open connection, and the response on it.

@@ -15,6 +15,8 @@
 pub mod blocking;
 pub mod changelog;
 pub mod log;
+#[doc(hidden)]
+pub mod metrics;
 pub mod model;
 #[doc(hidden)]
 pub mod rule;

@@ -1,4 +1,4 @@
-//! Checks each second whether the data directory and the engine's files are still there.
+//! Checks each second whether the data directory and the engine's files are still there, and measures them for metrics.
 //!
 //! It has a thread of its own. So a removal is noticed while nothing is written, while the writer waits for the disk,
 //! and after a fault of the writer, when reads go on.
@@ -18,6 +18,8 @@ use super::state::StoreState;
 
 /// A removal is noticed within about this time.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The files are measured for metrics once in so many checks, because each is looked at.
+const CHECKS_PER_MEASUREMENT: u32 = 5;
 
 /// The thread. Dropping it ends the thread, and waits for that.
 pub(super) struct DirectoryWatch {
@@ -39,8 +41,13 @@ impl DirectoryWatch {
 }
 
 fn run(state: &StoreState, stopped: &Receiver<()>) {
+    let mut checks = 0_u32;
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         state.check_files();
+        checks = checks.wrapping_add(1);
+        if checks.is_multiple_of(CHECKS_PER_MEASUREMENT) {
+            state.measure();
+        }
     }
 }
 

@@ -216,6 +216,16 @@ fn is_damage(error: &io::Error) -> bool {
     )
 }
 
+/// Why a commit failed, in words.
+pub(super) fn failed_commit(error: &fjall::Error) -> String {
+    let cause = match error {
+        fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => format!("the disk is full: {io}"),
+        fjall::Error::Io(io) => io.to_string(),
+        other => format!("{other:?}"),
+    };
+    format!("a commit failed: {cause}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

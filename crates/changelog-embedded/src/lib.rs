@@ -87,6 +87,7 @@ mod engine_check;
 mod error;
 mod follow;
 mod layout;
+mod metrics;
 mod name_watch;
 mod presence;
 mod progress;
@@ -122,7 +123,8 @@ use async_trait::async_trait;
 use changelog_core::{
     log::{
         Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
-        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, short_retention_of_followers,
+        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, WriteQueue,
+        short_retention_of_followers,
     },
     model::{Partition, PartitionCount},
 };
@@ -134,6 +136,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::OpenError;
+pub use metrics::Metrics;
 pub use progress::JournalProgress;
 pub use settings::Settings;
 pub use space::MIN_DATA_LIMIT;
@@ -221,7 +224,12 @@ impl EmbeddedLog {
             topic_state: watch::Sender::new(TopicState::Ready(topic)),
             queued_bytes: AtomicUsize::new(0),
             pending_writes: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            metrics: settings.metrics.clone(),
         });
+        state.metrics.set_limit(settings.data_limit);
+        state.show_state();
+        state.measure();
         let fail = |cause| OpenError::io(&settings.dir, cause);
         let reserve =
             Reserve { bytes: settings.reserve_bytes, files: settings.reserve_files, data_limit: settings.data_limit };
@@ -336,8 +344,14 @@ impl Log for EmbeddedLog {
         Ok(pending)
     }
 
-    fn queued_bytes(&self) -> usize {
-        self.state.queued_bytes.load(Relaxed)
+    fn queue(&self) -> WriteQueue {
+        let (max_records, max_bytes) = self.queue_limits;
+        WriteQueue {
+            writes: self.state.pending_writes.load(Relaxed),
+            max_writes: max_records as u64,
+            bytes: self.state.queued_bytes.load(Relaxed),
+            max_bytes,
+        }
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

@@ -114,11 +114,13 @@ impl PartitionScan {
                             layout::offset_of_log(&entry_key).ok_or_else(|| self.damaged("log", &entry_key))?;
                         let key = layout::unseal(&entry_key, &sealed).ok_or_else(|| self.damaged("log", &entry_key))?;
                         let class = self.selection.classify(self.partition, Some(key));
-                        self.counts.count(class);
+                        self.counts.count(class, key.len());
                         if class != Class::Wanted {
                             continue;
                         }
-                        Some(self.read(key, offset)?)
+                        let record = self.read(key, offset)?;
+                        self.counts.bytes += record.value.as_ref().map_or(0, Bytes::len) as u64;
+                        Some(record)
                     }
                 },
             };
@@ -211,7 +213,7 @@ impl PartitionScan {
     ) -> Result<(), Corrupt> {
         let key = layout::key_of_latest(entry_key);
         let class = self.selection.classify(self.partition, Some(key));
-        self.counts.count(class);
+        self.counts.count(class, key.len() + sealed.len());
         // The checksum of filtered-out records is verified too. Otherwise a filtered load would succeed on a store that
         // an unfiltered one reports as corrupt.
         let content = layout::unseal(entry_key, sealed).ok_or_else(|| self.damaged("latest", entry_key))?;

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use changelog_core::model::PartitionCount;
 
+use super::metrics::Metrics;
+
 /// The settings of the embedded store.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,6 +38,8 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// How many of its files the engine keeps open, 10 or more. It opens some more for a short time.
     pub cached_files: usize,
+    /// Where the store counts.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -54,6 +58,7 @@ impl Settings {
             write_buffer_bytes: 256 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,
             cached_files: 256,
+            metrics: Metrics::default(),
         }
     }
 }

@@ -303,6 +303,20 @@ fn stored(wanted: Wanted) -> u64 {
     wanted.bytes.saturating_mul(3)
 }
 
+/// A file system, for metrics.
+pub(super) struct FileSystem {
+    pub(super) free_bytes: u64,
+    pub(super) size_bytes: u64,
+}
+
+impl FileSystem {
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Self { free_bytes: bytes(stat.f_bavail), size_bytes: bytes(stat.f_blocks) })
+    }
+}
+
 /// The room of the file system.
 pub(super) struct Disk {
     pub(super) free_bytes: u64,
@@ -329,7 +343,7 @@ impl Disk {
 }
 
 /// The bytes that the store's own files in a data directory occupy.
-fn occupied_by_store(dir: &Path) -> io::Result<u64> {
+pub(super) fn occupied_by_store(dir: &Path) -> io::Result<u64> {
     OWN.iter().map(|name| occupied(&dir.join(name))).sum()
 }
 

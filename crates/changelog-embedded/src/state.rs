@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -19,7 +19,13 @@ use fjall::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::Head, presence::Presence, store::SharedStore};
+use super::{
+    layout::Head,
+    metrics::Metrics,
+    presence::Presence,
+    space::{FileSystem, occupied_by_store},
+    store::SharedStore,
+};
 
 /// The wall clock, in milliseconds since 1970. Tests set it.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -103,6 +109,9 @@ pub(super) struct StoreState {
     pub(super) topic_state: watch::Sender<TopicState>,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) pending_writes: AtomicU64,
+    /// The last batch with a set had no room.
+    pub(super) full: AtomicBool,
+    pub(super) metrics: Metrics,
 }
 
 impl StoreState {
@@ -120,6 +129,26 @@ impl StoreState {
         self.no_service.get()?.read_error()
     }
 
+    /// Whether there was room for the last batch with a set.
+    pub(super) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Relaxed) != full {
+            self.show_state();
+        }
+    }
+
+    pub(super) fn show_state(&self) {
+        let failure = self.no_service.get().or_else(|| self.no_writes.get());
+        self.metrics.set_state(failure, self.full.load(Relaxed));
+    }
+
+    /// Measures files for metrics. Blocks.
+    pub(super) fn measure(&self) {
+        // What can't be measured keeps its last values.
+        if let (Ok(bytes), Ok(file_system)) = (occupied_by_store(&self.dir), FileSystem::of(&self.dir)) {
+            self.metrics.set_room(bytes, &file_system);
+        }
+    }
+
     pub(super) fn set_read_only(&self, cause: &str) {
         self.stop_writes(StoreFailure::ReadOnly { cause: cause.to_owned() });
     }
@@ -132,6 +161,7 @@ impl StoreState {
     fn stop_writes(&self, failure: StoreFailure) {
         if self.no_writes.set(failure.clone()).is_ok() {
             tracing::error!(dir = %self.dir.display(), %failure, "the store takes no writes until it is opened again");
+            self.show_state();
             // A state in which nothing is served stays.
             self.topic_state.send_if_modified(|state| {
                 let sound = matches!(state, TopicState::Ready(_));
@@ -176,6 +206,7 @@ impl StoreState {
             } else {
                 tracing::error!(%dir, %failure, "the store is not served any more");
             }
+            self.show_state();
             self.topic_state.send_replace(TopicState::Failed(failure.clone()));
             // Followers wait for what is published.
             self.published.send_modify(|_| {});

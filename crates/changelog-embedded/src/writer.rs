@@ -37,7 +37,7 @@ use fjall::OwnedWriteBatch;
 use tokio::sync::oneshot;
 
 use super::{
-    error::{Unreadable, is_out_of_files},
+    error::{Unreadable, failed_commit, is_out_of_files},
     layout::{self, Head, RecordHead},
     space::{Purpose, Space, Wanted},
     state::{Clock, Published, StoreState},
@@ -257,6 +257,14 @@ impl Writer {
             return Ok(());
         }
         let wanted = wanted(writes);
+        let room = self.room(wanted);
+        if matches!(wanted.purpose, Purpose::Sets) {
+            self.state.set_full(room.is_err());
+        }
+        room
+    }
+
+    fn room(&mut self, wanted: Wanted) -> Result<(), WriteError> {
         let checked = self.space.check(&self.store, wanted);
         if checked.is_err() && self.space.has_limit() && self.store.is_merging() {
             // Room for another merge after this one is needed only as long as it runs.
@@ -413,23 +421,15 @@ impl Writer {
             batch.insert(keyspace, entry_key, sealed.clone());
             batch.remove(keyspace, before);
         }
-        match batch.commit() {
+        match self.state.metrics.commit(|| batch.commit()) {
             Ok(()) => {}
             // The engine returns this before it writes anything.
             Err(fjall::Error::Poisoned) => return Err(CommitError::NotWritten(self.engine_failed())),
             Err(error) => {
-                let cause = match &error {
-                    fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => {
-                        format!("the disk is full: {io}")
-                    }
-                    fjall::Error::Io(io) => io.to_string(),
-                    other => format!("{other:?}"),
-                };
-                let cause = format!("a commit failed: {cause}");
                 if self.state.check_files().is_none() {
-                    self.state.set_read_only(&cause);
+                    self.state.set_read_only(&failed_commit(&error));
                 }
-                return Err(CommitError::Unknown(cause));
+                return Err(CommitError::Unknown(failed_commit(&error)));
             }
         }
         if let Some(gone) = self.state.check_presence() {

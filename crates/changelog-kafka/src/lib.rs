@@ -37,7 +37,7 @@ use changelog_core::{
     blocking::{BlockingError, run_blocking},
     log::{
         Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-        TopicState, WriteError,
+        TopicState, WriteError, WriteQueue,
     },
 };
 use parking_lot::Mutex;
@@ -47,6 +47,8 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
+
+use metrics::PartitionMetrics;
 
 pub use metrics::Metrics;
 pub use settings::{
@@ -61,12 +63,20 @@ use self::{
     settings::Loaded,
     settings_watcher::SettingsWatcher,
     timeouts::{
-        CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, PRODUCER_CHECK_FALLBACK,
+        CLOSE_CHECK_INTERVAL, DESCRIBE_OFFSETS_WAIT, MAX_OFFSET_QUERIES, OFFSETS_INTERVAL, PRODUCER_CHECK_FALLBACK,
         PRODUCER_CHECK_INTERVAL,
     },
     token::Provider,
     topic::TopicWatcher,
 };
+
+/// The versions of librdkafka and OpenSSL, which are linked in.
+pub fn library_versions() -> [String; 2] {
+    let openssl = openssl::version::version();
+    // Such as "OpenSSL 3.5.1 1 Jul 2025".
+    let number = openssl.split_whitespace().nth(1).unwrap_or(openssl);
+    [rdkafka::util::get_rdkafka_version().1, number.to_owned()]
+}
 
 struct Inner {
     settings: Settings,
@@ -111,6 +121,7 @@ impl KafkaLog {
     /// [`Log::topic_state`].
     pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
         let Loaded { settings, held, files } = Loaded::new(settings)?;
+        metrics.set_expirations(&settings.expirations());
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let clients = Arc::new(Clients::new(settings.clone(), held).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), clients.clone()));
@@ -145,10 +156,11 @@ impl KafkaLog {
         let watcher = inner.watcher.clone();
         let watching = tokio::spawn(async move { watcher.watch().await });
         let checking = tokio::spawn(inner.clone().watch_producers());
+        let measuring = tokio::spawn(inner.clone().watch_offsets());
         let replacing = tokio::spawn(inner.settings_watcher.clone().watch());
         let renewing =
             Provider::new(&inner.clients, inner.metrics.clone()).map(|provider| tokio::spawn(provider.run()));
-        Ok(Self { inner, tasks: [watching, checking, replacing].into_iter().chain(renewing).collect() })
+        Ok(Self { inner, tasks: [watching, checking, measuring, replacing].into_iter().chain(renewing).collect() })
     }
 }
 
@@ -197,6 +209,31 @@ impl Inner {
         }
     }
 
+    /// Queries the offsets of the partitions for metrics, while the topic is served. Does not return: its owner drops
+    /// it.
+    async fn watch_offsets(self: Arc<Self>) {
+        let mut state = self.watcher.state();
+        loop {
+            let served = match &*state.borrow_and_update() {
+                TopicState::Ready(topic) => Some(topic.partition_count),
+                _ => None,
+            };
+            if let Some(count) = served {
+                self.metrics.partitions.set_count(count);
+                let partitions: Vec<_> = count.all().take(PartitionMetrics::with_series(count) as usize).collect();
+                // With a limit of their own, so that loads do not wait for them.
+                let (inner, deadline) = (self.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
+                let listed = run_blocking(move || inner.offset_client.list(&partitions, deadline)).await;
+                if let Ok(Ok(snapshot)) = listed {
+                    self.metrics.partitions.set_offsets(&snapshot.offsets, snapshot.at);
+                }
+                sleep(OFFSETS_INTERVAL).await;
+            } else if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Returns `false` if something could not be done, and is to be tried again. Blocks.
     fn check_producers(&self) -> bool {
         let Some(pool) = self.pool.get() else {
@@ -240,8 +277,8 @@ impl Log for KafkaLog {
         self.inner.pool()?.append(record)
     }
 
-    fn queued_bytes(&self) -> usize {
-        self.inner.pool.get().map_or(0, ProducerPool::queued_bytes)
+    fn queue(&self) -> WriteQueue {
+        self.inner.pool.get().map(ProducerPool::queue).unwrap_or_default()
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

@@ -5,6 +5,7 @@
 mod brokers;
 mod encryption;
 mod error;
+mod expiry;
 mod files;
 mod fingerprint;
 #[cfg(test)]
@@ -38,16 +39,17 @@ pub use self::{
     source::{PropertiesFile, PropertiesFileError},
     value_files::Properties,
 };
-use self::{
-    files::Effective,
-    names::{DEFAULT_MECHANISM, Property, is_same_property},
-    secrets::{REDACTED, has_other_property, is_properties, shown_value},
-};
 pub(super) use self::{
+    expiry::Expirations,
     fingerprint::Fingerprint,
     held::HeldFiles,
     loaded::{Loaded, WatchedFiles},
     path::quoted_path,
+};
+use self::{
+    files::Effective,
+    names::{DEFAULT_MECHANISM, Property, is_same_property},
+    secrets::{REDACTED, has_other_property, is_properties, shown_value},
 };
 use super::client_context::Context;
 
@@ -322,6 +324,8 @@ impl Settings {
                 ("linger.ms", "0"),
                 ("queue.buffering.max.messages", "100000"),
                 ("queue.buffering.max.kbytes", "131072"),
+                // For metrics. Scrapers come every 15 to 60 s.
+                ("statistics.interval.ms", "10000"),
             ]),
             Role::Consumer { .. } => set(&[
                 // An end-of-partition event needs one more fetch, which the broker holds for this time.

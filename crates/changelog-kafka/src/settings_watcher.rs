@@ -178,11 +178,13 @@ impl SettingsWatcher {
         }
         let token = self.token_of(in_effect, &settings)?;
         let topic = settings.topic.clone();
+        let expirations = settings.expirations();
         let new = ClientSettings::new(settings, held);
         self.probe(&new, &topic, token.as_ref().map(|(_, token)| token))?;
         self.clients.replace(new, token).map_err(|error| no_client(&error))?;
         *self.failure.lock() = None;
         self.metrics.settings_replaced.inc();
+        self.metrics.set_expirations(&expirations);
         tracing::info!("the properties changed: clients are replaced");
         self.replaced.notify_one();
         Ok(())

@@ -23,6 +23,8 @@
 //! | `RETRY_DELAY` | 50 ms | The pause before offsets are queried again. | A new leader is found soon, without a busy loop. | `OFFSETS_QUERY` |
 //! | `DESCRIBE_OFFSETS_WAIT` | 4 s | The deadline of the offsets in a description of the log. | As `TOPIC_WAIT`. | 5 s |
 //! | `MAX_OFFSET_QUERIES` | 64 | The replays and descriptions that query offsets at a time. | A query of a leader that does not answer holds a blocking thread of the runtime for seconds, even after its caller has left. Without a bound, such calls would fill the runtime's pool. | tokio's 512 blocking threads |
+//! | `OFFSETS_INTERVAL` | 10 s | How often the offsets of all partitions are queried for metrics. | Scrapers come every 15 to 60 s. It is one request to each leader. | |
+//! | `MAX_PARTITION_SERIES` | 256 | The partitions that have metrics of their own. Those above it have none, and a metric counts them. | Each has three series. | |
 //! | `ADMIN_SLACK` | 500 ms | How much longer than its timeout the answer of an admin request is waited for. | librdkafka may report a timeout a moment after the request's own. | |
 //! | `DESCRIBE_TOPICS_SLACK` | 100 ms | The same for DescribeTopics. | It is one request to one broker. | `TOPIC_QUERY_SHORT` |
 //! | `PRODUCER_CHECK_INTERVAL` | 250 ms | The shortest time between two checks of the producers, for fatal errors and for the topic's limits. While the topic is refused, and after a replacement that failed, they are checked this often. | A producer with a fatal error is replaced within a second, but not in a busy loop. | `PRODUCER_CHECK_FALLBACK` |
@@ -102,6 +104,8 @@ pub const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
 pub const RETRY_DELAY: Duration = Duration::from_millis(50);
 pub const DESCRIBE_OFFSETS_WAIT: Duration = Duration::from_secs(4);
 pub const MAX_OFFSET_QUERIES: usize = 64;
+pub const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
+pub const MAX_PARTITION_SERIES: i32 = 256;
 pub const ADMIN_SLACK: Duration = Duration::from_millis(500);
 pub const DESCRIBE_TOPICS_SLACK: Duration = Duration::from_millis(100);
 pub const PRODUCER_CHECK_INTERVAL: Duration = Duration::from_millis(250);

@@ -13,7 +13,7 @@ env:
   {{- $ownMalloc = or $ownMalloc (eq .name "MALLOC_MMAP_THRESHOLD_") }}
   {{- end }}
   {{- if not $ownMalloc }}
-  # Otherwise glibc raises this limit, and keeps the freed memory of large values, up to the memory limit and a kill.
+  # Otherwise glibc keeps the freed memory of large values, and the container may exceed its memory limit.
   - name: MALLOC_MMAP_THRESHOLD_
     value: "131072"
   {{- end }}

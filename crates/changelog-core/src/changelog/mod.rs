@@ -32,7 +32,7 @@ pub use resume::{Content, ResyncCause, TokenError};
 pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, PreparedRecord, Undelivered, WriteTarget};
 
 use crate::{
-    log::{Description, Log, ReadError, Topic, TopicState},
+    log::{Description, Log, ReadError, Topic, TopicState, WriteQueue},
     model::ValueRules,
 };
 use admission::{PeerLimiter, ReplayLimiter};
@@ -64,6 +64,7 @@ impl Changelog {
     /// Creates a changelog over `log`.
     pub fn new(log: Arc<dyn Log>, limits: Limits, metrics: Metrics) -> Self {
         let (metrics, tasks) = (Arc::new(metrics), TaskTracker::new());
+        metrics.set_limits(&limits);
         Self {
             log,
             limits,
@@ -101,9 +102,21 @@ impl Changelog {
         self.log.topic_state()
     }
 
-    /// Bytes that accepted writes without an outcome hold in the queue of the log.
-    pub fn queued_bytes(&self) -> usize {
-        self.log.queued_bytes()
+    /// The accepted writes without an outcome, in the queue of the log.
+    pub fn queue(&self) -> WriteQueue {
+        self.log.queue()
+    }
+
+    /// Bytes of memory that replays have reserved.
+    pub fn replay_memory(&self) -> usize {
+        self.replays.reserved_memory()
+    }
+
+    /// Sets the gauges that follow no event. Call it before the metrics are read.
+    pub fn refresh_metrics(&self) {
+        self.metrics.refresh_lag();
+        self.metrics.writes.set_queue(&self.log.queue());
+        self.metrics.writes.set_failures(self.writes.failures());
     }
 
     /// Completes when draining begins.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Appended, Counts, DELETE_RETENTION_FLAG, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd,
     PartitionState, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic,
-    TopicState, WriteError, short_retention_of_followers,
+    TopicState, WriteError, WriteQueue, short_retention_of_followers,
 };
 use crate::model::{Partition, PartitionCount, Position, Record};
 
@@ -156,7 +156,8 @@ impl Reader {
             let mut records = Vec::new();
             for stored in batch {
                 let class = self.request.selection.classify(partition, stored.key.as_deref());
-                counts.count(class);
+                let value = stored.record.value.as_ref().map_or(0, Bytes::len);
+                counts.count(class, stored.key.as_ref().map_or(0, Bytes::len) + value);
                 if class == super::Class::Wanted {
                     records.push(stored.record);
                 }
@@ -257,8 +258,8 @@ impl Log for MemoryLog {
     }
 
     /// A record is written at once.
-    fn queued_bytes(&self) -> usize {
-        0
+    fn queue(&self) -> WriteQueue {
+        WriteQueue::default()
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

@@ -134,6 +134,19 @@ pub struct Appended {
 /// The outcome of an accepted record. If the sender is dropped without a value, the outcome is unknown.
 pub type PendingAppend = oneshot::Receiver<Result<Appended, WriteError>>;
 
+/// The queue of accepted records that have no outcome yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteQueue {
+    /// How many there are.
+    pub writes: u64,
+    /// How many the queue takes at most. Its bytes may refuse a record earlier.
+    pub max_writes: u64,
+    /// Bytes of memory that they take.
+    pub bytes: usize,
+    /// How many bytes the queue takes at most.
+    pub max_bytes: usize,
+}
+
 /// Where a replay starts in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
@@ -319,8 +332,8 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// means that the record was not written and never will be.
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError>;
 
-    /// Bytes of memory that accepted records without an outcome take, as the log counts them for its queue limit.
-    fn queued_bytes(&self) -> usize;
+    /// The accepted records without an outcome, as the log counts them for its queue limits.
+    fn queue(&self) -> WriteQueue;
 
     /// Takes the end offsets of the partitions and starts to read. An empty partition ends without reading. Errors
     /// before the first record are returned as `Err`, later ones through the [`Replay`].

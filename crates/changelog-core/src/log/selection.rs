@@ -92,14 +92,17 @@ pub struct Counts {
     pub skipped: u64,
     /// Records in the wrong partition among them.
     pub misplaced: u64,
+    /// Bytes of their keys and values, as far as the log has read them.
+    pub bytes: u64,
     /// Header names of selected records that were not UTF-8. Their invalid parts became U+FFFD.
     pub lossy_header_names: u64,
 }
 
 impl Counts {
-    /// Counts one record.
-    pub fn count(&mut self, class: Class) {
+    /// Counts one record, and the bytes of its key and value.
+    pub fn count(&mut self, class: Class, bytes: usize) {
         self.read += 1;
+        self.bytes += bytes as u64;
         match class {
             Class::Foreign => self.skipped += 1,
             Class::Misplaced => self.misplaced += 1,

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::log::{
     Description, Log, MemoryLog, NewRecord, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-    TopicState, WriteError,
+    TopicState, WriteError, WriteQueue,
 };
 
 type Append = dyn Fn(&MemoryLog, NewRecord) -> Result<PendingAppend, WriteError> + Send + Sync;
@@ -135,8 +135,8 @@ impl Log for FakeLog {
         (self.append)(&self.memory, record)
     }
 
-    fn queued_bytes(&self) -> usize {
-        0
+    fn queue(&self) -> WriteQueue {
+        self.memory.queue()
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

@@ -15,7 +15,7 @@ use changelog_core::{
     model::{Partition, Position},
 };
 use rdkafka::{
-    ClientContext, Message, Statistics,
+    ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode as Code},
     producer::{DeliveryResult, ProducerContext, ThreadedProducer},
@@ -26,6 +26,7 @@ use super::coalesce::Coalescers;
 use crate::{
     client_context::{is_rejection, log_line},
     ffi::{self, Persistence},
+    metrics::ClientStatistics,
     settings::Settings,
     timeouts::BATCH_OVERHEAD,
     topic::{LeaderObservation, TopicWatcher},
@@ -61,6 +62,11 @@ impl QueueUsage {
 /// The memory of so many writes with so many bytes of keys, values and headers.
 pub fn memory_of(writes: u64, bytes: usize) -> usize {
     usize::try_from(writes).unwrap_or(usize::MAX).saturating_mul(WRITE_OVERHEAD).saturating_add(bytes)
+}
+
+/// How many writes fit into so much memory at most.
+pub fn max_writes(memory: usize) -> u64 {
+    (memory / WRITE_OVERHEAD) as u64
 }
 
 /// What a write takes besides its bytes: its message in librdkafka, its place in our queues, and who waits for it.
@@ -121,6 +127,7 @@ pub struct DeliveryContext {
     /// A write was delivered since [`DeliveryContext::may_go_on`] was last asked. Also true until it is asked first,
     /// because nothing is known by then.
     has_delivered: AtomicBool,
+    statistics: ClientStatistics,
 }
 
 impl ClientContext for DeliveryContext {
@@ -131,7 +138,9 @@ impl ClientContext for DeliveryContext {
         log_line(level, facility, message);
     }
 
-    fn stats(&self, _: Statistics) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.statistics.update(statistics);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(Code::Fatal) {
@@ -181,9 +190,10 @@ impl DeliveryContext {
         max_message_bytes: usize,
         watcher: Arc<TopicWatcher>,
         errors: Arc<Notify>,
+        statistics: ClientStatistics,
     ) -> Self {
         let (fatal, is_rejected, has_delivered) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(true));
-        Self { settings, max_message_bytes, watcher, fatal, errors, is_rejected, has_delivered }
+        Self { settings, max_message_bytes, watcher, fatal, errors, is_rejected, has_delivered, statistics }
     }
 
     /// Whether an outdated producer may still deliver the writes that it has. It may if no broker rejects it, and if it

@@ -15,14 +15,14 @@ use std::{
     time::Instant,
 };
 
-use changelog_core::log::{NewRecord, PendingAppend, TopicState, WriteError};
+use changelog_core::log::{NewRecord, PendingAppend, TopicState, WriteError, WriteQueue};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
     coalesce::Coalescers,
-    delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite, memory_of},
+    delivery::{DeliveryContext, InFlightWrite, Producer, QueueUsage, QueuedWrite, max_writes, memory_of},
     submit::{Submitter, queue_full},
     swap::{Swapped, swap},
 };
@@ -115,7 +115,7 @@ impl ProducerPool {
     ) -> Result<Self, WriteError> {
         let settings = clients.settings();
         let slots = (0..settings.producers.max(1))
-            .map(|_| Ok(RwLock::new(make_producer(&clients, max_message_bytes, &watcher, &errors)?)))
+            .map(|_| Ok(RwLock::new(make_producer(&clients, max_message_bytes, &watcher, &errors, &metrics)?)))
             .collect::<Result<Vec<_>, ClientError>>()
             .map_err(|e| WriteError::Unreachable { cause: format!("no producer can be made: {e}") })?;
         let (limits, usage) = (QueueLimits::new(&settings), slots.iter().map(|_| Arc::default()).collect());
@@ -145,9 +145,15 @@ impl ProducerPool {
         })
     }
 
-    /// The memory that accepted writes without an outcome take.
-    pub fn queued_bytes(&self) -> usize {
-        self.usage.iter().map(|usage| usage.memory()).sum()
+    /// The accepted writes without an outcome, and the memory that they take.
+    pub fn queue(&self) -> WriteQueue {
+        let by_limit = self.limits.writes.load(Ordering::Relaxed).saturating_mul(self.usage.len() as u64);
+        WriteQueue {
+            writes: self.in_flight(),
+            max_writes: by_limit.min(max_writes(self.queue_bytes)),
+            bytes: self.usage.iter().map(|usage| usage.memory()).sum(),
+            max_bytes: self.queue_bytes,
+        }
     }
 
     /// Accepts or rejects a record at once.
@@ -253,7 +259,7 @@ impl ProducerPool {
                 continue;
             }
             let max_message_bytes = self.max_message_bytes.load(Ordering::Relaxed);
-            match make_producer(&self.clients, max_message_bytes, &self.watcher, &self.errors) {
+            match make_producer(&self.clients, max_message_bytes, &self.watcher, &self.errors, &self.metrics) {
                 Ok(producer) => new.push((i, producer)),
                 Err(error) => failure = Some((i, error.to_string())),
             }
@@ -334,8 +340,10 @@ fn make_producer(
     max_message_bytes: usize,
     watcher: &Arc<TopicWatcher>,
     errors: &Arc<Notify>,
+    metrics: &Metrics,
 ) -> Result<Arc<Producer>, ClientError> {
     // Before the producer is made: if the settings are replaced meanwhile, it counts as outdated.
-    let context = DeliveryContext::new(clients.settings(), max_message_bytes, watcher.clone(), errors.clone());
+    let (settings, statistics) = (clients.settings(), metrics.statistics.client());
+    let context = DeliveryContext::new(settings, max_message_bytes, watcher.clone(), errors.clone(), statistics);
     clients.producer(max_message_bytes, context)
 }

@@ -166,7 +166,8 @@ impl<C: Cluster> ReplayReader<C> {
         }
         let partition = progress.range.partition;
         let class = self.request.selection.classify(partition, message.key());
-        progress.counts.count(class);
+        let bytes = message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len);
+        progress.counts.count(class, bytes);
         let last = progress.ends_by(offset + 1) && holds(Rule::LastRecordIsEnd);
         if class == Class::Wanted {
             let headers = message.headers(&mut progress.counts.lossy_header_names);

@@ -14,8 +14,6 @@ use std::sync::{
     },
 };
 
-use crate::changelog::metrics::Metrics;
-
 /// Bytes that are reserved at a time.
 const STEP: usize = 256 * 1024;
 
@@ -24,7 +22,6 @@ const STEP: usize = 256 * 1024;
 pub struct MemoryBudget {
     limit: usize,
     reserved: AtomicUsize,
-    metrics: Arc<Metrics>,
 }
 
 /// The budget has too few bytes left.
@@ -39,8 +36,8 @@ pub struct Exhausted {
 }
 
 impl MemoryBudget {
-    pub fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { limit, reserved: AtomicUsize::new(0), metrics })
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, reserved: AtomicUsize::new(0) })
     }
 
     /// Reserves the memory of a replay for reading ahead.
@@ -53,12 +50,14 @@ impl MemoryBudget {
     fn try_add(&self, requested: usize) -> Result<(), Exhausted> {
         let fits = |reserved: usize| reserved.checked_add(requested).filter(|sum| *sum <= self.limit);
         match self.reserved.fetch_update(SeqCst, Relaxed, fits) {
-            Ok(_) => {
-                self.metrics.add_replay_memory(i64::try_from(requested).unwrap_or(i64::MAX));
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(reserved) => Err(Exhausted { limit: self.limit, reserved, requested }),
         }
+    }
+
+    /// Bytes that all replays have reserved.
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(SeqCst)
     }
 }
 
@@ -88,14 +87,12 @@ impl MemoryReservation {
         let surplus = self.bytes.saturating_sub(self.read_ahead);
         self.bytes -= surplus;
         self.budget.reserved.fetch_sub(surplus, SeqCst);
-        self.budget.metrics.add_replay_memory(-i64::try_from(surplus).unwrap_or(i64::MAX));
     }
 }
 
 impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.budget.reserved.fetch_sub(self.bytes, SeqCst);
-        self.budget.metrics.add_replay_memory(-i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -106,7 +103,7 @@ mod tests {
     /// Covers R21, K6.
     #[test]
     fn replays_share_the_memory_budget_and_return_all_of_it() {
-        let budget = MemoryBudget::new(4 * STEP, Arc::default());
+        let budget = MemoryBudget::new(4 * STEP);
         let mut first = budget.reserve(STEP).unwrap();
         first.reserve(1).unwrap();
         first.reserve(STEP).unwrap();

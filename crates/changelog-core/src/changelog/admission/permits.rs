@@ -161,14 +161,19 @@ impl ReplayLimiter {
             limits,
             slots: Arc::new(Semaphore::new(limits.max_replays)),
             peers: PeerLimiter::new(limits.max_replays_per_client),
-            budget: MemoryBudget::new(limits.replay_memory, metrics.clone()),
+            budget: MemoryBudget::new(limits.replay_memory),
             metrics,
         })
     }
 
+    /// Bytes of memory that all replays have reserved.
+    pub fn reserved_memory(&self) -> usize {
+        self.budget.reserved()
+    }
+
     /// Waits for a permit of the client and a slot, at most for the queue timeout.
     pub async fn acquire(self: &Arc<Self>, peer: Peer, deadline: Instant) -> Result<ReplayPermit, LoadError> {
-        let queue_deadline = self.queue_deadline();
+        let (queue_deadline, _waiting) = (self.queue_deadline(), self.metrics.replay_awaited());
         let peer_permit = self.acquire_peer_until(peer, queue_deadline, deadline).await?;
         self.acquire_until(Some(peer_permit), queue_deadline, deadline).await
     }

@@ -22,7 +22,7 @@ use crate::{
     changelog::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
-        metrics::{Metrics, Running},
+        metrics::{Follower, Metrics, Replaying, Running},
         resume::{Content, Cursor, ResyncCause, Scope, Token, TokenError, cursors_at_start, non_empty},
     },
     log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
@@ -131,6 +131,10 @@ pub struct RecordStream {
     /// The last bookmark was delivered.
     ended_by_drain: bool,
     metrics: Arc<Metrics>,
+    /// `None` after the end offsets.
+    replaying: Option<Replaying>,
+    /// Of a stream that follows, after the end offsets.
+    follower: Option<Follower>,
     permit: ReplayPermit,
     _follow_permit: Option<FollowPermit>,
 }
@@ -197,6 +201,7 @@ impl Changelog {
             owned_records: request.content == Content::Latest,
             deadline,
         };
+        let replaying = Some(self.metrics.replaying());
         let replay = timeout_at(deadline, self.log.replay(replay_request))
             .await
             .map_err(|_| LoadError::deadline_before("the end offsets were known"))?
@@ -219,6 +224,8 @@ impl Changelog {
             draining: self.draining.clone(),
             ended_by_drain: false,
             metrics: self.metrics.clone(),
+            replaying,
+            follower: None,
             topic,
             permit,
             _follow_permit: follow_permit,
@@ -254,6 +261,10 @@ impl RecordStream {
             let following = self.pending.is_empty();
             if following {
                 self.permit.release_slot();
+                self.replaying = None;
+                if self.follower.is_none() {
+                    self.follower = Some(self.metrics.follower(self.as_of()));
+                }
             }
             let event = tokio::select! {
                 event = self.replay.next() => event,
@@ -297,6 +308,9 @@ impl RecordStream {
                     cursor.leader_epoch = leader_epoch;
                     cursor.as_of = at_end.unwrap_or(cursor.as_of);
                 }
+                if let Some(follower) = &self.follower {
+                    follower.at_end(self.as_of());
+                }
                 if self.last_bookmark.elapsed() >= MIN_BOOKMARK_INTERVAL {
                     self.last_bookmark = Instant::now();
                     self.ready.push_back(StreamEvent::Bookmark(self.token()));
@@ -307,6 +321,9 @@ impl RecordStream {
     }
 
     fn records(&mut self, partition: Partition, records: Vec<Record>, leader_epoch: i32) -> Result<(), LoadError> {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.records();
+        }
         if let Some(pending) = self.pending.get_mut(&partition) {
             if let Some(fold) = &mut pending.fold {
                 fold.apply(records).map_err(|e| e.in_partition(partition))?;
@@ -361,6 +378,11 @@ impl RecordStream {
         }
         let (age_ms, retention_ms) = (age.as_millis(), retention.as_millis());
         Err(TokenError::Resync(ResyncCause::EndedLate { partition, age_ms, retention_ms }).into())
+    }
+
+    /// When all records of all partitions had been read.
+    fn as_of(&self) -> SystemTime {
+        self.cursors.values().map(|cursor| cursor.as_of).min().unwrap_or_else(SystemTime::now)
     }
 
     fn token(&self) -> Bytes {

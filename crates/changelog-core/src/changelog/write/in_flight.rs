@@ -121,6 +121,19 @@ struct Failures {
     /// The id of the newest failure, or `base`.
     newest: u64,
     kept: VecDeque<FailedWrite>,
+    /// The id of the newest failure that a flush has returned, or `base`.
+    returned: u64,
+    /// Failures that were not returned when a newer one took their place.
+    dropped: u64,
+}
+
+/// The kept failures of buffered writes, for metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct FailuresKept {
+    /// Those that no flush has returned.
+    pub not_returned: u64,
+    pub max: usize,
+    pub dropped: u64,
 }
 
 /// Microseconds since 1970. Ids that began at 1 in each process would pass for those of the process before.
@@ -171,7 +184,10 @@ impl InFlightWrites {
     }
 
     fn with_ids_above(base: u64) -> Self {
-        Self { failures: Mutex::new(Failures { base, newest: base, kept: VecDeque::new() }), ..Self::default() }
+        Self {
+            failures: Mutex::new(Failures { base, newest: base, returned: base, ..Failures::default() }),
+            ..Self::default()
+        }
     }
 
     /// Counts a write as in flight. Called just before the log accepts it.
@@ -186,9 +202,16 @@ impl InFlightWrites {
         failures.newest += 1;
         let id = failures.newest;
         if failures.kept.len() == MAX_KEPT_FAILURES {
-            failures.kept.pop_front();
+            let oldest = failures.kept.pop_front();
+            failures.dropped += u64::from(oldest.is_some_and(|oldest| oldest.id > failures.returned));
         }
         failures.kept.push_back(FailedWrite { id, partition, key, error });
+    }
+
+    pub fn failures(&self) -> FailuresKept {
+        let failures = self.failures.lock();
+        let not_returned = (failures.newest - failures.returned).min(failures.kept.len() as u64);
+        FailuresKept { not_returned, max: MAX_KEPT_FAILURES, dropped: failures.dropped }
     }
 
     /// The id of the newest failure. Smaller than each id if there was none.
@@ -222,12 +245,13 @@ impl InFlightWrites {
         let in_time = timeout_at(deadline, all).await.is_ok();
         let remaining = if in_time { 0 } else { self.window.lock().outstanding_below(target) };
 
-        let failures = self.failures.lock();
+        let mut failures = self.failures.lock();
         // An id of another process hides nothing. It is greater only if the clock went back.
         let named = (failures.base + 1..=failures.newest).contains(&failures_after).then_some(failures_after);
         let above = named.unwrap_or(failures.base);
         let newer: Vec<_> = failures.kept.iter().filter(|f| f.id > above).cloned().collect();
         let omitted = failures.newest - above - newer.len() as u64;
+        failures.returned = failures.newest;
         Flushed { remaining, failures: newer, omitted, after: named.unwrap_or_default() }
     }
 }

@@ -11,13 +11,15 @@ mod tests;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Changelog;
+use std::sync::Arc;
+
+use super::{Changelog, metrics::Metrics};
 use crate::{
     log::{Appended, PendingAppend, WriteError},
     model::Partition,
 };
 
-pub use in_flight::{FailedWrite, Flushed, InFlightWrites, Undelivered};
+pub use in_flight::{FailedWrite, FailuresKept, Flushed, InFlightWrites, Undelivered};
 pub use target::{PreparedRecord, WriteTarget};
 
 use in_flight::InFlightGuard;
@@ -39,6 +41,8 @@ pub struct AcceptedWrite {
     pending: Option<PendingAppend>,
     /// Counts the write as in flight: a flush waits for it.
     guard: Option<InFlightGuard>,
+    accepted_at: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl AcceptedWrite {
@@ -59,18 +63,24 @@ impl AcceptedWrite {
             None => unreachable!("the outcome is awaited once"),
         };
         self.pending = None;
-        outcome.unwrap_or_else(|_| {
-            Err(WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() })
-        })
+        let outcome = outcome.unwrap_or_else(|_| Err(no_answer()));
+        self.metrics.writes.ended(&outcome, self.accepted_at);
+        outcome
     }
+}
+
+fn no_answer() -> WriteError {
+    WriteError::OutcomeUnknown { by_time: false, cause: "the store gave no answer".to_owned() }
 }
 
 impl Drop for AcceptedWrite {
     /// A write whose caller stops waiting stays in flight until its outcome is known.
     fn drop(&mut self) {
         if let (Some(pending), Some(guard)) = (self.pending.take(), self.guard.take()) {
+            let (metrics, accepted_at) = (self.metrics.clone(), self.accepted_at);
             guard.tasks().clone().spawn(async move {
-                let _ = pending.await;
+                let outcome = pending.await.unwrap_or_else(|_| Err(no_answer()));
+                metrics.writes.ended(&outcome, accepted_at);
                 drop(guard);
             });
         }
@@ -83,8 +93,15 @@ impl Changelog {
     pub fn accept(&self, PreparedRecord(record): PreparedRecord) -> Result<AcceptedWrite, WriteError> {
         let partition = record.partition;
         let guard = self.writes.accept(partition, record.key.clone());
-        let pending = self.log.append(record)?;
-        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard) })
+        let (pending, accepted_at) = (self.log.append(record)?, Instant::now());
+        let metrics = self.metrics.clone();
+        Ok(AcceptedWrite { partition, pending: Some(pending), guard: Some(guard), accepted_at, metrics })
+    }
+
+    /// Counts a write that was refused before the log accepted it, and is not tried again. [`Changelog::write`] counts
+    /// its own.
+    pub fn refused(&self, error: &WriteError) {
+        self.metrics.writes.refused(error);
     }
 
     /// Writes a record; see [`Changelog::accept`]. The log accepts it before the first await, so the order of calls is
@@ -100,10 +117,11 @@ impl Changelog {
         ack: Ack,
         deadline: Option<Instant>,
     ) -> Result<Option<Appended>, WriteError> {
+        let accept = |record| self.accept(record).inspect_err(|error| self.refused(error));
         match ack {
             Ack::Buffered => {
                 let (key, writes) = (record.key().clone(), self.writes.clone());
-                let mut accepted = self.accept(record)?;
+                let mut accepted = accept(record)?;
                 self.tasks.spawn(async move {
                     if let Err(error) = accepted.wait().await {
                         let partition = accepted.partition;
@@ -116,7 +134,7 @@ impl Changelog {
                 Ok(None)
             }
             Ack::Durable => {
-                let mut accepted = self.accept(record)?;
+                let mut accepted = accept(record)?;
                 let Some(deadline) = deadline else { return accepted.wait().await.map(Some) };
                 let late = |_| WriteError::OutcomeUnknown {
                     by_time: true,

@@ -41,9 +41,10 @@ impl Changelog {
         peer: Peer,
         deadline: Instant,
     ) -> Result<PeerLoad, LoadError> {
+        let waiting = self.metrics.replay_awaited();
         let peer_permit = self.replays.acquire_peer(peer, deadline).await?;
         let ((reply, loaded), (started, starting)) = (oneshot::channel(), oneshot::channel());
-        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), started, reply };
+        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), started, reply, _waiting: waiting };
         let loaded = wait_for_reply(loaded, partition, deadline);
         if !self.shares_replays() {
             let permit = self.replays.acquire_shared(deadline).await?;

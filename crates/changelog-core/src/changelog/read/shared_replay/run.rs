@@ -166,13 +166,17 @@ impl ReplayRun {
             owned_records: true,
             deadline: self.deadline,
         };
+        let mut replaying = metrics.replaying();
         let mut replay = match self.until_abandoned(log.replay(request)).await? {
             Ok(replay) => replay,
             Err(error) => return Some(Err(error.into())),
         };
         loop {
             match self.until_abandoned(replay.next()).await? {
-                Some(Ok(ReplayEvent::Records { records, .. })) => self.fold(records),
+                Some(Ok(ReplayEvent::Records { records, .. })) => {
+                    replaying.records();
+                    self.fold(records);
+                }
                 Some(Ok(ReplayEvent::End(end))) => {
                     metrics.replayed(end.counts);
                     return Some(Ok(end));
