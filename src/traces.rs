@@ -3,7 +3,7 @@
 //! variables of OpenTelemetry: sampler, resource, queue, headers.
 //!
 //! Promises: without an endpoint nothing is recorded. A collector that is slow or away holds up no call: spans wait in
-//! the SDK's bounded queue, and are dropped if it is full. No span has a key, a value, a header or a cause.
+//! the SDK's bounded queue, and are dropped if it is full. No span has a key, a value, a header of a record or a cause.
 
 use std::{env, fmt, sync::Arc, time::Duration};
 
@@ -62,18 +62,24 @@ impl Traces {
         if is_off || exporter.as_deref() == Some("none") {
             return Ok(None);
         }
-        if exporter_variable("ENDPOINT").is_none() {
+        let Some(endpoint) = exporter_variable("ENDPOINT") else {
             let wrong = "--trace-context-in-records: needs traces: set OTEL_EXPORTER_OTLP_ENDPOINT";
             return if args.trace_context_in_records { Err(UsageError(wrong.to_owned())) } else { Ok(None) };
-        }
+        };
         if let Some(other) = exporter.filter(|name| name != "otlp") {
             return Err(UsageError(format!("OTEL_TRACES_EXPORTER: {other:?} is not in this build: use otlp or none")));
         }
         if let Some(other) = exporter_variable("PROTOCOL").filter(|name| name != "grpc") {
             return Err(UsageError(format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other:?} is not in this build: use grpc")));
         }
+        // The exporter's own error would show the URL, which may have a password.
+        if !endpoint.starts_with("http://") {
+            let wrong = "must be http://host:port, because TLS to a collector is not in this build";
+            return Err(UsageError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {wrong}")));
+        }
         let exporter = SpanExporter::builder().with_tonic().build();
-        let exporter = exporter.map_err(|e| UsageError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {e}")))?;
+        let wrong = "OTEL_EXPORTER_OTLP_…: one of endpoint, headers, timeout and compression is not valid";
+        let exporter = exporter.map_err(|_| UsageError(wrong.to_owned()))?;
         let is_named = variable("OTEL_SERVICE_NAME").is_some()
             || variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|list| list.contains("service.name="));
         let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
@@ -278,7 +284,8 @@ struct RecordHeaders(Vec<Header>);
 
 impl Injector for RecordHeaders {
     fn set(&mut self, key: &str, value: String) {
-        if !value.is_empty() {
+        let is_there = self.0.iter().any(|header| header.key.eq_ignore_ascii_case(key));
+        if !value.is_empty() && !is_there {
             self.0.push(Header { key: key.to_owned(), value: Some(value.into()) });
         }
     }

@@ -53,7 +53,8 @@ spec:
         operations: [CREATE]
   variables:
     - name: hasSidecar
-      expression: object.spec.?initContainers.orValue([]).exists(c, c.name == "${sidecar.name}")
+      expression: >-
+        (object.spec.?initContainers.orValue([]) + object.spec.containers).exists(c, c.name == "${sidecar.name}")
     # Places of containers that lack the variable. Another changelogd is no client.
     - name: initClients
       expression: >-

@@ -23,8 +23,9 @@ architectures() {
         jq -r '.manifests // [] | .[].platform | select(.os == "linux") | .architecture' | sort -u
 }
 
-failed=0
+failed=0 images=0
 while read -r image; do
+    images=$((images + 1))
     tagged=${image%@*} pinned=${image#*@}
     now=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$tagged")
     if [ "$write" = yes ]; then
@@ -46,4 +47,5 @@ while read -r image; do
         fi
     done
 done < <(sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile)
+[ "$images" -gt 0 ] || { echo "the Dockerfile has no line FROM" >&2; exit 1; }
 exit "$failed"

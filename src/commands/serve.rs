@@ -113,12 +113,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut run = Box::pin(app.run(async { drop(stopped.await) }));
     tokio::select! {
         drained = &mut run => {
-            let drained = drained?;
             if let Some(traces) = traces {
                 // Its thread may wait for the collector.
                 let _ = run_blocking(move || traces.shutdown()).await;
             }
-            Ok(report(&drained))
+            Ok(report(&drained?))
         }
         never = announce => match never {},
         () = watch => {

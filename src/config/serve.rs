@@ -54,7 +54,7 @@ impl From<ValuesChoice> for ValueMode {
 pub struct ServeArgs {
     /// Where the API listens: host:port, or unix:/path.
     ///
-    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port. [::] is
+    /// Port 0 takes a free port. localhost listens on both loopbacks, 127.0.0.1 and ::1, with the same port. `[::]` is
     /// all addresses of IPv6 and IPv4, and works without IPv6.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Listen")]
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Address::parse(&text)))]
@@ -218,7 +218,8 @@ pub struct ServeArgs {
     pub log_format: Option<LogFormat>,
     /// Put the W3C trace context into the headers of records, which are stored.
     ///
-    /// A `traceparent` that the client sent in the headers stays. It needs OTEL_EXPORTER_OTLP_ENDPOINT. By default
+    /// A `traceparent` that the client sent in the headers stays. It needs OTEL_EXPORTER_OTLP_ENDPOINT,
+    /// and does nothing while OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER turns traces off. By default
     /// records have the client's headers only.
     #[arg(long, help_heading = "Logging")]
     pub trace_context_in_records: bool,

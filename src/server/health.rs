@@ -22,7 +22,7 @@ const LIVENESS: &str = "liveness";
 const SERVING: &str = "serving";
 const READINESS: [&str; 3] = ["", "readiness", "changelog.v1.ChangelogService"];
 
-/// Whether the process serves. Only the middle two alternate. The others are never left for an earlier one.
+/// Whether the process serves. Only `Ready` and `NotReady` alternate. The others are never left for an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Not ready, and it never was.
@@ -59,9 +59,9 @@ impl Health {
     fn change(&self, after: impl FnOnce(Phase) -> Phase) {
         self.phase.send_if_modified(|phase| {
             let next = after(*phase);
+            self.metrics.set_ready(next == Phase::Ready);
             std::mem::replace(phase, next) != next
         });
-        self.metrics.set_ready(self.is_ready());
     }
 
     /// Has no effect while the process drains.

@@ -36,7 +36,7 @@ pub async fn get(
         replay.failed(|| status::reason(&status));
         status
     })?;
-    replay.replayed(found.partition.number(), found.end.counts.read, false);
+    replay.replayed(found.partition.number(), found.end.counts.read, found.is_shared);
     drop(replay);
     call.stats.set_partition(Some(found.partition.number()));
     call.stats.add_records(found.end.counts.read);

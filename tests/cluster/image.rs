@@ -92,7 +92,7 @@ fn layer(contents: &Contents<'_>, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u
     }
     add(contents.entrypoint, EntryType::Regular, 0o755, 0, &fs::read(contents.binary)?)?;
     if let Some(data) = contents.data {
-        add(data, EntryType::Directory, 0o750, USER, &[])?;
+        add(data, EntryType::Directory, 0o770, USER, &[])?;
     }
     layer.into_inner()
 }

@@ -27,10 +27,10 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let began = Instant::now();
     let problems = cluster.stop().await;
     println!("the cluster has stopped after {:.1} s", began.elapsed().as_secs_f64());
-    let is_good = ended?;
     for problem in &problems {
         eprintln!("{problem}");
     }
+    let is_good = ended?;
     Ok(if is_good && problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -48,12 +48,13 @@ async fn work(arguments: &Arguments, cluster: &mut Cluster) -> Result<bool, Stri
         report.rows.push(row);
     }
     let names: Vec<_> = report.rows.iter().map(|row| row.name).collect();
-    stage.end(&names).await?;
+    let cleaned = stage.end(&names).await;
     report.took = began.elapsed();
     if let Some(path) = &arguments.report {
         report.save(path, &arguments.command)?;
     }
     println!("\n{}", report.verdict());
+    cleaned?;
     if arguments.stay {
         println!("the cluster runs until ^C; enter it with {ENTER}");
         std::future::pending::<()>().await;

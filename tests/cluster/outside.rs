@@ -42,11 +42,11 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let groups = fs::File::open(CONTROL_GROUPS).map_err(|error| format!("{CONTROL_GROUPS}: {error}"))?;
     groups.try_lock().map_err(|_| "another `make cluster` runs on this machine".to_owned())?;
     prepare()?;
-    let ended = again().await;
+    let ended = again().await?;
     remove_control_groups()?;
     // The logs stay.
     fs::remove_dir_all(target("run")).map_err(|error| format!("{}: {error}", target("run").display()))?;
-    ended
+    Ok(ended)
 }
 
 fn check_machine() -> Result<(), String> {

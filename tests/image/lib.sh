@@ -13,7 +13,7 @@ fail() {
 # Packages that are not in the ordinary list of .ci/setup, and root for chroot and mounts.
 require() {
     local missing=() tool
-    for tool in buildah mmdebstrap runc jq readelf objcopy python3 node cargo rustc; do
+    for tool in buildah mmdebstrap runc jq readelf objcopy column python3 node cargo rustc; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     [ ${#missing[@]} -eq 0 ] || fail "not found on PATH: ${missing[*]}; on Debian: .ci/setup image"

@@ -90,7 +90,7 @@ async fn white_space_around_the_value_of_any_variable_does_not_count() {
             "kafka-property" => "linger.ms=5",
             "kafka-properties-file" => properties.to_str().unwrap(),
             "kafka-oauth-token-file" => "/nonexistent",
-            "create-topic" | "insecure-listen" => "true",
+            "create-topic" | "insecure-listen" | "trace-context-in-records" => "true",
             "data-limit" => "300000000",
             "partitions" => "3",
             "log-format" => "json",

@@ -139,7 +139,9 @@ async fn calls_writes_and_replays_have_spans_in_the_trace_of_the_caller() {
     while messages.message().await.unwrap().is_some() {}
     server.client.clone().set(with_parent(set("no-key"), "01")).await.unwrap_err();
     // The health checks of a probe have none.
-    server.http("/readyz").await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.api)).unwrap().connect().await;
+    let health = tonic_health::pb::HealthCheckRequest::default();
+    tonic_health::pb::health_client::HealthClient::new(channel.unwrap()).check(health).await.unwrap();
 
     let method = |name: &str| format!("changelog.v1.ChangelogService/{name}");
     let (call, send) = (collector.span(&method("Set")).await, collector.span(&format!("send {topic}")).await);
@@ -149,13 +151,13 @@ async fn calls_writes_and_replays_have_spans_in_the_trace_of_the_caller() {
     assert_eq!(attributes["rpc.system.name"], "grpc");
     assert_eq!(attributes["rpc.method"], method("Set"));
     assert!(attributes.contains_key("rpc.response.status_code"));
+    let loading = collector.span(&method("LoadWorkspace")).await;
     let sent: Vec<_> = collector.spans().into_iter().filter(|span| span.name == send.name).collect();
     let written = sent.iter().map(|span| text(&span.attributes)).find(|a| a.contains_key("messaging.kafka.offset"));
     let written = written.expect("an acknowledged write");
     assert_eq!((&*written["messaging.system"], &*written["messaging.destination.name"]), ("kafka", &*topic));
     assert!(written["messaging.destination.partition.id"].parse::<u32>().is_ok());
     assert_eq!((send.kind(), hex(&send.trace_id)), (SpanKind::Producer, TRACE.to_owned()));
-    let loading = collector.span(&method("LoadWorkspace")).await;
     let replay = collector.span(&format!("receive {topic}")).await;
     assert_eq!((replay.kind(), &replay.parent_span_id), (SpanKind::Client, &loading.span_id));
     assert_eq!(text(&replay.attributes)["changelogd.replay.shared"], "false");
@@ -240,7 +242,12 @@ async fn a_collector_that_is_away_holds_up_neither_calls_nor_a_stop() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for address in [silent.local_addr().unwrap(), closed] {
         let endpoint = format!("http://{address}");
-        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_BSP_MAX_QUEUE_SIZE", "10")];
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+            // Longer than this test waits for the end.
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+        ];
         let mut server = server(&variables, vec!["--store=memory".to_owned()]).await;
         for n in 0..100 {
             server.set(&format!("ws/t/{n}"), "1").await;
@@ -257,15 +264,23 @@ fn settings_of_traces_that_this_build_lacks_are_exit_64() {
         (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")][..], &[][..], "OTEL_EXPORTER_OTLP_PROTOCOL"),
         (&[("OTEL_TRACES_EXPORTER", "zipkin")], &[], "OTEL_TRACES_EXPORTER"),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "not a URL")], &[], "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1")], &[], "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:s3cret@127.0.0.1:1")], &[], "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@ho st:1")], &[], "OTEL_EXPORTER_OTLP_"),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], &["--trace-context-in-records"], "--trace-context-in-records"),
     ] {
-        let mut command = std::process::Command::new(binary());
-        command.env_clear().env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").envs(variables.iter().copied());
+        // It ends a server that should not have started.
+        let mut command = std::process::Command::new("timeout");
+        command
+            .arg("60")
+            .arg(binary())
+            .env_clear()
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+            .envs(variables.iter().copied());
         let output =
             command.args(["serve", "--store=memory", "--listen=127.0.0.1:0"]).args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{words}: {text}");
         assert!(text.contains(words) && text.lines().count() == 1, "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }

@@ -225,6 +225,7 @@ impl EmbeddedLog {
             queued_bytes: AtomicUsize::new(0),
             pending_writes: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            showing: Mutex::default(),
             metrics: settings.metrics.clone(),
         });
         state.metrics.set_limit(settings.data_limit);

@@ -16,6 +16,7 @@ use changelog_core::{
     model::Partition,
 };
 use fjall::Snapshot;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -112,6 +113,7 @@ pub(super) struct StoreState {
     /// The last batch with a set had no room.
     pub(super) full: AtomicBool,
     pub(super) metrics: Metrics,
+    pub(super) showing: Mutex<()>,
 }
 
 impl StoreState {
@@ -137,6 +139,8 @@ impl StoreState {
     }
 
     pub(super) fn show_state(&self) {
+        // The writer and the watch of the directory come here.
+        let _one_at_a_time = self.showing.lock();
         let failure = self.no_service.get().or_else(|| self.no_writes.get());
         self.metrics.set_state(failure, self.full.load(Relaxed));
     }

@@ -224,8 +224,10 @@ impl Inner {
                 // With a limit of their own, so that loads do not wait for them.
                 let (inner, deadline) = (self.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
                 let listed = run_blocking(move || inner.offset_client.list(&partitions, deadline)).await;
-                if let Ok(Ok(snapshot)) = listed {
-                    self.metrics.partitions.set_offsets(&snapshot.offsets, snapshot.at);
+                match listed {
+                    Ok(Ok(snapshot)) => self.metrics.partitions.set_offsets(&snapshot.offsets, snapshot.at),
+                    // What is not known must not look like a transaction that stays open.
+                    Ok(Err(_)) | Err(_) => self.metrics.partitions.offsets_unknown(),
                 }
                 sleep(OFFSETS_INTERVAL).await;
             } else if state.changed().await.is_err() {

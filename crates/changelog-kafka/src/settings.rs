@@ -115,7 +115,7 @@ pub enum Role {
 /// Without the values of secret properties.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self.all_properties().map(|(name, value)| shown_property(name, value)).collect();
+        let shown: Vec<_> = self.all_given().map(|(name, value)| shown_property(name, value)).collect();
         f.debug_struct("Settings")
             .field("brokers", &self.brokers.parse::<Brokers>().map_or(REDACTED.to_owned(), |b| b.to_string()))
             .field("topic", &shown_text(&self.topic).unwrap_or(REDACTED))
@@ -173,9 +173,10 @@ impl Settings {
     /// Rejects settings that are wrong without asking a broker.
     pub fn check(&self) -> Result<(), PropertyError> {
         self.check_own()?;
-        for (property, name, value) in self.known_properties()?.into_iter().filter(|(property, ..)| !property.is_ours())
-        {
-            check_alone(property, name, value)?;
+        for ((property, name, value), (_, given)) in self.known_properties()?.into_iter().zip(self.all_given()) {
+            if !property.is_ours() {
+                check_alone(property, name, value, Some(value).filter(|value| value == given))?;
+            }
         }
         let effective = self.effective();
         check_mechanism(&effective)?;
@@ -222,9 +223,14 @@ impl Settings {
         self.properties_file.iter().flat_map(PropertiesFile::properties).chain(self.properties.values())
     }
 
-    /// The properties of the file that are in effect.
+    /// As [`Self::all_properties`], with the values as they were given.
+    fn all_given(&self) -> impl Iterator<Item = &(String, String)> {
+        self.properties_file.iter().flat_map(PropertiesFile::given).chain(self.properties.given())
+    }
+
+    /// The properties of the file that are in effect, with the values as they were given.
     pub fn properties_of_file(&self) -> Vec<&(String, String)> {
-        let all: Vec<_> = self.all_properties().collect();
+        let all: Vec<_> = self.all_given().collect();
         let of_file = all.len() - self.properties.values().len();
         let is_last = |at: usize| !all[at + 1..].iter().any(|later| is_same_property(&later.0, &all[at].0));
         (0..of_file).filter(|at| is_last(*at)).map(|at| all[at]).collect()
@@ -372,8 +378,8 @@ impl Settings {
     }
 }
 
-/// Checks a value that no other one contradicts.
-fn check_alone(property: Property, name: &str, value: &str) -> Result<(), PropertyError> {
+/// Checks a value that no other one contradicts. An error shows `shown` at most.
+fn check_alone(property: Property, name: &str, value: &str, shown: Option<&str>) -> Result<(), PropertyError> {
     let mut alone = ClientConfig::new();
     alone.set(property.name(), value);
     let reason = match alone.create_native_config() {
@@ -385,9 +391,9 @@ fn check_alone(property: Property, name: &str, value: &str) -> Result<(), Proper
         Err(other) => other.to_string(),
     };
     // librdkafka's text has the value.
-    let is_shown = shown_value(name, value).is_some_and(|shown| shown == value);
+    let is_shown = shown.is_some() && shown_value(name, value).is_some_and(|shown| shown == value);
     let reason = if is_shown { reason } else { "is not a valid value".to_owned() };
-    Err(PropertyError::new(name, Some(value), reason))
+    Err(PropertyError::new(name, shown, reason))
 }
 
 /// What librdkafka has read, if that is another number than the value says: it ignores what stands behind the digits,

@@ -1,4 +1,4 @@
-{{/* What scrapes the metrics. */}}
+{{/* Labels and checks of the monitors. */}}
 
 {{/*
 Labels of a pod whose metrics the PodMonitor of this chart scrapes. In sidecar mode you put them on your pods. Two

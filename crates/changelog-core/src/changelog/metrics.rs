@@ -192,7 +192,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "follower_lag",
-            "Time since the stream that is behind most had delivered all records; up to 5 s is normal",
+            "Time since the stream that is behind most had delivered all records; up to 10 s is normal",
             Unit::Seconds,
             self.lag.clone(),
         );

@@ -27,6 +27,7 @@
 mod cause;
 mod error;
 mod memory;
+mod reason;
 mod retention;
 mod selection;
 

@@ -1,23 +1,32 @@
 //! A store without room: the file system has none, or the directory has reached its limit.
 
+use std::collections::BTreeMap;
+
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::*;
 
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// What all files below a directory occupy.
-fn occupied(dir: &Path) -> u64 {
+/// What each file below a directory occupies, by inode.
+fn files(dir: &Path, found: &mut BTreeMap<u64, u64>) {
     use std::os::unix::fs::MetadataExt as _;
-    let mut sum = 0;
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
-        sum += metadata.blocks() * 512;
+        found.insert(metadata.ino(), metadata.blocks() * 512);
         if metadata.is_dir() {
-            sum += occupied(&entry.path());
+            files(&entry.path(), found);
         }
     }
-    sum
+}
+
+/// What all files below a directory occupied at one time. A look at them takes a while. Meanwhile one file may be
+/// removed and another one made. Only those that two looks have found existed together.
+fn occupied(dir: &Path) -> u64 {
+    let [mut before, mut after] = [BTreeMap::new(), BTreeMap::new()];
+    files(dir, &mut before);
+    files(dir, &mut after);
+    before.iter().filter_map(|(inode, bytes)| after.get(inode).map(|again| bytes.min(again))).sum()
 }
 
 /// Text that compression does not make smaller.

@@ -90,6 +90,15 @@ impl PartitionMetrics {
     }
 }
 
+impl PartitionMetrics {
+    /// Offsets keep their last values. Open transactions are counted again once they are seen.
+    pub fn offsets_unknown(&self) {
+        for number in self.open.lock().drain().map(|(number, _)| number) {
+            self.open_transaction.get_or_create(&[("partition", number)]).set(0.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -119,5 +128,8 @@ mod tests {
         let times: Vec<_> =
             [(0, 5), (10, 5), (20, 5), (30, 6), (40, 6), (50, 9)].map(|(s, stable)| seconds_after(s, stable)).into();
         assert_eq!(times, [0.0, 10.0, 20.0, 0.0, 10.0, 0.0]);
+        assert_eq!((seconds_after(60, 7), seconds_after(70, 7)), (0.0, 10.0));
+        metrics.offsets_unknown();
+        assert_eq!((seconds_after(80, 7), seconds_after(90, 7)), (0.0, 10.0));
     }
 }

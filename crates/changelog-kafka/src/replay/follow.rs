@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use changelog_core::{
@@ -53,9 +53,38 @@ struct PartitionCheck {
     position: StallTimer,
     /// The high watermark was below the position at the last check.
     hwm_below_position: bool,
+    /// The end at an earlier check that the position had not reached.
+    earlier_end: Option<End>,
+}
+
+/// The end of a partition without an open transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    offset: i64,
+    at: Instant,
+    wall: SystemTime,
 }
 
 impl PartitionCheck {
+    /// The last end that this position has reached, if it is a new one. A partition that is written all the time is
+    /// hardly ever seen at its end, so an earlier end counts once the position has passed it.
+    fn reached_end(&mut self, position: i64, offsets: Offsets, at: Instant, wall: SystemTime) -> Option<End> {
+        let passed = self.earlier_end.take_if(|end| position >= end.offset);
+        if offsets.last_stable != offsets.high {
+            return passed;
+        }
+        let end = End { offset: offsets.high, at, wall };
+        // Equal, not above: a position above the high watermark is in a truncated log.
+        if position == offsets.high {
+            self.earlier_end = None;
+            return Some(end);
+        }
+        if position < offsets.high {
+            self.earlier_end.get_or_insert(end);
+        }
+        passed
+    }
+
     /// Checks a position against new offsets. Time before `no_stall_before` is no stall of the log.
     fn check(
         &mut self,
@@ -136,10 +165,9 @@ impl FollowCheck {
             let mut at_end = None;
             if let Some((offsets, snapshot)) = seen {
                 check.check(progress.position, offsets, now, no_stall_before)?;
-                // Equal, not above: a position above the high watermark is in a truncated log.
-                if offsets.last_stable == offsets.high && progress.position == offsets.high {
-                    at_end = Some(snapshot.wall);
-                    progress.complete_as_of = snapshot.at;
+                if let Some(end) = check.reached_end(progress.position, offsets, snapshot.at, snapshot.wall) {
+                    at_end = Some(end.wall);
+                    progress.complete_as_of = end.at;
                 }
             } else {
                 // During an election the position can't move, so its time starts again afterwards.
@@ -165,5 +193,38 @@ impl FollowCheck {
             }
         }
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changelog_core::model::PartitionCount;
+
+    use super::*;
+
+    /// Covers C30, R14.
+    #[test]
+    fn a_partition_that_is_written_all_the_time_is_complete_as_of_an_earlier_end() {
+        let partition = PartitionCount::new(1).unwrap().partition(0).unwrap();
+        let (begun, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut check = PartitionCheck::default();
+        let mut seen = |second: u64, position, last_stable, high| {
+            let offsets = Offsets { partition, low: 0, last_stable, high };
+            let after = Duration::from_secs(second);
+            let end = check.reached_end(position, offsets, begun + after, wall + after);
+            end.map(|end| {
+                assert_eq!(end.at.duration_since(begun), end.wall.duration_since(wall).unwrap());
+                (end.offset, end.at.duration_since(begun).as_secs())
+            })
+        };
+        assert_eq!(seen(0, 10, 10, 10), Some((10, 0)), "at the end");
+        assert_eq!(seen(5, 90, 100, 100), None);
+        assert_eq!(seen(10, 190, 200, 200), Some((100, 5)), "an earlier end was passed");
+        assert_eq!(seen(15, 195, 300, 300), None, "not yet the one of second 10");
+        assert_eq!(seen(20, 200, 400, 400), Some((200, 10)));
+        assert_eq!(seen(25, 400, 399, 500), Some((400, 20)), "also while a transaction is open");
+        assert_eq!(seen(30, 500, 499, 500), None, "an end behind an open transaction is none");
+        assert_eq!(seen(35, 500, 500, 500), Some((500, 35)));
+        assert_eq!(seen(40, 501, 500, 500), None, "above the end of a truncated log");
     }
 }

@@ -88,6 +88,10 @@ impl PropertiesFile {
         self.properties.values()
     }
 
+    pub(crate) fn given(&self) -> &[(String, String)] {
+        self.properties.given()
+    }
+
     /// The files that values are from.
     pub(crate) fn value_files(&self) -> &[(PathBuf, Fingerprint)] {
         self.properties.files()

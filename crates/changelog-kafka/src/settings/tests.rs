@@ -308,3 +308,17 @@ fn our_invariants_win_over_user_properties_and_those_over_our_defaults() {
         config.create_native_config().expect("every property exists");
     }
 }
+
+/// A file may be named for a property that is no secret.
+/// Covers S12.
+#[test]
+fn what_a_file_of_a_value_has_is_not_shown_if_it_is_not_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("wrong"), "s3cret").unwrap();
+    let value = format!("${{directory:{}:wrong}}", directory.path().display());
+    let mut settings = Settings::new("b:9092", "t");
+    settings.properties = Properties::read(vec![("compression.type".to_owned(), value)]).unwrap();
+    let error = settings.check().unwrap_err().to_string();
+    assert!(error.contains("compression.type") && !error.contains("s3cret"), "{error}");
+    assert!(!format!("{settings:?}").contains("s3cret"));
+}

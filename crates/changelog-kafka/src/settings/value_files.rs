@@ -61,6 +61,11 @@ impl Properties {
         &self.values
     }
 
+    /// The values as they were given, by name. Only these may be shown, because what a file has may be a secret.
+    pub(crate) fn given(&self) -> &[(String, String)] {
+        &self.given
+    }
+
     pub(crate) fn files(&self) -> &[(PathBuf, Fingerprint)] {
         &self.files
     }

@@ -47,6 +47,8 @@ pub struct Get {
     pub partition: Partition,
     /// The range of the partition that was read.
     pub end: PartitionEnd,
+    /// Whether other requests share the replay.
+    pub is_shared: bool,
 }
 
 impl Changelog {
@@ -85,6 +87,6 @@ impl Changelog {
         let partition = topic.partition_count.of_workspace(key.workspace_bytes());
         let selection = Selection::key(key, topic.partition_count);
         let loaded = self.load_partition(&topic, partition, selection, peer, deadline).await?.loaded;
-        Ok(Get { record: loaded.records.last().cloned(), partition, end: loaded.end })
+        Ok(Get { record: loaded.records.last().cloned(), partition, end: loaded.end, is_shared: loaded.shared })
     }
 }

@@ -44,11 +44,12 @@ impl Changelog {
         let waiting = self.metrics.replay_awaited();
         let peer_permit = self.replays.acquire_peer(peer, deadline).await?;
         let ((reply, loaded), (started, starting)) = (oneshot::channel(), oneshot::channel());
-        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), started, reply, _waiting: waiting };
+        let waiter = Waiter { selection, deadline, queued_at: Instant::now(), started, reply };
         let loaded = wait_for_reply(loaded, partition, deadline);
         if !self.shares_replays() {
             let permit = self.replays.acquire_shared(deadline).await?;
             self.start_run(topic.clone(), partition, vec![waiter], permit, None);
+            drop(waiting);
             return Ok(PeerLoad { loaded: loaded.await?, _peer_permit: peer_permit });
         }
         let id = PartitionId { topic_id: topic.id.clone(), partition };
@@ -77,9 +78,15 @@ impl Changelog {
             biased;
             loaded = &mut loaded => loaded,
             // A waiter with a replay needs no permit, and must not fail because there is none.
-            _ = starting => loaded.await,
+            _ = starting => {
+                drop(waiting);
+                loaded.await
+            }
             driven = drive => match driven {
-                Ok(()) => loaded.await,
+                Ok(()) => {
+                    drop(waiting);
+                    loaded.await
+                }
                 Err(error) => Err(error),
             },
         };

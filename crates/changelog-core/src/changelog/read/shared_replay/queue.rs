@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::loaded::Reply;
-use crate::{changelog::metrics::Waiting, log::Selection, model::Partition};
+use crate::{log::Selection, model::Partition};
 
 /// Stalled replays of one partition that may exist while another one runs. Other partitions need replay permits, too.
 const MAX_STALLED_REPLAYS: usize = 4;
@@ -26,8 +26,6 @@ pub struct Waiter {
     /// Notified when a replay starts for this waiter.
     pub started: oneshot::Sender<()>,
     pub reply: Reply,
-    /// Dropped with this, when its replay starts.
-    pub _waiting: Waiting,
 }
 
 /// One partition of one topic. A topic that was created again has another id.
