@@ -31,6 +31,7 @@ mod proxy;
 mod random;
 mod run_dir;
 mod settled;
+mod signals;
 mod skipped;
 
 pub use broker::{Broker, shared_broker, unique_topic};
@@ -43,4 +44,5 @@ pub use process::binary_under_test;
 pub use proxy::{Mode, Proxy};
 pub use random::Random;
 pub use settled::settled;
+pub use signals::stopped;
 pub use skipped::{SKIPPED, skipped, skipped_test};

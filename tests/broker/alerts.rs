@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    process::Stdio,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,17 +19,13 @@ use changelogd_testkit::{
     shared_broker, shared_oracle, unique_topic,
 };
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    sync::oneshot,
-    task::JoinSet,
-};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     contract::{
         moving::Scrape,
-        server::{Client, PATIENCE, TestServer, binary, connect, directory, raw},
+        server::{Client, PATIENCE, TestServer, connect, directory, raw},
+        unread_stderr::UnreadServer,
     },
     kit::created,
     prometheus::{Prometheus, chart_file, command},
@@ -120,31 +115,6 @@ async fn guarded_servers(guarded: &Guarded) -> [TestServer; 2] {
     let reader = TestServer::process(guarded.with_sasl(&topics[0], PASSWORD)).await;
     let trusting = TestServer::process(guarded.with_tls(&guarded.tls, &topics[1], "good")).await;
     [reader, trusting]
-}
-
-/// Its standard error is a pipe that is full and not read.
-async fn server_with_lost_lines() -> (Child, String, String) {
-    let mut child = Command::new(binary())
-        .args(["serve", "--store=memory", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
-        .args(["--log-format=json", "--log=trace"])
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let serving = loop {
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap().expect("a line");
-        match serde_json::from_str::<serde_json::Value>(&line) {
-            Ok(line) if line["message"] == "serving" => break line,
-            _ => {}
-        }
-    };
-    // The end of the pipe that is read stays open.
-    child.stderr = Some(lines.into_inner().into_inner());
-    let address = |port: &str| serving[port].as_str().unwrap().to_owned();
-    (child, address("admin"), address("api"))
 }
 
 /// Streams with long lists, until these fill their part of the memory limit.
@@ -276,7 +246,7 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     let lists = on(stuck, &flags).await;
     fill_lists(&lists, &mut tasks).await;
 
-    let (mut verbose, verbose_admin, verbose_api) = server_with_lost_lines().await;
+    let verbose = UnreadServer::start().await;
 
     let targets = [
         ("reader", &*reader.admin),
@@ -292,11 +262,11 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
         ("behind", &behind.admin),
         ("crowded", &crowded.admin),
         ("lists", &lists.admin),
-        ("verbose", &verbose_admin),
+        ("verbose", &verbose.admin),
     ];
     let prometheus = Prometheus::start(&fast_rules(), &targets).await;
     // Each call is some lines of its log.
-    let client = connect(&verbose_api).await;
+    let client = connect(&verbose.api).await;
     again(&mut tasks, move |_| {
         let mut client = client.clone();
         async move {
@@ -326,7 +296,6 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     }
     drop((follower, connections));
     oracle.txn_abort(&id).unwrap();
-    verbose.kill().await.unwrap();
 }
 
 /// The samples, names and help texts are as Prometheus wants them.

@@ -21,11 +21,10 @@ mod stage;
 
 use std::process::ExitCode;
 
-use changelogd_testkit::binary_under_test;
+use changelogd_testkit::{binary_under_test, stopped};
 use clap::Parser;
 use futures_util::{StreamExt, stream};
 use servers::Servers;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The folders of `clients/`.
 const LANGUAGES: [&str; 5] = ["go", "java", "python", "rust", "typescript"];
@@ -63,18 +62,6 @@ async fn main() -> ExitCode {
             }
         },
         () = stopped() => ExitCode::from(130),
-    }
-}
-
-/// Waits for INT, TERM or HUP.
-async fn stopped() {
-    let of = |kind| signal(kind).expect("signals can be waited for");
-    let (mut interrupt, mut terminate) = (of(SignalKind::interrupt()), of(SignalKind::terminate()));
-    let mut hangup = of(SignalKind::hangup());
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
     }
 }
 

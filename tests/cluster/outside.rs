@@ -6,10 +6,8 @@ use std::{
     process::{ExitCode, Stdio},
 };
 
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use changelogd_testkit::stopped;
+use tokio::process::Command;
 
 use super::{
     arguments::{Arguments, is_wanted},
@@ -91,18 +89,6 @@ async fn again() -> Result<ExitCode, String> {
     };
     let status = status.map_err(|error| format!("unshare: {error}"))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// Waits for INT, TERM or HUP.
-async fn stopped() {
-    let of = |kind| signal(kind).expect("signals can be waited for");
-    let (mut interrupt, mut terminate) = (of(SignalKind::interrupt()), of(SignalKind::terminate()));
-    let mut hangup = of(SignalKind::hangup());
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
 }
 
 /// Control groups do not end with the namespaces. Without processes, they can be removed.

@@ -14,6 +14,7 @@ pub mod retention;
 pub mod server;
 pub mod statuses;
 pub mod streams;
+pub mod unread_stderr;
 pub mod writes;
 
 /// One module of tests for each server.

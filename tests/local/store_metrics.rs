@@ -2,21 +2,17 @@
 
 use std::{
     fs,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
 use changelogd::proto::v1;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-};
 
 use crate::{
     contract::{
         moving::{Before, Scrape},
-        server::{PATIENCE, TestServer, binary, connect, directory, raw},
+        server::{PATIENCE, TestServer, connect, directory, raw},
+        unread_stderr::UnreadServer,
     },
     metrics::kafka,
     servers,
@@ -202,25 +198,8 @@ async fn a_drain_is_shown_from_the_signal_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_that_stderr_does_not_take_are_counted() {
-    let mut child = Command::new(binary())
-        .args(["serve", "--store=memory", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
-        .args(["--log-format=json", "--log=trace"])
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let serving = loop {
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap().expect("a line");
-        match serde_json::from_str::<serde_json::Value>(&line) {
-            Ok(line) if line["message"] == "serving" => break line,
-            _ => {}
-        }
-    };
-    // From here on nothing reads its stderr.
-    let (admin, api) = (serving["admin"].as_str().unwrap(), serving["api"].as_str().unwrap());
+    let server = UnreadServer::start().await;
+    let (admin, api) = (&*server.admin, &*server.api);
     let before = Before::at(admin).await;
     let client = connect(api).await;
     let started = Instant::now();

@@ -18,7 +18,7 @@ use super::state::StoreState;
 
 /// A removal is noticed within about this time.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The files are measured for metrics once in so many checks, because each is looked at.
+/// The files are measured for metrics once in this number of checks, because each file is looked at.
 const CHECKS_PER_MEASUREMENT: u32 = 5;
 
 /// The thread. Dropping it ends the thread, and waits for that.

@@ -32,7 +32,7 @@ struct Arguments {
 enum Action {
     /// Does nothing until it is stopped
     Pause,
-    /// Writes until SIGTERM, and keeps what was acknowledged in a file
+    /// Writes until SIGTERM, and keeps the acknowledged writes in a file
     Write(write::Options),
     /// Whether `write` has an acknowledged write
     Ready { directory: PathBuf },

@@ -99,7 +99,7 @@ impl Rolled {
     }
 }
 
-/// Installs, restarts so many times, waits for the last replaced pod, and loads what was acknowledged.
+/// Installs, restarts this number of times, waits for the last replaced pod, and loads the acknowledged writes.
 async fn roll(case: &str, results: &str, stage: &Stage, values: &[String], times: u32) -> Result<Rolled, String> {
     let mut all = on_kafka(stage).await?;
     all.push(format!("results={}", folder(results)?.display()));
