@@ -98,8 +98,9 @@ campaign-short: linearize kafka ## Some faults, histories of 6 s, small numbers,
 CLUSTER_REPORT = $(if $(ARGS),target/cluster.md,docs/kubernetes.md)
 
 # CLUSTER_IMAGE: `binary` for the binary of the test build, or the path of an OCI archive.
-cluster: export CLUSTER_IMAGE ?= binary
+cluster: export CLUSTER_IMAGE ?= build
 cluster: tools kafka ## The chart in a real Kubernetes on this machine, as root: writes a part of docs/kubernetes.md
+	[ "$$CLUSTER_IMAGE" != build ] || tests/image/build.sh --if-needed
 	tests/cluster/kubernetes/build.sh
 	$(CARGO) build --locked -p changelogd-cluster-tests
 	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-cluster-tests --bin changelogd-cluster -- \

@@ -27,6 +27,7 @@ use crate::config::{ServeArgs, StoreChoice, UsageError};
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 
 const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// The spans of a process.
 pub struct Traces {
@@ -50,8 +51,35 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// A setting of the exporter. One for traces wins over one for all signals.
-fn exporter_variable(name: &str) -> Option<String> {
-    variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}")).or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
+fn exporter_variable(name: &str) -> Option<(String, String)> {
+    let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")];
+    names.into_iter().find_map(|name| variable(&name).map(|value| (name, value)))
+}
+
+/// The SDK ignores what it can't read. Then all spans would be refused later, or wait for another time.
+fn check_exporter_variables() -> Result<(), UsageError> {
+    let wrong = |name: &str, wanted: &str| Err(UsageError(format!("{name}: must be {wanted}")));
+    if let Some((name, value)) = exporter_variable("HEADERS")
+        && !value.split(',').all(|pair| pair.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty()))
+    {
+        return wrong(&name, "key=value pairs, separated by commas");
+    }
+    let queue = ["MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT"];
+    let queue = queue.iter().map(|name| format!("OTEL_BSP_{name}"));
+    let numbers = queue.filter_map(|name| variable(&name).map(|value| (name, value)));
+    for (name, value) in numbers.chain(exporter_variable("TIMEOUT")) {
+        if value.parse::<u64>().is_err() {
+            return wrong(&name, "a whole number");
+        }
+    }
+    let takes_ratio = variable("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler.ends_with("traceidratio"));
+    if takes_ratio
+        && let Some(value) = variable("OTEL_TRACES_SAMPLER_ARG")
+        && !value.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio))
+    {
+        return wrong("OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1");
+    }
+    Ok(())
 }
 
 impl Traces {
@@ -62,20 +90,21 @@ impl Traces {
         if is_off || exporter.as_deref() == Some("none") {
             return Ok(None);
         }
-        let Some(endpoint) = exporter_variable("ENDPOINT") else {
+        let Some((name, endpoint)) = exporter_variable("ENDPOINT") else {
             let wrong = "--trace-context-in-records: needs traces: set OTEL_EXPORTER_OTLP_ENDPOINT";
             return if args.trace_context_in_records { Err(UsageError(wrong.to_owned())) } else { Ok(None) };
         };
         if let Some(other) = exporter.filter(|name| name != "otlp") {
             return Err(UsageError(format!("OTEL_TRACES_EXPORTER: {other:?} is not in this build: use otlp or none")));
         }
-        if let Some(other) = exporter_variable("PROTOCOL").filter(|name| name != "grpc") {
-            return Err(UsageError(format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other:?} is not in this build: use grpc")));
+        if let Some((name, other)) = exporter_variable("PROTOCOL").filter(|(_, protocol)| protocol != "grpc") {
+            return Err(UsageError(format!("{name}: {other:?} is not in this build: use grpc")));
         }
+        check_exporter_variables()?;
         // The exporter's own error would show the URL, which may have a password.
         if !endpoint.starts_with("http://") {
             let wrong = "must be http://host:port, because TLS to a collector is not in this build";
-            return Err(UsageError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {wrong}")));
+            return Err(UsageError(format!("{name}: {wrong}")));
         }
         let exporter = SpanExporter::builder().with_tonic().build();
         let wrong = "OTEL_EXPORTER_OTLP_…: one of endpoint, headers, timeout and compression is not valid";
@@ -97,7 +126,7 @@ impl Traces {
 
     /// The span of a call of the API. Its parent is the caller's, by the W3C headers `traceparent` and `tracestate`.
     pub fn call(self: &Arc<Self>, method: &'static str, headers: &HeaderMap) -> CallSpan {
-        let parent = self.propagator.extract_with_context(&Context::new(), &HttpHeaders(headers));
+        let parent = self.propagator.extract_with_context(&Context::new(), &HttpHeaders::new(headers));
         let (name, method) = match method {
             "unknown" => ("grpc".to_owned(), "_OTHER".to_owned()),
             method => {
@@ -268,15 +297,29 @@ impl Recorded {
     }
 }
 
-struct HttpHeaders<'a>(&'a HeaderMap);
+struct HttpHeaders<'a> {
+    headers: &'a HeaderMap,
+    /// Of all headers of this name, in their order, as W3C Trace Context wants it.
+    tracestate: String,
+}
+
+impl<'a> HttpHeaders<'a> {
+    fn new(headers: &'a HeaderMap) -> Self {
+        let parts: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
+        Self { headers, tracestate: parts.join(",") }
+    }
+}
 
 impl Extractor for HttpHeaders<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        if key.eq_ignore_ascii_case(TRACESTATE) {
+            return Some(&*self.tracestate).filter(|state| !state.is_empty());
+        }
+        self.headers.get(key).and_then(|value| value.to_str().ok())
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
+        self.headers.keys().map(http::HeaderName::as_str).collect()
     }
 }
 

@@ -26,7 +26,7 @@ function* rows(map, path, schema, definitions) {
     const description = textOf(index === 0 ? (key.commentBefore ?? map.commentBefore) : key.commentBefore);
     let inner = schema.properties?.[key.value] ?? {};
     inner = definitions[inner.$ref?.replace('#/definitions/', '')] ?? inner;
-    if (isMap(value) && value.items.length > 0 && inner.additionalProperties === false) {
+    if (isMap(value) && value.items.length > 0 && inner.properties && inner.additionalProperties === false) {
       if (description !== '') yield `| \`${name}\` | | ${description} |`;
       yield* rows(value, name, inner, definitions);
     } else {

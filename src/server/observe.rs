@@ -319,7 +319,7 @@ impl CallEnd for CallGuard {
         self.api.metrics.call_ended(self.rpc.method, status.code(), duration);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str());
-        if let Some(reason) = reason.filter(|_| self.rpc.ours) {
+        if let Some(reason) = reason {
             self.api.metrics.refused(reason);
         }
         let stats = &self.call.stats;

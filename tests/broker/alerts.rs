@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -19,7 +19,12 @@ use changelogd_testkit::{
     shared_broker, shared_oracle, unique_topic,
 };
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinSet,
+};
 
 use crate::{
     contract::{
@@ -39,8 +44,8 @@ const ALL_ALERTS: Duration = Duration::from_secs(90);
 fn fast_rules() -> String {
     let mut fast = String::new();
     for line in chart_file("rules.yaml").lines() {
-        let line = if line.trim_start().starts_with("for: ") { "        for: 0s".to_owned() } else { line.to_owned() };
-        let line = line.replace("[15m]", "[30s]").replace("[5m]", "[30s]");
+        let line = if line.trim_start().starts_with("for: ") { "        for: 2s".to_owned() } else { line.to_owned() };
+        let line = line.replace("[30m]", "[30s]").replace("[15m]", "[30s]").replace("[5m]", "[30s]");
         fast += &line.replace("_transaction_seconds > 60", "_transaction_seconds > 5");
         fast.push('\n');
     }
@@ -61,9 +66,9 @@ fn queries() -> Vec<String> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
     let expressions = targets.map(|target| target["expr"].as_str().unwrap().to_owned());
-    let filled =
-        expressions.map(|it| it.replace("$namespace", ".*").replace("$pod", ".*").replace("$__rate_interval", "30s"));
-    filled.collect()
+    let filled = expressions
+        .map(|it| ["$namespace", "$pod", "$container"].into_iter().fold(it, |it, name| it.replace(name, ".*")));
+    filled.map(|it| it.replace("$__rate_interval", "30s")).collect()
 }
 
 fn memory_log() -> MemoryLog {
@@ -144,6 +149,31 @@ async fn fill_lists(server: &TestServer, tasks: &mut JoinSet<()>) {
     }
 }
 
+/// The address of an admin port whose process starts again and again.
+async fn restarting(tasks: &mut JoinSet<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut server = TestServer::process(vec!["--store=memory".to_owned()]).await;
+    let admin = Arc::new(Mutex::new(server.admin.clone()));
+    let of_relay = admin.clone();
+    tasks.spawn(async move {
+        while let Ok((mut scraper, _)) = listener.accept().await {
+            let admin = of_relay.lock().unwrap().clone();
+            if let Ok(mut port) = TcpStream::connect(admin).await {
+                let _ = copy_bidirectional(&mut scraper, &mut port).await;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            server.kill_and_restart().await;
+            *admin.lock().unwrap() = server.admin.clone();
+        }
+    });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     let (mut tasks, oracle, bootstrap) = (JoinSet::new(), shared_oracle(), shared_broker().bootstrap());
@@ -168,8 +198,8 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     let slow_topic = created(1, &[]);
     oracle.quota(bootstrap, &slow_topic, "producer_byte_rate", 1_000).unwrap();
     let client_id = format!("--kafka-property=client.id={slow_topic}");
-    let flags =
-        [&*client_id, "--kafka-property=queue.buffering.max.messages=10", "--producers=1", "--write-timeout=2m"];
+    // One workspace uses one of the two producers.
+    let flags = [&*client_id, "--kafka-property=queue.buffering.max.messages=10", "--write-timeout=2m"];
     let slow = TestServer::process(brokers(&slow_topic, &[&flags[..], &[statistics]].concat())).await.ready().await;
     let value = format!("\"{}\"", "x".repeat(50_000));
     let client = slow.client.clone();
@@ -199,11 +229,14 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     let (_keep_full, full_path) = directory();
     let data = format!("--data-dir={}", full_path.display());
     let full = TestServer::process(vec![data, "--data-limit=268435456".to_owned()]).await.ready().await;
-    let (client, value) = (full.client.clone(), format!("\"{}\"", "x".repeat(900_000)));
-    again(&mut tasks, move |i| {
-        let (mut client, request) = (client.clone(), set(&format!("ws/t/{i}"), &value, v1::Ack::Durable));
-        async move { drop(client.set(request).await) }
-    });
+    // Small sets find room where large ones do not.
+    for (size, name) in [(900_000, "large"), (1, "small")] {
+        let (client, value) = (full.client.clone(), format!("\"{}\"", "x".repeat(size)));
+        again(&mut tasks, move |i| {
+            let (mut client, request) = (client.clone(), set(&format!("ws/{name}/{i}"), &value, v1::Ack::Durable));
+            async move { drop(client.set(request).await) }
+        });
+    }
 
     let aborting = FakeLog::new(memory_log()).on_replay(|_, request| async move {
         let cause = MoveCause::TooSlow { read_ms: 1, retention_ms: 1, setting: "a setting" };
@@ -247,6 +280,7 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
     fill_lists(&lists, &mut tasks).await;
 
     let verbose = UnreadServer::start().await;
+    let restarting = restarting(&mut tasks).await;
 
     let targets = [
         ("reader", &*reader.admin),
@@ -263,6 +297,7 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
         ("crowded", &crowded.admin),
         ("lists", &lists.admin),
         ("verbose", &verbose.admin),
+        ("restarting", &restarting),
     ];
     let prometheus = Prometheus::start(&fast_rules(), &targets).await;
     // Each call is some lines of its log.

@@ -15,6 +15,7 @@ fn arguments(topic: &str, more: &[&str]) -> Vec<String> {
     own.into_iter().chain(more.iter().map(|flag| (*flag).to_owned())).collect()
 }
 
+/// Covers C83.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_and_a_low_watermark_are_shown_for_their_partition() {
     let topic = created(1, &[]);
@@ -39,6 +40,16 @@ async fn an_open_transaction_and_a_low_watermark_are_shown_for_their_partition()
     oracle.delete_records(bootstrap, &topic, 0, 1).unwrap();
     oracle.config(bootstrap, &topic, &[("cleanup.policy", "compact")]).unwrap();
     before.moves("changelogd_kafka_partition_low_offset").await;
+
+    // What is not known any more is no transaction that stays open.
+    let id = unique_topic("txn");
+    oracle.txn_begin(bootstrap, &id).unwrap();
+    oracle.txn_send(&id, &topic, 0, Some(b"ws/t/in-transaction"), Some(b"2")).unwrap();
+    Before::of(&server).await.until("it is open again", |now| now.value(seconds) > 0.0).await;
+    oracle.delete(bootstrap, &topic).unwrap();
+    Before::of(&server).await.until("nothing is known", |now| now.value(seconds) < 1e-9).await;
+    let now = Scrape::of(&server.admin).await;
+    assert!(now.value("changelogd_ready") < 1e-9, "while the topic is served, a transaction may end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -227,7 +227,8 @@ async fn an_expired_token_is_the_cause_at_once_also_if_connections_do_not_end() 
             assert_eq!((status.code(), &*reason(&status)), UNREACHABLE, "{status:?}");
             assert!(status.message().contains("the last one has expired at "), "{status:?}");
         }
-        replace_token(&path, &jwt_of_life(SHORT * 2));
+        // Longer than it takes to notice the token, and to replace a client that finds no broker any more.
+        replace_token(&path, &jwt_of_life(SHORT * 4));
     }
     come_to_work(&server).await;
 }

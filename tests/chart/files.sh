@@ -94,6 +94,32 @@ templates_have_the_version_of_the_chart() {
 }
 templates_have_the_version_of_the_chart
 
+# A tag starts the release. Its check finds each place of the version, so that one that is left out stops it.
+the_release_checks_each_version_of_the_chart() {
+    problems=
+    sed -n '/The tag is the version of/,/^      - /p' "$root/.github/workflows/release.yml" |
+        sed -n '/grep/s/^ *//p' >"$work/release.check"
+    rm -rf "$work/release"
+    mkdir -p "$work/release/helm/changelogd/templates"
+    # released VERSION SED FILE: the check of the workflow with a version, after a change of one file.
+    released() {
+        cp "$root/Cargo.toml" "$work/release/"
+        cp "$chart/Chart.yaml" "$work/release/helm/changelogd/"
+        cp "$chart/templates/_checks.tpl" "$work/release/helm/changelogd/templates/"
+        sed -i "$2" "$work/release/$3"
+        (cd "$work/release" && version=$1 bash -e "$work/release.check")
+    }
+    version=$(sed -n 's/^version: //p' "$chart/Chart.yaml")
+    released "$version" '' Cargo.toml || problem "version $version is refused"
+    ! released 9.9.9 '' Cargo.toml || problem 'version 9.9.9 is not refused'
+    ! released "$version" "s/^version: .*/version: 9.9.9/" helm/changelogd/Chart.yaml || problem 'version'
+    ! released "$version" "s/^appVersion: .*/appVersion: 9.9.9/" helm/changelogd/Chart.yaml || problem 'appVersion'
+    ! released "$version" "s/^  templates: .*/  templates: 9.9.9/" helm/changelogd/Chart.yaml || problem 'templates'
+    ! released "$version" "s/^$version\$/9.9.9/" helm/changelogd/templates/_checks.tpl || problem '_checks.tpl'
+    verdict 'a release checks each version of the chart'
+}
+the_release_checks_each_version_of_the_chart
+
 # Each value of the schema is in values.yaml with its default, and the other way round.
 # Covers K9.
 schema_and_values_have_the_same_names() {

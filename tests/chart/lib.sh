@@ -123,6 +123,9 @@ refuses() {
 # The chart alone needs an image. An argument of a case wins over it.
 echo 'image: { repository: registry.example/changelogd }' >"$work/image.yaml"
 
+# The name of the release in each case.
+release=rel
+
 # render KUBE CHART [helm's arguments] [-- ...]: into $work/out and $work/err with Helm 3, and with Helm 4 into
 # $work/out4 and $work/err4. Both have to render the same, but for empty lines.
 render() {
@@ -144,7 +147,7 @@ render() {
     case $source in
     "$chart" | "$with_notes") set -- --values "$work/image.yaml" "$@" ;;
     esac
-    set -- template rel "$source" --namespace ns --kube-version "$kube" "$@"
+    set -- template "$release" "$source" --namespace ns --kube-version "$kube" "$@"
     "$helm4" "$@" >"$work/out4" 2>"$work/err4" &
     status=0 status4=0
     "$helm" "$@" >"$work/out" 2>"$work/err" || status=$?

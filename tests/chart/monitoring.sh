@@ -11,6 +11,10 @@ for kube in $oldest $newest; do
         '+kind: ServiceMonitor' '+kind: PodMonitor' '+kind: PrometheusRule' '+kind: ConfigMap' '+release: prometheus' \
         '+interval: 15s' '+grafana_dashboard: 1' '+port: changelogd-http' '+targetPort: changelogd-http' \
         '+runbook_url: https://docs.example/operations#changelogdnotready' '+publishNotReadyAddresses: true'
+    # A link that no pager can open is left out.
+    # Covers K2.
+    renders 'alerts without a runbook' "$kube" "$chart" --set monitoring.prometheusRule.enabled=true -- \
+        '+kind: PrometheusRule' '-runbook_url: docs/operations.md#changelogdnotready' '+alert: ChangelogdLogLinesLost'
     renders 'standalone, not scraped' "$kube" "$chart" -- \
         '-kind: ServiceMonitor' '-kind: PodMonitor' '-kind: PrometheusRule' '-kind: ConfigMap'
     renders 'sidecar, its pods scraped' "$kube" "$chart" --set mode=sidecar,admin.podListen=true \

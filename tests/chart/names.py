@@ -1,18 +1,17 @@
 """Compares the names of values.schema.json with those of the default values, as JSON. Prints each difference."""
 
 import json
+import re
 import sys
 
-# Helm and parent charts set the first two. The third is an old name, which is refused with the new one. The others are
-# limits and requests that are better left out.
-WITHOUT_DEFAULT = {
-    "global",
-    "enabled",
-    "pod.serviceAccountName",
+# Helm and parent charts set the first two. The third is an old name, which is refused with the new one.
+WITHOUT_DEFAULT = {"global", "enabled", "pod.serviceAccountName"}
+# Limits and requests that are better left out.
+RESOURCES_WITHOUT_DEFAULT = (
     "resources.limits.cpu",
     "resources.limits.ephemeral-storage",
     "resources.requests.ephemeral-storage",
-}
+)
 
 
 def names(path, schema, definitions, value, found):
@@ -21,13 +20,15 @@ def names(path, schema, definitions, value, found):
     listed = schema.get("properties", {})
     if path and schema.get("additionalProperties") is not False:
         return
+    patterns = schema.get("patternProperties", {})
     for name in sorted(set(listed) | set(value)):
         child = f"{path}.{name}" if path else name
-        if name not in value and child not in WITHOUT_DEFAULT:
-            found.append(f"{child} is in the schema, and has no default")
-        elif name not in listed:
+        if name not in value:
+            if child not in WITHOUT_DEFAULT and not child.endswith(RESOURCES_WITHOUT_DEFAULT):
+                found.append(f"{child} is in the schema, and has no default")
+        elif name not in listed and not any(re.search(pattern, name) for pattern in patterns):
             found.append(f"{child} has a default, and is not in the schema")
-        elif isinstance(value.get(name), dict):
+        elif name in listed and isinstance(value[name], dict):
             names(child, listed[name], definitions, value[name], found)
 
 

@@ -50,6 +50,18 @@ done
 refuses 'drain delay one second too long' $recent "$chart" --set drainDelay=5s -- 'with drainDelay 5s'
 refuses 'drain deadline, example' $recent "$pieces" --set changelogd.terminationGracePeriodSeconds=20 -- \
     'drainTimeout: 20s is too long'
+# preStop runs within the grace period, before SIGTERM.
+refuses 'a sleep before the drain' $recent "$chart" --set lifecycle.preStop.sleep.seconds=25 -- \
+    'lifecycle.preStop.sleep.seconds: 25 is too long' 'drainDelay 2s and drainTimeout 20s' 'the sleep, which is 0'
+# Covers K5.
+refuses 'a sleep that is a second too long' $recent "$chart" --set lifecycle.preStop.sleep.seconds=3 -- \
+    'lifecycle.preStop.sleep.seconds: 3 is too long'
+refuses 'a sleep of a sidecar' $recent "$consumer" --set changelogd.lifecycle.preStop.sleep.seconds=5 -- \
+    'lifecycle.preStop.sleep.seconds: 5 is too long'
+for seconds in -1 1.5 null x; do
+    refuses "a sleep of $seconds seconds" $recent "$chart" --set "lifecycle.preStop.sleep.seconds=$seconds" \
+        --set lifecycle.preStop.sleep.a=b -- "at '/lifecycle/preStop/sleep"
+done
 refuses 'duration without unit' $recent "$chart" --set drainTimeout=20 -- "at '/drainTimeout'"
 refuses 'a write that is longer than a drain' $recent "$chart" --set drainTimeout=9999ms -- \
     'writeTimeout: 10s is longer than drainTimeout 9999ms'
@@ -75,6 +87,11 @@ done
 for annotation in 'a b=c' 'a/b/c=d' 'a=5' 'a=true'; do
     refuses "the annotation $annotation" $recent "$chart" --set "annotations.$annotation" -- "at '/annotations"
 done
+for value in podMonitor.labels.release=5 serviceMonitor.labels.release=5 prometheusRule.labels.release=5 \
+    dashboard.labels.grafana_dashboard=1 'dashboard.labels.a b=c' dashboard.annotations.a=5; do
+    refuses "a label of monitoring that is no text, $value" $recent "$chart" --set "monitoring.$value" -- \
+        "at '/monitoring/$(echo "${value%=*}" | sed 's,\.,/,g; s, .*,,; s,/a$,,')"
+done
 for value in 5 true; do
     refuses "the variable $value" $recent "$chart" --set "extraEnv[0].name=A,extraEnv[0].value=$value" -- \
         "at '/extraEnv/0/value'"
@@ -93,6 +110,18 @@ refuses 'a mount of no volume' $recent "$chart" \
     --set 'extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountPath=/a' -- 'extraVolumeMounts: a is no volume'
 refuses 'two containers of a name' $recent "$chart" --set 'pod.extraContainers[0].name=changelogd' -- \
     'pod.extraContainers: changelogd is a container'
+token=/var/run/secrets/kubernetes.io/serviceaccount
+for path in $token $token/ /var/run/secrets//kubernetes.io/serviceaccount; do
+    refuses "a second mount at the token's place, $path" $recent "$consumer" --set-json \
+        "changelogd.extraVolumes=[{\"name\":\"token\",\"emptyDir\":{}}]" \
+        --set "changelogd.extraVolumeMounts[0].name=token,changelogd.extraVolumeMounts[0].mountPath=$path" -- \
+        "extraVolumeMounts: something is mounted at $token already"
+done
+refuses 'a mount without a place' $recent "$chart" --set 'extraVolumeMounts[0].name=a' -- \
+    "at '/extraVolumeMounts/0'" mountPath
+refuses 'a mount of a sidecar without a volume' $recent "$consumer" \
+    --set 'changelogd.extraVolumeMounts[0].name=a,changelogd.extraVolumeMounts[0].mountPath=/a' -- \
+    'extraVolumeMounts: a is no volume of the pod'
 refuses 'more containers of a sidecar' $recent "$chart" --set 'mode=sidecar,pod.extraContainers[0].name=a' -- \
     "at '/pod/extraContainers'"
 refuses 'a variable twice' $recent "$chart" --set 'extraEnv[0].name=A,extraEnv[1].name=A' -- \
@@ -148,6 +177,16 @@ renders 'a pod spec with nulls' $recent "$consumer" --set changelogd.api.socket=
     '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock'
 application_was
 application='containers: [{ name: a, image: b }]'
+# A volume of the pod spec, and a claim of a StatefulSet, which a container mounts.
+context='securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } }'
+application_is 'securityContext: { runAsNonRoot: true, seccompProfile: { type: RuntimeDefault } }' \
+    'volumes: [{ name: shared, emptyDir: {} }]' \
+    "containers: [{ name: a, image: b, volumeMounts: [{ name: claim, mountPath: /claim }], $context }]"
+renders "mounts of the application's volumes" $recent "$consumer" \
+    --set 'changelogd.extraVolumeMounts[0].name=shared,changelogd.extraVolumeMounts[0].mountPath=/shared' \
+    --set 'changelogd.extraVolumeMounts[1].name=claim,changelogd.extraVolumeMounts[1].mountPath=/claim' -- \
+    '+mountPath: /shared' '+mountPath: /claim'
+application_was
 pod_is 'a pod spec that is no YAML' 'the pod spec is no YAML' 'containers:' '  - name: a' ' image: b'
 pod_is 'a pod without containers' 'the pod spec has no containers' 'containers: []'
 pod_is 'a pod whose containers are no list' "the pod spec's containers are no list" 'containers: { a: { image: b } }'
@@ -177,6 +216,27 @@ for resources in requests.memory=257Mi requests.memory=300e6 limits.cpu=99m; do
     refuses "a request above its limit, $resources" $recent "$chart" --set "resources.$resources" -- \
         'resources.requests.' 'is more than resources.limits.'
 done
+for pod in test topic.job; do
+    refuses "a request of $pod above its limit" $recent "$chart" --set "$pod.resources.requests.memory=65Mi" -- \
+        "$pod.resources.requests.memory: 65Mi is more than $pod.resources.limits.memory, which is 64Mi"
+    refuses "no memory limit of $pod" $recent "$chart" --set "$pod.resources.limits.memory=null" -- \
+        "at '/$(echo $pod | tr . /)/resources/limits'" "'memory'"
+done
+for strategy in strategy.type=RollingUpdate strategy.rollingUpdate.maxSurge=0; do
+    refuses "two pods on one directory, $strategy" $recent "$chart" --set $strategy -- \
+        'strategy: it is Recreate with the embedded store'
+    refuses "$strategy of a sidecar" $recent "$chart" --set mode=sidecar,$strategy -- "at '/strategy'"
+done
+refuses 'an unknown strategy' $recent "$chart" --set strategy.type=Replace -- "at '/strategy/type'"
+refuses 'two strategies' $recent "$chart" --set "$kafka" --set topic.partitions=1,strategy.type=Recreate \
+    --set strategy.rollingUpdate.maxSurge=0 -- 'strategy.rollingUpdate: does not go with'
+refuses 'an update strategy of no StatefulSet' $recent "$chart" --set updateStrategy.type=OnDelete -- \
+    'updateStrategy: only data.claim has a StatefulSet'
+for value in minReadySeconds=1 revisionHistoryLimit=1 updateStrategy.type=OnDelete; do
+    refuses "$value of a sidecar" $recent "$chart" --set mode=sidecar,$value -- "at '/${value%%[.=]*}'"
+done
+refuses 'readiness that is later than the deadline of a rollout' $recent "$chart" --set minReadySeconds=600 -- \
+    "at '/minReadySeconds'"
 refuses 'a memory limit of the program that is too small' $recent "$chart" --set config.memoryLimit=32750047 -- \
     'config.memoryLimit: 32750047 is too small: 32750048 are needed'
 refuses 'a memory limit of the program above its container' $recent "$chart" --set config.memoryLimit=242221057 -- \
@@ -194,6 +254,8 @@ refuses 'a budget with two numbers' $recent "$chart" \
     --set podDisruptionBudget.enabled=true,podDisruptionBudget.minAvailable=1 -- 'either minAvailable or maxUnavailable'
 refuses 'a budget without a number' $recent "$chart" \
     --set podDisruptionBudget.enabled=true,podDisruptionBudget.maxUnavailable=null -- 'either minAvailable or'
+refuses 'a budget of nothing' $recent "$chart" \
+    --set podDisruptionBudget.enabled=true,podDisruptionBudget.maxUnavailable= -- 'either minAvailable or'
 refuses 'a budget that is no percentage' $recent "$chart" --set podDisruptionBudget.maxUnavailable=101% -- \
     "at '/podDisruptionBudget/maxUnavailable'"
 refuses 'two claims' $recent "$chart" --set data.claim.enabled=true,data.existingClaim=a -- 'data.claim.enabled'
@@ -285,10 +347,14 @@ refuses_memory 64000000 817055744 900Mi 566231040 1299Mi
 refuses_memory 64000000 945186816 1024Mi 644245094 1503Mi --set "$kafka" --set topic.partitions=1
 # Every object of the schema is closed.
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret 'kafka.secrets[0]' \
-    topic topic.job topic.job.serviceAccount data data.claim log probes serviceAccount podDisruptionBudget \
-    networkPolicy resources resources.limits resources.requests pod config; do
+    test test.resources topic topic.job topic.job.serviceAccount topic.job.resources \
+    data data.claim log probes serviceAccount podDisruptionBudget networkPolicy resources resources.limits \
+    resources.requests pod config; do
     pointer=$(echo "$path" | sed 's/^\(.\)/\/\1/; s/[.[]/\//g; s/\]//')
     # Covers K9, B26.
     refuses "typo in ${path:-the top}" $recent "$chart" --set "${path:+$path.}tpyo=1" -- \
         "at '$pointer': additional properties 'tpyo' not allowed"
 done
+
+refuses 'a runbook that no pager can open' $recent "$chart" --set monitoring.prometheusRule.enabled=true \
+    --set monitoring.prometheusRule.runbook=docs/operations.md -- 'runbook'

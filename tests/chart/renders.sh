@@ -166,6 +166,10 @@ renders 'a drain that ends a millisecond before' $recent "$chart" --set drainDel
 # Covers K5.
 renders 'drain deadline as long as it may be' $recent "$chart" --set drainTimeout=22s -- \
     '+CHANGELOGD_DRAIN_TIMEOUT=22s' '+CHANGELOGD_DRAIN_DELAY=2s'
+# Covers K5.
+renders 'a sleep as long as it may be' $recent "$chart" --set lifecycle.preStop.sleep.seconds=2 -- '+preStop:'
+renders 'a longer sleep, and its time' $recent "$chart" \
+    --set lifecycle.preStop.sleep.seconds=12,terminationGracePeriodSeconds=40 -- '+seconds: 12'
 renders 'every flag that no other value sets' $recent "$chart" \
     --set config.readTimeout=1m,config.replayQueueTimeout=0ms,config.shareReplays=false,config.maxReplays=1024 \
     --set config.maxLoadMemory=4000000000,config.kafkaOauthTokenFile=/var/run/kafka/token -- \
@@ -219,6 +223,30 @@ renders 'the user of the namespace, example' $recent "$consumer" --set changelog
     --set changelogd.pod.securityContext.fsGroup=null -- \
     '-runAsUser: 65532' '-runAsGroup: 65532' '-fsGroup: 65532' '+runAsNonRoot: true' \
     '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock'
+# Helm 4 merges the default of this chart into null of a parent's values.yaml, so only text removes a key there.
+# parent_has LINE...: the example with these lines below changelogd in its values.yaml, as $work/parent.
+parent_has() {
+    rm -rf "$work/parent"
+    cp -R "$consumer" "$work/parent"
+    printf '  %s\n' "$@" >>"$work/parent/values.yaml"
+}
+parent_has 'securityContext: { runAsUser: "", runAsGroup: "", capabilities: { add: "" } }' 'api: { socket: true }' \
+    'pod: { securityContext: { runAsUser: "", runAsGroup: "", fsGroup: "" } }' \
+    'topic: { partitions: 12, job: { enabled: true } }' 'resources: { requests: { cpu: "" } }'
+# Covers K7.
+renders "the user of the namespace, in a parent's values" $recent "$work/parent" -- \
+    '+securityContext:' '-runAsUser: 65532' '-runAsGroup: 65532' '-fsGroup: 65532' '-runAsUser: ' '+- ALL' '-add: ' \
+    '+runAsNonRoot: true' '+fsGroupChangePolicy: OnRootMismatch' '-cpu: 100m' '+kind: Job'
+# Covers K7.
+renders 'the user of the namespace, as empty text' $recent "$chart" \
+    --set securityContext.runAsUser=,securityContext.runAsGroup= \
+    --set pod.securityContext.runAsUser=,pod.securityContext.runAsGroup=,pod.securityContext.fsGroup= -- \
+    '-runAsUser: 65532' '-runAsGroup: 65532' '-fsGroup: 65532' '-runAsUser: ' '+runAsNonRoot: true'
+# Covers K7.
+renders 'no context of the pod, as empty text' $recent "$chart" --show-only templates/deployment.yaml \
+    --set pod.securityContext.runAsNonRoot=,pod.securityContext.seccompProfile.type= \
+    --set pod.securityContext.runAsUser=,pod.securityContext.runAsGroup=,pod.securityContext.fsGroup= \
+    --set pod.securityContext.fsGroupChangePolicy= -- '-securityContext: {}' '-seccompProfile: {}' '-fsGroup: 65532'
 # Covers K2.
 renders 'example, switched off' $recent "$consumer" --set changelogd.enabled=false -- \
     '+kind: Deployment' '+name: orders' '-CHANGELOGD_STORE=kafka' '-volumes:'
@@ -256,6 +284,10 @@ renders 'a budget of disruptions' $recent "$chart" --set "$kafka" --set topic.pa
 renders 'a budget of disruptions in percent' $recent "$chart" \
     --set podDisruptionBudget.enabled=true,podDisruptionBudget.minAvailable=50% \
     --set podDisruptionBudget.maxUnavailable=null -- '+minAvailable: 50%' '-maxUnavailable: 1'
+# Covers K8.
+renders 'a budget of disruptions that is zero' $recent "$chart" \
+    --set podDisruptionBudget.enabled=true,podDisruptionBudget.minAvailable=0 \
+    --set podDisruptionBudget.maxUnavailable= -- '+minAvailable: 0' '-maxUnavailable: 1'
 # Covers K8.
 renders 'a network policy' $recent "$chart" --set 'kafka.brokers={kafka-0:9092,kafka-1:9092,kafka-2:9094}' \
     --set topic.partitions=1,networkPolicy.enabled=true,api.insecureListen=true,admin.podListen=true \
@@ -301,6 +333,24 @@ renders "the pod of the topic's Job" $recent "$consumer" --show-only charts/chan
     --set-json 'changelogd.topic.config={"min.cleanable.dirty.ratio":0.1,"retention.bytes":-1}' -- \
     '+key: c' '+disk: ssd' '+serviceAccountName: topics' '-kind: ServiceAccount' \
     "+args: [$job]"
+# A ResourceQuota refuses a pod whose containers do not have what it counts.
+# Covers K10.
+renders 'resources of the Job' $recent "$chart" --show-only templates/topic.yaml --set "$kafka" \
+    --set topic.partitions=12,topic.job.enabled=true,topic.job.resources.limits.cpu=500m \
+    --set topic.job.resources.requests.cpu=,topic.job.resources.requests.memory=32Mi -- \
+    '+cpu: 500m' '-cpu: 10m' '+memory: 32Mi' '+memory: 64Mi'
+renders 'resources of the test' $recent "$chart" --show-only templates/tests/describe.yaml \
+    --set api.insecureListen=true,service.enabled=true,test.resources.limits.cpu=500m -- '+cpu: 500m' '+cpu: 10m'
+renders 'a rolling update of a Deployment' $recent "$chart" --set "$kafka" --set topic.partitions=12,replicas=3 \
+    --set strategy.rollingUpdate.maxSurge=0,strategy.rollingUpdate.maxUnavailable=1 \
+    --set minReadySeconds=10,revisionHistoryLimit=0 -- \
+    '+maxSurge: 0' '+minReadySeconds: 10' '+revisionHistoryLimit: 0' '-type: Recreate'
+renders 'a Deployment that is replaced, with kafka' $recent "$chart" --set "$kafka" --set topic.partitions=12 \
+    --set strategy.type=Recreate -- '+type: Recreate' '-minReadySeconds: 0' '-revisionHistoryLimit: 0'
+renders 'a Deployment that is replaced, embedded' $recent "$chart" --set strategy.type=Recreate -- '+type: Recreate'
+renders 'a StatefulSet that is updated by hand' $recent "$chart" --set data.claim.enabled=true \
+    --set updateStrategy.type=OnDelete,minReadySeconds=0,revisionHistoryLimit=3 -- \
+    '+type: OnDelete' '+minReadySeconds: 0' '+revisionHistoryLimit: 3'
 # UPGRADING.md promises it: only the image has to be set.
 renders 'all values of the chart before 0.1.0' $recent "$chart" --values "$here/first-values.yaml" \
     --set image.repository=registry.example/changelogd -- \

@@ -54,9 +54,11 @@ echo 'values: {{ toJson .Values }}' >"$with_notes/templates/values.yaml"
 kafka='kafka.brokers={kafka-0:9092,kafka-1:9092}'
 
 . "$here/renders.sh"
+. "$here/names.sh"
 . "$here/strimzi.sh"
 . "$here/manifests.sh"
 . "$here/refuses.sh"
+. "$here/program.sh"
 . "$here/monitoring.sh"
 . "$here/files.sh"
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use changelogd_testkit::binary_under_test;
+use changelogd_testkit::{binary_under_test, workspace_root};
 use tokio::{
     net::{TcpStream, UnixStream},
     process::Command,
@@ -22,6 +22,9 @@ const TARGET: &str = "make cluster";
 
 /// The images of the charts in tests/chart.
 const OF_EXAMPLES: [&str; 2] = ["registry.example/orders:1.0.0", "registry.example/shop:1.0.0"];
+
+/// The image that the case `examples` gives the chart of `examples/kubernetes`.
+pub const OF_THE_EXAMPLE_CHART: &str = "cluster.test/orders:1";
 
 /// In the order of starting.
 #[derive(Default)]
@@ -109,11 +112,13 @@ async fn import_images() -> Result<(), String> {
     for name in [APPLICATION].iter().chain(&OF_EXAMPLES) {
         import(&archive, name).await?;
     }
+    let contents = Contents { name: OF_THE_EXAMPLE_CHART.to_owned(), arguments: &["answer"], ..contents };
+    import(&pack(&contents).await?, OF_THE_EXAMPLE_CHART).await?;
     let name = format!("{CHANGELOGD}:{}", env!("CARGO_PKG_VERSION"));
     import(&changelogd(&name).await?, &name).await
 }
 
-/// The archive that CLUSTER_IMAGE names, or one with the binary under test.
+/// The archive that CLUSTER_IMAGE names, or that of tests/image/build.sh, or one with the binary under test.
 async fn changelogd(name: &str) -> Result<PathBuf, String> {
     match std::env::var("CLUSTER_IMAGE").as_deref() {
         Ok("binary") => {
@@ -130,8 +135,10 @@ async fn changelogd(name: &str) -> Result<PathBuf, String> {
             };
             pack(&contents).await
         }
+        Ok("build") => Ok(workspace_root().join("target/image/changelogd.tar")),
         Ok(archive) if !archive.is_empty() => Ok(Path::new(archive).to_owned()),
-        _ => Err("CLUSTER_IMAGE is not set: it is `binary`, or the path of an OCI archive with the image".to_owned()),
+        _ => Err("CLUSTER_IMAGE is not set: it is `build`, `binary`, or the path of an OCI archive with the image"
+            .to_owned()),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Files that Debian has, and their packages. Programs are looked up on PATH.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 11] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
@@ -26,6 +26,8 @@ const NEEDED: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("strip", "binutils"),
+    ("prometheus", "prometheus"),
+    ("curl", "curl"),
     ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
 ];
 

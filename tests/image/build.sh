@@ -3,6 +3,8 @@
 # archive that holds localhost/changelogd:VERSION.
 #
 #   tests/image/build.sh           of HEAD's commit and time, as labels say; the files are those of the checkout
+#   tests/image/build.sh --if-needed
+#                                  only if target/image has none of this commit, or files have changed since
 #   tests/image/build.sh --again   once more, from a copy in another directory and without caches, with the same commit
 #                                  and time: localhost/changelogd:again, to compare
 #
@@ -17,6 +19,13 @@ require
 mkdir -p "$work/tmp"
 
 name=localhost/changelogd:$(version)
+if [ "${1:-}" = --if-needed ]; then
+    if [ -e "$work/changelogd.tar" ] && [ -z "$(git -C "$root" status --porcelain)" ] &&
+        [ "$(cut -d' ' -f1 "$work/built" 2>/dev/null)" = "$(git -C "$root" rev-parse HEAD)" ]; then
+        exit
+    fi
+    shift
+fi
 case ${1:-} in
 '')
     # Cache mounts are below it, and stay for the next build.
@@ -36,7 +45,7 @@ case ${1:-} in
     mkdir -p "$context" "$scratch"
     (cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$context")
     ;;
-*) fail "usage: tests/image/build.sh [--again]" ;;
+*) fail "usage: tests/image/build.sh [--if-needed | --again]" ;;
 esac
 
 # Everything that the build compiles, so that it can be offline. `cargo install` has no option that only downloads.

@@ -65,6 +65,7 @@ fn limit_of(name: &str, all: &BTreeMap<String, Family>) -> Option<String> {
     let limit = match name {
         "process_open_fds" => "process_max_fds".to_owned(),
         "changelogd_store_filesystem_free_bytes" => "changelogd_store_filesystem_size_bytes".to_owned(),
+        "changelogd_store_needed_bytes" => "changelogd_store_limit_bytes".to_owned(),
         _ => limit,
     };
     all.contains_key(&limit).then_some(limit)
@@ -83,6 +84,7 @@ fn table(text: &str) -> String {
     table.replace("|  |", "| |").replace("|  |", "| |")
 }
 
+/// Covers C83.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_table_of_metrics_is_that_of_the_code() {
     let (_kafka, server) = kafka(1, &[]).await;

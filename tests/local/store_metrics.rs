@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{
     contract::{
         moving::{Before, Scrape},
-        server::{PATIENCE, TestServer, connect, directory, raw},
+        server::{PATIENCE, TestServer, connect, directory, raw, reason},
         unread_stderr::UnreadServer,
     },
     metrics::kafka,
@@ -75,6 +75,7 @@ async fn a_lost_broker_is_why_the_process_is_not_ready_and_fills_the_queue() {
         .collect();
     before.moves("changelogd_write_queue_writes").await;
     before.moves("changelogd_write_queue_bytes").await;
+    before.moves("changelogd_write_queue_fullest_ratio").await;
     before.moves("changelogd_kafka_producer_queue_messages").await;
     before.moves("changelogd_kafka_producer_queue_bytes").await;
     before.moves("changelogd_ready").await;
@@ -88,6 +89,41 @@ async fn a_lost_broker_is_why_the_process_is_not_ready_and_fills_the_queue() {
     for write in writes {
         write.await.unwrap().unwrap();
     }
+}
+
+/// A write is refused by the queue of its own producer, so the sum of all queues may be far from its limit.
+/// Covers C83.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_a_busy_workspace_is_shown_as_full_while_the_others_are_empty() {
+    let (kafka, mut server) = kafka(1, &["--producers=4", "--memory-limit=67108864", "--write-timeout=60s"]).await;
+    server.set("ws/t/a", "1").await;
+    kafka.pause(true);
+    let value = format!("\"{}\"", "x".repeat(100_000));
+    let refused = loop {
+        let write = v1::SetRequest { ack: v1::Ack::Buffered.into(), ..set("ws/t/a", &value) };
+        if let Err(status) = server.client.set(write).await {
+            break status;
+        }
+    };
+    assert_eq!(reason(&refused), "PRODUCER_QUEUE_FULL");
+    let now = Scrape::of(&server.admin).await;
+    let (fullest, bytes) = ("changelogd_write_queue_fullest_ratio", "changelogd_write_queue_bytes");
+    assert!((0.9..=1.0).contains(&now.value(fullest)), "{}", now.value(fullest));
+    assert!(now.value(bytes) / now.value("changelogd_write_queue_limit_bytes") < 0.3);
+    kafka.pause(false);
+    Before::of(&server).await.until("it is empty again", |now| now.value(fullest) < 0.01).await;
+}
+
+/// Covers C83.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_there_before_a_broker_answers() {
+    let brokers = ["--brokers=127.0.0.1:1", "--topic=t"].map(str::to_owned);
+    let server = TestServer::process(brokers.to_vec()).await;
+    let now = Scrape::of(&server.admin).await;
+    for limit in ["write_queue_limit_bytes", "write_queue_writes_limit", "kafka_producer_queue_limit_bytes"] {
+        assert!(now.value(&format!("changelogd_{limit}")) > 0.0, "{limit}");
+    }
+    assert!(now.value("changelogd_kafka_producer_queue_messages_limit") > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,6 +175,7 @@ async fn certificates_tokens_and_replaced_settings_are_shown() {
     without.moves("changelogd_kafka_token_failures_total").await;
 }
 
+/// Covers C83.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_files_of_the_embedded_store_are_measured() {
     let (_keep, path) = directory();
@@ -147,6 +184,7 @@ async fn the_files_of_the_embedded_store_are_measured() {
     let other = servers::memory().await.ready().await;
     let without = Before::of_other(&other, &server).await;
     without.moves("changelogd_store_limit_bytes").await;
+    without.moves("changelogd_store_needed_bytes").await;
     without.moves("changelogd_store_filesystem_size_bytes").await;
     without.moves("changelogd_store_filesystem_free_bytes").await;
     without.moves("changelogd_store_state").await;
@@ -154,6 +192,8 @@ async fn the_files_of_the_embedded_store_are_measured() {
     server.set("ws/t/a", &format!("\"{}\"", "x".repeat(500_000))).await;
     before.moves("changelogd_store_commit_seconds").await;
     before.moves("changelogd_store_bytes").await;
+    let now = Scrape::of(&server.admin).await;
+    assert!(now.value("changelogd_store_needed_bytes") > now.value("changelogd_store_bytes"));
     fs::rename(&path, path.with_extension("moved")).unwrap();
     let gone = "changelogd_store_state{state=\"gone\"}";
     before.until("the directory is gone", |now| (now.value(gone) - 1.0).abs() < 1e-9).await;

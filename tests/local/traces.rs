@@ -106,6 +106,10 @@ fn hex(bytes: &[u8]) -> String {
 fn with_parent<T>(message: T, flags: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
+    // The state of two vendors may come in two headers.
+    for state in ["a=1", "b=2"] {
+        request.metadata_mut().append("tracestate", state.parse().unwrap());
+    }
     request
 }
 
@@ -146,7 +150,7 @@ async fn calls_writes_and_replays_have_spans_in_the_trace_of_the_caller() {
     let method = |name: &str| format!("changelog.v1.ChangelogService/{name}");
     let (call, send) = (collector.span(&method("Set")).await, collector.span(&format!("send {topic}")).await);
     assert_eq!((hex(&call.trace_id), hex(&call.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
-    assert_eq!(call.kind(), SpanKind::Server);
+    assert_eq!((call.kind(), &*call.trace_state), (SpanKind::Server, "a=1,b=2"));
     let attributes = text(&call.attributes);
     assert_eq!(attributes["rpc.system.name"], "grpc");
     assert_eq!(attributes["rpc.method"], method("Set"));
@@ -223,7 +227,8 @@ async fn the_context_is_in_records_on_demand_and_never_replaces_that_of_the_call
             continue;
         }
         let added = headers("added");
-        let [(name, value)] = &added[..] else { panic!("one header: {added:?}") };
+        let [(name, value), state] = &added[..] else { panic!("two headers: {added:?}") };
+        assert_eq!(*state, pair("tracestate", "a=1,b=2"));
         let parts: Vec<_> = value.split('-').collect();
         assert_eq!((&**name, parts[1]), ("traceparent", TRACE));
         let started = Instant::now();
@@ -266,6 +271,14 @@ fn settings_of_traces_that_this_build_lacks_are_exit_64() {
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "not a URL")], &[], "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:s3cret@127.0.0.1:1")], &[], "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@ho st:1")], &[], "OTEL_EXPORTER_OTLP_"),
+        // The variable that was read is named.
+        (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://s3cret")], &[], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        (&[("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")], &[], "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
+        // What the SDK would ignore.
+        (&[("OTEL_EXPORTER_OTLP_HEADERS", "s3cret")], &[], "OTEL_EXPORTER_OTLP_HEADERS"),
+        (&[("OTEL_EXPORTER_OTLP_TIMEOUT", "abc")], &[], "OTEL_EXPORTER_OTLP_TIMEOUT"),
+        (&[("OTEL_BSP_MAX_QUEUE_SIZE", "many")], &[], "OTEL_BSP_MAX_QUEUE_SIZE"),
+        (&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "7")], &[], "OTEL_TRACES_SAMPLER_ARG"),
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], &["--trace-context-in-records"], "--trace-context-in-records"),
     ] {
         // It ends a server that should not have started.

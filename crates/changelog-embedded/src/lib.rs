@@ -126,6 +126,7 @@ use changelog_core::{
         Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, WriteQueue,
         short_retention_of_followers,
     },
+    metrics::approximate,
     model::{Partition, PartitionCount},
 };
 use parking_lot::Mutex;
@@ -234,7 +235,7 @@ impl EmbeddedLog {
         let fail = |cause| OpenError::io(&settings.dir, cause);
         let reserve =
             Reserve { bytes: settings.reserve_bytes, files: settings.reserve_files, data_limit: settings.data_limit };
-        let space = Space::of(&store, reserve, disk_of).map_err(fail)?;
+        let space = Space::of(&store, reserve, disk_of, state.metrics.clone()).map_err(fail)?;
         let (sender, queue) = sync_channel(settings.queue_records.max(1));
         let writer = Writer {
             state: state.clone(),
@@ -347,11 +348,14 @@ impl Log for EmbeddedLog {
 
     fn queue(&self) -> WriteQueue {
         let (max_records, max_bytes) = self.queue_limits;
+        let (writes, bytes) = (self.state.pending_writes.load(Relaxed), self.state.queued_bytes.load(Relaxed));
+        let part = |used: u64, limit: u64| approximate(used) / approximate(limit.max(1));
         WriteQueue {
-            writes: self.state.pending_writes.load(Relaxed),
+            writes,
             max_writes: max_records as u64,
-            bytes: self.state.queued_bytes.load(Relaxed),
+            bytes,
             max_bytes,
+            fullest: part(writes, max_records as u64).max(part(bytes as u64, max_bytes as u64)).min(1.0),
         }
     }
 

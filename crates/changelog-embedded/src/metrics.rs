@@ -30,6 +30,7 @@ fn name_of(failure: &StoreFailure) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     bytes: Gauge,
+    needed_bytes: Gauge,
     limit_bytes: Gauge<f64, AtomicU64>,
     free_bytes: Gauge,
     size_bytes: Gauge,
@@ -44,6 +45,7 @@ impl Default for Metrics {
         states.set_only([ABSENT]);
         Self {
             bytes: Gauge::default(),
+            needed_bytes: Gauge::default(),
             limit_bytes,
             free_bytes: Gauge::default(),
             size_bytes: Gauge::default(),
@@ -56,8 +58,19 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        let bytes = Unit::Bytes;
-        registry.register_with_unit("store", "What the files of the embedded store occupy", bytes, self.bytes.clone());
+        registry.register_with_unit(
+            "store",
+            "What the files of the embedded store occupy",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "store_needed",
+            "What is compared with --data-limit before a set: the files, the merges to come and what stays free; 0 \
+             without a limit",
+            Unit::Bytes,
+            self.needed_bytes.clone(),
+        );
         registry.register_with_unit(
             "store_limit",
             "--data-limit; +Inf without a limit",
@@ -92,6 +105,10 @@ impl Metrics {
 
     pub(super) fn set_limit(&self, limit: Option<u64>) {
         self.limit_bytes.set(limit.map_or(f64::INFINITY, approximate));
+    }
+
+    pub(super) fn set_needed(&self, bytes: u64) {
+        self.needed_bytes.set(saturated(bytes));
     }
 
     pub(super) fn set_state(&self, failure: Option<&StoreFailure>, is_full: bool) {

@@ -25,7 +25,7 @@ use std::{
 use changelog_core::log::WriteError;
 use fjall::Keyspace;
 
-use super::{directory::OWN, store::Store};
+use super::{directory::OWN, metrics::Metrics, store::Store};
 
 /// The smallest limit of its files with which a store works, in bytes: 256 MiB.
 ///
@@ -105,6 +105,7 @@ pub(super) struct Space {
     reserve: Reserve,
     dir: PathBuf,
     disk_of: DiskOf,
+    metrics: Metrics,
     /// `None` only without a limit, because opening measures.
     measured: Option<Measured>,
     warned: Option<Instant>,
@@ -152,9 +153,11 @@ impl Measured {
 
 impl Space {
     /// Measures what the files of the store occupy, if they have a limit. An error if that fails.
-    pub(super) fn of(store: &Store, reserve: Reserve, disk_of: DiskOf) -> io::Result<Self> {
+    pub(super) fn of(store: &Store, reserve: Reserve, disk_of: DiskOf, metrics: Metrics) -> io::Result<Self> {
         let measured = reserve.data_limit.map(|_| Measured::of(store)).transpose()?;
-        Ok(Self { reserve, dir: store.dir.clone(), disk_of, measured, warned: None, made_room: None })
+        let space = Self { reserve, dir: store.dir.clone(), disk_of, metrics, measured, warned: None, made_room: None };
+        space.show();
+        Ok(space)
     }
 
     /// Refuses a batch that has no room. If the room is not known, the commit decides.
@@ -164,7 +167,9 @@ impl Space {
         {
             return Err(WriteError::DiskFull { cause });
         }
-        match self.lacks_limit(store, wanted) {
+        let lacks = self.lacks_limit(store, wanted);
+        self.show();
+        match lacks {
             Some(cause) => Err(WriteError::DiskFull { cause }),
             None => Ok(()),
         }
@@ -208,6 +213,13 @@ impl Space {
                 let cause = refused(known.files_now().saturating_add(expected))?;
                 Some(format!("{cause}; they can't be measured now: {error}"))
             }
+        }
+    }
+
+    /// What is compared with the limit before a set, without its own bytes.
+    fn show(&self) {
+        if let (Some(limit), Some(measured)) = (self.reserve.data_limit, &self.measured) {
+            self.metrics.set_needed(measured.bytes().saturating_add(self.reserve.below_limit(limit, Purpose::Sets)));
         }
     }
 

@@ -140,6 +140,20 @@ impl Clients {
         Ok(())
     }
 
+    /// Puts a new admin client with the same settings into the place of this one, unless another one is there already.
+    /// Blocks.
+    pub fn replace_admin(&self, silent: &Arc<Admin>) -> Result<(), KafkaError> {
+        let admin = self.made_with().admin(|_| ())?;
+        adopt(self.tokens.as_deref(), &admin);
+        let unused = {
+            let mut current = self.current.write();
+            let is_current = Arc::ptr_eq(&current.admin, silent);
+            if is_current { mem::replace(&mut current.admin, admin) } else { admin }
+        };
+        retire(unused);
+        Ok(())
+    }
+
     fn has_token(&self) -> Result<(), TokenError> {
         self.tokens.as_ref().map_or(Ok(()), |tokens| tokens.current().map(drop))
     }

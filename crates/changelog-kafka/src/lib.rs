@@ -45,7 +45,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, watch},
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use metrics::PartitionMetrics;
@@ -122,6 +122,7 @@ impl KafkaLog {
     pub fn start(settings: Settings, metrics: Metrics) -> Result<Self, PropertyError> {
         let Loaded { settings, held, files } = Loaded::new(settings)?;
         metrics.set_expirations(&settings.expirations());
+        metrics.set_queue_limits(&settings);
         let broken = |e: &dyn fmt::Display| PropertyError::client(&settings, e);
         let clients = Arc::new(Clients::new(settings.clone(), held).map_err(|e| broken(&e))?);
         let watcher = Arc::new(TopicWatcher::new(settings.clone(), clients.clone()));
@@ -223,15 +224,15 @@ impl Inner {
                 let partitions: Vec<_> = count.all().take(PartitionMetrics::with_series(count) as usize).collect();
                 // With a limit of their own, so that loads do not wait for them.
                 let (inner, deadline) = (self.clone(), std::time::Instant::now() + DESCRIBE_OFFSETS_WAIT);
-                let listed = run_blocking(move || inner.offset_client.list(&partitions, deadline)).await;
-                match listed {
-                    Ok(Ok(snapshot)) => self.metrics.partitions.set_offsets(&snapshot.offsets, snapshot.at),
-                    // What is not known must not look like a transaction that stays open.
-                    Ok(Err(_)) | Err(_) => self.metrics.partitions.offsets_unknown(),
+                let listed = run_blocking(move || inner.offset_client.list_known(&partitions, deadline)).await;
+                let (offsets, at) = listed.unwrap_or_else(|_| (Vec::new(), std::time::Instant::now()));
+                self.metrics.partitions.set_offsets(&offsets, at);
+                let _ = timeout(OFFSETS_INTERVAL, state.changed()).await;
+            } else {
+                self.metrics.partitions.set_offsets(&[], std::time::Instant::now());
+                if state.changed().await.is_err() {
+                    return;
                 }
-                sleep(OFFSETS_INTERVAL).await;
-            } else if state.changed().await.is_err() {
-                return;
             }
         }
     }
@@ -280,7 +281,7 @@ impl Log for KafkaLog {
     }
 
     fn queue(&self) -> WriteQueue {
-        self.inner.pool.get().map(ProducerPool::queue).unwrap_or_default()
+        self.inner.pool.get().map_or_else(|| produce::queue_of(&self.inner.settings), ProducerPool::queue)
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

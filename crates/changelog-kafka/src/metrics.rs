@@ -15,7 +15,7 @@ pub use self::{
     partitions::PartitionMetrics,
     statistics::{ClientStatistics, StatisticsMetrics},
 };
-use crate::settings::Expirations;
+use crate::settings::{Expirations, Settings};
 
 const CLIENT: &str = "client";
 const CA: &str = "ca";
@@ -87,6 +87,12 @@ impl Metrics {
         );
         self.statistics.register(registry);
         self.partitions.register(registry);
+    }
+
+    /// The limits of the producers' queues, before there are producers.
+    pub(crate) fn set_queue_limits(&self, settings: &Settings) {
+        let ((messages, bytes), producers) = (settings.queue_limits(), settings.producers as u64);
+        self.statistics.set_queue_limits(messages.saturating_mul(producers), (bytes as u64).saturating_mul(producers));
     }
 
     /// When the certificates of the settings in effect expire.

@@ -18,6 +18,8 @@
 //! | `CONFIG_WAIT` | 4 s | The second bound of a query of the configuration. | rust-rdkafka relies on librdkafka's timeout. This one guards against an answer that never comes. | |
 //! | `LEADER_MAX_AGE` | 3 s | The age up to which an observed leader is relied on. | A query of the topic takes up to `TOPIC_QUERY`, and the next one starts `MAX_TOPIC_AGE` after it. | |
 //! | `ADMIN_QUERY` | 5 s | One query of the `topic` commands. | An operator waits longer than a call does. | |
+//! | `MIN_ADMIN_SILENCE` | 5 s | How long no query is answered before the admin client is replaced. It doubles with each replacement. | librdkafka 2.12 can lose its way to brokers that are reachable again. Two queries fit into it. | `TOPIC_QUERY`, at least twice |
+//! | `MAX_ADMIN_SILENCE` | 60 s | The longest time until the next replacement. | While the brokers are away, each new client costs some threads and logins. | |
 //! | `CREATE_TOPIC_WAIT` | 10 s | The creation of a topic. | The controller waits for the new partitions' leaders. | |
 //! | `OFFSETS_QUERY` | 2.5 s | One query of offsets, elections included. | An election on a healthy cluster is over by then. | `DESCRIBE_OFFSETS_WAIT` |
 //! | `RETRY_DELAY` | 50 ms | The pause before offsets are queried again. | A new leader is found soon, without a busy loop. | `OFFSETS_QUERY` |
@@ -99,6 +101,8 @@ pub const TOPIC_WAIT: Duration = Duration::from_secs(4);
 pub const CONFIG_WAIT: Duration = Duration::from_secs(4);
 pub const LEADER_MAX_AGE: Duration = Duration::from_secs(3);
 pub const ADMIN_QUERY: Duration = Duration::from_secs(5);
+pub const MIN_ADMIN_SILENCE: Duration = Duration::from_secs(5);
+pub const MAX_ADMIN_SILENCE: Duration = Duration::from_secs(60);
 pub const CREATE_TOPIC_WAIT: Duration = Duration::from_secs(10);
 pub const OFFSETS_QUERY: Duration = Duration::from_millis(2_500);
 pub const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -123,6 +127,8 @@ const _: () = {
     assert!(at_most(TOPIC_QUERY_SHORT.saturating_mul(2 + MAX_OTHER_BROKERS as u32), TOPIC_WAIT));
     assert!(at_most(TOPIC_QUERY_SHORT.saturating_add(DESCRIBE_TOPICS_SLACK), TOPIC_QUERY));
     assert!(at_most(TOPIC_QUERY, CONFIG_WAIT));
+    assert!(at_most(TOPIC_QUERY.saturating_mul(2), MIN_ADMIN_SILENCE));
+    assert!(at_most(MIN_ADMIN_SILENCE, MAX_ADMIN_SILENCE));
     assert!(at_most(PRODUCER_CHECK_INTERVAL, PRODUCER_CHECK_FALLBACK));
     assert!(at_most(OFFSETS_QUERY.saturating_add(RETRY_DELAY), DESCRIBE_OFFSETS_WAIT));
     assert!(at_most(SETTINGS_PROBE, SETTINGS_WAIT));

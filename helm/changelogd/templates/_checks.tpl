@@ -2,6 +2,7 @@
 {{- define "changelogd.v1.checks" -}}
 {{- include "changelogd.v1.checkContext" . }}
 {{- include "changelogd.v1.checkStore" . }}
+{{- include "changelogd.v1.checkProgram" . }}
 {{- include "changelogd.v1.checkTopic" . }}
 {{- include "changelogd.v1.checkResources" . }}
 {{- include "changelogd.v1.checkStop" . }}
@@ -107,12 +108,6 @@ one template of a name for all charts. `helm package --version` changes neither.
     .Values.data.limit $size) }}
 {{- end }}
 {{- end }}
-{{- range .Values.kafka.brokers }}
-{{- $port := regexFind "[0-9]+$" . | int64 }}
-{{- if or (lt $port 1) (gt $port 65535) }}
-{{- fail (printf "changelogd: kafka.brokers: %s: a port is a number from 1 to 65535" .) }}
-{{- end }}
-{{- end }}
 {{- $secrets := list }}
 {{- range .Values.kafka.secrets }}
 {{- $secrets = append $secrets .name }}
@@ -181,16 +176,20 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- end }}
 
 {{- define "changelogd.v1.checkResources" -}}
-{{- $resources := .Values.resources }}
-{{- range $name, $request := $resources.requests }}
-{{- if hasKey $resources.limits $name }}
-{{- $limit := get $resources.limits $name }}
+{{- range $path, $given := dict "resources" .Values.resources "test.resources" .Values.test.resources
+    "topic.job.resources" .Values.topic.job.resources }}
+{{- $each := include "changelogd.v1.withoutEmpty" $given | fromYaml }}
+{{- range $name, $request := $each.requests }}
+{{- if hasKey $each.limits $name }}
+{{- $limit := get $each.limits $name }}
 {{- if gt (include "changelogd.v1.number" $request | float64) (include "changelogd.v1.number" $limit | float64) }}
-{{- fail (printf "changelogd: resources.requests.%s: %v is more than resources.limits.%s, which is %v"
-    $name $request $name $limit) }}
+{{- fail (printf "changelogd: %s.requests.%s: %v is more than %s.limits.%s, which is %v"
+    $path $name $request $path $name $limit) }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- $resources := include "changelogd.v1.withoutEmpty" .Values.resources | fromYaml }}
 {{- $limit := include "changelogd.v1.bytes" $resources.limits.memory | int64 }}
 {{- $share := include "changelogd.v1.memoryLimit" . | int64 }}
 {{- $needed := include "changelogd.v1.neededMemory" . | int64 }}
@@ -231,10 +230,18 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- fail (printf "changelogd: probes.startupWindow: %s is too long; a probe fails 2147483647 times at most"
     .Values.probes.startupWindow) }}
 {{- end }}
+{{- $stop := default dict (get (default dict .Values.lifecycle) "preStop") }}
+{{- $sleep := get (default dict $stop.sleep) "seconds" | default 0 | int64 }}
 {{- $room := sub (int64 .Values.terminationGracePeriodSeconds) 5 }}
 {{- if ge $drain (mul $room 1000) }}
 {{- fail (print "changelogd: drainTimeout: " .Values.drainTimeout " is too long: with drainDelay " .Values.drainDelay
     " it has to be less than terminationGracePeriodSeconds - 5, which is " $room " seconds") }}
+{{- end }}
+{{- /* The kubelet counts it from the beginning of the grace period, and sends SIGTERM after it. */}}
+{{- if ge $drain (mul (sub $room $sleep) 1000) }}
+{{- fail (printf "changelogd: lifecycle.preStop.sleep.seconds: %d is too long: drainDelay %s and drainTimeout %s %s %d"
+    $sleep .Values.drainDelay .Values.drainTimeout
+    "have to be less than terminationGracePeriodSeconds - 5 - the sleep, which is" (sub $room $sleep)) }}
 {{- end }}
 {{- if gt (include "changelogd.v1.milliseconds" .Values.writeTimeout | int64) $timeout }}
 {{- fail (printf "changelogd: writeTimeout: %s is longer than drainTimeout %s: %s" .Values.writeTimeout
@@ -269,12 +276,25 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- end }}
 
 {{- define "changelogd.v1.checkPod" -}}
+{{- $store := include "changelogd.v1.store" . }}
+{{- if and .Values.strategy (ne $store "kafka") (ne (toJson .Values.strategy) (toJson (dict "type" "Recreate"))) }}
+{{- fail (printf "changelogd: strategy: it is Recreate with the %s store: there must never be two pods; leave it out"
+    $store) }}
+{{- end }}
+{{- if and (eq (get (default dict .Values.strategy) "type") "Recreate") (hasKey .Values.strategy "rollingUpdate") }}
+{{- fail "changelogd: strategy.rollingUpdate: does not go with strategy.type Recreate; leave one of them out" }}
+{{- end }}
+{{- if and .Values.updateStrategy (not .Values.data.claim.enabled) }}
+{{- fail "changelogd: updateStrategy: only data.claim has a StatefulSet; use strategy, or set data.claim.enabled" }}
+{{- end }}
 {{- if .Values.pod.serviceAccountName }}
 {{- fail "changelogd: pod.serviceAccountName: renamed to serviceAccount.name" }}
 {{- end }}
 {{- with .Values.podDisruptionBudget }}
-{{- if and .enabled (eq (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}
-{{- fail "changelogd: podDisruptionBudget: needs either minAvailable or maxUnavailable; set the other one to null" }}
+{{- $counts := list (include "changelogd.v1.isSet" .minAvailable) (include "changelogd.v1.isSet" .maxUnavailable) }}
+{{- if and .enabled (ne (len (compact $counts)) 1) }}
+{{- fail (print "changelogd: podDisruptionBudget: needs either minAvailable or maxUnavailable; "
+    "set the other one to \"\"") }}
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.mode "sidecar") (not .Values.topic.job.enabled) }}
@@ -324,8 +344,11 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- if $values.api.socket }}
 {{- $paths = append $paths (printf "/run/%s" $name) }}
 {{- end }}
+{{- if eq $values.mode "sidecar" }}
+{{- $paths = append $paths "/var/run/secrets/kubernetes.io/serviceaccount" }}
+{{- end }}
 {{- range include "changelogd.v1.sharedMounts" (index . 0) | fromYamlArray }}
-{{- $path := trimSuffix "/" .mountPath }}
+{{- $path := clean .mountPath }}
 {{- if has $path $paths }}
 {{- fail (printf "changelogd: extraVolumeMounts: something is mounted at %s already" $path) }}
 {{- end }}

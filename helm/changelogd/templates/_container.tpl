@@ -66,8 +66,8 @@ readinessProbe:
   timeoutSeconds: 2
 {{- end }}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
-{{- with .Values.securityContext }}
+  {{- include "changelogd.v1.withoutEmpty" .Values.resources | nindent 2 }}
+{{- with include "changelogd.v1.withoutEmpty" .Values.securityContext | fromYaml }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}

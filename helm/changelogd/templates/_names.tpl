@@ -1,10 +1,21 @@
 {{/* Names, labels and the image. */}}
 
 {{/*
-The name of the chart, or of the alias under which another chart depends on it: ordersState becomes orders-state.
+The name of the chart, or of the alias under which another chart depends on it: ordersState becomes orders-state. It is
+in selectors, which can never change. So a name that Kubernetes allows stays as it is.
 */}}
+{{- define "changelogd.v1.longName" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if and (le (len $name) 63) (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $name) }}
+{{- $name }}
+{{- else }}
+{{- include "changelogd.v1.short" (list (kebabcase $name) 63) }}
+{{- end }}
+{{- end }}
+
+{{/* Of the container, and in the names of volumes and ports. */}}
 {{- define "changelogd.v1.name" -}}
-{{- include "changelogd.v1.short" (list (default (kebabcase .Chart.Name) .Values.nameOverride) 50) }}
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.longName" .) 50) }}
 {{- end }}
 
 {{/* A name of at most so many characters. A longer one ends in a hash, so that two of them stay different. */}}
@@ -19,16 +30,34 @@ The name of the chart, or of the alias under which another chart depends on it: 
 {{- end }}
 {{- end }}
 
-{{/* As charts do, the name of the release alone if it has the chart's name. An alias always stands in it. */}}
+{{/*
+As charts do, the name of the release alone if the chart's name is in it. An alias is an exception, unless it is the
+release's name: the names of two aliases may both be in that of the release.
+*/}}
 {{- define "changelogd.v1.fullname" -}}
-{{- $name := include "changelogd.v1.name" . }}
+{{- $name := include "changelogd.v1.longName" . }}
 {{- $release := .Release.Name }}
+{{- $isAlias := and (not .Values.nameOverride) (ne .Chart.Name "changelogd") }}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride }}
-{{- else if or (eq $name $release) (and (eq $name "changelogd") (contains $name $release)) }}
-{{- include "changelogd.v1.short" (list $release 63) }}
+{{- else if or (eq $name $release) (and (not $isAlias) (contains $name $release)) }}
+{{- $release }}
 {{- else }}
-{{- include "changelogd.v1.short" (list (printf "%s-%s" $release $name) 63) }}
+{{- $full := printf "%s-%s" $release $name }}
+{{- le (len $full) 63 | ternary $full (include "changelogd.v1.short" (list $full 63)) }}
+{{- end }}
+{{- end }}
+
+{{/* A Service's name has no dots. That of the release may have some, and so may names of the other objects. */}}
+{{- define "changelogd.v1.serviceName" -}}
+{{- include "changelogd.v1.fullname" . | replace "." "-" }}
+{{- end }}
+
+{{/* Refuses a name that no Service can have. It takes a list: the name, and the value that wants the Service. */}}
+{{- define "changelogd.v1.checkServiceName" -}}
+{{- if not (regexMatch "^[a-z]" (index . 0)) }}
+{{- fail (printf "changelogd: %s: a Service's name begins with a letter, and %s does not; set fullnameOverride"
+    (index . 1) (index . 0)) }}
 {{- end }}
 {{- end }}
 
@@ -55,7 +84,7 @@ The name of the chart, or of the alias under which another chart depends on it: 
 {{- end }}
 
 {{- define "changelogd.v1.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "changelogd.v1.name" . | quote }}
+app.kubernetes.io/name: {{ include "changelogd.v1.longName" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 

@@ -37,6 +37,16 @@ spec:
   {{- end }}
 {{- end }}
 
+{{/* What a Deployment and a StatefulSet have of the replacement of pods. */}}
+{{- define "changelogd.v1.rollout" -}}
+{{- range $field := list "minReadySeconds" "revisionHistoryLimit" }}
+{{- $value := get $.Values $field }}
+{{- if include "changelogd.v1.isSet" $value }}
+{{ $field }}: {{ int64 $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Fields of every pod that this chart makes: also of the topic's Job and of the test. */}}
 {{- define "changelogd.v1.podFields" -}}
 automountServiceAccountToken: false
@@ -57,7 +67,11 @@ imagePullSecrets:
 {{ $name }}: {{ . | quote }}
 {{- end }}
 {{- end }}
-{{- range $name := list "securityContext" "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+{{- with include "changelogd.v1.withoutEmpty" .Values.pod.securityContext | fromYaml }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $name := list "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
 {{- with get $.Values.pod $name }}
 {{ $name }}:
   {{- toYaml . | nindent 2 }}
@@ -73,7 +87,9 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* A container that runs one command of the program. It takes a list: the context, a name, the arguments. */}}
+{{/*
+A container that runs one command of the program. It takes a list: the context, a name, the arguments, the resources.
+*/}}
 {{- define "changelogd.v1.command" -}}
 {{- $context := index . 0 -}}
 name: {{ index . 1 }}
@@ -81,12 +97,8 @@ image: {{ include "changelogd.v1.image" $context | quote }}
 imagePullPolicy: {{ $context.Values.image.pullPolicy }}
 args: {{ index . 2 | toJson }}
 resources:
-  requests:
-    cpu: 10m
-    memory: 64Mi
-  limits:
-    memory: 64Mi
-{{- with $context.Values.securityContext }}
+  {{- include "changelogd.v1.withoutEmpty" (index . 3) | nindent 2 }}
+{{- with include "changelogd.v1.withoutEmpty" $context.Values.securityContext | fromYaml }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -1,5 +1,28 @@
 {{/* Durations and quantities as numbers. Numbers from values are floats, so nothing is printed without int64. */}}
 
+{{/* Not empty if a value is set. null and empty text are not, and 0 is. */}}
+{{- define "changelogd.v1.isSet" -}}
+{{- if not (or (kindIs "invalid" .) (eq (toString .) "")) }}yes{{ end }}
+{{- end }}
+
+{{/*
+A map without the keys that are null or empty text. Helm 4 merges the default into a key that is null in the values.yaml
+of another chart, so there only text can remove a key.
+*/}}
+{{- define "changelogd.v1.withoutEmpty" -}}
+{{- $left := dict }}
+{{- range $name, $value := . }}
+{{- if kindIs "map" $value }}
+{{- with include "changelogd.v1.withoutEmpty" $value | fromYaml }}
+{{- $_ := set $left $name . }}
+{{- end }}
+{{- else if include "changelogd.v1.isSet" $value }}
+{{- $_ := set $left $name $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $left }}
+{{- end }}
+
 {{- define "changelogd.v1.milliseconds" -}}
 {{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 }}
 {{- mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .)) }}

@@ -160,6 +160,21 @@ Refuses a pod spec that cannot have this sidecar. It takes a list: the context, 
 {{- fail (printf "changelogd: the pod has a volume %s already; give each sidecar an alias" .name) }}
 {{- end }}
 {{- end }}
+{{- range $pod.volumes }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- /* The claims of a StatefulSet stand outside the pod spec. Then a container of the application may mount one. */}}
+{{- range concat (default list $pod.initContainers) $pod.containers }}
+{{- range .volumeMounts }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- range $context.Values.extraVolumeMounts }}
+{{- if not (has .name $names) }}
+{{- fail (printf "changelogd: extraVolumeMounts: %s is no volume of the pod; add it to extraVolumes or to the pod spec"
+    .name) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* A container of the application, with address and socket. It takes a list: the context and the container. */}}

@@ -1,5 +1,6 @@
 //! The application next to changelogd in the pods of `make cluster`. Its commands print JSON.
 
+mod answer;
 mod counts;
 mod fill;
 mod load;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Action {
     /// Does nothing until it is stopped
     Pause,
+    /// Answers every HTTP request with 200 until it is stopped, as the example of an application would
+    Answer,
     /// Writes until SIGTERM, and keeps the acknowledged writes in a file
     Write(write::Options),
     /// Whether `write` has an acknowledged write
@@ -64,6 +67,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let client = || client(&arguments.variable);
     match &arguments.command {
         Action::Pause => stopped().await,
+        Action::Answer => answer::run().await?,
         Action::Write(options) => write::run(&client()?, options).await?,
         Action::Ready { directory } => {
             let file = write::file(directory);

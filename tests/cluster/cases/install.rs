@@ -47,7 +47,7 @@ pub async fn helm_test(_: &Stage) -> Seen {
 
 pub async fn arbitrary_user(_: &Stage) -> Seen {
     const CASE: &str = "arbitrary-user";
-    // The user, the group and the fsGroup are those of a namespace of OpenShift. `null` removes the chart's own.
+    // The user, the group and the fsGroup are those of a namespace of OpenShift.
     let values = [
         "securityContext.runAsUser=1000700000",
         "securityContext.runAsGroup=0",

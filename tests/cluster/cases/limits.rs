@@ -17,6 +17,8 @@ use super::{
 const APPLICATION: &str = "/usr/local/bin/application";
 /// The kubelet measures volumes and evicts within this time.
 const EVICTED_WITHIN: Duration = Duration::from_secs(75);
+/// About two a second. Most runs have several times as many.
+const SUCCEEDED: u64 = 50;
 const PRESSED_SECONDS: &str = "30";
 
 pub async fn disk(_: &Stage) -> Seen {
@@ -61,10 +63,10 @@ async fn press(case: &str, values: &[String]) -> Seen {
     restarted?;
     let pressed = pressed?;
     let pressed: Value = serde_json::from_str(&pressed).map_err(|error| format!("{pressed}: {error}"))?;
-    // A load under which no call succeeds shows nothing.
+    // If all calls but a few are refused, no limit was tried.
     for kind in ["writes", "loads"] {
-        if pressed[kind]["ok"].as_u64().unwrap_or_default() == 0 {
-            return Err(format!("no {kind} succeeded: {pressed}"));
+        if pressed[kind]["ok"].as_u64().unwrap_or_default() < SUCCEEDED {
+            return Err(format!("fewer than {SUCCEEDED} {kind} succeeded: {pressed}"));
         }
     }
     let (writes, loads) = (shown(&pressed["writes"]), shown(&pressed["loads"]));

@@ -4,6 +4,7 @@ mod claim;
 mod faults;
 mod install;
 mod limits;
+mod metrics;
 mod mute;
 mod roll;
 mod sidecar;
@@ -27,11 +28,12 @@ pub fn all() -> Vec<Case> {
         case!("upgrade", "`helm upgrade` from an older chart keeps the data on a claim", claim::upgrade),
         case!("topic", "a hook Job creates the topic, and `helm uninstall` leaves it", topic::hook_job),
         case!("sidecar", "an application with a sidecar, native and classic, on both stores", sidecar::both_modes),
-        case!("examples", "the example charts of `tests/chart`", sidecar::examples),
+        case!("examples", "example charts of `tests/chart` and `examples/kubernetes`", sidecar::examples),
         case!("socket", "the API on a Unix socket, native and classic", sidecar::socket),
         case!("aliases", "two aliases in one pod", sidecar::two_aliases),
         case!("switched-off", "a dependency that is switched off", sidecar::switched_off),
         case!("job", "a Job with a native sidecar completes", sidecar::job),
+        case!("metrics", "a Prometheus scrapes the pods that a PodMonitor selects", metrics::scraped),
         case!("roll-native", "rolling restarts under writes, native", roll::native),
         case!("roll-classic", "rolling restarts under writes, classic", roll::classic),
         case!("drain-delay", "classic: failed writes by `drainDelay` and by when the application stops", roll::delays),

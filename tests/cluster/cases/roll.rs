@@ -16,6 +16,8 @@ use super::{
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 /// Restarts for each value of the drain delay.
 const ROLLS_OF_A_DELAY: u32 = 3;
+/// Calls without a reason that are known to happen in each pod whose application does not stop in time.
+const CUT_IN_A_POD: u64 = 4;
 const REPLICAS: usize = 2;
 
 pub async fn native(stage: &Stage) -> Seen {
@@ -61,9 +63,14 @@ pub async fn delays(stage: &Stage) -> Seen {
         if delay == "2s" && linger_ms <= 1_000 && !failed.is_empty() {
             return Err(format!("with {delay}, calls failed: {failed:?}"));
         }
-        let is_draining = |kind: &String| kind == "Unavailable DRAINING";
-        if linger_ms > 5_000 && !failed.keys().any(is_draining) {
-            return Err(format!("no call was answered with DRAINING: {failed:?}"));
+        let draining = failed.get("Unavailable DRAINING").copied().unwrap_or_default();
+        if linger_ms > 5_000 {
+            // After its end there is no listener. Just before, a connection may be closed under a call that has begun.
+            let ended = failed.iter().filter(|(kind, _)| kind.contains("Connection refused"));
+            let others = failed.values().sum::<u64>() - draining - ended.map(|(_, count)| count).sum::<u64>();
+            if draining == 0 || others > CUT_IN_A_POD * rolled.pods as u64 {
+                return Err(format!("failed calls without DRAINING: {failed:?}"));
+            }
         }
         let stops = if linger_ms == 0 { "at SIGTERM".to_owned() } else { format!("{linger_ms} ms after SIGTERM") };
         let (pods, written) = (rolled.pods, rolled.acknowledged());

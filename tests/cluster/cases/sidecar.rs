@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
+    cluster::OF_THE_EXAMPLE_CHART,
     kafka,
     kubectl::{kubectl, objects},
     report::Seen,
@@ -60,7 +61,24 @@ pub async fn examples(stage: &Stage) -> Seen {
         release.uninstall().await?;
         seen.push(format!("`{folder}`, {mode}: ready after {:.1} s", took.as_secs_f64()));
     }
+    seen.push(example_chart(CASE, stage).await?);
     Ok(seen.join("; "))
+}
+
+/// As it is, with its Job that creates the topic, apart from the addresses of this cluster.
+async fn example_chart(case: &str, stage: &Stage) -> Result<String, String> {
+    const FOLDER: &str = "examples/kubernetes/chart";
+    let release = Release { namespace: case, name: "example", chart: dependent(FOLDER).await?, prefixes: &[PREFIX] };
+    let brokers = format!("changelogd.kafka.brokers={{{}}}", stage.kafka().await?.address);
+    let topic = format!("changelogd.topic.name={}", kafka::topic());
+    let image = format!("image={OF_THE_EXAMPLE_CHART}");
+    // This cluster has one broker.
+    let values = [&*image, &brokers, &topic, "changelogd.topic.replicationFactor=1"];
+    let took = release.install(&values).await?;
+    exec(case, "deployment/example-orders", "orders", &ONCE).await?;
+    no_restart(case).await?;
+    release.uninstall().await?;
+    Ok(format!("`{FOLDER}` with its Job: ready after {:.1} s", took.as_secs_f64()))
 }
 
 pub async fn socket(_: &Stage) -> Seen {

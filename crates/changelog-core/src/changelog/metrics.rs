@@ -160,15 +160,15 @@ impl Metrics {
         );
         registry.register_with_unit(
             "replay",
-            "Keys and values that replays read, selected or not",
+            "Keys and values that replays read up to an end, selected or not; a replay that fails counts nothing",
             Unit::Bytes,
             self.bytes.clone(),
         );
         self.records.register(
             registry,
             "replay_records",
-            "Records that replays read, each in one class: valid, foreign (no key, or one outside the grammar), \
-             misplaced (wrong partition)",
+            "Records that replays read up to an end, each in one class: valid, foreign (no key, or one outside the \
+             grammar), misplaced (wrong partition)",
         );
         registry.register(
             "replay_lossy_header_names",

@@ -136,7 +136,7 @@ pub struct Appended {
 pub type PendingAppend = oneshot::Receiver<Result<Appended, WriteError>>;
 
 /// The queue of accepted records that have no outcome yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct WriteQueue {
     /// How many there are.
     pub writes: u64,
@@ -146,6 +146,9 @@ pub struct WriteQueue {
     pub bytes: usize,
     /// How many bytes the queue takes at most.
     pub max_bytes: usize,
+    /// The used part of the queue that refuses a record first, of its records or bytes: from 0 to 1. A log may have
+    /// several, each for a part of the workspaces.
+    pub fullest: f64,
 }
 
 /// Where a replay starts in a partition.

@@ -248,7 +248,8 @@ fn a_limited_store_whose_size_was_never_measured_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_store(dir.path()).store;
     unreadable(&dir.path().join("engine/blocked"));
-    let space = |data_limit| Space::of(&store, Reserve { bytes: 0, files: 0, data_limit }, Box::new(Disk::of));
+    let reserve = |data_limit| Reserve { bytes: 0, files: 0, data_limit };
+    let space = |data_limit| Space::of(&store, reserve(data_limit), Box::new(Disk::of), crate::Metrics::default());
     assert!(space(None).is_ok());
     let error = space(Some(SMALL_LIMIT)).err().expect("the cause");
     assert_eq!(rustix::io::Errno::from_io_error(&error), Some(rustix::io::Errno::NAMETOOLONG));

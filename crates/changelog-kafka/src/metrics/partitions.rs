@@ -72,9 +72,17 @@ impl PartitionMetrics {
         }
     }
 
-    /// The offsets as of now.
+    /// The offsets that are known as of now. Others keep their last values. But what is not known must not look like a
+    /// transaction that stays open, so that time begins again once one is seen.
     pub fn set_offsets(&self, offsets: &[Offsets], now: Instant) {
         let mut open = self.open.lock();
+        open.retain(|number, _| {
+            let is_known = offsets.iter().any(|of| of.partition.number() == *number);
+            if !is_known {
+                self.open_transaction.get_or_create(&[("partition", *number)]).set(0.0);
+            }
+            is_known
+        });
         for Offsets { partition, low, last_stable, high } in offsets.iter().copied() {
             let (number, labels) = (partition.number(), [("partition", partition.number())]);
             self.low.get_or_create(&labels).set(low);
@@ -90,15 +98,6 @@ impl PartitionMetrics {
     }
 }
 
-impl PartitionMetrics {
-    /// Offsets keep their last values. Open transactions are counted again once they are seen.
-    pub fn offsets_unknown(&self) {
-        for number in self.open.lock().drain().map(|(number, _)| number) {
-            self.open_transaction.get_or_create(&[("partition", number)]).set(0.0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -107,6 +106,7 @@ mod tests {
 
     use super::*;
 
+    /// Covers C83.
     #[test]
     fn the_time_of_an_open_transaction_counts_while_it_is_the_same() {
         let (metrics, mut registry, begun) = (PartitionMetrics::default(), Registry::default(), Instant::now());
@@ -129,7 +129,12 @@ mod tests {
             [(0, 5), (10, 5), (20, 5), (30, 6), (40, 6), (50, 9)].map(|(s, stable)| seconds_after(s, stable)).into();
         assert_eq!(times, [0.0, 10.0, 20.0, 0.0, 10.0, 0.0]);
         assert_eq!((seconds_after(60, 7), seconds_after(70, 7)), (0.0, 10.0));
-        metrics.offsets_unknown();
+        // Offsets of another partition only.
+        let other = Offsets { partition: count.partition(2).unwrap(), low: 0, last_stable: 0, high: 0 };
+        metrics.set_offsets(&[other], begun + Duration::from_secs(75));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("kafka_partition_open_transaction_seconds{partition=\"1\"} 0.0"), "{text}");
         assert_eq!((seconds_after(80, 7), seconds_after(90, 7)), (0.0, 10.0));
     }
 }

@@ -149,6 +149,12 @@ impl StatisticsMetrics {
         );
     }
 
+    /// The limits of all producers together, before the first one gives statistics.
+    pub fn set_queue_limits(&self, messages: u64, bytes: u64) {
+        self.queue_messages_limit.set(saturated(messages));
+        self.queue_limit_bytes.set(saturated(bytes));
+    }
+
     /// For the statistics of a new client.
     pub fn client(&self) -> ClientStatistics {
         let number = self.last_client.fetch_add(1, Relaxed);
@@ -160,7 +166,8 @@ impl StatisticsMetrics {
         self.brokers.set(saturated(union(|client| &client.brokers)));
         self.brokers_up.set(saturated(union(|client| &client.up)));
         let gauges = [&self.queue_messages, &self.queue_bytes, &self.queue_messages_limit, &self.queue_limit_bytes];
-        for (i, gauge) in gauges.into_iter().enumerate() {
+        // Limits stay while there is no client.
+        for (i, gauge) in gauges.into_iter().enumerate().filter(|(i, _)| *i < 2 || !clients.is_empty()) {
             gauge.set(saturated(clients.values().map(|client| client.queue[i]).fold(0, u64::saturating_add)));
         }
         let slowest = clients.values().map(|client| client.round_trip_p99_micros).max().unwrap_or_default();
@@ -242,6 +249,7 @@ mod tests {
         format!(r#"{{"name":"a",{queue},"topics":{{"t":{{}}}},"brokers":{{{}}}}}"#, named.join(",")).into_bytes()
     }
 
+    /// Covers C83.
     #[test]
     fn counters_grow_by_differences_and_gauges_are_of_the_clients_that_exist() {
         let metrics = StatisticsMetrics::default();
@@ -262,5 +270,7 @@ mod tests {
         assert!((metrics.throttle_seconds.get() - 3.5).abs() < 1e-9, "seven brokers, half a second each");
         drop(first);
         assert_eq!(gauges(&metrics), [2, 1, 3, 100, 1_000]);
+        drop(second);
+        assert_eq!(gauges(&metrics), [0, 0, 0, 100, 1_000]);
     }
 }

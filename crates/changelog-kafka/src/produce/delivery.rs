@@ -53,9 +53,14 @@ impl QueueUsage {
         self.writes.load(Ordering::SeqCst)
     }
 
+    /// The bytes of their keys, values and headers.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// The memory that its writes take.
     pub fn memory(&self) -> usize {
-        memory_of(self.writes(), self.bytes.load(Ordering::Relaxed))
+        memory_of(self.writes(), self.bytes())
     }
 }
 

@@ -6,4 +6,4 @@ mod pool;
 mod submit;
 mod swap;
 
-pub use pool::ProducerPool;
+pub use pool::{ProducerPool, queue_of};

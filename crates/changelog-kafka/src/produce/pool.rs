@@ -15,7 +15,10 @@ use std::{
     time::Instant,
 };
 
-use changelog_core::log::{NewRecord, PendingAppend, TopicState, WriteError, WriteQueue};
+use changelog_core::{
+    log::{NewRecord, PendingAppend, TopicState, WriteError, WriteQueue},
+    metrics::approximate,
+};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::sync::{Notify, oneshot};
@@ -59,11 +62,30 @@ impl QueueLimits {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// The used part of the limit that these writes reach first.
+    fn used(&self, usage: &QueueUsage, memory_limit: usize) -> f64 {
+        let part = |used: u64, limit: u64| approximate(used) / approximate(limit.max(1));
+        let bytes = part(usage.bytes() as u64, self.bytes.load(Ordering::Relaxed) as u64);
+        let memory = part(usage.memory() as u64, memory_limit as u64);
+        part(usage.writes(), self.writes.load(Ordering::Relaxed)).max(bytes).max(memory).min(1.0)
+    }
+
     /// Whether there is room for a write of this size in addition to these.
     fn allow(&self, writes: u64, queued_bytes: usize, bytes: usize) -> bool {
         let max_bytes = self.bytes.load(Ordering::Relaxed);
         writes < self.writes.load(Ordering::Relaxed) && queued_bytes.saturating_add(bytes) <= max_bytes
     }
+}
+
+/// The limits of a queue before there are producers.
+pub fn queue_of(settings: &Settings) -> WriteQueue {
+    empty_queue(settings.queue_limits().0, settings.producers, settings.queue_bytes)
+}
+
+/// `writes` is the limit of each producer, and `memory` that of all.
+fn empty_queue(writes: u64, producers: usize, memory: usize) -> WriteQueue {
+    let max_writes = writes.saturating_mul(producers as u64).min(max_writes(memory));
+    WriteQueue { max_writes, max_bytes: memory, ..WriteQueue::default() }
 }
 
 /// The producers of one topic.
@@ -147,13 +169,18 @@ impl ProducerPool {
 
     /// The accepted writes without an outcome, and the memory that they take.
     pub fn queue(&self) -> WriteQueue {
-        let by_limit = self.limits.writes.load(Ordering::Relaxed).saturating_mul(self.usage.len() as u64);
+        let limit = self.memory_limit();
         WriteQueue {
             writes: self.in_flight(),
-            max_writes: by_limit.min(max_writes(self.queue_bytes)),
             bytes: self.usage.iter().map(|usage| usage.memory()).sum(),
-            max_bytes: self.queue_bytes,
+            fullest: self.usage.iter().map(|usage| self.limits.used(usage, limit)).fold(0.0, f64::max),
+            ..empty_queue(self.limits.writes.load(Ordering::Relaxed), self.usage.len(), self.queue_bytes)
         }
+    }
+
+    /// How much memory the queued writes of one producer may take.
+    fn memory_limit(&self) -> usize {
+        self.queue_bytes / self.usage.len()
     }
 
     /// Accepts or rejects a record at once.
@@ -176,7 +203,7 @@ impl ProducerPool {
         if !self.limits.allow(writes, queued_bytes, bytes) {
             return Err(queue_full());
         }
-        let memory_limit = self.queue_bytes / self.usage.len();
+        let memory_limit = self.memory_limit();
         if memory_of(writes + 1, queued_bytes.saturating_add(bytes)) > memory_limit {
             return Err(WriteError::QueueFull { limit: format!("{memory_limit} bytes of memory of a producer") });
         }

@@ -1,5 +1,7 @@
 //! Metrics of writes: outcomes, their time, the queue of the log, and failures of buffered writes.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -43,6 +45,7 @@ pub struct WriteMetrics {
     queue_writes_limit: Gauge,
     queue_bytes: Gauge,
     queue_limit_bytes: Gauge,
+    queue_fullest: Gauge<f64, AtomicU64>,
     failures: Gauge,
     failures_limit: Gauge,
     failures_dropped: Counter,
@@ -60,6 +63,7 @@ impl Default for WriteMetrics {
             queue_writes_limit: Gauge::default(),
             queue_bytes: Gauge::default(),
             queue_limit_bytes: Gauge::default(),
+            queue_fullest: Gauge::default(),
             failures: Gauge::default(),
             failures_limit: Gauge::default(),
             failures_dropped: Counter::default(),
@@ -103,6 +107,11 @@ impl WriteMetrics {
             self.queue_limit_bytes.clone(),
         );
         registry.register(
+            "write_queue_fullest_ratio",
+            "The used part of the queue that refuses writes first, of its writes or bytes: each producer has one",
+            self.queue_fullest.clone(),
+        );
+        registry.register(
             "buffered_failures",
             "Failed buffered writes that no Flush has returned yet",
             self.failures.clone(),
@@ -142,6 +151,7 @@ impl WriteMetrics {
         self.queue_writes_limit.set(saturated(queue.max_writes));
         self.queue_bytes.set(saturated(queue.bytes));
         self.queue_limit_bytes.set(saturated(queue.max_bytes));
+        self.queue_fullest.set(queue.fullest);
     }
 
     pub fn set_failures(&self, failures: FailuresKept) {
@@ -156,6 +166,7 @@ mod tests {
     use super::*;
     use crate::log::{Corrupt, StoreFailure, TopicProblem};
 
+    /// Covers C83.
     #[test]
     fn each_outcome_has_its_series() {
         let metrics = WriteMetrics::default();
