@@ -97,7 +97,8 @@ campaign-short: linearize kafka ## Some faults, histories of 6 s, small numbers,
 # With arguments it has not everything.
 CLUSTER_REPORT = $(if $(ARGS),target/cluster.md,docs/kubernetes.md)
 
-# CLUSTER_IMAGE: `binary` for the binary of the test build, or the path of an OCI archive.
+# CLUSTER_IMAGE: `build` for an image of the Dockerfile, `binary` for the binary of the test build, or the path of an
+# OCI archive.
 cluster: export CLUSTER_IMAGE ?= build
 cluster: tools kafka ## The chart in a real Kubernetes on this machine, as root: writes a part of docs/kubernetes.md
 	[ "$$CLUSTER_IMAGE" != build ] || tests/image/build.sh --if-needed

@@ -93,6 +93,11 @@ pub fn approximate(number: u64) -> f64 {
     number as f64
 }
 
+/// The used part of a limit, from 0 to 1.
+pub fn used_part(used: u64, limit: u64) -> f64 {
+    (approximate(used) / approximate(limit.max(1))).min(1.0)
+}
+
 /// A number for a gauge. The largest if it is larger.
 pub fn saturated(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)

@@ -126,7 +126,7 @@ use changelog_core::{
         Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, WriteQueue,
         short_retention_of_followers,
     },
-    metrics::approximate,
+    metrics::used_part,
     model::{Partition, PartitionCount},
 };
 use parking_lot::Mutex;
@@ -349,13 +349,12 @@ impl Log for EmbeddedLog {
     fn queue(&self) -> WriteQueue {
         let (max_records, max_bytes) = self.queue_limits;
         let (writes, bytes) = (self.state.pending_writes.load(Relaxed), self.state.queued_bytes.load(Relaxed));
-        let part = |used: u64, limit: u64| approximate(used) / approximate(limit.max(1));
         WriteQueue {
             writes,
             max_writes: max_records as u64,
             bytes,
             max_bytes,
-            fullest: part(writes, max_records as u64).max(part(bytes as u64, max_bytes as u64)).min(1.0),
+            fullest: used_part(writes, max_records as u64).max(used_part(bytes as u64, max_bytes as u64)),
         }
     }
 

@@ -216,7 +216,7 @@ impl Space {
         }
     }
 
-    /// What is compared with the limit before a set, without its own bytes.
+    /// Shows the bytes that count against the limit before a set, without its own.
     fn show(&self) {
         if let (Some(limit), Some(measured)) = (self.reserve.data_limit, &self.measured) {
             self.metrics.set_needed(measured.bytes().saturating_add(self.reserve.below_limit(limit, Purpose::Sets)));

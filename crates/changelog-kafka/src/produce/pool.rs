@@ -17,7 +17,7 @@ use std::{
 
 use changelog_core::{
     log::{NewRecord, PendingAppend, TopicState, WriteError, WriteQueue},
-    metrics::approximate,
+    metrics::used_part,
 };
 use parking_lot::{Mutex, RwLock};
 use rdkafka::producer::{Producer as _, PurgeConfig};
@@ -64,10 +64,9 @@ impl QueueLimits {
 
     /// The used part of the limit that these writes reach first.
     fn used(&self, usage: &QueueUsage, memory_limit: usize) -> f64 {
-        let part = |used: u64, limit: u64| approximate(used) / approximate(limit.max(1));
-        let bytes = part(usage.bytes() as u64, self.bytes.load(Ordering::Relaxed) as u64);
-        let memory = part(usage.memory() as u64, memory_limit as u64);
-        part(usage.writes(), self.writes.load(Ordering::Relaxed)).max(bytes).max(memory).min(1.0)
+        let bytes = used_part(usage.bytes() as u64, self.bytes.load(Ordering::Relaxed) as u64);
+        let memory = used_part(usage.memory() as u64, memory_limit as u64);
+        used_part(usage.writes(), self.writes.load(Ordering::Relaxed)).max(bytes).max(memory)
     }
 
     /// Whether there is room for a write of this size in addition to these.
