@@ -1,6 +1,6 @@
 //! The metrics of the embedded store.
 
-use std::{sync::atomic::AtomicU64, time::Instant};
+use std::{io, path::Path, sync::atomic::AtomicU64, time::Instant};
 
 use changelog_core::{
     log::StoreFailure,
@@ -10,8 +10,6 @@ use prometheus_client::{
     metrics::{gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-use super::space::FileSystem;
 
 /// The process has no embedded store, or it is not open yet.
 const ABSENT: &str = "absent";
@@ -23,6 +21,19 @@ fn name_of(failure: &StoreFailure) -> &'static str {
         StoreFailure::Corrupt(_) => "corrupt",
         StoreFailure::Gone(_) => "gone",
         StoreFailure::Fault { .. } => "fault",
+    }
+}
+
+pub(super) struct FileSystem {
+    free_bytes: u64,
+    size_bytes: u64,
+}
+
+impl FileSystem {
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Self { free_bytes: bytes(stat.f_bavail), size_bytes: bytes(stat.f_blocks) })
     }
 }
 

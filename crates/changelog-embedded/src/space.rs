@@ -315,20 +315,6 @@ fn stored(wanted: Wanted) -> u64 {
     wanted.bytes.saturating_mul(3)
 }
 
-/// A file system, for metrics.
-pub(super) struct FileSystem {
-    pub(super) free_bytes: u64,
-    pub(super) size_bytes: u64,
-}
-
-impl FileSystem {
-    pub(super) fn of(dir: &Path) -> io::Result<Self> {
-        let stat = rustix::fs::statvfs(dir)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(Self { free_bytes: bytes(stat.f_bavail), size_bytes: bytes(stat.f_blocks) })
-    }
-}
-
 /// The room of the file system.
 pub(super) struct Disk {
     pub(super) free_bytes: u64,

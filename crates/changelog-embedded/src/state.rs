@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     layout::Head,
-    metrics::Metrics,
+    metrics::{FileSystem, Metrics},
     presence::Presence,
-    space::{FileSystem, occupied_by_store},
+    space::occupied_by_store,
     store::SharedStore,
 };
 
