@@ -264,29 +264,27 @@ fn names_controller(admin: &AdminClient<Context>, metadata: &Metadata) -> bool {
 }
 
 /// Describes the topic from plain metadata, without its id. For clusters without a controller, which admin calls need.
-/// `None` if the cluster has a controller: its missing answer is then an ordinary failure.
+/// `None` if the cluster has a controller: its missing answer is then an ordinary failure. An error if no broker
+/// answers.
 pub fn describe_from_metadata(
     admin: &AdminClient<Context>,
     topic: &str,
     timeout: Duration,
-) -> Option<Result<DescribedTopic, NativeError>> {
-    const WHAT: &str = "Metadata";
-    let failed = |code: RDKafkaErrorCode, text: String| Some(Err(NativeError { what: WHAT, code, text }));
-    let metadata = match admin.inner().fetch_metadata(Some(topic), timeout) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            return failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string());
-        }
-    };
+) -> Result<Option<Result<DescribedTopic, NativeError>>, NativeError> {
+    let failed = |code: RDKafkaErrorCode, text: String| NativeError { what: "Metadata", code, text };
+    let metadata = admin
+        .inner()
+        .fetch_metadata(Some(topic), timeout)
+        .map_err(|error| failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string()))?;
     if names_controller(admin, &metadata) {
-        return None;
+        return Ok(None);
     }
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
-        return failed(RDKafkaErrorCode::UnknownTopicOrPartition, "not there".to_owned());
+        return Ok(Some(Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition, "not there".to_owned()))));
     };
     if let Some(error) = found.error() {
         let code = RDKafkaErrorCode::from(error);
-        return failed(code, code.to_string());
+        return Ok(Some(Err(failed(code, code.to_string()))));
     }
     let partition = |p: &rdkafka::metadata::MetadataPartition| DescribedPartition {
         partition: p.id(),
@@ -296,7 +294,7 @@ pub fn describe_from_metadata(
     };
     let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
     partitions.sort_unstable_by_key(|p| p.partition);
-    Some(Ok(DescribedTopic { id: String::new(), partitions }))
+    Ok(Some(Ok(DescribedTopic { id: String::new(), partitions })))
 }
 
 /// The addresses that the brokers give to clients, for a message. `None` if no broker answers.

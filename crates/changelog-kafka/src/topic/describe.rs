@@ -120,13 +120,14 @@ impl TopicDescriber {
             if !(timed_out && may_lack_id) {
                 return described;
             }
-            let Some(from_metadata) = from_metadata() else {
+            // Without an answer nothing is known of a controller.
+            let Ok(Some(from_metadata)) = from_metadata() else {
                 return described;
             };
             self.no_controller.store(true, Relaxed);
             return from_metadata;
         }
-        from_metadata().unwrap_or_else(|| {
+        from_metadata()?.unwrap_or_else(|| {
             self.no_controller.store(false, Relaxed);
             ffi::describe_topic(admin, &self.topic, None, TOPIC_QUERY)
         })
