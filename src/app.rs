@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     address::Address,
-    config::{ServeArgs, UsageError, max_request_bytes},
+    config::{ServeArgs, UsageError, container_memory_limit, max_request_bytes},
     memory::CallMemory,
     metrics::Metrics,
     open_store::open_store,
@@ -147,6 +147,7 @@ impl App {
     async fn bind(args: ServeArgs, metrics: Metrics, open: OpenLog) -> Result<Self, StartError> {
         args.check()?;
         let memory = CallMemory::new(&args.memory()?, &metrics);
+        metrics.set_container_limit(container_memory_limit());
         let bind_error = |setting, address: &Address| {
             let address = address.clone();
             move |cause| StartError::Bind { setting, address, cause }

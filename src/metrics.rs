@@ -9,11 +9,11 @@ mod process;
 mod refusals;
 mod topic_state;
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use changelog_core::{
     changelog::{self, Changelog},
-    metrics::{Series, durations, saturated},
+    metrics::{Series, approximate, durations, saturated},
 };
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
@@ -55,6 +55,7 @@ pub struct Metrics {
     connections_ended: Series<Counter, 2>,
     memory: Series<Gauge, 1>,
     memory_limits: Series<Gauge, 1>,
+    container_limit: Gauge<f64, AtomicU64>,
     changelog: changelog::Metrics,
     replays_aborted: Series<Counter, 1>,
     scrape: Mutex<()>,
@@ -88,6 +89,7 @@ impl Metrics {
             connections_ended: Series::new(ends, Counter::default),
             memory: by("part", MEMORY_PARTS, Gauge::default),
             memory_limits: by("part", MEMORY_PARTS, Gauge::default),
+            container_limit: Gauge::default(),
             changelog: changelog::Metrics::default(),
             replays_aborted: by("reason", ABORTED, Counter::default),
             scrape: Mutex::default(),
@@ -115,7 +117,12 @@ impl Metrics {
             "Replays that ended because the log changed while they read it, by reason",
         );
         self.connections.register(registry, "connections", "Open connections, by port");
-        self.connection_limits.register(registry, "connections_limit", "How many connections a port may have");
+        self.connection_limits.register(
+            registry,
+            "connections_limit",
+            "How many connections a port may have; on the API port --max-connections, or fewer if memory or the limit \
+             on open files is too small for so many",
+        );
         self.connections_ended.register(
             registry,
             "connections_ended",
@@ -127,6 +134,12 @@ impl Metrics {
             "memory_limit",
             "What a part of --memory-limit may hold at most",
             Unit::Bytes,
+        );
+        registry.register_with_unit(
+            "memory_container_limit",
+            "The memory limit of the container (its control groups) when the process began; +Inf without a limit",
+            Unit::Bytes,
+            self.container_limit.clone(),
         );
         registry.register("log_lines_lost", "Log lines that stderr did not take", telemetry::lost_lines());
         registry.register("ready", "1 if writes and loads are possible, as far as is known", self.ready.clone());
@@ -193,6 +206,11 @@ impl Metrics {
 
     pub fn set_memory_limit(&self, part: &str, bytes: u64) {
         set(&self.memory_limits, part, bytes);
+    }
+
+    /// The memory limit of the container. `None` without one.
+    pub fn set_container_limit(&self, bytes: Option<u64>) {
+        self.container_limit.set(bytes.map_or(f64::INFINITY, approximate));
     }
 
     pub fn set_ready(&self, ready: bool) {

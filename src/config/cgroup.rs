@@ -3,12 +3,16 @@
 //!
 //! Does not: read the memory of the machine, or notice a limit that changes while the process runs.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::OnceLock};
 
-/// The limit in bytes; `None` if there is none or it is not known.
+/// The limit in bytes when it was first asked for; `None` if there is none or it is not known.
 pub fn memory_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    tightest(&groups, Path::new("/sys/fs/cgroup"))
+    // Shares of the limit are computed in several places, and must be of the same one.
+    static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        tightest(&groups, Path::new("/sys/fs/cgroup"))
+    })
 }
 
 /// The lowest limit of the groups in /proc/self/cgroup. Its lines have the form `hierarchy:controllers:path`.

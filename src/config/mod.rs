@@ -17,6 +17,7 @@ mod renamed;
 mod serve;
 mod white_space;
 
+pub use cgroup::memory_limit as container_memory_limit;
 pub use duration::{format_duration, parse_duration};
 pub use environment::{Environment, ProcessEnvironment, variable};
 pub use exit::{EXIT_UNAVAILABLE, EXIT_USAGE, Exit, UsageError, asks_for_json};

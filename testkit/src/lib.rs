@@ -1,6 +1,6 @@
 //! What tests, the fault campaign and the benchmarks share: a real Apache Kafka ([`Broker`], [`Cluster`], [`guarded`]),
-//! Java's own client to compare with ([`Oracle`]), network faults ([`Proxy`]), inputs of fuzz targets ([`fuzz`]),
-//! the code blocks of documents ([`markdown`]), and small things.
+//! Java's own client to compare with ([`Oracle`]), Kafka's tools ([`kafka_tool`]), network faults ([`Proxy`]), inputs
+//! of fuzz targets ([`fuzz`]), the code blocks of documents ([`markdown`]), and small things.
 //!
 //! ```ignore
 //! let broker = changelogd_testkit::shared_broker();
@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod guarded;
 pub mod identity_provider;
 mod java;
+mod kafka_tools;
 mod keytool;
 pub mod markdown;
 pub mod mutual_tls;
@@ -38,6 +39,7 @@ pub use broker::{Broker, shared_broker, unique_topic};
 pub use cluster::{BROKERS, Cluster};
 pub use files::{remove_tree, workspace_root};
 pub use java::{OLDER_KAFKA, expected_kafka, fetch_older};
+pub use kafka_tools::kafka_tool;
 pub use older::{OlderBrokers, Release};
 pub use oracle::{Isolation, Oracle, OracleError, shared_oracle};
 pub use process::binary_under_test;

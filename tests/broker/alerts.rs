@@ -1,5 +1,5 @@
-//! Each alert of the chart fires when its event happens to a live server, and each query of the dashboard has an
-//! answer.
+//! Each alert of the chart fires when its event happens to a live server, each arm of its expression has a series, and
+//! each query of the dashboard has an answer.
 
 use std::{
     collections::BTreeSet,
@@ -34,6 +34,7 @@ use crate::{
     },
     kit::created,
     prometheus::{Prometheus, chart_file, command},
+    promql,
     servers::COMPACTED,
 };
 
@@ -172,6 +173,31 @@ async fn restarting(tasks: &mut JoinSet<()>) -> String {
         }
     });
     address
+}
+
+/// An alert fires if one of its arms has a series. Here each of them has one, whatever it is compared with.
+async fn has_all_series(prometheus: &Prometheus, of: &str, expression: &str) {
+    let arms = promql::arms(expression);
+    assert!(!arms.is_empty(), "{of}: {expression}");
+    for asked in arms.into_iter().chain(promql::values(expression)) {
+        has_series(prometheus, of, &asked).await;
+    }
+}
+
+async fn has_series(prometheus: &Prometheus, of: &str, asked: &str) {
+    let started = Instant::now();
+    while prometheus.query(asked).await.is_empty() {
+        if started.elapsed() > PATIENCE {
+            let mut absent = Vec::new();
+            for metric in promql::metrics(asked) {
+                if prometheus.query(metric).await.is_empty() {
+                    absent.push(metric);
+                }
+            }
+            panic!("{of}: no series: {asked}; these metrics are absent: {absent:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,14 +346,16 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
         assert!(started.elapsed() < ALL_ALERTS, "these do not fire: {left:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let rules = prometheus.rules().await;
+    assert_eq!(rules.len(), alerts().len(), "{rules:?}");
+    for (alert, expression) in rules {
+        has_all_series(&prometheus, &alert, &expression).await;
+    }
     let queries = queries();
     assert!(queries.len() > 30, "{queries:?}");
     for query in queries {
-        let started = Instant::now();
-        while prometheus.query(&query).await.is_empty() {
-            assert!(started.elapsed() < PATIENCE, "no series: {query}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        has_series(&prometheus, "the dashboard", &query).await;
+        has_all_series(&prometheus, "the dashboard", &query).await;
     }
     drop((follower, connections));
     oracle.txn_abort(&id).unwrap();

@@ -105,6 +105,15 @@ impl Prometheus {
         data["result"].as_array().cloned().unwrap_or_default()
     }
 
+    /// The names and expressions of the rules.
+    pub async fn rules(&self) -> Vec<(String, String)> {
+        let data = self.get("/api/v1/rules").await;
+        let groups = data["groups"].as_array().cloned().unwrap_or_default().into_iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default());
+        let text = |rule: &Value, name: &str| rule[name].as_str().unwrap_or_default().to_owned();
+        rules.map(|rule| (text(&rule, "name"), text(&rule, "query"))).collect()
+    }
+
     /// The alerts that fire now.
     pub async fn firing(&self) -> BTreeSet<String> {
         let data = self.get("/api/v1/alerts").await;

@@ -128,7 +128,7 @@ schema_and_values_have_the_same_names() {
     "$helm" template rel "$with_notes" --values "$work/image.yaml" --kube-version $recent \
         --show-only templates/values.yaml >"$work/out" 2>"$work/err" || problem "refused: $(cat "$work/err")"
     sed -n 's/^values: //p' "$work/out" >"$work/values.json"
-    python3 "$here/names.py" "$chart/values.schema.json" "$work/values.json" >"$work/names" 2>&1 ||
+    python3 "$here/names.py" "$chart/values.schema.json" "$work/values.json" "$chart/README.md" >"$work/names" 2>&1 ||
         problem "$(cat "$work/names")"
     verdict 'schema and values have the same names'
 }

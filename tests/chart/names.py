@@ -1,4 +1,7 @@
-"""Compares the names of values.schema.json with those of the default values, as JSON. Prints each difference."""
+"""Compares the names of values.schema.json with those of the default values, as JSON. Prints each difference.
+
+A list has no defaults for the names of its items. The row of the list in the README has to have each of them.
+"""
 
 import json
 import re
@@ -12,6 +15,18 @@ RESOURCES_WITHOUT_DEFAULT = (
     "resources.limits.ephemeral-storage",
     "resources.requests.ephemeral-storage",
 )
+
+
+def items(path, schema, definitions, rows, found):
+    """The names of the items of each list in the schema."""
+    schema = definitions.get(schema.get("$ref", "").removeprefix("#/definitions/"), schema)
+    item = schema.get("items", {})
+    if item.get("additionalProperties") is False:
+        for name in item["properties"]:
+            if not re.search(rf"\b{name}\b", rows.get(path, "")):
+                found.append(f"{path}: the README does not have {name} of its items")
+    for name, inner in schema.get("properties", {}).items():
+        items(f"{path}.{name}" if path else name, inner, definitions, rows, found)
 
 
 def names(path, schema, definitions, value, found):
@@ -33,8 +48,11 @@ def names(path, schema, definitions, value, found):
 
 
 def main():
-    schema, values = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:])
+    schema, values = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:3])
+    with open(sys.argv[3], encoding="utf-8") as readme:
+        rows = dict(re.findall(r"^\| `([^`]+)` \|(.*)$", readme.read(), re.MULTILINE))
     found = []
+    items("", schema, schema["definitions"], rows, found)
     names("", schema, schema["definitions"], values, found)
     print("\n".join(found))
     sys.exit(1 if found else 0)

@@ -72,6 +72,8 @@ for label in helm.sh/chart app.kubernetes.io/name app.kubernetes.io/instance app
     refuses "the pod's label $label" $recent "$chart" --set "pod.labels.$key=x" -- "pod.labels: $label is a label"
     refuses "the Job's label $label" $recent "$chart" --set "topic.job.podLabels.$key=x" -- \
         "topic.job.podLabels: $label is a label"
+    refuses "the test's label $label" $recent "$chart" --set "test.podLabels.$key=x" -- \
+        "test.podLabels: $label is a label"
     refuses "the label $label" $recent "$chart" --set "labels.$key=x" -- "labels: $label is a label"
 done
 refuses 'a variable of the chart' $recent "$chart" --set 'extraEnv[0].name=CHANGELOGD_LISTEN,extraEnv[0].value=x' -- \
@@ -87,10 +89,27 @@ done
 for annotation in 'a b=c' 'a/b/c=d' 'a=5' 'a=true'; do
     refuses "the annotation $annotation" $recent "$chart" --set "annotations.$annotation" -- "at '/annotations"
 done
+for pod in test topic.job; do
+    refuses "an annotation of the pod of $pod that is no text" $recent "$chart" --set "$pod.podAnnotations.a=5" -- \
+        "at '/$(echo $pod | tr . /)/podAnnotations"
+done
 for value in podMonitor.labels.release=5 serviceMonitor.labels.release=5 prometheusRule.labels.release=5 \
     dashboard.labels.grafana_dashboard=1 'dashboard.labels.a b=c' dashboard.annotations.a=5; do
     refuses "a label of monitoring that is no text, $value" $recent "$chart" --set "monitoring.$value" -- \
         "at '/monitoring/$(echo "${value%=*}" | sed 's,\.,/,g; s, .*,,; s,/a$,,')"
+done
+refuses 'a resize policy of a disk' $recent "$chart" --set 'resizePolicy[0].resourceName=ephemeral-storage' \
+    --set 'resizePolicy[0].restartPolicy=NotRequired' -- "at '/resizePolicy/0/resourceName'"
+refuses 'an unknown resize policy' $recent "$chart" --set 'resizePolicy[0].resourceName=cpu' \
+    --set 'resizePolicy[0].restartPolicy=Always' -- "at '/resizePolicy/0/restartPolicy'"
+refuses 'two resize policies of the memory' $recent "$chart" \
+    --set 'resizePolicy[0].resourceName=memory,resizePolicy[0].restartPolicy=NotRequired' \
+    --set 'resizePolicy[1].resourceName=memory,resizePolicy[1].restartPolicy=RestartContainer' -- \
+    'resizePolicy: memory stands there twice'
+for label in job-name controller-uid 'batch\.kubernetes\.io/job-name'; do
+    refuses "a label of Kubernetes for the Job's pod, $label" $recent "$chart" --set "$kafka" \
+        --set topic.partitions=12,topic.job.enabled=true --set-string "topic.job.podLabels.$label=a" -- \
+        'topic.job.podLabels' 'is a label that Kubernetes sets'
 done
 for value in 5 true; do
     refuses "the variable $value" $recent "$chart" --set "extraEnv[0].name=A,extraEnv[0].value=$value" -- \
@@ -175,6 +194,17 @@ application_is 'initContainers: null' 'volumes: null' 'enableServiceLinks: null'
 renders 'a pod spec with nulls' $recent "$consumer" --set changelogd.api.socket=true -- \
     '+enableServiceLinks: false' '+terminationGracePeriodSeconds: 30' '+fsGroup: 65532' '+name: changelogd-data' \
     '+CHANGELOGD_ADDR=unix:/run/changelogd/changelogd.sock'
+application_was
+# The API server allows no restart by a resize there.
+application_is 'restartPolicy: Never' \
+    'securityContext: { runAsNonRoot: true, seccompProfile: { type: RuntimeDefault } }' \
+    'containers: [{ name: a, image: b, securityContext:' \
+    '  { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]'
+for type in native classic; do
+    # Covers K6.
+    renders "a pod that starts nothing again, $type" $recent "$consumer" --set changelogd.sidecar.type=$type -- \
+        '+restartPolicy: Never' '-resizePolicy:' '+name: changelogd'
+done
 application_was
 application='containers: [{ name: a, image: b }]'
 # A volume of the pod spec, and a claim of a StatefulSet, which a container mounts.
@@ -347,7 +377,7 @@ refuses_memory 64000000 817055744 900Mi 566231040 1299Mi
 refuses_memory 64000000 945186816 1024Mi 644245094 1503Mi --set "$kafka" --set topic.partitions=1
 # Every object of the schema is closed.
 for path in '' image sidecar api health admin service store kafka kafka.propertiesSecret 'kafka.secrets[0]' \
-    test test.resources topic topic.job topic.job.serviceAccount topic.job.resources \
+    'resizePolicy[0]' test test.resources topic topic.job topic.job.serviceAccount topic.job.resources \
     data data.claim log probes serviceAccount podDisruptionBudget networkPolicy resources resources.limits \
     resources.requests pod config; do
     pointer=$(echo "$path" | sed 's/^\(.\)/\/\1/; s/[.[]/\//g; s/\]//')

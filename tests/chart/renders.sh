@@ -69,12 +69,19 @@ readiness='< readinessProbe:
 < service: serving
 < periodSeconds: 5
 < timeoutSeconds: 2'
+resize='< resizePolicy:
+< - resourceName: memory
+< restartPolicy: RestartContainer
+< - resourceName: cpu
+< restartPolicy: NotRequired'
 # Covers K1.
 alike 'kafka' $recent "$readiness
+$resize
 $token
 > restartPolicy: Always" kafka.brokers='{kafka-0:9092,kafka-1:9092}' topic.partitions=12
 # Covers K1.
-alike 'classic, with a readiness probe' $recent "$token" sidecar.type=classic probes.readiness=always \
+alike 'classic, with a readiness probe' $recent "$resize
+$token" sidecar.type=classic probes.readiness=always \
     kafka.brokers='{kafka-0:9092}' topic.partitions=1 admin.podListen=true 'kafka.secrets[0].name=a'
 
 # Covers R45.
@@ -191,12 +198,37 @@ renders 'the Secrets of Strimzi' $recent "$consumer" --set "$strimzi" --set chan
     --set 'changelogd.kafka.properties.ssl\.key\.location=/etc/changelogd/secrets/orders-user/user.key' -- \
     '+secretName: orders-user' '+mountPath: /etc/changelogd/secrets/orders-user' '+kind: Job' \
     '+secretName: kafka-cluster-ca-cert' '+mountPath: /etc/changelogd/secrets/kafka-cluster-ca-cert'
+renders 'a Secret that the pod does not wait for' $recent "$chart" --set "$kafka" --set topic.partitions=12 \
+    --set 'kafka.secrets[0].name=ca,kafka.secrets[1].name=extra,kafka.secrets[1].optional=true' -- \
+    '+secretName: extra' '+optional: true'
 renders 'what Kubernetes has for a container' $recent "$chart" \
     --set 'extraEnv[0].name=TZ,extraEnv[0].value=UTC,envFrom[0].secretRef.name=more,extraArgs={--max-replays=8}' \
     --set 'extraVolumes[0].name=token,extraVolumes[0].emptyDir.medium=Memory' \
     --set 'extraVolumeMounts[0].name=token,extraVolumeMounts[0].mountPath=/token' \
     --set 'lifecycle.preStop.sleep.seconds=1' -- \
     '+args: ["serve","--max-replays=8"]' '+TZ=UTC' '+secretRef:' '+medium: Memory' '+mountPath: /token' '+preStop:'
+for kube in $oldest $native; do
+    renders 'no resize policy' "$kube" "$chart" -- '-resizePolicy:'
+done
+renders 'no resize policy of a native sidecar' $native "$consumer" -- '-resizePolicy:'
+for kube in $recent $newest; do
+    # Covers K6.
+    renders 'a container that starts again when its memory is resized' "$kube" "$chart" -- \
+        '+resizePolicy:' '+- resourceName: memory' '+restartPolicy: RestartContainer' '+- resourceName: cpu' \
+        '+restartPolicy: NotRequired'
+    # The includer's pod may be one that starts nothing again.
+    renders 'a sidecar of another pod, which is not started again' "$kube" "$pieces" -- '-resizePolicy:'
+    # Covers K6.
+    renders 'a sidecar that starts again when its memory is resized' "$kube" "$consumer" -- \
+        '+resizePolicy:' '+- resourceName: memory' '+restartPolicy: RestartContainer' '+restartPolicy: Always'
+done
+renders 'a resize policy that is left to Kubernetes' $recent "$chart" --set-json 'resizePolicy=[]' -- '-resizePolicy:'
+renders 'a sidecar whose resizes are left to Kubernetes' $recent "$consumer" \
+    --set-json 'changelogd.resizePolicy=[]' -- '-resizePolicy:'
+renders 'a resize policy for the sidecar of another pod' $recent "$pieces" \
+    --set changelogd.resizePolicy[0].resourceName=memory \
+    --set changelogd.resizePolicy[0].restartPolicy=RestartContainer -- \
+    '+resizePolicy:' '+- resourceName: memory' '+restartPolicy: RestartContainer' '-resourceName: cpu'
 security='"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}'
 renders 'more containers' $recent "$chart" \
     --set-json "pod.extraContainers=[{\"name\":\"token\",\"image\":\"a\",$security}]" \
@@ -300,7 +332,8 @@ renders 'a network policy' $recent "$chart" --set 'kafka.brokers={kafka-0:9092,k
 renders 'a network policy lets the test of a release through' $recent "$chart" \
     --show-only templates/networkpolicy.yaml --set networkPolicy.enabled=true \
     --set api.insecureListen=true,service.enabled=true \
-    --set-json 'networkPolicy.clients=[{"podSelector":{}}]' -- '+app.kubernetes.io/name: rel-changelogd-describe'
+    --set-json 'networkPolicy.clients=[{"podSelector":{}}]' -- \
+    '+app.kubernetes.io/name: rel-changelogd-wait' '+app.kubernetes.io/name: rel-changelogd-describe'
 # Covers K8.
 renders 'a network policy without DNS' $recent "$chart" --show-only templates/networkpolicy.yaml --set "$kafka" \
     --set topic.partitions=1,networkPolicy.enabled=true --set-json networkPolicy.dnsPorts=[] -- \
@@ -339,6 +372,17 @@ renders 'resources of the Job' $recent "$chart" --show-only templates/topic.yaml
     --set topic.partitions=12,topic.job.enabled=true,topic.job.resources.limits.cpu=500m \
     --set topic.job.resources.requests.cpu=,topic.job.resources.requests.memory=32Mi -- \
     '+cpu: 500m' '-cpu: 10m' '+memory: 32Mi' '+memory: 64Mi'
+# The proxy of a mesh would keep it from completing, and a Service or a NetworkPolicy may select labels of servers.
+# Covers K10.
+renders "labels and annotations of the topic's Job" $recent "$chart" --show-only templates/topic.yaml --set "$kafka" \
+    --set topic.partitions=12,topic.job.enabled=true,topic.job.podLabels.own=a \
+    --set 'topic.job.podAnnotations.linkerd\.io/inject=disabled,pod.labels.of=server' \
+    --set 'pod.annotations.linkerd\.io/inject=enabled,pod.topologySpreadConstraints[0].topologyKey=zone' -- \
+    '+linkerd.io/inject: disabled' '+own: a' '-of: server' '-linkerd.io/inject: enabled' '-topologySpreadConstraints:'
+renders 'labels and annotations of the test' $recent "$chart" --show-only templates/tests/describe.yaml \
+    --set api.insecureListen=true,service.enabled=true,test.podLabels.own=a,labels.own=b,annotations.note=b \
+    --set 'test.podAnnotations.linkerd\.io/inject=disabled,pod.labels.of=server,pod.annotations.of=server' -- \
+    '+linkerd.io/inject: disabled' '+own: a' '-own: b' '+note: b' '-of: server' '+helm.sh/hook: test'
 renders 'resources of the test' $recent "$chart" --show-only templates/tests/describe.yaml \
     --set api.insecureListen=true,service.enabled=true,test.resources.limits.cpu=500m -- '+cpu: 500m' '+cpu: 10m'
 renders 'a rolling update of a Deployment' $recent "$chart" --set "$kafka" --set topic.partitions=12,replicas=3 \
@@ -365,8 +409,10 @@ renders 'null for each map and list' $recent "$chart" \
     --set extraVolumeMounts=null,securityContext=null,pod.securityContext=null,pod.labels=null,pod.tolerations=null \
     --set config.readTimeout=null,data.limit=null -- '+name: rel-changelogd' '-securityContext:'
 renders 'the test of a release' $recent "$chart" --set api.insecureListen=true,service.enabled=true,service.port=80 -- \
-    '+helm.sh/hook: test' '+args: ["describe","--addr","rel-changelogd:80"]' \
-    '+app.kubernetes.io/name: rel-changelogd-describe'
+    '+helm.sh/hook: test' '+args: ["wait","--timeout=30s","--addr","rel-changelogd:80"]' '+helm.sh/hook-weight: 0' \
+    '+args: ["describe","--addr","rel-changelogd:80"]' '+helm.sh/hook-weight: 1' \
+    '+helm.sh/hook-output-log-policy: hook-succeeded,hook-failed' \
+    '+app.kubernetes.io/name: rel-changelogd-wait' '+app.kubernetes.io/name: rel-changelogd-describe'
 
 # Covers C79.
 notes 'sidecar with a socket' --set mode=sidecar,api.socket=true -- '+mode is sidecar' \

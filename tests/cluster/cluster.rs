@@ -26,6 +26,9 @@ const OF_EXAMPLES: [&str; 2] = ["registry.example/orders:1.0.0", "registry.examp
 /// The image that the case `examples` gives the chart of `examples/kubernetes`.
 pub const OF_THE_EXAMPLE_CHART: &str = "cluster.test/orders:1";
 
+/// The image that the case `examples` gives the chart `classic`: with a shell and changelogd, as its README wants it.
+pub const OF_THE_CLASSIC_EXAMPLE: &str = "cluster.test/orders-with-shell:1";
+
 /// In the order of starting.
 #[derive(Default)]
 pub struct Cluster {
@@ -107,6 +110,7 @@ async fn import_images() -> Result<(), String> {
         arguments: &["pause"],
         environment: &[],
         data: None,
+        more: &[],
     };
     let archive = pack(&contents).await?;
     for name in [APPLICATION].iter().chain(&OF_EXAMPLES) {
@@ -114,6 +118,14 @@ async fn import_images() -> Result<(), String> {
     }
     let contents = Contents { name: OF_THE_EXAMPLE_CHART.to_owned(), arguments: &["answer"], ..contents };
     import(&pack(&contents).await?, OF_THE_EXAMPLE_CHART).await?;
+    let binary = stripped(&binary_under_test(TARGET)?).await?;
+    let contents = Contents {
+        name: OF_THE_CLASSIC_EXAMPLE.to_owned(),
+        entrypoint: "/usr/local/bin/orders",
+        more: &[("/bin/sh", Path::new("/bin/sh")), ("/usr/local/bin/changelogd", &binary)],
+        ..contents
+    };
+    import(&pack(&contents).await?, OF_THE_CLASSIC_EXAMPLE).await?;
     let name = format!("{CHANGELOGD}:{}", env!("CARGO_PKG_VERSION"));
     import(&changelogd(&name).await?, &name).await
 }
@@ -132,6 +144,7 @@ async fn changelogd(name: &str) -> Result<PathBuf, String> {
                     "CHANGELOGD_DATA_DIR=/var/lib/changelogd",
                 ],
                 data: Some("/var/lib/changelogd"),
+                more: &[],
             };
             pack(&contents).await
         }

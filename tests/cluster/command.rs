@@ -23,7 +23,17 @@ pub async fn output(command: Command) -> Result<String, String> {
 }
 
 /// The same with this text as its standard input.
-pub async fn output_of(mut command: Command, input: &str) -> Result<String, String> {
+pub async fn output_of(command: Command, input: &str) -> Result<String, String> {
+    run(command, input).await.map(|(output, _)| output)
+}
+
+/// Runs it, and returns both outputs.
+pub async fn outputs(command: Command) -> Result<String, String> {
+    run(command, "").await.map(|(output, errors)| output + &errors)
+}
+
+/// Runs it, and returns its output and what it wrote to standard error.
+async fn run(mut command: Command, input: &str) -> Result<(String, String), String> {
     let name = name(&command);
     let child = command
         .stdin(Stdio::piped())
@@ -42,11 +52,11 @@ pub async fn output_of(mut command: Command, input: &str) -> Result<String, Stri
     };
     let ended = timeout(AT_MOST, ended).await.map_err(|_| format!("{name} has not ended within {AT_MOST:?}"))?;
     let output = ended.map_err(|error| format!("{name}: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [text, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     if output.status.success() {
-        return Ok(text);
+        return Ok((text, errors));
     }
-    Err(format!("{name}: {}: {}{}", output.status, String::from_utf8_lossy(&output.stderr).trim(), text.trim()))
+    Err(format!("{name}: {}: {}{}", output.status, errors.trim(), text.trim()))
 }
 
 /// The program and its arguments, without the folders that say nothing.

@@ -37,11 +37,16 @@ pub struct Contents<'a> {
     pub environment: &'a [&'a str],
     /// A directory of the user.
     pub data: Option<&'a str>,
+    /// More programs, with their paths in the image.
+    pub more: &'a [(&'a str, &'a Path)],
 }
 
 /// Packs the binary with the libraries that it is linked to. Returns the archive.
 pub async fn pack(contents: &Contents<'_>) -> Result<PathBuf, String> {
-    let libraries = libraries(contents.binary).await?;
+    let mut libraries = libraries(contents.binary).await?;
+    for (_, program) in contents.more {
+        libraries.extend(self::libraries(program).await?);
+    }
     let path = target("run").join(format!("{}.tar", contents.name.replace(['/', ':'], "-")));
     let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
     let layer = layer(contents, &libraries).map_err(wrong)?;
@@ -91,6 +96,9 @@ fn layer(contents: &Contents<'_>, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u
         add(&library.display().to_string(), EntryType::Regular, 0o755, 0, &fs::read(library)?)?;
     }
     add(contents.entrypoint, EntryType::Regular, 0o755, 0, &fs::read(contents.binary)?)?;
+    for (path, program) in contents.more {
+        add(path, EntryType::Regular, 0o755, 0, &fs::read(program)?)?;
+    }
     if let Some(data) = contents.data {
         add(data, EntryType::Directory, 0o770, USER, &[])?;
     }

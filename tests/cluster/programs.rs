@@ -115,7 +115,10 @@ pub fn api_server() -> Command {
         .arg(format!("--service-account-key-file={}", file("service-accounts.pem")))
         .arg(format!("--service-account-signing-key-file={}", file("service-accounts.pem")))
         .arg(format!("--service-cluster-ip-range={SERVICES}"))
-        .arg("--kubelet-preferred-address-types=InternalIP");
+        .arg("--kubelet-preferred-address-types=InternalIP")
+        // As the README of the example `admission-policy` says for this version.
+        .arg("--feature-gates=MutatingAdmissionPolicy=true")
+        .arg("--runtime-config=admissionregistration.k8s.io/v1beta1=true");
     command
 }
 

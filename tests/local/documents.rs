@@ -6,11 +6,13 @@ use changelogd_testkit::markdown::blocks;
 
 /// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts, which
 /// `make first-steps` runs: `tests/clients/readme.rs`.
-const CHECKED: [(&str, &[&str]); 7] = [
+const CHECKED: [(&str, &[&str]); 8] = [
     // tests/broker/readme.rs
     ("README.md", &["sh", "console", "console kafka"]),
     // tests/broker/cookbook.rs
     ("docs/grpcurl.md", &["console"]),
+    // tests/broker/kafka_tools.rs
+    ("docs/kafka.md", &["sh kafka"]),
     // `data_directory` runs the backups.
     ("docs/embedded-store.md", &["console"]),
     // `the_service_config_is_that_of_the_go_package`

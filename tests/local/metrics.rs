@@ -58,7 +58,6 @@ const WITHOUT_LIMIT: [&str; 26] = [
     // A part of 1.
     "changelogd_write_queue_fullest_ratio",
     "process_start_time_seconds",
-    "process_resident_memory_bytes",
     "process_threads",
     "process_virtual_memory_bytes",
     // Each is limited by that of streams and connections.
@@ -72,10 +71,12 @@ const WITHOUT_LIMIT: [&str; 26] = [
     "changelogd_kafka_partition_low_offset",
     "changelogd_kafka_partitions",
     "changelogd_kafka_partitions_without_series",
-    // Their limits are changelogd_store_limit_bytes, changelogd_store_filesystem_size_bytes and process_max_fds.
+    // Their limits are changelogd_store_limit_bytes, changelogd_store_filesystem_size_bytes, process_max_fds and
+    // changelogd_memory_container_limit_bytes.
     "changelogd_store_needed_bytes",
     "changelogd_store_filesystem_free_bytes",
     "process_open_fds",
+    "process_resident_memory_bytes",
 ];
 
 fn memory_log() -> MemoryLog {
@@ -234,6 +235,30 @@ async fn what_runs_waits_and_is_limited_is_shown() {
     before.moves("changelogd_memory_bytes").await;
     loads.iter().for_each(tokio::task::JoinHandle::abort);
     before.until("all calls end", |now| now.sum("changelogd_calls_in_flight") == 0.0).await;
+}
+
+/// The flags ask for more than fits. Some limits are then lowered.
+/// Covers C83.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_help_of_a_limit_ends_with_a_flag_only_if_it_has_the_value_of_that_flag() {
+    let flags = [("--max-replays", 1_024), ("--max-following-streams", 1_024), ("--max-connections", 65_536)];
+    let given = flags.iter().map(|(name, value)| format!("{name}={value}"));
+    let arguments = ["--store=memory", "--memory-limit=100000000"].map(str::to_owned).into_iter().chain(given);
+    let server = TestServer::process(arguments.collect()).await.ready().await;
+    let (_, text) = server.http("/metrics").await;
+    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let of_flags = help.filter(|(name, _)| name.ends_with("_limit")).filter_map(|(name, help)| {
+        let (_, value) = flags.iter().find(|(flag, _)| help.trim_end_matches('.').ends_with(flag))?;
+        Some((name, *value))
+    });
+    let of_flags: Vec<_> = of_flags.collect();
+    assert_eq!(of_flags, [("changelogd_replays_running_limit", 1_024)]);
+    let now = Scrape::of(&server.admin).await;
+    for (name, value) in of_flags {
+        assert!((now.value(name) - f64::from(value)).abs() < 1e-9, "{name} is {}", now.value(name));
+    }
+    assert!(now.value("changelogd_following_streams_limit") < 1_024.0);
+    assert!(now.value("changelogd_connections_limit{port=\"api\"}") < 65_536.0);
 }
 
 /// A replay that reaches its end, with these counts and from this time, and then follows without a word.

@@ -64,6 +64,7 @@ fn limit_of(name: &str, all: &BTreeMap<String, Family>) -> Option<String> {
     };
     let limit = match name {
         "process_open_fds" => "process_max_fds".to_owned(),
+        "process_resident_memory_bytes" => "changelogd_memory_container_limit_bytes".to_owned(),
         "changelogd_store_filesystem_free_bytes" => "changelogd_store_filesystem_size_bytes".to_owned(),
         "changelogd_store_needed_bytes" => "changelogd_store_limit_bytes".to_owned(),
         _ => limit,

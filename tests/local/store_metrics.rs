@@ -9,11 +9,13 @@ use changelogd::proto::v1;
 use tempfile::TempDir;
 
 use crate::{
+    container::in_container,
     contract::{
         moving::{Before, Scrape},
         server::{PATIENCE, TestServer, connect, directory, raw, reason},
         unread_stderr::UnreadServer,
     },
+    memory_limit::MIB,
     metrics::kafka,
     servers,
 };
@@ -224,6 +226,21 @@ async fn what_linux_says_of_the_process_moves() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let later = TestServer::process(arguments()).await;
     Before::of_other(&later, &server).await.moves("process_start_time_seconds").await;
+}
+
+/// The resident memory of the process is compared with it. A later change has no effect on what the process takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_limit_of_the_container_is_that_of_the_start() {
+    const CONTAINER: i64 = 256 * MIB;
+    let limit = "changelogd_memory_container_limit_bytes";
+    let (mut inside, group) = in_container(CONTAINER, vec!["--store=memory".to_owned()]).await;
+    let Some(group) = group else { return };
+    let outside = TestServer::process(vec!["--store=memory".to_owned()]).await.ready().await;
+    Before::of_other(&outside, &inside).await.moves("changelogd_memory_container_limit_bytes").await;
+    assert!((Scrape::of(&inside.admin).await.value(limit) - CONTAINER as f64).abs() < 1e-9);
+    assert!(group.set(&(2 * CONTAINER).to_string()));
+    assert!((Scrape::of(&inside.admin).await.value(limit) - CONTAINER as f64).abs() < 1e-9);
+    inside.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

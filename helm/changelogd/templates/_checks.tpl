@@ -287,6 +287,13 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- if and .Values.updateStrategy (not .Values.data.claim.enabled) }}
 {{- fail "changelogd: updateStrategy: only data.claim has a StatefulSet; use strategy, or set data.claim.enabled" }}
 {{- end }}
+{{- $resources := list }}
+{{- range default list .Values.resizePolicy }}
+{{- if has .resourceName $resources }}
+{{- fail (printf "changelogd: resizePolicy: %s stands there twice" .resourceName) }}
+{{- end }}
+{{- $resources = append $resources .resourceName }}
+{{- end }}
 {{- if .Values.pod.serviceAccountName }}
 {{- fail "changelogd: pod.serviceAccountName: renamed to serviceAccount.name" }}
 {{- end }}
@@ -306,11 +313,17 @@ one template of a name for all charts. `helm package --version` changes neither.
 {{- end }}
 {{- end }}
 {{- range $path, $labels := dict "pod.labels" .Values.pod.labels "labels" .Values.labels
-    "topic.job.podLabels" .Values.topic.job.podLabels }}
+    "topic.job.podLabels" .Values.topic.job.podLabels "test.podLabels" .Values.test.podLabels }}
 {{- range $name, $_ := include "changelogd.v1.labels" $ | fromYaml }}
 {{- if hasKey (default dict $labels) $name }}
 {{- fail (printf "changelogd: %s: %s is a label that the chart sets; leave it out" $path $name) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := .Values.topic.job.podLabels }}
+{{- if or (hasPrefix "batch.kubernetes.io/" $name) (has $name (list "controller-uid" "job-name")) }}
+{{- fail (printf "changelogd: topic.job.podLabels: %s is a label that Kubernetes sets on a Job's pod; leave it out"
+    $name) }}
 {{- end }}
 {{- end }}
 {{- $volumes := list }}

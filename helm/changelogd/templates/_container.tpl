@@ -67,6 +67,12 @@ readinessProbe:
 {{- end }}
 resources:
   {{- include "changelogd.v1.withoutEmpty" .Values.resources | nindent 2 }}
+{{- if or (eq .Values.mode "standalone") (not (kindIs "invalid" .Values.resizePolicy)) }}
+{{- with include "changelogd.v1.resizePolicy" . | fromYamlArray }}
+resizePolicy:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- with include "changelogd.v1.withoutEmpty" .Values.securityContext | fromYaml }}
 securityContext:
   {{- toYaml . | nindent 2 }}
@@ -250,5 +256,22 @@ goes on to its last line.
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/*
+The value, or the default for a pod that may start a container again. Before 1.33 an API server drops the field, or with
+a feature gate may refuse it in an init container.
+*/}}
+{{- define "changelogd.v1.resizePolicy" -}}
+{{- if semverCompare "<1.33.0-0" .Capabilities.KubeVersion.Version }}
+[]
+{{- else if kindIs "invalid" .Values.resizePolicy }}
+- resourceName: memory
+  restartPolicy: RestartContainer
+- resourceName: cpu
+  restartPolicy: NotRequired
+{{- else }}
+{{- toYaml .Values.resizePolicy }}
 {{- end }}
 {{- end }}

@@ -74,8 +74,9 @@ release's name: the names of two aliases may both be in that of the release.
 {{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 57) }}-topic
 {{- end }}
 
+{{/* It takes a list: the context, and the command that the pod runs. */}}
 {{- define "changelogd.v1.testName" -}}
-{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" .) 54) }}-describe
+{{- include "changelogd.v1.short" (list (include "changelogd.v1.fullname" (index . 0)) 54) }}-{{ index . 1 }}
 {{- end }}
 
 {{/* What the names of ports begin with. A port's name has at most 15 characters, and is unique in its pod. */}}
@@ -98,7 +99,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 
 {{/*
 The metadata of an object of this chart. It takes a list: the context, annotations of this object alone, and its name
-if that is not the release's. A pod that is no server must not have the labels of the selectors: then false follows.
+if that is not the release's. A pod that is no server must not have the labels of the selectors: then its own labels
+follow, which may be none.
 */}}
 {{- define "changelogd.v1.metadata" -}}
 {{- $context := index . 0 -}}
@@ -114,7 +116,11 @@ labels:
   {{- $_ := set $labels "app.kubernetes.io/name" $name }}
   {{- end }}
   {{- toYaml $labels | nindent 2 }}
-  {{- with $context.Values.labels }}
+  {{- $own := dict }}
+  {{- if gt (len .) 3 }}
+  {{- $own = default dict (index . 3) }}
+  {{- end }}
+  {{- with merge dict $own (default dict $context.Values.labels) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with merge dict (default dict (index . 1)) (default dict $context.Values.annotations) }}

@@ -47,7 +47,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Fields of every pod that this chart makes: also of the topic's Job and of the test. */}}
+{{/*
+Fields of every pod that this chart makes: also of the topic's Job and of the test. Their pods end. So they have no
+spread, and annotations and labels of their own: those of the server might add a proxy that never ends.
+*/}}
 {{- define "changelogd.v1.podFields" -}}
 automountServiceAccountToken: false
 # A Service named changelogd would otherwise set CHANGELOGD_PORT and the like.

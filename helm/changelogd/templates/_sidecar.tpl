@@ -46,7 +46,8 @@ unix:/run/{{ include "changelogd.v1.name" . }}/changelogd.sock
 {{/*
 The pod spec of an application, with changelogd in it. What the spec has already stays, but for these additions:
 
-- the sidecar, before other init containers (native) or after other containers (classic), and its volumes
+- the sidecar, before other init containers (native) or after other containers (classic), and its volumes; by default
+  with a resizePolicy, unless the spec has restartPolicy Never, where the API server refuses RestartContainer
 - in each container that can reach it: the variable sidecar.addressVariable, and the socket's volume
 - enableServiceLinks false and terminationGracePeriodSeconds, and with api.socket the fsGroup, unless the spec has them
 */}}
@@ -60,6 +61,11 @@ The pod spec of an application, with changelogd in it. What the spec has already
 {{- $values := $context.Values }}
 {{- $volumes := include "changelogd.v1.volumes" $context | fromYamlArray }}
 {{- include "changelogd.v1.checkApplication" (list $context $pod (first $sidecar) $volumes) }}
+{{- if and (kindIs "invalid" $values.resizePolicy) (ne (default "" $pod.restartPolicy) "Never") }}
+{{- with include "changelogd.v1.resizePolicy" $context | fromYamlArray }}
+{{- $_ := set (first $sidecar) "resizePolicy" . }}
+{{- end }}
+{{- end }}
 {{- $native := eq $values.sidecar.type "native" }}
 {{- range $kind := ternary (list "initContainers" "containers") (list "containers") $native }}
 {{- $containers := list }}

@@ -22,8 +22,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// By default `answer`
     #[command(subcommand)]
-    command: Action,
+    command: Option<Action>,
     /// The variable with the address of changelogd
     #[arg(long, global = true, default_value = "CHANGELOGD_ADDR")]
     variable: String,
@@ -41,7 +42,7 @@ enum Action {
     Ready { directory: PathBuf },
     /// Writes ten entities, loads them, and ends
     Once { workspace: Option<String> },
-    /// The same in the init container of `tests/chart/two`, with the address in `ORDERS_ADDR`
+    /// The same in an init container of an example, with the address in `ORDERS_ADDR` if there is such a variable
     Migrate,
     /// The entities of workspaces, with the number in each
     Load { workspaces: Vec<String> },
@@ -65,7 +66,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let client = || client(&arguments.variable);
-    match &arguments.command {
+    match arguments.command.as_ref().unwrap_or(&Action::Answer) {
         Action::Pause => stopped().await,
         Action::Answer => answer::run().await?,
         Action::Write(options) => write::run(&client()?, options).await?,
@@ -76,7 +77,10 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Action::Once { workspace } => load::once(&client()?, workspace.as_deref().unwrap_or("once")).await?,
-        Action::Migrate => load::once(&self::client("ORDERS_ADDR")?, "migrated").await?,
+        Action::Migrate => {
+            let client = self::client("ORDERS_ADDR").or_else(|_| client())?;
+            load::once(&client, "migrated").await?;
+        }
         Action::Load { workspaces } => load::run(&client()?, workspaces).await?,
         Action::Fill => fill::run(&client()?).await?,
         Action::Press { seconds } => press::run(&client()?, Duration::from_secs(*seconds)).await?,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::super::{
-    cluster::OF_THE_EXAMPLE_CHART,
     kafka,
     kubectl::{kubectl, objects},
     report::Seen,
@@ -12,8 +11,8 @@ use super::super::{
 
 /// What the case's chart is called, and the prefix of the values of changelogd in it.
 const ORDERS: &str = "tests/cluster/charts/orders";
-const PREFIX: &str = "changelogd.";
-const ONCE: [&str; 2] = ["/usr/local/bin/application", "once"];
+pub const PREFIX: &str = "changelogd.";
+pub const ONCE: [&str; 2] = ["/usr/local/bin/application", "once"];
 
 /// A release of the case's own application.
 pub async fn orders(case: &str) -> Result<Release<'_>, String> {
@@ -44,41 +43,6 @@ pub async fn both_modes(stage: &Stage) -> Seen {
         }
     }
     Ok(seen.join("; "))
-}
-
-/// Their images have names of their own, which stand for the application of the cases in this cluster.
-pub async fn examples(stage: &Stage) -> Seen {
-    const CASE: &str = "examples";
-    let mut seen = Vec::new();
-    for (folder, mode) in [("tests/chart/consumer", "native"), ("tests/chart/pieces", "classic")] {
-        let chart = dependent(folder).await?;
-        let release = Release { namespace: CASE, name: "shop", chart, prefixes: &[PREFIX] };
-        let mut values = on_kafka(stage).await?;
-        values.push(format!("changelogd.sidecar.type={mode}"));
-        let took = release.install(&values.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        exec(CASE, "deployment/shop-orders", "orders", &ONCE).await?;
-        no_restart(CASE).await?;
-        release.uninstall().await?;
-        seen.push(format!("`{folder}`, {mode}: ready after {:.1} s", took.as_secs_f64()));
-    }
-    seen.push(example_chart(CASE, stage).await?);
-    Ok(seen.join("; "))
-}
-
-/// As it is, with its Job that creates the topic, apart from the addresses of this cluster.
-async fn example_chart(case: &str, stage: &Stage) -> Result<String, String> {
-    const FOLDER: &str = "examples/kubernetes/chart";
-    let release = Release { namespace: case, name: "example", chart: dependent(FOLDER).await?, prefixes: &[PREFIX] };
-    let brokers = format!("changelogd.kafka.brokers={{{}}}", stage.kafka().await?.address);
-    let topic = format!("changelogd.topic.name={}", kafka::topic());
-    let image = format!("image={OF_THE_EXAMPLE_CHART}");
-    // This cluster has one broker.
-    let values = [&*image, &brokers, &topic, "changelogd.topic.replicationFactor=1"];
-    let took = release.install(&values).await?;
-    exec(case, "deployment/example-orders", "orders", &ONCE).await?;
-    no_restart(case).await?;
-    release.uninstall().await?;
-    Ok(format!("`{FOLDER}` with its Job: ready after {:.1} s", took.as_secs_f64()))
 }
 
 pub async fn socket(_: &Stage) -> Seen {

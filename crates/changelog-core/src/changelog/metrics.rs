@@ -134,7 +134,11 @@ impl Metrics {
 
     fn register_replays(&self, registry: &mut Registry) {
         registry.register("replays_running", "Loads, gets and streams that replay now", self.replays.clone());
-        registry.register("replays_running_limit", "--max-replays", self.replays_limit.clone());
+        registry.register(
+            "replays_running_limit",
+            "How many loads, gets and streams may replay: --max-replays",
+            self.replays_limit.clone(),
+        );
         registry.register(
             "replays_waiting",
             "Loads, gets and streams that wait for a replay permit",
@@ -184,7 +188,11 @@ impl Metrics {
 
     fn register_streams(&self, registry: &mut Registry) {
         registry.register("following_streams", "Streams that follow now", self.following_streams.clone());
-        registry.register("following_streams_limit", "--max-following-streams", self.following_streams_limit.clone());
+        registry.register(
+            "following_streams_limit",
+            "How many streams may follow: --max-following-streams, or fewer if the memory is too small for so many",
+            self.following_streams_limit.clone(),
+        );
         registry.register(
             "following_streams_lagging",
             "Streams that have not delivered all records for more than 15 s",

@@ -333,7 +333,8 @@ pub enum ReadError {
     /// Acknowledged records are hidden behind an open transaction.
     #[error(
         "partition {partition}: an open transaction hides the records from the last stable offset {last_stable} to the \
-         high watermark {high}; find it with kafka-transactions.sh --describe-producers"
+         high watermark {high}; find it with kafka-transactions.sh --bootstrap-server BROKER describe-producers \
+         --topic TOPIC --partition {partition}"
     )]
     OpenTransaction {
         /// The partition.
