@@ -1,4 +1,4 @@
-//! Each alert of the chart fires when its event happens to a live server, each arm of its expression has a series, and
+//! Each alert of the chart fires when its event happens to a live server. Each arm of its expression has a series, and
 //! each query of the dashboard has an answer.
 
 use std::{

@@ -9,8 +9,8 @@ use changelogd_testkit::{Broker, unique_topic};
 
 use crate::contract::server::{PATIENCE, TestServer};
 
-/// librdkafka gives a connection up after 10 s (api.version.request.timeout.ms), and silent clients are replaced after
-/// 5, 10 and 20 s, so the cause comes from the second or the third client.
+/// librdkafka gives a connection up after 10 s (api.version.request.timeout.ms). Silent clients are replaced after 5,
+/// 10 and 20 s. So the cause comes from the second or the third client.
 const CONNECTIONS_GIVEN_UP: Duration = PATIENCE.saturating_mul(3);
 
 async fn not_ready(advertised: &str, named: &[&str]) {

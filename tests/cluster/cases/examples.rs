@@ -132,7 +132,7 @@ async fn adapted(objects: &str, stage: &Stage, topic: &str) -> Result<String, St
     Ok(adapted)
 }
 
-/// A topic of its own with so many partitions.
+/// A topic of its own.
 async fn topic(stage: &Stage, partitions: u32) -> Result<String, String> {
     let (topic, partitions) = (kafka::topic(), partitions.to_string());
     let mut ensure = Command::new(binary_under_test("make cluster")?);

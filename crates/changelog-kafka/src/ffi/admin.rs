@@ -263,28 +263,37 @@ fn names_controller(admin: &AdminClient<Context>, metadata: &Metadata) -> bool {
     metadata.brokers().iter().any(|broker| broker.id() == controller)
 }
 
-/// Describes the topic from plain metadata, without its id. For clusters without a controller, which admin calls need.
-/// `None` if the cluster has a controller: its missing answer is then an ordinary failure. An error if no broker
-/// answers.
+/// What plain metadata says of a topic.
+pub enum FromMetadata {
+    /// The cluster has a controller. Its missing answer is then an ordinary failure.
+    HasController,
+    /// The cluster has none. This is the topic, without its id.
+    WithoutController(Result<DescribedTopic, NativeError>),
+}
+
+/// Describes the topic from plain metadata, for clusters without a controller, which admin calls need. An error if no
+/// broker answers.
 pub fn describe_from_metadata(
     admin: &AdminClient<Context>,
     topic: &str,
     timeout: Duration,
-) -> Result<Option<Result<DescribedTopic, NativeError>>, NativeError> {
+) -> Result<FromMetadata, NativeError> {
+    use FromMetadata::{HasController, WithoutController};
     let failed = |code: RDKafkaErrorCode, text: String| NativeError { what: "Metadata", code, text };
     let metadata = admin
         .inner()
         .fetch_metadata(Some(topic), timeout)
         .map_err(|error| failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string()))?;
     if names_controller(admin, &metadata) {
-        return Ok(None);
+        return Ok(HasController);
     }
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
-        return Ok(Some(Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition, "not there".to_owned()))));
+        let missing = failed(RDKafkaErrorCode::UnknownTopicOrPartition, "not there".to_owned());
+        return Ok(WithoutController(Err(missing)));
     };
     if let Some(error) = found.error() {
         let code = RDKafkaErrorCode::from(error);
-        return Ok(Some(Err(failed(code, code.to_string()))));
+        return Ok(WithoutController(Err(failed(code, code.to_string()))));
     }
     let partition = |p: &rdkafka::metadata::MetadataPartition| DescribedPartition {
         partition: p.id(),
@@ -294,7 +303,7 @@ pub fn describe_from_metadata(
     };
     let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
     partitions.sort_unstable_by_key(|p| p.partition);
-    Ok(Some(Ok(DescribedTopic { id: String::new(), partitions })))
+    Ok(WithoutController(Ok(DescribedTopic { id: String::new(), partitions })))
 }
 
 /// The addresses that the brokers give to clients, for a message. `None` if no broker answers.

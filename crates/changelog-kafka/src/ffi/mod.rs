@@ -24,8 +24,8 @@ mod token;
 mod topics;
 
 pub use admin::{
-    DescribedPartition, DescribedTopic, OffsetSpec, PartitionOffset, describe_from_metadata, describe_topic,
-    given_addresses, list_offsets,
+    DescribedPartition, DescribedTopic, FromMetadata, OffsetSpec, PartitionOffset, describe_from_metadata,
+    describe_topic, given_addresses, list_offsets,
 };
 pub use consumer::{Consumer, set_leader_epoch};
 pub use logs::{poll_logs, redirect_logs};

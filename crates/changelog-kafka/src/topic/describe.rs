@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::{
     clients::{Admin, Clients},
-    ffi::{self, DescribedTopic, NativeError},
+    ffi::{self, DescribedTopic, FromMetadata, NativeError},
     timeouts::{MAX_ADMIN_SILENCE, METADATA_QUERY, MIN_ADMIN_SILENCE, TOPIC_QUERY, TOPIC_QUERY_SHORT},
 };
 
@@ -121,16 +121,19 @@ impl TopicDescriber {
                 return described;
             }
             // Without an answer nothing is known of a controller.
-            let Ok(Some(from_metadata)) = from_metadata() else {
+            let Ok(FromMetadata::WithoutController(from_metadata)) = from_metadata() else {
                 return described;
             };
             self.no_controller.store(true, Relaxed);
             return from_metadata;
         }
-        from_metadata()?.unwrap_or_else(|| {
-            self.no_controller.store(false, Relaxed);
-            ffi::describe_topic(admin, &self.topic, None, TOPIC_QUERY)
-        })
+        match from_metadata()? {
+            FromMetadata::WithoutController(described) => described,
+            FromMetadata::HasController => {
+                self.no_controller.store(false, Relaxed);
+                ffi::describe_topic(admin, &self.topic, None, TOPIC_QUERY)
+            }
+        }
     }
 
     /// Describes the topic by the broker that answered last, or by the others if that one does not answer. If none
