@@ -10,8 +10,8 @@ export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
 
 .PHONY: help run build test unit broker clients first-steps chart chart-values kubernetes-yaml release-test campaign \
-    campaign-short cluster bench micro linearize check check-arm64 lint contract metrics-table api baseline deny \
-    licences fetch tools tools-early kafka cities client-libraries image-test
+    campaign-short cluster bench bench-tools micro linearize lags check check-arm64 lint contract metrics-table api \
+    baseline deny licences fetch tools tools-early kafka cities client-libraries image-test
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -30,7 +30,7 @@ WITH_BINARY = $(CARGO) build --locked --bin changelogd && \
 SEED = 20261126
 
 test unit broker release-test: export PROPTEST_RNG_SEED ?= $(SEED)
-test: tools-early unit broker clients chart linearize ## All tests: unit, contract, Apache Kafka, README, clients, chart
+test: tools-early unit broker clients chart linearize lags ## All tests: unit, Kafka, README, clients, chart
 
 unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --lib --test local -- --test-threads 6
@@ -38,7 +38,7 @@ unit: ## What needs neither Java nor a broker
 	$(CARGO) test --locked --quiet -p changelogd-example-embed
 	$(CARGO) test --locked --quiet --doc -p changelog-core -p changelog-embedded
 	$(CARGO) test --locked --quiet -p changelogd-contract-check -p changelogd-client-tests \
-	    -p changelogd-third-party -p changelogd-cluster-tests
+	    -p changelogd-third-party -p changelogd-cluster-tests -p changelogd-testkit
 	# A build without stores.
 	$(CARGO) test --locked --quiet -p changelogd --lib --no-default-features -- without_stores | \
 	    grep '^test result: ok. 1 '
@@ -107,9 +107,16 @@ cluster: tools kafka ## The chart in a real Kubernetes on this machine, as root:
 	$(WITH_BINARY) $(CARGO) run --locked -p changelogd-cluster-tests --bin changelogd-cluster -- \
 	    --report $(CLUSTER_REPORT) --command 'make cluster$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
 
-bench: build kafka cities ## Measures it next to raw librdkafka and others in the same run: writes docs/benchmarks.md
+# Only V3 needs etcd and nats-server. Without --only all rows run.
+WITH_V3 = $(if $(findstring --only,$(ARGS)),$(findstring V3,$(ARGS))$(findstring v3,$(ARGS)),all)
+
+bench: build kafka cities $(if $(WITH_V3),bench-tools) ## Figures next to references: docs/benchmarks.md
 	CHANGELOGD_TEST_BINARY="$(CURDIR)/target/release/changelogd" $(CARGO) run --locked --release -p changelogd-bench -- \
 	    --command 'make bench$(if $(ARGS), ARGS="$(ARGS)")' $(ARGS)
+
+# `make bench` builds them if V3 runs. No check needs them, so `make tools` does not build them.
+bench-tools: ## etcd, nats-server and a client of both and of changelogd for `make bench`, from the Go module proxy
+	tools/build.sh bench
 
 micro: ## What a write and a load do in memory, step by step (Criterion)
 	$(CARGO) bench --locked -p changelogd-bench --bench micro
@@ -118,6 +125,11 @@ micro: ## What a write and a load do in memory, step by step (Criterion)
 linearize: ## The checker of histories, and its tests
 	tools/build.sh linearize
 	cd tools && GOWORK=off CGO_ENABLED=0 go test -mod=readonly ./linearize
+
+# `make test` does not build the program of V3, so it is vetted here, which compiles it but links nothing.
+lags: ## Vets the program of V3, and tests what it computes from writes and the events of watches
+	cd tools/bench/watchlag && GOWORK=off CGO_ENABLED=0 go vet -mod=readonly ./...
+	cd tools/bench/watchlag && GOWORK=off CGO_ENABLED=0 go test -mod=readonly ./lags
 
 tools: ## helm, grpcurl, ghz and the checker of histories, from the Go module proxy
 	tools/build.sh

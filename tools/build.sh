@@ -2,7 +2,11 @@
 # Builds the Go programs pinned in go.mod (helm, grpcurl), helm4/go.mod, kustomize/go.mod and ghz/go.mod, and ours: the
 # checker of histories (linearize), and those that evaluate rendered pods and policies (pod-security, admission). They
 # go to target/tools/bin, and their sources come from the Go module proxy. Does nothing when the programs are there and
-# fit these files, our sources and this script. `tools/build.sh linearize` builds linearize only.
+# fit these files, our sources and this script.
+#
+#   build.sh             all of these
+#   build.sh linearize   linearize only
+#   build.sh bench       those of `make bench` only, which no check needs: etcd, nats-server and ours (watchlag)
 #
 #   TOOLS_JOBS   packages compiled at a time (default 1: helm is large, and a check should leave room for others)
 set -eu
@@ -26,10 +30,18 @@ only=${1:-}
 case $only in
 '') wanted="helm helm4 kustomize grpcurl ghz linearize pod-security admission" stamp=$out/stamp ;;
 linearize) wanted=linearize stamp=$out/stamp.linearize ;;
-*) fail "usage: tools/build.sh [linearize]" ;;
+bench) wanted="etcd nats-server watchlag" stamp=$out/stamp.bench ;;
+*) fail "usage: tools/build.sh [linearize|bench]" ;;
 esac
 
-want=$(cat "$here/go.mod" "$here/go.sum" "$here"/*/go.* "$here"/*/*.go "$here/build.sh" | cksum)
+if [ "$only" = bench ]; then
+    # watchlag contains the generated code of the Go package.
+    client=$here/../clients/go
+    want=$(cat "$here"/bench/*/go.* "$here"/bench/*/*.go "$here"/bench/*/*/*.go "$client"/go.* \
+        "$client"/changelogv1/*.go "$here/build.sh" | cksum)
+else
+    want=$(cat "$here/go.mod" "$here/go.sum" "$here"/*/go.* "$here"/*/*.go "$here/build.sh" | cksum)
+fi
 there=yes
 for name in $wanted; do
     [ -x "$out/bin/$name" ] || there=no
@@ -82,7 +94,16 @@ if [ -z "$only" ]; then
     build pod-security changelogd/tools/pod-security ""
     build admission changelogd/tools/admission ""
 fi
-build linearize changelogd/tools/linearize ""
+if [ "$only" = bench ]; then
+    cd "$here/bench/etcd"
+    build etcd go.etcd.io/etcd/server/v3 ""
+    cd "$here/bench/nats-server"
+    build nats-server github.com/nats-io/nats-server/v2 ""
+    cd "$here/bench/watchlag"
+    build watchlag changelogd/tools/bench/watchlag ""
+else
+    build linearize changelogd/tools/linearize ""
+fi
 
 # One by one: other tools live in target/tools/bin too.
 rm -f "$stamp"

@@ -175,8 +175,8 @@ pub async fn start(bench: &mut Bench) -> Result<(), String> {
         ours: format!("{ours:.1} MiB"),
         reference: format!("{this:.1} MiB, this benchmark"),
         ratio: format!("{:.2}", ours / this),
-        target: "said".to_owned(),
-        verdict: Verdict::Met,
+        target: "none".to_owned(),
+        verdict: Verdict::Information,
     });
     Ok(())
 }

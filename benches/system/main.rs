@@ -2,10 +2,11 @@
 //! embedded store, and call it over gRPC.
 //!
 //! Each row is measured next to a reference in the same run, in turns (ours, reference, ours, reference, ...). Each row
-//! has a target. The exit status is 1 if a row misses its target or could not run.
+//! has a target, or says that it is only information. The exit status is 1 if a row misses its target or could not run.
 //!
 //! Does not: compare with figures of another day or machine.
 
+mod admin;
 mod bench;
 mod calls;
 mod data;
@@ -14,6 +15,7 @@ mod empty;
 mod facts;
 mod flat;
 mod loads;
+mod peers;
 mod plot;
 mod producers;
 mod raw;
@@ -24,6 +26,7 @@ mod sidecar;
 mod stats;
 mod stream;
 mod tables;
+mod watches;
 mod writes;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
@@ -53,8 +56,25 @@ struct Arguments {
 }
 
 /// Rows with targets, then tables without.
-const PARTS: [&str; 15] =
-    ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "sizes", "concurrency", "cities", "security"];
+const PARTS: [&str; 17] = [
+    "P1",
+    "P2",
+    "P3",
+    "P4",
+    "P5",
+    "P6",
+    "P7",
+    "P8",
+    "P9",
+    "P10",
+    "P11",
+    "V3",
+    "V12",
+    "sizes",
+    "concurrency",
+    "cities",
+    "security",
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -119,6 +139,8 @@ async fn run_part(bench: &mut Bench, part: &str) -> Result<(), String> {
         "P9" => embedded::loads_and_sets(bench).await,
         "P10" => scale::run(bench).await,
         "P11" => embedded::start(bench).await,
+        "V3" => watches::change_to_watcher(bench).await,
+        "V12" => admin::queries(bench).await,
         "sizes" => tables::sizes(bench).await,
         "concurrency" => tables::concurrency(bench).await,
         "cities" => tables::cities(bench).await,

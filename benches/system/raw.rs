@@ -77,6 +77,10 @@ pub fn producer_config(brokers: &str) -> ClientConfig {
     config
 }
 
+pub fn admin_config(brokers: &str) -> ClientConfig {
+    config(brokers, &[])
+}
+
 /// The text of an error.
 pub fn text(error: impl std::fmt::Display) -> String {
     error.to_string()

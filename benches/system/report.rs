@@ -17,6 +17,8 @@ use super::{
 pub enum Verdict {
     Met,
     NotMet,
+    /// There is no target: the row only informs.
+    Information,
     /// With the reason.
     NotRun(String),
 }
@@ -26,9 +28,14 @@ impl Verdict {
         if met { Self::Met } else { Self::NotMet }
     }
 
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Met | Self::Information)
+    }
+
     fn shown(&self) -> String {
         match self {
             Self::Met => "met".to_owned(),
+            Self::Information => "information".to_owned(),
             Self::NotMet => "**NOT MET**".to_owned(),
             Self::NotRun(reason) => format!("**NOT RUN**: {}", cell(reason)),
         }
@@ -131,7 +138,7 @@ impl Report {
     }
 
     pub fn is_good(&self) -> bool {
-        self.rows.iter().all(|row| row.verdict == Verdict::Met)
+        self.rows.iter().all(|row| row.verdict.is_good())
     }
 
     pub fn write(&self, file: &Path, facts: &Facts) -> io::Result<()> {
@@ -187,7 +194,7 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let bad = self.rows.iter().filter(|row| row.verdict != Verdict::Met).map(|row| row.id).collect::<Vec<_>>();
+        let bad = self.rows.iter().filter(|row| !row.verdict.is_good()).map(|row| row.id).collect::<Vec<_>>();
         if bad.is_empty() {
             "Every target is met.".to_owned()
         } else {

@@ -23,8 +23,8 @@ pub const TARGET: &str = "make bench";
 
 pub type Client = ChangelogServiceClient<Channel>;
 
-/// The directory of the sidecars' log lines, below the workspace. They stay there until the next run.
-const LOGS: &str = "target/tmp/bench-logs";
+/// The directory of the servers' log lines, below the workspace. They stay there until the next run.
+pub const LOGS: &str = "target/tmp/bench-logs";
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A larger log file is emptied, because writing it to the disk later would disturb an fsync.
@@ -108,6 +108,11 @@ impl Sidecar {
                 Err(status) => return Err(format!("the sidecar does not answer: {status}; see {LOGS}")),
             }
         }
+    }
+
+    /// host:port of the API.
+    pub fn address(&self) -> &str {
+        &self.api
     }
 
     /// A client with a connection of its own, made at the first call.

@@ -1,6 +1,6 @@
 // Package changelogd is a client of changelogd, which keeps the state of workspaces in a log-compacted changelog.
 //
-// Set, Delete and Writer write entities. Load, Client.Stream and Client.Follow read them. An error that a call returns
+// Set, Delete and Writer write entities. Load, Client.Stream and Client.Watch read them. An error that a call returns
 // is an *Error or ErrWriterClosed, or says which value or key could not be encoded or decoded.
 package changelogd
 
@@ -32,8 +32,8 @@ const (
 )
 
 // These retries are safe only if one writer owns a key. A retry after a broken connection may overwrite a newer write,
-// because the first attempt may have been applied. Write and StreamAll are not retried: Writer answers with unknown
-// outcomes, and Follow resumes.
+// because the first attempt may have been applied. Write, StreamAll and Watch are not retried: Writer answers with
+// unknown outcomes, and Client.Watch resumes.
 const serviceConfig = `{"methodConfig": [
 	{"name": [{"service": "changelog.v1.ChangelogService"}], "waitForReady": true},
 	{
@@ -72,8 +72,8 @@ type Config struct {
 	Address string
 	// CallTimeout is the deadline of a call whose context has none. Default: 30 s.
 	CallTimeout time.Duration
-	// LoadTimeout is the deadline of a Load or Stream whose context has none, and of each load of a Follow. Default: 5
-	// min.
+	// LoadTimeout is the deadline of a Load or Stream whose context has none. The state of a Watch must come within it.
+	// Default: 5 min.
 	LoadTimeout time.Duration
 	// DialOptions are further options of gRPC, such as interceptors. They win over those of this package.
 	DialOptions []grpc.DialOption

@@ -1,4 +1,4 @@
-// Writes, loads and follows the deployments of a workspace. It prints the same on every store.
+// Writes, loads and watches the deployments of a workspace. It prints the same on every store.
 package main
 
 import (
@@ -74,21 +74,21 @@ func main() {
 		fmt.Printf("records: %s is %s\n", id, last[id])
 	}
 
-	// Follow: the state, and then one change.
-	for event, err := range client.Follow(ctx, workspace, "deployment") {
+	// Watch: the state, and then one change.
+	for event, err := range client.Watch(ctx, workspace, "deployment") {
 		check(err)
 		switch event := event.(type) {
 		case changelogd.Loaded:
-			fmt.Printf("follow: %d entities\n", len(event.Entries))
+			fmt.Printf("watch: %d entities\n", len(event.Entries))
 			_, err := client.Set(ctx, Deployment{workspace, "dep-1", "my-app", "v2"})
 			check(err)
 		case changelogd.Changed:
 			deployment, err := changelogd.Decode[Deployment](event.Entry)
 			check(err)
-			fmt.Printf("follow: %s is %s\n", event.Key.ID, deployment)
+			fmt.Printf("watch: %s is %s\n", event.Key.ID, deployment)
 			return
 		case changelogd.Deleted:
-			fmt.Printf("follow: %s is deleted\n", event.Key.ID)
+			fmt.Printf("watch: %s is deleted\n", event.Key.ID)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-"""Keeps deployments of a workspace in changelogd: writes, loads, reads records with deletes, and follows a change.
+"""Keeps deployments of a workspace in changelogd: writes, loads, reads records with deletes, and watches for a change.
 
 CHANGELOGD_ADDR is the address of the sidecar, by default 127.0.0.1:50051.
 """
@@ -65,12 +65,12 @@ def main() -> None:
                 case Snapshot():
                     print("complete with", len(state), "entities")
 
-        # Follow the workspace: its state, and then each change.
-        with closing(client.follow(workspace, Deployment)) as events:
-            for following in events:
-                match following:
+        # Watch the workspace: its state, and then each change.
+        with closing(client.watch(workspace, Deployment)) as events:
+            for watched in events:
+                match watched:
                     case Loaded(entities):
-                        print("following", len(entities), "entities")
+                        print("watching", len(entities), "entities")
                         client.set(Deployment(workspace, shop.id, shop.name, "v1.1.0"))
                     case Changed(key, deployment):
                         print("changed", key.id, deployment.name, deployment.version)

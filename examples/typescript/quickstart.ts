@@ -1,4 +1,4 @@
-// Writes entities, loads them, reads their records, and follows one change.
+// Writes entities, loads them, reads their records, and watches for one change.
 
 import { randomUUID } from "node:crypto";
 
@@ -66,9 +66,9 @@ for await (const record of client.stream({ workspaces: [first], types: [Deployme
 console.log("the last records:", [...last].sort().map(([id, kind]) => `${id} ${kind}`).join(", "));
 
 // The state, and then each change. Leaving the loop ends the call.
-for await (const event of client.follow(first, [Deployment])) {
+for await (const event of client.watch(first, [Deployment])) {
   if (event.kind === "loaded") {
-    console.log(`following ${event.entries.length}`);
+    console.log(`watching ${event.entries.length}`);
     await client.set(new Deployment(first, "dep-1", "web", "v2"));
   } else {
     console.log(event.kind === "changed" ? `changed: ${event.value}` : `deleted: ${event.key.id}`);

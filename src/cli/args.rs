@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use tonic::transport::Endpoint;
 
@@ -20,13 +21,21 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Target::parse(&text)))]
     pub addr: Target,
-    /// How long a call may take, or `wait` waits; by default 30s, streams 10m, none for a stream that follows. The time
-    /// in which a file or standard input is read does not count
+    /// How long a call may take, or `wait` waits; by default 30s, streams 10m, none for `watch` and a stream that
+    /// follows. The time in which a file or standard input is read does not count
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// text for people, json for JSON Lines; by default text on a terminal and json in a pipe
     #[arg(long, value_enum)]
     pub output: Option<Format>,
+}
+
+/// A resume token, base64.
+#[derive(Debug, Clone)]
+pub struct Token(pub bytes::Bytes);
+
+pub fn parse_token(text: &str) -> Result<Token, String> {
+    BASE64_STANDARD.decode(text).map(|bytes| Token(bytes.into())).map_err(|e| format!("must be base64: {e}"))
 }
 
 /// Where a sidecar is.

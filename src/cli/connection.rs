@@ -24,6 +24,11 @@ const UNARY: Duration = Duration::from_secs(30);
 /// The timeout of a stream without --timeout. A stream that follows has none.
 const STREAM: Duration = Duration::from_secs(600);
 const CONNECT: Duration = Duration::from_secs(5);
+/// The server is pinged this long after its last frame. A watch has no timeout, and would wait forever on a connection
+/// that was lost without a sign. The client packages have the same two values.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A connection whose ping is not answered for this long is lost.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server ends a call at its deadline with a reason. It gets this much more to do so.
 const GRACE: Duration = Duration::from_secs(1);
 /// Each server takes a message of this size. It is the least of `Limits.max_request_bytes`, and the default of gRPC.
@@ -42,6 +47,11 @@ impl ClientArgs {
         // With small windows, loads would be slower than the sidecar reads them.
         let endpoint = endpoint
             .connect_timeout(limit)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // Otherwise hyper starts its timer only at a frame that comes after the head of an answer. A connection
+            // that is lost before that frame would never be pinged.
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(8 * 1024 * 1024);
         let connect = async {

@@ -7,7 +7,7 @@ use std::{
 
 use changelog_core::model::{Printable, PrintableJson};
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 use super::format::Format;
@@ -45,7 +45,25 @@ pub enum Tried {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        let status = if is_lost_connection(&status) { Status::unavailable(with_cause(&status)) } else { status };
         Self::Status { status, tried: Tried::Read }
+    }
+}
+
+/// Whether a connection was lost, or a stream reset. Only a status that tonic made itself has causes, so the server has
+/// said nothing. Other libraries of gRPC say UNAVAILABLE.
+fn is_lost_connection(status: &Status) -> bool {
+    let is_late = sources(status).any(<dyn Error>::is::<TimeoutExpired>);
+    let has_cause = sources(status).next().is_some();
+    has_cause && !is_late && matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Internal)
+}
+
+/// The message. A status that the transport made names its outermost error only.
+fn with_cause(status: &Status) -> String {
+    let message = status.message();
+    match sources(status).last().map(ToString::to_string) {
+        Some(cause) if !message.contains(&cause) => format!("{message}: {cause}"),
+        _ => message.to_owned(),
     }
 }
 
@@ -120,13 +138,7 @@ pub fn describe(status: &Status, tried: Tried) -> String {
     if let Some(reason) = reason(status) {
         text = format!("{text} {reason}");
     }
-    text = format!("{text}: {}", status.message());
-    // A status that the transport made names its outermost error only.
-    if let Some(cause) = sources(status).last().map(ToString::to_string)
-        && !text.contains(&cause)
-    {
-        text = format!("{text}: {cause}");
-    }
+    text = format!("{text}: {}", with_cause(status));
     text += outcome(status, tried);
     let details = status.get_error_details();
     if let Some(violation) = details.bad_request().and_then(|b| b.field_violations.first()) {
@@ -180,7 +192,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::Arc};
 
     use tonic_types::ErrorDetails;
 
@@ -197,6 +209,17 @@ mod tests {
         let foreign = Failure::from(Status::unavailable("connection reset")).of_write();
         assert_eq!(foreign.exit_status(), 69);
         assert!(foreign.line("set", Format::Text).contains("the outcome of the write is not known"));
+        for code in [Code::Unknown, Code::Cancelled, Code::Internal] {
+            assert_eq!(Failure::from(Status::new(code, "of the server")).exit_status(), 1);
+            let mut lost = Status::new(code, "transport error");
+            lost.set_source(Arc::new(io::Error::other("broken pipe")));
+            let lost = Failure::from(lost);
+            assert_eq!(lost.exit_status(), 69);
+            assert_eq!(
+                lost.line("watch", Format::Text),
+                "changelogd: watch: UNAVAILABLE: transport error: broken pipe"
+            );
+        }
         assert_eq!(Failure::Usage("x".to_owned()).exit_status(), 64);
         assert_eq!(Failure::Failed("incomplete\nx".to_owned()).line("load", Format::Text).lines().count(), 1);
     }

@@ -20,6 +20,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ pub enum ClientCommand {
     Flush(flush::FlushArgs),
     Load(load::LoadArgs),
     Stream(stream::StreamArgs),
+    Watch(watch::WatchArgs),
     Describe(describe::DescribeArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -53,6 +55,7 @@ impl ClientCommand {
             Self::Flush(a) => &a.client,
             Self::Load(a) => &a.client,
             Self::Stream(a) => &a.client,
+            Self::Watch(a) => &a.client,
             Self::Describe(a) => &a.client,
             Self::Export(a) => &a.client,
             Self::Import(a) => &a.client,
@@ -69,6 +72,7 @@ impl ClientCommand {
             Self::Flush(_) => "flush",
             Self::Load(_) => "load",
             Self::Stream(_) => "stream",
+            Self::Watch(_) => "watch",
             Self::Describe(_) => "describe",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
@@ -88,6 +92,7 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Flush(args) => flush::run(args, &mut output).await,
         ClientCommand::Load(args) => load::run(args, &mut output).await,
         ClientCommand::Stream(args) => stream::run(args, &mut output).await,
+        ClientCommand::Watch(args) => watch::run(args, &mut output).await,
         ClientCommand::Describe(args) => describe::run(args, &mut output).await,
         ClientCommand::Export(args) => export::run(args, &mut output).await,
         ClientCommand::Import(args) => import::run(args, &mut output).await,

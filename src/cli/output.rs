@@ -134,19 +134,31 @@ impl Output {
     }
 
     /// Prints a Snapshot, which proves that the partition was read whole.
-    pub fn snapshot(&mut self, s: &v1::Snapshot) -> Result<(), Failure> {
+    pub fn snapshot(&mut self, snapshot: &v1::Snapshot) -> Result<(), Failure> {
+        let (text, object) = Self::of_snapshot(snapshot);
+        self.line(&text, &json!({"snapshot": object}))
+    }
+
+    /// Prints the Snapshot of a watch, after which changes follow. People need its token to go on later.
+    pub fn synced(&mut self, snapshot: &v1::Snapshot) -> Result<(), Failure> {
+        let (text, object) = Self::of_snapshot(snapshot);
+        let token = BASE64_STANDARD.encode(&snapshot.resume_token);
+        self.line(&format!("synced: {text}; token {token}"), &json!({"synced": object}))
+    }
+
+    fn of_snapshot(s: &v1::Snapshot) -> (String, serde_json::Value) {
         let text = format!(
             "partition {} is whole: offsets {} to {}, {} entries, {} tombstones, {} records read, {} skipped, \
              {} misplaced",
             s.partition, s.start_offset, s.end_offset, s.entries, s.tombstones, s.records_read, s.skipped, s.misplaced
         );
-        let object = json!({"snapshot": {
+        let object = json!({
             "partition": s.partition, "start_offset": s.start_offset, "end_offset": s.end_offset,
             "records_read": s.records_read, "skipped": s.skipped, "misplaced": s.misplaced,
             "entries": s.entries, "tombstones": s.tombstones,
             "resume_token": BASE64_STANDARD.encode(&s.resume_token),
-        }});
-        self.line(&text, &object)
+        });
+        (text, object)
     }
 
     pub fn bookmark(&mut self, token: &[u8]) -> Result<(), Failure> {

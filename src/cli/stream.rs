@@ -1,9 +1,7 @@
 //! `changelogd stream`.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-
 use super::{
-    args::ClientArgs,
+    args::{ClientArgs, Token, parse_token},
     events::{Event, incomplete, print},
     failure::Failure,
     output::Output,
@@ -34,16 +32,8 @@ pub struct StreamArgs {
     #[arg(long)]
     pub follow: bool,
     /// Continue after the event that printed this token
-    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
-    pub resume: Option<Token>,
-}
-
-/// A resume token, base64.
-#[derive(Debug, Clone)]
-pub struct Token(bytes::Bytes);
-
-fn parse_token(text: &str) -> Result<Token, String> {
-    BASE64_STANDARD.decode(text).map(|b| Token(b.into())).map_err(|e| format!("must be base64: {e}"))
+    #[arg(long, alias = "resume", value_name = "TOKEN", value_parser = parse_token)]
+    pub resume_token: Option<Token>,
 }
 
 pub async fn run(args: StreamArgs, output: &mut Output) -> Result<(), Failure> {
@@ -53,7 +43,7 @@ pub async fn run(args: StreamArgs, output: &mut Output) -> Result<(), Failure> {
         workspace_ids: args.workspace,
         entity_types: args.types,
         content: content.into(),
-        resume_token: args.resume.map(|t| t.0).unwrap_or_default(),
+        resume_token: args.resume_token.map(|token| token.0).unwrap_or_default(),
         follow: args.follow,
         ..Default::default()
     };

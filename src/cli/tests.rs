@@ -8,15 +8,24 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
+use changelogd_testkit::{Mode, Proxy};
 use clap::Parser;
 use futures_util::{Stream, StreamExt};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::Notify,
+    time::{Instant, pause, resume, timeout},
+};
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::*;
+use super::{
+    connection::{KEEPALIVE, KEEPALIVE_TIMEOUT},
+    *,
+};
 use crate::proto::v1::{self, changelog_service_server as server};
 
 /// A key and its value, or that it is deleted.
@@ -36,6 +45,8 @@ struct Service {
     max_request_bytes: u32,
     /// What `StreamAll` delivers before a Snapshot.
     entries: Vec<v1::Entry>,
+    /// A `Watch`, or a `StreamAll` that follows, has begun. Both stay open, and deliver nothing.
+    follows: Arc<Notify>,
     writes: Arc<Mutex<Vec<Write>>>,
 }
 
@@ -105,8 +116,15 @@ impl server::ChangelogService for Service {
 
     type StreamAllStream = Answer<v1::StreamAllResponse>;
 
-    async fn stream_all(&self, _: Request<v1::StreamAllRequest>) -> Result<Response<Self::StreamAllStream>, Status> {
+    async fn stream_all(
+        &self,
+        request: Request<v1::StreamAllRequest>,
+    ) -> Result<Response<Self::StreamAllStream>, Status> {
         use v1::stream_all_response::Event;
+        if request.into_inner().follow {
+            self.follows.notify_one();
+            return Ok(Response::new(Box::pin(futures_util::stream::pending())));
+        }
         let event = |event| Ok(v1::StreamAllResponse { event: Some(event) });
         let events = match self.entries.clone() {
             none if none.is_empty() => vec![],
@@ -155,7 +173,8 @@ impl server::ChangelogService for Service {
     type WatchStream = Answer<v1::WatchResponse>;
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented(""))
+        self.follows.notify_one();
+        Ok(Response::new(Box::pin(futures_util::stream::pending())))
     }
 }
 
@@ -354,5 +373,30 @@ async fn health_is_69_whatever_else_than_a_serving_sidecar_is_at_the_address() {
             }
         };
         assert!(is(exit(address, &["health", "--timeout=5s"]).await, 69), "{answer:?}");
+    }
+}
+
+/// Covers C69.
+#[tokio::test]
+async fn a_follower_of_a_lost_connection_ends_as_unavailable_once_a_ping_is_not_answered() {
+    let (address, service) = serve(Service::default()).await;
+    for arguments in [&["watch", "w"][..], &["stream", "--follow"]] {
+        let proxy = Proxy::start(&address.to_string());
+        let proxied = proxy.address().parse().unwrap();
+        let lost = async {
+            service.follows.notified().await;
+            proxy.set(Mode::HalfOpen);
+            // The clock jumps from timer to timer when nothing else is to be done.
+            pause();
+            Instant::now()
+        };
+        let ended = timeout(10 * (KEEPALIVE + KEEPALIVE_TIMEOUT), exit(proxied, arguments));
+        let (code, since) = tokio::join!(ended, lost);
+        let (code, took) = (code.expect("it ends"), since.elapsed());
+        resume();
+        assert!(is(code, 69), "{arguments:?}: {code:?}");
+        // The timers of tokio are exact to a millisecond.
+        assert!(took <= KEEPALIVE + KEEPALIVE_TIMEOUT + Duration::from_secs(1), "{arguments:?}: {took:?}");
+        assert!(took >= KEEPALIVE_TIMEOUT, "{arguments:?}: {took:?}");
     }
 }

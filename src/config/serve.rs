@@ -176,7 +176,7 @@ pub struct ServeArgs {
     /// With 0ms a replay above --max-replays fails at once.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, help_heading = "Limits")]
     pub replay_queue_timeout: Duration,
-    /// The streams that may follow at the same time, from 1 to 1024.
+    /// The streams and watches that may follow at the same time, from 1 to 1024.
     ///
     /// One client may have three quarters of them. They are fewer if --replay-memory has no room for what they read
     /// ahead.

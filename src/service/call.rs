@@ -11,12 +11,12 @@ use std::{
 
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::time::Instant;
-use tonic::{Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
 
 pub use changelog_core::changelog::Peer;
 
-use super::write_window::Units;
+use super::{status, write_window::Units};
 use crate::{
     memory::{Full, MemoryPart, Reserved},
     traces::CallSpan,
@@ -64,6 +64,17 @@ impl Call {
             memory.release(RequestBytes::default());
         }
         (call, message)
+    }
+
+    /// Runs work that has no end of its own, until the client's deadline.
+    pub async fn until_deadline(
+        &self,
+        doing: &str,
+        work: impl Future<Output = Result<(), Status>>,
+    ) -> Result<(), Status> {
+        let Some(deadline) = self.deadline else { return work.await };
+        let late = || status::deadline_exceeded(format!("the call's deadline passed while {doing}"));
+        timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// The deadline of the client, or the end of `limit` from now if that is earlier.

@@ -55,14 +55,9 @@ pub fn load_workspace(
             call.stats.add_records(load.snapshot.end.counts.read);
             let message = |event| v1::LoadWorkspaceResponse { event: Some(event) };
             let (records, shared) = (load.records(), load.is_shared());
-            let mut batches = conversions.batches(load.partition, records, format, shared, Some(deadline));
-            while let Some(most_bytes) = batches.most_bytes() {
-                let place = responses.place(most_bytes).await.map_err(naming)?;
-                let Some((entries, batch)) = batches.next().await.map_err(naming)? else { break };
-                call.stats.add_entries(entries);
-                place.send(message(Event::Batch(batch)));
-            }
-            drop(batches);
+            let batches = conversions.batches(load.partition, records, format, shared, Some(deadline));
+            let sent = responses.send_batches(batches, &call.stats, |batch| message(Event::Batch(batch))).await;
+            sent.map_err(naming)?;
             let snapshot = message(Event::Snapshot(response::snapshot(load.snapshot.clone())));
             responses.send(snapshot).await.map_err(naming)?;
             let flushed = responses.flushed().await.map_err(naming);

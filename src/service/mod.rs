@@ -22,6 +22,7 @@ mod set_delete;
 mod status;
 mod stream_all;
 mod value_from_json;
+mod watch;
 mod write;
 mod write_window;
 
@@ -144,7 +145,10 @@ impl ChangelogService for Service {
 
     type WatchStream = ResponseStream<v1::WatchResponse>;
 
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(status::not_implemented("Watch is not in this version yet: use StreamAll with workspace_ids and follow"))
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (changelog, metrics) = (self.changelog.clone(), self.metrics.clone());
+        let conversions = self.conversions.clone();
+        watch::watch(changelog, &self.limits, &self.memory, metrics, conversions, request)
+            .map(ResponseStream::into_response)
     }
 }

@@ -22,10 +22,14 @@ use tokio::{
 use tonic::{Response, Status};
 
 use super::{
-    call::{AnswerMemory, Kept},
+    call::{AnswerMemory, CallStats, Kept},
+    conversion::Batches,
     status,
 };
-use crate::memory::{MemoryPart, Reserved};
+use crate::{
+    memory::{MemoryPart, Reserved},
+    proto::v1,
+};
 
 /// Messages that may wait for the transport.
 const MAX_BUFFERED_MESSAGES: usize = 4;
@@ -88,11 +92,33 @@ impl<T: Message> ResponseSender<T> {
         done.map_err(|_| Status::cancelled("the client has gone"))
     }
 
+    /// Sends batches, each when there is room for it.
+    pub async fn send_batches(
+        &self,
+        mut batches: Batches<'_>,
+        stats: &CallStats,
+        message: impl Fn(v1::EntryBatch) -> T,
+    ) -> Result<(), Status> {
+        while let Some(most_bytes) = batches.most_bytes() {
+            let place = self.place(most_bytes).await?;
+            let Some((entries, batch)) = batches.next().await? else { break };
+            stats.add_entries(entries);
+            place.send(message(batch));
+        }
+        Ok(())
+    }
+
     /// Waits until the transport has taken all messages. The caller must hold its records and its replay permit until
     /// then. Otherwise a client that receives nothing holds memory that no budget counts.
     pub async fn flushed(&self) -> Result<(), Status> {
         self.before_deadline(self.messages.reserve_many(MAX_BUFFERED_MESSAGES)).await.map(drop)
     }
+}
+
+/// Sends what a client must take before this deadline, because a replay permit is held meanwhile.
+pub async fn taken_by(deadline: Instant, sending: impl Future<Output = Result<(), Status>>) -> Result<(), Status> {
+    let late = || status::deadline_exceeded("the client had not taken the state before the deadline".to_owned());
+    timeout_at(deadline, sending).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The messages of a streaming response, and its status.

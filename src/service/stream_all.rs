@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use changelog_core::changelog::{Changelog, Content, LoadError, StreamEvent, StreamRequest};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::{
     call::{Call, CallLimits},
     conversion::Conversions,
     request, response,
-    response_stream::{ResponseSender, ResponseStream},
+    response_stream::{ResponseSender, ResponseStream, taken_by},
     status,
 };
 use crate::{
@@ -40,12 +40,7 @@ pub fn stream_all(
         let _listed = listed;
         let reader = Reader { changelog, call: call.clone(), metrics, conversions, deadline, format };
         let work = reader.send_events(stream_request, responses);
-        match call.deadline.filter(|_| follow) {
-            None => work.await,
-            Some(end) => timeout_at(end, work).await.unwrap_or_else(|_| {
-                Err(status::deadline_exceeded("the call's deadline passed while it followed".to_owned()))
-            }),
-        }
+        if follow { call.until_deadline("it followed", work).await } else { work.await }
     }))
 }
 
@@ -77,13 +72,9 @@ impl Reader {
             let message = |event| v1::StreamAllResponse { event: Some(event) };
             match event.map_err(failed)? {
                 StreamEvent::Batch { partition, records } => {
-                    let mut batches = conversions.batches(partition, &records, format, false, deadline_of_values);
-                    while let Some(most_bytes) = batches.most_bytes() {
-                        let place = responses.place(most_bytes).await?;
-                        let Some((entries, batch)) = batches.next().await? else { break };
-                        call.stats.add_entries(entries);
-                        place.send(message(Event::Batch(batch)));
-                    }
+                    let batches = conversions.batches(partition, &records, format, false, deadline_of_values);
+                    let sending = responses.send_batches(batches, &call.stats, |batch| message(Event::Batch(batch)));
+                    if stream.is_following() { sending.await } else { taken_by(deadline, sending).await }?;
                 }
                 StreamEvent::Snapshot(snapshot) => {
                     call.stats.add_records(snapshot.end.counts.read);

@@ -34,6 +34,7 @@ mod run_dir;
 mod settled;
 mod signals;
 mod skipped;
+mod watched;
 
 pub use broker::{Broker, shared_broker, unique_topic};
 pub use cluster::{BROKERS, Cluster};
@@ -48,3 +49,4 @@ pub use random::Random;
 pub use settled::settled;
 pub use signals::stopped;
 pub use skipped::{SKIPPED, skipped, skipped_test};
+pub use watched::{SnapshotFacts, Watched, Written};

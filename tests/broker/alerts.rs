@@ -284,7 +284,7 @@ async fn each_alert_fires_and_each_query_of_the_dashboard_has_an_answer() {
         let (events, replay) = Replay::channel();
         let (partition, counts) = (request.partitions[0].0, Counts::default());
         let at_end = SystemTime::now() - Duration::from_secs(600);
-        let end = PartitionEnd { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end };
+        let end = PartitionEnd::without_epoch(partition, 0..0, counts, at_end);
         events.send(Ok(ReplayEvent::End(end))).await.unwrap();
         tokio::spawn(async move { events.closed().await });
         Ok(replay)

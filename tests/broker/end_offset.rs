@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use changelog_core::log::{Log, ReadError, StartAt, TopicState, WriteError};
+use changelog_core::log::{Follow, Log, ReadError, ReplayEvent, StartAt, TopicState, WriteError};
 use changelog_kafka::Settings;
 use changelogd_testkit::{Broker, Isolation, shared_broker, shared_oracle, unique_topic};
 use tokio::time::timeout;
@@ -36,6 +36,35 @@ async fn an_open_transaction_is_named_and_a_replay_after_its_commit_is_whole() {
     assert!((7..=8).contains(&ends[0].end), "{ends:?}");
     let (records, ends) = read(&log, &[0]).await.unwrap();
     assert_eq!((records.len(), records[6].offset, ends[0].end), (7, 6, 8), "the tail is a marker");
+}
+
+/// Covers C71, R4, F8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_do_not_wait_for_an_open_transaction_at_their_start() {
+    let (topic, log) = on(1).await;
+    let (oracle, bootstrap, id) = (shared_oracle(), shared_broker().bootstrap(), unique_topic("txn"));
+    append(&log, record(1, "w/t/before", Some(b"1"))).await;
+    oracle.txn_begin(bootstrap, &id).unwrap();
+    oracle.txn_send(&id, &topic, 0, Some(b"w/t/inside"), Some(b"1")).unwrap();
+    append(&log, record(1, "w/t/after", Some(b"1"))).await;
+    let from_start = StartAt::Offset { offset: 0, leader_epoch: -1 };
+    let mut replay = log.replay(request(&log, &[(0, from_start)], Follow::FromStart).await).await.unwrap();
+    let (mut delivered, mut reports) = (Vec::new(), 0);
+    while delivered.len() < 3 {
+        match next(&mut replay).await.expect("changes have no end").unwrap() {
+            ReplayEvent::Records { records, .. } => delivered.extend(keys(&records).into_iter().map(str::to_owned)),
+            ReplayEvent::Progress { next_offset, .. } => {
+                if delivered.len() == 1 && reports == 0 {
+                    assert_eq!(next_offset, 1, "up to the transaction");
+                    oracle.txn_commit(&id).unwrap();
+                }
+                reports += 1;
+            }
+            ReplayEvent::End(end) => panic!("changes have no end: {end:?}"),
+        }
+    }
+    assert_eq!(delivered, ["w/t/before", "w/t/inside", "w/t/after"]);
+    assert!(reports > 0);
 }
 
 /// Covers R2, R3, F9.
@@ -128,7 +157,7 @@ async fn a_load_during_writes_contains_every_acknowledged_write_and_does_not_wai
 async fn the_deadline_also_holds_for_a_client_that_stalls() {
     let (_, log) = on(1).await;
     fill(&log, 1).await;
-    let mut asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let mut asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     asked.deadline = tokio::time::Instant::now() + Duration::from_secs(2);
     let replay = log.replay(asked).await.unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -149,10 +178,10 @@ async fn a_frozen_broker_is_unreachable_within_seconds_and_no_partial_load_is_wh
     fill(&started(here.clone()).await, 1).await;
     let (no_progress, write_timeout) = (Duration::from_secs(2), Duration::from_secs(3));
     let log = started(Settings { no_progress, write_timeout, ..here }).await;
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     let mut under_way = log.replay(asked).await.unwrap();
     next(&mut under_way).await.unwrap().unwrap();
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     broker.pause();
     let paused = Instant::now();
     // The topic was described a moment ago. The leader does not answer where its log begins and ends.
@@ -284,7 +313,7 @@ async fn a_frozen_coordinator_delays_neither_dropped_consumers_nor_other_tasks()
     // All loads have begun and are not finished when the broker, which would be the coordinator, freezes.
     let mut replays = Vec::new();
     for _ in 0..100 {
-        let asked = request(&log, &[(0, StartAt::Low)], false).await;
+        let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
         let mut replay = log.replay(asked).await.unwrap();
         next(&mut replay).await.unwrap().unwrap();
         replays.push(replay);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use changelog_core::{
     log::{
-        Log, NewRecord, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, StartAt, TopicState,
-        WriteError,
+        Follow, Log, NewRecord, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, StartAt,
+        TopicState, WriteError,
     },
     model::{Headers, Key, Partition, PartitionCount, Record},
 };
@@ -79,7 +79,7 @@ pub async fn append_all(log: &KafkaLog, records: impl Iterator<Item = NewRecord>
     }
 }
 
-pub async fn request(log: &KafkaLog, starts: &[(i32, StartAt)], follow: bool) -> ReplayRequest {
+pub async fn request(log: &KafkaLog, starts: &[(i32, StartAt)], follow: Follow) -> ReplayRequest {
     let began = Instant::now();
     let topic = loop {
         match log.topic().await {
@@ -110,7 +110,6 @@ pub async fn drain(mut replay: Replay) -> Result<(Vec<Record>, Vec<PartitionEnd>
         match event? {
             ReplayEvent::Records { records: batch, .. } => records.extend(batch),
             ReplayEvent::End(end) => ends.push(end),
-            ReplayEvent::Moving => {}
             ReplayEvent::Progress { .. } => panic!("nothing follows"),
         }
     }
@@ -121,7 +120,7 @@ pub async fn read_from(
     log: &KafkaLog,
     starts: &[(i32, StartAt)],
 ) -> Result<(Vec<Record>, Vec<PartitionEnd>), ReadError> {
-    let request = request(log, starts, false).await;
+    let request = request(log, starts, Follow::No).await;
     drain(log.replay(request).await?).await
 }
 
@@ -153,7 +152,7 @@ pub async fn fill(log: &KafkaLog, count: i32) {
 pub async fn on_and_replaying() -> (String, KafkaLog, Replay) {
     let (topic, log) = on(1).await;
     fill(&log, 1).await;
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     let mut replay = log.replay(asked).await.expect("a replay");
     next(&mut replay).await.expect("an event").expect("no error");
     (topic, log, replay)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelog_core::{
-    log::{Log, ReadError, ReplayEvent, StartAt, WriteError},
+    log::{Follow, Log, ReadError, ReplayEvent, StartAt, WriteError},
     model::{Header, Headers, PartitionCount},
 };
 use changelogd_testkit::{Isolation, shared_broker, shared_oracle, unique_topic};
@@ -45,19 +45,49 @@ async fn keys_values_tombstones_and_headers_match_kafkas_java_client() {
     assert!(ends[0].leader_epoch >= 0, "{ends:?}");
 }
 
+/// Covers R1, R15, R16.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_are_high_watermarks_with_the_leader_epoch_and_a_changed_topic_is_not_confirmed() {
+    let (topic, log) = on(2).await;
+    let (oracle, bootstrap, id) = (shared_oracle(), shared_broker().bootstrap(), unique_topic("txn"));
+    let home = record(2, "w/t/a", None).partition;
+    append(&log, record(2, "w/t/a", Some(b"1"))).await;
+    // The last stable offset stays below the high watermark.
+    oracle.txn_begin(bootstrap, &id).unwrap();
+    oracle.txn_send(&id, &topic, home.number(), Some(b"w/t/inside"), Some(b"1")).unwrap();
+    append(&log, record(2, "w/t/after", Some(b"1"))).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let ends = log.ends(&[partition(0), partition(1)], deadline).await.unwrap().ends;
+    let found: Vec<_> = ends.iter().map(|end| (end.partition, end.offset)).collect();
+    let expected = |number| if home == partition(number) { 3 } else { 0 };
+    assert_eq!(found, [(partition(0), expected(0)), (partition(1), expected(1))]);
+    assert!(ends.iter().all(|end| end.leader_epoch >= 0), "{ends:?}");
+    oracle.txn_abort(&id).unwrap();
+    let error = log.ends(&[partition(7)], deadline).await.unwrap_err();
+    assert!(matches!(error, ReadError::Topic(_) | ReadError::Unreachable { .. }), "{error}");
+
+    assert_eq!(log.confirm().await.unwrap(), log.topic().await.unwrap());
+    oracle.add_partitions(bootstrap, &topic, 3).unwrap();
+    // Each answer is asked for after the call began, so the first that comes after the change has it.
+    let changed = Instant::now();
+    while log.confirm().await.is_ok() {
+        assert!(changed.elapsed() < PATIENCE, "the brokers do not tell it");
+    }
+}
+
 /// Covers C29, R32.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_following_replay_delivers_records_reports_its_end_and_stops_on_close() {
     let (_, log) = on(2).await;
     append(&log, record(2, "w/t/a", Some(b"1"))).await;
-    let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], true).await;
+    let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], Follow::AfterEnds).await;
     let mut replay = log.replay(asked).await.unwrap();
     let (mut ends, mut records) = (0, 0);
     while ends < 2 {
         match next(&mut replay).await.unwrap().unwrap() {
             ReplayEvent::End(_) => ends += 1,
             ReplayEvent::Records { records: batch, .. } => records += batch.len(),
-            ReplayEvent::Progress { .. } | ReplayEvent::Moving => {}
+            ReplayEvent::Progress { .. } => {}
         }
     }
     assert_eq!(records, 1);
@@ -89,7 +119,7 @@ async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
     let (_, log) = on(2).await;
     fill(&log, 2).await;
     let full = record(2, "w/t/a", None).partition;
-    let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], true).await;
+    let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], Follow::AfterEnds).await;
     let mut replay = log.replay(asked).await.unwrap();
     let began = Instant::now();
     let mut progress = 0;
@@ -102,7 +132,7 @@ async fn a_partition_at_its_end_reports_progress_while_another_is_read() {
             }
             // A slow reader, which takes about 12 seconds for everything.
             ReplayEvent::Records { .. } => tokio::time::sleep(Duration::from_millis(50)).await,
-            ReplayEvent::End(_) | ReplayEvent::Moving => {}
+            ReplayEvent::End(_) => {}
         }
     }
     println!("read for {:?}, {progress} progress", began.elapsed());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use changelog_core::log::{Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
+use changelog_core::log::{Follow, Log, ReadError, ReplayEvent, StartAt, TopicProblem, TopicState};
 use changelogd_testkit::{shared_broker, shared_oracle};
 use tokio::time::timeout;
 
@@ -68,7 +68,7 @@ async fn keys_that_the_cleaner_removes_during_a_slow_replay_are_still_in_it() {
     let overwrite = || append_all(&log, (0..KEYS).map(|i| record(1, &format!("w/t/key-{i}"), Some(b"1"))));
     overwrite().await;
     // The slow reader's end offset is here, and it has not read as far as the keys.
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     let mut slow = log.replay(asked).await.unwrap();
     next(&mut slow).await.unwrap().unwrap();
     let began = Instant::now();
@@ -104,7 +104,7 @@ async fn a_load_slower_than_delete_retention_never_returns_a_deleted_key() {
     let first = append(&log, record(1, "w/t/before", Some(b"1"))).await + 1;
     // The slow reader has read the keys when they are deleted, or it gets both: its end offset is above the tombstones.
     append_all(&log, all(None)).await;
-    let asked = request(&log, &[(0, StartAt::Low)], false).await;
+    let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
     let mut slow = log.replay(asked).await.unwrap();
     let mut records = match next(&mut slow).await.unwrap().unwrap() {
         ReplayEvent::Records { records, .. } => records,
@@ -167,7 +167,7 @@ async fn a_key_that_is_overwritten_all_the_time_is_in_every_slow_load() {
     while whole < 3 || !cleaned {
         assert!(began.elapsed() < 2 * PATIENCE, "{whole} whole loads; cleaned: {cleaned}");
         let before = acked.load(Ordering::SeqCst);
-        let asked = request(&log, &[(0, StartAt::Low)], false).await;
+        let asked = request(&log, &[(0, StartAt::Low)], Follow::No).await;
         let mut slow = log.replay(asked).await.unwrap();
         let (mut hot, mut last, mut failed) = (0, None, None);
         while let Some(event) = next(&mut slow).await {

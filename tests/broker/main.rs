@@ -33,6 +33,8 @@ mod topic_care;
 mod topic_command;
 mod topic_identity;
 mod topic_limits;
+mod watch_outages;
+mod watches;
 
 contract!(broker, crate::servers::real, durable, foreign);
 contract!(broker_over_the_wire, crate::servers::real_process, durable, foreign);

@@ -10,7 +10,8 @@ use std::{
 
 use changelog_core::{
     log::{
-        Log, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem, TopicState, WriteError,
+        Follow, Log, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic, TopicProblem, TopicState,
+        WriteError,
     },
     model::Record,
 };
@@ -44,7 +45,7 @@ async fn a_deleted_recreated_or_grown_topic_ends_a_following_replay() {
     for what in ["deleted", "recreated", "grown"] {
         let (topic, log) = on(2).await;
         append(&log, record(2, "w/t/a", Some(b"1"))).await;
-        let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], true).await;
+        let asked = request(&log, &[(0, StartAt::Low), (1, StartAt::Low)], Follow::AfterEnds).await;
         let replay = log.replay(asked.clone()).await.unwrap();
         match what {
             "grown" => oracle.add_partitions(bootstrap, &topic, 3).unwrap(),
@@ -220,7 +221,7 @@ async fn slowly(log: &KafkaLog, topic: Arc<Topic>, partitions: &[i32]) -> Result
         selection: Selection::all(topic.partition_count),
         topic,
         partitions: partitions.iter().map(|p| (partition(*p), StartAt::Low)).collect(),
-        follow: false,
+        follow: Follow::No,
         owned_records: false,
         deadline: tokio::time::Instant::now() + PATIENCE,
     };

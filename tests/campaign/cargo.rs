@@ -50,6 +50,7 @@ fn without(rule: Rule) -> &'static str {
         Rule::RecreatedTopicIsError => "a topic that was created again is taken for the old one",
         Rule::GrownTopicIsError => "a topic that grew is taken for the old one",
         Rule::SlowReplayTakesEndAgain => "an end is taken once, however long reading takes",
+        Rule::ChangesStartAtEndOfState => "the changes of a watch start at the end of the log when they are asked for",
         Rule::DamagedTokenIsRefused => "a resume token's checksum is not compared",
         Rule::EmptySegmentIsRefused => "an entity ID may have empty segments",
         Rule::EntryUnderAnotherKeyIsDamage => "an entry's checksum leaves out its key",

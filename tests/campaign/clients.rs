@@ -322,7 +322,7 @@ fn apply(state: &mut State, entries: Vec<v1::Entry>) {
     }
 }
 
-fn text(entry: &v1::Entry) -> String {
+pub fn text(entry: &v1::Entry) -> String {
     match &entry.value {
         Some(v1::entry::Value::Raw(raw)) => String::from_utf8_lossy(raw).into_owned(),
         other => format!("{other:?}"),

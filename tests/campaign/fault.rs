@@ -37,6 +37,12 @@ pub trait Fault: Sync {
         Vec::new()
     }
 
+    /// The reasons for which a watch of the clients' topic may have to start again, each with its cause. By default
+    /// there are none: that log loses nothing, and its tombstones stay for a day.
+    fn watches_may_start_again(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Called when the clients have run for a while. Injects the fault for about [`Stage::window`], checks the answers
     /// meanwhile, and heals it. What it leaves is healed after it: brokers are started, links pass again.
     ///

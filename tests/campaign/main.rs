@@ -19,6 +19,7 @@ mod run;
 mod sidecar;
 mod surroundings;
 mod unit_tests;
+mod watchers;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 

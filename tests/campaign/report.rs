@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, process::Command, time::Duration};
 
+use super::watchers::WatchCounts;
+
 /// One fault's row.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -17,6 +19,7 @@ pub struct Row {
     pub undecided: u64,
     pub lost: u64,
     pub incomplete: u64,
+    pub watches: WatchCounts,
     /// Refusals that the clients met, by call and answer.
     pub refused: BTreeMap<String, u64>,
 }
@@ -75,7 +78,9 @@ impl Report {
              process. Topics have three replicas, of which two must acknowledge. Our own TCP proxies are between all \
              of them. Two sidecars serve twelve clients that set, delete, get, load and stream while a fault is \
              injected. Each history is checked with porcupine: each key is a register, and a write of unknown outcome \
-             may happen at any time after its call, or never. Two more checks compare offsets.\n",
+             may happen at any time after its call, or never. Two more checks compare offsets. Six more clients watch \
+             a workspace each. They break their calls at random after a bookmark, and resume at the other sidecar. \
+             Their events must be ordered and unique, each state whole, and the last one complete.\n",
             facts.command
         );
         let _ = writeln!(text, "{}", facts.line());
@@ -108,10 +113,10 @@ impl Report {
         let (head, rule) = if whole { (" expected | seen |", "---|---|") } else { ("", "") };
         let _ = writeln!(
             text,
-            "| fault | |{head} histories | operations | violations | acknowledged writes lost | incomplete loads that \
-             claimed to be whole |"
+            "| fault | |{head} histories | operations | watched | violations | acknowledged writes lost | incomplete \
+             loads that claimed to be whole |"
         );
-        let _ = writeln!(text, "|---|---|{rule}---:|---:|---:|---:|---:|");
+        let _ = writeln!(text, "|---|---|{rule}---:|---:|---|---:|---:|---:|");
         for row in &self.rows {
             let seen = row.seen.as_ref().map_or_else(|wrong| format!("**not as expected**: {wrong}"), Clone::clone);
             let answers = if whole { format!(" {} | {} |", cell(&row.expected), cell(&seen)) } else { String::new() };
@@ -121,11 +126,12 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "| {} | {} |{answers} {} | {} | {violations} | {} | {} |",
+                "| {} | {} |{answers} {} | {} | {} | {violations} | {} | {} |",
                 row.id,
                 cell(&row.title),
                 row.histories,
                 row.operations,
+                row.watches,
                 row.lost,
                 row.incomplete
             );
@@ -134,9 +140,10 @@ impl Report {
         let answers = if whole { " | |" } else { "" };
         let _ = writeln!(
             text,
-            "| **all** | |{answers} {} | {} | {} | {} | {} |",
+            "| **all** | |{answers} {} | {} | {} | {} | {} | {} |",
             sum(|r| r.histories),
             sum(|r| r.operations),
+            self.rows.iter().map(|row| row.watches).sum::<WatchCounts>(),
             sum(|r| r.violations),
             sum(|r| r.lost),
             sum(|r| r.incomplete)

@@ -13,6 +13,7 @@ use changelogd::proto::v1;
 use changelogd_testkit::{Cluster, Proxy, Random, shared_oracle, workspace_root};
 use futures_util::FutureExt;
 use tokio::{
+    sync::watch,
     task::{JoinSet, block_in_place},
     time::{sleep, timeout},
 };
@@ -25,6 +26,7 @@ use super::{
     history::{History, Load, Recorder},
     report::{Report, Row},
     sidecar::{Sidecar, client},
+    watchers::{self, WatchCounts},
 };
 
 const SIDECARS: usize = 2;
@@ -49,6 +51,7 @@ struct Course {
     seen: Result<String, String>,
     history: History,
     last: Option<Load>,
+    watches: Vec<watchers::Course>,
 }
 
 impl Campaign {
@@ -56,6 +59,7 @@ impl Campaign {
         let kept = workspace_root().join(format!("target/campaign/{}", std::process::id()));
         fs::create_dir_all(&kept).expect("a directory for histories");
         prove(&kept);
+        watchers::prove();
         let begun = Instant::now();
         let cluster = block_in_place(Cluster::start);
         println!("a cluster of three brokers runs after {:.1} s", begun.elapsed().as_secs_f64());
@@ -81,6 +85,7 @@ impl Campaign {
                 seen: Err(format!("it did not end within {AT_MOST:?}")),
                 history: History::default(),
                 last: None,
+                watches: Vec::new(),
             },
         };
         block_in_place(|| self.cluster.heal());
@@ -91,10 +96,16 @@ impl Campaign {
                 Some(last) => block_in_place(|| check(&course.history, last, &saved)),
                 None => Ok(Verdict::default()),
             });
-        let (verdict, seen) = match verdict {
+        let allowed: Vec<_> = fault.watches_may_start_again().iter().map(|(reason, _)| *reason).collect();
+        let watched = course.watches.iter().flat_map(|watch| watch.violations(&course.history, &allowed));
+        let counts: Vec<_> = course.watches.iter().map(|watch| watch.counts).collect();
+        let watched: Vec<_> = watched.chain(WatchCounts::show_nothing(&counts)).collect();
+        let (mut verdict, seen) = match verdict {
             Ok(verdict) => (verdict, course.seen),
             Err(error) => (Verdict::default(), Err(format!("the history was not checked: {error}"))),
         };
+        verdict.violations += watched.len() as u64;
+        verdict.detail.extend(watched);
         let row = Row {
             id: fault.id().to_owned(),
             title: fault.title().to_owned(),
@@ -106,6 +117,7 @@ impl Campaign {
             undecided: verdict.undecided,
             lost: verdict.lost,
             incomplete: verdict.incomplete,
+            watches: counts.into_iter().sum(),
             refused: course.history.refused.clone(),
         };
         self.say(&row, &verdict, &saved, begun.elapsed());
@@ -119,11 +131,12 @@ impl Campaign {
     fn say(&self, row: &Row, verdict: &Verdict, saved: &Path, took: Duration) {
         let seen = row.seen.as_ref().map_or_else(|wrong| format!("NOT AS EXPECTED: {wrong}"), Clone::clone);
         println!(
-            "{} {} ({:.0} s): {} operations, {} violations, {} lost, {} incomplete\n   {seen}",
+            "{} {} ({:.0} s): {} operations, {}, {} violations, {} lost, {} incomplete\n   {seen}",
             row.id,
             row.title,
             took.as_secs_f64(),
             row.operations,
+            row.watches,
             row.violations,
             row.lost,
             row.incomplete
@@ -141,9 +154,9 @@ impl Campaign {
 
     async fn course(&mut self, fault: &dyn Fault, keep: &Path) -> Course {
         let recorder = Arc::new(Recorder::new());
-        let mut last = None;
-        let seen = self.staged(fault, keep, &recorder, &mut last).await;
-        Course { seen, history: recorder.so_far(), last }
+        let (mut last, mut watches) = (None, Vec::new());
+        let seen = self.staged(fault, keep, &recorder, &mut last, &mut watches).await;
+        Course { seen, history: recorder.so_far(), last, watches }
     }
 
     async fn staged(
@@ -152,6 +165,7 @@ impl Campaign {
         keep: &Path,
         recorder: &Arc<Recorder>,
         last: &mut Option<Load>,
+        watches: &mut Vec<watchers::Course>,
     ) -> Result<String, String> {
         let topic = block_in_place(|| create(&self.cluster, PARTITIONS, &fault.topic_configs()))?;
         let mut sidecars = Vec::new();
@@ -172,6 +186,16 @@ impl Campaign {
             let client = client(if proxied { client_proxies[i].address() } else { &sidecars[i].api });
             let random = Random::new(self.seed.wrapping_add(number as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
             running.spawn(Actor::new(number, client, random, recorder.clone(), PARTITIONS as usize).run(stop.clone()));
+        }
+
+        let (ended, mut watching) = (watch::Sender::new(None), JoinSet::new());
+        for number in 0..WORKSPACES {
+            let to = |i: usize| client(if number % 3 == 2 { client_proxies[i].address() } else { &sidecars[i].api });
+            // Half of them start at the first sidecar.
+            let clients = [number % SIDECARS, (number + 1) % SIDECARS].map(to);
+            let random = Random::new(self.seed.wrapping_add(number as u64) ^ 0x3a7c);
+            let (recorder, ended) = (recorder.clone(), ended.subscribe());
+            watching.spawn(watchers::watch(clients, workspace(number), random, recorder, ended));
         }
 
         sleep(span.mul_f64(0.15)).await;
@@ -211,6 +235,10 @@ impl Campaign {
                 ))
                 .await?,
             );
+        }
+        ended.send_replace(last.clone().map(|load| Arc::new(watchers::End { load, history: recorder.so_far() })));
+        while let Some(ended) = watching.join_next().await {
+            watches.push(ended.map_err(|error| format!("a watcher panicked: {error}"))?);
         }
         let _ = block_in_place(|| shared_oracle().delete(&self.cluster.direct(), &topic));
         seen

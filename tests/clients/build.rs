@@ -1,4 +1,4 @@
-//! Generates the API for the scripted server, with one change that `api.rs` explains.
+//! Generates the API for the scripted server, with two changes that `api.rs` explains.
 
 use std::error::Error;
 
@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Calls without a script are UNIMPLEMENTED.
         .generate_default_stubs(true)
         .extern_path(".changelog.v1.LoadWorkspaceResponse", "crate::api::LoadWorkspaceResponse")
+        .extern_path(".changelog.v1.WatchResponse", "crate::api::WatchResponse")
         .compile_fds(protox::compile(["changelog.proto"], ["../../proto"])?)?;
     Ok(())
 }

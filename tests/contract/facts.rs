@@ -97,6 +97,11 @@ pub async fn each_refusal_has_its_facts(server: TestServer) {
         expect(&status, "ARGUMENT_INVALID", expected);
         assert!(status.message().starts_with("load \"ws?\": "), "{status:?}");
     }
+    let watch = v1::WatchRequest { workspace_id: "ws?".to_owned(), resume_token: "x".into(), ..Default::default() };
+    let mut watching = server.client.clone().watch(watch).await.unwrap().into_inner();
+    let status = watching.message().await.unwrap_err();
+    expect(&status, "TOKEN_INVALID", &[workspace]);
+    assert!(status.message().starts_with("watch \"ws?\": "), "{status:?}");
     let key = format!("ws/t/{}", "k".repeat(1_000));
     let status = server.get(&key).await.unwrap_err();
     let named = format!("{}…", &key[..80]);

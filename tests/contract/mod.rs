@@ -5,6 +5,7 @@
 //! can write to its log). So no test skips itself on a server that it does not fit.
 
 pub mod answers;
+pub mod busy;
 pub mod command_line;
 pub mod facts;
 pub mod moving;
@@ -15,6 +16,8 @@ pub mod server;
 pub mod statuses;
 pub mod streams;
 pub mod unread_stderr;
+pub mod watches;
+pub mod watching;
 pub mod writes;
 
 /// One module of tests for each server.
@@ -22,7 +25,7 @@ pub mod writes;
 macro_rules! contract {
     ($module:ident, $start:path $(, $capability:ident)*) => {
         mod $module {
-            use $crate::contract::{command_line, facts, promises, refusals, statuses, streams, writes};
+            use $crate::contract::{command_line, facts, promises, refusals, statuses, streams, watches, writes};
 
             $crate::contract!(@tests $start, promises:
                 a_load_contains_every_write_acknowledged_before_it
@@ -43,7 +46,6 @@ macro_rules! contract {
                 describe_returns_what_is_served
                 a_key_that_is_overwritten_all_the_time_is_in_every_load
                 health_reflection_and_metrics_answer
-                watch_is_not_implemented
                 a_draining_server_ends_a_following_stream_with_its_reason
             );
             $crate::contract!(@tests $start, streams:
@@ -57,6 +59,18 @@ macro_rules! contract {
                 tokens_of_another_version_require_a_resync
                 a_following_stream_delivers_changes_and_bookmarks
                 a_bookmark_comes_even_when_nothing_matches
+            );
+            $crate::contract!(@tests $start, watches:
+                a_watch_delivers_the_state_then_synced_then_changes
+                a_watch_of_an_unknown_workspace_is_synced_and_sees_its_first_entity
+                a_watch_of_types_delivers_only_those
+                a_watch_resumes_with_what_changed_each_entity_once
+                tokens_of_loads_streams_and_watches_serve_each_other
+                a_watch_refuses_a_token_that_it_can_not_resume_from
+                a_bookmark_comes_to_a_watch_even_when_nothing_matches
+                a_draining_server_gives_a_watch_its_last_token_and_the_reason
+                watches_of_a_busy_workspace_are_ordered_unique_whole_and_final
+                each_change_of_one_entity_comes_to_a_watch_that_keeps_up
             );
             $crate::contract!(@tests $start, writes:
                 every_mutation_gets_one_verdict_and_acknowledged_ones_are_loaded

@@ -403,12 +403,6 @@ pub async fn health_reflection_and_metrics_answer(server: TestServer) {
     assert!(metrics.contains("changelogd_ready 1"), "{metrics}");
 }
 
-/// Covers C59.
-pub async fn watch_is_not_implemented(server: TestServer) {
-    let status = server.client.clone().watch(v1::WatchRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, "NOT_IMPLEMENTED"));
-}
-
 /// Covers C53, R32.
 pub async fn a_draining_server_ends_a_following_stream_with_its_reason(mut server: TestServer) {
     use v1::stream_all_response::Event;

@@ -109,8 +109,17 @@ pub async fn every_bad_request_is_refused_with_code_reason_and_field(server: Tes
         let stream =
             v1::StreamAllRequest { workspace_ids: vec!["ws".to_owned(), bad.to_owned()], ..Default::default() };
         expect(&server.stream(stream).await.unwrap_err(), "KEY_INVALID", "workspace_ids[1]", bad);
+        let watch = v1::WatchRequest { workspace_id: bad.to_owned(), ..Default::default() };
+        expect(&server.client.clone().watch(watch).await.unwrap_err(), "KEY_INVALID", "workspace_id", bad);
     }
     for bad in ["", "a/b", "\n"] {
+        let watch = v1::WatchRequest {
+            workspace_id: "ws".to_owned(),
+            entity_types: vec![bad.to_owned()],
+            ..Default::default()
+        };
+        let status = server.client.clone().watch(watch).await.unwrap_err();
+        expect(&status, "ARGUMENT_INVALID", "entity_types[0]", bad);
         let load = v1::LoadWorkspaceRequest {
             workspace_id: "ws".to_owned(),
             entity_types: vec![bad.to_owned()],
@@ -161,6 +170,9 @@ pub async fn unknown_enum_values_are_refused_and_unknown_fields_ignored(server: 
     expect(&status, "ARGUMENT_INVALID", "ack", "ack");
     let load = v1::LoadWorkspaceRequest { workspace_id: "ws".to_owned(), value_format: 7, ..Default::default() };
     expect(&server.try_load(load).await.unwrap_err(), "ARGUMENT_INVALID", "value_format", "value_format");
+    let watch = v1::WatchRequest { workspace_id: "ws".to_owned(), value_format: 7, ..Default::default() };
+    let status = server.client.clone().watch(watch).await.unwrap_err();
+    expect(&status, "ARGUMENT_INVALID", "value_format", "value_format");
     let stream = v1::StreamAllRequest { content: -1, ..Default::default() };
     expect(&server.stream(stream).await.unwrap_err(), "ARGUMENT_INVALID", "content", "content");
 

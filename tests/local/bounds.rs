@@ -7,7 +7,11 @@ use changelogd::proto::v1;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::contract::server::{Client, PATIENCE, TestServer, connect, directory, raw, reason};
+use crate::contract::{
+    server::{Client, PATIENCE, TestServer, connect, directory, raw, reason},
+    watches,
+    watching::Watching,
+};
 
 /// More than the buffers between a store and a client that reads nothing, which hold a few MiB.
 const ENTRIES: usize = 160;
@@ -243,4 +247,31 @@ async fn a_client_that_stops_reading_is_cut_and_its_permit_is_returned() {
         }
     };
     assert_eq!((status.code(), &*reason(&status)), (Code::Cancelled, ""), "the stream is reset: {status:?}");
+}
+
+/// Covers C71.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_holds_a_place_of_the_streams_that_follow_until_it_ends() {
+    let arguments = ["--store=memory", "--max-following-streams=1"].map(str::to_owned).to_vec();
+    let server = TestServer::in_process(arguments).await.ready().await;
+    server.set("ws/t/1", "1").await;
+    let mut first = Watching::start(&server, watches::of("ws")).await;
+    first.synced().await;
+    let open = async || {
+        let mut events = server.client.clone().watch(watches::of("other")).await?.into_inner();
+        events.message().await
+    };
+    let refused = open().await.expect_err("no place is left");
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::ResourceExhausted, "TOO_MANY_FOLLOWS"), "{refused:?}");
+    assert!(refused.get_details_retry_info().and_then(|info| info.retry_delay).is_some(), "{refused:?}");
+    assert_eq!(load(&mut server.client.clone()).await.unwrap(), 1, "a load needs no place");
+    server.set("ws/t/1", "2").await;
+    assert_eq!(first.until(|_| true).await.len(), 1, "the first watch goes on");
+    drop(first);
+    let started = Instant::now();
+    while let Err(refused) = open().await {
+        assert_eq!(reason(&refused), "TOO_MANY_FOLLOWS");
+        assert!(started.elapsed() < PATIENCE, "the place comes back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

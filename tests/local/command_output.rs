@@ -57,7 +57,7 @@ async fn a_closed_pipe_hides_no_failure() {
     let cut = format!("--addr={}", answering(&[]).await);
     let (bad, many) = (lines(&"nonsense\n".repeat(3)), lines(&"nonsense\n".repeat(30)));
     let (bad, many) = (bad.path().to_str().unwrap(), many.path().to_str().unwrap());
-    let cases: [(&[&str], i32); 18] = [
+    let cases: [(&[&str], i32); 20] = [
         (&["health", &not_serving], 69),
         (&["health", &not_serving, "--output=text"], 69),
         (&["wait", &not_serving, "--timeout=100ms"], 69),
@@ -66,6 +66,7 @@ async fn a_closed_pipe_hides_no_failure() {
         (&["flush", &remaining], 1),
         (&["load", "w", &cut], 1),
         (&["stream", &cut], 1),
+        (&["watch", "w", &cut], 1),
         (&["export", &cut], 1),
         (&["get", "w/t/none", &addr], 1),
         (&["set", "bad", "1", &addr], 1),
@@ -73,6 +74,7 @@ async fn a_closed_pipe_hides_no_failure() {
         (&["wait", &addr], 0),
         (&["set", "w/t/a", "1", &addr], 0),
         (&["load", "w", &addr], 0),
+        (&["watch", "w", &addr], 0),
         (&["export", &addr], 0),
         (&["flush", &addr], 0),
         (&["config"], 0),
@@ -126,15 +128,21 @@ fn read_again(mut file: File) -> String {
     text
 }
 
-/// What a command prints on a terminal, and its exit status.
-async fn on_terminal(arguments: &[&str]) -> (String, Option<i32>) {
+/// A pseudo-terminal: the end that a test reads, and the one that a command has. A read fails once no process has the
+/// other end open.
+pub fn terminal() -> (File, OwnedFd) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
-    let inner: OwnedFd = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    // The other end has ended once no process has it open. Then a read fails.
+    let inner = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    (terminal.into(), inner)
+}
+
+/// What a command prints on a terminal, and its exit status.
+async fn on_terminal(arguments: &[&str]) -> (String, Option<i32>) {
+    let (mut terminal, inner) = terminal();
     let reader = std::thread::spawn(move || {
-        let (mut terminal, mut printed, mut buffer) = (File::from(terminal), Vec::new(), [0; 4096]);
+        let (mut printed, mut buffer) = (Vec::new(), [0; 4096]);
         while let Ok(count @ 1..) = terminal.read(&mut buffer) {
             printed.extend_from_slice(&buffer[..count]);
         }
@@ -176,13 +184,14 @@ async fn on_a_terminal_lines_are_text_and_no_progress_is_mixed_into_them() {
 /// Covers C63, C68.
 #[tokio::test]
 async fn the_help_of_each_command_shows_what_its_documentation_says() {
-    let cases: [(&[&str], &[&str]); 14] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["set"], &["Writes one entity", "changelogd set ws-1/city/1", "@bern.json"]),
         (&["get"], &["Reads one entity", "replays the workspace's partition", "status 1 if the entity is not there"]),
         (&["delete"], &["Deletes one entity", "is no failure"]),
         (&["flush"], &["Waits for accepted writes", "Exit status 1 if writes remain"]),
         (&["load"], &["Loads the state", "The last line is the Snapshot. Without it the load is not whole"]),
         (&["stream"], &["Streams records", "Without it the partition is not whole"]),
+        (&["watch"], &["Prints the state", "Without it the state is not whole", "--resume-token <TOKEN>"]),
         (&["describe"], &["Shows what", "Exit status 0 also if there are findings"]),
         (&["export"], &["Writes the latest", "FILE.….partial", "--values opaque", "mode 0600", "standard output"]),
         (&["import"], &["Reads JSON Lines", "`value_base64`", "`headers`", "Exit status 1 if a line failed"]),
@@ -201,9 +210,8 @@ async fn the_help_of_each_command_shows_what_its_documentation_says() {
         }
     }
     let list = text(&run(["--help"], &[]).await.stdout);
-    for command in
-        ["set", "get", "delete", "flush", "load", "stream", "describe", "export", "import", "health", "wait", "topic"]
-    {
+    let commands = ["set", "get", "delete", "flush", "load", "stream", "watch", "describe", "export", "import"];
+    for command in commands.into_iter().chain(["health", "wait", "topic"]) {
         let line = list.lines().find(|line| line.trim_start().starts_with(command)).expect(command);
         assert!(line.split_whitespace().count() > 2, "{line:?}");
     }

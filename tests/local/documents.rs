@@ -6,7 +6,7 @@ use changelogd_testkit::markdown::blocks;
 
 /// What tests run or compare, by the block's tag. The READMEs in `clients/` and `examples/` are scripts, which
 /// `make first-steps` runs: `tests/clients/readme.rs`.
-const CHECKED: [(&str, &[&str]); 8] = [
+const CHECKED: [(&str, &[&str]); 9] = [
     // tests/broker/readme.rs
     ("README.md", &["sh", "console", "console kafka"]),
     // tests/broker/cookbook.rs
@@ -19,8 +19,9 @@ const CHECKED: [(&str, &[&str]); 8] = [
     ("docs/clients.md", &["json"]),
     // tests/chart/run.sh
     ("helm/changelogd/README.md", &["yaml"]),
-    // A picture.
+    // Pictures.
     ("ARCHITECTURE.md", &["text"]),
+    ("docs/semantics.md", &["text"]),
     // Comments of the API file: `make api` writes them.
     ("docs/api.md", &["text"]),
 ];

@@ -44,6 +44,7 @@ mod store_metrics;
 mod threads;
 mod traces;
 mod wait;
+mod watch_command;
 
 contract!(memory, crate::servers::memory, foreign);
 contract!(embedded, crate::servers::embedded, durable);

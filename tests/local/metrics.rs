@@ -266,7 +266,7 @@ fn follows(counts: Counts, at_end: SystemTime) -> FakeLog {
     FakeLog::new(memory_log()).on_replay(move |_, request| async move {
         let (events, replay) = Replay::channel();
         let (partition, _) = request.partitions[0];
-        let end = PartitionEnd { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end };
+        let end = PartitionEnd::without_epoch(partition, 0..0, counts, at_end);
         events.send(Ok(ReplayEvent::End(end))).await.unwrap();
         tokio::spawn(async move { events.closed().await });
         Ok(replay)

@@ -212,7 +212,8 @@ fn each_reason_is_in_the_list_of_an_rpc_or_of_all_with_the_code_of_the_table() {
     let rpcs = of_rpcs();
     assert!(rpcs.len() >= 9, "{rpcs:?}");
     let (table, named) = (of_the_proto(), rpcs.values().fold(of_all, |all, list| &all | list));
-    let missing: Vec<_> = table.difference(&named).collect();
+    // That of reflection, which is another service.
+    let missing: Vec<_> = table.difference(&named).filter(|line| *line != "UNIMPLEMENTED NOT_IMPLEMENTED").collect();
     let unknown: Vec<_> = named.difference(&table).collect();
     assert!(missing.is_empty() && unknown.is_empty(), "in no list {missing:?}, not in the table {unknown:?}");
 }

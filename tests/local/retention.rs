@@ -3,7 +3,9 @@
 use changelogd::proto::v1;
 
 use crate::contract::{
-    retention::a_stream_that_follows_is_refused_and_the_setting_is_named,
+    retention::{
+        a_stream_that_follows_is_refused_and_the_setting_is_named, a_watch_resumes_until_its_token_is_too_old,
+    },
     server::{TestServer, directory},
 };
 
@@ -36,5 +38,17 @@ async fn with_a_tiny_delete_retention_loads_are_whole_and_only_streams_that_foll
             }
             a_stream_that_follows_is_refused_and_the_setting_is_named(&server, "--delete-retention", millis).await;
         }
+    }
+}
+
+/// Covers C71, C49.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_with_a_token_older_than_half_of_the_retention_must_start_again() {
+    for store in ["memory", "embedded"] {
+        let (_keep, path) = directory();
+        let data = format!("--data-dir={}", path.display());
+        let arguments = vec![format!("--store={store}"), data, "--delete-retention=4s".to_owned()];
+        let server = TestServer::process(arguments).await.ready().await;
+        a_watch_resumes_until_its_token_is_too_old(&server).await;
     }
 }

@@ -12,7 +12,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::{
-    contract::server::{PATIENCE, TestServer, connect, handled, raw, reason},
+    contract::{
+        server::{PATIENCE, TestServer, connect, handled, raw, reason},
+        watching::Watching,
+    },
     http2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, framed, head_of},
 };
 
@@ -129,14 +132,16 @@ async fn an_answer_that_its_client_does_not_take_is_reset_whatever_the_window() 
         let load = v1::LoadWorkspaceRequest { workspace_id: workspace.to_owned(), ..Default::default() };
         let workspace_ids = vec![workspace.to_owned()];
         let stream = v1::StreamAllRequest { follow: true, workspace_ids, ..Default::default() };
+        let watch = v1::WatchRequest { workspace_id: workspace.to_owned(), ..Default::default() };
         for window in windows {
             let held = [
                 asked(&server.api, "Get", &get(&format!("{workspace}/t/1")), *window).await,
                 asked(&server.api, "LoadWorkspace", &load, *window).await,
                 asked(&server.api, "StreamAll", &stream, *window).await,
+                asked(&server.api, "Watch", &watch, *window).await,
             ];
             resets += 1;
-            for rpc in ["Get", "LoadWorkspace", "StreamAll"] {
+            for rpc in ["Get", "LoadWorkspace", "StreamAll", "Watch"] {
                 until_reset(&server, rpc, resets).await;
             }
             for (.., response) in held {
@@ -147,6 +152,27 @@ async fn an_answer_that_its_client_does_not_take_is_reset_whatever_the_window() 
     }
     assert_eq!(server.metric("changelogd_replays_running").await, 0);
     assert_eq!(server.metric("changelogd_following_streams").await, 0);
+}
+
+/// The changes of a watch that is not read, more than any buffer holds. Another watch gets them.
+/// Covers S17, C71.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_whose_changes_are_not_taken_is_reset_and_delays_no_other() {
+    let server = server().await;
+    let watch = v1::WatchRequest { workspace_id: "ws".to_owned(), ..Default::default() };
+    let (_sender, _connection, stalled) = asked(&server.api, "Watch", &watch, 65_535).await;
+    let mut taken = Watching::start(&server, watch).await;
+    taken.synced().await;
+    for n in 0..20 {
+        server.set(&format!("ws/t/{n}"), &format!("\"{}\"", "x".repeat(500_000))).await;
+        taken.until(|entry| entry.key == format!("ws/t/{n}")).await;
+    }
+    until_reset(&server, "Watch", 1).await;
+    let body = tokio::time::timeout(PATIENCE, stalled.into_body().collect()).await.expect("it ends");
+    assert!(body.is_err(), "the client is told");
+    server.set("ws/t/last", "1").await;
+    taken.until(|entry| entry.key == "ws/t/last").await;
+    assert_eq!(server.metric("changelogd_following_streams").await, 1);
 }
 
 /// Covers S17.

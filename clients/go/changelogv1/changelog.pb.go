@@ -64,8 +64,7 @@
 //                        write: NOTHING was written.
 //   INTERNAL             The request is not framed as gRPC says.       REQUEST_MALFORMED
 //                        NOTHING of this message was written.
-//   UNIMPLEMENTED        This version does not have the RPC yet, or    NOT_IMPLEMENTED
-//                        reflection no extensions.
+//   UNIMPLEMENTED        Reflection has no extensions.                 NOT_IMPLEMENTED
 //   UNIMPLEMENTED        The server has no such method, or not the     UNKNOWN_METHOD ENCODING_UNSUPPORTED
 //                        compression of the request. NOTHING was
 //                        written.
@@ -826,7 +825,7 @@ type Snapshot struct {
 	// the keys whose last record is a tombstone.
 	Tombstones uint64 `protobuf:"varint,8,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
 	// Resumes after this event; replaces every earlier token of the stream. A token of LoadWorkspace continues with
-	// StreamAll, if the request selects this one workspace and the same entity types.
+	// Watch of this workspace and the same entity types, or with StreamAll, if the request selects only these.
 	ResumeToken   []byte `protobuf:"bytes,9,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -971,7 +970,7 @@ func (x *Bookmark) GetResumeToken() []byte {
 	return nil
 }
 
-// Watch only: the state has been delivered, and changes follow.
+// Of Watch: the state has been delivered, and changes follow.
 type Synced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proof that the state was complete.
@@ -2927,7 +2926,7 @@ func (*Verdict_Written) isVerdict_Outcome() {}
 
 func (*Verdict_Error) isVerdict_Outcome() {}
 
-// The request of Watch, which this version does not have yet.
+// The request of Watch.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required; 1 to 255 bytes. See KEYS.
@@ -2936,7 +2935,12 @@ type WatchRequest struct {
 	EntityTypes []string `protobuf:"bytes,2,rep,name=entity_types,json=entityTypes,proto3" json:"entity_types,omitempty"`
 	// Default: VALUE_FORMAT_RAW.
 	ValueFormat ValueFormat `protobuf:"varint,3,opt,name=value_format,json=valueFormat,proto3,enum=changelog.v1.ValueFormat" json:"value_format,omitempty"`
-	// Continues after the event that carried the token. Empty (the default) means from the start.
+	// Continues after the event that carried the token. Empty (the default) means from the start. It is a token of a
+	// Watch or a LoadWorkspace of this workspace and these types, or of a StreamAll with only this in `workspace_ids`.
+	// Each entity that you received after that event comes again before Synced, with its last change. An unclean election
+	// may have removed changes that you received, and given their offsets to others. So do not skip by the offset alone.
+	// An entity that does not come again has lost its changes: start again without the token.
+	// A token that does not fit has the errors that StreamAllRequest.resume_token names.
 	ResumeToken   []byte `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3084,17 +3088,17 @@ type isWatchResponse_Event interface {
 }
 
 type WatchResponse_Batch struct {
-	// Entries of the workspace.
+	// Entries of the workspace: of its state before Synced, and changes after it.
 	Batch *EntryBatch `protobuf:"bytes,1,opt,name=batch,proto3,oneof"`
 }
 
 type WatchResponse_Synced struct {
-	// The state has been delivered.
+	// The state has been delivered. Comes once.
 	Synced *Synced `protobuf:"bytes,2,opt,name=synced,proto3,oneof"`
 }
 
 type WatchResponse_Bookmark struct {
-	// A place to resume from.
+	// A place to resume from. Comes only after Synced.
 	Bookmark *Bookmark `protobuf:"bytes,3,opt,name=bookmark,proto3,oneof"`
 }
 

@@ -64,8 +64,7 @@
 //                        write: NOTHING was written.
 //   INTERNAL             The request is not framed as gRPC says.       REQUEST_MALFORMED
 //                        NOTHING of this message was written.
-//   UNIMPLEMENTED        This version does not have the RPC yet, or    NOT_IMPLEMENTED
-//                        reflection no extensions.
+//   UNIMPLEMENTED        Reflection has no extensions.                 NOT_IMPLEMENTED
 //   UNIMPLEMENTED        The server has no such method, or not the     UNKNOWN_METHOD ENCODING_UNSUPPORTED
 //                        compression of the request. NOTHING was
 //                        written.
@@ -299,13 +298,30 @@ type ChangelogServiceClient interface {
 	// - UNKNOWN: OUTCOME_UNKNOWN. A fault of changelogd ended the stream before all verdicts were sent.
 	// - CANCELLED, without ErrorInfo: the client took no verdict for --client-stall-timeout, and the stream was reset.
 	Write(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteRequest, WriteResponse], error)
-	// Streams a workspace's state, then Synced, then every change.
+	// Streams the state of one workspace, then Synced, then its changes.
 	//
-	// NOT YET IN THIS VERSION. StreamAll with `workspace_ids` and `follow` delivers the same records.
+	// Promises:
 	//
-	// Errors:
+	//   - Without `resume_token` the state is that of LoadWorkspace: the latest value of every entity, each once, in the
+	//     order of its last change. Synced has the Snapshot that proves that it is complete.
+	//   - With `resume_token` each entity that has changed since then comes once, as a tombstone if it was deleted. A
+	//     tombstone can be of an entity that the client has never seen.
+	//   - After Synced come the changes, in the order of the log. Their offsets increase, and none is below the end offset
+	//     of Synced. Within a call nothing comes twice. What a client received after a token comes again when it resumes.
+	//   - The last change of every entity comes. An earlier one may be missing, if compaction has removed it.
+	//   - After Synced a Bookmark comes at least every 10 s to a client that takes what comes, also when nothing changes.
+	//     All that is below its place came before it.
+	//   - The newest token, of Synced or of a Bookmark, replaces all earlier ones. It survives a restart, and serves every
+	//     sidecar of the topic.
 	//
-	// - UNIMPLEMENTED: NOT_IMPLEMENTED
+	// Cost: that of LoadWorkspace. Then on Kafka a replay that follows the partition until the call ends.
+	//
+	// Limits: those of LoadWorkspace, until the client has taken Synced. After it there is no deadline but the client's.
+	// A state that is taken for longer than half of delete.retention.ms ends with RESYNC_REQUIRED.
+	// A watch is one of --max-following-streams (default 64), of which one client may have three quarters.
+	//
+	// Errors are those of StreamAll with `follow`. After ABORTED or OUT_OF_RANGE drop what was received, and start again
+	// without a token. After UNAVAILABLE resume with the newest token.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
@@ -611,13 +627,30 @@ type ChangelogServiceServer interface {
 	// - UNKNOWN: OUTCOME_UNKNOWN. A fault of changelogd ended the stream before all verdicts were sent.
 	// - CANCELLED, without ErrorInfo: the client took no verdict for --client-stall-timeout, and the stream was reset.
 	Write(grpc.BidiStreamingServer[WriteRequest, WriteResponse]) error
-	// Streams a workspace's state, then Synced, then every change.
+	// Streams the state of one workspace, then Synced, then its changes.
 	//
-	// NOT YET IN THIS VERSION. StreamAll with `workspace_ids` and `follow` delivers the same records.
+	// Promises:
 	//
-	// Errors:
+	//   - Without `resume_token` the state is that of LoadWorkspace: the latest value of every entity, each once, in the
+	//     order of its last change. Synced has the Snapshot that proves that it is complete.
+	//   - With `resume_token` each entity that has changed since then comes once, as a tombstone if it was deleted. A
+	//     tombstone can be of an entity that the client has never seen.
+	//   - After Synced come the changes, in the order of the log. Their offsets increase, and none is below the end offset
+	//     of Synced. Within a call nothing comes twice. What a client received after a token comes again when it resumes.
+	//   - The last change of every entity comes. An earlier one may be missing, if compaction has removed it.
+	//   - After Synced a Bookmark comes at least every 10 s to a client that takes what comes, also when nothing changes.
+	//     All that is below its place came before it.
+	//   - The newest token, of Synced or of a Bookmark, replaces all earlier ones. It survives a restart, and serves every
+	//     sidecar of the topic.
 	//
-	// - UNIMPLEMENTED: NOT_IMPLEMENTED
+	// Cost: that of LoadWorkspace. Then on Kafka a replay that follows the partition until the call ends.
+	//
+	// Limits: those of LoadWorkspace, until the client has taken Synced. After it there is no deadline but the client's.
+	// A state that is taken for longer than half of delete.retention.ms ends with RESYNC_REQUIRED.
+	// A watch is one of --max-following-streams (default 64), of which one client may have three quarters.
+	//
+	// Errors are those of StreamAll with `follow`. After ABORTED or OUT_OF_RANGE drop what was received, and start again
+	// without a token. After UNAVAILABLE resume with the newest token.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedChangelogServiceServer()
 }

@@ -3,13 +3,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 from grpc import StatusCode
 from support import Answered, Deployment, Service, fresh, observed, wait_until
 
-from changelogd import Cancel, Client, Error, Key, PartialLoadError, Record, Snapshot, reads
+from changelogd import Cancel, Changed, Client, Error, Key, Loaded, PartialLoadError, Record, Snapshot, reads
 from changelogd.v1 import changelog_pb2 as pb
 
 
@@ -17,16 +18,17 @@ def test_a_partial_load_is_an_error(scripted: Client) -> None:
     with pytest.raises(PartialLoadError, match="Snapshot") as partial:
         scripted.load(fresh("partial"), Deployment)
     assert (partial.value.reason, partial.value.is_safe_to_retry) == ("", False)
-    with pytest.raises(PartialLoadError, match="Snapshot"):
-        next(scripted.follow(fresh("partial"), Deployment))
     with pytest.raises(Error) as broken:
         scripted.load(fresh("broken"), Deployment)
     assert (broken.value.code, broken.value.is_safe_to_retry) == (StatusCode.INTERNAL, False)
 
 
-def test_an_unknown_event_is_ignored(scripted: Client) -> None:
+def test_an_unknown_event_is_ignored(scripted: Client, cancel: Cancel) -> None:
     workspace = fresh("unknown-event")
-    assert scripted.load(workspace, Deployment) == {"a": Deployment(workspace, "a", "a", 0)}
+    a, b = Deployment(workspace, "a", "a", 0), Deployment(workspace, "b", "b", 1)
+    assert scripted.load(workspace, Deployment) == {"a": a}
+    with closing(scripted.watch(workspace, Deployment, cancel=cancel)) as events:
+        assert [next(events), next(events)] == [Loaded({a.key(): a}), Changed(b.key(), b)]
 
 
 def test_cancel_stops_a_load(scripted: Client, cancel: Cancel) -> None:

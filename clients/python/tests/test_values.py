@@ -66,7 +66,7 @@ def test_a_value_of_another_form_is_an_error_with_its_key(embedded: Client) -> N
     reads: list[Callable[[], object]] = [
         lambda: embedded.load(listed.workspace, Deployment),
         lambda: embedded.get(Deployment, listed.key()),
-        lambda: list(embedded.follow(listed.workspace, Deployment)),
+        lambda: list(embedded.watch(listed.workspace, Deployment)),
     ]
     for read in reads:
         with pytest.raises(DecodeError, match=f"{listed.workspace}/deployment/listed") as raised:
@@ -94,7 +94,7 @@ def test_a_key_is_split(both: tuple[Client, ...]) -> None:
         reads: list[Callable[[], object]] = [
             lambda: client.load(half, Deployment),
             lambda: next(client.stream(workspaces=["ws", half])),
-            lambda: next(client.follow(half, Deployment)),
+            lambda: next(client.watch(half, Deployment)),
         ]
         for read in reads:
             with pytest.raises(ValueError, match="surrogate"):

@@ -22,15 +22,15 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
 /// The timeout of a call with one answer.
 const CALL: Duration = Duration::from_secs(30);
-/// The timeout of a load, and of a stream that does not follow. It is the server's default.
-pub(crate) const LOAD: Duration = Duration::from_secs(5 * 60);
+/// The timeout of a load, of a stream, and of the state of a watch. It is the server's default.
+const LOAD: Duration = Duration::from_secs(5 * 60);
 /// A timeout that is longer means this one, because gRPC can't express all of them.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const CONNECT: Duration = Duration::from_secs(5);
-/// How often a call is made that is answered with UNAVAILABLE, and the pauses between.
+/// How often a call is made that is answered with UNAVAILABLE, and the pauses between without their random part.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
 /// The server keeps that many failures of buffered writes. While more fail meanwhile, a flush must end too.
 const KEPT_FAILURES: usize = 10_000;
 /// Pings of a connection with calls. They are as frequent as the server's own.
@@ -89,6 +89,8 @@ impl Client {
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // Otherwise an open stream is pinged only once a message has come after its headers.
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
@@ -118,12 +120,18 @@ impl Client {
     /// The same connection with another timeout of calls, loads and streams, retries included. The default is 30 s, and
     /// 5 min for loads and streams. [`Self::flush`] has its own timeout besides.
     ///
-    /// [`Self::follow`] has none. It tries a load again that takes 5 min, or this timeout if that is longer. Opening a
-    /// [`Writer`](crate::Writer) has the timeout of calls, and closing it that of loads. Its writes have none.
+    /// The changes of [`Self::watch`] have none. Its state must come within the timeout of loads, else it tries again.
+    /// Opening a [`Writer`](crate::Writer) has the timeout of calls, and closing it that of loads. Its writes have none.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let timeout = timeout.min(LONGEST);
         Self { call_timeout: timeout, load_timeout: timeout, ..self.clone() }
+    }
+
+    /// As [`Self::with_timeout`], but leaves the timeout of other calls as it is.
+    #[must_use]
+    pub fn with_load_timeout(&self, timeout: Duration) -> Self {
+        Self { load_timeout: timeout.min(LONGEST), ..self.clone() }
     }
 
     /// The generated client, for what this package has no function for. It has no retries and no timeouts.
@@ -342,7 +350,7 @@ mod tests {
         let (client, began) = (Client::connect(&address).unwrap(), Instant::now());
         let error = client.with_timeout(3 * FIRST_PAUSE).delete(&Key::new("ws", "type", "id")).await.unwrap_err();
         assert!(error.is_unreachable() && error.code() == Code::Unavailable, "{error}");
-        assert!(began.elapsed() >= FIRST_PAUSE / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= FIRST_PAUSE, "{:?}", began.elapsed());
     }
 
     #[tokio::test]

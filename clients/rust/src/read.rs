@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::Duration,
     vec,
 };
 
@@ -45,23 +44,12 @@ pub enum StreamEvent {
 impl Client {
     /// Loads the entities of one workspace and type by their id. The result is the whole state, or an error.
     pub async fn load<T: Entity>(&self, workspace: &str) -> Result<BTreeMap<String, T>, Error> {
-        let (entries, _) = self.load_entries(workspace, &[T::TYPE.to_owned()], self.load_timeout).await?;
-        entries.into_iter().map(|entry| Ok((entry.key.id.clone(), entry.decode()?))).collect()
-    }
-
-    /// Loads the entries of one workspace and some types. No types means all of them.
-    pub(crate) async fn load_entries(
-        &self,
-        workspace: &str,
-        types: &[String],
-        limit: Duration,
-    ) -> Result<(Vec<Entry>, Snapshot), Error> {
         let request = proto::LoadWorkspaceRequest {
             workspace_id: workspace.to_owned(),
-            entity_types: types.to_vec(),
+            entity_types: vec![T::TYPE.to_owned()],
             ..Default::default()
         };
-        let load = self.retried(limit, |mut grpc, left| {
+        let load = self.retried(self.load_timeout, |mut grpc, left| {
             let request = within(request.clone(), left);
             async move {
                 let mut events = grpc.load_workspace(request).await?.into_inner();
@@ -78,10 +66,10 @@ impl Client {
                         None => {}
                     }
                 }
-                Ok((entries, snapshot.ok_or_else(Error::incomplete)?))
+                snapshot.map(|_| entries).ok_or_else(Error::incomplete)
             }
         });
-        load.await
+        load.await?.into_iter().map(|entry| Ok((entry.key.id.clone(), entry.decode()?))).collect()
     }
 
     /// Streams the records that are still in the log, deletes too, and a Snapshot for each partition. A stream that

@@ -3,15 +3,15 @@
 import { type Api, type CallOptions, Connection, retrying } from "./connection.js";
 import { encode, type Entity, type EntityType, type Key, type ValueOf } from "./entity.js";
 import { ChangelogError, errorOfMessage } from "./errors.js";
-import { type FollowEvent, follow } from "./follow.js";
 import { Ack, type FlushResponse, type SetResponse } from "./gen/changelogd/v1/changelog_pb.js";
 import { load, type Position, positionOf, type Selection, stream, type StreamEvent, valueOf } from "./read.js";
+import { type WatchEvent, watch } from "./watch.js";
 import { Writer } from "./writer.js";
 
 export interface ClientOptions {
   /** Of calls without their own timeoutMs. Default: 30 s. */
   timeoutMs?: number;
-  /** Of loads, streams and the close() of a writer without their own timeoutMs. Default: 5 min. */
+  /** Of loads, streams, states of watches, and the close() of a writer without their own timeoutMs. Default: 5 min. */
   loadTimeoutMs?: number;
 }
 
@@ -91,7 +91,7 @@ export class Client {
 
   /** Returns all entities of a workspace and a type by their ID, or throws. */
   async load<T>(workspace: string, type: EntityType<T>, options: CallOptions = {}): Promise<Map<string, T>> {
-    const { entries } = await retrying(this.#loadOptions(options), (options) =>
+    const entries = await retrying(this.#loadOptions(options), (options) =>
       load(this.#api, workspace, [type], options),
     );
     return new Map(entries.map(({ key, value }) => [key.id, value]));
@@ -111,21 +111,29 @@ export class Client {
   }
 
   /**
-   * Delivers the state of a workspace, and then each change once and in order, until the signal ends it. Without types
-   * a value is its bytes.
+   * Delivers the state of a workspace, and then each change in order, until the signal ends it. Without types a value
+   * is its bytes.
    *
    * It tries again after UNAVAILABLE, a stream that broke or was reset, RESOURCE_EXHAUSTED and DEADLINE of the server,
-   * and a load that took longer than loadTimeoutMs. It waits about 0.1 s to 5 s before, and at least the error's
-   * retryAfterMs, up to 60 s. It loads again after RESYNC_REQUIRED, LOG_MOVED and LOG_TRUNCATED. It ends with any
-   * other error.
+   * and a state that did not come within loadTimeoutMs. It waits about 0.1 s to 5 s before, and at least the error's
+   * retryAfterMs, up to 60 s. The state comes again after RESYNC_REQUIRED, LOG_MOVED and LOG_TRUNCATED. It ends with
+   * any other error.
+   *
+   * Of these failures only UNAVAILABLE may last. Others that follow each other for longer than loadTimeoutMs end it
+   * with the last of them, unless the state comes in between, or all that was missed.
+   *
+   * A change comes once, unless the log has lost records, as in an unclean election. If it has lost a delivered change,
+   * the entity's older value comes again, or the state. After more than 10,000 entities since the newest token, which
+   * comes at least every 10 s, a broken stream means that the state comes again too.
    */
-  follow<const Types extends readonly EntityType<unknown>[]>(
+  watch<const Types extends readonly EntityType<unknown>[]>(
     workspace: string,
     types: Types,
     { signal }: { signal?: AbortSignal } = {},
-  ): AsyncGenerator<FollowEvent<ValueOf<Types>>, void, undefined> {
+  ): AsyncGenerator<WatchEvent<ValueOf<Types>>, void, undefined> {
     const typed = types as readonly EntityType<ValueOf<Types>>[];
-    return follow(this.#api, workspace, typed, this.#loadOptions({ signal }));
+    const isConnected = () => this.#connection.isConnected;
+    return watch(this.#api, workspace, typed, { ...this.#loadOptions({ signal }), isConnected });
   }
 
   /**

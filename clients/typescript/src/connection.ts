@@ -22,8 +22,9 @@ export interface CallOptions {
 export type Api = ConnectClient<typeof ChangelogService>;
 
 const MAX_ATTEMPTS = 5;
+// Pauses, without their random part.
 const MIN_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 2_000;
+const MAX_BACKOFF_MS = 1_600;
 // The longest wait that the server can ask for.
 const MAX_RETRY_AFTER_MS = 60_000;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -56,6 +57,11 @@ export class Connection {
       acceptCompression: [],
     });
     this.api = createClient(ChangelogService, transport);
+  }
+
+  /** False while calls wait for the server. */
+  get isConnected(): boolean {
+    return !["closed", "connecting", "error"].includes(this.#session.state());
   }
 
   close(): void {
@@ -123,12 +129,12 @@ function closed(): ConnectError {
 }
 
 /**
- * Doubles with each failure, and is at least what the server asks for. A part is random, so that clients of one server
- * do not return at the same time.
+ * Doubles with each failure up to maxMs, and is at least what the server asks for. Up to a quarter more is random, so
+ * that clients of one server do not return at the same time.
  */
 export function backoffMs(failures: number, maxMs: number, retryAfterMs = 0): number {
-  const backoff = Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs) * (1 - Math.random() / 4);
-  return Math.max(backoff, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS));
+  const backoff = Math.min(MIN_BACKOFF_MS * 2 ** failures, maxMs);
+  return Math.max(backoff, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS)) * (1 + Math.random() / 4);
 }
 
 /** A timeout that Connect and Node take. For Connect 0 means no deadline. */

@@ -4,7 +4,7 @@ export { Client, type ClientOptions, type Flushed, type WriteFailure, type Write
 export type { CallOptions } from "./connection.js";
 export { DecodeError, type Entity, type EntityType, Key, type ValueOf } from "./entity.js";
 export { ChangelogError, type Facts, PartialLoadError } from "./errors.js";
-export type { FollowEvent, LoadedEvent } from "./follow.js";
 export { Code } from "./gen/changelogd/v1/changelog_pb.js";
 export type { Changed, Deleted, PartitionSnapshot, Position, Selection, StreamEvent } from "./read.js";
+export type { LoadedEvent, WatchEvent } from "./watch.js";
 export { Writer } from "./writer.js";

@@ -45,35 +45,30 @@ export interface Selection<Types> {
   types?: Types;
 }
 
-export interface Loaded<T> {
-  entries: Changed<T>[];
-  resumeToken: Uint8Array;
-}
-
 /** Loads a workspace completely, or throws. */
 export async function load<T>(
   api: Api,
   workspaceId: string,
   types: readonly EntityType<T>[],
   options: CallOptions,
-): Promise<Loaded<T>> {
+): Promise<Changed<T>[]> {
   const request = { workspaceId, entityTypes: types.map(({ type }) => type) };
   checkText(workspaceId, ...request.entityTypes);
   const entries: Changed<T>[] = [];
-  let resumeToken: Uint8Array | undefined;
+  let isWhole = false;
   for await (const { event } of receive(options, (options) => api.loadWorkspace(request, options))) {
     // An event of a later version has no case.
     if (event.case === "batch") {
       const changes = event.value.entries.map((entry) => changeOf(entry, types));
       entries.push(...changes.filter((change) => change.kind === "changed"));
     } else if (event.case === "snapshot") {
-      resumeToken = event.value.resumeToken;
+      isWhole = true;
     }
   }
-  if (resumeToken === undefined) {
+  if (!isWhole) {
     throw new PartialLoadError();
   }
-  return { entries, resumeToken };
+  return entries;
 }
 
 /** Streams the records that are in the log, and throws at the end if a partition is not complete. */

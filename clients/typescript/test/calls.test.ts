@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { ChangelogError, Client, Code } from "../src/index.js";
 import { address, observed, on } from "./servers.js";
-import { Deployment, deployment, errorOf, workspaceOf } from "./support.js";
+import { Deployment, deployment, errorOf, take, workspaceOf } from "./support.js";
 
 function factsOf({ code, message, reason, field, retryAfterMs, metadata }: ChangelogError) {
   return { code, message, reason, field, retryAfterMs, metadata };
@@ -105,7 +105,10 @@ test("the deadline is passed on", () =>
 test("a timeout has no upper limit", async () => {
   const client = new Client(address("SCRIPTED"), { timeoutMs: Infinity, loadTimeoutMs: Infinity });
   await client.set(deployment(workspaceOf("starting"), "a"));
-  assert.equal((await client.load(workspaceOf("resume"), Deployment)).size, 1);
+  assert.equal((await client.load(workspaceOf("unknown-event"), Deployment)).size, 1);
+  const events = client.watch(workspaceOf("unknown-event"), [Deployment]);
+  assert.equal((await take(events, 1))[0]?.kind, "loaded");
+  await events.return();
   const writer = client.writer({ timeoutMs: 2 ** 31 });
   await writer.set(deployment(workspaceOf("count"), "a"));
   await writer.close();

@@ -21,6 +21,9 @@ test("an unknown event is ignored", () =>
     const workspace = workspaceOf("unknown-event");
     const loaded = await client.load(workspace, Deployment);
     assert.deepEqual(loaded, new Map([["a", deployment(workspace, "a", { name: "a", version: 0 })]]));
+    const events = client.watch(workspace, [Deployment]);
+    assert.deepEqual((await take(events, 2)).map(brief), ["loaded a", "changed b"]);
+    await events.return();
   }));
 
 test("cancel stops a load", () =>

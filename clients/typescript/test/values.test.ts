@@ -76,7 +76,7 @@ test("a value of another form is an error with its key", () =>
     assert.deepEqual((await take(records, 1)).map(brief), ["changed good"]);
     await assert.rejects(records.next(), named);
     await client.delete(bad.key);
-    const changes = client.follow(workspace, [numbered]);
+    const changes = client.watch(workspace, [numbered]);
     assert.deepEqual((await take(changes, 1)).map(brief), ["loaded good"]);
     await client.set(deployment(workspace, "better", 2));
     await client.set(bad);
@@ -108,7 +108,7 @@ test("a key is split", () =>
       }
       await assert.rejects(client.load(half, Deployment), RangeError);
       await assert.rejects(collect(client.stream({ workspaces: [half] })), RangeError);
-      await assert.rejects(collect(client.follow(half, [Deployment])), RangeError);
+      await assert.rejects(collect(client.watch(half, [Deployment])), RangeError);
     }
   }));
 

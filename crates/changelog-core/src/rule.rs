@@ -36,6 +36,8 @@ pub enum Rule {
     GrownTopicIsError,
     /// A replay that took longer than min.compaction.lag.ms takes its end again and reads on.
     SlowReplayTakesEndAgain,
+    /// The changes of a watch start at the end offset of its state, not at the end of the log.
+    ChangesStartAtEndOfState,
     /// A resume token with another checksum is refused.
     DamagedTokenIsRefused,
     /// No segment of an entity ID is empty.
@@ -52,7 +54,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule that can be taken out.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::EndIsHighWatermark,
         Self::LastRecordIsEnd,
         Self::UndeliveredTailIsEnd,
@@ -66,6 +68,7 @@ impl Rule {
         Self::RecreatedTopicIsError,
         Self::GrownTopicIsError,
         Self::SlowReplayTakesEndAgain,
+        Self::ChangesStartAtEndOfState,
         Self::DamagedTokenIsRefused,
         Self::EmptySegmentIsRefused,
         Self::EntryUnderAnotherKeyIsDamage,
@@ -90,6 +93,7 @@ impl Rule {
             Self::RecreatedTopicIsError => "R15",
             Self::GrownTopicIsError => "R16",
             Self::SlowReplayTakesEndAgain => "R40",
+            Self::ChangesStartAtEndOfState => "R67",
             Self::DamagedTokenIsRefused => "B17",
             Self::EmptySegmentIsRefused => "B3",
             Self::EntryUnderAnotherKeyIsDamage => "R35",

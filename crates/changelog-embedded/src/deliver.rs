@@ -11,9 +11,10 @@ use std::{future::Future, sync::Arc};
 
 use changelog_core::{
     blocking::{BlockingError, run_blocking},
-    log::{Counts, ReadError, ReplayEvent, Selection},
+    log::{Counts, ReadError, ReplayEvent, ReplaySender, Selection},
+    model::Partition,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     scan::PartitionScan,
@@ -27,11 +28,22 @@ pub(super) enum StopReason {
     Error(ReadError),
 }
 
+/// The error of a read near this offset.
+pub(super) fn unread(error: &BlockingError, partition: Partition, near: i64) -> ReadError {
+    match error {
+        BlockingError::Panicked => {
+            let cause = format!("the engine panicked as it read partition {partition} near {near}");
+            ReadError::Internal { cause }
+        }
+        BlockingError::NoThread(_) => ReadError::OutOfFiles { cause: error.to_string() },
+    }
+}
+
 /// Where the records of a replay come from, and where they go.
 pub(super) struct Delivery {
     pub(super) state: Arc<StoreState>,
     pub(super) selection: Arc<Selection>,
-    pub(super) events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+    pub(super) events: ReplaySender,
 }
 
 impl Delivery {
@@ -56,13 +68,7 @@ impl Delivery {
             let read = async { if in_memory { Ok(read()) } else { run_blocking(read).await } };
             let (returned, batch) = match self.bounded(at, deadline, read).await? {
                 Ok(read) => read,
-                Err(BlockingError::Panicked) => {
-                    let cause = format!("the engine panicked as it read partition {} near {}", at.partition, at.from);
-                    return Err(StopReason::Error(ReadError::Internal { cause }));
-                }
-                Err(error @ BlockingError::NoThread(_)) => {
-                    return Err(StopReason::Error(ReadError::OutOfFiles { cause: error.to_string() }));
-                }
+                Err(error) => return Err(StopReason::Error(unread(&error, at.partition, at.from))),
             };
             scan = returned;
             let Some(records) = batch.map_err(|unreadable| StopReason::Error(unreadable.into()))? else {

@@ -18,8 +18,8 @@ use super::{
 /// The shortest time between a follower's checks of whether it is still at the end.
 const MIN_FOLLOW_WAIT: Duration = Duration::from_millis(10);
 
-/// Delivers what is written after the end offsets. `caught_up_at` is when the replay was last at the end. A tombstone
-/// that was written later must not have been purged yet.
+/// Delivers what was or is written from the start of each range on. `caught_up_at` is when the replay was last at the
+/// end. A tombstone that was written later must not have been purged yet.
 pub(super) async fn follow(
     delivery: &Delivery,
     mut ranges: Vec<ReplayRange>,
@@ -27,9 +27,6 @@ pub(super) async fn follow(
 ) -> Result<(), StopReason> {
     let retention = delivery.state.topic.delete_retention;
     let mut changes = delivery.state.published.subscribe();
-    for range in &mut ranges {
-        (range.from, range.whole_partition) = (range.end, false);
-    }
     let mut last_progress_at = None::<Instant>;
     // Not known before the first check.
     let mut published_since = true;
@@ -73,7 +70,7 @@ pub(super) async fn follow(
                 at_end: Some(at_end),
             };
             delivery.send(progress, *range, None).await?;
-            range.from = range.end;
+            (range.from, range.whole_partition) = (range.end, false);
         }
         if progress_due {
             last_progress_at = Some(Instant::now());

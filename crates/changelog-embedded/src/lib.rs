@@ -10,7 +10,7 @@
 //!
 //! use changelog_embedded::{EmbeddedLog, Settings};
 //! use changelog_core::{
-//!     log::{Log as _, NewRecord, ReplayEvent, ReplayRequest, Selection, StartAt},
+//!     log::{Follow, Log as _, NewRecord, ReplayEvent, ReplayRequest, Selection, StartAt},
 //!     model::{Headers, Key},
 //! };
 //! use tokio::time::Instant;
@@ -30,7 +30,7 @@
 //!     partitions: topic.partition_count.all().map(|partition| (partition, StartAt::Low)).collect(),
 //!     selection: Selection::all(topic.partition_count),
 //!     topic,
-//!     follow: false,
+//!     follow: Follow::No,
 //!     owned_records: false,
 //!     deadline: Instant::now() + Duration::from_secs(10),
 //! };
@@ -86,6 +86,7 @@ mod directory_watch;
 mod engine_check;
 mod error;
 mod follow;
+mod latest;
 mod layout;
 mod metrics;
 mod name_watch;
@@ -122,8 +123,8 @@ use std::{
 use async_trait::async_trait;
 use changelog_core::{
     log::{
-        Description, Finding, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest,
-        Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, WriteQueue,
+        Description, Finding, Latest, LatestRequest, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay,
+        ReplayRequest, Severity, StoreFailure, StoreKind, Topic, TopicProblem, TopicState, WriteError, WriteQueue,
         short_retention_of_followers,
     },
     metrics::used_part,
@@ -373,6 +374,16 @@ impl Log for EmbeddedLog {
         let delivery = Delivery { state: self.state.clone(), selection, events };
         tokio::spawn(Reader { request, delivery }.run(published, ranges, at_end, requested_at));
         Ok(replay)
+    }
+
+    async fn latest(&self, request: LatestRequest) -> Result<Option<Latest>, ReadError> {
+        if let Some(refusal) = self.state.read_refusal() {
+            return Err(refusal);
+        }
+        self.check_topic(&request.topic)?;
+        let at_end = SystemTime::now();
+        let published = self.state.published.borrow().clone().ok_or(ReadError::Draining)?;
+        latest::read(self.state.clone(), published, request, at_end).await
     }
 
     async fn describe(&self) -> Description {

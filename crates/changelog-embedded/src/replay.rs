@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use changelog_core::log::{PartitionEnd, ReadError, ReplayEvent, ReplayRequest};
+use changelog_core::log::{Follow, PartitionEnd, ReadError, ReplayEvent, ReplayRequest};
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +15,11 @@ use super::{
     follow::follow,
     state::{Published, ReplayRange},
 };
+
+/// What comes after the end of a range.
+fn from_end(range: ReplayRange) -> ReplayRange {
+    ReplayRange { from: range.end, whole_partition: false, ..range }
+}
 
 pub(super) struct Reader {
     pub(super) request: ReplayRequest,
@@ -31,9 +36,16 @@ impl Reader {
         requested_at: Instant,
     ) {
         let delivery = &self.delivery;
-        let outcome = match self.read_to_ends(published, &ranges, at_end).await {
-            Ok(()) if self.request.follow => follow(delivery, ranges, requested_at).await,
-            outcome => outcome,
+        let outcome = match self.request.follow {
+            Follow::No => self.read_to_ends(published, &ranges, at_end).await,
+            Follow::AfterEnds => match self.read_to_ends(published, &ranges, at_end).await {
+                Ok(()) => follow(delivery, ranges.into_iter().map(from_end).collect(), requested_at).await,
+                outcome => outcome,
+            },
+            Follow::FromStart => {
+                drop(published);
+                follow(delivery, ranges, requested_at).await
+            }
         };
         if let Err(StopReason::Error(mut error)) = outcome {
             if let ReadError::Corrupt(corrupt) = &error {
@@ -53,7 +65,7 @@ impl Reader {
         for range in ranges {
             let counts = self.delivery.deliver(&published, *range, deadline).await?;
             let ReplayRange { partition, from: start, end, .. } = *range;
-            let end = PartitionEnd { partition, start, end, counts, leader_epoch: -1, at_end };
+            let end = PartitionEnd::without_epoch(partition, start..end, counts, at_end);
             self.delivery.send(ReplayEvent::End(end), *range, deadline).await?;
         }
         Ok(())

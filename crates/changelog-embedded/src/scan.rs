@@ -9,7 +9,13 @@
 //!
 //! Does not know deadlines or channels. It blocks, unless the rest is in memory.
 
-use std::{sync::Arc, vec};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    vec,
+};
 
 use bytes::{Bytes, BytesMut};
 use changelog_core::{
@@ -60,6 +66,10 @@ pub(super) struct PartitionScan {
     end: i64,
     /// The scan starts at the low watermark, so it may use `latest`.
     whole_partition: bool,
+    /// The most bytes of records that are held for sorting.
+    sort_bytes: usize,
+    /// The scan gives up as soon as a record does not fit into memory, or the caller has left.
+    abandoned: Option<Arc<AtomicBool>>,
     source: Source,
     arena: ByteArena,
     counts: Counts,
@@ -74,7 +84,33 @@ impl PartitionScan {
     ) -> Self {
         let ReplayRange { partition, from, end, whole_partition } = range;
         let (source, arena, counts) = (Source::Unstarted, ByteArena::default(), Counts::default());
-        Self { state, published, selection, partition, from, end, whole_partition, source, arena, counts }
+        let sort_bytes = state.sort_bytes;
+        Self {
+            state,
+            published,
+            selection,
+            partition,
+            from,
+            end,
+            whole_partition,
+            sort_bytes,
+            abandoned: None,
+            source,
+            arena,
+            counts,
+        }
+    }
+
+    /// All selected records at once, and the counts; `None` if they take more bytes, or once the caller has left.
+    /// Blocks.
+    pub(super) fn all_in_memory(
+        mut self,
+        max_bytes: usize,
+        abandoned: Arc<AtomicBool>,
+    ) -> Result<Option<(Vec<Record>, Counts)>, Unreadable> {
+        (self.sort_bytes, self.abandoned) = (self.sort_bytes.min(max_bytes), Some(abandoned));
+        let Source::Index { found, in_memory: true } = self.start()? else { return Ok(None) };
+        Ok(Some((found.filter_map(|found| found.record).collect(), self.counts)))
     }
 
     /// The first offset that has not been returned.
@@ -158,7 +194,7 @@ impl PartitionScan {
                     for entry in published.snapshot.prefix(&published.store.latest, prefix) {
                         let (entry_key, sealed) = entry.into_inner().map_err(|e| self.read_failed(&e))?;
                         self.add_entry(&entry_key, &sealed, &mut held_bytes, &mut found)?;
-                        if held_bytes > self.max_held_bytes() {
+                        if held_bytes > self.max_held_bytes() || self.gives_up(&found) {
                             return Ok(self.in_log_order());
                         }
                     }
@@ -181,7 +217,12 @@ impl PartitionScan {
 
     /// The most bytes that sorting may hold: records, and as much again for the keys of records that did not fit.
     fn max_held_bytes(&self) -> usize {
-        2 * self.state.sort_bytes
+        2 * self.sort_bytes
+    }
+
+    /// Whether a scan of the index alone has come to its end early.
+    fn gives_up(&self, found: &[Found]) -> bool {
+        self.abandoned.as_ref().is_some_and(|abandoned| !last_is_held(found) || abandoned.load(Relaxed))
     }
 
     /// Adds the whole partition, if sorting may hold it, because a scan in key order is faster than single look-ups.
@@ -196,7 +237,7 @@ impl PartitionScan {
         for entry in published.snapshot.prefix(&published.store.latest, prefix) {
             let (entry_key, sealed) = entry.into_inner().map_err(|e| self.read_failed(&e))?;
             self.add_entry(&entry_key, &sealed, held_bytes, found)?;
-            if found.last().is_some_and(|last| last.record.is_none()) {
+            if !last_is_held(found) || self.gives_up(found) {
                 self.counts = Counts::default();
                 return Ok(false);
             }
@@ -219,11 +260,11 @@ impl PartitionScan {
         let content = layout::unseal(entry_key, sealed).ok_or_else(|| self.damaged("latest", entry_key))?;
         if class == Class::Wanted {
             // A record that does not fit must not use the arena.
-            let fits = *held_bytes + key.len() + content.len() <= self.state.sort_bytes;
+            let fits = *held_bytes + key.len() + content.len() <= self.sort_bytes;
             let copy = |bytes: &[u8]| if fits { self.arena.copy(bytes) } else { Bytes::copy_from_slice(bytes) };
             let record = layout::decode_record(key, content, copy).ok_or_else(|| self.damaged("latest", entry_key))?;
             let (offset, size) = (record.offset, record.memory_size());
-            if *held_bytes + size <= self.state.sort_bytes {
+            if *held_bytes + size <= self.sort_bytes {
                 *held_bytes += size;
                 found.push(Found { offset, key: Vec::new(), record: Some(record) });
             } else {
@@ -262,6 +303,10 @@ impl PartitionScan {
             if keyspace == "latest" { Escaped(&key).to_string() } else { format!("{entry_key:02x?}") },
         ))
     }
+}
+
+fn last_is_held(found: &[Found]) -> bool {
+    found.last().is_none_or(|last| last.record.is_some())
 }
 
 /// Memory for small keys and values, concatenated in chunks, because an allocation for each costs more than the

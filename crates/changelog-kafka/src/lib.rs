@@ -36,16 +36,17 @@ use async_trait::async_trait;
 use changelog_core::{
     blocking::{BlockingError, run_blocking},
     log::{
-        Description, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind, Topic,
-        TopicState, WriteError, WriteQueue,
+        Description, Ends, Log, NewRecord, PartitionState, PendingAppend, ReadError, Replay, ReplayRequest, StoreKind,
+        Topic, TopicState, WriteError, WriteQueue,
     },
+    model::Partition,
 };
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, watch},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use metrics::PartitionMetrics;
@@ -59,7 +60,7 @@ pub use settings::{
 use self::{
     clients::Clients,
     produce::ProducerPool,
-    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range, reader::check_same_topic},
+    replay::{KafkaCluster, limits::ReplayLimits, offsets::OffsetClient, range},
     settings::Loaded,
     settings_watcher::SettingsWatcher,
     timeouts::{
@@ -284,11 +285,16 @@ impl Log for KafkaLog {
         self.inner.pool.get().map_or_else(|| produce::queue_of(&self.inner.settings), ProducerPool::queue)
     }
 
+    fn reads_whole_partitions(&self) -> bool {
+        true
+    }
+
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {
         let requested_at = std::time::Instant::now();
         let found = self.inner.watcher.topic().await?;
-        check_same_topic(&request.topic, &found)?;
+        request.topic.check_same(&found)?;
         let (events, replay) = Replay::channel();
+        let records_read = replay.records_read();
         let (inner, config) = (self.inner.clone(), self.inner.watcher.config());
         let limits = ReplayLimits {
             open_transaction_wait: inner.settings.open_transaction_wait,
@@ -304,6 +310,7 @@ impl Log for KafkaLog {
             runtime: Handle::current(),
             topic_state: inner.watcher.state(),
             events,
+            records_read,
         };
         let wanted = request.clone();
         let query_permit = self.inner.offset_queries.clone().acquire_owned().await;
@@ -317,15 +324,28 @@ impl Log for KafkaLog {
             let ranges = range::resolve_ranges(&mut cluster, &wanted, limits.open_transaction_wait);
             ranges.map(|ranges| (cluster, ranges))
         });
-        let (cluster, ranges) = ranges.await.map_err(|error| match error {
-            BlockingError::NoThread(_) => ReadError::OutOfFiles { cause: error.to_string() },
-            BlockingError::Panicked => ReadError::Internal { cause: error.to_string() },
-        })??;
+        let (cluster, ranges) = ranges.await.map_err(|error| unanswered(&error))??;
         let work = move || replay::run(cluster, request, limits, ranges, requested_at);
         // Not a thread of the runtime's pool, because a slow caller holds it for as long as it reads.
         let started = thread::Builder::new().name("replay".to_owned()).spawn(work);
         started.map_err(|e| ReadError::OutOfFiles { cause: format!("no thread can be had: {e}") })?;
         Ok(replay)
+    }
+
+    async fn ends(&self, partitions: &[Partition], deadline: Instant) -> Result<Ends, ReadError> {
+        let (client, partitions) = (self.inner.offset_client.clone(), partitions.to_vec());
+        let late = |_| ReadError::Unreachable { cause: "too many queries of offsets are running".to_owned() };
+        let permits = self.inner.offset_queries.clone();
+        let query_permit = timeout_at(deadline, permits.acquire_owned()).await.map_err(late)?;
+        let ends = run_blocking(move || {
+            let _query_permit = query_permit;
+            client.ends(&partitions, deadline.into_std())
+        });
+        ends.await.map_err(|error| unanswered(&error))?
+    }
+
+    async fn confirm(&self) -> Result<Arc<Topic>, ReadError> {
+        self.inner.watcher.fetch(std::time::Instant::now()).await
     }
 
     async fn describe(&self) -> Description {
@@ -368,6 +388,13 @@ impl Log for KafkaLog {
             sleep(CLOSE_CHECK_INTERVAL).await;
         }
         pool.in_flight()
+    }
+}
+
+fn unanswered(error: &BlockingError) -> ReadError {
+    match error {
+        BlockingError::NoThread(_) => ReadError::OutOfFiles { cause: error.to_string() },
+        BlockingError::Panicked => ReadError::Internal { cause: error.to_string() },
     }
 }
 

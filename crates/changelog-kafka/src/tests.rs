@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use bytes::Bytes;
 use changelog_core::{
-    log::{PartitionEnd, ReplayEvent, Selection, StartAt},
+    log::{Follow, PartitionEnd, ReplayEvent, Selection, StartAt},
     model::{Headers, Key, Partition, Record},
 };
 use rdkafka::mocking::MockCluster;
@@ -18,6 +18,14 @@ use super::*;
 struct MockServer {
     cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
     log: KafkaLog,
+}
+
+async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
+    let started = StdInstant::now();
+    while !condition() {
+        assert!(started.elapsed() < time, "{what} within {time:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn mock_server(partitions: i32, change: impl FnOnce(&mut Settings)) -> MockServer {
@@ -65,7 +73,7 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
         selection: Selection::all(topic.partition_count),
         topic,
         partitions: partitions.iter().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
-        follow: false,
+        follow: Follow::No,
         owned_records: false,
         deadline: Instant::now() + Duration::from_secs(20),
     };
@@ -75,7 +83,6 @@ async fn read(log: &KafkaLog, partitions: &[i32]) -> Result<(Vec<Record>, Vec<Pa
         match event? {
             ReplayEvent::Records { records: batch, .. } => records.extend(batch),
             ReplayEvent::End(end) => ends.push(end),
-            ReplayEvent::Moving => {}
             ReplayEvent::Progress { .. } => panic!("nothing follows"),
         }
     }
@@ -97,6 +104,9 @@ async fn empty_values_and_tombstones_stay_distinct_and_empty_partitions_end() {
     assert_eq!(values, [Some(&b"1"[..]), Some(b""), None]);
     assert_eq!(ends.len(), 4);
     assert!(ends.iter().all(|e| e.end == if e.partition.number() == home { 3 } else { 0 }));
+    let asked: Vec<_> = [home, (home + 1) % 4].map(|p| Partition::new(p).unwrap()).into();
+    let found = log.ends(&asked, Instant::now() + Duration::from_secs(20)).await.unwrap().ends;
+    assert_eq!(found.iter().map(|e| (e.partition, e.offset)).collect::<Vec<_>>(), [(asked[0], 3), (asked[1], 0)]);
 }
 
 /// A lagging follower reports an earlier end than the leader.
@@ -312,12 +322,7 @@ async fn at_a_fatal_error_writes_in_flight_are_unknown_and_queued_ones_not_writt
     }
     assert_eq!(replaced.get(), 0);
     let pool = log.inner.pool.get().unwrap();
-    // Writes above librdkafka would go to the new producer, whose connection is as slow.
-    let started = StdInstant::now();
-    while pool.has_queued() {
-        assert!(started.elapsed() < Duration::from_secs(5), "queued writes are submitted");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    wait_until("all are submitted", Duration::from_secs(5), || pool.has_submitted_all()).await;
     pool.inject_fatal_error();
     let (mut unknown, mut not_written) = (Vec::new(), Vec::new());
     for (key, pending) in pending {

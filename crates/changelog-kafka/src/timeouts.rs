@@ -54,7 +54,7 @@
 //! | `UNREACHABLE_RETRY_DELAY` | 50 ms | The pause before a query of unreachable brokers is sent again. | A new leader is found soon, without a busy loop. | `Settings::no_progress` |
 //! | `SHORT_ROUND` | 250 ms | A shorter round is safe even if min.compaction.lag.ms is 0. | A record above the round's end must have its segment closed and cleaned within the round to remove anything below the end. | The time of a broker's cleaner |
 //! | `MAX_ROUNDS` | 5 | How often an end is taken again before the replay ends with an error. | A log that grows faster than it is read has no end. | |
-//! | `MAX_AGE_DIVISOR` | 2 | A replay may take delete.retention.ms divided by this. | A tombstone may be removed that long after the cleaner first saw it. Half is left for clocks and for the cleaner. | `FOLLOW_CHECK_DIVISOR`, at least twice |
+//! | `MAX_AGE_DIVISOR` | 2 | A replay may take delete.retention.ms divided by this. | A tombstone may be removed that long after the cleaner first saw it. The resume token or the state before changes may be as old when a replay starts. | `FOLLOW_CHECK_DIVISOR`, at least twice |
 //! | `FOLLOW_CHECK_DIVISOR` | 8 | A replay that follows is checked at least this often in delete.retention.ms. | Several checks find the position at the end of the log before the replay is too old. | |
 //! | `MIN_FOLLOW_CHECK_INTERVAL` | 100 ms | The shortest time between two such checks. | A tiny delete.retention.ms must not make a busy loop. | `PROGRESS_INTERVAL` (5 s), the longest time |
 //! | `FOLLOW_STALL` | 60 s | How long a replay that follows may be stalled. | An election, a restart of a broker and transaction.timeout.ms (60 s by default) are over by then. | |

@@ -1,4 +1,4 @@
-//! The quick start: stores deployments of a workspace, loads them, reads their records, and follows one change.
+//! The quick start: stores deployments of a workspace, loads them, reads their records, and watches for one change.
 
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
@@ -70,11 +70,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The state, and then each change. It resumes by itself when the connection breaks.
-    let mut changes = client.follow(&workspace, &[Deployment::TYPE]);
+    let mut changes = client.watch(&workspace, &[Deployment::TYPE]);
     while let Some(change) = changes.try_next().await? {
         match change {
             Change::Loaded(entries) => {
-                println!("following: {} entities", entries.len());
+                println!("watching: {} entities", entries.len());
                 client.set(&deployment("api", "v2")).await?;
             }
             Change::Changed(entry) => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use changelogd::proto::v1;
-use changelogd_testkit::{BROKERS, Isolation, shared_oracle};
+use changelogd_testkit::{BROKERS, Isolation, Watched, shared_oracle};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
@@ -14,7 +14,10 @@ use crate::{
     sidecar::{Client, limited, reason, said},
 };
 
-use super::calls::{fill, retried, retried_load};
+use super::{
+    calls::{fill, retried, retried_load},
+    own_watch::OwnWatch,
+};
 
 /// Covers C49, R14, F13.
 pub struct Unclean;
@@ -30,8 +33,9 @@ impl Fault for Unclean {
     }
 
     fn expected(&self) -> &'static str {
-        "readers over the truncation: ABORTED; tokens from before: RESYNC_REQUIRED; later loads consistent; the \
-         clients' topic unaffected"
+        "readers and watches over the truncation: ABORTED, or OUT_OF_RANGE RESYNC_REQUIRED; tokens from before: \
+         RESYNC_REQUIRED, also once the log is longer than before; later loads consistent; the clients' topic \
+         unaffected"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -50,6 +54,7 @@ impl Fault for Unclean {
         let at_end = || async { clients::stream(&mut client.clone(), request.clone(), State::new(), 15).await };
         let (before, _, token) = retried("the stream before", at_end).await?;
         let followed = tokio::spawn(follow(client.clone(), token.clone()));
+        let watched = OwnWatch::start(&sidecar.api, "gone", Watched::of_a_log_that_may_lose()).await?;
 
         stage.blocking(|cluster| {
             cluster.kill(leader);
@@ -71,16 +76,18 @@ impl Fault for Unclean {
                 other => Ok(other),
             }
         };
-        let resumed = match retried("the token from before", resume).await? {
+        let refused = |answer: Result<_, Status>| match answer {
             Err(status) if matches!(status.code(), Code::OutOfRange | Code::Aborted) && reason(&status).is_some() => {
-                said(&status)
+                Ok(said(&status))
             }
-            Err(status) => {
-                return Err(format!("the token from before was answered {}: {}", said(&status), status.message()));
-            }
-            Ok((state, ..)) if state.keys().all(|key| !key.starts_with("gone/")) => "OK".to_owned(),
-            Ok(_) => return Err("a token from before the truncation was resumed as if nothing had happened".to_owned()),
+            Err(status) => Err(format!("the token from before was answered {}: {}", said(&status), status.message())),
+            Ok(_) => Err("a token from before the truncation was resumed as if nothing had happened".to_owned()),
         };
+        let resumed = refused(retried("the token from before", resume).await?)?;
+        // Once the log is longer than before, only the leader epoch of the token tells that its offset is of a log that
+        // is gone.
+        fill(&client, "later", 500).await?;
+        let resumed_in_longer_log = refused(retried("the token from before, in a longer log", resume).await?)?;
         let followed = timeout(Duration::from_secs(70), followed).await.map_err(|_| "the follower got no answer")?;
         let followed = followed.map_err(|error| error.to_string())?;
         let answers = [Code::Aborted, Code::OutOfRange];
@@ -119,10 +126,17 @@ impl Fault for Unclean {
         if gone.len() == 300 {
             return Err("nothing was truncated".to_owned());
         }
+        // A watch never goes on over what was lost. It is told to start again, also if it resumes.
+        let watched = watched.ended(&["LOG_TRUNCATED", "RESYNC_REQUIRED"], Duration::from_secs(70)).await?;
+        watched.is_refused(&sidecar.api, "gone", "RESYNC_REQUIRED").await?;
+        let mut again = OwnWatch::start(&sidecar.api, "gone", Watched::new()).await?;
+        again.has(&gone, Duration::from_secs(30)).await?;
         Ok(format!(
-            "{} of 300 writes gone with their leader; token {resumed}, follower {}; loads as Java reads it",
+            "{} of 300 writes gone with their leader; token {resumed}, {resumed_in_longer_log} when the log was longer \
+             than before; follower {}; watch {}, and started again with what Java reads; loads as Java reads it",
             300 - gone.len(),
-            said(&followed)
+            said(&followed),
+            said(&watched.status)
         ))
     }
 }

@@ -12,6 +12,7 @@ mod embedded;
 mod leader;
 mod network;
 mod own;
+mod own_watch;
 mod process;
 mod producer;
 mod queue;

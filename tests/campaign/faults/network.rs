@@ -64,6 +64,13 @@ impl Fault for Network {
         }
     }
 
+    fn watches_may_start_again(&self) -> &'static [(&'static str, &'static str)] {
+        match self.mode {
+            Mode::Delay(_) => &[("LOG_MOVED", "each round of a read takes seconds, and writes go on in each")],
+            _ => &[],
+        }
+    }
+
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         let most = join_all(stage.sidecars.iter().map(|s| looks(s, usize::max))).await;
         stage.cluster.proxies().chain(stage.client_proxies).for_each(|proxy| proxy.set(self.mode));

@@ -7,12 +7,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use changelogd_testkit::{Isolation, Oracle, OracleError, shared_oracle};
+use changelogd_testkit::{Isolation, Oracle, OracleError, Watched, oracle::Record, shared_oracle};
 
-use super::own::{Clients, Content, is, partition_of, workspace};
+use super::{
+    own::{Clients, Content, is, partition_of, workspace},
+    own_watch::{EndedWatch, OwnWatch},
+};
 use crate::{
+    clients::State,
     fault::{Fault, PARTITIONS, Stage},
-    sidecar::Sidecar,
+    sidecar::{Sidecar, said},
 };
 
 pub fn all() -> Vec<Box<dyn Fault>> {
@@ -29,14 +33,17 @@ const WORKSPACES: usize = 3;
 /// The topic is described each second. A busy machine gets one more second.
 const NOTICED: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A follower may wait this long for a leader that does not answer.
+const WATCH_ENDS_WITHIN: Duration = Duration::from_secs(70);
 const COMPACTED: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.insync.replicas", "2")];
 
-/// A topic, its sidecar and its clients.
+/// A topic, its sidecar, its clients and a watch of the first workspace.
 struct Own {
     topic: String,
     direct: String,
     sidecar: Sidecar,
     clients: Clients,
+    watch: Option<OwnWatch>,
 }
 
 impl Own {
@@ -45,7 +52,15 @@ impl Own {
         let sidecar = stage.own_sidecar(&topic, PARTITIONS, &[]).await?;
         let clients = Clients::start(&sidecar.api, WORKSPACES, &Content::new(), true);
         clients.served(12, PATIENCE).await?;
-        Ok(Self { topic, direct: stage.cluster.direct(), sidecar, clients })
+        let mut watch = OwnWatch::start(&sidecar.api, &workspace(0), Watched::of_a_log_that_may_lose()).await?;
+        watch.has_changes(PATIENCE).await?;
+        Ok(Self { topic, direct: stage.cluster.direct(), sidecar, clients, watch: Some(watch) })
+    }
+
+    /// Waits until the watch was ended for one of these reasons.
+    async fn watch_ended(&mut self, reasons: &[&str]) -> Result<EndedWatch, String> {
+        let watch = self.watch.take().ok_or("there is no watch")?;
+        watch.ended(reasons, WATCH_ENDS_WITHIN).await
     }
 
     /// Runs calls that block: those of the oracle.
@@ -84,14 +99,16 @@ impl Fault for Deleted {
     }
 
     fn expected(&self) -> &'static str {
-        "FAILED_PRECONDITION TOPIC_NOT_FOUND within two seconds, then at once; it is not created by anybody's asking"
+        "FAILED_PRECONDITION TOPIC_NOT_FOUND within two seconds, then at once, also to a watch; it is not created by \
+         anybody's asking"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
-        let own = Own::start(stage).await?;
+        let mut own = Own::start(stage).await?;
         own.ask(|oracle, direct, topic| oracle.delete(direct, topic))?;
         let gone = Instant::now();
         let seen = own.wrong(stage, gone, "TOPIC_NOT_FOUND", NOTICED).await?;
+        let watched = own.watch_ended(&["TOPIC_NOT_FOUND"]).await?;
         let (acked, loads) = (own.clients.acked_since(gone).len(), own.clients.loads_since(gone));
         if acked + loads > 0 {
             return Err(format!("{acked} writes and {loads} loads of a topic that was gone were answered OK"));
@@ -99,7 +116,8 @@ impl Fault for Deleted {
         if own.ask(|oracle, direct, _| oracle.topics(direct))?.contains(&own.topic) {
             return Err("the topic is there again, and no client created it explicitly".to_owned());
         }
-        Ok(format!("{seen}; not created again; {}", own.clients.end().await?))
+        let watched = said(&watched.status);
+        Ok(format!("{seen}; not created again; watch {watched}; {}", own.clients.end().await?))
     }
 }
 
@@ -140,7 +158,8 @@ impl Fault for Recreated {
     }
 
     fn expected(&self) -> &'static str {
-        "FAILED_PRECONDITION TOPIC_RECREATED until a restart; no load mixes old and new; after it the new one, whole"
+        "FAILED_PRECONDITION TOPIC_RECREATED until a restart; no load mixes old and new, and no watch for longer than \
+         two seconds; after it the new one, whole"
     }
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
@@ -155,6 +174,15 @@ impl Fault for Recreated {
         let since = Instant::now() - created;
         // The time counts from the creation, and writing the content takes a while.
         let seen = own.wrong(stage, created, "TOPIC_RECREATED", NOTICED + since).await?;
+        let watched = own.watch_ended(&["TOPIC_RECREATED", "TOPIC_NOT_FOUND", "LOG_TRUNCATED"]).await?;
+        if let Some((key, value)) = watched.seen.values().into_iter().find(|(key, _)| key.contains("/new-")) {
+            return Err(format!("a watch of the old topic delivered {key} = {value} of the new one"));
+        }
+        // The clients still write to the new topic, so their records show how long a watch delivers its changes.
+        let last = watched.last_change_at.map(|at| at.saturating_duration_since(created));
+        if let Some(last) = last.filter(|last| *last > NOTICED + since) {
+            return Err(format!("a watch of the old topic delivered a change {last:?} after the new one was created"));
+        }
         let loads = own.clients.loads_since(gone);
         if loads > 0 {
             return Err(format!("{loads} loads that were asked for when the old topic was gone were answered OK"));
@@ -184,13 +212,34 @@ impl Fault for Recreated {
         let again = Clients::start(&own.sidecar.api, WORKSPACES, &content, false);
         again.served(2 * WORKSPACES, PATIENCE).await?;
         let again = again.end().await?;
+        let watched_workspace = workspace(0);
+        watched.is_refused(&own.sidecar.api, &watched_workspace, "RESYNC_REQUIRED").await?;
+        let state: State = latest(&dump.records, &format!("{watched_workspace}/"));
+        let mut started_again = OwnWatch::start(&own.sidecar.api, &watched_workspace, Watched::new()).await?;
+        started_again.has(&state, PATIENCE).await?;
+        drop(started_again);
         let _ = stage.blocking(|_| shared_oracle().delete(&own.direct, &own.topic));
         Ok(format!(
-            "{seen}; {} writes acknowledged and {mixed} in all to the new topic before that was noticed; {told}; after \
-             the restart: {again}",
-            acked.len()
+            "{seen}; {} writes acknowledged and {mixed} in all to the new topic before that was noticed; {told}; watch \
+             {}; after the restart: {again}, the watch's token RESYNC_REQUIRED, and its state that of the new topic",
+            acked.len(),
+            said(&watched.status)
         ))
     }
+}
+
+/// The latest values of the keys with this prefix, with their offsets.
+fn latest(records: &[Record], prefix: &str) -> State {
+    let mut state = State::new();
+    for record in records {
+        let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+        match &record.value {
+            _ if !key.starts_with(prefix) => {}
+            Some(value) => drop(state.insert(key, (String::from_utf8_lossy(value).into_owned(), record.offset))),
+            None => drop(state.remove(&key)),
+        }
+    }
+    state
 }
 
 /// Covers C52, R16, F16.
@@ -212,10 +261,11 @@ impl Fault for Grown {
 
     async fn inject(&self, stage: &mut Stage<'_>) -> Result<String, String> {
         const WHY: &str = "PARTITION_COUNT_CHANGED";
-        let own = Own::start(stage).await?;
+        let mut own = Own::start(stage).await?;
         own.ask(|oracle, direct, topic| oracle.add_partitions(direct, topic, PARTITIONS + 1))?;
         let grown = Instant::now();
         let seen = own.wrong(stage, grown, WHY, NOTICED).await?;
+        let watched = own.watch_ended(&[WHY]).await?;
         let (was, now) = (format!("{PARTITIONS} are expected"), format!("has {} partitions", PARTITIONS + 1));
         let refusals = own.clients.refusals_since(grown);
         let named = |r: &&super::own::Refusal| {
@@ -227,10 +277,15 @@ impl Fault for Grown {
         }
         let (topic, told) = (own.topic.clone(), own.clients.end().await?);
         drop(own.sidecar);
-        let _adopting = stage.own_sidecar(&topic, PARTITIONS + 1, &[]).await?;
+        let adopting = stage.own_sidecar(&topic, PARTITIONS + 1, &[]).await?;
+        watched.is_refused(&adopting.api, &workspace(0), "RESYNC_REQUIRED").await?;
         let direct = stage.cluster.direct();
         let _ = stage.blocking(|_| shared_oracle().delete(&direct, &topic));
-        Ok(format!("{seen}; both named; {told}; served by a process that is started with the new count"))
+        Ok(format!(
+            "{seen}; both named; {told}; watch {}, and its token RESYNC_REQUIRED; served by a process that is started \
+             with the new count",
+            said(&watched.status)
+        ))
     }
 }
 

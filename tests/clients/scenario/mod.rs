@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const STEPS: &str = "tests/clients/scenario/steps";
 /// The files, in the order of their calls.
-const FILES: [&str; 7] = ["values", "requests", "limits", "compression", "ends", "statuses", "responses"];
+const FILES: [&str; 8] = ["values", "requests", "watches", "limits", "compression", "ends", "statuses", "responses"];
 /// Longer than any call that ends well, except where a step says otherwise.
 const TIMEOUT_MS: u32 = 20_000;
 /// What a failure shows. More would hide the first ones.

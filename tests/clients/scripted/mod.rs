@@ -11,6 +11,7 @@ mod reads;
 mod script;
 #[cfg(test)]
 mod tests;
+mod watches;
 mod writes;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -38,10 +39,10 @@ use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, co
 use writes::Write;
 
 use crate::api::{
-    LoadWorkspaceResponse,
+    LoadWorkspaceResponse, WatchResponse,
     v1::{
         Entry, FlushRequest, FlushResponse, GetRequest, GetResponse, LoadWorkspaceRequest, SetRequest, SetResponse,
-        StreamAllRequest, StreamAllResponse, WriteRequest, WriteResponse,
+        StreamAllRequest, StreamAllResponse, WatchRequest, WriteRequest, WriteResponse,
         changelog_service_server::{ChangelogService, ChangelogServiceServer},
         entry::Value,
     },
@@ -149,11 +150,11 @@ impl ChangelogService for Scripted {
         request: Request<LoadWorkspaceRequest>,
     ) -> Result<Response<BoxStream<LoadWorkspaceResponse>>, Status> {
         let (metadata, _, LoadWorkspaceRequest { workspace_id, .. }) = request.into_parts();
-        let nth = self.observed.call(&workspace_id, "LoadWorkspace", &metadata);
+        self.observed.call(&workspace_id, "LoadWorkspace", &metadata);
         match script_of(&workspace_id) {
             "hang" => self.observed.clone().no_end(workspace_id).await,
             "disconnect" => self.connection.close().await,
-            script => Ok(self.streamed(reads::load(script, &workspace_id, nth, &metadata)?, &workspace_id)),
+            script => Ok(self.streamed(reads::load(script, &workspace_id, &metadata)?, &workspace_id)),
         }
     }
 
@@ -163,12 +164,17 @@ impl ChangelogService for Scripted {
     ) -> Result<Response<BoxStream<StreamAllResponse>>, Status> {
         let (metadata, _, request) = request.into_parts();
         let workspace = request.workspace_ids.first().map_or("", String::as_str);
-        let nth = self.observed.call(workspace, "StreamAll", &metadata);
-        let answer = match script_of(workspace) {
-            "crowded" => reads::crowded_stream(workspace, nth)?,
-            script => reads::stream(script, workspace, &request.resume_token)?,
-        };
-        Ok(self.streamed(answer, workspace))
+        self.observed.call(workspace, "StreamAll", &metadata);
+        Ok(self.streamed(reads::stream(script_of(workspace), workspace)?, workspace))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<BoxStream<WatchResponse>>, Status> {
+        let (metadata, _, WatchRequest { workspace_id, resume_token, .. }) = request.into_parts();
+        let nth = self.observed.call(&workspace_id, "Watch", &metadata);
+        match script_of(&workspace_id) {
+            "hang" => self.observed.clone().no_end(workspace_id).await,
+            script => Ok(self.streamed(watches::watch(script, &workspace_id, nth, &resume_token)?, &workspace_id)),
+        }
     }
 
     async fn write(

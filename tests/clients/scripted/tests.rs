@@ -1,5 +1,7 @@
 //! Each script, by the generated client.
 
+mod watches;
+
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -60,31 +62,24 @@ impl Tested {
         }
     }
 
-    /// The first `most` events of a stream, or those up to its end.
-    async fn stream(&mut self, workspace: &str, token: &str, most: usize) -> (Vec<String>, Result<(), Status>) {
-        let request = StreamAllRequest {
-            workspace_ids: vec![workspace.to_owned()],
-            resume_token: token.into(),
-            follow: true,
-            ..Default::default()
-        };
+    /// The events of a stream, up to its end.
+    async fn stream(&mut self, workspace: &str) -> (Vec<String>, Result<(), Status>) {
+        let request = StreamAllRequest { workspace_ids: vec![workspace.to_owned()], ..Default::default() };
         let mut stream = match self.client.stream_all(request).await {
             Ok(response) => response.into_inner(),
             Err(status) => return (Vec::new(), Err(status)),
         };
         let mut events = Vec::new();
-        while events.len() < most {
+        loop {
             match stream.message().await {
                 Ok(Some(message)) => events.push(match message.event.expect("an event") {
                     StreamEvent::Batch(batch) => shown(&batch),
-                    StreamEvent::Snapshot(_) => "snapshot".to_owned(),
-                    StreamEvent::Bookmark(bookmark) => String::from_utf8(bookmark.resume_token).unwrap(),
+                    other => panic!("{other:?}"),
                 }),
                 Ok(None) => return (events, Ok(())),
                 Err(status) => return (events, Err(status)),
             }
         }
-        (events, Ok(()))
     }
 
     /// The verdicts of a stream with these messages, and its end.
@@ -166,7 +161,7 @@ async fn a_load_ends_without_its_snapshot() {
         let expected = code.map(|code| (code, None));
         let (events, end) = tested.load(workspace).await;
         assert_eq!((events, end.err().as_ref().map(code_and_reason)), (vec![A.to_owned()], expected.clone()));
-        let (events, end) = tested.stream(workspace, "", 9).await;
+        let (events, end) = tested.stream(workspace).await;
         assert_eq!((events, end.err().as_ref().map(code_and_reason)), (vec![A.to_owned()], expected));
     }
 }
@@ -345,63 +340,6 @@ async fn a_starting_server_refuses_twice() {
 }
 
 #[tokio::test]
-async fn a_stream_breaks_and_is_resumed() {
-    let mut tested = start().await;
-    let (events, end) = tested.load("resume.1").await;
-    assert_eq!((events, end.is_ok()), (vec![A.to_owned(), "token-1".to_owned()], true));
-    let (events, end) = tested.stream("resume.1", "token-1", 9).await;
-    let b = r#"deployment/b@2 {"name":"b","version":2}"#;
-    assert_eq!(events, [r#"deployment/a@1 {"name":"a","version":1}"#, "token-2", b]);
-    assert_refused(&end.unwrap_err(), Code::Unavailable, "DRAINING");
-    let (events, _) = tested.stream("resume.1", "token-2", 2).await;
-    assert_eq!(events, [b, "deployment/a@3 deleted"]);
-    tested.cancelled("resume.1").await;
-    let (_, end) = tested.stream("resume.1", "", 1).await;
-    assert_refused(&end.unwrap_err(), Code::InvalidArgument, "TOKEN_INVALID");
-}
-
-#[tokio::test]
-async fn reads_are_refused_for_a_while() {
-    let mut tested = start().await;
-    let refused = |status: Status, reason| {
-        assert_refused(&status, Code::ResourceExhausted, reason);
-        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_millis(200)));
-    };
-    refused(tested.load("crowded.1").await.1.unwrap_err(), "TOO_MANY_REPLAYS");
-    assert_eq!(tested.load("crowded.1").await.0, [A, "token-1"]);
-    refused(tested.stream("crowded.1", "token-1", 1).await.1.unwrap_err(), "TOO_MANY_FOLLOWS");
-    assert_refused(&tested.stream("crowded.1", "token-1", 1).await.1.unwrap_err(), Code::DeadlineExceeded, "DEADLINE");
-    let reset = tested.stream("crowded.1", "token-1", 1).await.1.unwrap_err();
-    assert_eq!(code_and_reason(&reset), (Code::Cancelled, None));
-    let (events, _) = tested.stream("crowded.1", "token-1", 1).await;
-    assert_eq!(events, [r#"deployment/b@1 {"name":"b","version":1}"#]);
-    assert_eq!(tested.observed("crowded.1").await["calls"], 6);
-}
-
-#[tokio::test]
-async fn a_load_must_be_repeated() {
-    let mut tested = start().await;
-    for (workspace, code, reason) in [
-        ("resync.1", Code::OutOfRange, "RESYNC_REQUIRED"),
-        ("moved.1", Code::Aborted, "LOG_MOVED"),
-        ("truncated.1", Code::Aborted, "LOG_TRUNCATED"),
-    ] {
-        assert_eq!(tested.load(workspace).await.0, [A, "token-1"]);
-        let (events, end) = tested.stream(workspace, "token-1", 9).await;
-        assert_eq!(events, [""; 0]);
-        assert_refused(&end.unwrap_err(), code, reason);
-        assert_eq!(tested.load(workspace).await.0, [r#"deployment/b@7 {"name":"b","version":7}"#, "token-2"]);
-        let (events, _) = tested.stream(workspace, "token-2", 1).await;
-        assert_eq!(events, [r#"deployment/c@8 {"name":"c","version":8}"#]);
-        let (_, end) = tested.stream(workspace, "", 1).await;
-        assert_refused(&end.unwrap_err(), Code::InvalidArgument, "TOKEN_INVALID");
-    }
-    assert_eq!(tested.load("recreated.1").await.0, [A, "token-1"]);
-    let (_, end) = tested.stream("recreated.1", "token-1", 1).await;
-    assert_refused(&end.unwrap_err(), Code::FailedPrecondition, "TOPIC_RECREATED");
-}
-
-#[tokio::test]
 async fn flush_has_two_failures() {
     let mut tested = start().await;
     for (after, expected, last) in
@@ -477,7 +415,8 @@ async fn what_has_no_script_is_unimplemented() {
         assert_eq!(code_and_reason(&tested.set(workspace).await.unwrap_err()), expected, "{workspace}");
     }
     assert_eq!(code_and_reason(&tested.load("starting.1").await.1.unwrap_err()), expected);
-    assert_eq!(code_and_reason(&tested.stream("unknown-event.1", "", 1).await.1.unwrap_err()), expected);
+    assert_eq!(code_and_reason(&tested.watch("partial.1", "", 1).await.1.unwrap_err()), expected);
+    assert_eq!(code_and_reason(&tested.stream("unknown-event.1").await.1.unwrap_err()), expected);
     assert_eq!(code_and_reason(&tested.write(vec![mutations("resume.1", 1)]).await.1.unwrap_err()), expected);
     let get = GetRequest { changelog_id: "count.1/deployment/a".to_owned(), ..Default::default() };
     assert_eq!(code_and_reason(&tested.client.get(get).await.unwrap_err()), expected);

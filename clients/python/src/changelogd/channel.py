@@ -14,7 +14,7 @@ _RETRIED = ("Set", "Delete", "Get", "Flush", "Describe", "LoadWorkspace")
 
 # After a broken connection the library answers UNAVAILABLE, and does not know whether a write was done. So these
 # retries are safe only if one writer owns the key: a retry may overwrite a newer write. Write is not retried, because
-# its stream has state. `follow` resumes StreamAll itself.
+# its stream has state. `watch` resumes Watch itself.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -43,11 +43,13 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 10_000),
     # The answer of the ping itself. The library would wait for it for a minute.
     ("grpc.http2.ping_timeout_ms", 10_000),
-    # A stream that follows sends nothing, and the library would stop its pings after two.
+    # A watch sends nothing after its request, and the library would stop its pings after two.
     ("grpc.http2.max_pings_without_data", 0),
     # A sidecar that restarts is back soon. The library's own bound is 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Else all clients of a process would share one connection to an address, which carries 128 calls at a time.
+    ("grpc.use_local_subchannel_pool", 1),
     # A sidecar is near. The proxy that the environment names is for other hosts.
     ("grpc.enable_http_proxy", 0),
 ]

@@ -15,9 +15,9 @@ from changelogd.cancel import Cancel
 from changelogd.channel import connect
 from changelogd.entity import E, Entity, Key, Record, decode, encode
 from changelogd.errors import Error
-from changelogd.follow import Event, follow_workspace
 from changelogd.v1 import changelog_pb2 as pb
 from changelogd.v1.changelog_pb2_grpc import ChangelogServiceStub
+from changelogd.watch import Event, watch_workspace
 from changelogd.writer import Writer
 
 _DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -53,8 +53,8 @@ class Client:
     """Threads may share one. `address` is `host:port` or `unix:/path`, else CHANGELOGD_ADDR, else 127.0.0.1:50051.
 
     An empty address counts as absent, and one of another form raises ValueError. Timeouts are in seconds. A call that
-    is given none has `call_timeout`; a load or a stream has `load_timeout`. A call that fails raises `Error`. A key or
-    a workspace with an unpaired surrogate raises ValueError.
+    is given none has `call_timeout`; a load or a stream has `load_timeout`. A call that fails raises `Error`. A key, a
+    workspace or a type with an unpaired surrogate raises ValueError.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends all calls and each `follow`, with CANCELLED. Later calls raise CANCELLED too. Close writers before."""
-        # Before the channel, so that `follow` does not take its end for one that passes.
+        """Ends all calls and each `watch`, with CANCELLED. Later calls raise CANCELLED too. Close writers before."""
+        # Before the channel, so that `watch` does not take its end for one that passes.
         self._closed.cancel()
         self._channel.close()
 
@@ -138,8 +138,7 @@ class Client:
     ) -> dict[str, E]:
         """All entities of one type by their ID, in the order of their last change. Never a part of them."""
         seconds = self._load_timeout if timeout is None else timeout
-        entities, _ = reads.load(self._stub, workspace, (entity,), seconds, cancel)
-        return {key.id: value for key, value in entities.items()}
+        return reads.load(self._stub, workspace, entity, seconds, cancel)
 
     def stream(
         self,
@@ -158,16 +157,23 @@ class Client:
         seconds = self._load_timeout if timeout is None else timeout
         return reads.stream(self._stub, workspaces, partitions, types, seconds, cancel)
 
-    def follow(self, workspace: str, *types: type[E], cancel: Cancel | None = None) -> Generator[Event[E], None, None]:
-        """The state of a workspace, and then each change once and in order, until `cancel`, `break` or an error.
+    def watch(self, workspace: str, *types: type[E], cancel: Cancel | None = None) -> Generator[Event[E], None, None]:
+        """The state of a workspace, and then each change in order, until `cancel`, `break` or an error.
 
         It waits for a sidecar that restarts, and continues where it was. So it does after RESOURCE_EXHAUSTED with a
-        reason, DEADLINE, CANCELLED without a reason, and a load that reached `load_timeout`. It waits 0.1 to 5 s, or as
-        long as the server asks for, up to 60 s. Every other error ends it, PartialLoadError too.
+        reason, DEADLINE, CANCELLED without a reason, and a state that did not come within `load_timeout`. It waits 0.1
+        to 5 s, or as long as the server asks for, up to 60 s. Every other error ends it.
+
+        Of these failures only UNAVAILABLE may last. Others that follow each other for longer than `load_timeout` end it
+        with the last of them, unless the state comes in between, or all that was missed.
+
+        A change comes once, unless the log has lost records, as in an unclean election. If it has lost a delivered
+        change, the entity's older value comes again, or `Loaded`. After more than 10,000 entities since the newest
+        token, which comes at least every 10 s, a broken stream means `Loaded` too.
         """
         if not types:
-            raise ValueError("follow needs the types of the entities")
-        return follow_workspace(self._stub, workspace, types, self._load_timeout, self._closed, cancel or Cancel())
+            raise ValueError("watch needs the types of the entities")
+        return watch_workspace(self._stub, workspace, types, self._load_timeout, self._closed, cancel or Cancel())
 
     def writer(self) -> Writer:
         """A stream for many writes. Use it with `with`, or close it."""

@@ -40,25 +40,22 @@ def events(method: Any, request: Any, timeout: float | None, cancel: Cancel | No
             raise Error.of_call(error) from error
 
 
-def load(
-    stub: Any, workspace: str, types: Sequence[type[E]], timeout: float, cancel: Cancel | None
-) -> tuple[dict[Key, E], pb.Snapshot]:
-    check_text(workspace)
-    by_name = {entity.entity_type: entity for entity in types}
-    request = pb.LoadWorkspaceRequest(workspace_id=workspace, entity_types=by_name)
-    entities: dict[Key, E] = {}
-    snapshot = None
+def load(stub: Any, workspace: str, entity: type[E], timeout: float, cancel: Cancel | None) -> dict[str, E]:
+    check_text(workspace, entity.entity_type)
+    request = pb.LoadWorkspaceRequest(workspace_id=workspace, entity_types=[entity.entity_type])
+    entities: dict[str, E] = {}
+    is_whole = False
     for event in events(stub.LoadWorkspace, request, timeout, cancel):
         match event.WhichOneof("event"):
             case "batch":
                 for entry in event.batch.entries:
                     key = Key.parse(entry.key)
-                    entities[key] = decode(by_name[key.type], key, entry.raw)
+                    entities[key.id] = decode(entity, key, entry.raw)
             case "snapshot":
-                snapshot = event.snapshot
-    if snapshot is None:
+                is_whole = True
+    if not is_whole:
         raise PartialLoadError(StatusCode.INTERNAL, f"the load of {workspace!r} ended without its Snapshot")
-    return entities, snapshot
+    return entities
 
 
 def stream(
@@ -69,10 +66,9 @@ def stream(
     timeout: float,
     cancel: Cancel | None,
 ) -> Generator[Record | pb.Snapshot, None, None]:
-    check_text(*workspaces)
-    request = pb.StreamAllRequest(
-        workspace_ids=workspaces, partitions=partitions, entity_types=[entity.entity_type for entity in types]
-    )
+    names = [entity.entity_type for entity in types]
+    check_text(*workspaces, *names)
+    request = pb.StreamAllRequest(workspace_ids=workspaces, partitions=partitions, entity_types=names)
     complete: set[int] = set()
     end = time.monotonic() + timeout
     for event in events(stub.StreamAll, request, timeout, cancel):

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use changelogd_client::{Code, Entity, Entry, Selection, Snapshot, StreamEvent, proto::DescribeRequest};
+use changelogd_client::{Change, Code, Entity, Entry, Selection, Snapshot, StreamEvent, proto::DescribeRequest};
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
@@ -39,6 +39,10 @@ async fn a_partial_load_is_an_error() {
 async fn an_unknown_event_is_ignored() {
     let loaded = scripted().load(&workspace("unknown-event")).await.unwrap();
     assert_eq!(versions(&loaded).len(), 1);
+    let mut changes = scripted().watch(&workspace("unknown-event"), &[]);
+    let Change::Loaded(entries) = next(&mut changes).await.unwrap() else { panic!("the state comes first") };
+    assert_eq!(entries.len(), 1);
+    assert!(matches!(next(&mut changes).await.unwrap(), Change::Changed(entry) if entry.key.id == "b"));
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@
 
 mod addresses;
 mod errors;
-mod follow;
+mod keepalive;
 mod loads;
 mod support;
 mod values;
+mod watch;
 mod writes;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub const EMBEDDED: &str = "CHANGELOGD_TEST_EMBEDDED";
 const KAFKA: &str = "CHANGELOGD_TEST_ON_KAFKA";
-const SCRIPTED: &str = "CHANGELOGD_TEST_SCRIPTED";
+pub const SCRIPTED: &str = "CHANGELOGD_TEST_SCRIPTED";
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -97,4 +97,9 @@ impl LoadError {
     pub(super) fn deadline_before(what: &str) -> Self {
         Self::Deadline { what: format!("before {what}"), partition: None }
     }
+
+    /// The deadline passed before a partition was read to its end.
+    pub(super) fn deadline_before_end(partition: Partition) -> Self {
+        Self::Deadline { what: format!("before partition {partition} was read to its end"), partition: Some(partition) }
+    }
 }

@@ -187,15 +187,15 @@ impl Metrics {
     }
 
     fn register_streams(&self, registry: &mut Registry) {
-        registry.register("following_streams", "Streams that follow now", self.following_streams.clone());
+        registry.register("following_streams", "Streams and watches that follow now", self.following_streams.clone());
         registry.register(
             "following_streams_limit",
-            "How many streams may follow: --max-following-streams, or fewer if the memory is too small for so many",
+            "How many streams and watches may follow: --max-following-streams, or fewer if the memory is too small",
             self.following_streams_limit.clone(),
         );
         registry.register(
             "following_streams_lagging",
-            "Streams that have not delivered all records for more than 15 s",
+            "Streams and watches that have not delivered all records for more than 15 s",
             self.lagging_streams.clone(),
         );
         registry.register_with_unit(
@@ -237,8 +237,13 @@ impl Metrics {
 
     /// A replay reads until the result is dropped.
     pub(super) fn replaying(&self) -> Replaying {
+        self.replaying_since(Instant::now())
+    }
+
+    /// As [`Metrics::replaying`], for one that has begun earlier.
+    pub(super) fn replaying_since(&self, begun: Instant) -> Replaying {
         let (first_records, durations) = (self.first_records.clone(), self.replay_durations.clone());
-        Replaying { begun: Instant::now(), has_record: false, first_records, durations }
+        Replaying { begun, has_record: false, first_records, durations }
     }
 
     /// Counts a running replay until the result is dropped.

@@ -27,7 +27,7 @@ pub use admission::Peer;
 pub use error::LoadError;
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest};
+pub use read::{Get, Load, RecordStream, Snapshot, StreamEvent, StreamRequest, Watch, WatchEvent, WatchRequest};
 pub use resume::{Content, ResyncCause, TokenError};
 pub use write::{AcceptedWrite, Ack, FailedWrite, Flushed, PreparedRecord, Undelivered, WriteTarget};
 

@@ -13,15 +13,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Appended, Counts, DELETE_RETENTION_FLAG, Description, Log, NewRecord, PROGRESS_INTERVAL, PartitionEnd,
-    PartitionState, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest, StartAt, StoreKind, Topic,
-    TopicState, WriteError, WriteQueue, short_retention_of_followers,
+    Appended, Class, Counts, DELETE_RETENTION_FLAG, Description, Follow, Latest, LatestRequest, Log, NewRecord,
+    PROGRESS_INTERVAL, PartitionEnd, PartitionState, PendingAppend, ReadError, Replay, ReplayEvent, ReplayRequest,
+    ReplaySender, Selection, StartAt, StoreKind, Topic, TopicState, WriteError, WriteQueue,
+    short_retention_of_followers,
 };
 use crate::model::{Partition, PartitionCount, Position, Record};
 
@@ -33,6 +34,16 @@ const BATCH: usize = 512;
 struct Stored {
     key: Option<Bytes>,
     record: Record,
+}
+
+impl Stored {
+    /// Counts it, and says whether it is selected.
+    fn count(&self, selection: &Selection, partition: Partition, counts: &mut Counts) -> Class {
+        let class = selection.classify(partition, self.key.as_deref());
+        let value = self.record.value.as_ref().map_or(0, Bytes::len);
+        counts.count(class, self.key.as_ref().map_or(0, Bytes::len) + value);
+        class
+    }
 }
 
 #[derive(Debug, Default)]
@@ -133,7 +144,7 @@ impl MemoryLog {
 struct Reader {
     log: MemoryLog,
     request: ReplayRequest,
-    events: mpsc::Sender<Result<ReplayEvent, ReadError>>,
+    events: ReplaySender,
     /// When it had last read all records. Tombstones written since then must not be gone.
     caught_up_at: Instant,
 }
@@ -145,7 +156,7 @@ impl Reader {
             let (lag, retention) = (self.caught_up_at.elapsed(), self.log.topic.delete_retention);
             // A process keeps every tombstone, so a load is whole at any speed. A stream that follows has the limit
             // that it has on every store.
-            if self.request.follow && lag > retention / 2 {
+            if self.request.follow.is_on() && lag > retention / 2 {
                 let error = ReadError::too_slow(partition, lag, retention, DELETE_RETENTION_FLAG);
                 let _ = self.events.send(Err(error)).await;
                 return None;
@@ -155,10 +166,7 @@ impl Reader {
             from = last.record.offset + 1;
             let mut records = Vec::new();
             for stored in batch {
-                let class = self.request.selection.classify(partition, stored.key.as_deref());
-                let value = stored.record.value.as_ref().map_or(0, Bytes::len);
-                counts.count(class, stored.key.as_ref().map_or(0, Bytes::len) + value);
-                if class == super::Class::Wanted {
+                if stored.count(&self.request.selection, partition, counts) == Class::Wanted {
                     records.push(stored.record);
                 }
             }
@@ -172,14 +180,18 @@ impl Reader {
     async fn run(mut self, starts: Vec<(Partition, i64, i64, SystemTime)>) -> Option<()> {
         let mut next = Vec::new();
         for (partition, start, end, at_end) in starts {
+            if self.request.follow == Follow::FromStart {
+                next.push((partition, start));
+                continue;
+            }
             let mut counts = Counts::default();
             self.deliver(partition, start, end, &mut counts).await?;
-            let end = PartitionEnd { partition, start, end, counts, leader_epoch: -1, at_end };
+            let end = PartitionEnd::without_epoch(partition, start..end, counts, at_end);
             self.events.send(Ok(ReplayEvent::End(end))).await.ok()?;
             next.push((partition, end.end));
         }
         let mut version = self.log.version.subscribe();
-        if !self.request.follow {
+        if !self.request.follow.is_on() {
             return Some(());
         }
         // Not known before the first check.
@@ -278,6 +290,33 @@ impl Log for MemoryLog {
         let (events, replay) = Replay::channel();
         tokio::spawn(Reader { log: self.clone(), request, events, caught_up_at }.run(starts));
         Ok(replay)
+    }
+
+    async fn latest(&self, request: LatestRequest) -> Result<Option<Latest>, ReadError> {
+        let LatestRequest { partition, selection, max_bytes, .. } = request;
+        let (end, at_end) = (self.end(partition), SystemTime::now());
+        let (mut counts, mut latest, mut bytes, mut from) = (Counts::default(), HashMap::new(), 0, 0);
+        loop {
+            let batch = self.read(partition, from, end);
+            let Some(last) = batch.last() else { break };
+            from = last.record.offset + 1;
+            for stored in batch {
+                if stored.count(&selection, partition, &mut counts) == Class::Wanted {
+                    bytes += stored.record.memory_size();
+                    let superseded = latest.insert(stored.record.key.clone(), stored.record);
+                    bytes -= superseded.map_or(0, |record: Record| record.memory_size());
+                }
+            }
+            if bytes > max_bytes {
+                return Ok(None);
+            }
+            // A long history must not hold up other tasks, and a caller that leaves ends it here.
+            tokio::task::yield_now().await;
+        }
+        let mut records: Vec<_> = latest.into_values().collect();
+        records.sort_unstable_by_key(|record| record.offset);
+        let end = PartitionEnd::without_epoch(partition, 0..end, counts, at_end);
+        Ok(Some(Latest { records, end }))
     }
 
     async fn describe(&self) -> Description {

@@ -25,35 +25,41 @@
 //! - Concurrent replays do not affect each other.
 
 mod cause;
+mod ends;
 mod error;
+mod latest;
 mod memory;
 mod reason;
+mod replay;
 mod retention;
 mod selection;
+mod topic;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::Instant,
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
 };
 
 pub use cause::{MoveCause, TruncationCause};
+pub use ends::{EndOffset, Ends};
 pub use error::{ClockRange, Corrupt, Gone, InSync, ReadError, StoreFailure, TopicProblem, WriteError};
+pub use latest::{Latest, LatestRequest};
 pub use memory::MemoryLog;
+pub use replay::{
+    Follow, PROGRESS_INTERVAL, PartitionEnd, ReadCounter, Replay, ReplayEvent, ReplayRequest, ReplaySender, StartAt,
+};
 pub use retention::{
     DELETE_RETENTION_FLAG, DELETE_RETENTION_PROPERTY, MIN_DELETE_RETENTION, short_retention,
     short_retention_of_followers,
 };
 pub use selection::{Class, Counts, Keys, Selection};
+pub use topic::{Topic, TopicState};
 
-use crate::model::{Headers, Key, Partition, PartitionCount, Position, Record};
+use crate::model::{Headers, Key, Partition, Position};
 
 /// The kind of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,40 +80,6 @@ impl fmt::Display for StoreKind {
             Self::Memory => "memory",
         })
     }
-}
-
-/// The topic that is served. Once it is known, it does not change while the process runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
-    /// The name of the topic; for the embedded store, of the data directory.
-    pub name: String,
-    /// The topic id in Kafka's base64 form; for other stores, the id of the store.
-    pub id: String,
-    /// The partition count that the log has.
-    pub partition_count: PartitionCount,
-    /// The largest value that fits next to the longest key and headers, in bytes; `None` if there is no limit or it is
-    /// not known.
-    pub max_value_bytes: Option<usize>,
-    /// How long tombstones are kept (delete.retention.ms).
-    pub delete_retention: Duration,
-}
-
-/// Whether writes and loads are possible, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TopicState {
-    /// The brokers can't be reached, or were not reached yet.
-    Unreachable {
-        /// The error.
-        cause: String,
-        /// The topic that was served before; `None` if none was.
-        topic: Option<Arc<Topic>>,
-    },
-    /// The topic is served.
-    Ready(Arc<Topic>),
-    /// The topic is refused. The state can change again, unless another topic has taken its place.
-    Invalid(TopicProblem),
-    /// The store failed. The state is final until the store is opened again.
-    Failed(StoreFailure),
 }
 
 /// A record to append.
@@ -149,125 +121,6 @@ pub struct WriteQueue {
     /// The used part of the queue that refuses a record first, of its records or bytes: from 0 to 1. A log may have
     /// several, each for a part of the workspaces.
     pub fullest: f64,
-}
-
-/// Where a replay starts in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartAt {
-    /// At the low watermark.
-    Low,
-    /// At an offset, which must be within the log: low watermark <= offset <= end.
-    Offset {
-        /// The first offset to read.
-        offset: i64,
-        /// The leader epoch of the record before it, so that the log can notice a truncation. Negative if it is not
-        /// known: as the log returned it with the offset.
-        leader_epoch: i32,
-    },
-}
-
-/// A request for a replay.
-#[derive(Debug, Clone)]
-pub struct ReplayRequest {
-    /// The topic that the caller computed partitions for. A topic with another id is refused.
-    pub topic: Arc<Topic>,
-    /// The partitions to read, and where to start. Not empty, and no partition twice.
-    pub partitions: Vec<(Partition, StartAt)>,
-    /// Which records to deliver.
-    pub selection: Selection,
-    /// Whether to continue after the end offsets.
-    pub follow: bool,
-    /// Whether each record must own its bytes. Otherwise the records of a batch may share a buffer, which stays in
-    /// memory as long as one of them. Set it to keep some records of a batch.
-    pub owned_records: bool,
-    /// The deadline for the end offsets. A following replay has none after them.
-    pub deadline: Instant,
-}
-
-/// The end of a partition was reached: every selected record in `[start, end)` has been delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionEnd {
-    /// The partition.
-    pub partition: Partition,
-    /// The offset at which the replay started.
-    pub start: i64,
-    /// The end offset, exclusive: the high watermark after the request arrived, or a later one.
-    pub end: i64,
-    /// Counts of all records in the range.
-    pub counts: Counts,
-    /// The leader epoch of the last record that was read; negative if it is not known.
-    pub leader_epoch: i32,
-    /// The time at which the end offset was taken.
-    pub at_end: SystemTime,
-}
-
-impl PartitionEnd {
-    /// The end of an empty partition.
-    pub(crate) fn empty(partition: Partition) -> Self {
-        let counts = Counts::default();
-        Self { partition, start: 0, end: 0, counts, leader_epoch: -1, at_end: SystemTime::now() }
-    }
-}
-
-/// An event of a replay. Events of one partition come in the order of offsets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReplayEvent {
-    /// Selected records of one partition, in the order of offsets.
-    Records {
-        /// The partition.
-        partition: Partition,
-        /// The records; never empty.
-        records: Vec<Record>,
-        /// The leader epoch of the last record; negative if it is not known.
-        leader_epoch: i32,
-    },
-    /// The end of a partition. Sent once for each partition.
-    End(PartitionEnd),
-    /// Every selected record below `next_offset` has been delivered. Only with `follow`, after the end of the
-    /// partition.
-    Progress {
-        /// The partition.
-        partition: Partition,
-        /// The next offset to read.
-        next_offset: i64,
-        /// The leader epoch of the last record that was read; negative if it is not known.
-        leader_epoch: i32,
-        /// Counts of all records since the last event with counts.
-        counts: Counts,
-        /// A time at which the reader had read all records; `None` if records were left to read.
-        at_end: Option<SystemTime>,
-    },
-    /// Records were read, selected or not. Distinguishes a replay that makes progress from a stalled one. Only without
-    /// `follow`, from logs whose replays are shared.
-    Moving,
-}
-
-/// The interval of [`ReplayEvent::Moving`].
-pub const MOVING_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The interval of [`ReplayEvent::Progress`] of a following replay, even if no record is selected.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Batches that a replay may be ahead of its receiver.
-pub const REPLAY_BATCHES_AHEAD: usize = 4;
-
-/// A running replay. Dropping it stops the replay.
-#[derive(Debug)]
-pub struct Replay {
-    events: mpsc::Receiver<Result<ReplayEvent, ReadError>>,
-}
-
-impl Replay {
-    /// A channel. The backend owns the sender.
-    pub fn channel() -> (mpsc::Sender<Result<ReplayEvent, ReadError>>, Self) {
-        let (sender, events) = mpsc::channel(REPLAY_BATCHES_AHEAD);
-        (sender, Self { events })
-    }
-
-    /// The next event; `None` after the end of the last partition (never with `follow`), or after an error.
-    pub async fn next(&mut self) -> Option<Result<ReplayEvent, ReadError>> {
-        self.events.recv().await
-    }
 }
 
 /// One partition, as it is now.
@@ -332,6 +185,29 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// The topic, checked within the last second. Waits for the brokers for a limited time.
     async fn topic(&self) -> Result<Arc<Topic>, ReadError>;
 
+    /// The topic, checked after this call began.
+    async fn confirm(&self) -> Result<Arc<Topic>, ReadError> {
+        self.topic().await
+    }
+
+    /// The ends of the partitions, asked for after this call began. Every record that was acknowledged before is below
+    /// them. They may be of a topic that was created again: only [`Log::confirm`] after them says that they are not.
+    async fn ends(&self, partitions: &[Partition], deadline: Instant) -> Result<Ends, ReadError> {
+        let (asked_at, asked_at_wall) = (Instant::now(), SystemTime::now());
+        let late = |_| ReadError::Unreachable { cause: "no answer before the deadline".to_owned() };
+        let described = async {
+            // A description has findings where a read has errors.
+            self.topic().await?;
+            Ok::<_, ReadError>(self.describe().await.partitions)
+        };
+        let found = timeout_at(deadline, described).await.map_err(late)??;
+        let end = |partition: &Partition| match found.iter().find(|state| state.partition == *partition) {
+            Some(state) => Ok(EndOffset { partition: *partition, offset: state.high, leader_epoch: -1 }),
+            None => Err(ReadError::Unreachable { cause: format!("the end of partition {partition} is not known") }),
+        };
+        Ok(Ends { ends: partitions.iter().map(end).collect::<Result<_, _>>()?, asked_at, asked_at_wall })
+    }
+
     /// Accepts or refuses a record. Never blocks. Records of a partition are written in the order of the calls. `Err`
     /// means that the record was not written and never will be.
     fn append(&self, record: NewRecord) -> Result<PendingAppend, WriteError>;
@@ -339,9 +215,21 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// The accepted records without an outcome, as the log counts them for its queue limits.
     fn queue(&self) -> WriteQueue;
 
+    /// Whether a replay reads whole partitions, whatever it selects. Then one replay of a partition may serve several
+    /// loads, and counts what it reads: see [`Replay::records_read`].
+    fn reads_whole_partitions(&self) -> bool {
+        false
+    }
+
     /// Takes the end offsets of the partitions and starts to read. An empty partition ends without reading. Errors
     /// before the first record are returned as `Err`, later ones through the [`Replay`].
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError>;
+
+    /// The latest record of each selected key, from an index, as whole as a replay from the low watermark. `None` if
+    /// the log has no index, or the records take more memory than they may: then a replay has them.
+    async fn latest(&self, _request: LatestRequest) -> Result<Option<Latest>, ReadError> {
+        Ok(None)
+    }
 
     /// Describes the log as it is now. Facts that are not available are findings, not errors.
     async fn describe(&self) -> Description;

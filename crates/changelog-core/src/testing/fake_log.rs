@@ -26,7 +26,7 @@ type TopicCheck = dyn Fn() -> Result<Arc<Topic>, ReadError> + Send + Sync;
 /// A log over a memory log. Operations that the test does not replace are those of the memory log.
 pub struct FakeLog {
     memory: MemoryLog,
-    kind: StoreKind,
+    reads_whole_partitions: bool,
     state: watch::Receiver<TopicState>,
     state_reads: AtomicUsize,
     topic: Option<Box<TopicCheck>>,
@@ -45,7 +45,7 @@ impl FakeLog {
     /// A log that behaves as `memory` does.
     pub fn new(memory: MemoryLog) -> Self {
         Self {
-            kind: memory.kind(),
+            reads_whole_partitions: memory.reads_whole_partitions(),
             state: memory.topic_state(),
             state_reads: AtomicUsize::new(0),
             topic: None,
@@ -56,10 +56,10 @@ impl FakeLog {
         }
     }
 
-    /// Reports this kind of store.
+    /// Says that its replays read whole partitions.
     #[must_use]
-    pub fn with_kind(mut self, kind: StoreKind) -> Self {
-        self.kind = kind;
+    pub fn reading_whole_partitions(mut self) -> Self {
+        self.reads_whole_partitions = true;
         self
     }
 
@@ -116,7 +116,7 @@ impl FakeLog {
 #[async_trait]
 impl Log for FakeLog {
     fn kind(&self) -> StoreKind {
-        self.kind
+        self.memory.kind()
     }
 
     fn topic_state(&self) -> watch::Receiver<TopicState> {
@@ -137,6 +137,10 @@ impl Log for FakeLog {
 
     fn queue(&self) -> WriteQueue {
         self.memory.queue()
+    }
+
+    fn reads_whole_partitions(&self) -> bool {
+        self.reads_whole_partitions
     }
 
     async fn replay(&self, request: ReplayRequest) -> Result<Replay, ReadError> {

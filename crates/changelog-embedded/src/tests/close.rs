@@ -53,7 +53,8 @@ async fn a_replay_that_ends_after_the_close_does_not_stop_the_engine_on_its_thre
     let topic = log.topic().await.unwrap();
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
     let selection = Selection::all(topic.partition_count);
-    let request = ReplayRequest { topic, partitions, selection, follow: false, owned_records: false, deadline: soon() };
+    let request =
+        ReplayRequest { topic, partitions, selection, follow: Follow::No, owned_records: false, deadline: soon() };
     let mut replay = log.replay(request).await.unwrap();
     replay.next().await.unwrap().unwrap();
     let published = log.state.published.borrow().as_ref().map(Arc::downgrade).unwrap();

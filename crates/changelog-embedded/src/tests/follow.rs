@@ -12,7 +12,14 @@ async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
     let home = topic.partition_count.of_workspace(b"w");
     let selection = Selection::all(topic.partition_count);
     let partitions = vec![(home, StartAt::Offset { offset: 1, leader_epoch: -1 })];
-    let request = ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
+    let request = ReplayRequest {
+        topic,
+        partitions,
+        selection,
+        follow: Follow::AfterEnds,
+        owned_records: false,
+        deadline: soon(),
+    };
     let mut replay = log.replay(request).await.unwrap();
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::End(end))) if (end.start, end.end) == (1, 1)));
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 1, .. }))));
@@ -36,7 +43,14 @@ async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {
     let topic = log.topic().await.unwrap();
     let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
     let selection = Selection::all(topic.partition_count);
-    let request = ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
+    let request = ReplayRequest {
+        topic,
+        partitions,
+        selection,
+        follow: Follow::AfterEnds,
+        owned_records: false,
+        deadline: soon(),
+    };
     let mut replay = log.replay(request).await.unwrap();
     while !matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { .. }))) {}
     (log, replay)

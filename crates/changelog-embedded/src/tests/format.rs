@@ -92,7 +92,8 @@ async fn of_partition(log: &EmbeddedLog, partition: i32, start: StartAt) -> Resu
     let topic = log.topic().await?;
     let selection = Selection::all(topic.partition_count);
     let partitions = vec![(Partition::new(partition).unwrap(), start)];
-    let request = ReplayRequest { topic, partitions, selection, follow: false, owned_records: false, deadline: soon() };
+    let request =
+        ReplayRequest { topic, partitions, selection, follow: Follow::No, owned_records: false, deadline: soon() };
     let (mut replay, mut records) = (log.replay(request).await?, Vec::new());
     while let Some(event) = replay.next().await {
         if let ReplayEvent::Records { records: batch, .. } = event? {

@@ -128,8 +128,14 @@ async fn a_removal_is_noticed_without_a_write_and_ends_following_replays() {
             let topic = log.topic().await.unwrap();
             let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
             let selection = Selection::all(topic.partition_count);
-            let request =
-                ReplayRequest { topic, partitions, selection, follow: true, owned_records: false, deadline: soon() };
+            let request = ReplayRequest {
+                topic,
+                partitions,
+                selection,
+                follow: Follow::AfterEnds,
+                owned_records: false,
+                deadline: soon(),
+            };
             let mut follower = log.replay(request).await.unwrap();
             let mut state = log.topic_state();
             let until = soon();

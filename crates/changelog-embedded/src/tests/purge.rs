@@ -62,7 +62,7 @@ async fn a_reader_that_missed_a_purged_tombstone_is_refused_by_offset_not_by_clo
             topic: topic.clone(),
             partitions,
             selection,
-            follow: false,
+            follow: Follow::No,
             owned_records: false,
             deadline: soon(),
         })

@@ -60,6 +60,48 @@ async fn values_too_large_to_sort_in_memory_are_read_twice() {
     );
 }
 
+/// Covers C42, C48.
+#[tokio::test]
+async fn the_index_has_what_a_replay_has_or_leaves_it_to_a_replay() {
+    for (sort_bytes, fits) in [(1 << 20, true), (1_000, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { partition_count: PartitionCount::new(1), sort_bytes, ..settings(&dir) };
+        let log = EmbeddedLog::open(settings).unwrap();
+        for n in 0..50 {
+            put(&log, &format!("w/t{}/{}", n % 2, n * 7 % 20), (n % 5 > 0).then_some("v")).await;
+            put(&log, "other/t/1", Some("v")).await;
+        }
+        let topic = log.topic().await.unwrap();
+        let (count, partition) = (topic.partition_count, topic.partition_count.of_workspace(b"w"));
+        let workspace = || WorkspaceId::parse("w").unwrap();
+        for selection in [
+            Selection::workspace(workspace(), HashSet::new(), count),
+            Selection::workspace(workspace(), HashSet::from(["t1".to_owned()]), count),
+            Selection::all(count),
+            Selection::key(Key::parse("w/t1/7").unwrap(), count),
+            Selection::key(Key::parse("w/t1/none").unwrap(), count),
+        ] {
+            let request = |max_bytes| LatestRequest {
+                topic: topic.clone(),
+                partition,
+                selection: selection.clone(),
+                max_bytes,
+                deadline: soon(),
+            };
+            let replayed = replay(&log, selection.clone(), StartAt::Low).await.unwrap();
+            let few = replayed.len() < 2;
+            let latest = log.latest(request(1 << 20)).await.unwrap();
+            assert_eq!(latest.is_some(), fits || few, "{selection:?}");
+            if let Some(latest) = latest {
+                assert_eq!(latest.records, replayed, "{selection:?}");
+                assert_eq!((latest.end.start, latest.end.end), (0, 100));
+                assert!(latest.end.counts.read >= replayed.len() as u64);
+            }
+            assert_eq!(log.latest(request(10)).await.unwrap().is_some(), replayed.is_empty(), "{selection:?}");
+        }
+    }
+}
+
 /// Covers R7.
 #[tokio::test]
 async fn a_passed_deadline_and_an_offset_outside_the_log_are_errors() {
@@ -72,7 +114,7 @@ async fn a_passed_deadline_and_an_offset_outside_the_log_are_errors() {
         topic: topic.clone(),
         partitions: vec![(home, start)],
         selection: Selection::all(topic.partition_count),
-        follow: false,
+        follow: Follow::No,
         owned_records: false,
         deadline,
     };

@@ -136,9 +136,7 @@ pub async fn describe(settings: &Settings) -> Result<TopicReport, AdminError> {
     let numbers: Vec<_> = described.partitions.iter().map(|p| p.partition).collect();
     let specs = [OffsetSpec::Low, OffsetSpec::LastStable, OffsetSpec::High];
     let [low, last_stable, high] = ffi::list_offsets(&admin, &settings.topic, &numbers, specs, ADMIN_QUERY)?;
-    let at = |list: &[ffi::PartitionOffset], p: i32| {
-        list.iter().find(|(number, _)| *number == p).and_then(|(_, offset)| offset.ok())
-    };
+    let at = |list: &[ffi::PartitionOffset], p: i32| list.iter().find(|of| of.partition == p)?.offset.ok();
     let entries = read_config(&admin, &settings.topic).await.map_err(AdminError::Refused)?;
     Ok(TopicReport {
         topic: settings.topic.clone(),

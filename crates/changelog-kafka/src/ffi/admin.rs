@@ -25,8 +25,15 @@ pub enum OffsetSpec {
     High,
 }
 
-/// One offset of one partition, or the leader's error.
-pub type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
+/// One offset of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionOffset {
+    pub partition: i32,
+    /// The offset, or the leader's error.
+    pub offset: Result<i64, RDKafkaErrorCode>,
+    /// The leader epoch of the answer; -1 if the broker does not tell it.
+    pub leader_epoch: i32,
+}
 
 pub(super) fn c_topic_name(topic: &str, what: &'static str) -> Result<CString, NativeError> {
     CString::new(topic).map_err(|_| NativeError {
@@ -133,11 +140,12 @@ pub fn list_offsets<const N: usize>(
                     c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(entry.offset),
                     code => Err(code.into()),
                 };
-                found[which].push((entry.partition, offset));
+                let leader_epoch = c::rd_kafka_topic_partition_get_leader_epoch(entry);
+                found[which].push(PartitionOffset { partition: entry.partition, offset, leader_epoch });
             }
         }
         for offsets in &mut found {
-            offsets.sort_unstable_by_key(|(partition, _)| *partition);
+            offsets.sort_unstable_by_key(|of| of.partition);
         }
         Ok(found)
     }

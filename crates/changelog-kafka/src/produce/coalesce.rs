@@ -207,6 +207,11 @@ impl<T> Coalescers<T> {
         self.partitions.iter().any(|writes| !writes.lock().queued.is_empty())
     }
 
+    #[cfg(test)]
+    pub fn is_submitting(&self) -> bool {
+        self.partitions.iter().any(|writes| writes.lock().submitting)
+    }
+
     /// Ends the submit thread.
     pub fn stop(&self) {
         self.wakeup.stop();

@@ -329,9 +329,10 @@ use rdkafka::ClientContext as _;
 
 #[cfg(test)]
 impl ProducerPool {
-    /// Whether writes are queued above librdkafka.
-    pub fn has_queued(&self) -> bool {
-        self.submitter.coalescers.has_queued()
+    /// Whether librdkafka has every write. Others would go to a new producer.
+    pub fn has_submitted_all(&self) -> bool {
+        // In this order, because a write leaves the queue when its submission begins.
+        !self.submitter.coalescers.has_queued() && !self.submitter.coalescers.is_submitting()
     }
 
     /// Whether each producer was made with the settings in effect.

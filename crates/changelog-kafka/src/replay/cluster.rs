@@ -122,8 +122,12 @@ pub trait Cluster {
     fn problem(&self) -> Option<TopicProblem>;
     /// The topic's min.compaction.lag.ms as last read. It may be lowered at any time.
     fn min_compaction_lag(&self) -> Duration;
+    /// The topic's delete.retention.ms as last read. It may be lowered at any time.
+    fn delete_retention(&self) -> Duration;
     /// Creates a consumer that is assigned at these offsets.
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<Self::Consumer, ReadError>;
+    /// Tells the caller that records were read, selected or not.
+    fn count_read(&mut self, records: u64);
     /// Sends an event to the caller, and waits at most this time for room in the channel.
     fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome;
     /// Whether the caller has dropped the replay.

@@ -174,10 +174,11 @@ impl FollowCheck {
                 check.position.reset();
             }
             on_counts(partition, progress.counts, false);
+            let (next_offset, leader_epoch) = progress.resume_at(progress.position);
             events.push(ReplayEvent::Progress {
                 partition,
-                next_offset: progress.position,
-                leader_epoch: progress.range.leader_epoch,
+                next_offset,
+                leader_epoch,
                 counts: std::mem::take(&mut progress.counts),
                 at_end,
             });

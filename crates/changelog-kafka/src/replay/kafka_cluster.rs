@@ -13,16 +13,13 @@ use std::{
 };
 
 use changelog_core::{
-    log::{ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem, TopicState},
+    log::{ReadCounter, ReadError, ReplayEvent, ReplayRequest, ReplaySender, Topic, TopicProblem, TopicState},
     model::Partition,
 };
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::{
     runtime::Handle,
-    sync::{
-        mpsc::{self, error::TrySendError},
-        watch,
-    },
+    sync::{mpsc::error::TrySendError, watch},
     time::timeout,
 };
 
@@ -35,8 +32,6 @@ use super::{
 };
 use crate::{clients::Clients, ffi, topic::TopicWatcher};
 
-pub type Events = mpsc::Sender<Result<ReplayEvent, ReadError>>;
-
 /// A real cluster, and the caller at the other end of the channel. Its calls block.
 pub struct KafkaCluster {
     pub clients: Arc<Clients>,
@@ -45,7 +40,8 @@ pub struct KafkaCluster {
     pub closed: Arc<AtomicBool>,
     pub runtime: Handle,
     pub topic_state: watch::Receiver<TopicState>,
-    pub events: Events,
+    pub events: ReplaySender,
+    pub records_read: ReadCounter,
 }
 
 impl Cluster for KafkaCluster {
@@ -78,6 +74,10 @@ impl Cluster for KafkaCluster {
         self.watcher.config().min_compaction_lag
     }
 
+    fn delete_retention(&self) -> Duration {
+        self.watcher.config().delete_retention
+    }
+
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<ffi::Consumer, ReadError> {
         let not_made = |e: &dyn Display| ReadError::Unreachable { cause: format!("a consumer can't be made: {e}") };
         let consumer = self.clients.consumer().map_err(|e| not_made(&e))?;
@@ -93,6 +93,10 @@ impl Cluster for KafkaCluster {
         }
         consumer.assign(&list).map_err(|e| not_made(&e))?;
         Ok(consumer)
+    }
+
+    fn count_read(&mut self, records: u64) {
+        self.records_read.add(records);
     }
 
     fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome {

@@ -77,7 +77,7 @@ impl LimitCheck {
         Self {
             limits,
             deadline: request.deadline.into_std(),
-            follow: request.follow,
+            follow: request.follow.is_on(),
             progress_since_check: false,
             last_progress: now,
             no_stall_before: now,

@@ -22,11 +22,13 @@ pub struct PartitionProgress {
     pub range: ReplayRange,
     /// Everything below this offset has been read.
     pub position: i64,
+    /// The offset above the last record that was read, and its leader epoch.
+    last_read: (i64, i32),
     /// Counts of the records since the last event with counts.
     pub counts: Counts,
     /// How often the end was taken again.
     rounds: u32,
-    /// The end was reported.
+    /// The end was reported, or there is none.
     pub done: bool,
     /// A tombstone written after this time may have been removed before it was read. It is when the end was taken and,
     /// while following, when the position was last at the end of the log.
@@ -34,14 +36,15 @@ pub struct PartitionProgress {
 }
 
 impl PartitionProgress {
-    fn new(range: ReplayRange) -> Self {
+    fn new(range: ReplayRange, done: bool) -> Self {
         Self {
             position: range.start,
+            last_read: (range.start, range.leader_epoch),
             complete_as_of: range.end_taken_at,
             range,
             counts: Counts::default(),
             rounds: 0,
-            done: false,
+            done,
         }
     }
 
@@ -49,6 +52,22 @@ impl PartitionProgress {
     /// truncated and has grown again. A consumer checks its leader epoch, so that partition needs one.
     pub fn needs_no_consumer(&self) -> bool {
         self.position >= self.range.end && self.range.leader_epoch < 0
+    }
+
+    /// A record was read.
+    pub fn read(&mut self, offset: i64, leader_epoch: i32) {
+        self.position = offset + 1;
+        self.last_read = (self.position, leader_epoch);
+    }
+
+    /// Where another replay can go on: an offset, and the leader epoch of the record before it.
+    ///
+    /// Markers, aborted records and holes above the last record say no epoch. With the offset above them and the epoch
+    /// of that record, a broker would take an election in between for a truncation. With the epoch of a later leader it
+    /// would not notice a truncation of what was read. So it is the offset above the last record.
+    pub fn resume_at(&self, read_to: i64) -> (i64, i32) {
+        let (_, epoch) = self.last_read;
+        if epoch < 0 { (read_to, epoch) } else { self.last_read }
     }
 
     /// Whether everything below the end has been read if everything below this offset has.
@@ -112,10 +131,12 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    pub fn new(ranges: Vec<ReplayRange>) -> Self {
+    /// Of changes, which have no ends, or of a replay with an end in each partition.
+    pub fn new(ranges: Vec<ReplayRange>, of_changes: bool) -> Self {
+        let progress = |range: ReplayRange| (range.partition.number(), PartitionProgress::new(range, of_changes));
         Self {
-            unfinished: ranges.len(),
-            progress: ranges.into_iter().map(|r| (r.partition.number(), PartitionProgress::new(r))).collect(),
+            unfinished: if of_changes { 0 } else { ranges.len() },
+            progress: ranges.into_iter().map(progress).collect(),
         }
     }
 
@@ -159,12 +180,14 @@ impl Partitions {
         progress.done = true;
         progress.complete_as_of = progress.range.end_taken_at;
         self.unfinished -= 1;
+        let (next, leader_epoch) = progress.resume_at(progress.range.end);
         Some(PartitionEnd {
             partition: progress.range.partition,
             start: progress.range.start,
             end: progress.range.end,
             counts: std::mem::take(&mut progress.counts),
-            leader_epoch: progress.range.leader_epoch,
+            next,
+            leader_epoch,
             at_end: progress.range.end_taken_at_wall,
         })
     }

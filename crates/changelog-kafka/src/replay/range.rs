@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use changelog_core::{
-    log::{ReadError, ReplayRequest, StartAt},
+    log::{Follow, ReadError, ReplayRequest, StartAt},
     model::Partition,
     rule::{Rule, holds},
 };
@@ -28,7 +28,7 @@ pub struct ReplayRange {
     pub start: i64,
     /// The end offset, exclusive.
     pub end: i64,
-    /// Of the last record that was read; [`NO_RECORD_READ`], or -1 if it is not known.
+    /// Of the record before the start; [`NO_RECORD_READ`], or -1 if it is not known.
     pub leader_epoch: i32,
     /// The range starts at the low watermark, so its counts are of the whole partition.
     pub whole_partition: bool,
@@ -44,7 +44,13 @@ pub fn resolve_ranges<C: Cluster>(
     max_wait: Duration,
 ) -> Result<Vec<ReplayRange>, ReadError> {
     let partitions: Vec<Partition> = request.partitions.iter().map(|(p, _)| *p).collect();
-    let snapshot = wait_for_stable_offsets(cluster, &partitions, max_wait, request.deadline.into_std())?;
+    let deadline = request.deadline.into_std();
+    let snapshot = if request.follow == Follow::FromStart {
+        // Nothing is promised of these ends. The check of a replay that follows watches the last stable offset.
+        cluster.offsets(&partitions, deadline)?
+    } else {
+        wait_for_stable_offsets(cluster, &partitions, max_wait, deadline)?
+    };
     #[cfg(feature = "take-out-rules")]
     let snapshot = with_first_known_ends(snapshot, &request.topic.id);
     let mut ranges = Vec::new();

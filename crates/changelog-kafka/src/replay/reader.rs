@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use changelog_core::{
-    log::{Class, MOVING_INTERVAL, ReadError, ReplayEvent, ReplayRequest, Topic, TopicProblem, TruncationCause},
+    log::{Class, Follow, ReadError, ReplayEvent, ReplayRequest, TopicProblem, TruncationCause},
     model::{Header, Partition, Record},
     rule::{Rule, holds},
 };
@@ -40,19 +40,6 @@ use super::{
 };
 use crate::timeouts::{MAX_UNCHECKED_POLLS, POLL_TIMEOUT};
 
-/// Rejects a topic that is not the one a request was made for.
-pub fn check_same_topic(expected: &Topic, found: &Topic) -> Result<(), TopicProblem> {
-    let topic = expected.name.clone();
-    if expected.id != found.id && holds(Rule::RecreatedTopicIsError) {
-        return Err(TopicProblem::Recreated { topic, was: expected.id.clone(), now: found.id.clone() });
-    }
-    if expected.partition_count != found.partition_count && holds(Rule::GrownTopicIsError) {
-        let (expected, actual) = (expected.partition_count.get(), found.partition_count.get());
-        return Err(TopicProblem::PartitionCountChanged { topic, expected, actual });
-    }
-    Ok(())
-}
-
 /// A replay in progress.
 pub struct ReplayReader<C: Cluster> {
     pub cluster: C,
@@ -61,8 +48,8 @@ pub struct ReplayReader<C: Cluster> {
     limits: LimitCheck,
     follow: FollowCheck,
     batch: Batch,
-    /// When an event was last sent.
-    last_sent: Instant,
+    /// Records that were read since the caller was last told.
+    untold_records: u64,
     /// When the first record was read.
     pub first_record: Option<Instant>,
     on_counts: OnCounts,
@@ -79,11 +66,11 @@ impl<C: Cluster> ReplayReader<C> {
     ) -> Self {
         let now = cluster.now();
         Self {
-            partitions: Partitions::new(ranges),
+            partitions: Partitions::new(ranges, request.follow == Follow::FromStart),
             limits: LimitCheck::new(limits, &request, now),
             follow: FollowCheck::new(now),
             batch: Batch::default(),
-            last_sent: now,
+            untold_records: 0,
             first_record: None,
             cluster,
             request,
@@ -127,20 +114,20 @@ impl<C: Cluster> ReplayReader<C> {
     }
 
     fn is_complete(&self) -> bool {
-        self.partitions.all_done() && !self.request.follow
+        self.partitions.all_done() && !self.request.follow.is_on()
     }
 
     fn complete_without_consumer(&mut self) -> Result<(), StopReason> {
         if !holds(Rule::EmptyPartitionNeedsNoConsumer) {
             return Ok(());
         }
-        let empty = self.partitions.iter().filter(|p| p.needs_no_consumer());
+        let empty = self.partitions.iter().filter(|p| !p.done && p.needs_no_consumer());
         let empty: Vec<_> = empty.map(|p| p.range.partition.number()).collect();
         empty.into_iter().try_for_each(|number| self.end_reached(number))
     }
 
     fn start_offsets(&self) -> Vec<StartOffset> {
-        let unread = self.partitions.iter().filter(|p| !p.done || self.request.follow);
+        let unread = self.partitions.iter().filter(|p| !p.done || self.request.follow.is_on());
         unread.map(PartitionProgress::start_offset).collect()
     }
 
@@ -154,12 +141,11 @@ impl<C: Cluster> ReplayReader<C> {
             self.end_reached(number)?;
         }
         let Some(progress) = self.partitions.get_mut(number) else { return Ok(()) };
-        if progress.done && !self.request.follow {
+        if progress.done && !self.request.follow.is_on() {
             return Ok(());
         }
-        progress.position = offset + 1;
         let leader_epoch = message.leader_epoch();
-        progress.range.leader_epoch = leader_epoch;
+        progress.read(offset, leader_epoch);
         // Records of a partition that is done are no progress of the others.
         if !progress.done {
             self.limits.progressed();
@@ -168,6 +154,7 @@ impl<C: Cluster> ReplayReader<C> {
         let class = self.request.selection.classify(partition, message.key());
         let bytes = message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len);
         progress.counts.count(class, bytes);
+        self.untold_records += 1;
         let last = progress.ends_by(offset + 1) && holds(Rule::LastRecordIsEnd);
         if class == Class::Wanted {
             let headers = message.headers(&mut progress.counts.lossy_header_names);
@@ -203,10 +190,10 @@ impl<C: Cluster> ReplayReader<C> {
                 SendOutcome::Full(returned) => event = returned,
             }
             self.limits.was_held_up(self.cluster.now());
+            self.limits.lower_delete_retention(self.cluster.delete_retention());
             self.limits.check_ended(&self.cluster, &self.partitions)?;
             self.limits.check_age(&self.cluster, &self.partitions)?;
         }
-        self.last_sent = self.cluster.now();
         Ok(())
     }
 
@@ -254,7 +241,7 @@ impl<C: Cluster> ReplayReader<C> {
     fn complete(&mut self, number: i32) -> Result<(), StopReason> {
         self.flush()?;
         let topic = self.limits.retry_unreachable(&mut self.cluster, &self.partitions, Cluster::fetch_topic)?;
-        check_same_topic(&self.request.topic, &topic)?;
+        self.request.topic.check_same(&topic)?;
         self.limits.lower_delete_retention(topic.delete_retention);
         self.limits.check_age(&self.cluster, &self.partitions)?;
         let Some(progress) = self.partitions.get(number) else { return Ok(()) };
@@ -266,7 +253,7 @@ impl<C: Cluster> ReplayReader<C> {
 
     fn consumer_failed(&mut self, number: i32, code: Code, text: &str) -> Result<(), StopReason> {
         let progress = self.partitions.get(number);
-        if progress.is_some_and(|p| p.done) && !self.request.follow {
+        if progress.is_some_and(|p| p.done) && !self.request.follow.is_on() {
             return Ok(());
         }
         let partition = progress.map_or_else(|| self.partitions.first_unfinished().0, |p| p.range.partition);
@@ -308,18 +295,18 @@ impl<C: Cluster> ReplayReader<C> {
 
     fn check_limits(&mut self, throttled_until: Option<Instant>) -> Result<(), StopReason> {
         self.limits.check_ended(&self.cluster, &self.partitions)?;
-        let (now, follow) = (self.cluster.now(), self.request.follow);
+        let (now, follow) = (self.cluster.now(), self.request.follow.is_on());
         if let Some(until) = throttled_until {
             self.limits.was_held_up(until.min(now));
         }
-        let quiet = now.saturating_duration_since(self.last_sent);
-        if self.limits.take_progress(now) && !follow && quiet >= MOVING_INTERVAL {
-            self.send(ReplayEvent::Moving)?;
+        if self.limits.take_progress(now) {
+            self.cluster.count_read(std::mem::take(&mut self.untold_records));
         }
         self.limits.check_progress(&mut self.cluster, &self.partitions, now)?;
         if follow && self.follow.is_due(now, self.limits.limits().delete_retention) {
             self.check_follow()?;
         }
+        self.limits.lower_delete_retention(self.cluster.delete_retention());
         self.limits.check_age(&self.cluster, &self.partitions)
     }
 

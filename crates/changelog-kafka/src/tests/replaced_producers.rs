@@ -2,10 +2,7 @@
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::{
-    replaced_settings::{producers_are_replaced, wait_until},
-    *,
-};
+use super::{replaced_settings::producers_are_replaced, *};
 use crate::{
     clients::ClientSettings,
     produce::ProducerPool,
@@ -130,7 +127,9 @@ async fn a_purged_write_that_was_tried_before_the_brokers_were_lost_is_unknown()
     tokio::time::timeout(Duration::from_secs(20), lost).await.expect("noticed").expect("alive");
     tokio::time::sleep(LEADER_MAX_AGE).await;
     let never_tried = log.append(record(0, "w/t/never", Some(b"1"))).unwrap();
-    log.inner.pool.get().unwrap().inject_fatal_error();
+    let pool = log.inner.pool.get().unwrap();
+    wait_until("both are submitted", Duration::from_secs(5), || pool.has_submitted_all()).await;
+    pool.inject_fatal_error();
     let answer = async |pending: PendingAppend| {
         tokio::time::timeout(Duration::from_secs(10), pending).await.expect("bounded").unwrap()
     };

@@ -41,14 +41,6 @@ async fn look(log: &KafkaLog) {
     run_blocking(move || watcher.check()).await.unwrap();
 }
 
-pub async fn wait_until(what: &str, time: Duration, condition: impl Fn() -> bool) {
-    let started = StdInstant::now();
-    while !condition() {
-        assert!(started.elapsed() < time, "{what} within {time:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 pub async fn producers_are_replaced(log: &KafkaLog, time: Duration) {
     wait_until("all producers are replaced", time, || log.inner.pool.get().unwrap().is_up_to_date()).await;
 }

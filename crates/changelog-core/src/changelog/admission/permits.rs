@@ -189,6 +189,23 @@ impl ReplayLimiter {
         self.acquire_until(None, self.queue_deadline(), deadline).await
     }
 
+    /// Waits for a slot only, and has no time limit: each load that waits for the replay has its own.
+    pub async fn acquire_without_timeout(&self) -> Result<ReplayPermit, LoadError> {
+        let permit = self.slots.clone().acquire_owned().await;
+        self.admit(None, permit.map_err(|_| self.too_many_replays())?)
+    }
+
+    /// Reserves memory to read ahead for a stream that follows from the first record on. It has no slot.
+    pub fn admit_follower(&self) -> Result<ReplayPermit, LoadError> {
+        let memory = self.budget.reserve(self.limits.read_ahead).map_err(memory_budget_exceeded)?;
+        Ok(ReplayPermit { memory, slot: None })
+    }
+
+    /// The error of a load that got no slot within the queue timeout.
+    pub fn too_many_replays(&self) -> LoadError {
+        LoadError::TooManyReplays { limit: self.limits.max_replays }
+    }
+
     fn queue_deadline(&self) -> Instant {
         Instant::now() + self.limits.replay_queue_timeout
     }
@@ -216,8 +233,12 @@ impl ReplayLimiter {
         let permit = match timeout_at(deadline.min(queue_deadline), self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             _ if deadline < queue_deadline => return Err(deadline_exceeded()),
-            _ => return Err(LoadError::TooManyReplays { limit: self.limits.max_replays }),
+            _ => return Err(self.too_many_replays()),
         };
+        self.admit(peer_permit, permit)
+    }
+
+    fn admit(&self, peer_permit: Option<PeerPermit>, permit: OwnedSemaphorePermit) -> Result<ReplayPermit, LoadError> {
         let memory = self.budget.reserve(self.limits.read_ahead).map_err(memory_budget_exceeded)?;
         let slot = ReplaySlot { _permit: permit, _peer_permit: peer_permit, _running: self.metrics.replay_started() };
         Ok(ReplayPermit { memory, slot: Some(slot) })

@@ -2,7 +2,10 @@
 //!
 //! Promises: the result contains every write that was acknowledged before the call, or is an error.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 
@@ -12,7 +15,7 @@ use crate::{
         Changelog, LoadError, Peer,
         resume::{Cursor, Scope, Token},
     },
-    log::{PartitionEnd, Selection},
+    log::{PartitionEnd, Selection, Topic},
     model::{Key, Partition, Record, WorkspaceId},
 };
 
@@ -66,17 +69,29 @@ impl Changelog {
         deadline: Instant,
     ) -> Result<Load, LoadError> {
         let topic = self.topic_for_read(deadline).await?;
+        self.load_in(&topic, workspace, types, peer, deadline).await
+    }
+
+    /// As [`Changelog::load`], from this topic.
+    pub(super) async fn load_in(
+        &self,
+        topic: &Arc<Topic>,
+        workspace: WorkspaceId,
+        types: HashSet<String>,
+        peer: Peer,
+        deadline: Instant,
+    ) -> Result<Load, LoadError> {
         let partition = topic.partition_count.of_workspace(workspace.as_str().as_bytes());
         let selection = Selection::workspace(workspace.clone(), types.clone(), topic.partition_count);
-        let replayed = self.load_partition(&topic, partition, selection, peer, deadline).await?;
+        let replayed = self.load_partition(topic, partition, selection, peer, deadline).await?;
         let (loaded, end) = (&replayed.loaded, replayed.loaded.end);
-        let cursor = Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end };
-        let scope = Scope::of_workspace(workspace, types);
+        let (cursors, scope) =
+            (BTreeMap::from([(partition, Cursor::at_end(&end))]), Scope::of_workspace(workspace, types));
         let snapshot = Snapshot {
             end,
             entries: loaded.matched.entries,
             tombstones: loaded.matched.tombstones,
-            resume_token: Token::new(&topic, scope.fingerprint(), BTreeMap::from([(partition, cursor)])).encode(),
+            resume_token: Token::new(topic, scope.fingerprint(), cursors).encode(),
         };
         Ok(Load { snapshot, partition, replayed })
     }

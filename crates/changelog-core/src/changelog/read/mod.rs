@@ -4,13 +4,19 @@
 //! Does not: decide which replays may run (see [`super::admission`]) or how a log reads (see [`crate::log`]).
 
 mod fold;
+mod from_index;
 mod load;
+mod outage;
 mod shared_replay;
 mod stream;
+mod stream_request;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use fold::Snapshot;
 pub use load::{Get, Load};
 pub use shared_replay::SharedReplays;
-pub use stream::{RecordStream, StreamEvent, StreamRequest};
+pub use stream::{RecordStream, StreamEvent};
+pub use stream_request::StreamRequest;
+pub use watch::{Watch, WatchEvent, WatchRequest};

@@ -5,7 +5,7 @@
 //! Does not: share replays. Each stream has its own.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,84 +13,26 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fold::{Fold, MatchCounts, Snapshot};
+use super::{
+    fold::{Fold, MatchCounts, Snapshot},
+    outage::through_outage,
+    stream_request::StreamRequest,
+};
 use crate::{
     changelog::{
         Changelog, LoadError, Peer,
         admission::{PeerPermit, ReplayPermit},
         metrics::{Follower, Metrics, Replaying, Running},
-        resume::{Content, Cursor, ResyncCause, Scope, Token, TokenError, cursors_at_start, non_empty},
+        resume::{Content, Cursor, ResyncCause, Token, TokenError, cursors_at_start, non_empty},
     },
-    log::{Keys, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
-    model::{Escaped, Partition, PartitionCount, Record, WorkspaceId},
+    log::{Follow, PROGRESS_INTERVAL, PartitionEnd, ReadError, Replay, ReplayEvent, ReplayRequest, Selection, Topic},
+    model::{Partition, Record},
     rule::{Rule, holds},
 };
-
-/// A request for a stream.
-#[derive(Debug, Clone)]
-pub struct StreamRequest {
-    /// Partitions to read; empty means all.
-    pub partitions: Vec<i32>,
-    /// Workspaces to deliver; empty means all.
-    pub workspaces: Vec<WorkspaceId>,
-    /// Entity types to deliver; empty means all.
-    pub types: HashSet<String>,
-    /// Which records to deliver.
-    pub content: Content,
-    /// Where to continue; empty means from the low watermarks.
-    pub resume_token: Bytes,
-    /// Whether to deliver new records after the end offsets.
-    pub follow: bool,
-}
-
-impl StreamRequest {
-    fn scope(&self) -> Scope {
-        Scope::of_stream(&self.partitions, &self.workspaces, &self.types, self.content)
-    }
-
-    /// Fingerprints of the scopes whose tokens are accepted: its own, and of a load if it names one workspace.
-    fn accepted_scopes(&self) -> Vec<Bytes> {
-        let mut scopes = vec![self.scope().fingerprint()];
-        if let [workspace] = &*self.workspaces {
-            scopes.push(Scope::of_workspace(workspace.clone(), self.types.clone()).fingerprint());
-        }
-        scopes
-    }
-
-    /// The partitions to read, in order.
-    fn selected(&self, count: PartitionCount) -> Result<Vec<Partition>, LoadError> {
-        let mut asked = BTreeSet::new();
-        for number in &self.partitions {
-            let partition = count.partition(*number);
-            asked.insert(partition.ok_or(LoadError::NoSuchPartition { got: *number, count: count.get() })?);
-        }
-        if self.workspaces.is_empty() {
-            return Ok(if asked.is_empty() { count.all().collect() } else { asked.into_iter().collect() });
-        }
-        let mut selected = BTreeSet::new();
-        for workspace in &self.workspaces {
-            let partition = count.of_workspace(workspace.as_str().as_bytes());
-            if !asked.is_empty() && !asked.contains(&partition) {
-                let workspace = Escaped(workspace.as_str()).to_string();
-                return Err(LoadError::WorkspaceNotInPartitions { workspace, partition });
-            }
-            selected.insert(partition);
-        }
-        Ok(selected.into_iter().collect())
-    }
-
-    fn selection(&self, count: PartitionCount) -> Selection {
-        let keys = match &*self.workspaces {
-            [] => Keys::All,
-            some => Keys::Workspaces(some.iter().cloned().collect()),
-        };
-        Selection { keys, types: self.types.clone(), partition_count: count }
-    }
-}
 
 /// An event of a stream. Batches of a partition come before its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +50,10 @@ pub enum StreamEvent {
     Bookmark(Bytes),
 }
 
-/// The shortest time between two bookmarks. A stream without records sends one each [`crate::log::PROGRESS_INTERVAL`].
+/// The shortest time between two bookmarks. A stream without records sends one each [`PROGRESS_INTERVAL`].
 const MIN_BOOKMARK_INTERVAL: Duration = Duration::from_secs(2);
+/// For a replay whose caller has no deadline. The log ends it if it makes no progress.
+const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A running stream. It holds its permits until it is dropped.
 #[derive(Debug)]
@@ -117,9 +61,10 @@ pub struct RecordStream {
     topic: Arc<Topic>,
     scope: Bytes,
     replay: Replay,
-    follow: bool,
+    follow: Follow,
     resumed: bool,
-    deadline: Instant,
+    /// `None` for changes, which follow from the start on.
+    deadline: Option<Instant>,
     /// Bytes of memory that all folds of this stream together may take.
     max_load_memory: usize,
     cursors: BTreeMap<Partition, Cursor>,
@@ -139,9 +84,21 @@ pub struct RecordStream {
     _follow_permit: Option<FollowPermit>,
 }
 
+/// What a stream reads, and where it starts.
+pub(super) struct StreamStart {
+    pub topic: Arc<Topic>,
+    /// The fingerprint of the scope of its tokens.
+    pub scope: Bytes,
+    pub selection: Selection,
+    pub content: Content,
+    pub cursors: BTreeMap<Partition, Cursor>,
+    /// The cursors are not those of a start, so tombstones are delivered.
+    pub resumed: bool,
+}
+
 /// The right to follow.
 #[derive(Debug)]
-struct FollowPermit {
+pub(super) struct FollowPermit {
     _permit: OwnedSemaphorePermit,
     _peer_permit: PeerPermit,
     _running: Running,
@@ -166,58 +123,85 @@ impl Changelog {
         peer: Peer,
         deadline: Instant,
     ) -> Result<RecordStream, LoadError> {
-        let follow_permit = if request.follow {
-            let permit = self.following.clone().try_acquire_owned();
-            let permit =
-                permit.map_err(|_| LoadError::TooManyFollowingStreams { limit: self.limits.max_following_streams })?;
-            let limit = self.following_by_peer.limit();
-            let peer_permit =
-                self.following_by_peer.try_acquire(peer).ok_or(LoadError::TooManyFollowingStreamsOfPeer { limit })?;
-            Some(FollowPermit {
-                _permit: permit,
-                _peer_permit: peer_permit,
-                _running: self.metrics.following_stream_started(),
-            })
-        } else {
-            None
-        };
+        let follow_permit = if request.follow { Some(self.follow_permit(peer)?) } else { None };
         let permit = self.replays.acquire(peer, deadline).await?;
         let topic = self.topic_for_read(deadline).await?;
         let partitions = request.selected(topic.partition_count)?;
-        let cursors = match non_empty(&request.resume_token) {
+        let resumed = non_empty(&request.resume_token);
+        let cursors = match resumed {
             None => cursors_at_start(&partitions),
-            Some(bytes) => {
-                let token = Token::decode(bytes)?;
-                token.check(&topic, &request.accepted_scopes(), &partitions, SystemTime::now())?;
-                token.cursors
-            }
+            Some(bytes) => resumed_cursors(bytes, &topic, &request.accepted_scopes(), &partitions)?,
         };
-        let resumed = non_empty(&request.resume_token).is_some();
+        let start = StreamStart {
+            scope: request.scope().fingerprint(),
+            selection: request.selection(topic.partition_count),
+            content: request.content,
+            cursors,
+            resumed: resumed.is_some(),
+            topic,
+        };
+        self.start_stream(start, permit, follow_permit, Some(deadline)).await
+    }
+
+    /// The right to follow, or an error at once.
+    pub(super) fn follow_permit(&self, peer: Peer) -> Result<FollowPermit, LoadError> {
+        let permit = self.following.clone().try_acquire_owned();
+        let permit =
+            permit.map_err(|_| LoadError::TooManyFollowingStreams { limit: self.limits.max_following_streams })?;
+        let limit = self.following_by_peer.limit();
+        let peer_permit =
+            self.following_by_peer.try_acquire(peer).ok_or(LoadError::TooManyFollowingStreamsOfPeer { limit })?;
+        Ok(FollowPermit {
+            _permit: permit,
+            _peer_permit: peer_permit,
+            _running: self.metrics.following_stream_started(),
+        })
+    }
+
+    /// Starts to read. The stream follows if it has the right to: without a deadline from its start on, as changes.
+    pub(super) async fn start_stream(
+        &self,
+        start: StreamStart,
+        permit: ReplayPermit,
+        follow_permit: Option<FollowPermit>,
+        deadline: Option<Instant>,
+    ) -> Result<RecordStream, LoadError> {
+        let StreamStart { topic, scope, selection, content, cursors, resumed } = start;
+        let follow = match (&follow_permit, deadline) {
+            (None, _) => Follow::No,
+            (Some(_), Some(_)) => Follow::AfterEnds,
+            (Some(_), None) => Follow::FromStart,
+        };
+        let replay_deadline = deadline.unwrap_or_else(|| Instant::now() + NO_DEADLINE);
         let replay_request = ReplayRequest {
             topic: topic.clone(),
             partitions: cursors.iter().map(|(p, cursor)| (*p, cursor.start_at())).collect(),
-            selection: request.selection(topic.partition_count),
-            follow: request.follow,
-            owned_records: request.content == Content::Latest,
-            deadline,
+            selection,
+            follow,
+            owned_records: content == Content::Latest,
+            deadline: replay_deadline,
         };
-        let replaying = Some(self.metrics.replaying());
-        let replay = timeout_at(deadline, self.log.replay(replay_request))
-            .await
-            .map_err(|_| LoadError::deadline_before("the end offsets were known"))?
-            .map_err(|error| offset_error_is_resync(error, resumed))?;
+        let has_ends = follow != Follow::FromStart;
+        let replaying = has_ends.then(|| self.metrics.replaying());
+        let replay = if has_ends {
+            let replay = timeout_at(replay_deadline, self.log.replay(replay_request)).await;
+            replay.map_err(|_| LoadError::deadline_before("the end offsets were known"))?
+        } else {
+            through_outage(|| self.log.replay(replay_request.clone())).await
+        };
+        let replay = replay.map_err(|error| offset_error_is_resync(error, resumed))?;
         let pending = |p: &Partition| {
-            let fold = (request.content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
+            let fold = (content == Content::Latest).then(|| Fold::new(self.limits.max_load_memory));
             (*p, PendingPartition { fold, matched: MatchCounts::default() })
         };
         Ok(RecordStream {
-            scope: request.scope().fingerprint(),
+            scope,
             replay,
-            follow: request.follow,
+            follow,
             resumed,
             deadline,
             max_load_memory: self.limits.max_load_memory,
-            pending: partitions.iter().map(pending).collect(),
+            pending: cursors.keys().filter(|_| has_ends).map(pending).collect(),
             cursors,
             ready: VecDeque::new(),
             last_bookmark: Instant::now(),
@@ -230,6 +214,25 @@ impl Changelog {
             permit,
             _follow_permit: follow_permit,
         })
+    }
+}
+
+/// The position of a token that may be resumed from.
+pub(super) fn resumed_cursors(
+    token: &[u8],
+    topic: &Topic,
+    accepted_scopes: &[Bytes],
+    partitions: &[Partition],
+) -> Result<BTreeMap<Partition, Cursor>, LoadError> {
+    let token = Token::decode(token)?;
+    token.check(topic, accepted_scopes, partitions, SystemTime::now())?;
+    Ok(token.cursors)
+}
+
+async fn late(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -255,7 +258,7 @@ impl RecordStream {
             if self.ended_by_drain {
                 return Some(Err(ReadError::Draining.into()));
             }
-            if self.pending.is_empty() && !self.follow {
+            if self.pending.is_empty() && !self.follow.is_on() {
                 return None;
             }
             let following = self.pending.is_empty();
@@ -266,9 +269,10 @@ impl RecordStream {
                     self.follower = Some(self.metrics.follower(self.as_of()));
                 }
             }
+            let bookmark_at = self.last_bookmark + PROGRESS_INTERVAL;
             let event = tokio::select! {
-                event = self.replay.next() => event,
-                () = tokio::time::sleep_until(self.deadline), if !following => {
+                biased;
+                () = late(self.deadline), if !following => {
                     let pending: Vec<_> = self.pending.keys().map(Partition::to_string).collect();
                     let partition = self.pending.keys().next().copied();
                     let what = format!("before the end of partition {}", pending.join(", "));
@@ -280,6 +284,12 @@ impl RecordStream {
                     self.ended_by_drain = true;
                     return Some(Ok(StreamEvent::Bookmark(self.token())));
                 }
+                // What was delivered stays delivered, however much is left to read.
+                () = sleep_until(bookmark_at), if following => {
+                    self.last_bookmark = Instant::now();
+                    return Some(Ok(StreamEvent::Bookmark(self.token())));
+                }
+                event = self.replay.next() => event,
             };
             let event = match event {
                 Some(Ok(event)) => event,
@@ -294,13 +304,17 @@ impl RecordStream {
         }
     }
 
+    /// Whether everything up to the ends has been delivered. Until then it holds a replay permit.
+    pub fn is_following(&self) -> bool {
+        self.pending.is_empty() && self.ready.is_empty()
+    }
+
     fn handle_event(&mut self, event: ReplayEvent) -> Result<(), LoadError> {
         match event {
             ReplayEvent::Records { partition, records, leader_epoch } => {
                 self.records(partition, records, leader_epoch)?;
             }
             ReplayEvent::End(end) => self.end(end)?,
-            ReplayEvent::Moving => {}
             ReplayEvent::Progress { partition, next_offset, leader_epoch, counts, at_end } => {
                 self.metrics.replayed(counts);
                 if let Some(cursor) = self.cursors.get_mut(&partition) {
@@ -359,8 +373,7 @@ impl RecordStream {
             }
         }
         self.metrics.replayed(end.counts);
-        self.cursors
-            .insert(end.partition, Cursor { next: Some(end.end), leader_epoch: end.leader_epoch, as_of: end.at_end });
+        self.cursors.insert(end.partition, Cursor::at_end(&end));
         let MatchCounts { entries, tombstones } = matched;
         let resume_token = self.token();
         self.ready.push_back(StreamEvent::Snapshot(Snapshot { end, entries, tombstones, resume_token }));
@@ -386,6 +399,21 @@ impl RecordStream {
     }
 
     fn token(&self) -> Bytes {
-        Token::new(&self.topic, self.scope.clone(), self.cursors.clone()).encode()
+        self.token_at(self.cursors.clone())
+    }
+
+    /// The token of another position, such as that before an event which is not delivered yet.
+    pub(super) fn token_at(&self, cursors: BTreeMap<Partition, Cursor>) -> Bytes {
+        Token::new(&self.topic, self.scope.clone(), cursors).encode()
+    }
+
+    /// The position up to which events were returned.
+    pub(super) fn cursor(&self, partition: Partition) -> Option<Cursor> {
+        self.cursors.get(&partition).copied()
+    }
+
+    /// The caller has delivered a token by itself.
+    pub(super) fn bookmark_delivered(&mut self, at: Instant) {
+        self.last_bookmark = at;
     }
 }

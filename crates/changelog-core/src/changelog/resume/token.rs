@@ -21,7 +21,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::{
-    log::{ReadError, StartAt, Topic},
+    log::{PartitionEnd, ReadError, StartAt, Topic},
     model::{Escaped, Partition},
     rule::{Rule, holds},
 };
@@ -121,6 +121,11 @@ impl Cursor {
     /// The cursor of a stream that has read nothing.
     pub fn start(as_of: SystemTime) -> Self {
         Self { next: None, leader_epoch: -1, as_of }
+    }
+
+    /// The cursor of a reader at the end of a partition.
+    pub fn at_end(end: &PartitionEnd) -> Self {
+        Self { next: Some(end.next), leader_epoch: end.leader_epoch, as_of: end.at_end }
     }
 
     /// Where the replay starts.

@@ -10,19 +10,16 @@ use std::{
 };
 
 use changelog_core::{
-    log::{PartitionEnd, ReadError, ReplayEvent, Topic, TopicProblem},
+    log::{Follow, PartitionEnd, ReadError, ReplayEvent, Topic, TopicProblem},
     model::{Header, Partition},
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{
-    super::{
-        cluster::{Cluster, Consumer, Message, OffsetSnapshot, Offsets, Polled, SendOutcome, StartOffset},
-        reader::check_same_topic,
-    },
+    super::cluster::{Cluster, Consumer, Message, OffsetSnapshot, Offsets, Polled, SendOutcome, StartOffset},
     faults::Fault,
     partition_log::{Kind, Millis, Slot, Transaction},
-    world::{SharedWorld, World},
+    world::{FollowFor, SharedWorld, World},
 };
 
 /// A record as it was fetched. It may be removed from the log afterwards.
@@ -87,7 +84,7 @@ impl SimulatedConsumer {
                 continue;
             }
             let failed = |code| Polled::Failed { partition: *number, code, text: "simulated".to_owned() };
-            if log.cuts.iter().any(|(epoch, cut)| *epoch > at.epoch && *cut < at.offset) {
+            if log.end_of_epoch(at.epoch) < at.offset {
                 at.failed = true;
                 fetched.push_back(failed(Code::LogTruncation));
                 continue;
@@ -163,6 +160,12 @@ pub struct SimulatedCluster {
     /// The topic of the request.
     topic: Arc<Topic>,
     pub events: Vec<ReplayEvent>,
+    /// When each event was sent.
+    pub sent_at: Vec<Millis>,
+    /// When the caller leaves, after an end, or after the start of changes.
+    follow_for: Option<FollowFor>,
+    leaves_at: Option<Millis>,
+    has_left: bool,
     /// The end of each partition, when it was reported, and the topic of that time.
     pub ends: Vec<(PartitionEnd, Millis, Arc<Topic>)>,
     /// An action to run after this many ends were reported.
@@ -173,7 +176,25 @@ pub type Action = Box<dyn FnOnce(&mut World) + Send>;
 
 impl SimulatedCluster {
     pub fn new(world: &SharedWorld, topic: &Arc<Topic>) -> Self {
-        Self { world: world.clone(), topic: topic.clone(), events: Vec::new(), ends: Vec::new(), after_ends: None }
+        Self {
+            world: world.clone(),
+            topic: topic.clone(),
+            events: Vec::new(),
+            sent_at: Vec::new(),
+            follow_for: None,
+            leaves_at: None,
+            has_left: false,
+            ends: Vec::new(),
+            after_ends: None,
+        }
+    }
+
+    /// For a replay that follows.
+    pub fn follow(&mut self, follow_for: Option<FollowFor>, follow: Follow) {
+        self.follow_for = follow_for;
+        if follow == Follow::FromStart {
+            self.leaves_at = follow_for.map(|follow| self.world.borrow().now + follow.at_least);
+        }
     }
 }
 
@@ -215,11 +236,15 @@ impl Cluster for SimulatedCluster {
     fn problem(&self) -> Option<TopicProblem> {
         let world = self.world.borrow();
         let (topic, count, _) = world.watched;
-        check_same_topic(&self.topic, &World::topic_of(topic, count, world.delete_retention)).err()
+        self.topic.check_same(&World::topic_of(topic, count, world.delete_retention)).err()
     }
 
     fn min_compaction_lag(&self) -> Duration {
         Duration::from_millis(self.world.borrow().min_compaction_lag)
+    }
+
+    fn delete_retention(&self) -> Duration {
+        Duration::from_millis(self.world.borrow().delete_retention)
     }
 
     fn consumer(&mut self, start_offsets: &[StartOffset]) -> Result<SimulatedConsumer, ReadError> {
@@ -237,6 +262,8 @@ impl Cluster for SimulatedCluster {
         })
     }
 
+    fn count_read(&mut self, _records: u64) {}
+
     fn send(&mut self, event: ReplayEvent, wait: Duration) -> SendOutcome {
         let mut world = self.world.borrow_mut();
         if world.stall.is_some_and(|(from, until)| (from..until).contains(&world.now)) {
@@ -246,21 +273,26 @@ impl Cluster for SimulatedCluster {
         let slow = world.faults.contains(&Fault::SlowReader);
         if let ReplayEvent::End(end) = &event {
             self.ends.push((*end, world.now, world.described()));
+            self.leaves_at = self.follow_for.map(|follow| world.now + follow.at_least);
             if self.after_ends.as_ref().is_some_and(|(ends, _)| *ends == self.ends.len())
                 && let Some((_, action)) = self.after_ends.take()
             {
                 action(&mut world);
             }
+        } else if matches!(event, ReplayEvent::Progress { .. }) {
+            self.has_left = self.leaves_at.is_some_and(|at| world.now >= at);
         } else if slow {
             let took = world.rng.pick(&[0, 10, 300, 3_000]);
             world.step(took);
         }
         self.events.push(event);
+        self.sent_at.push(world.now);
         SendOutcome::Sent
     }
 
     fn is_abandoned(&self) -> bool {
-        false
+        let until_progress = self.follow_for.is_some_and(|follow| follow.until_progress);
+        self.has_left || !until_progress && self.leaves_at.is_some_and(|at| self.world.borrow().now >= at)
     }
 
     fn is_closed(&self) -> bool {

@@ -21,6 +21,8 @@ pub enum Fault {
     Lagging,
     /// The caller reads slowly.
     SlowReader,
+    /// A new leader has the whole log.
+    Elected,
 }
 
 pub const FAULTS: [Fault; 9] = [

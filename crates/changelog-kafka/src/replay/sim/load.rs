@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use changelog_core::{
-    log::{PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
+    log::{Follow, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
     model::{Partition, Record},
 };
 
@@ -52,7 +52,7 @@ pub fn load(world: &SharedWorld) -> Outcome {
             selection: Selection::all(topic.partition_count),
             partitions: world.partitions.keys().map(|p| (Partition::new(*p).unwrap(), StartAt::Low)).collect(),
             topic,
-            follow: false,
+            follow: Follow::No,
             owned_records: false,
             deadline: (world.instant() + DEADLINE).into(),
         };

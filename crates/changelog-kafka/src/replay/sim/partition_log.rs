@@ -45,6 +45,8 @@ pub struct PartitionLog {
     pub transactions: Vec<Transaction>,
     /// Elections that truncated the log: the epoch, and the new end.
     pub cuts: Vec<(i32, i64)>,
+    /// Where each epoch but the first starts, as the leader's checkpoint of epochs has it.
+    pub epoch_starts: Vec<(i32, i64)>,
     pub frozen_until: Millis,
     /// Readers see the log up to this offset until this time.
     pub lag: Option<(i64, Millis)>,
@@ -64,6 +66,7 @@ impl PartitionLog {
             epoch: 0,
             transactions: Vec::new(),
             cuts: Vec::new(),
+            epoch_starts: Vec::new(),
             frozen_until: 0,
             lag: None,
             delivers_nothing: false,
@@ -97,13 +100,25 @@ impl PartitionLog {
     pub fn truncate(&mut self, end: i64) {
         self.slots.retain(|s| s.offset < end);
         self.high = end;
-        self.epoch += 1;
+        self.epoch_starts.retain(|(_, start)| *start < end);
+        self.elect();
         self.cuts.push((self.epoch, end));
         for transaction in &mut self.transactions {
             if matches!(transaction, Transaction::Open { .. }) {
                 *transaction = Transaction::Aborted;
             }
         }
+    }
+
+    /// An election whose leader has the whole log.
+    pub fn elect(&mut self) {
+        self.epoch += 1;
+        self.epoch_starts.push((self.epoch, self.high));
+    }
+
+    /// The answer to OffsetForLeaderEpoch (KIP-101): where the first epoch above this one starts, or the end.
+    pub fn end_of_epoch(&self, epoch: i32) -> i64 {
+        self.epoch_starts.iter().find(|(other, _)| *other > epoch).map_or(self.high, |(_, start)| *start)
     }
 
     /// Kafka's cleaner. It cleans below the active segment, which has the last `active` offsets, the last stable offset

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use changelog_core::{
-    log::{ReadError, ReplayRequest, Selection, StartAt, Topic, TopicProblem},
+    log::{Follow, ReadError, ReplayRequest, Selection, StartAt, Topic, TopicProblem},
     model::Partition,
 };
 
@@ -48,7 +48,7 @@ pub fn stopped_from(
     topic: Arc<Topic>,
 ) -> StopReason {
     let mut cluster = SimulatedCluster::new(world, &topic);
-    let request = request(world, topic, start, false);
+    let request = request(world, topic, start, Follow::No);
     let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     meanwhile(&mut world.borrow_mut());
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
@@ -65,7 +65,7 @@ fn stopped_following_after(
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(world, &topic);
     cluster.after_ends = Some((ends, Box::new(action)));
-    let request = request(world, topic, StartAt::Low, true);
+    let request = request(world, topic, StartAt::Low, Follow::AfterEnds);
     let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));
     let stop = reader.read(&mut None).expect_err("it follows until something happens");
@@ -87,7 +87,7 @@ pub const LIMITS: ReplayLimits = ReplayLimits {
     delete_retention: Duration::from_secs(86_400),
 };
 
-pub fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: bool) -> ReplayRequest {
+pub fn request(world: &SharedWorld, topic: Arc<Topic>, start: StartAt, follow: Follow) -> ReplayRequest {
     ReplayRequest {
         selection: Selection::all(topic.partition_count),
         partitions: topic.partition_count.all().map(|p| (p, start)).collect(),
@@ -425,7 +425,7 @@ fn the_ends_of_all_partitions_are_taken_before_the_first_record() {
     put_in_both("w/t/a");
     let topic = world.borrow().described();
     let mut cluster = SimulatedCluster::new(&world, &topic);
-    let request = request(&world, topic, StartAt::Low, false);
+    let request = request(&world, topic, StartAt::Low, Follow::No);
     let ranges = range::resolve_ranges(&mut cluster, &request, NO_PROGRESS).unwrap();
     put_in_both("w/t/later");
     let mut reader = ReplayReader::new(cluster, request, ranges, LIMITS, Box::new(|_, _, _| {}));

@@ -30,6 +30,8 @@ pub struct Write {
     pub acknowledged: Millis,
     /// When the write was lost in an election, or deleted by an administrator.
     pub gone: Option<Millis>,
+    /// When the log was truncated below the write.
+    pub truncated: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -60,9 +62,23 @@ pub struct World {
     pub throttled_until: Millis,
     /// The time during which the caller takes nothing.
     pub stall: Option<(Millis, Millis)>,
+    /// How long replays follow. `None`: they break at their end.
+    pub follow_for: Option<FollowFor>,
+    /// Many transactions are aborted, after elections if there are some.
+    pub aborts: bool,
+    /// When a replay sent the event that its caller got last.
+    pub delivered_at: Millis,
     began: Instant,
     wall: SystemTime,
     next_value: u64,
+}
+
+/// How long a replay follows after its end before it breaks.
+#[derive(Debug, Clone, Copy)]
+pub struct FollowFor {
+    pub at_least: Millis,
+    /// It breaks when it has told its progress, so that nothing comes after the last bookmark.
+    pub until_progress: bool,
 }
 
 /// A world that a replay, its cluster and its consumer share.
@@ -83,23 +99,26 @@ impl SharedWorld {
     }
 }
 
+/// A workspace of a partition.
+fn workspace(count: i64, partition: i32) -> String {
+    let count = PartitionCount::new(count).expect("a count");
+    let mut workspaces = (0..).map(|n| format!("w{n}"));
+    let found = workspaces.find(|workspace| count.of_workspace(workspace.as_bytes()).number() == partition);
+    found.expect("every partition has workspaces")
+}
+
 /// Some keys of a partition.
 fn keys(count: i64, partition: i32) -> Vec<String> {
-    let count = PartitionCount::new(count).expect("a count");
-    let mut found = Vec::new();
-    for n in 0.. {
-        let workspace = format!("w{n}");
-        if count.of_workspace(workspace.as_bytes()).number() == partition {
-            found.push(format!("{workspace}/t/{}", found.len()));
-            if found.len() == 5 {
-                return found;
-            }
-        }
-    }
-    unreachable!("every partition has workspaces")
+    let workspace = workspace(count, partition);
+    (0..5).map(|n| format!("{workspace}/t/{n}")).collect()
 }
 
 impl World {
+    /// The workspace of all keys of a partition.
+    pub fn workspace_of_partition(&self, partition: i32) -> String {
+        workspace(self.count, partition)
+    }
+
     pub fn new(seed: u64, faults: Vec<Fault>) -> Self {
         let mut rng = Rng::new(seed);
         let count = 1 + rng.below(3) as i64;
@@ -121,6 +140,9 @@ impl World {
             lowered_lag: None,
             throttled_until: 0,
             stall: None,
+            follow_for: None,
+            aborts: false,
+            delivered_at: 0,
             began: Instant::now(),
             wall: SystemTime::now(),
             next_value: 0,
@@ -195,6 +217,7 @@ impl World {
         }
         let partition = self.rng.below(self.partitions.len() as u64) as i32;
         match self.rng.below(16) {
+            1 | 2 if self.aborts => self.abort(partition),
             0..=2 => {
                 self.write(partition, Kind::Plain);
             }
@@ -226,7 +249,7 @@ impl World {
 
     fn acknowledge(&mut self, partition: i32, key: String, offset: i64, value: Option<u64>) {
         let (topic, acknowledged) = (self.topic, self.now);
-        self.writes.push(Write { topic, partition, key, offset, value, acknowledged, gone: None });
+        self.writes.push(Write { topic, partition, key, offset, value, acknowledged, gone: None, truncated: None });
     }
 
     /// Opens a transaction, adds to the open one, or ends it.
@@ -246,6 +269,18 @@ impl World {
                 self.end(partition, number, commit);
             }
         }
+    }
+
+    /// An aborted transaction: offsets of which no record is delivered, often of a later leader than the records below.
+    fn abort(&mut self, partition: i32) {
+        if self.partitions[&partition].open_transaction().is_some() {
+            return;
+        }
+        if self.faults.contains(&Fault::Elected) && self.rng.one_in(2) {
+            self.partitions.get_mut(&partition).expect("a partition").elect();
+        }
+        let number = self.open(partition);
+        self.end(partition, number, false);
     }
 
     pub fn open(&mut self, partition: i32) -> usize {
@@ -300,11 +335,7 @@ impl World {
             }
             Fault::Truncated => {
                 let at = (log.high - some).max(log.low);
-                log.truncate(at);
-                // A real new leader that never had a lost record would still have the records that it superseded. This
-                // cluster has removed them, so no load has to find them.
-                let there: HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
-                self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
+                self.truncate(partition, at);
             }
             Fault::Recreated => {
                 let truncated = self.partitions.iter().filter(|(_, log)| !log.cuts.is_empty());
@@ -317,10 +348,24 @@ impl World {
                 }
             }
             Fault::Grown => self.count += 1,
+            Fault::Elected => log.elect(),
             Fault::Frozen => log.frozen_until = now + pause,
             Fault::Throttled => self.throttled_until = now + pause,
             Fault::Lagging => log.lag = Some(((log.high - some).max(log.low), now + pause)),
         }
+    }
+
+    /// A new leader lacks the log from this offset on.
+    pub fn truncate(&mut self, partition: i32, at: i64) {
+        let log = self.partitions.get_mut(&partition).expect("a partition");
+        log.truncate(at);
+        // A real new leader that never had a lost record would still have the records that it superseded. This
+        // cluster has removed them, so no load has to find them.
+        let there: HashSet<i64> = log.slots.iter().map(|s| s.offset).collect();
+        self.lose(partition, |w| w.offset >= at || !there.contains(&w.offset));
+        let (topic, now) = (self.topic, self.now);
+        let cut = |w: &&mut Write| (w.topic, w.partition) == (topic, partition) && w.offset >= at;
+        self.writes.iter_mut().filter(cut).for_each(|w| w.truncated = w.truncated.or(Some(now)));
     }
 
     /// Whether an election has truncated this partition of the topic.

@@ -3,17 +3,17 @@ import dev.changelogd.client.Entity;
 import dev.changelogd.client.EntityType;
 import dev.changelogd.client.Entry;
 import dev.changelogd.client.FlushResult;
-import dev.changelogd.client.FollowEvent;
-import dev.changelogd.client.Follower;
 import dev.changelogd.client.Key;
 import dev.changelogd.client.RecordStream;
 import dev.changelogd.client.Scope;
+import dev.changelogd.client.WatchEvent;
+import dev.changelogd.client.Watcher;
 import java.time.Duration;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.UUID;
 
-/** Writes, loads and follows the deployments of a workspace. It prints the same on every store. */
+/** Writes, loads and watches the deployments of a workspace. It prints the same on every store. */
 public final class Quickstart {
     /** An entity is a class that knows its key. Its value is JSON. */
     record Deployment(String workspace, String id, String name, String version) implements Entity {
@@ -35,7 +35,7 @@ public final class Quickstart {
             deployments.forEach((id, deployment) -> print("load", deployment));
 
             process(client, workspace);
-            follow(client, workspace);
+            watch(client, workspace);
         }
     }
 
@@ -67,18 +67,18 @@ public final class Quickstart {
     }
 
     /** Takes the state, and then one change. */
-    private static void follow(ChangelogClient client, String workspace) {
-        try (Follower events = client.follow(workspace, Deployment.TYPE)) {
+    private static void watch(ChangelogClient client, String workspace) {
+        try (Watcher events = client.watch(workspace, Deployment.TYPE)) {
             while (events.hasNext()) {
-                FollowEvent event = events.next();
-                if (event instanceof FollowEvent.Loaded state) {
-                    System.out.printf("follow: %d entities%n", state.entries().size());
+                WatchEvent event = events.next();
+                if (event instanceof WatchEvent.Loaded state) {
+                    System.out.printf("watch: %d entities%n", state.entries().size());
                     client.set(new Deployment(workspace, "dep-1", "my-app", "v2"));
-                } else if (event instanceof FollowEvent.Changed change) {
-                    print("follow", Deployment.TYPE.decode(change.entry()));
+                } else if (event instanceof WatchEvent.Changed change) {
+                    print("watch", Deployment.TYPE.decode(change.entry()));
                     return;
-                } else if (event instanceof FollowEvent.Deleted deleted) {
-                    System.out.printf("follow: %s is deleted%n", deleted.key().id());
+                } else if (event instanceof WatchEvent.Deleted deleted) {
+                    System.out.printf("watch: %s is deleted%n", deleted.key().id());
                 }
             }
         }

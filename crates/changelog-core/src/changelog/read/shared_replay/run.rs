@@ -5,9 +5,9 @@
 //! group with the largest fold fails. The other groups go on. If a load is cancelled or its deadline passes, the other
 //! loads go on. A run is *abandoned*, and ends, when no load waits for it any more.
 //!
-//! A partition has one *slot*. A run holds it from its start to its end, so that runs do not compete. A run that has
-//! received nothing from the log for [`STALL_TIMEOUT`] is *stalled*. It still serves its loads. It gives up the slot,
-//! so that the next run of the partition can start, unless too many runs of the partition are stalled.
+//! A partition has one *slot*. A run holds it from its start to its end, so that runs do not compete. A run whose log
+//! has read nothing for [`STALL_TIMEOUT`] is *stalled*. It still serves its loads. It gives up the slot, so that the
+//! next run of the partition can start, unless too many runs of the partition are stalled.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,15 +15,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::loaded::{LoadedPartition, Reply};
+use super::{
+    loaded::{LoadedPartition, Reply},
+    queue::{HeldSlot, Waiter},
+};
 use crate::{
     changelog::{LoadError, admission::ReplayPermit, metrics::Metrics, read::fold::Fold},
-    log::{Keys, Log, PartitionEnd, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic},
+    log::{
+        Follow, Keys, Log, PartitionEnd, ReadCounter, ReadError, ReplayEvent, ReplayRequest, Selection, StartAt, Topic,
+    },
     model::{KeyRef, Partition, Record},
     rule::{Rule, holds},
 };
@@ -31,17 +33,8 @@ use crate::{
 /// How often a replay checks whether a load still waits for it.
 const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// After this time without progress a replay is stalled, and the next one of the partition may start. A lost leader or
-/// a slow link must not delay later loads. Much longer than [`crate::log::MOVING_INTERVAL`], which counts as progress.
-/// Short, because a load behind a lost leader must fail within five seconds.
+/// a slow link must not delay later loads. Short, because a load behind a lost leader must fail within five seconds.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Held by the one replay of a partition that makes progress.
-#[derive(Debug)]
-pub struct PartitionSlot {
-    pub _permit: OwnedSemaphorePermit,
-    /// Permits for stalled replays. They are limited so that one partition does not use all replay permits.
-    pub stalled: Arc<Semaphore>,
-}
 
 /// Loads with the same selection.
 struct LoadGroup {
@@ -75,10 +68,8 @@ pub struct ReplayRun {
     /// Groups that select every workspace, as indexes.
     all_workspaces: Vec<usize>,
     permit: Option<ReplayPermit>,
-    /// While it is held, no other replay of the partition starts.
-    slot: Option<PartitionSlot>,
-    /// Held instead of `slot` after the replay stalled.
-    stalled: Option<OwnedSemaphorePermit>,
+    /// Held until the partition is read; `None` if the log shares no replays.
+    slot: Option<HeldSlot>,
     /// Bytes of memory that one fold may take.
     max_load_memory: usize,
     deadline: Instant,
@@ -87,12 +78,12 @@ pub struct ReplayRun {
 impl ReplayRun {
     pub fn new(
         partition: Partition,
-        waiters: Vec<(Selection, Instant, Reply)>,
+        waiters: Vec<Waiter>,
         permit: ReplayPermit,
-        slot: Option<PartitionSlot>,
+        slot: Option<HeldSlot>,
         max_load_memory: usize,
     ) -> Self {
-        let deadline = waiters.iter().map(|(_, deadline, _)| *deadline).max().unwrap_or_else(Instant::now);
+        let deadline = waiters.iter().map(|waiter| waiter.deadline).max().unwrap_or_else(Instant::now);
         let mut run = Self {
             partition,
             groups: Vec::new(),
@@ -100,14 +91,18 @@ impl ReplayRun {
             all_workspaces: Vec::new(),
             permit: Some(permit),
             slot,
-            stalled: None,
             max_load_memory,
             deadline,
         };
-        for (selection, _, reply) in waiters {
-            run.add_waiter(selection, reply);
+        for waiter in waiters.into_iter().filter(|waiter| !waiter.reply.is_closed()) {
+            run.add_waiter(waiter.selection, waiter.reply);
         }
         run
+    }
+
+    /// The loads that it serves.
+    pub fn loads(&self) -> usize {
+        self.groups.iter().map(|group| group.replies.len()).sum()
     }
 
     fn add_waiter(&mut self, selection: Selection, reply: Reply) {
@@ -162,17 +157,18 @@ impl ReplayRun {
             topic,
             partitions: vec![(self.partition, StartAt::Low)],
             selection: self.selection()?,
-            follow: false,
+            follow: Follow::No,
             owned_records: true,
             deadline: self.deadline,
         };
         let mut replaying = metrics.replaying();
-        let mut replay = match self.until_abandoned(log.replay(request)).await? {
+        let mut replay = match self.until_abandoned(log.replay(request), &ReadCounter::default()).await? {
             Ok(replay) => replay,
             Err(error) => return Some(Err(error.into())),
         };
+        let records_read = replay.records_read();
         loop {
-            match self.until_abandoned(replay.next()).await? {
+            match self.until_abandoned(replay.next(), &records_read).await? {
                 Some(Ok(ReplayEvent::Records { records, .. })) => {
                     replaying.records();
                     self.fold(records);
@@ -181,7 +177,7 @@ impl ReplayRun {
                     metrics.replayed(end.counts);
                     return Some(Ok(end));
                 }
-                Some(Ok(ReplayEvent::Progress { .. } | ReplayEvent::Moving)) => {}
+                Some(Ok(ReplayEvent::Progress { .. })) => {}
                 Some(Err(error)) => return Some(Err(error.into())),
                 None if !holds(Rule::BrokenReplayIsError) => return Some(Ok(PartitionEnd::empty(self.partition))),
                 None => return Some(Err(ReadError::EndedEarly { partition: self.partition }.into())),
@@ -193,25 +189,23 @@ impl ReplayRun {
     }
 
     /// Runs `work`. Returns `None` as soon as no load waits for it.
-    async fn until_abandoned<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    async fn until_abandoned<T>(&mut self, work: impl Future<Output = T>, records_read: &ReadCounter) -> Option<T> {
         tokio::pin!(work);
-        let started = Instant::now();
+        let (mut read, mut progressed_at) = (records_read.get(), Instant::now());
         loop {
             match tokio::time::timeout(CANCEL_CHECK_INTERVAL, &mut work).await {
                 Ok(done) => return Some(done),
                 Err(_) if self.is_abandoned() => return None,
-                Err(_) if started.elapsed() >= STALL_TIMEOUT => self.release_slot(),
                 Err(_) => {}
             }
-        }
-    }
-
-    /// Lets the next replay start, unless as many stalled replays exist as may.
-    fn release_slot(&mut self) {
-        if let Some(slot) = &self.slot
-            && let Ok(stalled) = slot.stalled.clone().try_acquire_owned()
-        {
-            (self.stalled, self.slot) = (Some(stalled), None);
+            let before = std::mem::replace(&mut read, records_read.get());
+            if before != read {
+                progressed_at = Instant::now();
+            } else if progressed_at.elapsed() >= STALL_TIMEOUT
+                && let Some(slot) = &mut self.slot
+            {
+                slot.release_stalled();
+            }
         }
     }
 
@@ -268,9 +262,9 @@ impl ReplayRun {
     /// Sends the result to each load.
     pub fn deliver(mut self, ended: &Result<PartitionEnd, LoadError>) {
         // The next replay may start before these loads have sent their records.
-        (self.slot, self.stalled) = (None, None);
+        self.slot = None;
         let Some(permit) = self.permit.take().map(Arc::new) else { return };
-        let shared = self.groups.iter().map(|group| group.replies.len()).sum::<usize>() > 1;
+        let shared = self.loads() > 1;
         for mut group in self.groups {
             let end = match ended {
                 Ok(end) => *end,

@@ -1,140 +1,17 @@
 //! Shared replays over a log whose replays wait at a gate until the test opens it.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+mod gated;
 
-use tokio::{
-    sync::Semaphore,
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use super::run::STALL_TIMEOUT;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{queue::PartitionId, run::STALL_TIMEOUT};
 use crate::{
-    changelog::{Ack, Changelog, Limits, Load, LoadError, Metrics, Peer, Undelivered},
-    log::{Log, MOVING_INTERVAL, MemoryLog, Replay, ReplayEvent, StoreKind},
-    model::{Headers, Key, PartitionCount, WorkspaceId},
-    testing::FakeLog,
+    changelog::{LoadError, Peer, Undelivered},
+    model::Key,
 };
-
-/// What a test controls and sees of the replays of [`gated`].
-#[derive(Debug, Clone)]
-struct Gate {
-    /// How many replays were started.
-    replays: Arc<AtomicUsize>,
-    permits: Arc<Semaphore>,
-    /// Whether replays stall before the gate. Otherwise they report progress.
-    frozen: Arc<AtomicBool>,
-}
-
-/// A log that reads whole partitions, as Kafka does.
-fn gated(memory: MemoryLog, gate: Gate) -> FakeLog {
-    FakeLog::new(memory).with_kind(StoreKind::Kafka).on_replay(move |memory, request| {
-        let gate = gate.clone();
-        async move {
-            gate.replays.fetch_add(1, SeqCst);
-            // The end offsets are fixed now. Records come when the gate opens.
-            let mut replay = memory.replay(request).await?;
-            let (events, gated) = Replay::channel();
-            let frozen = gate.frozen.load(SeqCst);
-            tokio::spawn(async move {
-                loop {
-                    tokio::select! {
-                        biased;
-                        () = events.closed() => return,
-                        permit = gate.permits.acquire() => {
-                            permit.expect("open").forget();
-                            break;
-                        }
-                        () = sleep(MOVING_INTERVAL), if !frozen => drop(events.try_send(Ok(ReplayEvent::Moving))),
-                    }
-                }
-                while let Some(event) = replay.next().await {
-                    if events.send(event).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            Ok(gated)
-        }
-    })
-}
-
-struct TestChangelog {
-    gate: Gate,
-    changelog: Changelog,
-    peers: AtomicUsize,
-}
-
-type Loading = JoinHandle<Result<Load, LoadError>>;
-
-impl TestChangelog {
-    fn new(change: impl FnOnce(&mut Limits)) -> Self {
-        Self::of(1, change)
-    }
-
-    fn of(partitions: i64, change: impl FnOnce(&mut Limits)) -> Self {
-        let memory = MemoryLog::new(PartitionCount::new(partitions).unwrap(), Duration::from_secs(86_400));
-        let gate = Gate {
-            replays: Arc::new(AtomicUsize::new(0)),
-            permits: Arc::new(Semaphore::new(0)),
-            frozen: Arc::new(AtomicBool::new(false)),
-        };
-        let mut limits = Limits { replay_queue_timeout: Duration::from_secs(60), ..Limits::for_tests() };
-        change(&mut limits);
-        let log = Arc::new(gated(memory, gate.clone()));
-        let changelog = Changelog::new(log, limits, Metrics::default());
-        Self { gate, changelog, peers: AtomicUsize::new(1) }
-    }
-
-    async fn set(&self, key: &str) {
-        self.set_value(key, "1").await;
-    }
-
-    async fn set_value(&self, key: &str, value: &str) {
-        let value = Some(value.to_owned().into());
-        let record = self.changelog.write_target().record(Key::parse(key).unwrap(), value, Headers::default()).unwrap();
-        self.changelog.write(record, Ack::Durable, None).await.unwrap();
-    }
-
-    fn load(&self, workspace: &str) -> Loading {
-        self.load_until(workspace, Instant::now() + Duration::from_secs(60))
-    }
-
-    fn load_until(&self, workspace: &str, deadline: Instant) -> Loading {
-        let (changelog, workspace) = (self.changelog.clone(), WorkspaceId::parse(workspace).unwrap());
-        // Each load comes from another client.
-        let peer = Peer::Connection(self.peers.fetch_add(1, SeqCst) as u64);
-        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
-    }
-
-    fn load_of(&self, peer: Peer) -> Loading {
-        let (changelog, deadline) = (self.changelog.clone(), Instant::now() + Duration::from_secs(60));
-        let workspace = WorkspaceId::parse("ws").unwrap();
-        tokio::spawn(async move { changelog.load(workspace, HashSet::new(), peer, deadline).await })
-    }
-
-    /// Lets all tasks run until they wait.
-    async fn settle(&self) {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn replays(&self) -> usize {
-        self.gate.replays.load(SeqCst)
-    }
-}
-
-fn keys(load: &Load) -> Vec<String> {
-    load.records().iter().map(|r| String::from_utf8(r.key.to_vec()).unwrap()).collect()
-}
+use gated::{TestChangelog, elsewhere, keys};
 
 /// Covers C42, R1, R21.
 #[tokio::test]
@@ -203,7 +80,6 @@ async fn a_cancelled_load_stops_its_replay_and_does_not_affect_others() {
     }
 }
 
-/// The driver has no other role for a replay than to start it.
 /// Covers C44, R24.
 #[tokio::test]
 async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
@@ -211,7 +87,7 @@ async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
     test.set("ws/t/a").await;
     let blocking = test.load("ws");
     test.settle().await;
-    let driver = test.load("ws");
+    let leaving = test.load("ws");
     test.settle().await;
     let waiter = test.load("ws");
     test.settle().await;
@@ -219,7 +95,7 @@ async fn a_cancelled_load_leaves_a_shared_replay_to_the_other_loads() {
     blocking.await.unwrap().unwrap();
     test.settle().await;
     assert_eq!(test.replays(), 2);
-    driver.abort();
+    leaving.abort();
     test.settle().await;
     test.gate.permits.add_permits(1);
     assert_eq!(keys(&waiter.await.unwrap().unwrap()), ["ws/t/a"]);
@@ -299,19 +175,19 @@ async fn a_load_of_a_shared_replay_returns_its_own_workspace_when_others_leave()
     }
 }
 
-/// A load that has not sent its records holds a permit of its own client only, no matter which load was the driver.
+/// A load that has not sent its records holds a permit of its own client only.
 /// Covers S4.
 #[tokio::test]
 async fn a_shared_replay_counts_against_each_client_on_its_own() {
     let wait = Duration::from_millis(100);
     let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (8, 2, wait));
     test.set("ws/t/a").await;
-    let (driver, slow) = (Peer::Connection(1_001), Peer::Connection(1_002));
+    let (quick, slow) = (Peer::Connection(1_001), Peer::Connection(1_002));
     let mut held = Vec::new();
     for _ in 0..2 {
         let blocking = test.load("ws");
         test.settle().await;
-        let (first, second) = (test.load_of(driver), test.load_of(slow));
+        let (first, second) = (test.load_of(quick), test.load_of(slow));
         test.settle().await;
         test.gate.permits.add_permits(2);
         blocking.await.unwrap().unwrap();
@@ -320,7 +196,7 @@ async fn a_shared_replay_counts_against_each_client_on_its_own() {
     }
     assert_eq!(test.load_of(slow).await.unwrap().unwrap_err(), LoadError::TooManyReplaysOfPeer { limit: 2 });
     test.gate.permits.add_permits(1);
-    test.load_of(driver).await.unwrap().expect("a slow client does not affect other clients");
+    test.load_of(quick).await.unwrap().expect("a slow client does not affect other clients");
 }
 
 /// Loads that wait for a replay of their partition hold no permits that others could use.
@@ -330,9 +206,7 @@ async fn loads_that_wait_for_a_partition_leave_permits_to_others() {
     let wait = Duration::from_millis(100);
     let test =
         TestChangelog::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (3, 3, wait));
-    let count = PartitionCount::new(10).unwrap();
-    let home = |w: &str| count.of_workspace(w.as_bytes());
-    let elsewhere = (0..100).map(|i| format!("w{i}")).find(|w| home(w) != home("ws")).unwrap();
+    let elsewhere = elsewhere();
     test.set("ws/t/a").await;
     let first = test.load("ws");
     test.settle().await;
@@ -349,6 +223,51 @@ async fn loads_that_wait_for_a_partition_leave_permits_to_others() {
         load.await.unwrap().expect("the next replay serves all of them");
     }
     assert_eq!(test.replays(), 3);
+}
+
+/// Each load waits as long for a permit as it may, and no longer.
+/// Covers R21.
+#[tokio::test(start_paused = true)]
+async fn loads_that_get_no_permit_are_refused_one_by_one() {
+    let wait = Duration::from_secs(2);
+    let test =
+        TestChangelog::of(10, |l| (l.max_replays, l.max_replays_per_client, l.replay_queue_timeout) = (1, 1, wait));
+    let elsewhere = elsewhere();
+    test.set("ws/t/a").await;
+    test.gate.permits.add_permits(3);
+    let held = test.load(&elsewhere).await.unwrap().unwrap();
+    let (began, first) = (Instant::now(), test.load("ws"));
+    test.settle().await;
+    sleep(wait / 2).await;
+    let second = test.load("ws");
+    assert_eq!(first.await.unwrap().unwrap_err(), LoadError::TooManyReplays { limit: 1 });
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert_eq!(second.await.unwrap().unwrap_err(), LoadError::TooManyReplays { limit: 1 });
+    assert_eq!(began.elapsed().as_secs(), 3);
+    let third = test.load("ws");
+    sleep(wait / 2).await;
+    drop(held);
+    assert_eq!(keys(&third.await.unwrap().unwrap()), ["ws/t/a"]);
+}
+
+/// Covers C44, R24.
+#[tokio::test]
+async fn a_load_that_leaves_is_no_longer_in_the_queue() {
+    let test = TestChangelog::new(|l| (l.max_replays, l.max_replays_per_client) = (4, 4));
+    test.set("ws/t/a").await;
+    let first = test.load("ws");
+    test.settle().await;
+    let second = test.load("ws");
+    test.settle().await;
+    let topic = test.changelog.log.topic().await.unwrap();
+    let id = PartitionId { topic_id: topic.id.clone(), partition: topic.partition_count.of_workspace(b"ws") };
+    assert!(test.changelog.shared_replays.oldest(&id).is_some());
+    second.abort();
+    test.settle().await;
+    assert_eq!(test.changelog.shared_replays.oldest(&id), None);
+    test.gate.permits.add_permits(2);
+    first.await.unwrap().unwrap();
+    test.load("ws").await.unwrap().expect("a dispatcher starts again");
 }
 
 /// A load of a replay does not fail because there is no permit for it.

@@ -18,7 +18,9 @@ import dev.changelogd.v1.SetRequest;
 import dev.changelogd.v1.SetResponse;
 import dev.changelogd.v1.Snapshot;
 import dev.changelogd.v1.StreamAllRequest;
-import dev.changelogd.v1.StreamAllResponse;
+import dev.changelogd.v1.WatchRequest;
+import dev.changelogd.v1.WatchResponse;
+import io.grpc.ConnectivityState;
 import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.StatusRuntimeException;
@@ -198,17 +200,30 @@ public final class ChangelogClient implements AutoCloseable {
     }
 
     /** The state of a workspace, and then its changes. No types means all of them. */
-    public Follower follow(String workspace, EntityType<?>... types) {
-        return new Follower(this, workspace, Scope.names(types));
+    public Watcher watch(String workspace, EntityType<?>... types) {
+        List<String> names = Scope.names(types);
+        Key.checkText(workspace);
+        Key.checkText(names.toArray(String[]::new));
+        return new Watcher(this, WatchRequest.newBuilder()
+                .setWorkspaceId(workspace).addAllEntityTypes(names).build());
     }
 
     boolean isClosed() {
         return channel.isShutdown();
     }
 
+    /** False while calls wait for the server. */
+    boolean isConnected() {
+        return channel.getState(false) == ConnectivityState.READY;
+    }
+
+    Duration loadTimeout() {
+        return options.loadTimeout();
+    }
+
     /** A stream without a deadline but the caller's. */
-    Iterator<StreamAllResponse> follow(StreamAllRequest request) {
-        return stub.streamAll(request);
+    Iterator<WatchResponse> watch(WatchRequest request) {
+        return stub.watch(request);
     }
 
     /**

@@ -25,7 +25,7 @@ final class Channels {
             "backoffMultiplier", 2.0,
             "retryableStatusCodes", List.of("UNAVAILABLE"));
 
-    /** A stream of writes or records is not repeated: the writer reports unknown outcomes, the follower resumes. */
+    /** A stream of writes or records is not repeated: the writer reports unknown outcomes, the watcher resumes. */
     private static final Map<String, Object> SERVICE_CONFIG = Map.of("methodConfig", List.of(
             Map.of("name", List.of(Map.of("service", ChangelogServiceGrpc.SERVICE_NAME)), "waitForReady", true),
             Map.of("name", Stream.of("Set", "Delete", "Get", "Flush", "Describe", "LoadWorkspace")

@@ -10,7 +10,7 @@ import java.util.regex.Pattern;
  *
  * @param address {@code host:port} or {@code unix:/path}, in plain text. An empty one means that of {@link #defaults}
  * @param callTimeout of a unary call whose context has no deadline
- * @param loadTimeout of a load or a stream whose context has no deadline
+ * @param loadTimeout of a load or a stream whose context has no deadline, and of the state of a watch
  */
 public record Options(String address, Duration callTimeout, Duration loadTimeout) {
     private static final Pattern ADDRESS = Pattern.compile("unix:.+|(\\[[^\\s/\\[\\]]+]|[^\\s/\\[\\]:@]+):(\\d{1,5})");

@@ -12,7 +12,7 @@ import java.util.function.Supplier;
  * <p>One thread pulls, and any thread may close. A stream that is not read to its end must be closed. An error stays:
  * each later call throws it again.
  */
-public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseable permits RecordStream, Follower {
+public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseable permits RecordStream, Watcher {
     /** The caller's context, so that its deadline and its cancellation end the stream. */
     private final Context.CancellableContext context = Context.current().withCancellation();
     private T next;
@@ -28,6 +28,10 @@ public abstract sealed class PulledStream<T> implements Iterator<T>, AutoCloseab
 
     /** Starts a call in the context of this stream. */
     final <C> C attached(Supplier<C> call) {
+        return attached(context, call);
+    }
+
+    static <C> C attached(Context context, Supplier<C> call) {
         Context previous = context.attach();
         try {
             return call.get();

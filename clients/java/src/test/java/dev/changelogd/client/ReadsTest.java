@@ -7,6 +7,7 @@ import static dev.changelogd.client.Servers.scripted;
 import static dev.changelogd.client.Servers.workspace;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -44,6 +45,12 @@ class ReadsTest {
         try (ChangelogClient client = scripted()) {
             assertEquals(Map.of("a", new Deployment("a", 0)),
                     client.load(workspace("unknown-event"), Deployment.TYPE));
+            try (Watcher watcher = client.watch(workspace("unknown-event"), Deployment.TYPE)) {
+                var loaded = assertInstanceOf(WatchEvent.Loaded.class, watcher.next());
+                assertEquals(1, loaded.entries().size());
+                var changed = assertInstanceOf(WatchEvent.Changed.class, watcher.next());
+                assertEquals("b", changed.entry().key().id());
+            }
         }
     }
 
