@@ -134,7 +134,7 @@ fn answer(queue: &Native<c::rd_kafka_queue_t>) -> Result<Native<c::rd_kafka_even
     }
 }
 
-/// The milliseconds of each of so many calls.
+/// The milliseconds of each call.
 fn timed(times: usize, mut query: impl FnMut() -> Result<(), String>) -> Result<Samples, String> {
     let one = |_| {
         let started = Instant::now();

@@ -21,8 +21,17 @@ use crate::{
 /// A follower waits for a minute.
 const ENDS_WITHIN: Duration = Duration::from_secs(100);
 
+/// A server with a broker that a test may stop.
+async fn with_own_broker() -> (Broker, TestServer) {
+    let (broker, topic) = (block_in_place(Broker::start), unique_topic("away"));
+    block_in_place(|| shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED)).expect("a topic");
+    let arguments =
+        vec![format!("--brokers={}", broker.bootstrap()), format!("--topic={topic}"), "--partitions=1".to_owned()];
+    (broker, TestServer::process(arguments).await.ready().await)
+}
+
 /// The events of a call, and what the client knows. The call was refused if there are no events.
-async fn called(server: &TestServer, token: &Bytes, seen: &mut Watched) -> Result<Watching, Status> {
+async fn called(server: &TestServer, token: &Bytes, seen: &Watched) -> Result<Watching, Status> {
     let request = v1::WatchRequest { resume_token: token.clone(), ..of("ws") };
     let events = server.client.clone().watch(request).await?.into_inner();
     Ok(Watching { events, seen: seen.clone() })
@@ -33,7 +42,7 @@ async fn resumed(server: &TestServer, mut seen: Watched) -> (Watching, Vec<v1::E
     let began = Instant::now();
     let token = Bytes::from(seen.resume());
     loop {
-        let refused = match called(server, &token, &mut seen).await {
+        let refused = match called(server, &token, &seen).await {
             Err(status) => status,
             Ok(mut watching) => {
                 let mut missed = Vec::new();
@@ -57,12 +66,7 @@ async fn resumed(server: &TestServer, mut seen: Watched) -> (Watching, Vec<v1::E
 /// Covers C71, C49, F1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_miss_nothing_when_brokers_were_away() {
-    let mut broker = block_in_place(Broker::start);
-    let topic = unique_topic("away");
-    block_in_place(|| shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED)).expect("a topic");
-    let arguments =
-        vec![format!("--brokers={}", broker.bootstrap()), format!("--topic={topic}"), "--partitions=1".to_owned()];
-    let server = TestServer::process(arguments).await.ready().await;
+    let (mut broker, server) = with_own_broker().await;
     let mut written = Vec::new();
     let mut write = |key: &str, value: Option<&str>, position: v1::Position| {
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
@@ -76,13 +80,13 @@ async fn watches_miss_nothing_when_brokers_were_away() {
     let mut broken = Watching::start(&server, of("ws")).await;
     broken.synced().await;
     let token = broken.bookmark().await;
-    let mut broken = broken.seen;
+    let broken = broken.seen;
     write("ws/t/changed", Some("2"), server.set("ws/t/changed", "2").await);
     write("ws/t/deleted", None, server.delete("ws/t/deleted").await);
     steady.until(|entry| entry.key == "ws/t/deleted").await;
 
     block_in_place(|| broker.stop());
-    let refused = match called(&server, &token, &mut broken).await {
+    let refused = match called(&server, &token, &broken).await {
         Err(status) => status,
         Ok(mut watching) => watching.next().await.expect_err("the broker is away"),
     };
@@ -136,12 +140,7 @@ async fn a_watch_ends_after_a_minute_without_brokers_or_behind_a_transaction_and
 }
 
 async fn away_for_a_minute() {
-    let mut broker = block_in_place(Broker::start);
-    let topic = unique_topic("minute");
-    block_in_place(|| shared_oracle().create(broker.bootstrap(), &topic, 1, 1, &COMPACTED)).expect("a topic");
-    let arguments =
-        vec![format!("--brokers={}", broker.bootstrap()), format!("--topic={topic}"), "--partitions=1".to_owned()];
-    let server = TestServer::process(arguments).await.ready().await;
+    let (mut broker, server) = with_own_broker().await;
     let mut written = Vec::new();
     for (key, value) in [("ws/t/a", "1"), ("ws/t/b", "1")] {
         let offset = Some(server.set(key, value).await.offset);

@@ -8,19 +8,8 @@ async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir);
     put(&log, "w/t/1", Some("a")).await;
-    let topic = log.topic().await.unwrap();
-    let home = topic.partition_count.of_workspace(b"w");
-    let selection = Selection::all(topic.partition_count);
-    let partitions = vec![(home, StartAt::Offset { offset: 1, leader_epoch: -1 })];
-    let request = ReplayRequest {
-        topic,
-        partitions,
-        selection,
-        follow: Follow::AfterEnds,
-        owned_records: false,
-        deadline: soon(),
-    };
-    let mut replay = log.replay(request).await.unwrap();
+    let home = log.state.topic.partition_count.of_workspace(b"w");
+    let mut replay = follow(&log, vec![(home, StartAt::Offset { offset: 1, leader_epoch: -1 })]).await;
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::End(end))) if (end.start, end.end) == (1, 1)));
     assert!(matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { next_offset: 1, .. }))));
     put(&log, "w/t/1", None).await;
@@ -40,18 +29,7 @@ async fn a_follower_gets_later_records_and_ends_as_draining_on_close() {
 async fn follower(dir: &TempDir) -> (EmbeddedLog, Replay) {
     let log = EmbeddedLog::open(Settings { partition_count: PartitionCount::new(1), ..settings(dir) }).unwrap();
     put(&log, "w/t/deleted", Some("a")).await;
-    let topic = log.topic().await.unwrap();
-    let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
-    let selection = Selection::all(topic.partition_count);
-    let request = ReplayRequest {
-        topic,
-        partitions,
-        selection,
-        follow: Follow::AfterEnds,
-        owned_records: false,
-        deadline: soon(),
-    };
-    let mut replay = log.replay(request).await.unwrap();
+    let mut replay = follow(&log, from_the_start(&log)).await;
     while !matches!(replay.next().await, Some(Ok(ReplayEvent::Progress { .. }))) {}
     (log, replay)
 }

@@ -125,18 +125,7 @@ async fn a_removal_is_noticed_without_a_write_and_ends_following_replays() {
     for ((what, removal, named), of_files) in REMOVALS.map(|removal| (removal, false)).into_iter().chain(of_files) {
         cases.spawn(async move {
             let (_keep, dir, log) = opened().await;
-            let topic = log.topic().await.unwrap();
-            let partitions = topic.partition_count.all().map(|p| (p, StartAt::Low)).collect();
-            let selection = Selection::all(topic.partition_count);
-            let request = ReplayRequest {
-                topic,
-                partitions,
-                selection,
-                follow: Follow::AfterEnds,
-                owned_records: false,
-                deadline: soon(),
-            };
-            let mut follower = log.replay(request).await.unwrap();
+            let mut follower = follow(&log, from_the_start(&log)).await;
             let mut state = log.topic_state();
             let until = soon();
             removal(&dir);

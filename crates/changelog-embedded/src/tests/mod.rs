@@ -93,6 +93,25 @@ async fn replay(log: &EmbeddedLog, selection: Selection, start: StartAt) -> Resu
     collect(log, log.replay(request).await?).await
 }
 
+/// A replay of all records of these partitions that follows after their ends.
+async fn follow(log: &EmbeddedLog, partitions: Vec<(Partition, StartAt)>) -> Replay {
+    let topic = log.topic().await.unwrap();
+    let request = ReplayRequest {
+        selection: Selection::all(topic.partition_count),
+        topic,
+        partitions,
+        follow: Follow::AfterEnds,
+        owned_records: false,
+        deadline: soon(),
+    };
+    log.replay(request).await.unwrap()
+}
+
+/// All partitions, from their low watermarks.
+fn from_the_start(log: &EmbeddedLog) -> Vec<(Partition, StartAt)> {
+    log.state.topic.partition_count.all().map(|partition| (partition, StartAt::Low)).collect()
+}
+
 async fn collect(log: &EmbeddedLog, mut replay: Replay) -> Result<Vec<Record>, ReadError> {
     let (mut all, mut ends) = (Vec::new(), 0);
     while let Some(event) = replay.next().await {

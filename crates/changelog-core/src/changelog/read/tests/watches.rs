@@ -266,23 +266,27 @@ async fn changes_of_a_topic_that_was_created_again_are_not_delivered() {
     }
 }
 
+/// A log whose replays send nothing if they follow, or do not start.
+fn with_silent_changes(starts: bool) -> FakeLog {
+    FakeLog::new(memory()).on_replay(move |memory, request| async move {
+        if !request.follow.is_on() {
+            return memory.replay(request).await;
+        }
+        if !starts {
+            std::future::pending::<()>().await;
+        }
+        let (events, replay) = Replay::channel();
+        tokio::spawn(async move { events.closed().await });
+        Ok(replay)
+    })
+}
+
 /// Changes are read for a long time, or their replay has not started yet.
 /// Covers C71, R32.
 #[tokio::test]
 async fn a_drain_ends_a_watch_also_while_it_catches_up() {
     for starts in [true, false] {
-        let log = FakeLog::new(memory()).on_replay(move |memory, request| async move {
-            if !request.follow.is_on() {
-                return memory.replay(request).await;
-            }
-            if !starts {
-                std::future::pending::<()>().await;
-            }
-            let (events, replay) = Replay::channel();
-            tokio::spawn(async move { events.closed().await });
-            Ok(replay)
-        });
-        let changelog = over(log, |_| {});
+        let changelog = over(with_silent_changes(starts), |_| {});
         write(&changelog, "ws/t/a", Some("1")).await;
         let mut watching = watch(&changelog, 0, Bytes::new()).await.unwrap();
         let token = state(&mut watching).await.snapshot.resume_token.clone();
@@ -300,15 +304,7 @@ async fn a_drain_ends_a_watch_also_while_it_catches_up() {
 /// Covers C71, C30.
 #[tokio::test(start_paused = true)]
 async fn bookmarks_come_before_the_end_of_the_log_is_reached() {
-    let log = FakeLog::new(memory()).on_replay(|memory, request| async move {
-        if !request.follow.is_on() {
-            return memory.replay(request).await;
-        }
-        let (events, replay) = Replay::channel();
-        tokio::spawn(async move { events.closed().await });
-        Ok(replay)
-    });
-    let changelog = over(log, |_| {});
+    let changelog = over(with_silent_changes(true), |_| {});
     write(&changelog, "ws/t/a", Some("1")).await;
     let mut watching = watch(&changelog, 0, Bytes::new()).await.unwrap();
     let token = state(&mut watching).await.snapshot.resume_token.clone();
